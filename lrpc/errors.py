@@ -1,0 +1,35 @@
+"""User errors: one line that says what, where and what to do; details follow on further lines."""
+
+from __future__ import annotations
+
+
+class LrpcError(Exception):
+    """Base of every error a user can cause; `str(error)` starts with the one line that matters."""
+
+
+class ConfigError(LrpcError):
+    """A configuration that cannot be read or does not make sense."""
+
+
+class WeightsError(LrpcError):
+    """A checkpoint that cannot be read, or does not fit the model."""
+
+
+class TraceError(LrpcError):
+    """Model code that cannot be traced, or an operation that has no row in the op table."""
+
+
+class IRError(LrpcError):
+    """A graph that does not verify, or text that does not parse."""
+
+
+class RuleError(LrpcError):
+    """A relevance rule that is missing, unknown, or given parameters out of range."""
+
+
+class ProgramError(LrpcError):
+    """A program directory that cannot be written, read or run."""
+
+
+class ImageError(LrpcError):
+    """An image file that cannot be read."""

@@ -1,0 +1,143 @@
+"""The IR: immutable SSA nodes in a tuple, in program order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+
+from lrpc.ir.types import Sym, TensorType
+
+Attr = int | float | bool | str | Sym | tuple["Attr", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One SSA value: a name unique in its graph, and a type."""
+
+    name: str
+    type: TensorType
+
+
+@dataclass(frozen=True, slots=True)
+class Loc:
+    """Where a node comes from: the module path, and the source line that called it."""
+
+    module: str = ""
+    file: str = ""
+    line: int = 0
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.file else ""
+        return ", ".join(part for part in (self.module, place) if part) or "unknown place"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A relevance rule by name, with its parameters in declared order."""
+
+    name: str
+    params: tuple[tuple[str, float | str | bool], ...] = ()
+
+    def __getitem__(self, key: str) -> float | str | bool:
+        return dict(self.params)[key]
+
+    def number(self, key: str) -> float:
+        """A numeric parameter."""
+        return float(dict(self.params)[key])
+
+    def __str__(self) -> str:
+        args = ", ".join(
+            f"{k}={_word(v)}" for k, v in self.params
+        )
+        return f"{self.name}({args})" if args else self.name
+
+
+def _word(value: float | str | bool) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, str) else repr(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One operation. `role` and `rule` are filled in by passes; `attrs` keeps the op table's order."""
+
+    op: str
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    attrs: tuple[tuple[str, Attr], ...] = ()
+    role: str = ""
+    rule: Rule | None = None
+    loc: Loc = Loc()
+
+    def attr(self, key: str, default: Attr | None = None) -> Attr | None:
+        for name, value in self.attrs:
+            if name == key:
+                return value
+        return default
+
+    @property
+    def out(self) -> Value:
+        return self.outputs[0]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A straight-line program: inputs, nodes, named outputs, declared weights and named values.
+
+    `weights` lists the tensors that nodes refer to by name; `marks` names values that relevance can
+    start from or be read at.
+    """
+
+    name: str
+    inputs: tuple[Value, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[tuple[str, Value], ...]
+    weights: tuple[tuple[str, TensorType], ...] = ()
+    marks: tuple[tuple[str, Value], ...] = ()
+
+    @cached_property
+    def producers(self) -> dict[str, Node]:
+        """Value name → the node that defines it (graph inputs have none)."""
+        return {v.name: n for n in self.nodes for v in n.outputs}
+
+    @cached_property
+    def users(self) -> dict[str, tuple[Node, ...]]:
+        """Value name → the nodes that read it, in program order, each once."""
+        found: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for name in dict.fromkeys(v.name for v in node.inputs):
+                found.setdefault(name, []).append(node)
+        return {name: tuple(nodes) for name, nodes in found.items()}
+
+    @cached_property
+    def weight_types(self) -> dict[str, TensorType]:
+        return dict(self.weights)
+
+    @cached_property
+    def marked(self) -> dict[str, Value]:
+        return dict(self.marks)
+
+    def values(self) -> Iterator[Value]:
+        """Every value, inputs first, in program order."""
+        yield from self.inputs
+        for node in self.nodes:
+            yield from node.outputs
+
+    def with_nodes(self, nodes: Iterable[Node]) -> Graph:
+        """The same graph around other nodes."""
+        return replace(self, nodes=tuple(nodes))
+
+
+@dataclass(frozen=True)
+class Module:
+    """A graph together with the tensors of its weights; what passes take and return."""
+
+    graph: Graph
+    tensors: Mapping[str, torch.Tensor] = field(repr=False)
+
+    def with_graph(self, graph: Graph) -> Module:
+        return Module(graph, self.tensors)

@@ -1,0 +1,14 @@
+"""The closed op table."""
+
+from __future__ import annotations
+
+from lrpc.ir.ops import deformable, elementwise, network, relevance, structural
+from lrpc.ir.ops.row import Op, infer, resolve
+
+TABLE: dict[str, Op] = {
+    row.name: row
+    for family in (elementwise, structural, network, deformable, relevance)
+    for row in family.ROWS
+}
+
+__all__ = ["TABLE", "Op", "infer", "resolve"]

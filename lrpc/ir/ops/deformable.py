@@ -1,0 +1,91 @@
+"""Multi-scale deformable attention: the sampling map, its transposes, and the module before expansion.
+
+Reference semantics go through grid_sample, one level at a time; programs carry faster kernels.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lrpc.ir.ops.row import Op, no_grad_transpose
+
+Levels = tuple[tuple[int, int], ...]
+
+
+def deform_sample(value: Tensor, loc: Tensor, weight: Tensor, levels: Levels) -> Tensor:
+    """Σ over levels and points of weight · bilinear(value at loc), zeros outside each map.
+
+    value [B, S, H, D]; loc [B, Q, H, L, P, 2] as (x, y) in [0, 1]; weight [B, Q, H, L, P] → [B, Q, H·D].
+    Deformable DETR, equation 3 (arXiv 2010.04159).
+    """
+    batch, _, heads, width = value.shape
+    queries, points = loc.shape[1], loc.shape[4]
+    grids = (2 * loc - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)  # [L, B·H, Q, P, 2]
+    total = torch.zeros((), dtype=value.dtype, device=value.device)
+    for level, part in enumerate(value.split([h * w for h, w in levels], 1)):
+        plane = part.permute(0, 2, 3, 1).reshape(batch * heads, width, *levels[level])
+        picked = F.grid_sample(plane, grids[level], "bilinear", "zeros", align_corners=False)
+        scale = weight[:, :, :, level].transpose(1, 2).reshape(batch * heads, 1, queries, points)
+        total = total + (picked * scale).sum(-1)  # [B·H, D, Q]
+    return total.reshape(batch, heads * width, queries).transpose(1, 2)
+
+
+def _seedwise(g: Tensor, function: object) -> Tensor:
+    assert callable(function)
+    if g.device.type == "meta":  # one seed gives the shape; the seed axis is free
+        return function(g[0]).expand(g.shape[0], *([-1] * function(g[0]).dim()))
+    return torch.stack([function(seed) for seed in g])
+
+
+def _splat(g: Tensor, loc: Tensor, weight: Tensor, levels: Levels) -> Tensor:
+    batch, _, heads = loc.shape[:3]
+    rows = sum(h * w for h, w in levels)
+    like = torch.empty(batch, rows, heads, g.shape[-1] // heads, dtype=g.dtype, device=g.device)
+    return _seedwise(
+        g, lambda s: no_grad_transpose(lambda v: deform_sample(v, loc, weight, levels), like, s)
+    )
+
+
+def _to_weight(g: Tensor, value: Tensor, loc: Tensor, levels: Levels) -> Tensor:
+    like = torch.empty(loc.shape[:-1], dtype=g.dtype, device=g.device)
+    return _seedwise(
+        g, lambda s: no_grad_transpose(lambda a: deform_sample(value, loc, a, levels), like, s)
+    )
+
+
+def _module(
+    query: Tensor, reference: Tensor, source: Tensor, *mask: Tensor, heads: int, points: int, levels: Levels,
+    value_weight: Tensor, value_bias: Tensor, offset_weight: Tensor, offset_bias: Tensor,
+    attention_weight: Tensor, attention_bias: Tensor, output_weight: Tensor, output_bias: Tensor,
+) -> Tensor:
+    value = F.linear(source, value_weight, value_bias)
+    if mask:
+        value = value.masked_fill(mask[0].unsqueeze(-1), 0.0)
+    value = value.unflatten(-1, (heads, -1))
+    shape = (heads, len(levels), points)
+    offsets = F.linear(query, offset_weight, offset_bias).unflatten(-1, (*shape, 2))
+    scores = F.linear(query, attention_weight, attention_bias).unflatten(-1, (heads, -1))
+    weight = scores.softmax(-1).unflatten(-1, shape[1:])
+    anchor = reference[:, :, None, :, None]
+    if reference.shape[-1] == 2:
+        extent = torch.tensor([(w, h) for h, w in levels], dtype=query.dtype, device=query.device)
+        loc = anchor + offsets / extent[:, None]
+    else:
+        loc = anchor[..., :2] + offsets / points * anchor[..., 2:] * 0.5
+    return F.linear(deform_sample(value, loc, weight, levels), output_weight, output_bias)
+
+
+WEIGHTS = {f"{part}_{kind}": "weight" for part in ("value", "offset", "attention", "output")
+           for kind in ("weight", "bias")}
+
+ROWS = (
+    Op("deformable_attention", None, {"heads": "int", "points": "int", "levels": "pairs", **WEIGHTS},
+       _module, ""),
+    Op("deform_sample", 3, {"levels": "pairs"}, deform_sample,
+       "deform_sample({0}, {1}, {2}, {levels})"),
+    Op("deform_splat", 3, {"levels": "pairs"}, _splat, "deform_splat({0}, {1}, {2}, {levels})"),
+    Op("deform_weight_transpose", 3, {"levels": "pairs"}, _to_weight,
+       "deform_weight_transpose({0}, {1}, {2}, {levels})"),
+)

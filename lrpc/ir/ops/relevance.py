@@ -1,0 +1,155 @@
+"""Ops that only the relevance half uses: transposes of linear maps, stabilised ratios, ledger sums.
+
+A relevance tensor has the seeds axis K in front of the axes of the value it belongs to. The reference
+of every transpose is autograd through the forward row, so it shares nothing with the emitted text.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lrpc.ir.ops.network import CONV, CONV_T, POOL, interpolate
+from lrpc.ir.ops.row import Op, no_grad_transpose
+
+
+def _stab_ratio(z: Tensor, eps: float) -> Tensor:
+    sign = torch.where(z >= 0, 1.0, -1.0).to(z.dtype)
+    return z / (z + eps * sign)
+
+
+def _ratio(a: Tensor, z: Tensor, eps: float) -> Tensor:
+    stabilised = z + eps * torch.where(z >= 0, 1.0, -1.0).to(z.dtype)
+    return torch.where(stabilised == 0, torch.zeros_like(z), a / stabilised)
+
+
+def _sigmoid_ratio(x: Tensor) -> Tensor:
+    small = x.abs() < 1e-4
+    safe = torch.where(small, torch.ones_like(x), x)
+    return torch.where(small, 0.25 - x * x / 48, (torch.sigmoid(safe) - 0.5) / safe)
+
+
+def _tanh_ratio(x: Tensor) -> Tensor:
+    small = x.abs() < 1e-4
+    safe = torch.where(small, torch.ones_like(x), x)
+    return torch.where(small, 1 - x * x / 3, torch.tanh(safe) / safe)
+
+
+def _conv_from(g: Tensor, weight: Tensor, size: tuple[int, ...], **options: Any) -> Tensor:
+    like = torch.empty(g.shape[0], *size, dtype=g.dtype, device=g.device)
+    return no_grad_transpose(lambda x: F.conv2d(x, weight, None, **options), like, g)
+
+
+def _conv_transpose_from(g: Tensor, weight: Tensor, size: tuple[int, ...], **options: Any) -> Tensor:
+    like = torch.empty(g.shape[0], *size, dtype=g.dtype, device=g.device)
+    return no_grad_transpose(lambda x: F.conv_transpose2d(x, weight, None, **options), like, g)
+
+
+def _avg_pool_from(g: Tensor, size: tuple[int, ...], **options: Any) -> Tensor:
+    like = torch.empty(g.shape[0], *size, dtype=g.dtype, device=g.device)
+    return no_grad_transpose(lambda x: F.avg_pool2d(x, **_renamed(options)), like, g)
+
+
+def _renamed(options: dict[str, Any]) -> dict[str, Any]:
+    return {"kernel_size": options["kernel"], "stride": options["stride"], "padding": options["padding"]}
+
+
+def _interpolate_from(
+    g: Tensor, source: tuple[int, ...], mode: str, align_corners: bool
+) -> Tensor:
+    like = torch.empty(*g.shape[:2], *source, dtype=g.dtype, device=g.device)
+    size = tuple(g.shape[-2:])
+    return no_grad_transpose(lambda x: interpolate(x, size, mode, align_corners), like, g)
+
+
+def _max_pool_from(g: Tensor, indices: Tensor, size: tuple[int, ...]) -> Tensor:
+    flat = torch.zeros(*g.shape[:3], size[0] * size[1], dtype=g.dtype, device=g.device)
+    index = indices.expand(g.shape).flatten(-2)
+    return flat.scatter_add(-1, index, g.flatten(-2)).unflatten(-1, size)
+
+
+def _gather_from(g: Tensor, index: Tensor, dim: int, size: int) -> Tensor:
+    shape = list(g.shape)
+    shape[dim] = size
+    return torch.zeros(shape, dtype=g.dtype, device=g.device).scatter_add(dim, index.expand(g.shape), g)
+
+
+def _slice_from(g: Tensor, dim: int, start: int, step: int, size: int) -> Tensor:
+    shape = list(g.shape)
+    shape[dim] = size
+    index = start + step * torch.arange(g.shape[dim], device=g.device)
+    return torch.zeros(shape, dtype=g.dtype, device=g.device).index_add(dim, index, g)
+
+
+def _flatten_groups(x: Tensor, groups: int) -> Tensor:
+    return x.reshape(x.shape[0], groups, -1)
+
+
+def _rstd(x: Tensor, eps: float, groups: int) -> Tensor:
+    rows = _flatten_groups(x, groups) if groups else x
+    return (rows.var(-1, correction=0, keepdim=True) + eps) ** -0.5
+
+
+def _layer_norm_from(g: Tensor, rstd: Tensor, weight: Tensor | None = None) -> Tensor:
+    scaled = g * rstd if weight is None else g * weight * rstd
+    return scaled - scaled.mean(-1, keepdim=True)
+
+
+def _group_norm_from(g: Tensor, rstd: Tensor, groups: int, weight: Tensor | None = None) -> Tensor:
+    shape = (1, 1, -1) + (1,) * (g.dim() - 3)
+    scaled = g if weight is None else g * weight.reshape(shape)
+    rows = scaled.reshape(*g.shape[:2], groups, -1) * rstd
+    return (rows - rows.mean(-1, keepdim=True)).reshape(g.shape)
+
+
+def _softmax_from(g: Tensor, s: Tensor, dim: int) -> Tensor:
+    return s * (g - (s * g).sum(dim, keepdim=True))
+
+
+def _inner(a: Tensor, b: Tensor, batch: int) -> Tensor:
+    product = a * b  # [K, ..., B, ...] with B at axis `batch` of `a`, or nowhere where batch is 0
+    moved = product.movedim(batch, 1) if batch else product.unsqueeze(1)
+    return moved.flatten(2).sum(-1) if moved.dim() > 2 else moved
+
+
+ROWS = (
+    Op("stab_ratio", 1, {"eps": "number"}, _stab_ratio, "stab_ratio({0}, {eps})"),
+    Op("ratio", 2, {"eps": "number"}, _ratio, "ratio({0}, {1}, {eps})"),
+    Op("relu_gate", 2, {}, lambda g, x: torch.where(x > 0, g, torch.zeros_like(g)), "{0} * ({1} > 0)"),
+    Op("leaky_relu_gate", 2, {"slope": "number"},
+       lambda g, x, slope: torch.where(x > 0, g, slope * g),
+       "torch.where({1} > 0, {0}, {slope} * {0})"),
+    Op("gelu_ratio", 1, {"approximate": "str"}, lambda x, approximate: (
+        0.5 * (1 + torch.erf(x / 2**0.5)) if approximate == "none"
+        else 0.5 * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)))),
+       "gelu_ratio({0}, {approximate})"),
+    Op("sigmoid_ratio", 1, {}, _sigmoid_ratio, "sigmoid_ratio({0})"),
+    Op("tanh_ratio", 1, {}, _tanh_ratio, "tanh_ratio({0})"),
+    Op("linear_transpose", 1, {"weight": "weight"}, lambda g, weight: torch.einsum("...o,oi->...i", g, weight),
+       "{0} @ {weight}"),
+    Op("conv2d_transpose", 1, {k: v for k, v in CONV.items() if k != "bias"} | {"size": "ints"},
+       _conv_from, "conv2d_transpose({0}, {weight}, {size}, {stride}, {padding}, {dilation}, {groups})"),
+    Op("conv_transpose2d_transpose", 1,
+       {k: v for k, v in CONV_T.items() if k != "bias"} | {"size": "ints"}, _conv_transpose_from,
+       "F.conv2d({0}, {weight}, None, {stride}, {padding}, {dilation}, {groups})"),
+    Op("avg_pool2d_transpose", 1, {**POOL, "size": "ints"}, _avg_pool_from,
+       "avg_pool2d_transpose({0}, {size}, {kernel}, {stride}, {padding})"),
+    Op("interpolate_transpose", 1, {"source": "ints", "mode": "str", "align_corners": "bool"},
+       _interpolate_from, "interpolate_transpose({0}, {source}, {mode}, {align_corners})"),
+    Op("max_pool2d_transpose", 2, {"size": "ints"}, _max_pool_from,
+       "max_pool2d_transpose({0}, {1}, {size})"),
+    Op("gather_transpose", 2, {"dim": "int", "size": "int"}, _gather_from,
+       "gather_transpose({0}, {1}, {dim}, {size})"),
+    Op("slice_transpose", 1, {"dim": "int", "start": "int", "step": "int", "size": "int"}, _slice_from,
+       "slice_transpose({0}, {dim}, {start}, {step}, {size})"),
+    Op("rstd", 1, {"eps": "number", "groups": "int"}, _rstd, "rstd({0}, {eps}, {groups})"),
+    Op("layer_norm_transpose", 2, {"weight": "weight?"}, _layer_norm_from,
+       "layer_norm_transpose({0}, {1}, {weight})"),
+    Op("group_norm_transpose", 2, {"weight": "weight?", "groups": "int"}, _group_norm_from,
+       "group_norm_transpose({0}, {1}, {groups}, {weight})"),
+    Op("softmax_transpose", 2, {"dim": "int"}, _softmax_from, "softmax_transpose({0}, {1}, {dim})"),
+    Op("inner", 2, {"batch": "int"}, _inner, "inner({0}, {1}, {batch})"),
+)

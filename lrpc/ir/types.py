@@ -1,0 +1,102 @@
+"""Tensor types: a dtype and a shape whose dimensions are integers or monomials in B (batch), K (seeds)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+DTYPES: dict[str, torch.dtype] = {
+    "f64": torch.float64,
+    "f32": torch.float32,
+    "bf16": torch.bfloat16,
+    "f16": torch.float16,
+    "i64": torch.int64,
+    "i32": torch.int32,
+    "u8": torch.uint8,
+    "bool": torch.bool,
+}
+NAMES: dict[torch.dtype, str] = {dtype: name for name, dtype in DTYPES.items()}
+
+# Stand-ins for B and K while types are inferred on meta tensors: primes no real extent contains.
+PRIMES = {"B": 10007, "K": 10009}
+
+
+@dataclass(frozen=True, slots=True)
+class Sym:
+    """A symbolic extent `coeff · B^batch · K^seeds`."""
+
+    coeff: int = 1
+    batch: int = 0
+    seeds: int = 0
+
+    def __mul__(self, other: Dim) -> Sym:
+        o = other if isinstance(other, Sym) else Sym(other)
+        return Sym(self.coeff * o.coeff, self.batch + o.batch, self.seeds + o.seeds)
+
+    __rmul__ = __mul__
+
+    def at(self, sizes: Mapping[str, int]) -> int:
+        """The extent for given sizes of B and K; an absent one is an error of the caller."""
+        value = self.coeff
+        for power, name in ((self.batch, "B"), (self.seeds, "K")):
+            if power:
+                value *= int(sizes[name] ** power)
+        return value
+
+    def __str__(self) -> str:
+        parts = ["K"] * self.seeds + ["B"] * self.batch
+        return "*".join(parts if self.coeff == 1 else [str(self.coeff), *parts])
+
+
+Dim = int | Sym
+B = Sym(batch=1)
+K = Sym(seeds=1)
+
+
+def sym(size: int) -> Dim:
+    """Read an extent computed with PRIMES standing for B and K back as a symbol."""
+    batch = seeds = 0
+    while size and size % PRIMES["B"] == 0:
+        size, batch = size // PRIMES["B"], batch + 1
+    while size and size % PRIMES["K"] == 0:
+        size, seeds = size // PRIMES["K"], seeds + 1
+    return Sym(size, batch, seeds) if batch or seeds else size
+
+
+def concrete(dim: Dim, sizes: Mapping[str, int]) -> int:
+    """The extent of `dim` for given sizes of B and K."""
+    return dim if isinstance(dim, int) else dim.at(sizes)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """A dtype name (`f32`, `i64`, …) and a shape."""
+
+    dtype: str
+    shape: tuple[Dim, ...]
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def is_float(self) -> bool:
+        return DTYPES[self.dtype].is_floating_point
+
+    def sized(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """The concrete shape for given sizes of B and K."""
+        return tuple(concrete(d, sizes) for d in self.shape)
+
+    def meta(self) -> torch.Tensor:
+        """A meta tensor of this type, with PRIMES for B and K."""
+        return torch.empty(self.sized(PRIMES), dtype=DTYPES[self.dtype], device="meta")
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{','.join(map(str, self.shape))}]"
+
+
+def type_of(tensor: torch.Tensor) -> TensorType:
+    """The type of a tensor; extents that contain PRIMES become symbols."""
+    return TensorType(NAMES[tensor.dtype], tuple(sym(s) for s in tensor.shape))

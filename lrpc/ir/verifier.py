@@ -1,0 +1,56 @@
+"""The verifier: SSA, known ops, types as inferred, weights declared. Runs after every pass."""
+
+from __future__ import annotations
+
+from lrpc.errors import IRError
+from lrpc.ir.builder import weight_types
+from lrpc.ir.graph import Graph, Node, Value
+from lrpc.ir.ops import TABLE, infer
+
+
+def verify(graph: Graph, after: str = "") -> Graph:
+    """Return `graph` unchanged, or raise IRError naming the first node that is wrong."""
+    where = f" after {after}" if after else ""
+    defined: dict[str, Value] = {}
+    for value in graph.inputs:
+        _define(defined, value, f"input of @{graph.name}{where}")
+    weights = graph.weight_types
+    for node in graph.nodes:
+        place = f"%{node.outputs[0].name if node.outputs else '?'} = {node.op}{where} (from {node.loc})"
+        for value in node.inputs:
+            _require(defined, value, place)
+        _check_types(node, weights, place)
+        for value in node.outputs:
+            _define(defined, value, place)
+    for kind, pairs in (("output", graph.outputs), ("mark", graph.marks)):
+        for name, value in pairs:
+            _require(defined, value, f'{kind} "{name}" of @{graph.name}{where}')
+    return graph
+
+
+def _define(defined: dict[str, Value], value: Value, place: str) -> None:
+    if value.name in defined:
+        raise IRError(f"%{value.name} is defined twice, the second time by {place}")
+    defined[value.name] = value
+
+
+def _require(defined: dict[str, Value], value: Value, place: str) -> None:
+    known = defined.get(value.name)
+    if known is None:
+        raise IRError(f"%{value.name} is used before it is defined, by {place}")
+    if known.type != value.type:
+        raise IRError(f"%{value.name} is {known.type} but {place} reads it as {value.type}")
+
+
+def _check_types(node: Node, weights: dict[str, object], place: str) -> None:
+    row = TABLE.get(node.op)
+    if row is None:
+        raise IRError(f"unknown op {node.op!r} at {place}")
+    try:
+        found = weight_types(row.attrs, node.attrs, weights)  # type: ignore[arg-type]
+        types = infer(row, tuple(v.type for v in node.inputs), node.attrs, found)
+    except IRError as error:
+        raise IRError(f"{error}, at {place}") from None
+    if types != tuple(v.type for v in node.outputs):
+        got = ", ".join(str(v.type) for v in node.outputs)
+        raise IRError(f"{place} yields {', '.join(map(str, types))}, but is declared {got}")

@@ -1,0 +1,139 @@
+"""MaskDINO (Li et al. 2023, 2206.02777) for inference, with the released parameter names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from lrpc.errors import WeightsError
+from lrpc.models.maskdino.backbone import ResNet
+from lrpc.models.maskdino.pixel_decoder import PixelDecoder, Pixels
+from lrpc.models.maskdino.predictor import Predictor
+from lrpc.models.maskdino.seeding import seeded_weights
+from lrpc.models.maskdino.spec import MaskDINOSpec
+
+
+class Normalize(nn.Module):
+    """(image − mean) / std; its output is where pixel relevance is read."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, spec: MaskDINOSpec) -> None:
+        super().__init__()
+        # Not part of the state dict: the released checkpoints take both from the configuration.
+        self.register_buffer("mean", torch.tensor(spec.pixel_mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(spec.pixel_std).view(3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """RGB in 0–255 [B, 3, H, W] → the normalised image [B, 3, H, W]."""
+        return (images - self.mean) / self.std
+
+
+class Head(nn.Module):
+    """Pixel decoder and predictor, under the names that checkpoints use."""
+
+    def __init__(self, spec: MaskDINOSpec) -> None:
+        super().__init__()
+        self.pixel_decoder = PixelDecoder(spec)
+        self.predictor = Predictor(spec)
+
+    def forward(
+        self, features: dict[str, Tensor], padding_mask: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Backbone maps → the outputs of the last layer."""
+        outputs: dict[str, Tensor] = self.predictor(self.pixel_decoder(features, padding_mask))
+        return outputs
+
+
+class Criterion(nn.Module):
+    """Holds the one buffer that the training loss leaves in checkpoints."""
+
+    def __init__(self, spec: MaskDINOSpec) -> None:
+        super().__init__()
+        weight = torch.ones(spec.classes + 1)
+        weight[-1] = spec.no_object_weight
+        self.register_buffer("empty_weight", weight)
+
+
+class MaskDINO(nn.Module):
+    """The model for inference; build it with `build_maskdino`."""
+
+    def __init__(self, spec: MaskDINOSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.normalize = Normalize(spec)
+        self.backbone = ResNet(spec.backbone)
+        self.sem_seg_head = Head(spec)
+        self.criterion = Criterion(spec)
+
+    def forward(self, images: Tensor, padding_mask: Tensor | None = None) -> dict[str, Tensor]:
+        """Images [B, 3, H, W] (RGB, 0–255) → what the last decoder layer predicts.
+
+        `padding_mask` (bool [B, H, W], True = padded) is optional: padded pixels count as mean grey
+        and are not attended to. H and W are multiples of 32. Returns `pred_logits` [B, Q, K],
+        `pred_boxes` (cx, cy, w, h in [0, 1]) [B, Q, 4] and `pred_masks` [B, Q, H/4, W/4].
+        """
+        features = self.backbone(self._pixels(images, padding_mask))
+        outputs: dict[str, Tensor] = self.sem_seg_head(features, padding_mask)
+        return outputs
+
+    def _pixels(self, images: Tensor, padding_mask: Tensor | None) -> Tensor:
+        normalised: Tensor = self.normalize(images)
+        if padding_mask is None:
+            return normalised
+        return normalised.masked_fill(padding_mask.unsqueeze(1), 0.0)
+
+    def intermediates(
+        self, images: Tensor, padding_mask: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """What `forward` returns and what it passes through: for tests and inspection.
+
+        `res2` … `res5` [B, C, H, W]; `memory_L` [B, C, H, W] per encoder level; `mask_features`;
+        `interm_pred_logits|boxes|masks` of two-stage selection; `auxN_boxes` of earlier layers.
+        """
+        found: dict[str, Tensor] = dict(self.backbone(self._pixels(images, padding_mask)))
+        pixels: Pixels = self.sem_seg_head.pixel_decoder(found, padding_mask)
+        for level, (tokens, shape) in enumerate(zip(pixels.memory, pixels.shapes, strict=True)):
+            found[f"memory_{level}"] = tokens.transpose(1, 2).reshape(*tokens.shape[::2], *shape)
+        found["mask_features"] = pixels.mask_features
+        found.update(self.sem_seg_head.predictor.intermediates(pixels))
+        return found
+
+
+def build_maskdino(config: object, weights: Mapping[str, Tensor] | None = None) -> MaskDINO:
+    """The model that `config` describes, in evaluation mode and without parameter gradients.
+
+    `config` is read by attribute access, as detectron2's (`config.MODEL.MaskDINO.DEC_LAYERS`).
+    `weights` is a released state dict, loaded strictly; without it the weights are
+    `seeded_weights`. Raises ConfigError or WeightsError.
+    """
+    spec = MaskDINOSpec.from_config(config)
+    with torch.random.fork_rng(devices=[]):  # construction draws numbers nobody will see
+        model = MaskDINO(spec)
+    load_weights(model, seeded_weights(model) if weights is None else weights)
+    return model.eval().requires_grad_(False)
+
+
+def load_weights(model: MaskDINO, weights: Mapping[str, Tensor]) -> None:
+    """Copies `weights` into `model`; raises WeightsError where names or shapes do not fit.
+
+    Counters of trained batch norms (`num_batches_tracked`) mean nothing here and are skipped, and
+    the loss's own `criterion.*`, which checkpoints for inference leave out, may be absent.
+    """
+    given = {k: v for k, v in weights.items() if not k.endswith(".num_batches_tracked")}
+    wanted = model.state_dict()
+    complaints = (
+        ("missing", [k for k in wanted if k not in given and not k.startswith("criterion.")]),
+        ("unexpected", [key for key in given if key not in wanted]),
+        (
+            "of another shape",
+            [k for k, v in wanted.items() if k in given and given[k].shape != v.shape],
+        ),
+    )
+    lines = [f"{len(keys)} {what} (first: {keys[0]})" for what, keys in complaints if keys]
+    if lines:
+        raise WeightsError(f"weights do not fit this MaskDINO configuration: {'; '.join(lines)}")
+    model.load_state_dict({**wanted, **given})

@@ -1,0 +1,62 @@
+"""Weights from names alone: the same on every machine, and nowhere zero."""
+
+from __future__ import annotations
+
+import math
+import re
+import zlib
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+# One module under several names must get one value: names are mapped to the first of them.
+_ALIASES = (
+    (re.compile(r"predictor\.(decoder\.)?bbox_embed\.\d+\."), "predictor._bbox_embed."),
+    (re.compile(r"predictor\.decoder_norm\."), "predictor.decoder.norm."),
+)
+
+
+def seeded_weights(model: nn.Module, seed: int = 0) -> dict[str, Tensor]:
+    """A state dict for `model`, each tensor drawn from a generator seeded by its own name.
+
+    Offsets, attention weights and box refinements, which training starts from zero, are not zero:
+    every path of the model carries something. `criterion.*` keeps what the model has.
+    """
+    weights = {}
+    drawn: dict[str, Tensor] = {}
+    for key, tensor in model.state_dict().items():
+        name = key
+        for pattern, replacement in _ALIASES:
+            name = pattern.sub(replacement, name)
+        if name.startswith("criterion."):
+            weights[key] = tensor
+            continue
+        if name not in drawn:
+            drawn[name] = torch.from_numpy(_draw(name, tuple(tensor.shape), seed))
+        weights[key] = drawn[name]
+    return weights
+
+
+def _draw(name: str, shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:
+    """Values of one tensor, scaled by what it is for so that activations keep their size."""
+    crc = zlib.crc32(name.encode())
+    generator = np.random.Generator(np.random.PCG64(crc if seed == 0 else [crc, seed]))
+    values: NDArray[np.floating] = generator.standard_normal(shape).astype(np.float32)
+    last = name.rsplit(".", 1)[-1]
+    if last == "running_var":
+        values = 1 + 0.1 * np.abs(values)
+    elif last in ("running_mean", "bias", "in_proj_bias"):
+        values = 0.1 * values
+    elif len(shape) == 1:
+        values = 1 + 0.1 * values
+    else:
+        values = values / math.sqrt(math.prod(shape[1:]))
+    if name.endswith("sampling_offsets.bias"):
+        values = values * 10
+    if name.endswith("class_embed.weight"):
+        values = values * 4
+    if "_bbox_embed.layers.2." in name:
+        values = values * 0.1
+    return values.astype(np.float32)

@@ -1,0 +1,69 @@
+"""The models and images that tests of MaskDINO share."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from torch import Tensor
+
+from lrpc.models.maskdino import MaskDINO, build_maskdino
+
+GOLDEN = Path(__file__).parent / "data" / "golden"
+DIGITS = Path(__file__).parents[2] / "shared" / "digits"
+
+needs_digits = pytest.mark.skipif(not DIGITS.is_dir(), reason=f"no digits model at {DIGITS}")
+
+
+def attributes(node: Any) -> Any:
+    """Nested mappings as objects with attribute access, as detectron2's configurations are."""
+    if isinstance(node, dict):
+        return SimpleNamespace(**{key: attributes(value) for key, value in node.items()})
+    return node
+
+
+def golden_config(case: str) -> Any:
+    """The configuration of one case in `data/golden`."""
+    return attributes(yaml.safe_load((GOLDEN / f"{case}.yaml").read_text()))
+
+
+@cache
+def digits_model(dtype: torch.dtype = torch.float32) -> MaskDINO:
+    """The trained digits model; do not change it, it is shared."""
+    config = attributes(yaml.safe_load((DIGITS / "maskdino_digits.yaml").read_text()))
+    checkpoint = torch.load(DIGITS / "maskdino_digits.pth", weights_only=True)["model"]
+    weights = {key: value.float() for key, value in checkpoint.items()}
+    return build_maskdino(config, weights).to(dtype)
+
+
+def digits_golden() -> dict[str, Tensor]:
+    """Outputs of the released code on two scenes."""
+    with np.load(DIGITS / "golden.npz") as arrays:
+        return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
+
+
+def digits_scenes() -> list[dict[str, Any]]:
+    """What is in every scene and what the released code detects there."""
+    scenes: list[dict[str, Any]] = json.loads((DIGITS / "scenes" / "scenes.json").read_text())
+    return scenes
+
+
+def digits_image(name: str) -> Tensor:
+    """One scene, RGB in 0–255: float32 [1, 3, 160, 160]."""
+    with Image.open(DIGITS / "scenes" / f"{name}.png") as image:
+        pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None]
+
+
+def digits_instances(name: str) -> Tensor:
+    """Index of the instance at every pixel, 0 for the background: int64 [160, 160]."""
+    with Image.open(DIGITS / "scenes" / f"{name}.instances.png") as image:
+        return torch.from_numpy(np.asarray(image).astype(np.int64))

@@ -1,0 +1,193 @@
+"""`lrpc run`: its arguments, its progress, its closing table and its exit code."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from lrpc.errors import LrpcError, ProgramError
+from lrpc.run.calls import Request
+from lrpc.run.facts import RANDOM_WARNING
+from lrpc.run.images import find_images
+from lrpc.run.pictures import Display
+from lrpc.run.program_dir import load_program
+from lrpc.run.runner import Options, Outcome, Runner
+from lrpc.run.targets import FORMS, parse_targets
+
+_ROWS = 40  # images shown in the closing table
+_TARGET_HELP = "where relevance starts, repeatable: " + ", ".join(
+    (f"{kind} | " if form.alone else "") + form.spell(kind) for kind, form in FORMS.items()
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `lrpc run` to its parser."""
+    parser.add_argument("program", type=Path, metavar="DIR", help="a compiled program")
+    parser.add_argument(
+        "--images", type=Path, nargs="+", required=True, metavar="PATH", help="files or folders"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT")
+    parser.add_argument("--target", action="append", default=[], metavar="T", help=_TARGET_HELP)
+    parser.add_argument("--score", type=_fraction, default=0.5, help="detections above (0.5)")
+    parser.add_argument("--top", type=_positive, default=5, help="detections per image (5)")
+    parser.add_argument("--batch-size", type=_positive, default=1, metavar="N")
+    parser.add_argument("--device", help="cuda or cpu (cuda where there is one)")
+    parser.add_argument(
+        "--read", action="append", default=[], metavar="LAYER", help="store a layer's relevance too"
+    )
+    parser.add_argument("--norm", choices=("none", "sum1", "sumT"), help="scale of the start")
+    parser.add_argument("--seed-chunk", type=_positive, metavar="K", help="seeds per call")
+    parser.add_argument("--no-ledger", action="store_true", help="leave the ledger out: faster")
+    parser.add_argument(
+        "--smooth", type=_sigma, default=0.0, metavar="SIGMA", help="Gaussian, pictures only (0)"
+    )
+    parser.add_argument(
+        "--percentile", type=_percentile, default=99.5, help="of |relevance| in full colour (99.5)"
+    )
+
+
+def main(args: argparse.Namespace, console: Console) -> int:
+    """Run; the exit code is 0, 1 where an image failed, 2 where nothing could be started.
+
+    Progress and failures go to stderr, the closing table to `console`. With `args.debug` errors
+    are raised instead.
+    """
+    debug = bool(getattr(args, "debug", False))
+    errors = Console(stderr=True)
+    try:
+        options = _options(args, debug)
+        paths = find_images(args.images)
+        _make_folder(options.output, args.images)
+        runner = Runner(load_program(args.program, options.device), options)
+        if runner.facts.random_weights:
+            _say(errors, f"warning: {RANDOM_WARNING}", "bold red")
+        outcomes = _with_progress(runner, paths, errors)
+    except LrpcError as error:
+        if debug:
+            raise
+        _say(errors, f"error: {error}", "red")
+        return 2
+    console.print(summary(outcomes, options.output))
+    return 1 if any(outcome.error for outcome in outcomes) else 0
+
+
+def _options(args: argparse.Namespace, debug: bool) -> Options:
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ProgramError(f"--device {device}: torch sees no CUDA device here; use --device cpu")
+    request = Request(tuple(args.read), args.norm, not args.no_ledger, args.seed_chunk or 0)
+    return Options(
+        directory=args.program,
+        output=args.output,
+        device=device,
+        targets=parse_targets(args.target),
+        score=args.score,
+        top=args.top,
+        batch_size=args.batch_size,
+        request=request,
+        display=Display(args.percentile, args.smooth),
+        debug=debug,
+    )
+
+
+def _make_folder(path: Path, sources: Sequence[Path]) -> None:
+    if any(source.is_dir() and source.resolve() == path.resolve() for source in sources):
+        raise ProgramError(f"{path}: the images are read from this folder; name another for -o")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ProgramError(f"{path}: cannot be made a folder ({reason})") from error
+
+
+def _with_progress(runner: Runner, paths: Sequence[Path], errors: Console) -> list[Outcome]:
+    """Run with a bar on a terminal; elsewhere one line per image."""
+    columns = (
+        TextColumn("explaining"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[name]}", markup=False),
+    )
+    with Progress(*columns, console=errors, disable=not errors.is_terminal) as bar:
+        task = bar.add_task("explaining", total=len(paths), name="")
+
+        def report(outcome: Outcome) -> None:
+            if outcome.error or outcome.note or not errors.is_terminal:
+                _say(errors, _line(outcome), "red" if outcome.error else "")
+            bar.update(task, advance=1, name=outcome.path.name)
+
+        return runner.run(paths, report)
+
+
+def _line(outcome: Outcome) -> str:
+    """One image in one line."""
+    name = str(outcome.path)
+    if outcome.error:
+        text = outcome.error
+        return text if text.startswith(name) else f"{name}: {text}"
+    return f"{name}: {outcome.note or _count(outcome.targets, 'target')}"
+
+
+def summary(outcomes: Sequence[Outcome], output: Path) -> Table:
+    """The closing table: an image a row, failures always, the rest as far as there is room."""
+    failed = [outcome for outcome in outcomes if outcome.error]
+    shown = outcomes if len(outcomes) <= _ROWS else failed[:_ROWS]
+    table = Table(
+        title=f"{_count(len(outcomes), 'image')} to {escape(str(output))}", title_justify="left"
+    )
+    table.add_column("image", overflow="fold")
+    table.add_column("targets", justify="right")
+    table.add_column("ledger closes to", justify="right")
+    table.add_column("result", overflow="fold")
+    for one in shown:
+        closure = "" if one.closure is None else f"{one.closure:.1e}"
+        result = "failed" if one.error else one.note or "written"
+        table.add_row(escape(one.path.name), str(one.targets), closure, result)
+    total, worst = sum(o.targets for o in outcomes), [o.closure for o in outcomes if o.closure]
+    table.add_section()
+    table.add_row("all", str(total), f"{max(worst):.1e}" if worst else "", f"{len(failed)} failed")
+    return table
+
+
+def _say(errors: Console, text: str, style: str) -> None:
+    errors.print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _positive(text: str) -> int:
+    return int(_between(text, 1, 10**6, whole=True))
+
+
+def _fraction(text: str) -> float:
+    return _between(text, 0, 1)
+
+
+def _percentile(text: str) -> float:
+    return _between(text, 50, 100)
+
+
+def _sigma(text: str) -> float:
+    return _between(text, 0, 100)
+
+
+def _between(text: str, low: float, high: float, whole: bool = False) -> float:
+    """A number in a range; argparse turns the error into exit code 2."""
+    try:
+        value = float(int(text)) if whole else float(text)
+    except ValueError:
+        value = float("nan")
+    if not low <= value <= high:
+        kind = "whole number" if whole else "number"
+        raise argparse.ArgumentTypeError(f"'{text}' is not a {kind} from {low:g} to {high:g}")
+    return value

@@ -1,0 +1,86 @@
+"""What a manifest says that images and records need; the only place that knows its keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lrpc.errors import ProgramError
+from lrpc.run.images import Sizing
+from lrpc.run.protocol import Size
+
+RANDOM_WARNING = "RANDOM WEIGHTS: seeded, not trained; this relevance explains no real model"
+_MEAN = (123.675, 116.28, 103.53)  # detectron2's default
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One program's settings, as its manifest states them."""
+
+    sizing: Sizing
+    composite: str
+    precision: str
+    epsilon: float | None
+    settings: Mapping[str, Any]  # the LRPC node of the config
+    versions: Mapping[str, Any]
+    config_sha256: str | None
+    random_weights: bool
+    classes: tuple[str, ...]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The images' dtype: float64 for an fp64 program, float32 for all others."""
+        return torch.float64 if self.precision == "fp64" else torch.float32
+
+    def class_name(self, label: int) -> str | None:
+        """The class's name where the config gives one."""
+        return self.classes[label] if label < len(self.classes) else None
+
+
+def read_facts(manifest: Mapping[str, Any]) -> Facts:
+    """Read a manifest; raises ProgramError where it states no image shape."""
+    config = _mapping(manifest.get("config"))
+    lrpc = _mapping(config.get("LRPC"))
+    names = manifest.get("class_names") or lrpc.get("CLASS_NAMES") or ()
+    weights = _mapping(manifest.get("weights"))
+    epsilon = manifest.get("epsilon", lrpc.get("EPSILON"))
+    return Facts(
+        sizing=_sizing(manifest, config, lrpc),
+        composite=str(manifest.get("composite") or lrpc.get("COMPOSITE") or "unknown"),
+        precision=str(manifest.get("precision") or lrpc.get("PRECISION") or "fp32"),
+        epsilon=None if epsilon is None else float(epsilon),
+        settings=lrpc,
+        versions=_mapping(manifest.get("versions")),
+        config_sha256=manifest.get("config_sha256"),
+        random_weights=bool(weights.get("random") or manifest.get("random_weights")),
+        classes=tuple(str(name) for name in names),
+    )
+
+
+def _sizing(
+    manifest: Mapping[str, Any], config: Mapping[str, Any], lrpc: Mapping[str, Any]
+) -> Sizing:
+    given = _mapping(config.get("INPUT"))
+    mean = _mapping(config.get("MODEL")).get("PIXEL_MEAN", _MEAN)
+    shortest = given.get("MIN_SIZE_TEST", 0)
+    shapes = _shapes(manifest.get("shapes") or lrpc.get("SHAPES"))
+    if not shapes:
+        raise ProgramError("the manifest states no image shapes; compile the program again")
+    r, g, b = (float(v) for v in mean)
+    return Sizing(shapes, int(shortest), int(given.get("MAX_SIZE_TEST", 0)), (r, g, b))
+
+
+def _shapes(entries: Any) -> tuple[Size, ...]:
+    """Image sizes from [[H, W], ...] or [[B, 3, H, W], ...], in the order given."""
+    if not isinstance(entries, list | tuple):
+        return ()
+    if entries and isinstance(entries[0], int):
+        entries = [entries]
+    return tuple((int(e[-2]), int(e[-1])) for e in entries)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

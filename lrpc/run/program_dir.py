@@ -1,0 +1,63 @@
+"""A program directory becomes a loaded program."""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from types import CodeType
+from typing import cast
+
+from lrpc.errors import ProgramError
+from lrpc.run.protocol import Program
+
+FILES = ("program.py", "weights.safetensors", "graph.lrp", "manifest.json")
+
+
+class _SourceOnly(SourceFileLoader):
+    """Reads the source each time: a cached bytecode file could be of an earlier compilation that
+    wrote as many bytes within the same second, and a program directory is not ours to write in."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
+def load_program(directory: Path, device: str) -> Program:
+    """Import `directory/program.py` under a name of its own and load it on `device`.
+
+    `sys.modules` is as before afterwards. Hashes, dtypes and the manifest are checked by the
+    program itself; what it says is passed on. Raises ProgramError with one line where a file is
+    missing or the program refuses to load.
+    """
+    if not directory.is_dir():
+        raise ProgramError(f"{directory}: not a directory; `lrpc compile -o {directory}` makes one")
+    missing = [name for name in FILES if not (directory / name).is_file()]
+    if missing:
+        raise ProgramError(
+            f"{directory}: not a program directory, it lacks {', '.join(missing)}; compile it again"
+        )
+    source = (directory / "program.py").resolve()
+    name = f"_lrpc_program_{zlib.crc32(str(source).encode()):08x}"
+    loader = _SourceOnly(name, str(source))
+    spec = spec_from_loader(name, loader)
+    if spec is None:
+        raise ProgramError(f"{source}: cannot be imported")
+    module = module_from_spec(spec)
+    # Dataclasses and Triton look their module up by name while it is being executed.
+    before, sys.modules[name] = sys.modules.get(name), module
+    try:
+        loader.exec_module(module)
+        return cast(Program, module.load(device=device))
+    except ProgramError:
+        raise
+    except Exception as error:  # whatever generated code raises, the user gets one line
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ProgramError(f"{directory}: {reason}") from error
+    finally:
+        if before is None:
+            del sys.modules[name]
+        else:
+            sys.modules[name] = before

@@ -1,0 +1,61 @@
+"""What `lrpc run` expects of a loaded program, and of a detection: structural types only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+Size = tuple[int, int]  # (height, width)
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels of the network's input
+
+
+class State(Protocol):
+    """What `forward` keeps: the outputs, and what relevance needs."""
+
+    @property
+    def outputs(self) -> Mapping[str, Tensor]: ...
+
+
+class Relevance(Protocol):
+    """What `relevance` gives: `input` [K, B, 3, H, W], `layers` name → [K, B, ...], a ledger."""
+
+    @property
+    def input(self) -> Tensor: ...
+    @property
+    def layers(self) -> Mapping[str, Tensor]: ...
+    @property
+    def ledger(self) -> Any: ...
+
+
+class Program(Protocol):
+    """A loaded program; keyword arguments that are not wanted are never passed."""
+
+    @property
+    def manifest(self) -> Mapping[str, Any]: ...
+    def forward(self, images: Tensor, /) -> State: ...
+    def relevance(self, state: Any, target: str, /, **options: Any) -> Relevance: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """One detected object: its query, class, score, box and mask in the network's input frame."""
+
+    query: int
+    label: int
+    score: float
+    box: Box
+    mask: NDArray[np.bool_]  # [H, W]
+
+
+class Detector(Protocol):
+    """Finds the objects of one image; outputs carry no batch axis, `frame` is (H, W), `valid` the
+    part of it that is not padding. Best score first."""
+
+    def __call__(
+        self, outputs: Mapping[str, Tensor], frame: Size, valid: Size, score: float, top: int
+    ) -> list[Detection]: ...

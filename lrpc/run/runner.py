@@ -1,0 +1,199 @@
+"""Images through a program, in batches; one image's trouble is not another's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lrpc.errors import ImageError, LrpcError, ProgramError
+from lrpc.run.calls import Explained, Request, explain
+from lrpc.run.detect import best_probability, find_detections
+from lrpc.run.facts import Facts, read_facts
+from lrpc.run.images import LoadedImage, load_image
+from lrpc.run.names import output_stems
+from lrpc.run.pictures import Display, write_pictures
+from lrpc.run.protocol import Detector, Program, Size
+from lrpc.run.record import (
+    image_record,
+    program_record,
+    target_record,
+    write_json,
+    write_tensors,
+)
+from lrpc.run.seeds import Scene, Seed, resolve
+from lrpc.run.targets import TargetError, TargetSpec
+
+_OUTPUTS = ("pred_logits", "pred_boxes", "pred_masks")
+# What generated code, torch and a disk may raise for one batch.
+_TROUBLE = (LrpcError, OSError, RuntimeError, ValueError, ArithmeticError)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything `lrpc run` was asked for, beside the images."""
+
+    directory: Path
+    output: Path
+    device: str = "cpu"
+    targets: tuple[TargetSpec, ...] = (TargetSpec("class_logit"),)
+    score: float = 0.5
+    top: int = 5
+    batch_size: int = 1
+    request: Request = field(default_factory=Request)
+    display: Display = field(default_factory=Display)
+    detector: Detector = find_detections
+    debug: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one image: targets explained, a note, or the error's one line."""
+
+    path: Path
+    targets: int = 0
+    note: str = ""
+    error: str = ""
+    closure: float | None = None  # the worst of its ledgers
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One image that was read, and the stem of its outputs."""
+
+    image: LoadedImage
+    stem: Path
+
+
+class Runner:
+    """One program, one set of options; call `run` with the images."""
+
+    def __init__(self, program: Program, options: Options) -> None:
+        self.program, self.options = program, options
+        self.facts: Facts = read_facts(program.manifest)
+
+    def run(self, paths: Sequence[Path], report: Callable[[Outcome], None]) -> list[Outcome]:
+        """Explain every image and write its files; `report` hears of each as it is done.
+
+        A trouble with one image ends as its outcome's error, and the rest go on. Raises
+        TargetError for a target outside the model, and everything where `debug` is set.
+        """
+        outcomes: list[Outcome] = []
+
+        def tell(outcome: Outcome) -> None:
+            outcomes.append(outcome)
+            report(outcome)
+
+        waiting: dict[Size, list[Job]] = {}
+        for path, stem in zip(paths, output_stems(paths), strict=True):
+            try:
+                image = load_image(path, self.facts.sizing)
+            except ImageError as error:
+                if self.options.debug:
+                    raise
+                tell(Outcome(path, error=_line(error)))
+                continue
+            batch = waiting.setdefault(image.frame, [])
+            batch.append(Job(image, self.options.output / stem))
+            if len(batch) == self.options.batch_size:
+                self._batch(waiting.pop(image.frame), tell)
+        for batch in waiting.values():
+            self._batch(batch, tell)
+        return outcomes
+
+    def _batch(self, jobs: Sequence[Job], tell: Callable[[Outcome], None]) -> None:
+        """Explain some images of one shape together; alone, where together they fail."""
+        try:
+            results = self._explain(jobs)
+        except TargetError:
+            raise
+        except _TROUBLE as error:
+            if self.options.debug:
+                raise
+            if len(jobs) == 1:
+                tell(Outcome(jobs[0].image.path, error=_line(error)))
+                return
+            for job in jobs:
+                self._batch([job], tell)
+            return
+        for job, (explained, note) in zip(jobs, results, strict=True):
+            try:
+                tell(self._write(job, explained, note))
+            except _TROUBLE as error:
+                if self.options.debug:
+                    raise
+                tell(Outcome(job.image.path, error=_line(error)))
+
+    def _explain(self, jobs: Sequence[Job]) -> list[tuple[list[Explained], str]]:
+        """Forward, detections, seeds, relevance; with a note where there was nothing to do."""
+        pixels = torch.stack([job.image.pixels for job in jobs])  # [B, 3, H, W]
+        state = self.program.forward(pixels.to(self.options.device, self.facts.dtype))
+        missing = [name for name in _OUTPUTS if name not in state.outputs]
+        if missing:
+            raise ProgramError(f"not a MaskDINO program: its outputs lack {', '.join(missing)}")
+        seeds: list[list[Seed]] = []
+        notes: list[str] = []
+        for b, job in enumerate(jobs):
+            outputs = {name: value[b].detach() for name, value in state.outputs.items()}
+            frame, valid = job.image.frame, job.image.valid
+            found = self.options.detector(
+                outputs, frame, valid, self.options.score, self.options.top
+            )
+            mine = resolve(self.options.targets, Scene(outputs, frame, valid, found))
+            seeds.append(mine)
+            notes.append("" if mine else self._nothing(best_probability(outputs)))
+        explained = explain(self.program, state, seeds, self.options.request)
+        return list(zip(explained, notes, strict=True))
+
+    def _nothing(self, best: float) -> str:
+        score = self.options.score
+        return f"no detection above {score:g} (largest class probability {best:.2f})"
+
+    def _write(self, job: Job, results: Sequence[Explained], note: str) -> Outcome:
+        """All files of one image; the record comes last, so where it stands all else does."""
+        options, image = self.options, job.image
+        job.stem.parent.mkdir(parents=True, exist_ok=True)
+        targets = []
+        for result in results:
+            record = target_record(result, image, self.facts)
+            targets.append(
+                record | write_pictures(job.stem, result, image, self.facts, options.display)
+            )
+        tensors = job.stem.with_name(job.stem.name + ".relevance.safetensors")
+        if results:
+            write_tensors(tensors, image, results)
+        record = {
+            "image": image_record(image),
+            "program": program_record(options.directory, self.facts),
+            "run": self._run_record(),
+            "note": note,
+            "tensors": tensors.name if results else None,
+            "targets": targets,
+        }
+        write_json(job.stem.with_name(job.stem.name + ".json"), record)
+        ledgers = [target["ledger"] for target in targets if target["ledger"]]
+        closures = [one["closure"] for one in ledgers if one["closure"] is not None]
+        return Outcome(image.path, len(results), note, closure=max(closures, default=None))
+
+    def _run_record(self) -> dict[str, Any]:
+        options = self.options
+        return {
+            "targets": [str(spec) for spec in options.targets],
+            "score": options.score,
+            "top": options.top,
+            "batch_size": options.batch_size,
+            "device": options.device,
+            "request": asdict(options.request) | {"read": list(options.request.read)},
+            "torch": str(torch.__version__),
+        }
+
+
+def _line(error: BaseException) -> str:
+    """The error's first line, with its type where it is none of our own."""
+    text = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    if isinstance(error, LrpcError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,95 @@
+"""`--target` expressions: where relevance starts, as text and as a parsed request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from lrpc.errors import LrpcError
+
+BOX_COORDINATES = ("cx", "cy", "w", "h")
+
+
+class TargetError(LrpcError):
+    """A target expression that cannot be read, or that points outside the model."""
+
+
+@dataclass(frozen=True)
+class _Form:
+    """One kind of target: what follows it, and whether it may stand alone (per detection)."""
+
+    fields: tuple[str, ...]
+    layered: bool = False
+    alone: bool = False
+
+    def spell(self, kind: str) -> str:
+        parts = [kind, *(["LAYER"] if self.layered else []), ",".join(self.fields)]
+        return ":".join(parts)
+
+
+FORMS = {
+    "class_logit": _Form(("q", "c"), alone=True),
+    "mask_logit": _Form(("q", "y", "x"), alone=True),
+    "box": _Form(("q", "i"), alone=True),
+    "encoder_feature": _Form(("channel",), layered=True),
+    "decoder_query": _Form(("q",), layered=True),
+}
+
+
+@dataclass(frozen=True)
+class TargetSpec:
+    """One parsed request; `index` None asks for each detection's own."""
+
+    kind: str
+    layer: int | None = None
+    index: tuple[int, ...] | None = None
+
+    def __str__(self) -> str:
+        layer = "" if self.layer is None else f":{self.layer}"
+        index = "" if self.index is None else ":" + ",".join(map(str, self.index))
+        return self.kind + layer + index
+
+
+def parse_targets(expressions: Sequence[str]) -> tuple[TargetSpec, ...]:
+    """Parse every expression, in order, repeats dropped; no expression means `class_logit`.
+
+    Raises TargetError that names the bad token and shows the form that was expected.
+    """
+    specs = [parse_target(text) for text in expressions] or [TargetSpec("class_logit")]
+    return tuple(dict.fromkeys(specs))
+
+
+def parse_target(text: str) -> TargetSpec:
+    """Parse one expression, such as `class_logit`, `box:3,0` or `encoder_feature:2:17`.
+
+    Raises TargetError that names the bad token.
+    """
+    kind, *rest = text.strip().split(":")
+    form = FORMS.get(kind)
+    if form is None:
+        near = get_close_matches(kind, FORMS, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(FORMS)}"
+        raise TargetError(f"target '{text}': unknown kind '{kind}'; {hint}")
+    if not rest and form.alone:
+        return TargetSpec(kind)
+    if len(rest) != (2 if form.layered else 1):
+        raise TargetError(f"target '{text}': expected '{form.spell(kind)}'")
+    layer = _natural(rest[0], text) if form.layered else None
+    tokens = rest[-1].split(",")
+    if len(tokens) != len(form.fields):
+        raise TargetError(
+            f"target '{text}': '{rest[-1]}' holds {len(tokens)} of the {len(form.fields)} numbers "
+            f"in '{form.spell(kind)}'"
+        )
+    index = tuple(_natural(token, text) for token in tokens)
+    if kind == "box" and index[1] >= len(BOX_COORDINATES):
+        raise TargetError(f"target '{text}': box coordinate '{tokens[1]}' is not 0, 1, 2 or 3")
+    return TargetSpec(kind, layer, index)
+
+
+def _natural(token: str, text: str) -> int:
+    """A number without sign, or TargetError."""
+    if not (token.strip().isascii() and token.strip().isdigit()):
+        raise TargetError(f"target '{text}': '{token}' is not a number from 0 up")
+    return int(token)

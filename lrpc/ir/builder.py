@@ -56,13 +56,15 @@ class Builder:
     ) -> tuple[Value, ...]:
         """Append one operation and return its outputs; attributes that are None are left out."""
         row = TABLE[op]
-        kept = tuple((k, attrs[k]) for k in row.attrs if attrs.get(k) is not None)
+        kept = tuple((k, v) for k in row.attrs if (v := attrs.get(k)) is not None)
         if extra := attrs.keys() - row.attrs.keys():
             raise IRError(f"op {op} has no attribute {sorted(extra)[0]!r}")
         key = (op, inputs, kept)
         if self._known is not None and key in self._known:
             return self._known[key]
-        types = infer(row, tuple(v.type for v in inputs), kept, weight_types(row.attrs, kept, self.weights))
+        types = infer(
+            row, tuple(v.type for v in inputs), kept, weight_types(row.attrs, kept, self.weights)
+        )
         outputs = tuple(Value(self.name(hint or op), t) for t in types)
         self.nodes.append(Node(op, inputs, outputs, kept, role, rule, loc or Loc()))
         if self._known is not None:

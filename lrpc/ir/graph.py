@@ -49,9 +49,7 @@ class Rule:
         return float(dict(self.params)[key])
 
     def __str__(self) -> str:
-        args = ", ".join(
-            f"{k}={_word(v)}" for k, v in self.params
-        )
+        args = ", ".join(f"{k}={_word(v)}" for k, v in self.params)
         return f"{self.name}({args})" if args else self.name
 
 

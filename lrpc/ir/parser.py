@@ -2,7 +2,7 @@
 
 graph   = "graph" @name "(" [typed, …] ")" "{" (weight | node | mark)* return "}"
 weight  = "weight" string ":" type
-node    = typed, … "=" op "(" [%value, …] ")" ["{" key "=" attr, … "}"] ["role=" word]
+node    = [typed, … "="] op "(" [%value, …] ")" ["{" key "=" attr, … "}"] ["role=" word]
           ["rule=" word ["(" key "=" scalar, … ")"]] ["loc(" [module] [, file ":" line] ")"]
 mark    = "mark" string %value
 return  = "return" [%value | string %value, …]
@@ -87,15 +87,15 @@ class _Parser(Cursor):
         marks: dict[str, Value] = {}
         nodes: list[Node] = []
         while not self.accept("return"):
-            if self.tokens[self.index][0] == "value":
-                nodes.append(self.node())
-            elif self.accept("weight"):
+            if self.accept("weight"):
                 key = self.fresh(weights, "weight")
                 self.expect(":", " and the type")
                 weights[key] = self.type()
             elif self.accept("mark"):
                 key = self.fresh(marks, "mark")
                 marks[key] = self.use()
+            elif self.at_node():
+                nodes.append(self.node())
             else:
                 raise self.expected("a node, 'weight', 'mark' or 'return'")
         outputs = self.returned()
@@ -128,22 +128,31 @@ class _Parser(Cursor):
 
     # Nodes
 
+    def at_node(self) -> bool:
+        kind = self.tokens[self.index][0]
+        return kind == "value" or (kind == "word" and self.tokens[self.index + 1][1] == "(")
+
     def node(self) -> Node:
-        """One node; its outputs become known behind it."""
-        outputs = [self.define()]
-        while self.accept(","):
-            outputs.append(self.define())
-        self.expect("=", " and the op")
+        """One node; its outputs, where it has any, become known behind it."""
+        outputs = self.defined() if self.tokens[self.index][0] == "value" else ()
         op = self.op()
         self.expect("(", " and the inputs")
+        for value in outputs:  # not yet there for the node's own inputs
+            del self._values[value.name]
         inputs = self.listed(self.use, ")")
-        for value in outputs:
-            self._values[value.name] = value
+        self._values.update((value.name, value) for value in outputs)
         attrs = self.keyed(self.attr, "}") if self.accept("{") else ()
         role = self.word("a role") if self.accept("role") and self.assigned() else ""
         rule = self.rule() if self.accept("rule") and self.assigned() else None
         loc = self.loc() if self.tokens[self.index][0] == "loc" else Loc()
-        return Node(op, inputs, tuple(outputs), attrs, role, rule, loc)
+        return Node(op, inputs, outputs, attrs, role, rule, loc)
+
+    def defined(self) -> tuple[Value, ...]:
+        outputs = [self.define()]
+        while self.accept(","):
+            outputs.append(self.define())
+        self.expect("=", " and the op")
+        return tuple(outputs)
 
     def assigned(self) -> bool:
         self.expect("=")

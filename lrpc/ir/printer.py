@@ -28,7 +28,8 @@ def print_graph(graph: Graph) -> str:
 def print_node(node: Node) -> str:
     """One node as one line, without indentation."""
     inputs = ", ".join(map(print_value, node.inputs))
-    parts = [f"{_typed(node.outputs)} = {_word(node.op)}({inputs})"]
+    outputs = f"{_typed(node.outputs)} = " if node.outputs else ""
+    parts = [f"{outputs}{_word(node.op)}({inputs})"]
     if node.attrs:
         attrs = (f"{_word(key)}={print_attr(value)}" for key, value in node.attrs)
         parts.append(f"{{{', '.join(attrs)}}}")

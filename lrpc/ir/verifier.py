@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from lrpc.errors import IRError
 from lrpc.ir.builder import weight_types
 from lrpc.ir.graph import Graph, Node, Value
 from lrpc.ir.ops import TABLE, infer
+from lrpc.ir.types import TensorType
 
 
 def verify(graph: Graph, after: str = "") -> Graph:
@@ -16,7 +19,9 @@ def verify(graph: Graph, after: str = "") -> Graph:
         _define(defined, value, f"input of @{graph.name}{where}")
     weights = graph.weight_types
     for node in graph.nodes:
-        place = f"%{node.outputs[0].name if node.outputs else '?'} = {node.op}{where} (from {node.loc})"
+        place = (
+            f"%{node.outputs[0].name if node.outputs else '?'} = {node.op}{where} (from {node.loc})"
+        )
         for value in node.inputs:
             _require(defined, value, place)
         _check_types(node, weights, place)
@@ -42,12 +47,12 @@ def _require(defined: dict[str, Value], value: Value, place: str) -> None:
         raise IRError(f"%{value.name} is {known.type} but {place} reads it as {value.type}")
 
 
-def _check_types(node: Node, weights: dict[str, object], place: str) -> None:
+def _check_types(node: Node, weights: Mapping[str, TensorType], place: str) -> None:
     row = TABLE.get(node.op)
     if row is None:
         raise IRError(f"unknown op {node.op!r} at {place}")
     try:
-        found = weight_types(row.attrs, node.attrs, weights)  # type: ignore[arg-type]
+        found = weight_types(row.attrs, node.attrs, weights)
         types = infer(row, tuple(v.type for v in node.inputs), node.attrs, found)
     except IRError as error:
         raise IRError(f"{error}, at {place}") from None

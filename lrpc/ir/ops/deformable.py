@@ -5,6 +5,8 @@ Reference semantics go through grid_sample, one level at a time; programs carry 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,7 +26,7 @@ def deform_sample(value: Tensor, loc: Tensor, weight: Tensor, levels: Levels) ->
     queries, points = loc.shape[1], loc.shape[4]
     grids = (2 * loc - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)  # [L, B·H, Q, P, 2]
     total = torch.zeros((), dtype=value.dtype, device=value.device)
-    for level, part in enumerate(value.split([h * w for h, w in levels], 1)):
+    for level, part in enumerate(value.split_with_sizes([h * w for h, w in levels], 1)):
         plane = part.permute(0, 2, 3, 1).reshape(batch * heads, width, *levels[level])
         picked = F.grid_sample(plane, grids[level], "bilinear", "zeros", align_corners=False)
         scale = weight[:, :, :, level].transpose(1, 2).reshape(batch * heads, 1, queries, points)
@@ -32,8 +34,7 @@ def deform_sample(value: Tensor, loc: Tensor, weight: Tensor, levels: Levels) ->
     return total.reshape(batch, heads * width, queries).transpose(1, 2)
 
 
-def _seedwise(g: Tensor, function: object) -> Tensor:
-    assert callable(function)
+def _seedwise(g: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
     if g.device.type == "meta":  # one seed gives the shape; the seed axis is free
         return function(g[0]).expand(g.shape[0], *([-1] * function(g[0]).dim()))
     return torch.stack([function(seed) for seed in g])
@@ -56,18 +57,30 @@ def _to_weight(g: Tensor, value: Tensor, loc: Tensor, levels: Levels) -> Tensor:
 
 
 def _module(
-    query: Tensor, reference: Tensor, source: Tensor, *mask: Tensor, heads: int, points: int, levels: Levels,
-    value_weight: Tensor, value_bias: Tensor, offset_weight: Tensor, offset_bias: Tensor,
-    attention_weight: Tensor, attention_bias: Tensor, output_weight: Tensor, output_bias: Tensor,
+    query: Tensor,
+    reference: Tensor,
+    source: Tensor,
+    *mask: Tensor,
+    heads: int,
+    points: int,
+    levels: Levels,
+    value_weight: Tensor,
+    value_bias: Tensor,
+    offset_weight: Tensor,
+    offset_bias: Tensor,
+    attention_weight: Tensor,
+    attention_bias: Tensor,
+    output_weight: Tensor,
+    output_bias: Tensor,
 ) -> Tensor:
     value = F.linear(source, value_weight, value_bias)
     if mask:
         value = value.masked_fill(mask[0].unsqueeze(-1), 0.0)
-    value = value.unflatten(-1, (heads, -1))
+    value = torch.unflatten(value, -1, (heads, -1))
     shape = (heads, len(levels), points)
-    offsets = F.linear(query, offset_weight, offset_bias).unflatten(-1, (*shape, 2))
-    scores = F.linear(query, attention_weight, attention_bias).unflatten(-1, (heads, -1))
-    weight = scores.softmax(-1).unflatten(-1, shape[1:])
+    offsets = torch.unflatten(F.linear(query, offset_weight, offset_bias), -1, (*shape, 2))
+    scores = torch.unflatten(F.linear(query, attention_weight, attention_bias), -1, (heads, -1))
+    weight = torch.unflatten(scores.softmax(-1), -1, shape[1:])
     anchor = reference[:, :, None, :, None]
     if reference.shape[-1] == 2:
         extent = torch.tensor([(w, h) for h, w in levels], dtype=query.dtype, device=query.device)
@@ -77,15 +90,33 @@ def _module(
     return F.linear(deform_sample(value, loc, weight, levels), output_weight, output_bias)
 
 
-WEIGHTS = {f"{part}_{kind}": "weight" for part in ("value", "offset", "attention", "output")
-           for kind in ("weight", "bias")}
+WEIGHTS = {
+    f"{part}_{kind}": "weight"
+    for part in ("value", "offset", "attention", "output")
+    for kind in ("weight", "bias")
+}
 
 ROWS = (
-    Op("deformable_attention", None, {"heads": "int", "points": "int", "levels": "pairs", **WEIGHTS},
-       _module, ""),
-    Op("deform_sample", 3, {"levels": "pairs"}, deform_sample,
-       "deform_sample({0}, {1}, {2}, {levels})"),
+    Op(
+        "deformable_attention",
+        None,
+        {"heads": "int", "points": "int", "levels": "pairs", **WEIGHTS},
+        _module,
+        "",
+    ),
+    Op(
+        "deform_sample",
+        3,
+        {"levels": "pairs"},
+        deform_sample,
+        "deform_sample({0}, {1}, {2}, {levels})",
+    ),
     Op("deform_splat", 3, {"levels": "pairs"}, _splat, "deform_splat({0}, {1}, {2}, {levels})"),
-    Op("deform_weight_transpose", 3, {"levels": "pairs"}, _to_weight,
-       "deform_weight_transpose({0}, {1}, {2}, {levels})"),
+    Op(
+        "deform_weight_transpose",
+        3,
+        {"levels": "pairs"},
+        _to_weight,
+        "deform_weight_transpose({0}, {1}, {2}, {levels})",
+    ),
 )

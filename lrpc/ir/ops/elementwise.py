@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from lrpc.ir.ops.row import Op
 from lrpc.ir.types import DTYPES
 
-COMPARISONS = {"gt": torch.gt, "ge": torch.ge, "lt": torch.lt, "le": torch.le, "eq": torch.eq, "ne": torch.ne}
+COMPARISONS = {
+    "gt": torch.gt,
+    "ge": torch.ge,
+    "lt": torch.lt,
+    "le": torch.le,
+    "eq": torch.eq,
+    "ne": torch.ne,
+}
 LOGIC = {"and": torch.logical_and, "or": torch.logical_or}
 
 
@@ -67,8 +73,13 @@ ROWS = (
     Op("detach", 1, {}, lambda x: x.clone(), "{0}"),
     Op("cast", 1, {"dtype": "dtype"}, lambda x, dtype: x.to(DTYPES[dtype]), "{0}.to({dtype})"),
     Op("compare", 2, {"kind": "str"}, _compare, "torch.{kind:bare}({0}, {1})"),
-    Op("compare_scalar", 1, {"kind": "str", "value": "number"}, _compare_scalar,
-       "torch.{kind:bare}({0}, {value})"),
+    Op(
+        "compare_scalar",
+        1,
+        {"kind": "str", "value": "number"},
+        _compare_scalar,
+        "torch.{kind:bare}({0}, {value})",
+    ),
     Op("logical", 2, {"kind": "str"}, _logical, "torch.logical_{kind:bare}({0}, {1})"),
     Op("logical_not", 1, {}, torch.logical_not, "{0}.logical_not()"),
     Op("where", 3, {}, torch.where, "torch.where({0}, {1}, {2})"),

@@ -10,8 +10,14 @@ from torch import Tensor
 
 from lrpc.ir.ops.row import Op
 
-CONV = {"weight": "weight", "bias": "weight?", "stride": "ints", "padding": "ints",
-        "dilation": "ints", "groups": "int"}
+CONV = {
+    "weight": "weight",
+    "bias": "weight?",
+    "stride": "ints",
+    "padding": "ints",
+    "dilation": "ints",
+    "groups": "int",
+}
 CONV_T = {**CONV, "output_padding": "ints"}
 POOL = {"kernel": "ints", "stride": "ints", "padding": "ints"}
 
@@ -25,7 +31,9 @@ def _conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, **options: An
     return F.conv2d(x, weight, bias, **options)
 
 
-def _conv_transpose2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, **options: Any) -> Tensor:
+def _conv_transpose2d(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, **options: Any
+) -> Tensor:
     return F.conv_transpose2d(x, weight, bias, **options)
 
 
@@ -42,7 +50,9 @@ def _normalise(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
     return centred / torch.sqrt((centred * centred).mean(dims, keepdim=True) + eps)
 
 
-def _layer_norm(x: Tensor, eps: float, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+def _layer_norm(
+    x: Tensor, eps: float, weight: Tensor | None = None, bias: Tensor | None = None
+) -> Tensor:
     y = _normalise(x, (-1,), eps)
     y = y if weight is None else y * weight
     return y if bias is None else y + bias
@@ -58,8 +68,12 @@ def _group_norm(
 
 
 def _max_pool2d(
-    x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...],
-    dilation: tuple[int, ...], ceil: bool
+    x: Tensor,
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+    ceil: bool,
 ) -> tuple[Tensor, Tensor]:
     values, indices = F.max_pool2d(x, kernel, stride, padding, dilation, ceil, return_indices=True)
     return values, indices
@@ -78,12 +92,19 @@ def interpolate(x: Tensor, size: tuple[int, ...], mode: str, align_corners: bool
 
 
 def _multi_head_attention(
-    query: Tensor, key: Tensor, value: Tensor, *mask: Tensor, heads: int, in_weight: Tensor,
-    out_weight: Tensor, in_bias: Tensor | None = None, out_bias: Tensor | None = None,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *mask: Tensor,
+    heads: int,
+    in_weight: Tensor,
+    out_weight: Tensor,
+    in_bias: Tensor | None = None,
+    out_bias: Tensor | None = None,
 ) -> Tensor:
     weights, biases = in_weight.chunk(3), (in_bias.chunk(3) if in_bias is not None else (None,) * 3)
     q, k, v = (
-        _linear(x, w, b).unflatten(-1, (heads, -1)).transpose(-2, -3)
+        torch.unflatten(_linear(x, w, b), -1, (heads, -1)).transpose(-2, -3)
         for x, w, b in zip((query, key, value), weights, biases, strict=True)
     )
     scores = q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5)
@@ -94,30 +115,85 @@ def _multi_head_attention(
 
 
 ROWS = (
-    Op("linear", 1, {"weight": "weight", "bias": "weight?"}, _linear, "F.linear({0}, {weight}, {bias})"),
-    Op("conv2d", 1, CONV, _conv2d,
-       "F.conv2d({0}, {weight}, {bias}, {stride}, {padding}, {dilation}, {groups})"),
-    Op("conv_transpose2d", 1, CONV_T, _conv_transpose2d,
-       "F.conv_transpose2d({0}, {weight}, {bias}, {stride}, {padding}, {output_padding}, {groups},"
-       " {dilation})"),
-    Op("batch_norm", 1,
-       {"weight": "weight", "bias": "weight", "mean": "weight", "var": "weight", "eps": "number"},
-       _batch_norm, "F.batch_norm({0}, {mean}, {var}, {weight}, {bias}, False, 0.0, {eps})"),
-    Op("layer_norm", 1, {"weight": "weight?", "bias": "weight?", "eps": "number"}, _layer_norm,
-       "F.layer_norm({0}, {0}.shape[-1:], {weight}, {bias}, {eps})"),
-    Op("group_norm", 1, {"groups": "int", "weight": "weight?", "bias": "weight?", "eps": "number"},
-       _group_norm, "F.group_norm({0}, {groups}, {weight}, {bias}, {eps})"),
+    Op(
+        "linear",
+        1,
+        {"weight": "weight", "bias": "weight?"},
+        _linear,
+        "F.linear({0}, {weight}, {bias})",
+    ),
+    Op(
+        "conv2d",
+        1,
+        CONV,
+        _conv2d,
+        "F.conv2d({0}, {weight}, {bias}, {stride}, {padding}, {dilation}, {groups})",
+    ),
+    Op(
+        "conv_transpose2d",
+        1,
+        CONV_T,
+        _conv_transpose2d,
+        "F.conv_transpose2d({0}, {weight}, {bias}, {stride}, {padding}, {output_padding}, {groups},"
+        " {dilation})",
+    ),
+    Op(
+        "batch_norm",
+        1,
+        {"weight": "weight", "bias": "weight", "mean": "weight", "var": "weight", "eps": "number"},
+        _batch_norm,
+        "F.batch_norm({0}, {mean}, {var}, {weight}, {bias}, False, 0.0, {eps})",
+    ),
+    Op(
+        "layer_norm",
+        1,
+        {"weight": "weight?", "bias": "weight?", "eps": "number"},
+        _layer_norm,
+        "F.layer_norm({0}, {0}.shape[-1:], {weight}, {bias}, {eps})",
+    ),
+    Op(
+        "group_norm",
+        1,
+        {"groups": "int", "weight": "weight?", "bias": "weight?", "eps": "number"},
+        _group_norm,
+        "F.group_norm({0}, {groups}, {weight}, {bias}, {eps})",
+    ),
     Op("softmax", 1, {"dim": "int"}, lambda x, dim: torch.softmax(x, dim), "{0}.softmax({dim})"),
     Op("matmul", 2, {}, torch.matmul, "{0} @ {1}"),
-    Op("einsum", 2, {"equation": "str"}, lambda a, b, equation: torch.einsum(equation, a, b),
-       "torch.einsum({equation}, {0}, {1})"),
-    Op("max_pool2d", 1, {**POOL, "dilation": "ints", "ceil": "bool"}, _max_pool2d,
-       "F.max_pool2d({0}, {kernel}, {stride}, {padding}, {dilation}, {ceil}, return_indices=True)",
-       outputs=2),
+    Op(
+        "einsum",
+        2,
+        {"equation": "str"},
+        lambda a, b, equation: torch.einsum(equation, a, b),
+        "torch.einsum({equation}, {0}, {1})",
+    ),
+    Op(
+        "max_pool2d",
+        1,
+        {**POOL, "dilation": "ints", "ceil": "bool"},
+        _max_pool2d,
+        "F.max_pool2d({0}, {kernel}, {stride}, {padding}, {dilation}, {ceil}, return_indices=True)",
+        outputs=2,
+    ),
     Op("avg_pool2d", 1, POOL, _avg_pool2d, "F.avg_pool2d({0}, {kernel}, {stride}, {padding})"),
-    Op("interpolate", 1, {"size": "ints", "mode": "str", "align_corners": "bool"}, interpolate,
-       "interpolate({0}, {size}, {mode}, {align_corners})"),
-    Op("multi_head_attention", None,
-       {"heads": "int", "in_weight": "weight", "in_bias": "weight?", "out_weight": "weight",
-        "out_bias": "weight?"}, _multi_head_attention, ""),
+    Op(
+        "interpolate",
+        1,
+        {"size": "ints", "mode": "str", "align_corners": "bool"},
+        interpolate,
+        "interpolate({0}, {size}, {mode}, {align_corners})",
+    ),
+    Op(
+        "multi_head_attention",
+        None,
+        {
+            "heads": "int",
+            "in_weight": "weight",
+            "in_bias": "weight?",
+            "out_weight": "weight",
+            "out_bias": "weight?",
+        },
+        _multi_head_attention,
+        "",
+    ),
 )

@@ -24,7 +24,9 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "ints": lambda v: isinstance(v, tuple) and all(isinstance(i, int) for i in v),
     "dim": lambda v: isinstance(v, (int, Sym)),
     "dims": lambda v: isinstance(v, tuple) and all(isinstance(i, (int, Sym)) for i in v),
-    "pairs": lambda v: isinstance(v, tuple) and all(isinstance(i, tuple) and len(i) == 2 for i in v),
+    "pairs": lambda v: (
+        isinstance(v, tuple) and all(isinstance(i, tuple) and len(i) == 2 for i in v)
+    ),
 }
 
 
@@ -60,7 +62,9 @@ class Op:
                 known = ", ".join(self.attrs) or "none"
                 raise IRError(f"op {self.name} has no attribute {key!r}; it has: {known}")
             if not KINDS[self.kind(key)](value):
-                raise IRError(f"op {self.name}: attribute {key}={value!r} is not of kind {self.kind(key)}")
+                raise IRError(
+                    f"op {self.name}: attribute {key}={value!r} is not of kind {self.kind(key)}"
+                )
         for key in self.attrs:
             if self.required(key) and key not in given:
                 raise IRError(f"op {self.name} misses its attribute {key!r}")

@@ -61,7 +61,7 @@ def _word(value: float | str | bool) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One operation. `role` and `rule` are filled in by passes; `attrs` keeps the op table's order."""
+    """One operation. `role` and `rule` are filled in by passes; `attrs` are in table order."""
 
     op: str
     inputs: tuple[Value, ...]

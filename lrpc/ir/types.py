@@ -1,4 +1,4 @@
-"""Tensor types: a dtype and a shape whose dimensions are integers or monomials in B (batch), K (seeds)."""
+"""Tensor types: a dtype and a shape of integers and monomials in B (batch) and K (seeds)."""
 
 from __future__ import annotations
 

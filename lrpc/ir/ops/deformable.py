@@ -1,4 +1,4 @@
-"""Multi-scale deformable attention: the sampling map, its transposes, and the module before expansion.
+"""Multi-scale deformable attention: the sampling map, its transposes, the unexpanded module.
 
 Reference semantics go through grid_sample, one level at a time; programs carry faster kernels.
 """
@@ -19,7 +19,8 @@ Levels = tuple[tuple[int, int], ...]
 def deform_sample(value: Tensor, loc: Tensor, weight: Tensor, levels: Levels) -> Tensor:
     """Σ over levels and points of weight · bilinear(value at loc), zeros outside each map.
 
-    value [B, S, H, D]; loc [B, Q, H, L, P, 2] as (x, y) in [0, 1]; weight [B, Q, H, L, P] → [B, Q, H·D].
+    value [B, S, H, D]; loc [B, Q, H, L, P, 2] as (x, y) in [0, 1]; weight [B, Q, H, L, P];
+    the result is [B, Q, H·D].
     Deformable DETR, equation 3 (arXiv 2010.04159).
     """
     batch, _, heads, width = value.shape

@@ -1,4 +1,4 @@
-"""Layers: linear maps, normalisation, softmax, pooling, and the composite attentions before expansion."""
+"""Layers: linear maps, normalisation, softmax, pooling, and attention before expansion."""
 
 from __future__ import annotations
 

@@ -32,11 +32,11 @@ KINDS: dict[str, Callable[[Any], bool]] = {
 
 @dataclass(frozen=True, eq=False)
 class Op:
-    """An operation: arity (None: one or more), attributes with their kinds, meaning and emitted text.
+    """An operation: arity (None: one or more), attributes by kind, meaning and emitted text.
 
-    `reference(*inputs, **attrs)` is the meaning; attributes of kind `weight` arrive as tensors, extents
-    as integers. `emit` is a format string over `{0}`, `{1}`, … (inputs), `{inputs}` (all of them) and
-    attribute names. Type inference runs the reference on meta tensors.
+    `reference(*inputs, **attrs)` is the meaning; attributes of kind `weight` arrive as tensors,
+    extents as integers. `emit` is a format string over `{0}`, `{1}`, … (inputs), `{inputs}` (all of
+    them) and attribute names. Type inference runs the reference on meta tensors.
     """
 
     name: str
@@ -84,7 +84,7 @@ def infer(
     attrs: tuple[tuple[str, Attr], ...],
     weights: tuple[tuple[str, TensorType], ...],
 ) -> tuple[TensorType, ...]:
-    """The output types of `op`; `weights` are the types of its weight attributes, by attribute name."""
+    """The output types of `op`; `weights` has the types of its weight attributes by name."""
     op.check(attrs, len(inputs))
     keywords = {k: resolve(v, PRIMES) for k, v in attrs}
     keywords.update({k: t.meta() for k, t in weights})
@@ -101,7 +101,7 @@ def infer(
 def no_grad_transpose(
     function: Callable[[torch.Tensor], torch.Tensor], like: torch.Tensor, g: torch.Tensor
 ) -> torch.Tensor:
-    """The transpose of a linear map, by autograd: what every hand-written transpose is held against."""
+    """The transpose of a linear map by autograd: what hand-written transposes are held to."""
     with torch.enable_grad():
         x = torch.zeros_like(like).requires_grad_(True)
         y = function(x)

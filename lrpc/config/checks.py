@@ -1,0 +1,158 @@
+"""Parsers of the `LRPC` keys whose values have a shape of their own."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lrpc.config.show import show
+
+#: What relevance can start from; True where the target exists once per layer.
+TARGETS = {
+    "class_logit": False,
+    "mask_logit": False,
+    "box": False,
+    "encoder_feature": True,
+    "decoder_query": True,
+}
+_SELECTORS = ("role", "op", "module", "layers")
+_IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_MODULE_PATH = re.compile(r"\w+(\.\w+)*")
+
+
+def _is_integer(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _strings(value: Any, what: str) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(v, str) and v for v in value):
+        raise ValueError(f"expected a list of {what}, got {show(value)}")
+    return tuple(value)
+
+
+def parse_source(value: Any) -> str:
+    """Return a model source: a known name or an import path."""
+    if value in ("embedded", "detectron2"):
+        return str(value)
+    if isinstance(value, str) and _IMPORT_PATH.fullmatch(value):
+        return value
+    raise ValueError(
+        f'expected "embedded", "detectron2" or "package.module:function", got {show(value)}'
+    )
+
+
+def parse_scope(value: Any) -> str:
+    """Return a dotted module path, or "" for the whole model."""
+    if isinstance(value, str) and (not value or _MODULE_PATH.fullmatch(value)):
+        return value
+    raise ValueError(f'expected a module path such as "sem_seg_head.predictor", got {show(value)}')
+
+
+def parse_targets(value: Any) -> tuple[str, ...]:
+    """Return target names, the layered ones optionally with ":LAYER"."""
+    names = _strings(value, "target names")
+    if not names:
+        raise ValueError("expected at least one target, got []")
+    for number, text in enumerate(names):
+        name, colon, layer = text.partition(":")
+        if name not in TARGETS:
+            near = difflib.get_close_matches(name, TARGETS, 1, 0.0)[0]
+            raise ValueError(f"{show(text)} is not a target; did you mean {show(near)}?")
+        if colon and not TARGETS[name]:
+            raise ValueError(f"{show(text)}: {name} exists once, without a layer; remove :{layer}")
+        if colon and layer != "*" and not (layer.isascii() and layer.isdigit()):
+            raise ValueError(f'{show(text)}: expected a layer index or "*" after the colon')
+        if text in names[:number]:
+            raise ValueError(f"{show(text)} is given twice; remove one of the two")
+    return names
+
+
+def parse_shapes(value: Any) -> tuple[tuple[int, int], ...]:
+    """Return image sizes [H, W]; whether the model can divide them is checked with the model."""
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError(f"expected a list of sizes [H, W], got {show(value)}")
+    sizes = []
+    for size in value:
+        whole = isinstance(size, list | tuple) and len(size) == 2
+        if not whole or not all(_is_integer(side, 1) for side in size):
+            raise ValueError(f"expected two positive integers [H, W], got {show(size)}")
+        if tuple(size) in sizes:
+            raise ValueError(f"{show(size)} is given twice; remove one of the two")
+        sizes.append((size[0], size[1]))
+    return tuple(sizes)
+
+
+def parse_budget(value: Any) -> str | int:
+    """Return "", a number of bytes, or a percentage as text ("80%")."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value)
+    if value == "" or _is_integer(value, 1):
+        return str(value) if isinstance(value, str) else int(value)
+    if isinstance(value, str) and re.fullmatch(r"100%|[1-9]\d?%", value):
+        return value
+    raise ValueError(f'expected "", a number of bytes, or "1%" to "100%", got {show(value)}')
+
+
+def parse_passes(value: Any) -> tuple[str, ...]:
+    """Return import paths of pass classes."""
+    paths = _strings(value, "import paths")
+    for path in paths:
+        if not _IMPORT_PATH.fullmatch(path):
+            raise ValueError(f'expected an import path "package.module:Class", got {show(path)}')
+    return paths
+
+
+def parse_read(value: Any) -> tuple[str, ...]:
+    """Return names or globs of measurement points."""
+    return _strings(value, "names or globs")
+
+
+def parse_rules(value: Any) -> tuple[dict[str, Any], ...]:
+    """Return rule entries of the right shape; their names are checked with the rules."""
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"expected a list of mappings, got {show(value)}")
+    return tuple(_rule(entry, f"entry {number}") for number, entry in enumerate(value))
+
+
+def _rule(entry: Any, place: str) -> dict[str, Any]:
+    if not isinstance(entry, Mapping):
+        raise ValueError(
+            f"{place}: expected a mapping such as {{role: …, rule: …}}, got {show(entry)}"
+        )
+    for key in ("role", "op", "module", "rule"):
+        if key in entry and not (isinstance(entry[key], str) and entry[key]):
+            raise ValueError(f"{place}: {key}: expected a name, got {show(entry[key])}")
+    if "rule" not in entry:
+        raise ValueError(f'{place}: has no "rule"; name one that `lrpc rules` lists')
+    if not any(key in entry for key in _SELECTORS):
+        raise ValueError(f"{place}: selects nothing; give role, op, module or layers")
+    if "role" in entry and "op" in entry:
+        raise ValueError(f"{place}: has both role and op; keep one of the two")
+    if "layers" in entry:
+        _check_layers(entry["layers"], place)
+    for key, parameter in entry.items():
+        if key != "layers" and not isinstance(parameter, str | int | float | bool):
+            raise ValueError(f"{place}: {key}: expected a number or text, got {show(parameter)}")
+    return {str(key): parameter for key, parameter in entry.items()}
+
+
+def _check_layers(layers: Any, place: str) -> None:
+    pair = isinstance(layers, list | tuple) and len(layers) == 2
+    if not pair or not all(_is_integer(bound, 0) for bound in layers) or layers[0] > layers[1]:
+        raise ValueError(
+            f"{place}: layers: expected [first, last] with 0 <= first <= last, got {show(layers)}"
+        )
+
+
+PARSERS: dict[str, Callable[[Any], Any]] = {
+    "LRPC.SOURCE": parse_source,
+    "LRPC.SCOPE": parse_scope,
+    "LRPC.TARGETS": parse_targets,
+    "LRPC.RULES": parse_rules,
+    "LRPC.MEMORY.BUDGET": parse_budget,
+    "LRPC.SHAPES": parse_shapes,
+    "LRPC.READ": parse_read,
+    "LRPC.PASSES": parse_passes,
+}

@@ -1,0 +1,124 @@
+"""Puts defaults, YAML files and command-line overrides together into one checked `Config`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lrpc.config.node import Config
+from lrpc.config.reader import BASE_KEY, Entry, Tag, read_flat
+from lrpc.config.schema import DEFAULTS, SECTIONS, is_unread, literal, nearest_key, parse
+from lrpc.config.show import show
+from lrpc.errors import ConfigError
+
+_COMMAND_LINE = "command line"
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Return the configuration in the YAML file `path`, over its `_BASE_` files and the defaults.
+
+    `overrides` are alternating keys and values, as they stand at the end of a command line; values
+    are Python literals where they can be, and text otherwise. A relative MODEL.WEIGHTS becomes
+    absolute: relative to the file that sets it, or to the current folder if an override does.
+
+    Raises ConfigError, in one line that names file and line, for anything unreadable or unknown.
+    """
+    entries = read_flat(Path(path), SECTIONS.__contains__)
+    return _assemble(entries | _parse_overrides(overrides))
+
+
+def default_config(overrides: Sequence[str] = ()) -> Config:
+    """Return the defaults with `overrides`, as `load_config` would without a file."""
+    return _assemble(_parse_overrides(overrides))
+
+
+def _parse_overrides(overrides: Sequence[str]) -> dict[str, Entry]:
+    if len(overrides) % 2:
+        raise ConfigError(
+            f"{_COMMAND_LINE}: {overrides[-1]} has no value; overrides are KEY VALUE pairs"
+        )
+    entries: dict[str, Entry] = {}
+    for key, text in zip(overrides[::2], overrides[1::2], strict=True):
+        if key == BASE_KEY:
+            raise ConfigError(
+                f"{_COMMAND_LINE}: {BASE_KEY}: belongs into a file; give another file"
+            )
+        keep_text = isinstance(DEFAULTS.get(key), str)
+        entries[key] = Entry(text if keep_text else literal(text), _COMMAND_LINE, Path())
+    return entries
+
+
+def _assemble(entries: Mapping[str, Entry]) -> Config:
+    values: dict[str, Any] = dict(DEFAULTS)
+    origins: dict[str, str] = {}
+    notes: list[str] = []
+    for key, entry in entries.items():
+        _check_known(key, entry)
+        if isinstance(entry.value, Tag):
+            notes.append(_skip_tag(key, entry))
+            continue
+        try:
+            values[key] = parse(key, entry.value)
+        except ValueError as error:
+            raise ConfigError(
+                f"{entry.origin}: {key}: {error}; the default is {show(DEFAULTS[key])}"
+            ) from None
+        origins[key] = entry.origin
+    if "MODEL.WEIGHTS" in entries:
+        values["MODEL.WEIGHTS"] = _resolve(values["MODEL.WEIGHTS"], entries["MODEL.WEIGHTS"])
+    _check_shapes(values, origins)
+    return Config(_nest(values), origins, tuple(notes))
+
+
+def _check_known(key: str, entry: Entry) -> None:
+    if key in SECTIONS:
+        raise ConfigError(
+            f"{entry.origin}: {key}: is a section, got {show(entry.value)}; set a key inside it, "
+            f"such as {min(name for name in DEFAULTS if name.startswith(f'{key}.'))}"
+        )
+    if key.endswith(f".{BASE_KEY}"):
+        raise ConfigError(f"{entry.origin}: {key}: belongs at the top of the file; move it there")
+    if key not in DEFAULTS:
+        raise ConfigError(
+            f"{entry.origin}: {key}: unknown key; did you mean {nearest_key(key)}? "
+            "Correct it or remove it"
+        )
+
+
+def _skip_tag(key: str, entry: Entry) -> str:
+    tag = f"{entry.origin}: {key}: the YAML tag {entry.value.name} is never evaluated"
+    if not is_unread(key):
+        raise ConfigError(f"{tag}; write the value out")
+    return f"{tag}; the compiler does not read this key and keeps its default"
+
+
+def _resolve(weights: str, entry: Entry) -> str:
+    if not weights or "://" in weights:
+        return weights
+    return os.path.abspath(entry.folder / Path(weights).expanduser())
+
+
+def _check_shapes(values: Mapping[str, Any], origins: Mapping[str, str]) -> None:
+    key, divisor_key = "LRPC.SHAPES", "MODEL.MaskDINO.SIZE_DIVISIBILITY"
+    divisor = max(1, values[divisor_key])
+    for height, width in values[key]:
+        if height % divisor or width % divisor:
+            near = [max(1, round(side / divisor)) * divisor for side in (height, width)]
+            place = origins.get(key) or origins.get(divisor_key, "defaults")
+            raise ConfigError(
+                f"{place}: {key}: {show([height, width])} is not a multiple of {divisor_key} "
+                f"({divisor}); give {show(near)}, images are padded to it"
+            )
+
+
+def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        *path, last = key.split(".")
+        section = tree
+        for name in path:
+            section = section.setdefault(name, {})
+        section[last] = value
+    return tree

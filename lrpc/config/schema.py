@@ -1,0 +1,199 @@
+"""What each key accepts: the type of its default, and limits for the keys that models read."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lrpc.config.checks import PARSERS
+from lrpc.config.defaults import LRPC, MODEL_AND_INPUT
+from lrpc.config.defaults_unused import OTHER_DETECTORS, TRAINING
+from lrpc.config.show import show
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A condition on a value of the right type, and how to say what it expects."""
+
+    expected: str
+    holds: Callable[[Any], bool]
+
+
+def _one_of(*values: object) -> Limit:
+    return Limit(f"one of {', '.join(show(value) for value in values)}", lambda v: v in values)
+
+
+def _integer(least: int) -> Limit:
+    return Limit(f"an integer of at least {least}", lambda v: v >= least)
+
+
+def _three(text: str, holds: Callable[[float], bool]) -> Limit:
+    return Limit(f"three {text}", lambda v: len(v) == 3 and all(map(holds, v)))
+
+
+_YAML_WORDS = {"true": True, "false": False, "null": None}
+_MASKDINO = "MODEL.MaskDINO."
+_HEAD = "MODEL.SEM_SEG_HEAD."
+_POSITIVE = _integer(1)
+_STAGES = Limit(
+    'names among "res2", "res3", "res4", "res5"',
+    lambda v: bool(v) and all(name in ("res2", "res3", "res4", "res5") for name in v),
+)
+
+LIMITS: dict[str, Limit] = {
+    "VERSION": _one_of(2),
+    "INPUT.FORMAT": _one_of("RGB", "BGR"),
+    "INPUT.MIN_SIZE_TEST": _integer(0),
+    "INPUT.MAX_SIZE_TEST": _POSITIVE,
+    "MODEL.PIXEL_MEAN": _three("finite numbers", math.isfinite),
+    "MODEL.PIXEL_STD": _three("numbers above 0", lambda v: 0 < v < math.inf),
+    "MODEL.RESNETS.DEPTH": _one_of(18, 34, 50, 101, 152),
+    "MODEL.RESNETS.NUM_GROUPS": _POSITIVE,
+    "MODEL.RESNETS.RES2_OUT_CHANNELS": _POSITIVE,
+    "MODEL.RESNETS.STEM_OUT_CHANNELS": _POSITIVE,
+    "MODEL.RESNETS.WIDTH_PER_GROUP": _POSITIVE,
+    "MODEL.RESNETS.RES5_DILATION": _one_of(1, 2),
+    f"{_MASKDINO}DEC_LAYERS": _POSITIVE,
+    f"{_MASKDINO}DIM_FEEDFORWARD": _POSITIVE,
+    f"{_MASKDINO}DROPOUT": Limit("a number in [0, 1)", lambda v: 0 <= v < 1),
+    f"{_MASKDINO}ENC_LAYERS": _integer(0),
+    f"{_MASKDINO}HIDDEN_DIM": _POSITIVE,
+    f"{_MASKDINO}INITIALIZE_BOX_TYPE": _one_of("no", "bitmask", "mask2box"),
+    f"{_MASKDINO}NHEADS": _POSITIVE,
+    f"{_MASKDINO}NUM_OBJECT_QUERIES": _POSITIVE,
+    f"{_MASKDINO}SIZE_DIVISIBILITY": _integer(-1),
+    f"{_HEAD}COMMON_STRIDE": _POSITIVE,
+    f"{_HEAD}CONVS_DIM": _POSITIVE,
+    f"{_HEAD}DEFORMABLE_TRANSFORMER_ENCODER_N_HEADS": _POSITIVE,
+    f"{_HEAD}DEFORMABLE_TRANSFORMER_ENCODER_N_POINTS": _POSITIVE,
+    f"{_HEAD}DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES": _STAGES,
+    f"{_HEAD}DIM_FEEDFORWARD": _POSITIVE,
+    f"{_HEAD}FEATURE_ORDER": _one_of("low2high", "high2low"),
+    f"{_HEAD}MASK_DIM": _POSITIVE,
+    f"{_HEAD}NUM_CLASSES": _POSITIVE,
+    f"{_HEAD}NUM_FEATURE_LEVELS": _POSITIVE,
+    f"{_HEAD}TOTAL_NUM_FEATURE_LEVELS": _POSITIVE,
+    f"{_HEAD}TRANSFORMER_ENC_LAYERS": _integer(0),
+    "LRPC.COMPOSITE": _one_of("attnlrp", "cp_lrp", "epsilon", "gradient_input"),
+    "LRPC.EPSILON": Limit("a finite number of at least 0", lambda v: v >= 0),
+    "LRPC.SEEDS": _POSITIVE,
+    "LRPC.PRECISION": _one_of("fp64", "fp32", "tf32", "bf16"),
+    "LRPC.MEMORY.CHECKPOINT": _one_of("auto", "none", "block"),
+    "LRPC.DETACH": _one_of("copy", "stop"),
+    "LRPC.POSITION": _one_of("sink", "split"),
+    "LRPC.INIT_SEED": _integer(0),
+}
+
+#: Keys, and sections by a final dot, that the compiler never reads: it skips a tagged value there.
+UNREAD = (
+    *(f"{key}." if isinstance(value, dict) else key for key, value in TRAINING.items()),
+    *(f"MODEL.{key}." for key in OTHER_DETECTORS["MODEL"]),
+    *("INPUT.MIN_SIZE_TRAIN", "INPUT.MAX_SIZE_TRAIN", "INPUT.CROP.", "INPUT.IMAGE_SIZE"),
+    *("INPUT.MIN_SCALE", "INPUT.MAX_SCALE", "INPUT.RANDOM_FLIP", "INPUT.COLOR_AUG_SSD"),
+)
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+#: Every known key with its default, by its full name.
+DEFAULTS: dict[str, Any] = {
+    key: value
+    for tree in (MODEL_AND_INPUT, OTHER_DETECTORS, TRAINING, {"LRPC": LRPC})
+    for key, value in _flatten(tree)
+}
+SECTIONS = frozenset(
+    ".".join(parts[:depth])
+    for parts in (key.split(".") for key in DEFAULTS)
+    for depth in range(1, len(parts))
+)
+
+
+def nearest_key(key: str) -> str:
+    """Return the known key or section that is spelt most like `key`."""
+    known = sorted({*DEFAULTS, *SECTIONS})
+
+    def likeness(name: str) -> tuple[float, float]:
+        folded = difflib.SequenceMatcher(None, key.lower(), name.lower()).ratio()
+        return folded, difflib.SequenceMatcher(None, key, name).ratio()
+
+    return max(known, key=likeness)
+
+
+def is_unread(key: str) -> bool:
+    """Whether the compiler never reads `key`."""
+    return any(f"{key}.".startswith(k) if k.endswith(".") else key == k for k in UNREAD)
+
+
+def parse(key: str, value: Any) -> Any:
+    """Return `value` as the known `key` stores it; ValueError says what was expected instead."""
+    default = DEFAULTS[key]
+    if isinstance(value, str) and not isinstance(default, str):
+        value = literal(value)
+    if key in PARSERS:
+        return PARSERS[key](value)
+    limit = LIMITS.get(key)
+    try:
+        result = _coerce(value, default, deep=not is_unread(key))
+    except ValueError as error:
+        expected = limit.expected if limit else error
+        raise ValueError(f"expected {expected}, got {show(value)}") from None
+    if limit is not None and not limit.holds(result):
+        raise ValueError(f"expected {limit.expected}, got {show(value)}")
+    return result
+
+
+def literal(text: str) -> Any:
+    """Return the literal in `text`, such as "(0.9, 1.1)", "1e-4" or "true", or else the text."""
+    if text in _YAML_WORDS:
+        return _YAML_WORDS[text]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def _coerce(value: Any, default: Any, deep: bool) -> Any:
+    """Return `value` with the type of `default`; ValueError holds the name of that type."""
+    if default is None:
+        if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+            return value
+        raise ValueError("a number or null")
+    if isinstance(default, bool):
+        if isinstance(value, bool):
+            return value
+        raise ValueError("true or false")
+    if isinstance(default, int):
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        raise ValueError("an integer")
+    if isinstance(default, float):
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf:
+            return float(value)
+        raise ValueError("a finite number")
+    if isinstance(default, str):
+        if isinstance(value, str):
+            return value
+        raise ValueError("text")
+    return _coerce_sequence(value, tuple(default), deep)
+
+
+def _coerce_sequence(value: Any, default: tuple[Any, ...], deep: bool) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError("a list")
+    if not deep:
+        return tuple(value)
+    pattern = default[0] if default else ""
+    try:
+        return tuple(_coerce(item, pattern, deep) for item in value)
+    except ValueError as error:
+        raise ValueError(f"a list, each item {error}") from None

@@ -1,0 +1,62 @@
+"""One way of writing each thing: no-ops dropped, batch norm folded, constants evaluated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from lrpc.ir.graph import Attr, Module, Node
+from passes.common import merge_common
+from passes.eliminate_dead import EliminateDead
+from passes.fold_batch_norm import FoldBatchNorm
+from passes.fold_constants import FoldConstants
+from passes.identities import DOING_NOTHING, drop_identities
+from passes.rewrite import map_nodes
+
+FROM_THE_END = ("cat", "slice", "gather", "topk", "softmax", "cumsum")
+SETS_FROM_THE_END = ("flip", "sum", "mean", "amax", "amin", "any", "all")
+
+
+@dataclass(frozen=True)
+class Canonicalize:
+    """Normalises calls, drops no-ops, folds batch norm and constants, merges equal operations.
+
+    Afterwards the axis of cat, slice, flip, gather, topk, softmax and of reductions counts from
+    the end, so that it stays right under a seeds axis in front; permutations count from the front;
+    reshape and expand name their whole shape.
+    """
+
+    fold_batch_norm: bool = True
+    fold_constants: bool = True
+    name: ClassVar[str] = "canonicalize"
+
+    def run(self, module: Module) -> Module:
+        module = map_nodes(module, normalised)
+        module = drop_identities(module, DOING_NOTHING)
+        if self.fold_batch_norm:
+            module = FoldBatchNorm().run(module)
+        if self.fold_constants:
+            module = FoldConstants().run(module)
+        module = merge_common(module)
+        return EliminateDead().run(module)
+
+
+def normalised(node: Node) -> Node:
+    """`node` with its axes and shapes written in the canonical way."""
+    attrs = tuple((key, _normal(node, key, value)) for key, value in node.attrs)
+    return node if attrs == node.attrs else replace(node, attrs=attrs)
+
+
+def _normal(node: Node, key: str, value: Attr) -> Attr:
+    if node.op in ("reshape", "expand") and key == "shape":
+        return node.out.type.shape
+    rank = node.inputs[0].type.rank if node.inputs else 0
+    if key == "dim" and node.op in FROM_THE_END and isinstance(value, int):
+        return value % rank - rank
+    if key == "dims" and isinstance(value, tuple):
+        counted = [int(v) % rank for v in value if isinstance(v, int)]
+        if node.op == "permute":
+            return tuple(counted)
+        if node.op in SETS_FROM_THE_END:
+            return tuple(sorted(v - rank for v in counted))
+    return value

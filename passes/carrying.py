@@ -1,0 +1,36 @@
+"""Which values can carry relevance; what the mark passes and the lowering both ask."""
+
+from __future__ import annotations
+
+from lrpc.ir.graph import Graph, Node
+
+COORDINATE = "coordinate"
+
+
+def carrying(graph: Graph) -> frozenset[str]:
+    """Names of the values that can carry relevance.
+
+    Those are float values that depend on a float graph input through float values alone (so not
+    through a comparison or an index), and not through a node of role `coordinate`.
+    """
+    found = {value.name for value in graph.inputs if value.type.is_float}
+    for node in graph.nodes:
+        if node.role != COORDINATE and any(value.name in found for value in node.inputs):
+            found.update(value.name for value in node.outputs if value.type.is_float)
+    return frozenset(found)
+
+
+def receiving(graph: Graph) -> frozenset[str]:
+    """Names of the carrying values that an output or a mark depends on through such values."""
+    able = carrying(graph)
+    ends = (*graph.outputs, *graph.marks)
+    found = {value.name for _, value in ends if value.name in able}
+    for node in reversed(graph.nodes):
+        if any(value.name in found for value in node.outputs):
+            found.update(value.name for value in node.inputs if value.name in able)
+    return frozenset(found)
+
+
+def carries(node: Node, able: frozenset[str]) -> bool:
+    """Whether any output of `node` is among the carrying values."""
+    return any(value.name in able for value in node.outputs)

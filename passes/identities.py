@@ -1,0 +1,170 @@
+"""Local identities: operations that do nothing, and pairs of them that are one or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from lrpc.ir.graph import Attr, Module, Node, Value
+from passes.rewrite import Rewriter, rewrite
+
+Outputs = tuple[Value, ...]
+Before = Mapping[str, Node]  # value name → the node that makes it, in the new graph
+Identity = Callable[[Node, Before, Rewriter], Outputs | None]
+
+
+def drop_identities(module: Module, rows: Mapping[str, tuple[Identity, ...]]) -> Module:
+    """`module` with the first identity of `rows[op]` that applies to a node put in its place."""
+    before: dict[str, Node] = {}
+
+    def emit(node: Node, new: Rewriter) -> Outputs | None:
+        seen = len(new.nodes)
+        outputs = next(
+            (found for identity in rows.get(node.op, ()) if (found := identity(node, before, new))),
+            None,
+        )
+        if outputs is not None and tuple(v.type for v in outputs) != tuple(
+            v.type for v in node.outputs
+        ):
+            outputs = None
+        for made in (*new.nodes[seen:], *((node,) if outputs is None else ())):
+            before.update((v.name, made) for v in made.outputs)
+        return outputs
+
+    return rewrite(module, emit)
+
+
+def same_type(node: Node, before: Before, new: Rewriter) -> Outputs | None:
+    """Reshape, expand or cast to what the input already is."""
+    return node.inputs[:1] if node.inputs[0].type == node.out.type else None
+
+
+def identity_permute(node: Node, before: Before, new: Rewriter) -> Outputs | None:
+    order = axes(node)
+    return node.inputs[:1] if order == tuple(range(len(order))) else None
+
+
+def neutral(key: str, value: float) -> Identity:
+    """The identity that an attribute of this value makes of its node."""
+
+    def apply(node: Node, before: Before, new: Rewriter) -> Outputs | None:
+        same = node.attr(key) == value and node.inputs[0].type == node.out.type
+        return node.inputs[:1] if same else None
+
+    return apply
+
+
+def whole_slice(node: Node, before: Before, new: Rewriter) -> Outputs | None:
+    whole = node.attr("start") == 0 and node.attr("step") == 1
+    return node.inputs[:1] if whole and node.inputs[0].type == node.out.type else None
+
+
+def no_pad(node: Node, before: Before, new: Rewriter) -> Outputs | None:
+    pad = node.attr("pad")
+    assert isinstance(pad, tuple)
+    return node.inputs[:1] if not any(pad) else None
+
+
+def single_cat(node: Node, before: Before, new: Rewriter) -> Outputs | None:
+    return node.inputs if len(node.inputs) == 1 else None
+
+
+def same_size(node: Node, before: Before, new: Rewriter) -> Outputs | None:
+    """Interpolation to the size the input has: exact for every mode."""
+    return node.inputs[:1] if node.inputs[0].type == node.out.type else None
+
+
+def double_reshape(node: Node, before: Before, new: Rewriter) -> Outputs | None:
+    first = before.get(node.inputs[0].name)
+    if first is None or first.op != "reshape":
+        return None
+    return _again(node, first.inputs[0], new, shape=node.out.type.shape)
+
+
+def double_permute(node: Node, before: Before, new: Rewriter) -> Outputs | None:
+    first = before.get(node.inputs[0].name)
+    if first is None or first.op != "permute":
+        return None
+    inner = axes(first)
+    order = tuple(inner[i] for i in axes(node))
+    if order == tuple(range(len(order))):
+        return first.inputs
+    return _again(node, first.inputs[0], new, dims=order)
+
+
+def double_scale(node: Node, before: Before, new: Rewriter) -> Outputs | None:
+    first = before.get(node.inputs[0].name)
+    if first is None or first.op != "scale":
+        return None
+    by = number(first, "by") * number(node, "by")
+    return first.inputs if by == 1 else _again(node, first.inputs[0], new, by=by)
+
+
+def slice_of_cat(node: Node, before: Before, new: Rewriter) -> Outputs | None:
+    """Slicing one whole operand out of a concatenation."""
+    cat = before.get(node.inputs[0].name)
+    if cat is None or cat.op != "cat" or node.attr("step") != 1:
+        return None
+    rank = cat.out.type.rank
+    dim = integer(cat, "dim") % rank
+    if integer(node, "dim") % rank != dim:
+        return None
+    start = 0
+    for value in cat.inputs:
+        size = value.type.shape[dim]
+        if not isinstance(size, int):
+            return None
+        if start == node.attr("start") and start + size == node.attr("stop"):
+            return (value,)
+        start += size
+    return None
+
+
+def add_zero(node: Node, before: Before, new: Rewriter) -> Outputs | None:
+    """x + 0 or 0 + x, where x alone has the sum's type."""
+    for value, other in (node.inputs, node.inputs[::-1]):
+        zero = before.get(other.name)
+        full = zero is not None and zero.op == "full" and zero.attr("value") == 0
+        if full and value.type == node.out.type:
+            return (value,)
+    return None
+
+
+def _again(node: Node, source: Value, new: Rewriter, **attrs: Attr) -> Outputs:
+    """`node` on an earlier value, with other attributes; a reshape back to the start is dropped."""
+    if node.op == "reshape" and source.type == node.out.type:
+        return (source,)
+    return new.again(node, source, hint=node.out.name, attrs=attrs)
+
+
+def axes(node: Node) -> tuple[int, ...]:
+    """The axes of a permute, counted from the front."""
+    dims = node.attr("dims")
+    assert isinstance(dims, tuple)
+    rank = node.inputs[0].type.rank
+    return tuple(int(d) % rank for d in dims if isinstance(d, int))
+
+
+def number(node: Node, key: str) -> float:
+    value = node.attr(key)
+    assert isinstance(value, (int, float))
+    return value
+
+
+def integer(node: Node, key: str) -> int:
+    value = node.attr(key)
+    assert isinstance(value, int)
+    return value
+
+
+DOING_NOTHING: dict[str, tuple[Identity, ...]] = {
+    "reshape": (same_type, double_reshape),
+    "expand": (same_type,),
+    "cast": (same_type,),
+    "permute": (identity_permute, double_permute),
+    "scale": (neutral("by", 1),),
+    "shift": (neutral("by", 0),),
+    "slice": (whole_slice, slice_of_cat),
+    "pad": (no_pad,),
+    "cat": (single_cat,),
+    "interpolate": (same_size,),
+}

@@ -67,8 +67,8 @@ def _call(
     seeds: Sequence[Sequence[Seed]],
     request: Request,
 ) -> list[list[Explained]]:
-    at = _at(seeds)
-    options: dict[str, Any] = {"at": at}
+    at = _at(seeds).to(next(iter(state.outputs.values())).device)
+    options: dict[str, Any] = {}
     if layer is not None:
         options["layer"] = layer
     if request.read:
@@ -77,7 +77,7 @@ def _call(
         options["norm"] = request.norm
     if request.ledger:
         options["ledger"] = True
-    result = program.relevance(state, kind, **options)
+    result = program.relevance(state, kind, at=at, **options)
     if result.input.dim() != 5 or result.input.shape[:2] != at.shape[:2]:
         raise ProgramError(
             f"relevance of '{kind}' came as {list(result.input.shape)}, not "

@@ -6,48 +6,76 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
+from lrpc.models.maskdino.postprocess import detections
 from lrpc.run.protocol import Box, Detection, Size
 
 _CANDIDATES = 100  # as the released code: the best (query, class) pairs by class probability
 
 
 def find_detections(
-    outputs: Mapping[str, Tensor], frame: Size, valid: Size, score: float, top: int
+    outputs: Mapping[str, Tensor],
+    frame: Size,
+    valid: Size,
+    score: float,
+    top: int,
+    *,
+    score_masks: bool = True,
 ) -> list[Detection]:
     """At most `top` detections that score above `score`, best first.
 
     `outputs` hold one image: pred_logits [Q, C], pred_boxes [Q, 4] (cxcywh over the frame),
-    pred_masks [Q, h, w]. The score is that of the released instance inference: the class
-    probability times the mean mask probability inside the mask, so never above the former.
+    pred_masks [Q, h, w]. The score is never above the class probability, so only queries with a
+    class above `score` are looked at; masks of the others are not even resized.
     """
-    logits = outputs["pred_logits"]
-    probability = logits.float().sigmoid().flatten()
-    best = probability.topk(min(_CANDIDATES, probability.numel()))
-    found = []
-    for p, flat in zip(best.values.tolist(), best.indices.tolist(), strict=True):
-        if p <= score:
-            break
-        query, label = divmod(flat, logits.shape[1])
-        found.append(describe(outputs, frame, valid, query, label))
-    found = [one for one in found if one.score > score]
-    return sorted(found, key=lambda one: -one.score)[:top]
+    above = outputs["pred_logits"].float().sigmoid() > score  # [Q, C]
+    pairs = min(_CANDIDATES, int(above.sum()))
+    if pairs == 0:
+        return []
+    queries = above.any(dim=1).nonzero()[:, 0]
+    found = _detections(outputs, queries, frame, valid, pairs, score_masks)
+    found = sorted((one for one in found if one.score > score), key=lambda one: -one.score)
+    return found[:top]
 
 
 def describe(
     outputs: Mapping[str, Tensor], frame: Size, valid: Size, query: int, label: int
 ) -> Detection:
     """One query seen as an object of class `label`, whatever its score."""
-    grid = outputs["pred_masks"][query].float()[None, None]
-    logits = interpolate(grid, size=frame, mode="bilinear", align_corners=False)[0, 0]
-    mask = logits > 0
-    mask[valid[0] :] = False
-    mask[:, valid[1] :] = False
-    inside = float(logits[mask].sigmoid().mean()) if bool(mask.any()) else 0.0
-    probability = float(outputs["pred_logits"][query, label].float().sigmoid())
-    box = _box(outputs["pred_boxes"][query], frame, valid)
-    return Detection(query, label, probability * inside, box, mask.cpu().numpy())
+    alone = dict(outputs) | {"pred_logits": outputs["pred_logits"][:, label : label + 1]}
+    queries = torch.tensor([query], device=outputs["pred_logits"].device)
+    (one,) = _detections(alone, queries, frame, valid, 1, True)
+    return Detection(query, label, one.score, one.box, one.mask)
+
+
+def _detections(
+    outputs: Mapping[str, Tensor],
+    queries: Tensor,
+    frame: Size,
+    valid: Size,
+    top: int,
+    score_masks: bool,
+) -> list[Detection]:
+    """The best `top` pairs of these queries and any class, masks and boxes in the frame."""
+    names = ("pred_logits", "pred_boxes", "pred_masks")
+    chosen = {name: outputs[name][queries].float()[None] for name in names}
+    (found,) = detections(chosen, frame, [valid], top=top, score_masks=score_masks)
+    results = []
+    for n, label in enumerate(found.labels.tolist()):
+        mask = torch.zeros(frame, dtype=torch.bool)
+        mask[: valid[0], : valid[1]] = found.masks[n].cpu()
+        query = int(queries[found.queries[n]])
+        box = _clip([float(edge) for edge in found.boxes[n]], valid)
+        results.append(Detection(query, label, float(found.scores[n]), box, mask.numpy()))
+    return results
+
+
+def _clip(box: list[float], valid: Size) -> Box:
+    """Corners in pixels of the frame, brought inside what is not padding."""
+    height, width = valid
+    x0, x1 = (min(max(x, 0.0), float(width)) for x in box[0::2])
+    y0, y1 = (min(max(y, 0.0), float(height)) for y in box[1::2])
+    return x0, y0, x1, y1
 
 
 def best_probability(outputs: Mapping[str, Tensor]) -> float:
@@ -63,13 +91,3 @@ def strongest_pixel(outputs: Mapping[str, Tensor], query: int, frame: Size, vali
     columns = max(1, int(width * valid[1] / frame[1]))
     flat = int(torch.argmax(grid[:rows, :columns]))
     return flat // columns, flat % columns
-
-
-def _box(relative: Tensor, frame: Size, valid: Size) -> Box:
-    """cxcywh over the frame → corners in pixels, clipped to what is not padding."""
-    cx, cy, w, h = (float(v) for v in relative)
-    x0, x1 = ((cx + side * w / 2) * frame[1] for side in (-1, 1))
-    y0, y1 = ((cy + side * h / 2) * frame[0] for side in (-1, 1))
-    x0, x1 = (min(max(x, 0.0), float(valid[1])) for x in (x0, x1))
-    y0, y1 = (min(max(y, 0.0), float(valid[0])) for y in (y0, y1))
-    return x0, y0, x1, y1

@@ -29,6 +29,10 @@ class Facts:
     config_sha256: str | None
     random_weights: bool
     classes: tuple[str, ...]
+    targets: tuple[str, ...]  # what the program can start from; () where it does not say
+    score_masks: bool  # whether a detection's score counts its mask
+    padding_mask: bool  # whether `forward` takes a mask of padded pixels
+    seeds: int  # seeds per call that the memory budget was planned for; 0: no budget
 
     @property
     def dtype(self) -> torch.dtype:
@@ -45,7 +49,8 @@ def read_facts(manifest: Mapping[str, Any]) -> Facts:
     config = _mapping(manifest.get("config"))
     lrpc = _mapping(config.get("LRPC"))
     names = manifest.get("class_names") or lrpc.get("CLASS_NAMES") or ()
-    weights = _mapping(manifest.get("weights"))
+    tests = _mapping(_mapping(_mapping(config.get("MODEL")).get("MaskDINO")).get("TEST"))
+    budget = _mapping(lrpc.get("MEMORY")).get("BUDGET")
     epsilon = manifest.get("epsilon", lrpc.get("EPSILON"))
     return Facts(
         sizing=_sizing(manifest, config, lrpc),
@@ -55,9 +60,24 @@ def read_facts(manifest: Mapping[str, Any]) -> Facts:
         settings=lrpc,
         versions=_mapping(manifest.get("versions")),
         config_sha256=manifest.get("config_sha256"),
-        random_weights=bool(weights.get("random") or manifest.get("random_weights")),
+        random_weights=_random(manifest, config, lrpc),
         classes=tuple(str(name) for name in names),
+        targets=tuple(str(name) for name in lrpc.get("TARGETS") or ()),
+        score_masks=not tests.get("TEST_FOUCUS_ON_BOX", False),
+        padding_mask=bool(lrpc.get("PADDING_MASK")),
+        seeds=int(lrpc.get("SEEDS") or 0) if budget else 0,
     )
+
+
+def _random(
+    manifest: Mapping[str, Any], config: Mapping[str, Any], lrpc: Mapping[str, Any]
+) -> bool:
+    """Whether the weights were seeded: as the manifest says, else where the config names none."""
+    stated = _mapping(manifest.get("weights")).get("random", manifest.get("random_weights"))
+    if stated is not None:
+        return bool(stated)
+    model = _mapping(config.get("MODEL"))
+    return "WEIGHTS" in model and not model["WEIGHTS"] and lrpc.get("SOURCE") == "embedded"
 
 
 def _sizing(

@@ -130,14 +130,17 @@ def fit(original: Size, sizing: Sizing) -> tuple[Size, Size]:
     if original in sizing.shapes:
         return original, original
     wanted = shortest_edge(original, sizing.shortest, sizing.longest)
-    choices = [(shape, _shrink(wanted, shape)) for shape in sizing.shapes]
+    choices = [(shape, _within(original, wanted, shape)) for shape in sizing.shapes]
     return max(choices, key=lambda c: (c[1][0] * c[1][1], -c[0][0] * c[0][1]))
 
 
-def _shrink(size: Size, frame: Size) -> Size:
-    """The largest size of the same aspect ratio, at most `size`, that fits in `frame`."""
-    scale = min(1.0, frame[0] / size[0], frame[1] / size[1])
-    height, width = (max(1, int(edge * scale + 0.5)) for edge in size)
+def _within(original: Size, wanted: Size, frame: Size) -> Size:
+    """`wanted` where it fits in `frame`, otherwise the largest size of the original's aspect ratio
+    that does."""
+    if wanted[0] <= frame[0] and wanted[1] <= frame[1]:
+        return wanted
+    scale = min(frame[0] / original[0], frame[1] / original[1])
+    height, width = (max(1, int(edge * scale + 0.5)) for edge in original)
     return min(height, frame[0]), min(width, frame[1])
 
 

@@ -73,10 +73,11 @@ def caption_of(
     seed, total = result.seed, float(result.input.double().sum())
     title = seed.words
     if seed.detection is not None:
-        one = seed.detection
-        title = f"{_name(one.label, facts)}, score {one.score:.2f}  ·  {title}"
+        name = facts.class_name(seed.detection.label)
+        title = f"{name}: {title}" if name else title
+        title += f"  ·  score {seed.detection.score:.2f}"
     of = "" if seed.start is None else f" of {number(seed.start)}"
-    parts = [f"sum of relevance {number(total)}{of}", f"{facts.composite} rules"]
+    parts = [f"sum of relevance {number(total)}{of}", f"composite {facts.composite}"]
     if facts.epsilon is not None:
         parts.append(f"epsilon {number(facts.epsilon)}")
     parts += [facts.precision, image.path.name]

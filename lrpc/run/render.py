@@ -12,11 +12,7 @@ from lrpc.run import draw
 from lrpc.run.colour import Map, Pixels, blend, colourise
 from lrpc.run.protocol import Box
 
-_LOW, _WIDE, _HIGH = (
-    480,
-    1200,
-    900,
-)  # a tile is at least _LOW high; the panel's are at most the rest
+_LOW, _WIDE, _HIGH = 480, 840, 720  # a tile is at least _LOW high; in a panel at most the rest
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,7 @@ class Caption:
 def enlargement(height: int, width: int) -> int:
     """The integer factor that makes a small picture at least 480 pixels high (and not absurdly
     wide); 1 for a picture that is large enough."""
-    return max(1, min(-(-_LOW // height), 4 * _WIDE // width))
+    return max(1, min(-(-_LOW // height), 3 * _WIDE // width))
 
 
 def enlarge(pixels: Pixels, factor: int) -> Image.Image:

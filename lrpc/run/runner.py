@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from lrpc.run.facts import Facts, read_facts
 from lrpc.run.images import LoadedImage, load_image
 from lrpc.run.names import output_stems
 from lrpc.run.pictures import Display, write_pictures
-from lrpc.run.protocol import Detector, Program, Size
+from lrpc.run.protocol import Detector, Program, Size, State
 from lrpc.run.record import (
     image_record,
     program_record,
@@ -29,7 +32,7 @@ from lrpc.run.targets import TargetError, TargetSpec
 
 _OUTPUTS = ("pred_logits", "pred_boxes", "pred_masks")
 # What generated code, torch and a disk may raise for one batch.
-_TROUBLE = (LrpcError, OSError, RuntimeError, ValueError, ArithmeticError)
+_TROUBLE = (LrpcError, OSError, RuntimeError, ValueError, LookupError, ArithmeticError)
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Options:
     batch_size: int = 1
     request: Request = field(default_factory=Request)
     display: Display = field(default_factory=Display)
-    detector: Detector = find_detections
+    detector: Detector | None = None  # None: as the released code
     debug: bool = False
 
 
@@ -74,6 +77,13 @@ class Runner:
     def __init__(self, program: Program, options: Options) -> None:
         self.program, self.options = program, options
         self.facts: Facts = read_facts(program.manifest)
+        for spec in options.targets:
+            spec.check_compiled(self.facts.targets)
+        self._request = options.request
+        if not self._request.chunk:
+            self._request = replace(self._request, chunk=self.facts.seeds)
+        standard = partial(find_detections, score_masks=self.facts.score_masks)
+        self._detector: Detector = options.detector or standard
 
     def run(self, paths: Sequence[Path], report: Callable[[Outcome], None]) -> list[Outcome]:
         """Explain every image and write its files; `report` hears of each as it is done.
@@ -129,8 +139,7 @@ class Runner:
 
     def _explain(self, jobs: Sequence[Job]) -> list[tuple[list[Explained], str]]:
         """Forward, detections, seeds, relevance; with a note where there was nothing to do."""
-        pixels = torch.stack([job.image.pixels for job in jobs])  # [B, 3, H, W]
-        state = self.program.forward(pixels.to(self.options.device, self.facts.dtype))
+        state = self._forward(jobs)
         missing = [name for name in _OUTPUTS if name not in state.outputs]
         if missing:
             raise ProgramError(f"not a MaskDINO program: its outputs lack {', '.join(missing)}")
@@ -139,14 +148,24 @@ class Runner:
         for b, job in enumerate(jobs):
             outputs = {name: value[b].detach() for name, value in state.outputs.items()}
             frame, valid = job.image.frame, job.image.valid
-            found = self.options.detector(
-                outputs, frame, valid, self.options.score, self.options.top
-            )
+            found = self._detector(outputs, frame, valid, self.options.score, self.options.top)
             mine = resolve(self.options.targets, Scene(outputs, frame, valid, found))
             seeds.append(mine)
             notes.append("" if mine else self._nothing(best_probability(outputs)))
-        explained = explain(self.program, state, seeds, self.options.request)
+        explained = explain(self.program, state, seeds, self._request)
         return list(zip(explained, notes, strict=True))
+
+    def _forward(self, jobs: Sequence[Job]) -> State:
+        """The program's forward on these images, with their padding where it takes a mask."""
+        device = self.options.device
+        pixels = torch.stack([job.image.pixels for job in jobs])  # [B, 3, H, W]
+        pixels = pixels.to(device, self.facts.dtype)
+        if not self.facts.padding_mask:
+            return self.program.forward(pixels)
+        padded = torch.ones(len(jobs), *pixels.shape[2:], dtype=torch.bool)
+        for b, job in enumerate(jobs):
+            padded[b, : job.image.valid[0], : job.image.valid[1]] = False
+        return self.program.forward(pixels, padded.to(device))
 
     def _nothing(self, best: float) -> str:
         score = self.options.score
@@ -156,12 +175,8 @@ class Runner:
         """All files of one image; the record comes last, so where it stands all else does."""
         options, image = self.options, job.image
         job.stem.parent.mkdir(parents=True, exist_ok=True)
-        targets = []
-        for result in results:
-            record = target_record(result, image, self.facts)
-            targets.append(
-                record | write_pictures(job.stem, result, image, self.facts, options.display)
-            )
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            targets = list(pool.map(lambda result: self._target(job, result), results))
         tensors = job.stem.with_name(job.stem.name + ".relevance.safetensors")
         if results:
             write_tensors(tensors, image, results)
@@ -178,6 +193,12 @@ class Runner:
         closures = [one["closure"] for one in ledgers if one["closure"] is not None]
         return Outcome(image.path, len(results), note, closure=max(closures, default=None))
 
+    def _target(self, job: Job, result: Explained) -> dict[str, Any]:
+        """Pictures and record of one target."""
+        said = target_record(result, job.image, self.facts)
+        shown = self.options.display
+        return said | write_pictures(job.stem, result, job.image, self.facts, shown)
+
     def _run_record(self) -> dict[str, Any]:
         options = self.options
         return {
@@ -186,7 +207,7 @@ class Runner:
             "top": options.top,
             "batch_size": options.batch_size,
             "device": options.device,
-            "request": asdict(options.request) | {"read": list(options.request.read)},
+            "request": asdict(self._request) | {"read": list(self._request.read)},
             "torch": str(torch.__version__),
         }
 

@@ -50,6 +50,18 @@ class TargetSpec:
         index = "" if self.index is None else ":" + ",".join(map(str, self.index))
         return self.kind + layer + index
 
+    def check_compiled(self, targets: Sequence[str]) -> None:
+        """Raise TargetError where `LRPC.TARGETS` is given and does not hold this target.
+
+        An entry is a kind, or `KIND:LAYER`, or `KIND:*`.
+        """
+        held = {self.kind, f"{self.kind}:*", f"{self.kind}:{self.layer}"}
+        if targets and held.isdisjoint(targets):
+            raise TargetError(
+                f"target '{self}': the program was compiled for {', '.join(targets)}; "
+                f"add it to LRPC.TARGETS and compile again"
+            )
+
 
 def parse_targets(expressions: Sequence[str]) -> tuple[TargetSpec, ...]:
     """Parse every expression, in order, repeats dropped; no expression means `class_logit`.

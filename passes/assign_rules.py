@@ -1,0 +1,44 @@
+"""Gives every node that carries relevance the rule that the composite has for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Protocol
+
+from lrpc.errors import RuleError
+from lrpc.ir.graph import Module, Node, Rule
+from passes.carrying import carries, carrying, receiving
+from passes.rewrite import map_nodes
+
+
+class RuleMap(Protocol):
+    """What this pass needs of a composite."""
+
+    def rule_for(self, node: Node) -> Rule | None: ...
+
+
+@dataclass(frozen=True)
+class AssignRules:
+    """Sets `rule` on every node with a carrying output; a node without one gets none."""
+
+    composite: RuleMap
+    name: ClassVar[str] = "assign_rules"
+
+    def run(self, module: Module) -> Module:
+        able, reached = carrying(module.graph), receiving(module.graph)
+
+        def change(node: Node) -> Node:
+            return replace(node, rule=self._rule(node, able, reached))
+
+        return map_nodes(module, change)
+
+    def _rule(self, node: Node, able: frozenset[str], reached: frozenset[str]) -> Rule | None:
+        if not carries(node, able):
+            return None
+        try:
+            return self.composite.rule_for(node)
+        except RuleError as error:
+            if not carries(node, reached):  # nothing arrives here, so no rule is missed
+                return None
+            place = f"{node.op} of role {node.role or 'none'} ({node.loc})"
+            raise RuleError(f"{error}, for {place}; give it a rule under LRPC.RULES") from error

@@ -1,0 +1,68 @@
+"""Marks deformable sampling, and which nodes only say where it samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lrpc.ir.graph import Graph, Module, Node, Value
+from passes.carrying import COORDINATE, carrying
+from passes.kinds import ACTIVATIONS, SCALING, STRUCTURAL, SUMS
+from passes.rewrite import with_roles
+
+# What coordinates are computed with. Anything else (a linear map, a norm, a product of activations,
+# a graph input) is where content begins, and keeps its own role.
+ARITHMETIC = (
+    STRUCTURAL | SCALING | SUMS | ACTIVATIONS
+    | {"mul", "gather", "topk", "amax", "amin", "detach"}
+)  # fmt: skip
+CONTENT = frozenset({"residual", "positional"})
+TO_WEIGHTS = STRUCTURAL | {"detach"}
+
+
+@dataclass(frozen=True)
+class MarkDeformable:
+    """Roles `deformable_sampling`, `deformable_probabilities` and `coordinate`.
+
+    Coordinates are walked back from the sampling locations through arithmetic, structure and
+    selection. A `detach` is marked and ends the walk: the box above it may be an output, and its
+    relevance is its own.
+    """
+
+    name: ClassVar[str] = "mark_deformable"
+
+    def run(self, module: Module) -> Module:
+        graph = module.graph
+        able = carrying(graph)
+        roles: dict[str, str] = {}
+        for node in graph.nodes:
+            if node.op == "deform_sample" and node.out.name in able:
+                roles[node.out.name] = "deformable_sampling"
+                if (softmax := _softmax_before(graph, node.inputs[2])) is not None:
+                    roles[softmax.out.name] = "deformable_probabilities"
+                roles |= dict.fromkeys(_coordinates(graph, node.inputs[1], able), COORDINATE)
+        return with_roles(module, roles)
+
+
+def _softmax_before(graph: Graph, value: Value) -> Node | None:
+    node = graph.producers.get(value.name)
+    while node is not None and node.op in TO_WEIGHTS:
+        node = graph.producers.get(node.inputs[0].name)
+    return node if node is not None and node.op == "softmax" else None
+
+
+def _coordinates(graph: Graph, location: Value, able: frozenset[str]) -> set[str]:
+    found: set[str] = set()
+    waiting = [location]
+    while waiting:
+        node = graph.producers.get(waiting.pop().name)
+        if node is None or node.op not in ARITHMETIC or node.role in CONTENT:
+            continue
+        name = node.outputs[0].name
+        # Values that carry nothing anyway (grids, sizes, masks) are constants of the program.
+        if name in found or not any(v.name in able for v in node.outputs):
+            continue
+        found.add(name)
+        if node.op != "detach":
+            waiting.extend(node.inputs)
+    return found

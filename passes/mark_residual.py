@@ -1,0 +1,146 @@
+"""Marks sums by what they add: skip and transform, token and position, or two branches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from lrpc.ir.graph import Module, Node, Value
+from passes.flow import Flow
+from passes.kinds import NORMS, POOLS, STRUCTURAL, SUMS
+from passes.rewrite import map_nodes
+
+SKIPPING = STRUCTURAL - {"cat", "where"} | {"max_pool2d", "avg_pool2d"}
+UPSAMPLING = frozenset({"interpolate", "conv_transpose2d"})
+BETWEEN_MAPS = STRUCTURAL | NORMS | POOLS | {"relu", "gelu", "silu", "scale"}
+SHORTCUT_MAPS = frozenset({"linear", "conv2d"})
+
+
+@dataclass(frozen=True)
+class MarkResidual:
+    """Roles `residual`, `positional` and `merge` for sums; found by structure, never by name.
+
+    - `positional`: the sum is used for attention scores or sampling only, by way of linear maps;
+      or a constant of the token's shape is added to what goes on into learned maps. inputs[0] is
+      the token, inputs[1] the position.
+    - `residual`: one operand reaches the other through a learned map; or both are computed from one
+      block input, one of them by a single learned map, and nothing made on the way is used
+      elsewhere. inputs[0] is the skip, inputs[1] the transform.
+    - `merge`: any other sum or difference that carries relevance; operands stay in order.
+    """
+
+    name: ClassVar[str] = "mark_residual"
+
+    def run(self, module: Module) -> Module:
+        finder = _Finder(Flow(module.graph))
+        return map_nodes(module, finder.marked)
+
+
+class _Finder:
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+        self.skips: dict[str, Value] = {}  # residual sum → its skip, for those found so far
+
+    def marked(self, node: Node) -> Node:
+        if node.op not in SUMS or not self.flow.activation(node.out):
+            return node
+        if node.op == "add":
+            if (pair := self.positional(node)) is not None:
+                return replace(node, role="positional", inputs=pair)
+            if (pair := self.residual(node)) is not None:
+                self.skips[node.out.name] = pair[0]
+                return replace(node, role="residual", inputs=pair)
+        return replace(node, role="merge")
+
+    # -- positions -------------------------------------------------------------------------------
+
+    def positional(self, node: Node) -> tuple[Value, Value] | None:
+        """(token, position), or None."""
+        flow, (a, b) = self.flow, node.inputs
+        if flow.activation(a) and flow.activation(b):
+            return self._position_from_data(node)
+        token, position = (a, b) if flow.activation(a) else (b, a)
+        if flow.feeds_queries_only(node.out):
+            return token, position
+        like = _token_shaped(position, node.out) and flow.feeds_a_map(node.out)
+        return (token, position) if like else None
+
+    def _position_from_data(self, node: Node) -> tuple[Value, Value] | None:
+        flow, (a, b) = self.flow, node.inputs
+        if not flow.feeds_queries_only(node.out):
+            return None
+        # A position is used in such sums only; a token goes on as a value or as a residual.
+        only = [flow.feeds_queries_only(v) for v in (a, b)]
+        if only == [True, False]:
+            return b, a
+        if only == [True, True] and self.residual(node) is not None:
+            return None
+        return a, b
+
+    # -- residuals -------------------------------------------------------------------------------
+
+    def residual(self, node: Node) -> tuple[Value, Value] | None:
+        """(skip, transform), or None."""
+        a, b = node.inputs
+        flow = self.flow
+        if not (flow.activation(a) and flow.activation(b)) or flow.feeds_locations_only(node.out):
+            return None
+        for skip, transform in ((a, b), (b, a)):
+            if self._upsampled(transform):
+                continue
+            if any(self._transforms(root, transform) for root in self._roots(skip)):
+                return skip, transform
+        for skip, transform in ((a, b), (b, a)):
+            if not self._upsampled(transform) and self._projects(skip, transform, node.out):
+                return skip, transform
+        return None
+
+    def _transforms(self, root: Value, transform: Value) -> bool:
+        return (
+            root.name != transform.name
+            and self.flow.maps(self.flow.between(root.name, transform.name)) > 0
+        )
+
+    def _roots(self, skip: Value) -> list[Value]:
+        """`skip`, what it is made of by structure, and the streams of the residuals on the way."""
+        found = [*self.flow.back(skip, lambda n: n.op in SKIPPING)]
+        while (before := self.skips.get(found[-1].name)) is not None:
+            found += self.flow.back(before, lambda n: n.op in SKIPPING)
+        return [value for value in found if self.flow.activation(value)]
+
+    def _upsampled(self, transform: Value) -> bool:
+        """Whether a resize stands after the operand's last learned map, as in a feature pyramid."""
+        last = self.flow.back(transform, lambda n: n.op in BETWEEN_MAPS)[-1]
+        node = self.flow.graph.producers.get(last.name)
+        return node is not None and node.op in UPSAMPLING
+
+    def _projects(self, shortcut: Value, transform: Value, total: Value) -> bool:
+        """Whether both operands leave one block input, `shortcut` by a single learned map."""
+        flow = self.flow
+        last = flow.back(shortcut, lambda n: n.op in SKIPPING | NORMS)[-1]
+        projection = flow.graph.producers.get(last.name)
+        if projection is None or projection.op not in SHORTCUT_MAPS:
+            return False
+        for start in flow.back(projection.inputs[0], lambda n: n.op in SKIPPING):
+            if not flow.activation(start):
+                continue
+            inside = flow.between(start.name, transform.name)
+            if flow.maps(inside) > 1:
+                return self._closed(inside | flow.between(start.name, shortcut.name), total)
+        return False
+
+    def _closed(self, inside: frozenset[str], total: Value) -> bool:
+        """Whether everything made inside goes nowhere but to the sum."""
+        users = self.flow.graph.users
+        return not inside & self.flow.outputs and all(
+            value.name in inside or value == total or not self.flow.activation(value)
+            for name in inside
+            for user in users.get(name, ())
+            for value in user.outputs
+        )
+
+
+def _token_shaped(position: Value, total: Value) -> bool:
+    """Whether `position` varies over at least two axes of the sum, as a map of positions does."""
+    pairs = zip(position.type.shape[::-1], total.type.shape[::-1], strict=False)
+    return sum(a == b and a != 1 for a, b in pairs) >= 2

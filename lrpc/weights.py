@@ -49,8 +49,9 @@ def save_weights(
 ) -> None:
     """Write `tensors` as safetensors, each distinct one once; the same input gives the same bytes.
 
-    Names that share one tensor are kept in the metadata entry "aliases" (JSON, name → stored name),
-    so `metadata` may not have that key. The file appears under its name once it is complete.
+    Tensors are one if they are equal bit for bit, whether or not they share memory. Further names
+    of one are kept in the metadata entry "aliases" (JSON, name → stored name), so `metadata` may
+    not have that key. The file appears under its name once it is complete.
     """
     stored, aliases = _distinct(tensors)
     entries = dict(metadata or {})
@@ -154,7 +155,7 @@ def _check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _identity(name: str, tensor: Tensor) -> tuple[Any, ...]:
-    """Equal for two names exactly if they give the same values in the same memory."""
+    """Equal for two names if they give the same values in the same memory."""
     if tensor.numel() == 0:
         return (name,)
     place = (str(tensor.device), tensor.data_ptr(), tensor.dtype)
@@ -163,17 +164,19 @@ def _identity(name: str, tensor: Tensor) -> tuple[Any, ...]:
 
 def _distinct(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Split into tensors to store and aliases of them, the first name in sorted order stored."""
-    names: dict[tuple[Any, ...], str] = {}
+    names: dict[tuple[object, ...], str] = {}
     stored: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
     for name in sorted(tensors):
-        first = names.setdefault(_identity(name, tensors[name]), name)
+        # A copy, since two different views of one memory may not share it in the file.
+        tensor = tensors[name].detach().cpu().clone(memory_format=torch.contiguous_format)
+        data = tensor.flatten().view(torch.uint8).numpy()
+        content = (tensor.dtype, tensor.shape, hashlib.sha256(data.tobytes()).digest())
+        first = names.setdefault(content, name)
         if first != name:
             aliases[name] = first
         else:
-            # A copy, since two different views of one memory may not share it in the file.
-            tensor = tensors[name].detach().cpu()
-            stored[name] = tensor.clone(memory_format=torch.contiguous_format)
+            stored[name] = tensor
     return stored, aliases
 
 

@@ -117,8 +117,9 @@ def test_bytes_depend_on_content_alone(folder: Path) -> None:
         "t = {n: torch.arange(3.) for n in 'abcdef'}; t['z'] = t['a'];"
         "save_weights('other.safetensors', t, {k: k for k in 'qwertyuiop'})"
     )
-    tensors = {name: torch.arange(3.0) for name in "fedcba"}
-    save_weights("m.safetensors", tensors | {"z": tensors["a"]}, {k: k for k in "poiuytrewq"})
+    one = torch.arange(3.0)
+    tensors = dict.fromkeys("fedcba", one)
+    save_weights("m.safetensors", tensors | {"z": one.clone()}, {k: k for k in "poiuytrewq"})
     subprocess.run([sys.executable, "-c", code], check=True)
     assert file_sha256("m.safetensors") == file_sha256("other.safetensors")
 

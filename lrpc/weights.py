@@ -53,13 +53,7 @@ def save_weights(
     of one are kept in the metadata entry "aliases" (JSON, name → stored name), so `metadata` may
     not have that key. The file appears under its name once it is complete.
     """
-    stored, aliases = _distinct(tensors)
-    entries = dict(metadata or {})
-    if _ALIASES in entries:
-        raise WeightsError(f'{path}: the metadata key "{_ALIASES}" is taken; rename yours')
-    if aliases:
-        entries[_ALIASES] = json.dumps(aliases, sort_keys=True, separators=(",", ":"))
-    data = _with_metadata(safetensors.torch.save(stored), entries)
+    data = serialize_weights(tensors, metadata)
     target = Path(path)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
@@ -71,6 +65,19 @@ def save_weights(
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise WeightsError(f"{target}: cannot be written: {reason}") from error
+
+
+def serialize_weights(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> bytes:
+    """Return the bytes that `save_weights` writes."""
+    stored, aliases = _distinct(tensors)
+    entries = dict(metadata or {})
+    if _ALIASES in entries:
+        raise WeightsError(f'the metadata key "{_ALIASES}" is taken; rename yours')
+    if aliases:
+        entries[_ALIASES] = json.dumps(aliases, sort_keys=True, separators=(",", ":"))
+    return _with_metadata(safetensors.torch.save(stored), entries)
 
 
 def cast_floating(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:

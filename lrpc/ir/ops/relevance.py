@@ -6,6 +6,7 @@ of every transpose is autograd through the forward row, so it shares nothing wit
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -105,6 +106,38 @@ def _group_norm_from(g: Tensor, rstd: Tensor, groups: int, weight: Tensor | None
     return (rows - rows.mean(-1, keepdim=True)).reshape(g.shape)
 
 
+def _norm_gradient(
+    g: Tensor, x: Tensor, groups: int, eps: float, weight: Tensor | None = None
+) -> Tensor:
+    """The whole Jacobian of LayerNorm (groups = 0) or GroupNorm, transposed; g [K, *x.shape]."""
+    if groups:
+        shape = (1, 1, -1) + (1,) * (g.dim() - 3)
+        g = g if weight is None else g * weight.reshape(shape)
+        g, rows = g.reshape(*g.shape[:2], groups, -1), _flatten_groups(x, groups)
+    else:
+        g, rows = (g if weight is None else g * weight), x
+    r = (rows.var(-1, correction=0, keepdim=True) + eps) ** -0.5
+    unit = (rows - rows.mean(-1, keepdim=True)) * r
+    back = r * (g - g.mean(-1, keepdim=True) - unit * (g * unit).mean(-1, keepdim=True))
+    return back.reshape(back.shape[0], *x.shape)
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu_none": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "silu": F.silu,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+}
+
+
+def _activation_gradient(g: Tensor, x: Tensor, kind: str) -> Tensor:
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_(True)
+        total = ACTIVATIONS[kind](leaf).sum()
+    return g * torch.autograd.grad(total, leaf)[0]
+
+
 def _softmax_from(g: Tensor, s: Tensor, dim: int) -> Tensor:
     return s * (g - (s * g).sum(dim, keepdim=True))
 
@@ -150,6 +183,16 @@ ROWS = (
        "layer_norm_transpose({0}, {1}, {weight})"),
     Op("group_norm_transpose", 2, {"weight": "weight?", "groups": "int"}, _group_norm_from,
        "group_norm_transpose({0}, {1}, {groups}, {weight})"),
+    Op("norm_gradient", 2, {"weight": "weight?", "groups": "int", "eps": "number"}, _norm_gradient,
+       "norm_gradient({0}, {1}, {weight}, {groups}, {eps})"),
+    Op("activation_gradient", 2, {"kind": "str"}, _activation_gradient,
+       "activation_gradient({0}, {1}, {kind})"),
     Op("softmax_transpose", 2, {"dim": "int"}, _softmax_from, "softmax_transpose({0}, {1}, {dim})"),
     Op("inner", 2, {"batch": "int"}, _inner, "inner({0}, {1}, {batch})"),
+)
+
+# Effects: they have no output, and stand for what the program hands out beside its result.
+EFFECTS = (
+    Op("record", 1, {"node": "str", "kind": "str"}, lambda x, node, kind: (), "", outputs=0),
+    Op("read", 2, {"name": "str"}, lambda g, x, name: (), "", outputs=0),
 )

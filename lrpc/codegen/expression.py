@@ -1,0 +1,67 @@
+"""One node as a Python expression, from the op table's template."""
+
+from __future__ import annotations
+
+import math
+import string
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lrpc.ir.graph import Attr, Node
+from lrpc.ir.ops import TABLE
+from lrpc.ir.types import Sym
+
+TORCH_DTYPES = {
+    "f64": "torch.float64", "f32": "torch.float32", "bf16": "torch.bfloat16", "f16": "torch.float16",
+    "i64": "torch.int64", "i32": "torch.int32", "u8": "torch.uint8", "bool": "torch.bool",
+}
+
+
+class _Template(string.Formatter):
+    def format_field(self, value: Any, spec: str) -> str:
+        return str(value).strip('"') if spec == "bare" else str(value)
+
+
+def render(node: Node, inputs: Sequence[str], weight: Callable[[str], str]) -> str:
+    """The expression that computes `node` from the named `inputs`; `weight` renders a weight's name."""
+    row = TABLE[node.op]
+    fields: dict[str, str] = {
+        key: _attr(row.kind(key), node.attr(key), weight) for key in row.attrs
+    }
+    fields["inputs"] = ", ".join(inputs)
+    if node.op == "slice":
+        fields["slice"] = _slice(node)
+    return _Template().vformat(row.emit, tuple(inputs), fields)
+
+
+def _attr(kind: str, value: Attr | None, weight: Callable[[str], str]) -> str:
+    if value is None:
+        return "None"
+    if kind == "weight":
+        return weight(str(value))
+    if kind == "dtype":
+        return TORCH_DTYPES[str(value)]
+    return literal(value)
+
+
+def literal(value: Attr) -> str:
+    """An attribute as Python text; B and K are local variables of the emitted function."""
+    if isinstance(value, tuple):
+        inner = ", ".join(literal(v) for v in value)
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    if isinstance(value, Sym):
+        return str(value).replace("*", " * ")
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, float) and not math.isfinite(value):
+        return f'float("{value}")'
+    return repr(value)
+
+
+def _slice(node: Node) -> str:
+    dim, start, stop, step = (int(node.attr(k)) for k in ("dim", "start", "stop", "step"))  # type: ignore[arg-type]
+    size = node.inputs[0].type.shape[dim]
+    first = str(start) if start else ""
+    last = "" if stop == size else str(stop)
+    middle = f"{first}:{last}" + (f":{step}" if step != 1 else "")
+    return ", ".join(["...", middle, *[":"] * (-1 - dim)])

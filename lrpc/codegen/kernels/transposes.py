@@ -1,0 +1,161 @@
+"""Transposes of linear maps, stabilised ratios and ledger sums, as generated programs use them.
+
+Relevance tensors have the seeds axis K in front. Every function is held against the reference
+semantics of the op of the same name.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def stab_ratio(z: Tensor, eps: float) -> Tensor:
+    """z / stab(z) = |z| / (|z| + eps), in [0, 1]."""
+    a = z.abs()
+    return a / (a + eps)
+
+
+def ratio(a: Tensor, z: Tensor, eps: float) -> Tensor:
+    """a / stab(z), and 0 where stab(z) is 0."""
+    d = torch.where(z >= 0, z + eps, z - eps)
+    return torch.where(d == 0, 0.0, a / d)
+
+
+def gelu_ratio(x: Tensor, approximate: str) -> Tensor:
+    """gelu(x) / x."""
+    if approximate == "none":
+        return torch.special.ndtr(x)
+    return torch.sigmoid(1.5957691216057308 * x * (1 + 0.044715 * x * x))
+
+
+def sigmoid_ratio(x: Tensor) -> Tensor:
+    """(sigmoid(x) - sigmoid(0)) / x = tanh(x / 2) / (2 x)."""
+    return 0.25 * tanh_ratio(0.5 * x)
+
+
+def tanh_ratio(x: Tensor) -> Tensor:
+    """tanh(x) / x, by its series near 0."""
+    small = x.abs() < 1e-4
+    return torch.where(small, 1 - x * x / 3, torch.tanh(x) / torch.where(small, 1.0, x))
+
+
+def conv2d_transpose(
+    g: Tensor, weight: Tensor, size: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...],
+    dilation: tuple[int, ...], groups: int,
+) -> Tensor:
+    """The input gradient of conv2d; size is (C, H, W) of its input."""
+    shape = (g.shape[0], *size)
+    return torch.nn.grad.conv2d_input(shape, weight, g, stride, padding, dilation, groups)
+
+
+def avg_pool2d_transpose(
+    g: Tensor, size: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...],
+    padding: tuple[int, ...],
+) -> Tensor:
+    """The transpose of avg_pool2d; size is (C, H, W) of its input."""
+    like = g.new_empty((g.shape[0], *size))
+    return torch.ops.aten.avg_pool2d_backward(g, like, kernel, stride, padding, False, True, None)
+
+
+def interpolate(x: Tensor, size: tuple[int, ...], mode: str, align_corners: bool) -> Tensor:
+    """Resize the last two axes to `size`."""
+    if mode == "nearest":
+        return F.interpolate(x, size, mode=mode)
+    return F.interpolate(x, size, mode=mode, align_corners=align_corners)
+
+
+def interpolate_transpose(
+    g: Tensor, source: tuple[int, ...], mode: str, align_corners: bool
+) -> Tensor:
+    """The transpose of `interpolate` from maps of size `source`."""
+    size, shape = g.shape[-2:], (*g.shape[:2], *source)
+    if mode == "nearest":
+        return torch.ops.aten.upsample_nearest2d_backward(g, size, shape)
+    aten = torch.ops.aten
+    back = aten.upsample_bilinear2d_backward if mode == "bilinear" else aten.upsample_bicubic2d_backward
+    return back(g, size, shape, align_corners)
+
+
+def max_pool2d_transpose(g: Tensor, indices: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Send each window's relevance to its winner; size is (H, W) of the pooled map."""
+    flat = g.new_zeros(*g.shape[:-2], size[0] * size[1])
+    index = indices.flatten(-2).expand(*g.shape[:-2], -1)
+    return flat.scatter_add_(-1, index, g.flatten(-2)).unflatten(-1, size)
+
+
+def gather_transpose(g: Tensor, index: Tensor, dim: int, size: int) -> Tensor:
+    """The transpose of x.gather(dim, index), x having `size` entries along dim."""
+    shape = list(g.shape)
+    shape[dim] = size
+    return g.new_zeros(shape).scatter_add_(dim, index.expand(g.shape), g)
+
+
+def slice_transpose(g: Tensor, dim: int, start: int, step: int, size: int) -> Tensor:
+    """Put `g` back at start, start + step, … of an axis of `size` zeros."""
+    shape = list(g.shape)
+    shape[dim] = size
+    out = g.new_zeros(shape)
+    stop = start + step * (g.shape[dim] - 1) + 1
+    out.movedim(dim, 0)[start:stop:step] = g.movedim(dim, 0)
+    return out
+
+
+def rstd(x: Tensor, eps: float, groups: int) -> Tensor:
+    """1 / sqrt(var + eps) over the last axis, or over each group of channels."""
+    rows = x.reshape(x.shape[0], groups, -1) if groups else x
+    return (rows.var(-1, correction=0, keepdim=True) + eps).rsqrt()
+
+
+def layer_norm_transpose(g: Tensor, rstd: Tensor, weight: Tensor | None) -> Tensor:
+    """The transpose of diag(weight · rstd)(I − 11ᵀ/C)."""
+    t = g * rstd if weight is None else g * weight * rstd
+    return t - t.mean(-1, keepdim=True)
+
+
+def group_norm_transpose(g: Tensor, rstd: Tensor, groups: int, weight: Tensor | None) -> Tensor:
+    """The same over groups of channels; g [K, B, C, ...], rstd [B, groups, 1]."""
+    t = g if weight is None else g * weight.reshape(-1, *(1,) * (g.dim() - 3))
+    t = t.reshape(*g.shape[:2], groups, -1) * rstd
+    return (t - t.mean(-1, keepdim=True)).reshape(g.shape)
+
+
+def norm_gradient(g: Tensor, x: Tensor, weight: Tensor | None, groups: int, eps: float) -> Tensor:
+    """The transposed Jacobian of LayerNorm (groups = 0) or GroupNorm at x."""
+    shape = (*g.shape[:1], *x.shape)
+    if weight is not None:
+        g = g * (weight.reshape(-1, *(1,) * (x.dim() - 2)) if groups else weight)
+    if groups:
+        g, x = g.reshape(*g.shape[:2], groups, -1), x.reshape(x.shape[0], groups, -1)
+    centred = x - x.mean(-1, keepdim=True)
+    r = ((centred * centred).mean(-1, keepdim=True) + eps).rsqrt()
+    unit = centred * r
+    return (r * (g - g.mean(-1, keepdim=True) - unit * (g * unit).mean(-1, keepdim=True))).reshape(shape)
+
+
+def activation_gradient(g: Tensor, x: Tensor, kind: str) -> Tensor:
+    """g times the derivative of an activation at x."""
+    s = torch.sigmoid(x)
+    if kind == "sigmoid":
+        return g * s * (1 - s)
+    if kind == "tanh":
+        return g * (1 - torch.tanh(x) ** 2)
+    if kind == "silu":
+        return g * s * (1 + x * (1 - s))
+    name = "none" if kind == "gelu_none" else "tanh"
+    back: Tensor = torch.ops.aten.gelu_backward(torch.ones_like(x), x, approximate=name)
+    return g * back
+
+
+def softmax_transpose(g: Tensor, s: Tensor, dim: int) -> Tensor:
+    """s ⊙ (g − Σ s ⊙ g) along `dim`."""
+    t = g * s
+    return t - s * t.sum(dim, keepdim=True)
+
+
+def inner(a: Tensor, b: Tensor, batch: int) -> Tensor:
+    """Σ a ⊙ b over all but the seeds axis (0) and the batch axis: [K, B]."""
+    t = a * b
+    t = t.movedim(batch, 1) if batch else t.unsqueeze(1)
+    return t.flatten(2).sum(-1) if t.dim() > 2 else t

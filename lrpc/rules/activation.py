@@ -1,0 +1,55 @@
+"""Elementwise non-linearities: R unchanged, so G is multiplied by f(x)/x in a form that never divides."""
+
+from __future__ import annotations
+
+from lrpc.ir.graph import Node, Rule, Value
+from lrpc.rules.context import Context
+from lrpc.rules.declaration import Declaration
+
+ACTIVATIONS = ("relu", "leaky_relu", "gelu", "silu", "sigmoid", "tanh")
+
+
+def passing(ctx: Context, node: Node, rule: Rule) -> None:
+    g, x = ctx.g(node), node.inputs[0]
+    if node.op == "sigmoid":  # σ(0) = ½ belongs to no input
+        ctx.record("bias", g, ctx.op("full", shape=(1,), value=0.5, dtype=x.type.dtype))
+    ctx.give(x, _times_quotient(ctx, node, g, x))
+
+
+def _times_quotient(ctx: Context, node: Node, g: Value, x: Value) -> Value:
+    match node.op:
+        case "relu":
+            return ctx.op("relu_gate", g, node.out)
+        case "leaky_relu":
+            return ctx.op("leaky_relu_gate", g, x, slope=node.attr("slope"))
+        case "gelu":
+            return ctx.op("mul", g, ctx.op("gelu_ratio", x, approximate=node.attr("approximate")))
+        case "silu":
+            return ctx.op("mul", g, ctx.op("sigmoid", x))
+        case _:
+            return ctx.op("mul", g, ctx.op(f"{node.op}_ratio", x))
+
+
+def gradient_input(ctx: Context, node: Node, rule: Rule) -> None:
+    g, x = ctx.g(node), node.inputs[0]
+    if node.op in ("relu", "leaky_relu"):
+        ctx.give(x, _times_quotient(ctx, node, g, x))
+        return
+    back = ctx.op("activation_gradient", g, x, kind=_kind(node))
+    if ctx.ledger:
+        ctx.lose("rescale", g, node.out)
+        ctx.record("rescale", back, x, sign=-1.0)
+    ctx.give(x, back)
+
+
+def _kind(node: Node) -> str:
+    return f"gelu_{node.attr('approximate')}" if node.op == "gelu" else node.op
+
+
+RULES = (
+    Declaration("pass", ACTIVATIONS, passing, "R_x = R_z; G_x = (f(x) − f(0)) / x ⊙ G_z",
+                "Bach et al. 2015, section 2 (10.1371/journal.pone.0130140)",
+                "all; f(0) ≠ 0 (sigmoid) goes to sink `bias`"),
+    Declaration("gradient_input", ACTIVATIONS, gradient_input, "R_x = x ⊙ f'(x) ⊙ G_z",
+                "Shrikumar et al. 2016 (1605.01713)", "not conserving: sink `rescale`"),
+)

@@ -1,0 +1,96 @@
+"""lower_relevance: lets each node's rule emit its relevance computation into the same graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from lrpc.errors import RuleError
+from lrpc.ir.builder import Builder
+from lrpc.ir.graph import Graph, Loc, Module, Node, Value
+from lrpc.ir.types import K, TensorType
+from lrpc.rules import find
+from lrpc.rules.context import Context, dependents
+from passes.carrying import carrying
+
+SEED = "seed"
+
+
+@dataclass(frozen=True)
+class LowerRelevance:
+    """Relevance from the mark `target` back to the marks in `reads`, none beyond those in `stops`.
+
+    The graph gains the input %seed (K in front of the target's own axes, relevance per unit of the
+    target's activation), a `read` for every mark in `reads` that relevance reaches, and with `ledger`
+    a `record` for everything that each node takes in, passes on and loses.
+    """
+
+    target: str
+    reads: tuple[str, ...]
+    stops: tuple[str, ...] = ()
+    ledger: bool = False
+    name: ClassVar[str] = "lower_relevance"
+
+    def run(self, module: Module) -> Module:
+        graph = module.graph
+        start = self._mark(graph, self.target)
+        builder = Builder(graph.weight_types, [v.name for v in graph.inputs], share=True)
+        for node in graph.nodes:
+            builder.keep(node)
+        seed = Value(builder.name(SEED), TensorType(start.type.dtype, (K, *start.type.shape)))
+        ctx = Context(graph, builder, carrying(graph), dependents(graph), self.ledger)
+        ctx.seed(start, seed)
+        ctx.record("start", seed, start)
+        self._walk(graph, ctx)
+        joint = replace(
+            graph, inputs=(*graph.inputs, seed), nodes=tuple(builder.nodes), outputs=(), marks=()
+        )
+        return module.with_graph(joint)
+
+    def _walk(self, graph: Graph, ctx: Context) -> None:
+        reads = {self._mark(graph, name).name: name for name in reversed(self.reads)}
+        stops = {self._mark(graph, name).name for name in self.stops}
+        for node in reversed(graph.nodes):
+            arrived = [v for v in node.outputs if ctx.take(v) is not None]
+            if not arrived:
+                continue
+            for value in arrived:
+                self._read(ctx, value, reads)
+            if arrived[0].name in stops:
+                self._finish(ctx, arrived[0])
+                continue
+            self._emit(ctx, node)
+        ctx.leave()
+        for value in graph.inputs:
+            if ctx.take(value) is not None:
+                self._read(ctx, value, reads)
+                self._finish(ctx, value)
+
+    def _emit(self, ctx: Context, node: Node) -> None:
+        if node.rule is None:
+            raise RuleError(
+                f"relevance reaches {node.op} ({node.role or 'no role'}) at {node.loc}, which has no rule;"
+                " add an entry for it under LRPC.RULES"
+            )
+        ctx.enter(node)
+        ctx.record("out", ctx.g(node), node.out)
+        find(node.op, node.rule.name).emit(ctx, node, node.rule)
+
+    def _read(self, ctx: Context, value: Value, reads: dict[str, str]) -> None:
+        if value.name in reads:
+            g = ctx.take(value)
+            assert g is not None
+            ctx.builder.nodes.append(
+                Node("read", (g, value), (), (("name", reads[value.name]),), loc=Loc())
+            )
+
+    def _finish(self, ctx: Context, value: Value) -> None:
+        g = ctx.take(value)
+        assert g is not None
+        ctx.record("end", g, value)
+
+    def _mark(self, graph: Graph, name: str) -> Value:
+        if name not in graph.marked:
+            known = ", ".join(graph.marked) or "none"
+            raise RuleError(f"no value is marked {name!r} in @{graph.name}; marks: {known}")
+        return graph.marked[name]

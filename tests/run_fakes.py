@@ -30,18 +30,23 @@ class FakeState:
     outputs: Mapping[str, Tensor]
 
 
+class ProgramError(Exception):
+    """A program's own class, which lrpc does not know."""
+
+
 class FakeProgram:
     """Detects one object (query 1, class 2) where the first pixel's red is above 100, and another
     (query 3, class 0) where it is above 200. Relevance sums to the number its index spells."""
 
     def __init__(self, **changes: Any) -> None:
         self.manifest = MANIFEST | changes
+        self.interface: Any = None
         self.batches: list[int] = []
         self.calls: list[tuple[str, Tensor, dict[str, Any]]] = []
 
     def forward(self, images: Tensor, *_: Tensor) -> FakeState:
         if bool((images[:, 0, 0, 0] == 7).any()):
-            raise RuntimeError("a pixel it cannot stand\nand a second line")
+            raise ProgramError("a pixel it cannot stand\nand a second line")
         self.batches.append(len(images))
         logits = torch.full((len(images), QUERIES, CLASSES), -5.0)
         red = images[:, 0, 0, 0]
@@ -61,11 +66,14 @@ class FakeProgram:
             name: code[..., None, None].expand(*code.shape, 5, 2)
             for name in options.get("read", [])
         }
-        sinks = {"a": {"bias": code * 0 + 0.25}, "b": {"bias": code * 0 + 0.25, "epsilon": 0.5}}
+        half = torch.full_like(code, 0.5)
+        ledger = SimpleNamespace(
+            start=code + 1, end=code, sinks={"bias": half, "epsilon": half}, closure=code * 1e-9
+        )
         return SimpleNamespace(
             input=values.expand(*code.shape, 3, HEIGHT, WIDTH),
             layers=layers,
-            ledger={"start": code + 1, "nodes": sinks} if options.get("ledger") else None,
+            ledger=ledger if options.get("ledger") else None,
         )
 
 

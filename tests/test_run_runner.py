@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -65,7 +66,7 @@ def test_the_record_says_what_was_done(tmp_path: Path) -> None:
     assert "warning" not in program
     first, second = told["targets"]
     assert first["index"] == [1, 2]
-    assert first["start"] == 4.0
+    assert first["value"] == 4.0
     detection = first["detection"]
     assert (detection["class"], detection["class_name"]) == (2, None)
     assert second["detection"]["class_name"] == "cat"
@@ -75,8 +76,8 @@ def test_the_record_says_what_was_done(tmp_path: Path) -> None:
     share = first["relevance"]
     assert share["positive_share_in_mask"] == pytest.approx(share["mask_share_of_image"])
     assert first["ledger"]["sinks"] == {"bias": 0.5, "epsilon": 0.5}
-    assert first["ledger"]["start"] == 121
-    assert first["ledger"]["closure"] == pytest.approx(0, abs=1e-12)
+    assert (first["ledger"]["start"], first["ledger"]["end"]) == (121, 120)
+    assert first["ledger"]["closure"] == pytest.approx(1.2e-7)
 
 
 def test_a_batch_is_one_call_with_repeats_that_are_dropped(tmp_path: Path) -> None:
@@ -126,7 +127,7 @@ def test_one_bad_image_does_not_stop_the_others(tmp_path: Path) -> None:
     errors = {outcome.path.name: outcome.error for outcome in outcomes if outcome.error}
     assert errors == {
         "broken.png": f"{broken}: not an image that Pillow can read",
-        "cursed.png": "RuntimeError: a pixel it cannot stand",
+        "cursed.png": "a pixel it cannot stand",
     }
     assert {outcome.path for outcome in outcomes if outcome.targets == 1} == set(good)
     assert not [name for name in written(tmp_path) if name.startswith(("broken", "cursed"))]
@@ -165,6 +166,19 @@ def test_relevance_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_what_a_program_raises_becomes_one_line(tmp_path: Path) -> None:
+    class Odd(FakeProgram):
+        def relevance(self, *args: Any, **options: Any) -> Any:
+            raise KeyError(args[1])
+
+    paths = [write_image(tmp_path / f"{n}.png", 150) for n in range(2)]
+    outcomes = explain(Odd(), tmp_path, paths, batch_size=2)
+    assert [outcome.error for outcome in outcomes] == ["KeyError: 'class_logit'"] * 2
+    with pytest.raises(ProgramError) as caught:
+        explain(Odd(), tmp_path, paths, debug=True)
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
 def test_nothing_half_written_stays(tmp_path: Path) -> None:
     def fail(path: Path) -> None:
         with record.complete(path) as part:
@@ -200,11 +214,18 @@ def test_a_target_that_was_not_compiled_is_refused_at_once(tmp_path: Path) -> No
     assert explain(program, tmp_path, [], "encoder_feature:3:0", "decoder_query:1:0") == []
 
 
-def test_a_memory_budget_bounds_the_seeds_per_call(tmp_path: Path) -> None:
-    settings = {"SEEDS": 1, "MEMORY": {"BUDGET": "80%"}}
-    program = FakeProgram(config=MANIFEST["config"] | {"LRPC": settings})
-    explain(program, tmp_path, [write_image(tmp_path / "a.png", 250)])
-    assert [len(at) for _, at, _ in program.calls] == [1, 1]
+def test_what_the_program_declares_wins_over_the_manifest(tmp_path: Path) -> None:
+    program = FakeProgram(shapes=[[64, 96]])
+    inputs = {"images": ("torch.float32", ("B", 3, HEIGHT, WIDTH))}
+    places = {"normalize": "images"}
+    program.interface = SimpleNamespace(inputs=inputs, read_inputs=places)
+    request = Request(read=("encoder.layers.0",), ledger=False)
+    explain(program, tmp_path, [write_image(tmp_path / "a.png", 150)], request=request)
+    assert read(tmp_path, "a")["image"]["network_input"] == [HEIGHT, WIDTH]
+    ((_, _, options),) = program.calls
+    assert options == {"read": ["normalize", "encoder.layers.0"]}
+    facts = read_facts({}, {"images": ("torch.float64", ("B", 3, 8, 8)), "padding_mask": ("", ())})
+    assert (facts.dtype, facts.padding_mask) == (torch.float64, True)
 
 
 def test_a_manifest_without_shapes_is_refused() -> None:

@@ -100,11 +100,11 @@ def test_targets_without_numbers_follow_the_detections() -> None:
 
 def test_explicit_targets_need_no_detection() -> None:
     (seed,) = resolve(parse_targets(["class_logit:0,1"]), scene(50))
-    assert seed.start == -5.0
+    assert seed.value == -5.0
     assert seed.detection is not None
     assert (seed.detection.query, seed.detection.label) == (0, 1)
     (pixel,) = resolve(parse_targets(["mask_logit:1,4,5"]), scene(50))
-    assert (pixel.start, pixel.point) == (12.0, (22.0, 18.0))
+    assert (pixel.value, pixel.point) == (12.0, (22.0, 18.0))
     (feature,) = resolve(parse_targets(["encoder_feature:2:17"]), scene(50))
     assert (feature.layer, feature.detection, feature.slug) == (2, None, "encoder_feature-L2-c17")
     assert slugs("decoder_query:1:3") == ["decoder_query-L1-q3"]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lrpc.errors import ProgramError
-from lrpc.run.protocol import Program, Relevance, State
+from lrpc.errors import LrpcError, ProgramError
+from lrpc.run.protocol import Ledger, Program, Relevance, State
 from lrpc.run.seeds import Seed
 
 
@@ -24,17 +25,27 @@ class Request:
     chunk: int = 0
 
 
+@dataclass(frozen=True)
+class Booked:
+    """One seed's ledger in one image: start = end + Σ sinks, up to `closure` (relative)."""
+
+    start: float
+    end: float
+    closure: float
+    sinks: Mapping[str, float]
+
+
 @dataclass(frozen=True, eq=False)
 class Explained:
     """The relevance of one seed in one image, on the CPU.
 
-    `input` [3, H, W] at the normalised image; `layers` name → [N, C]; `ledger` the flat sums.
+    `input` [3, H, W] at the normalised image; `layers` name → [N, C].
     """
 
     seed: Seed
     input: Tensor
     layers: Mapping[str, Tensor] = field(default_factory=dict)
-    ledger: Mapping[str, float] | None = None
+    ledger: Booked | None = None
 
 
 def explain(
@@ -43,8 +54,8 @@ def explain(
     """The relevance of every seed of every image in the batch, in the order of the seeds.
 
     Seeds of one target (and layer) go together: `at` is [K, B, n], where an image with fewer seeds
-    repeats its last, and the repeats are dropped. Raises ProgramError where a result is not
-    finite or not of the shape it should be.
+    repeats its last, and the repeats are dropped. Raises ProgramError where the program does, and
+    where a result is not finite or not of the shape it should be.
     """
     done: list[dict[str, Explained]] = [{} for _ in seeds]
     groups = dict.fromkeys((s.kind, s.layer) for image in seeds for s in image)
@@ -68,22 +79,35 @@ def _call(
     request: Request,
 ) -> list[list[Explained]]:
     at = _at(seeds).to(next(iter(state.outputs.values())).device)
+    options = _options(program, layer, request)
+    with one_line():
+        result = program.relevance(state, kind, at=at, **options)
+        pixels = result.input
+    if pixels.dim() != 5 or pixels.shape[:2] != at.shape[:2]:
+        raise ProgramError(
+            f"relevance of '{kind}' came as {list(pixels.shape)}, not "
+            f"[{at.shape[0]}, {at.shape[1]}, 3, H, W]"
+        )
+    sinks = result.ledger.sinks if result.ledger is not None else {}
+    return [
+        [_one(result, sinks, k, b, s) for k, s in enumerate(image)] for b, image in enumerate(seeds)
+    ]
+
+
+def _options(program: Program, layer: int | None, request: Request) -> dict[str, Any]:
+    """Keyword arguments of a call: only what is wanted. `read` limits what a program computes, so
+    the input's own place is always among it; without a list of places all are computed."""
     options: dict[str, Any] = {}
     if layer is not None:
         options["layer"] = layer
-    if request.read:
-        options["read"] = list(request.read)
+    places = tuple(getattr(getattr(program, "interface", None), "read_inputs", ()))
+    if places or request.read:
+        options["read"] = [*places, *request.read]
     if request.norm is not None:
         options["norm"] = request.norm
     if request.ledger:
         options["ledger"] = True
-    result = program.relevance(state, kind, at=at, **options)
-    if result.input.dim() != 5 or result.input.shape[:2] != at.shape[:2]:
-        raise ProgramError(
-            f"relevance of '{kind}' came as {list(result.input.shape)}, not "
-            f"[{at.shape[0]}, {at.shape[1]}, 3, H, W]"
-        )
-    return [[_one(result, k, b, s) for k, s in enumerate(image)] for b, image in enumerate(seeds)]
+    return options
 
 
 def _at(seeds: Sequence[Sequence[Seed]]) -> Tensor:
@@ -97,25 +121,32 @@ def _at(seeds: Sequence[Sequence[Seed]]) -> Tensor:
     return at
 
 
-def _one(result: Relevance, k: int, b: int, seed: Seed) -> Explained:
+def _one(result: Relevance, sinks: Mapping[str, Tensor], k: int, b: int, seed: Seed) -> Explained:
     pixels = result.input[k, b].detach().cpu().clone()
     if not bool(torch.isfinite(pixels).all()):
         raise ProgramError(f"the relevance of {seed.slug} is not finite")
     layers = {name: value[k, b].detach().cpu().clone() for name, value in result.layers.items()}
-    ledger = None if result.ledger is None else flatten_ledger(result.ledger, k, b)
+    ledger = None if result.ledger is None else _booked(result.ledger, sinks, k, b)
     return Explained(seed, pixels, layers, ledger)
 
 
-def flatten_ledger(ledger: Mapping[str, Any], k: int, b: int) -> dict[str, float]:
-    """The sum of each sink for seed k of image b: entries of one name, however deep they stand
-    (per node, per layer), are added up. Leaves are tensors [K, B], or numbers."""
-    sums: dict[str, float] = {}
-    for name, value in ledger.items():
-        if isinstance(value, Mapping):
-            inner = flatten_ledger(value, k, b)
-        else:
-            leaf = value[k, b] if isinstance(value, Tensor) and value.dim() >= 2 else value
-            inner = {str(name): float(leaf)}
-        for sink, amount in inner.items():
-            sums[sink] = sums.get(sink, 0.0) + amount
-    return sums
+def _booked(ledger: Ledger, sinks: Mapping[str, Tensor], k: int, b: int) -> Booked:
+    """The ledger of seed k of image b, as numbers."""
+    amounts = {name: float(amount[k, b]) for name, amount in sinks.items()}
+    start, end, closure = ledger.start[k, b], ledger.end[k, b], ledger.closure[k, b]
+    return Booked(float(start), float(end), float(closure), amounts)
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Turns whatever generated code raises into a ProgramError of one line, the cause kept."""
+    try:
+        yield
+    except LrpcError:
+        raise
+    except Exception as error:
+        text = str(error).strip().partition("\n")[0]
+        kind = type(error).__name__
+        own = kind == ProgramError.__name__  # a program carries its own class of that name
+        message = text if own and text else f"{kind}: {text}" if text else kind
+        raise ProgramError(message) from error

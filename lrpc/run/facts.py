@@ -12,6 +12,8 @@ from lrpc.errors import ProgramError
 from lrpc.run.images import Sizing
 from lrpc.run.protocol import Size
 
+Inputs = Mapping[str, tuple[str, tuple[int | str, ...]]]  # name → dtype, shape
+
 RANDOM_WARNING = "RANDOM WEIGHTS: seeded, not trained; this relevance explains no real model"
 _MEAN = (123.675, 116.28, 103.53)  # detectron2's default
 
@@ -23,6 +25,7 @@ class Facts:
     sizing: Sizing
     composite: str
     precision: str
+    dtype: torch.dtype  # of the images
     epsilon: float | None
     settings: Mapping[str, Any]  # the LRPC node of the config
     versions: Mapping[str, Any]
@@ -32,30 +35,32 @@ class Facts:
     targets: tuple[str, ...]  # what the program can start from; () where it does not say
     score_masks: bool  # whether a detection's score counts its mask
     padding_mask: bool  # whether `forward` takes a mask of padded pixels
-    seeds: int  # seeds per call that the memory budget was planned for; 0: no budget
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The images' dtype: float64 for an fp64 program, float32 for all others."""
-        return torch.float64 if self.precision == "fp64" else torch.float32
 
     def class_name(self, label: int) -> str | None:
         """The class's name where the config gives one."""
         return self.classes[label] if label < len(self.classes) else None
 
 
-def read_facts(manifest: Mapping[str, Any]) -> Facts:
-    """Read a manifest; raises ProgramError where it states no image shape."""
+def read_facts(manifest: Mapping[str, Any], inputs: Inputs | None = None) -> Facts:
+    """Read a manifest, and the inputs that the program itself declares where it does.
+
+    Raises ProgramError where neither states an image shape.
+    """
+    inputs = inputs or {}
     config = _mapping(manifest.get("config"))
     lrpc = _mapping(config.get("LRPC"))
     names = manifest.get("class_names") or lrpc.get("CLASS_NAMES") or ()
     tests = _mapping(_mapping(_mapping(config.get("MODEL")).get("MaskDINO")).get("TEST"))
-    budget = _mapping(lrpc.get("MEMORY")).get("BUDGET")
     epsilon = manifest.get("epsilon", lrpc.get("EPSILON"))
+    precision = str(manifest.get("precision") or lrpc.get("PRECISION") or "fp32")
+    declared = list(inputs.values())[:1]  # the images come first
+    double = declared[0][0] == "torch.float64" if declared else precision == "fp64"
+    shapes = [declared[0][1]] if declared else manifest.get("shapes") or lrpc.get("SHAPES")
     return Facts(
-        sizing=_sizing(manifest, config, lrpc),
+        sizing=_sizing(shapes, config),
         composite=str(manifest.get("composite") or lrpc.get("COMPOSITE") or "unknown"),
-        precision=str(manifest.get("precision") or lrpc.get("PRECISION") or "fp32"),
+        precision=precision,
+        dtype=torch.float64 if double else torch.float32,
         epsilon=None if epsilon is None else float(epsilon),
         settings=lrpc,
         versions=_mapping(manifest.get("versions")),
@@ -64,8 +69,7 @@ def read_facts(manifest: Mapping[str, Any]) -> Facts:
         classes=tuple(str(name) for name in names),
         targets=tuple(str(name) for name in lrpc.get("TARGETS") or ()),
         score_masks=not tests.get("TEST_FOUCUS_ON_BOX", False),
-        padding_mask=bool(lrpc.get("PADDING_MASK")),
-        seeds=int(lrpc.get("SEEDS") or 0) if budget else 0,
+        padding_mask=len(inputs) > 1 if inputs else bool(lrpc.get("PADDING_MASK")),
     )
 
 
@@ -80,13 +84,11 @@ def _random(
     return "WEIGHTS" in model and not model["WEIGHTS"] and lrpc.get("SOURCE") == "embedded"
 
 
-def _sizing(
-    manifest: Mapping[str, Any], config: Mapping[str, Any], lrpc: Mapping[str, Any]
-) -> Sizing:
+def _sizing(stated: Any, config: Mapping[str, Any]) -> Sizing:
     given = _mapping(config.get("INPUT"))
     mean = _mapping(config.get("MODEL")).get("PIXEL_MEAN", _MEAN)
     shortest = given.get("MIN_SIZE_TEST", 0)
-    shapes = _shapes(manifest.get("shapes") or lrpc.get("SHAPES"))
+    shapes = _shapes(stated)
     if not shapes:
         raise ProgramError("the manifest states no image shapes; compile the program again")
     r, g, b = (float(v) for v in mean)

@@ -76,7 +76,7 @@ def caption_of(
         name = facts.class_name(seed.detection.label)
         title = f"{name}: {title}" if name else title
         title += f"  ·  score {seed.detection.score:.2f}"
-    of = "" if seed.start is None else f" of {number(seed.start)}"
+    of = "" if result.ledger is None else f" of {number(result.ledger.start)}"
     parts = [f"sum of relevance {number(total)}{of}", f"composite {facts.composite}"]
     if facts.epsilon is not None:
         parts.append(f"epsilon {number(facts.epsilon)}")

@@ -21,6 +21,19 @@ class State(Protocol):
     def outputs(self) -> Mapping[str, Tensor]: ...
 
 
+class Ledger(Protocol):
+    """Where relevance went, per seed and image; every tensor is [K, B]."""
+
+    @property
+    def start(self) -> Tensor: ...
+    @property
+    def end(self) -> Tensor: ...
+    @property
+    def sinks(self) -> Mapping[str, Tensor]: ...
+    @property
+    def closure(self) -> Tensor: ...
+
+
 class Relevance(Protocol):
     """What `relevance` gives: `input` [K, B, 3, H, W], `layers` name → [K, B, ...], a ledger."""
 
@@ -29,7 +42,7 @@ class Relevance(Protocol):
     @property
     def layers(self) -> Mapping[str, Tensor]: ...
     @property
-    def ledger(self) -> Any: ...
+    def ledger(self) -> Ledger | None: ...
 
 
 class Program(Protocol):

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,6 @@ from lrpc.run.calls import Explained
 from lrpc.run.facts import RANDOM_WARNING, Facts
 from lrpc.run.images import LoadedImage
 from lrpc.run.protocol import Detection
-
-_TOTALS = ("start", "input")  # ledger entries that are no sinks
 
 
 @contextmanager
@@ -88,7 +87,7 @@ def target_record(result: Explained, image: LoadedImage, facts: Facts) -> dict[s
         "target": seed.kind,
         "layer": seed.layer,
         "index": list(seed.index),
-        "start": seed.start,
+        "value": seed.value,
         "detection": None
         if seed.detection is None
         else _detection(seed.detection, image, facts.class_name(seed.detection.label)),
@@ -99,25 +98,9 @@ def target_record(result: Explained, image: LoadedImage, facts: Facts) -> dict[s
             "in_padding": total - float(visible.sum()),
             **_focus(visible, seed.detection),
         },
-        "ledger": ledger_record(result, total),
+        "ledger": None if result.ledger is None else asdict(result.ledger),
         "tensors": [f"{seed.slug}/{name}" for name in ("input", *result.layers)],
     }
-
-
-def ledger_record(result: Explained, total: float) -> dict[str, Any] | None:
-    """The sinks' sums and how well they close: |start − input − sinks| ÷ |start|.
-
-    The start is the ledger's own where it states one, otherwise the target's value; without
-    either the closure is None.
-    """
-    if result.ledger is None:
-        return None
-    sinks = {name: value for name, value in result.ledger.items() if name not in _TOTALS}
-    start = result.ledger.get("start", result.seed.start)
-    closure = None
-    if start:
-        closure = abs(start - total - sum(sinks.values())) / abs(start)
-    return {"start": start, "input": total, "sinks": sinks, "closure": closure}
 
 
 def _detection(one: Detection, image: LoadedImage, name: str | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from lrpc.errors import ImageError, LrpcError, ProgramError
-from lrpc.run.calls import Explained, Request, explain
+from lrpc.run.calls import Explained, Request, explain, one_line
 from lrpc.run.detect import best_probability, find_detections
-from lrpc.run.facts import Facts, read_facts
+from lrpc.run.facts import Facts, Inputs, read_facts
 from lrpc.run.images import LoadedImage, load_image
 from lrpc.run.names import output_stems
 from lrpc.run.pictures import Display, write_pictures
@@ -31,8 +31,7 @@ from lrpc.run.seeds import Scene, Seed, resolve
 from lrpc.run.targets import TargetError, TargetSpec
 
 _OUTPUTS = ("pred_logits", "pred_boxes", "pred_masks")
-# What generated code, torch and a disk may raise for one batch.
-_TROUBLE = (LrpcError, OSError, RuntimeError, ValueError, LookupError, ArithmeticError)
+_TROUBLE = (LrpcError, OSError, RuntimeError, ValueError)  # the disk's and torch's own among them
 
 
 @dataclass(frozen=True)
@@ -76,12 +75,9 @@ class Runner:
 
     def __init__(self, program: Program, options: Options) -> None:
         self.program, self.options = program, options
-        self.facts: Facts = read_facts(program.manifest)
+        self.facts: Facts = read_facts(program.manifest, _inputs(program))
         for spec in options.targets:
             spec.check_compiled(self.facts.targets)
-        self._request = options.request
-        if not self._request.chunk:
-            self._request = replace(self._request, chunk=self.facts.seeds)
         standard = partial(find_detections, score_masks=self.facts.score_masks)
         self._detector: Detector = options.detector or standard
 
@@ -152,7 +148,7 @@ class Runner:
             mine = resolve(self.options.targets, Scene(outputs, frame, valid, found))
             seeds.append(mine)
             notes.append("" if mine else self._nothing(best_probability(outputs)))
-        explained = explain(self.program, state, seeds, self._request)
+        explained = explain(self.program, state, seeds, self.options.request)
         return list(zip(explained, notes, strict=True))
 
     def _forward(self, jobs: Sequence[Job]) -> State:
@@ -160,12 +156,13 @@ class Runner:
         device = self.options.device
         pixels = torch.stack([job.image.pixels for job in jobs])  # [B, 3, H, W]
         pixels = pixels.to(device, self.facts.dtype)
-        if not self.facts.padding_mask:
-            return self.program.forward(pixels)
-        padded = torch.ones(len(jobs), *pixels.shape[2:], dtype=torch.bool)
-        for b, job in enumerate(jobs):
-            padded[b, : job.image.valid[0], : job.image.valid[1]] = False
-        return self.program.forward(pixels, padded.to(device))
+        masks = []
+        if self.facts.padding_mask:
+            masks = [torch.ones(len(jobs), *pixels.shape[2:], dtype=torch.bool, device=device)]
+            for b, job in enumerate(jobs):
+                masks[0][b, : job.image.valid[0], : job.image.valid[1]] = False
+        with one_line():
+            return self.program.forward(pixels, *masks)
 
     def _nothing(self, best: float) -> str:
         score = self.options.score
@@ -207,9 +204,14 @@ class Runner:
             "top": options.top,
             "batch_size": options.batch_size,
             "device": options.device,
-            "request": asdict(self._request) | {"read": list(self._request.read)},
+            "request": asdict(options.request) | {"read": list(options.request.read)},
             "torch": str(torch.__version__),
         }
+
+
+def _inputs(program: Program) -> Inputs | None:
+    """The inputs that a compiled program declares."""
+    return getattr(getattr(program, "interface", None), "inputs", None)
 
 
 def _line(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from lrpc.run.targets import BOX_COORDINATES, TargetError, TargetSpec
 class Seed:
     """One start of relevance in one image: the target, its index there, and the object it is of.
 
-    `start` is the value at the target, None where the outputs do not show it. `point` is a mask
+    `value` is that of the target itself, None where the outputs do not show it. `point` is a mask
     pixel's centre (x, y) in the network's input frame.
     """
 
@@ -24,7 +24,7 @@ class Seed:
     layer: int | None
     index: tuple[int, ...]
     detection: Detection | None = None
-    start: float | None = None
+    value: float | None = None
     point: tuple[float, float] | None = None
 
     @property

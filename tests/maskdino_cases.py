@@ -16,11 +16,16 @@ from PIL import Image
 from torch import Tensor
 
 from lrpc.models.maskdino import MaskDINO, build_maskdino
+from lrpc.weights import load_weights
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
-DIGITS = Path(__file__).parents[2] / "shared" / "digits"
+EXAMPLE = Path(__file__).parents[1] / "examples" / "digits"
+ALL_SCENES = Path(__file__).parents[2] / "shared" / "digits" / "scenes"
+"""All 24 scenes; `examples/digits` holds six of them."""
 
-needs_digits = pytest.mark.skipif(not DIGITS.is_dir(), reason=f"no digits model at {DIGITS}")
+needs_all_scenes = pytest.mark.skipif(
+    not ALL_SCENES.is_dir(), reason=f"the full set of digit scenes is not at {ALL_SCENES}"
+)
 
 
 def attributes(node: Any) -> Any:
@@ -38,32 +43,35 @@ def golden_config(case: str) -> Any:
 @cache
 def digits_model(dtype: torch.dtype = torch.float32) -> MaskDINO:
     """The trained digits model; do not change it, it is shared."""
-    config = attributes(yaml.safe_load((DIGITS / "maskdino_digits.yaml").read_text()))
-    checkpoint = torch.load(DIGITS / "maskdino_digits.pth", weights_only=True)["model"]
-    weights = {key: value.float() for key, value in checkpoint.items()}
-    return build_maskdino(config, weights).to(dtype)
+    weights = load_weights(EXAMPLE / "maskdino_digits.safetensors")
+    return build_maskdino(golden_config("digits"), weights).to(dtype)
 
 
 def digits_golden() -> dict[str, Tensor]:
     """Outputs of the released code on two scenes."""
-    with np.load(DIGITS / "golden.npz") as arrays:
+    with np.load(GOLDEN / "digits.npz") as arrays:
         return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
 
 
-def digits_scenes() -> list[dict[str, Any]]:
-    """What is in every scene and what the released code detects there."""
-    scenes: list[dict[str, Any]] = json.loads((DIGITS / "scenes" / "scenes.json").read_text())
+def digits_scenes(folder: Path = EXAMPLE / "scenes") -> list[dict[str, Any]]:
+    """What is in every scene of `folder` and what the released code detects there."""
+    scenes: list[dict[str, Any]] = json.loads((folder / "scenes.json").read_text())
     return scenes
+
+
+def _scene_file(name: str) -> Path:
+    example = EXAMPLE / "scenes" / name
+    return example if example.is_file() else ALL_SCENES / name
 
 
 def digits_image(name: str) -> Tensor:
     """One scene, RGB in 0–255: float32 [1, 3, 160, 160]."""
-    with Image.open(DIGITS / "scenes" / f"{name}.png") as image:
+    with Image.open(_scene_file(f"{name}.png")) as image:
         pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
     return torch.from_numpy(pixels).permute(2, 0, 1)[None]
 
 
 def digits_instances(name: str) -> Tensor:
     """Index of the instance at every pixel, 0 for the background: int64 [160, 160]."""
-    with Image.open(DIGITS / "scenes" / f"{name}.instances.png") as image:
+    with Image.open(_scene_file(f"{name}.instances.png")) as image:
         return torch.from_numpy(np.asarray(image).astype(np.int64))

@@ -16,7 +16,6 @@ from tests.maskdino_cases import (
     digits_model,
     digits_scenes,
     golden_config,
-    needs_digits,
 )
 
 TOLERANCE = 1e-4
@@ -77,7 +76,6 @@ def test_forward_gives_the_last_layer(case: str) -> None:
         assert torch.equal(value, whole[key]), key
 
 
-@needs_digits
 @pytest.mark.parametrize("scene", ["02", "05"])
 def test_digits_model_equals_released_code(scene: str) -> None:
     with torch.no_grad():
@@ -89,7 +87,6 @@ def test_digits_model_equals_released_code(scene: str) -> None:
         assert distance(value, expected) < TOLERANCE, key
 
 
-@needs_digits
 def test_digits_detections_equal_released_code() -> None:
     scenes = digits_scenes()
     images = torch.cat([digits_image(scene["file"].removesuffix(".png")) for scene in scenes])

@@ -17,7 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lrpc.models.maskdino.postprocess import detections
-from tests.maskdino_cases import digits_image, digits_instances, digits_model, digits_scenes
+from tests.maskdino_cases import (
+    ALL_SCENES,
+    digits_image,
+    digits_instances,
+    digits_model,
+    digits_scenes,
+)
 from tests.oracle.detached import Detached
 from tests.oracle.targets import ClassLogit
 
@@ -60,7 +66,7 @@ def summarise(explain: Explain, scenes: int = SCENES) -> Summary:
     """Medians of `explain`, which maps an image in double and its targets to their relevances."""
     concentrations, kept, hits = [], [], []
     model = digits_model(torch.float64)
-    for scene in digits_scenes()[:scenes]:
+    for scene in digits_scenes(ALL_SCENES)[:scenes]:
         name = scene["file"].removesuffix(".png")
         image, instances = digits_image(name).double(), digits_instances(name)
         with torch.no_grad():

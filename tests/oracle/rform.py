@@ -4,8 +4,9 @@ Here autograd's "gradients" are relevances: `Redistribute.backward` receives R o
 returns R of the inputs. stab(z) = z + ε·sgn(z) with sgn(0) = +1. It stands in linear, convolution
 (batch norm folded in first), LayerNorm and GroupNorm (on the output with β), residual additions
 and positional ones (the position's share is dropped), products of two activations (q is scaled
-before q·kᵀ, so the stabiliser sees the scaled scores), deformable sampling and interpolation. ReLU and scaling by a constant hand R on unchanged; max pooling, gather,
-cat, slicing and reshaping are their exact transposes; softmax is x ⊙ (R − s ΣR).
+before q·kᵀ, so the stabiliser sees the scaled scores), deformable sampling and
+interpolation. ReLU and scaling by a constant hand R on unchanged; max pooling, gather, cat,
+slicing and reshaping are their exact transposes; softmax is x ⊙ (R − s ΣR).
 """
 
 from __future__ import annotations

@@ -51,7 +51,8 @@ class Walk:
     """Values of one forward pass by name, with the graph that the algebra built behind them.
 
     Names: `input`, `res2` … `res5`, `encoder.input`, `encoder.layers.N`, `mask_features`,
-    `queries`, `decoder.layers.N`, `pred_logits`, `pred_boxes`, `pred_masks`. Tokens are in encoder order.
+    `queries`, `decoder.layers.N`, `pred_logits`, `pred_boxes`, `pred_masks`.
+    Tokens are in encoder order.
     """
 
     def __init__(

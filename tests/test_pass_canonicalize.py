@@ -1,0 +1,193 @@
+"""canonicalize: no-ops dropped, batch norm and constants folded, equal operations merged."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lrpc.ir.printer import print_graph
+from passes import Canonicalize
+from tests.support.graphs import check_text, check_values, module, rewritten
+
+
+def test_noops_go_and_marks_follow() -> None:
+    check_text(
+        Canonicalize(),
+        """
+        graph @g(%x: f32[B,4,6]) {
+          %a: f32[B,4,6] = reshape(%x) {shape=[B,4,6]}
+          %b: f32[B,4,6] = permute(%a) {dims=[0,-2,2]}
+          %c: f32[B,4,6] = cast(%b) {dtype="f32"}
+          %d: f32[B,4,6] = scale(%c) {by=1}
+          %e: f32[B,4,6] = slice(%d) {dim=1, start=0, stop=4, step=1}
+          %f: f32[B,4,6] = expand(%e) {shape=[-1,4,6]}
+          %g: f32[B,4,6] = pad(%f) {pad=[0,0], value=0.0}
+          %h: f32[B,4,6] = cat(%g) {dim=1}
+          %y: f32[B,4,6] = relu(%h)
+          mark "middle" %d
+          return %y
+        }
+        """,
+        """
+        graph @g(%x: f32[B,4,6]) {
+          %y: f32[B,4,6] = relu(%x)
+          mark "middle" %x
+          return %y
+        }
+        """,
+    )
+
+
+def test_near_noops_stay_with_axes_from_the_end() -> None:
+    check_text(
+        Canonicalize(),
+        """
+        graph @g(%x: f32[B,4,4]) {
+          %b: f32[B,4,4] = permute(%x) {dims=[0,-1,1]}
+          %c: f32[B,4,4] = shift(%b) {by=1}
+          %d: f32[B,4,4] = detach(%c)
+          %e: f32[B,3,4] = slice(%d) {dim=1, start=0, stop=3, step=1}
+          %y: f32[B,3,4] = softmax(%e) {dim=2}
+          return %y
+        }
+        """,
+        """
+        graph @g(%x: f32[B,4,4]) {
+          %b: f32[B,4,4] = permute(%x) {dims=[0,2,1]}
+          %c: f32[B,4,4] = shift(%b) {by=1}
+          %d: f32[B,4,4] = detach(%c)
+          %e: f32[B,3,4] = slice(%d) {dim=-2, start=0, stop=3, step=1}
+          %y: f32[B,3,4] = softmax(%e) {dim=-1}
+          return %y
+        }
+        """,
+    )
+
+
+def test_pairs_become_one_or_none_and_equals_merge() -> None:
+    check_text(
+        Canonicalize(),
+        """
+        graph @g(%x: f32[B,4,6], %w: f32[B,4,6]) {
+          %a: f32[B,24] = reshape(%x) {shape=[B,-1]}
+          %b: f32[B,8,3] = reshape(%a) {shape=[B,8,3]}
+          %c: f32[B,3,8] = permute(%b) {dims=[0,2,1]}
+          %d: f32[B,8,3] = permute(%c) {dims=[0,2,1]}
+          %e: f32[B,4,6] = reshape(%d) {shape=[B,4,6]}
+          %f: f32[B,4,6] = add(%e, %w)
+          %g: f32[B,4,6] = add(%w, %x)
+          %h: f32[B,4,6] = sub(%f, %w)
+          %i: f32[B,4,6] = sub(%w, %f)
+          return "f" %f, "g" %g, "b" %b, "h" %h, "i" %i
+        }
+        """,
+        """
+        graph @g(%x: f32[B,4,6], %w: f32[B,4,6]) {
+          %b: f32[B,8,3] = reshape(%x) {shape=[B,8,3]}
+          %f: f32[B,4,6] = add(%x, %w)
+          %h: f32[B,4,6] = sub(%f, %w)
+          %i: f32[B,4,6] = sub(%w, %f)
+          return "f" %f, "g" %f, "b" %b, "h" %h, "i" %i
+        }
+        """,
+    )
+
+
+NORM = 'batch_norm(%c) {weight="n.w", bias="n.b", mean="n.m", var="n.v", eps=1e-05}'
+DECLARED = """weight "n.w": f64[{c}]
+  weight "n.b": f64[{c}]
+  weight "n.m": f64[{c}]
+  weight "n.v": f64[{c}]"""
+CONV = """
+graph @g(%x: f64[B,4,5,5]) {{
+  weight "c.weight": f64[{shape}]{bias}
+  {declared}
+  %c: f64[B,6,{size}] = {op}(%x) {{weight="c.weight"{named}, {options}, dilation=[1,1], groups=2{more}}}
+  %y: f64[B,6,{size}] = {norm}
+  return {returned}
+}}
+"""  # noqa: E501
+FORWARD = {
+    "op": "conv2d", "shape": "6,2,3,3", "size": "5,5", "options": "stride=[1,1], padding=[1,1]",
+    "more": "",
+}  # fmt: skip
+BACKWARD = {
+    "op": "conv_transpose2d", "shape": "4,3,2,2", "size": "10,10",
+    "options": "stride=[2,2], padding=[0,0]", "more": ", output_padding=[0,0]",
+}  # fmt: skip
+VARIANCE = torch.rand(6, dtype=torch.float64) + 0.5
+
+
+@pytest.mark.parametrize("kind", [FORWARD, BACKWARD], ids=["conv2d", "conv_transpose2d"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_batch_norm_folds_into_the_convolution(kind: dict[str, str], bias: bool) -> None:
+    named = ', bias="c.bias"' if bias else ""
+    declared = DECLARED.format(c=6)
+    given = {**kind, "named": named, "declared": declared, "norm": NORM, "returned": "%y"}
+    text = CONV.format(bias='\n  weight "c.bias": f64[6]' if bias else "", **given)
+    before = module(text, n_v=VARIANCE)
+    after = rewritten(Canonicalize(), before)
+    assert [node.op for node in after.graph.nodes] == [kind["op"]]
+    assert after.graph.nodes[0].out.name == "y"
+    assert [name for name, _ in after.graph.weights] == ["c.weight@folded", "c.bias@folded"]
+    check_values(before, after)
+
+
+def test_batch_norm_folds_into_a_linear_map_of_rows_only() -> None:
+    text = """
+    graph @g(%x: f64[B,{rows}4]) {{
+      weight "c.weight": f64[6,4]
+      {declared}
+      %c: f64[B,{rows}6] = linear(%x) {{weight="c.weight"}}
+      %y: f64[B,{rows}6] = {norm}
+      return %y
+    }}
+    """
+    folded = module(text.format(rows="", declared=DECLARED.format(c=6), norm=NORM), n_v=VARIANCE)
+    after = rewritten(Canonicalize(), folded)
+    assert [node.op for node in after.graph.nodes] == ["linear"]
+    check_values(folded, after)
+    kept = module(text.format(rows="3,", declared=DECLARED.format(c=3), norm=NORM))
+    assert [n.op for n in Canonicalize().run(kept).graph.nodes] == ["linear", "batch_norm"]
+
+
+def test_batch_norm_stays_where_the_convolution_is_used_otherwise() -> None:
+    given = {"bias": "", "named": "", "declared": DECLARED.format(c=6), "norm": NORM, **FORWARD}
+    before = module(CONV.format(returned='"y" %y, "c" %c', **given))
+    assert [n.op for n in Canonicalize().run(before).graph.nodes] == ["conv2d", "batch_norm"]
+
+
+def test_constants_fold_into_shared_weights_and_symbolic_ones_stay() -> None:
+    before = module(
+        """
+        graph @g(%x: f64[B,2,3]) {
+          %a: f64[2,3] = full() {shape=[2,3], value=1.0, dtype="f64"}
+          %s: f64[2,3] = cumsum(%a) {dim=1}
+          %t: f64[2,3] = cumsum(%a) {dim=-1}
+          %u: f64[2,3] = scale(%t) {by=1.0}
+          %e: f64[B,2,3] = expand(%u) {shape=[B,2,3]}
+          %f: f64[B,2,3] = full() {shape=[B,2,3], value=2.0, dtype="f64"}
+          %g: f64[B,2,3] = log(%f)
+          %p: f64[B,2,3] = mul(%x, %s)
+          %q: f64[B,2,3] = mul(%p, %e)
+          %y: f64[B,2,3] = mul(%q, %g)
+          return %y
+        }
+        """
+    )
+    after = rewritten(Canonicalize(), before)
+    check_values(before, after)
+    assert print_graph(after.graph) == (
+        """graph @g(%x: f64[B,2,3]) {
+  weight "s@constant": f64[2,3]
+  %s: f64[2,3] = constant() {weight="s@constant"}
+  %e: f64[B,2,3] = expand(%s) {shape=[B,2,3]}
+  %f: f64[B,2,3] = full() {shape=[B,2,3], value=2.0, dtype="f64"}
+  %g: f64[B,2,3] = log(%f)
+  %p: f64[B,2,3] = mul(%x, %s)
+  %q: f64[B,2,3] = mul(%p, %e)
+  %y: f64[B,2,3] = mul(%q, %g)
+  return %y
+}
+"""
+    )

@@ -109,6 +109,8 @@ def test_deformable_attention_keeps_its_values(ref: str, mask: bool) -> None:
 
 
 def test_other_operations_stay() -> None:
-    before = module("graph @g(%x: f64[B,4]) {\n  %y: f64[B,4] = softmax(%x) {dim=-1}\n  return %y\n}")
+    before = module(
+        "graph @g(%x: f64[B,4]) {\n  %y: f64[B,4] = softmax(%x) {dim=-1}\n  return %y\n}"
+    )
     assert ExpandAttention().run(before).graph == before.graph
     assert ExpandDeformable().run(before).graph == before.graph

@@ -19,7 +19,7 @@ MANIFEST: dict[str, Any] = {
         "MODEL": {"PIXEL_MEAN": [10.0, 20.0, 30.0], "WEIGHTS": "digits.pth"},
         "LRPC": {"SOURCE": "embedded", "EPSILON": 1e-6, "COMPOSITE": "attnlrp"},
     },
-    "shapes": [[HEIGHT, WIDTH]],
+    "inputs": {"images": f"f32[B,3,{HEIGHT},{WIDTH}]"},
     "versions": {"lrpc": "0.1.0"},
     "class_names": ["cat", "dog"],
 }
@@ -40,7 +40,6 @@ class FakeProgram:
 
     def __init__(self, **changes: Any) -> None:
         self.manifest = MANIFEST | changes
-        self.interface: Any = None
         self.batches: list[int] = []
         self.calls: list[tuple[str, Tensor, dict[str, Any]]] = []
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -145,8 +144,8 @@ def test_a_mask_of_padding_goes_along_where_the_program_takes_one(tmp_path: Path
             (self.mask,) = masks
             return super().forward(images)
 
-    config = MANIFEST["config"] | {"LRPC": {"PADDING_MASK": True}}
-    program = Masked(config=config)
+    inputs = MANIFEST["inputs"] | {"padding_mask": f"bool[B,{HEIGHT},{WIDTH}]"}
+    program = Masked(inputs=inputs)
     explain(program, tmp_path, [write_image(tmp_path / "a.png", 150, (WIDTH, HEIGHT // 2))])
     assert program.mask.dtype == torch.bool
     assert program.mask[0, : HEIGHT // 2].sum() == 0
@@ -204,32 +203,47 @@ def test_random_weights_are_told_loudly(tmp_path: Path) -> None:
     assert read(tmp_path, "a")["program"]["warning"] == RANDOM_WARNING
 
 
+def manifest_targets(**reads: list[str]) -> list[dict[str, Any]]:
+    return [{"name": name.replace("__", ":"), "reads": places} for name, places in reads.items()]
+
+
 def test_a_target_that_was_not_compiled_is_refused_at_once(tmp_path: Path) -> None:
-    settings = {"TARGETS": ["class_logit", "encoder_feature:3", "decoder_query:*"]}
-    program = FakeProgram(config=MANIFEST["config"] | {"LRPC": settings})
+    program = FakeProgram(targets=manifest_targets(class_logit=[], encoder_feature__3=[]))
     with pytest.raises(TargetError, match="'box': the program was compiled for class_logit, enc"):
         explain(program, tmp_path, [], "box")
     with pytest.raises(TargetError, match="'encoder_feature:2:0': the program was compiled for"):
         explain(program, tmp_path, [], "encoder_feature:2:0")
-    assert explain(program, tmp_path, [], "encoder_feature:3:0", "decoder_query:1:0") == []
+    assert explain(program, tmp_path, [], "encoder_feature:3:0", "class_logit") == []
 
 
-def test_what_the_program_declares_wins_over_the_manifest(tmp_path: Path) -> None:
-    program = FakeProgram(shapes=[[64, 96]])
-    inputs = {"images": ("torch.float32", ("B", 3, HEIGHT, WIDTH))}
-    places = {"normalize": "images"}
-    program.interface = SimpleNamespace(inputs=inputs, read_inputs=places)
-    request = Request(read=("encoder.layers.0",), ledger=False)
-    explain(program, tmp_path, [write_image(tmp_path / "a.png", 150)], request=request)
-    assert read(tmp_path, "a")["image"]["network_input"] == [HEIGHT, WIDTH]
-    ((_, _, options),) = program.calls
-    assert options == {"read": ["normalize", "encoder.layers.0"]}
-    facts = read_facts({}, {"images": ("torch.float64", ("B", 3, 8, 8)), "padding_mask": ("", ())})
-    assert (facts.dtype, facts.padding_mask) == (torch.float64, True)
+def test_each_target_reads_the_input_and_what_it_can_of_the_rest(tmp_path: Path) -> None:
+    layers = ["encoder.layers.0", "encoder.layers.1"]
+    targets = manifest_targets(
+        class_logit=["input", *layers, "decoder.layers.0"],
+        encoder_feature__0=["input", layers[0]],
+    )
+    settings = {"places": {"inputs": {"input": "images"}}}
+    program = FakeProgram(targets=targets, settings=settings)
+    image = write_image(tmp_path / "a.png", 150)
+    request = Request(read=("encoder.*",), ledger=False)
+    explain(program, tmp_path, [image], "class_logit", "encoder_feature:0:1", request=request)
+    reads = [options["read"] for _, _, options in program.calls]
+    assert reads == [["input", *layers], ["input", layers[0]]]
+    explain(program, tmp_path, [image])
+    assert program.calls[-1][2]["read"] == ["input"]
+    with pytest.raises(ProgramError) as caught:
+        explain(program, tmp_path, [image], request=Request(read=("encoder.layer.1",)))
+    assert str(caught.value) == (
+        "--read 'encoder.layer.1': this program reads no such place; "
+        "did you mean 'encoder.layers.1'?"
+    )
 
 
-def test_a_manifest_without_shapes_is_refused() -> None:
-    with pytest.raises(ProgramError, match="states no image shapes"):
+def test_a_manifest_without_images_is_refused() -> None:
+    with pytest.raises(ProgramError, match=r"images \[B,3,H,W\]; inputs: none"):
         read_facts({})
-    assert read_facts({"shapes": [["B", 3, 64, 96]]}).sizing.shapes == ((64, 96),)
-    assert read_facts({"shapes": [[64, 96]], "precision": "fp64"}).dtype == torch.float64
+    with pytest.raises(ProgramError, match=r"inputs: x: f32\[B,7\]"):
+        read_facts({"inputs": {"x": "f32[B,7]"}})
+    facts = read_facts({"inputs": {"images": "f64[B,3,64,96]", "padding_mask": "bool[B,64,96]"}})
+    assert facts.sizing.shapes == ((64, 96),)
+    assert (facts.dtype, facts.padding_mask) == (torch.float64, True)

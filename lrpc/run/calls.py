@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lrpc.errors import LrpcError, ProgramError
 from lrpc.run.protocol import Ledger, Program, Relevance, State
+from lrpc.run.reading import Places
 from lrpc.run.seeds import Seed
 
 
@@ -49,7 +50,11 @@ class Explained:
 
 
 def explain(
-    program: Program, state: State, seeds: Sequence[Sequence[Seed]], request: Request
+    program: Program,
+    state: State,
+    seeds: Sequence[Sequence[Seed]],
+    request: Request,
+    places: Places,
 ) -> list[list[Explained]]:
     """The relevance of every seed of every image in the batch, in the order of the seeds.
 
@@ -65,7 +70,8 @@ def explain(
         step = request.chunk or longest
         for first in range(0, longest, step):
             part = [image[first : first + step] for image in mine]
-            for b, results in enumerate(_call(program, state, kind, layer, part, request)):
+            options = _options(kind, layer, request, places)
+            for b, results in enumerate(_call(program, state, kind, part, options)):
                 done[b].update((r.seed.slug, r) for r in results)
     return [[done[b][s.slug] for s in image] for b, image in enumerate(seeds)]
 
@@ -74,12 +80,10 @@ def _call(
     program: Program,
     state: State,
     kind: str,
-    layer: int | None,
     seeds: Sequence[Sequence[Seed]],
-    request: Request,
+    options: Mapping[str, Any],
 ) -> list[list[Explained]]:
     at = _at(seeds).to(next(iter(state.outputs.values())).device)
-    options = _options(program, layer, request)
     with one_line():
         result = program.relevance(state, kind, at=at, **options)
         pixels = result.input
@@ -94,15 +98,14 @@ def _call(
     ]
 
 
-def _options(program: Program, layer: int | None, request: Request) -> dict[str, Any]:
-    """Keyword arguments of a call: only what is wanted. `read` limits what a program computes, so
-    the input's own place is always among it; without a list of places all are computed."""
+def _options(kind: str, layer: int | None, request: Request, places: Places) -> dict[str, Any]:
+    """Keyword arguments of a call: only what is wanted."""
     options: dict[str, Any] = {}
     if layer is not None:
         options["layer"] = layer
-    places = tuple(getattr(getattr(program, "interface", None), "read_inputs", ()))
-    if places or request.read:
-        options["read"] = [*places, *request.read]
+    read = places.choose(kind if layer is None else f"{kind}:{layer}", request.read)
+    if read:
+        options["read"] = read
     if request.norm is not None:
         options["norm"] = request.norm
     if request.ledger:

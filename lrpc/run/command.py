@@ -40,7 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=_positive, default=1, metavar="N")
     parser.add_argument("--device", help="cuda or cpu (cuda where there is one)")
     parser.add_argument(
-        "--read", action="append", default=[], metavar="LAYER", help="store a layer's relevance too"
+        "--read",
+        action="append",
+        default=[],
+        metavar="LAYER",
+        help="store a place's relevance too (globs)",
     )
     parser.add_argument("--norm", choices=("none", "sum1", "sumT"), help="scale of the start")
     parser.add_argument("--seed-chunk", type=_positive, metavar="K", help="seeds per call")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +12,10 @@ import torch
 from lrpc.errors import ProgramError
 from lrpc.run.images import Sizing
 from lrpc.run.protocol import Size
-
-Inputs = Mapping[str, tuple[str, tuple[int | str, ...]]]  # name → dtype, shape
+from lrpc.run.reading import Places
 
 RANDOM_WARNING = "RANDOM WEIGHTS: seeded, not trained; this relevance explains no real model"
+_IMAGES = re.compile(r"(f\d+|bf16)\[B,3,(\d+),(\d+)\]")  # as the IR prints a type
 _MEAN = (123.675, 116.28, 103.53)  # detectron2's default
 
 
@@ -32,7 +33,7 @@ class Facts:
     config_sha256: str | None
     random_weights: bool
     classes: tuple[str, ...]
-    targets: tuple[str, ...]  # what the program can start from; () where it does not say
+    places: Places  # per target that the program can start from
     score_masks: bool  # whether a detection's score counts its mask
     padding_mask: bool  # whether `forward` takes a mask of padded pixels
 
@@ -41,36 +42,49 @@ class Facts:
         return self.classes[label] if label < len(self.classes) else None
 
 
-def read_facts(manifest: Mapping[str, Any], inputs: Inputs | None = None) -> Facts:
-    """Read a manifest, and the inputs that the program itself declares where it does.
-
-    Raises ProgramError where neither states an image shape.
-    """
-    inputs = inputs or {}
+def read_facts(manifest: Mapping[str, Any]) -> Facts:
+    """Read a manifest; raises ProgramError where it states no image shape."""
     config = _mapping(manifest.get("config"))
     lrpc = _mapping(config.get("LRPC"))
     names = manifest.get("class_names") or lrpc.get("CLASS_NAMES") or ()
     tests = _mapping(_mapping(_mapping(config.get("MODEL")).get("MaskDINO")).get("TEST"))
     epsilon = manifest.get("epsilon", lrpc.get("EPSILON"))
-    precision = str(manifest.get("precision") or lrpc.get("PRECISION") or "fp32")
-    declared = list(inputs.values())[:1]  # the images come first
-    double = declared[0][0] == "torch.float64" if declared else precision == "fp64"
-    shapes = [declared[0][1]] if declared else manifest.get("shapes") or lrpc.get("SHAPES")
+    dtype, frame, others = _inputs(manifest)
+    places = _places(manifest)
     return Facts(
-        sizing=_sizing(shapes, config),
+        sizing=_sizing([frame], config),
         composite=str(manifest.get("composite") or lrpc.get("COMPOSITE") or "unknown"),
-        precision=precision,
-        dtype=torch.float64 if double else torch.float32,
+        precision=str(manifest.get("precision") or lrpc.get("PRECISION") or "fp32"),
+        dtype=dtype,
         epsilon=None if epsilon is None else float(epsilon),
         settings=lrpc,
         versions=_mapping(manifest.get("versions")),
         config_sha256=manifest.get("config_sha256"),
         random_weights=_random(manifest, config, lrpc),
         classes=tuple(str(name) for name in names),
-        targets=tuple(str(name) for name in lrpc.get("TARGETS") or ()),
+        places=places,
         score_masks=not tests.get("TEST_FOUCUS_ON_BOX", False),
-        padding_mask=len(inputs) > 1 if inputs else bool(lrpc.get("PADDING_MASK")),
+        padding_mask=others > 0,
     )
+
+
+def _inputs(manifest: Mapping[str, Any]) -> tuple[torch.dtype, Size, int]:
+    """The images' dtype and (H, W), and how many inputs there are beside them."""
+    inputs = _mapping(manifest.get("inputs"))
+    for text in inputs.values():
+        match = _IMAGES.fullmatch(str(text).replace(" ", ""))
+        if match:
+            dtype = torch.float64 if match[1] == "f64" else torch.float32
+            return dtype, (int(match[2]), int(match[3])), len(inputs) - 1
+    stated = ", ".join(f"{name}: {text}" for name, text in inputs.items()) or "none"
+    raise ProgramError(f"no input of this program is a batch of images [B,3,H,W]; inputs: {stated}")
+
+
+def _places(manifest: Mapping[str, Any]) -> Places:
+    """What can be read for which target, as far as the manifest lists it."""
+    stated = _mapping(_mapping(_mapping(manifest.get("settings")).get("places")).get("inputs"))
+    targets = manifest.get("targets") or ()
+    return Places(tuple(stated), {str(t["name"]): tuple(t.get("reads", ())) for t in targets})
 
 
 def _random(
@@ -84,24 +98,11 @@ def _random(
     return "WEIGHTS" in model and not model["WEIGHTS"] and lrpc.get("SOURCE") == "embedded"
 
 
-def _sizing(stated: Any, config: Mapping[str, Any]) -> Sizing:
+def _sizing(shapes: Sequence[Size], config: Mapping[str, Any]) -> Sizing:
     given = _mapping(config.get("INPUT"))
-    mean = _mapping(config.get("MODEL")).get("PIXEL_MEAN", _MEAN)
+    r, g, b = (float(v) for v in _mapping(config.get("MODEL")).get("PIXEL_MEAN", _MEAN))
     shortest = given.get("MIN_SIZE_TEST", 0)
-    shapes = _shapes(stated)
-    if not shapes:
-        raise ProgramError("the manifest states no image shapes; compile the program again")
-    r, g, b = (float(v) for v in mean)
-    return Sizing(shapes, int(shortest), int(given.get("MAX_SIZE_TEST", 0)), (r, g, b))
-
-
-def _shapes(entries: Any) -> tuple[Size, ...]:
-    """Image sizes from [[H, W], ...] or [[B, 3, H, W], ...], in the order given."""
-    if not isinstance(entries, list | tuple):
-        return ()
-    if entries and isinstance(entries[0], int):
-        entries = [entries]
-    return tuple((int(e[-2]), int(e[-1])) for e in entries)
+    return Sizing(tuple(shapes), int(shortest), int(given.get("MAX_SIZE_TEST", 0)), (r, g, b))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ import torch
 from lrpc.errors import ImageError, LrpcError, ProgramError
 from lrpc.run.calls import Explained, Request, explain, one_line
 from lrpc.run.detect import best_probability, find_detections
-from lrpc.run.facts import Facts, Inputs, read_facts
+from lrpc.run.facts import Facts, read_facts
 from lrpc.run.images import LoadedImage, load_image
 from lrpc.run.names import output_stems
 from lrpc.run.pictures import Display, write_pictures
@@ -75,9 +75,10 @@ class Runner:
 
     def __init__(self, program: Program, options: Options) -> None:
         self.program, self.options = program, options
-        self.facts: Facts = read_facts(program.manifest, _inputs(program))
+        self.facts: Facts = read_facts(program.manifest)
         for spec in options.targets:
-            spec.check_compiled(self.facts.targets)
+            spec.check_compiled(tuple(self.facts.places.of))
+        self.facts.places.check(options.request.read)
         standard = partial(find_detections, score_masks=self.facts.score_masks)
         self._detector: Detector = options.detector or standard
 
@@ -148,7 +149,8 @@ class Runner:
             mine = resolve(self.options.targets, Scene(outputs, frame, valid, found))
             seeds.append(mine)
             notes.append("" if mine else self._nothing(best_probability(outputs)))
-        explained = explain(self.program, state, seeds, self.options.request)
+        request, places = self.options.request, self.facts.places
+        explained = explain(self.program, state, seeds, request, places)
         return list(zip(explained, notes, strict=True))
 
     def _forward(self, jobs: Sequence[Job]) -> State:
@@ -207,11 +209,6 @@ class Runner:
             "request": asdict(options.request) | {"read": list(options.request.read)},
             "torch": str(torch.__version__),
         }
-
-
-def _inputs(program: Program) -> Inputs | None:
-    """The inputs that a compiled program declares."""
-    return getattr(getattr(program, "interface", None), "inputs", None)
 
 
 def _line(error: BaseException) -> str:

@@ -51,12 +51,10 @@ class TargetSpec:
         return self.kind + layer + index
 
     def check_compiled(self, targets: Sequence[str]) -> None:
-        """Raise TargetError where `LRPC.TARGETS` is given and does not hold this target.
-
-        An entry is a kind, or `KIND:LAYER`, or `KIND:*`.
-        """
-        held = {self.kind, f"{self.kind}:*", f"{self.kind}:{self.layer}"}
-        if targets and held.isdisjoint(targets):
+        """Raise TargetError where a program's targets (`KIND` or `KIND:LAYER`; none: unknown) do
+        not hold this one."""
+        name = self.kind if self.layer is None else f"{self.kind}:{self.layer}"
+        if targets and name not in targets:
             raise TargetError(
                 f"target '{self}': the program was compiled for {', '.join(targets)}; "
                 f"add it to LRPC.TARGETS and compile again"

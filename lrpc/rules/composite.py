@@ -131,7 +131,7 @@ COMPOSITES = {c.name: c for c in (ATTNLRP, CP_LRP, EPSILON, GRADIENT_INPUT)}
 
 def composite(
     name: str, epsilon: float = 1e-6, rules: Sequence[Mapping[str, object]] = (),
-    stop_at_detach: bool = False,
+    stop_at_detach: bool = False, split_positions: bool = False,
 ) -> Composite:
     """A composite by name, with the user's own rules before its entries.
 
@@ -144,6 +144,8 @@ def composite(
     own = [entry(spec) for spec in rules]
     if stop_at_detach:
         own.append(Entry("detach", op="detach"))
+    if split_positions and name != "gradient_input":
+        own.append(Entry("epsilon", role="positional", params={"position": "split"}))
     return COMPOSITES[name].with_epsilon(epsilon).before(own)
 
 

@@ -1,0 +1,105 @@
+"""The command line: `lrpc compile`, `run`, `verify`, `rules`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+import lrpc
+from lrpc.errors import LrpcError
+from lrpc.run import command as run
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="lrpc", description="A compiler for layer-wise relevance propagation."
+    )
+    top.add_argument("--version", action="version", version=f"lrpc {lrpc.__version__}")
+    top.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _compile_arguments(commands.add_parser("compile", help="make a program from a config"))
+    run.add_arguments(commands.add_parser("run", help="relevance for images, as pictures and data"))
+    verify = commands.add_parser("verify", help="check a program on this machine")
+    verify.add_argument("program", type=Path, metavar="DIR")
+    verify.add_argument("--device", default="cpu")
+    verify.add_argument("--every", action="store_true", help="hold every target against the interpreter")
+    rules = commands.add_parser("rules", help="the rules and composites, with formulas and sources")
+    rules.add_argument("name", nargs="?", help="one rule in detail")
+    return top
+
+
+def _compile_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config", type=Path, metavar="FILE", help="detectron2-style YAML")
+    command.add_argument("--graph", type=Path, metavar="GRAPH.lrp",
+                         help="an annotated graph in a program directory, perhaps edited, instead of a config")
+    command.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: build/NAME")
+    command.add_argument("--dump-passes", action="store_true", help="write the graph after each pass")
+    command.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="as in detectron2")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0, 1 for a failed check or image, 2 for an error."""
+    args = parser().parse_args(argv)
+    console = Console()
+    try:
+        return _dispatch(args, console)
+    except LrpcError as error:
+        if args.debug:
+            raise
+        Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", markup=False, highlight=False)
+        return 2
+
+
+def _dispatch(args: argparse.Namespace, console: Console) -> int:
+    if args.command == "compile":
+        return _compile(args, console)
+    if args.command == "run":
+        return run.main(args, console)
+    if args.command == "verify":
+        from lrpc.verify import report
+
+        return report(args.program, console, args.device, args.every)
+    from lrpc.catalogue import show_all, show_one
+
+    if args.name:
+        show_one(args.name, console)
+    else:
+        show_all(console)
+    return 0
+
+
+def _compile(args: argparse.Namespace, console: Console) -> int:
+    from lrpc.compiler import compile_config, compile_graph, dumping
+    from lrpc.config import load_config
+    from lrpc.errors import ConfigError
+
+    if (args.config is None) == (args.graph is None):
+        raise ConfigError("give --config FILE, or --graph GRAPH.lrp, and not both")
+    source = args.config or args.graph
+    output = args.output or Path("build") / (source.stem if args.config else f"{source.parent.name}-edited")
+    began = time.perf_counter()
+    watch = dumping(output.with_name(output.name + ".passes")) if args.dump_passes else None
+    if args.config:
+        report = compile_config(load_config(args.config, args.overrides), output, watch)
+    else:
+        if args.overrides:
+            raise ConfigError("KEY VALUE overrides go with --config; edit the graph instead")
+        report = compile_graph(args.graph, output, watch)
+    for note in report.notes:
+        console.print(f"note: {note}", style="bold red" if "random" in note.lower() else "yellow",
+                      markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{report.directory}: {report.nodes} nodes, {time.perf_counter() - began:.1f} s",
+                  markup=False, highlight=False, soft_wrap=True)
+    console.print(f"  targets  {', '.join(report.targets)}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"  places   {', '.join(report.places)}", markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""`lrpc verify`: holds a program against the reference interpreter and its own ledger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from lrpc.ir.graph import Graph, Module
+from lrpc.ir.interpreter import interpret, run_node, sizes_of
+from lrpc.ir.parser import parse_graph
+from lrpc.ir.types import DTYPES, Sym
+from lrpc.run.program_dir import load_program
+from lrpc.weights import load_weights
+from passes.lower_relevance import SEED, LowerRelevance
+
+TOLERANCE = {"f64": (1e-10, 1e-10), "f32": (1e-3, 1e-4)}  # against the interpreter, of the ledger
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report: what was measured, the figure, its limit, and what to add."""
+
+    what: str
+    figure: float
+    limit: float
+    remark: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return self.figure <= self.limit
+
+
+def checks(directory: Path, device: str = "cpu", every: bool = False) -> Iterator[Check]:
+    """Run all checks on random inputs; `every` holds each target against the interpreter, not one."""
+    program: Any = load_program(directory, device)
+    manifest = json.loads((directory / "manifest.json").read_text())
+    graph = parse_graph((directory / "graph.lrp").read_text(), str(directory / "graph.lrp"))
+    tensors = load_weights(directory / "weights.safetensors")
+    inputs = example_inputs(graph)
+    near, closed = TOLERANCE[next(v.type.dtype for v in graph.inputs if v.type.is_float)]
+    state = program.forward(**inputs)
+    values = interpret(graph, tensors, inputs, keep=True)
+    for name, value in graph.outputs:
+        got = _flat(state.outputs)[name].cpu()
+        yield Check(f"output {name}", distance(got, values[value.name]), near, "against the interpreter")
+    for i, target in enumerate(manifest["targets"]):
+        value = graph.marked[target["mark"]]
+        at = _strongest(values[value.name], target, value.type.shape)
+        booked = program.relevance(state, target["name"], at=at, ledger=True)
+        node, module, kind, share = (booked.ledger.biggest(1) or [("", "", "none", 0.0)])[0]
+        yield Check(f"ledger {target['name']}", float(booked.ledger.closure.max()), closed,
+                    f"biggest sink: {kind} at {module or node} ({share:.0%} of the start)")
+        worst = max(float(v.max()) for v in booked.ledger.node_closure().values())
+        yield Check(f"ledger {target['name']}, worst node", worst, closed)
+        plain = program.relevance(state, target["name"], at=at)
+        same = max(distance(a, b) for a, b in zip(_places(plain), _places(booked), strict=True))
+        yield Check(f"with and without ledger, {target['name']}", same, near)
+        if i == 0 or every:
+            yield from _against_reference(manifest, target, Module(graph, tensors), inputs, values, at, plain)
+
+
+def _against_reference(
+    manifest: Mapping[str, Any], target: Mapping[str, Any], module: Module, inputs: Mapping[str, Tensor],
+    values: Mapping[str, Tensor], at: Tensor, result: Any,
+) -> Iterator[Check]:
+    places = manifest["settings"]["places"]
+    lower = LowerRelevance(target["mark"], tuple(target["reads"]), tuple(places["stops"]))
+    value = values[module.graph.marked[target["mark"]].name]
+    reference = reference_relevance(
+        lower.run(module).graph, module.tensors, dict(inputs), dict(values), one_hot(value, target, at)
+    )
+    got = {**result.layers, **{k: result.inputs[v] for k, v in places["inputs"].items() if v in result.inputs}}
+    near = TOLERANCE[next(v.type.dtype for v in module.graph.inputs if v.type.is_float)][0]
+    for name in target["reads"]:
+        yield Check(f"{target['name']} → {name}", distance(got[name].cpu(), reference[name]), near,
+                    "against the interpreter")
+
+
+def reference_relevance(
+    joint: Graph, tensors: Mapping[str, Tensor], inputs: dict[str, Tensor], values: dict[str, Tensor],
+    seed: Tensor,
+) -> dict[str, Tensor]:
+    """Relevance at every read of a joint graph by reference semantics; `values` spares the forward."""
+    known = dict(values) | inputs | {joint.inputs[-1].name: seed}
+    sizes = sizes_of(joint, {**inputs, joint.inputs[-1].name: seed})
+    found: dict[str, Tensor] = {}
+    for node in joint.nodes:
+        if node.op == "read":
+            g, x = (known[v.name] for v in node.inputs)
+            found[str(node.attr("name"))] = g * x
+        elif node.outputs and node.outputs[0].name not in known:
+            with torch.no_grad():
+                results = run_node(node, tensors, tuple(known[v.name] for v in node.inputs), sizes)
+            known.update((v.name, r) for v, r in zip(node.outputs, results, strict=True))
+    return found
+
+
+def example_inputs(graph: Graph, batch: int = 1) -> dict[str, Tensor]:
+    """Seeded random inputs: images in 0–255, masks with the lower border padded."""
+    generator = torch.Generator().manual_seed(1)
+    inputs = {}
+    for value in graph.inputs:
+        shape = tuple(batch if isinstance(d, Sym) else d for d in value.type.shape)
+        if value.type.dtype == "bool":
+            inputs[value.name] = torch.zeros(shape, dtype=torch.bool)
+            inputs[value.name][:, shape[1] * 7 // 8 :] = True
+        else:
+            raw = torch.rand(shape, generator=generator, dtype=torch.float64) * 255
+            inputs[value.name] = raw.to(DTYPES[value.type.dtype])
+    return inputs
+
+
+def _strongest(value: Tensor, target: Mapping[str, Any], shape: tuple[object, ...]) -> Tensor:
+    """The indices [1, B, n] of the largest entry of each image."""
+    batch = next(i for i, d in enumerate(shape) if isinstance(d, Sym))
+    rest = [i for i in range(value.dim()) if i != batch]
+    axes = [rest[a] for a in target["axes"]]
+    others = [i for i in rest if i not in axes]
+    score = value.sum(others, keepdim=True) if others else value
+    ordered = score.permute([batch, *axes, *others]).flatten(1)
+    sizes = [value.shape[a] for a in axes]
+    return torch.stack(torch.unravel_index(ordered.argmax(1), sizes), -1)[None]
+
+
+def one_hot(value: Tensor, target: Mapping[str, Any], at: Tensor) -> Tensor:
+    """G at the start for targets whose batch axis is first, written independently of the program."""
+    g = torch.zeros(at.shape[0], *value.shape, dtype=value.dtype)
+    for k in range(at.shape[0]):
+        for b in range(value.shape[0]):
+            where: list[Any] = [slice(None)] * (value.dim() - 1)
+            for axis, index in zip(target["axes"], at[k, b].tolist(), strict=True):
+                where[axis] = index
+            g[(k, b, *where)] = 1.0
+    if target["token"] is not None:
+        g /= value.shape[target["token"] + 1]
+    return g
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    """Largest difference relative to the largest magnitude; infinity where one is not finite."""
+    if a.numel() == 0:
+        return 0.0
+    rest = (a.double() - b.double()).abs().max() / b.double().abs().max().clamp_min(1e-300)
+    return float(rest) if bool(torch.isfinite(rest)) else float("inf")
+
+
+def _flat(outputs: Any, prefix: str = "") -> dict[str, Tensor]:
+    if isinstance(outputs, Tensor):
+        return {prefix or "output": outputs}
+    items = outputs.items() if isinstance(outputs, dict) else enumerate(outputs)
+    return {k: v for key, item in items for k, v in _flat(item, f"{prefix}.{key}" if prefix else str(key)).items()}
+
+
+def _places(result: Any) -> list[Tensor]:
+    return [*result.inputs.values(), *result.layers.values()]
+
+
+def report(directory: Path, console: Console, device: str = "cpu", every: bool = False) -> int:
+    """Print the table; 0 where every check passed, else 1."""
+    table = Table(title=f"verify {directory}")
+    for column in ("check", "figure", "limit", "", "remark"):
+        table.add_column(column, justify="right" if column in ("figure", "limit") else "left")
+    results = []
+    for check in checks(directory, device, every):
+        results.append(check)
+        verdict = "[green]ok[/]" if check.passed else "[bold red]FAILED[/]"
+        table.add_row(check.what, f"{check.figure:.2e}", f"{check.limit:.0e}", verdict, check.remark)
+    console.print(table)
+    failed = sum(not c.passed for c in results)
+    console.print(f"{len(results) - failed} of {len(results)} checks passed")
+    return 1 if failed else 0

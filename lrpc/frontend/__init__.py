@@ -1,0 +1,92 @@
+"""From an `nn.Module` and example inputs to the forward graph."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from lrpc.errors import TraceError
+from lrpc.frontend.batch import SIZES, unify
+from lrpc.frontend.capture import (
+    Example,
+    as_for_inference,
+    captured,
+    model_example,
+    of_size,
+    submodule,
+)
+from lrpc.frontend.finish import finish
+from lrpc.frontend.lowering import lower
+from lrpc.frontend.marks import Place, parse_mark, watched
+from lrpc.frontend.records import Program, Ref, memory_of
+from lrpc.frontend.structure import described, rebuilt
+from lrpc.frontend.tracer import Trace, ValueTracer
+from lrpc.ir.graph import Module
+
+__all__ = ["Imported", "import_model", "rebuilt"]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The forward graph of a model, how its outputs nest, and what in it is special to the example.
+
+    `structure` is JSON-able: see `structure.described`; `structure.rebuilt` undoes it.
+    """
+
+    module: Module
+    structure: Any
+    decisions: tuple[str, ...]
+
+
+def import_model(
+    model: nn.Module,
+    inputs: Mapping[str, Tensor],
+    *,
+    scope: str = "",
+    marks: Mapping[str, str] | None = None,
+    constants: Mapping[str, Any] | None = None,
+    unbatched: Collection[str] = (),
+) -> Imported:
+    """Trace `model`, or the submodule `scope` of it, and lower what its outputs and marks need.
+
+    `inputs` are example tensors by the names of the forward signature, with the batch in front
+    except for those in `unbatched`; `constants` are its other arguments. The model runs in
+    evaluation mode, twice, on batches of 2 and 3 that repeat the given images, and is left as it
+    was. `marks` names places: "path" is what that module returns, "path:in0" its first tensor
+    argument, "path:out1" or "path:out.key" a part of what it returns, "path@0" its first call
+    instead of its last. Spatial sizes are those of the example. Raises TraceError.
+    """
+    target = submodule(model, scope)
+    places = {name: parse_mark(target, name, place) for name, place in (marks or {}).items()}
+    with as_for_inference(model):
+        example = model_example(model, inputs, constants or {})
+        two, three = (
+            _trace(model, target, scope, of_size(example, size, unbatched), places)
+            for size in SIZES
+        )
+        program = unify(two, three)
+        return _imported(program, target, places)
+
+
+def _trace(
+    model: nn.Module, target: nn.Module, scope: str, example: Example, places: Mapping[str, Place]
+) -> Trace:
+    if target is not model:
+        example = captured(model, target, scope, example)
+    return ValueTracer(watched(places)).record(target, example.args, example.kwargs)
+
+
+def _imported(program: Program, target: nn.Module, places: Mapping[str, Place]) -> Imported:
+    structure, outputs = described(program.output, Ref)
+    if not outputs:
+        raise TraceError(f"{type(target).__name__} returns no tensor")
+    marked = {name: place.find(name, program.boundaries) for name, place in places.items()}
+    names: dict[object, str] = {}
+    for name, tensor in (*target.named_parameters(), *target.named_buffers()):
+        names.setdefault(memory_of(tensor), name)
+    lowered = lower(program, (*outputs.values(), *marked.values()), names)
+    module = finish(lowered, tuple(outputs), tuple(marked))
+    return Imported(module, structure, program.decisions)

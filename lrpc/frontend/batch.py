@@ -1,0 +1,144 @@
+"""Two traces, with batch sizes 2 and 3, become one program with a symbolic batch size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from lrpc.errors import TraceError
+from lrpc.frontend.execute import call_name
+from lrpc.frontend.records import Boundary, Call, CallType, Program, Ref, Stored, mapped
+from lrpc.frontend.tracer import Trace
+from lrpc.ir.graph import Loc
+from lrpc.ir.types import NAMES, Dim, Sym, TensorType
+
+SIZES = (2, 3)
+
+
+class _Differs(Exception):
+    """Two traces differ in a way that no power of the batch size explains."""
+
+
+def unify(two: Trace, three: Trace) -> Program:
+    """The program that both traces are instances of; TraceError where there is none."""
+    calls: list[Call] = []
+    first, second = ([n for n in t.graph.nodes if n.op != "output"] for t in (two, three))
+    places = tuple({n: i for i, n in enumerate(nodes)} for nodes in (first, second))
+    for index, (a, b) in enumerate(zip(first, second, strict=False)):
+        if (a.op, call_name(a.target)) != (b.op, call_name(b.target)):
+            raise _branches(a)
+        try:
+            calls.append(_call(index, a, b, (two, three), places))
+        except _Differs:
+            raise _branches(a) from None
+    if len(first) != len(second):
+        longer = max(first, second, key=len)
+        raise _branches(longer[min(len(first), len(second))])
+    refs = places[0]
+    output = mapped(two.output, fx.Node, lambda n: Ref(refs[n]))
+    boundaries = tuple(_boundary(b, refs) for b in two.boundaries)
+    return Program(tuple(calls), boundaries, output, two.decisions)
+
+
+def _branches(node: fx.Node) -> TraceError:
+    return TraceError(
+        f"the model branches on its batch size: {call_name(node.target)} "
+        f"is not the same for {SIZES[0]} and for {SIZES[1]} images, at {_loc(node)}"
+    )
+
+
+def _loc(node: fx.Node) -> Loc:
+    loc: Loc = node.meta["loc"]
+    return loc
+
+
+def _boundary(boundary: Boundary, refs: Mapping[fx.Node, int]) -> Boundary:
+    inputs, output = mapped((boundary.inputs, boundary.output), fx.Node, lambda n: Ref(refs[n]))
+    return replace(boundary, inputs=inputs, output=output)
+
+
+Places = tuple[dict[fx.Node, int], ...]
+
+
+def _call(index: int, a: fx.Node, b: fx.Node, traces: tuple[Trace, Trace], places: Places) -> Call:
+    typed = _merge_type(a.meta["type"], b.meta["type"])
+    target: Any = a.target
+    if a.op == "get_attr":
+        target = _stored(str(a.target), [t.stored[str(a.target)] for t in traces], typed, a)
+    elif a.op == "call_module":
+        target = traces[0].model.get_submodule(str(a.target))
+    args, kwargs = _merge((tuple(a.args), dict(a.kwargs)), (tuple(b.args), dict(b.kwargs)), places)
+    links = [a.meta[key] for key in ("writes", "view_of")]
+    writes, view_of = (None if n is None else places[0][n] for n in links)
+    name = type(target).__name__ if a.op == "call_module" else call_name(a.target)
+    return Call(
+        index, a.op, target, name, args, kwargs, typed, _loc(a), writes, view_of, a.meta["same"]
+    )
+
+
+def _merge(a: Any, b: Any, places: Places) -> Any:
+    if isinstance(a, fx.Node) and isinstance(b, fx.Node):
+        if places[0][a] != places[1][b]:
+            raise _Differs
+        return Ref(places[0][a])
+    if isinstance(a, (tuple, list)) and type(a) is type(b) and len(a) == len(b):
+        return tuple(_merge(x, y, places) for x, y in zip(a, b, strict=True))
+    if isinstance(a, dict) and isinstance(b, dict) and list(a) == list(b):
+        return {key: _merge(a[key], b[key], places) for key in a}
+    if isinstance(a, slice) and isinstance(b, slice):
+        ends = ("start", "stop", "step")
+        return slice(*(_merge(getattr(a, k), getattr(b, k), places) for k in ends))
+    if type(a) is int and type(b) is int:
+        return extent(a, b)
+    if type(a) is type(b) and (a == b or (a != a and b != b)):
+        return a
+    raise _Differs
+
+
+def extent(a: int, b: int) -> Dim:
+    """The extent that is `a` for two images and `b` for three."""
+    if a == b:
+        return a
+    for power in (1, 2):
+        coeff = a // SIZES[0] ** power
+        if coeff > 0 and (coeff * SIZES[0] ** power, coeff * SIZES[1] ** power) == (a, b):
+            return Sym(coeff, batch=power)
+    raise _Differs
+
+
+def _merge_type(a: Any, b: Any) -> CallType:
+    if a is None or b is None:
+        return None
+    if isinstance(a[0], torch.dtype) and isinstance(b[0], torch.dtype):
+        if a[0] != b[0] or len(a[1]) != len(b[1]):
+            raise _Differs
+        shape = tuple(extent(x, y) for x, y in zip(a[1], b[1], strict=True))
+        return TensorType(NAMES[a[0]], shape) if a[0] in NAMES else None
+    if len(a) != len(b):
+        raise _Differs
+    return tuple(_merge_type(x, y) for x, y in zip(a, b, strict=True))
+
+
+def _stored(name: str, tensors: list[Tensor], typed: CallType, node: fx.Node) -> Stored:
+    if not isinstance(typed, TensorType):
+        raise TraceError(f"a constant of dtype {tensors[0].dtype} has no type, at {_loc(node)}")
+    if not name.startswith("constant."):
+        return Stored(name, tensors[0], typed)
+    reduced = tensors[0]
+    for axis, dim in enumerate(typed.shape):
+        if isinstance(dim, Sym):
+            reduced = reduced.narrow(axis, 0, 1)
+    if not all(_equal(reduced.expand_as(t), t) for t in tensors):
+        raise TraceError(
+            f"a constant {typed} differs from image to image or with the batch size, at {_loc(node)}"
+        )
+    return Stored("", reduced.clone(), typed)
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    return math.prod(a.shape) == 0 or bool(torch.isclose(a, b, 0, 0, equal_nan=True).all())

@@ -1,0 +1,131 @@
+"""Example calls: arguments by the forward signature, batches of two sizes, calls of a submodule."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lrpc.errors import TraceError
+from lrpc.frontend.records import Input, mapped
+
+
+@dataclass(frozen=True)
+class Example:
+    """One call of a module; tensors among the arguments are `Input`s."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class _Reached(Exception):
+    """The submodule that is looked for is about to run."""
+
+
+@contextmanager
+def as_for_inference(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; afterwards every attribute is as it was."""
+    modules = list(model.modules())
+    tables = ("_parameters", "_buffers", "_modules")
+    before = [(dict(vars(m)), {table: dict(vars(m)[table]) for table in tables}) for m in modules]
+    try:
+        model.eval()
+        with torch.no_grad():
+            yield
+    finally:
+        for module, (attributes, kept) in zip(modules, before, strict=True):
+            vars(module).clear()
+            vars(module).update(attributes)
+            for table, content in kept.items():
+                attributes[table].clear()
+                attributes[table].update(content)
+
+
+def submodule(model: nn.Module, path: str) -> nn.Module:
+    """The submodule at `path`; TraceError with the nearest paths where there is none."""
+    known = dict(model.named_modules(remove_duplicate=False))
+    if path not in known:
+        near = difflib.get_close_matches(path, [p for p in known if p], 3, 0.3)
+        raise TraceError(f"no module {path!r} in the model; nearest: {', '.join(near) or 'none'}")
+    return known[path]
+
+
+def model_example(
+    model: nn.Module, inputs: Mapping[str, Tensor], constants: Mapping[str, Any]
+) -> Example:
+    """The call of `model` on named arguments."""
+    named = {name: Input(name, tensor) for name, tensor in inputs.items()}
+    signature = inspect.signature(model.forward)
+    for name, tensor in inputs.items():
+        if not isinstance(tensor, Tensor):
+            kind = type(tensor).__name__
+            raise TraceError(
+                f"input {name!r} is a {kind}; inputs are tensors, use constants for it"
+            )
+    try:
+        bound = signature.bind(**named, **constants)
+    except TypeError as error:
+        takes = ", ".join(signature.parameters)
+        raise TraceError(f"{type(model).__name__}.forward({takes}): {error}") from None
+    return Example(bound.args, bound.kwargs)
+
+
+def captured(model: nn.Module, module: nn.Module, scope: str, example: Example) -> Example:
+    """The first call of `module` while `model` runs on `example`; its tensors become inputs."""
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    def reached(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        calls.append((args, kwargs))
+        raise _Reached
+
+    handle = module.register_forward_pre_hook(reached, with_kwargs=True)
+    try:
+        model(*_plain(example.args), **_plain(example.kwargs))
+    except _Reached:
+        pass
+    finally:
+        handle.remove()
+    if not calls:
+        raise TraceError(f"the model does not call its module {scope!r} on this example")
+    bound = inspect.signature(module.forward).bind(*calls[0][0], **calls[0][1])
+    for name, value in list(bound.arguments.items()):
+        kind = bound.signature.parameters[name].kind
+        flat = kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        bound.arguments[name] = named(value, "" if flat and isinstance(value, dict) else name)
+    return Example(bound.args, bound.kwargs)
+
+
+def named(value: Any, name: str) -> Any:
+    """Tensors in nested arguments as inputs, named by the path to each."""
+    if isinstance(value, Tensor):
+        return Input(name, value)
+    if isinstance(value, dict):
+        return {k: named(v, f"{name}.{k}".lstrip(".")) for k, v in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        parts = [named(getattr(value, k), f"{name}.{k}") for k in value._fields]
+        return type(value)(*parts)
+    if isinstance(value, (tuple, list)):
+        return type(value)(named(v, f"{name}.{i}") for i, v in enumerate(value))
+    return value
+
+
+def of_size(example: Example, size: int, fixed: Collection[str]) -> Example:
+    """The same call on a batch of `size` images, which goes round the example's images."""
+
+    def change(x: Input) -> Input:
+        if x.name in fixed or x.value.dim() == 0:
+            return x
+        return Input(x.name, x.value[torch.arange(size) % x.value.shape[0]])
+
+    args, kwargs = mapped((example.args, example.kwargs), Input, change)
+    return Example(args, kwargs)
+
+
+def _plain(tree: Any) -> Any:
+    return mapped(tree, Input, lambda x: x.value)

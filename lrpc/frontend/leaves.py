@@ -1,0 +1,86 @@
+"""What tracing keeps whole: modules and functions that one row of the op table stands for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from types import SimpleNamespace
+from typing import Any
+
+from torch import nn
+
+from lrpc.frontend.proxy import ValueProxy
+from lrpc.ir.ops.boxes import masks_to_boxes
+
+
+def is_leaf(module: nn.Module) -> bool:
+    """Whether a call of `module` becomes one node."""
+    return isinstance(module, nn.MultiheadAttention) or type(module).__name__ == "MSDeformAttn"
+
+
+# Where functions that turn masks into boxes live, and the convention each follows ("" where it is
+# an argument). A place counts only where the user's program has imported it.
+BOX_FUNCTIONS: tuple[tuple[str, str, str], ...] = (
+    ("lrpc.models.maskdino.boxes", "masks_to_boxes", ""),
+    ("maskdino.utils.box_ops", "masks_to_boxes", "mask2box"),
+)
+BOX_CLASSES: tuple[tuple[str, str, str], ...] = (
+    ("detectron2.structures.masks", "BitMasks", "bitmask"),
+)
+
+
+@contextmanager
+def leaf_functions() -> Iterator[None]:
+    """While active, calls of the listed functions on traced tensors become one node each."""
+    replaced: list[tuple[dict[str, Any], str, Any]] = []
+    for table, wrap in ((BOX_FUNCTIONS, _function), (BOX_CLASSES, _class)):
+        for home, name, convention in table:
+            if home in sys.modules and hasattr(sys.modules[home], name):
+                original = getattr(sys.modules[home], name)
+                replaced += _replace(original, name, wrap(original, convention))
+    try:
+        yield
+    finally:
+        for namespace, name, original in replaced:
+            namespace[name] = original
+
+
+def _replace(original: Any, name: str, new: Any) -> list[tuple[dict[str, Any], str, Any]]:
+    found = []
+    for module in list(sys.modules.values()):
+        namespace = getattr(module, "__dict__", {})
+        if namespace.get(name) is original:
+            namespace[name] = new
+            found.append((namespace, name, original))
+    return found
+
+
+def _record(masks: ValueProxy, convention: str) -> Any:
+    return masks.tracer.create_proxy("call_function", masks_to_boxes, (masks, convention), {})
+
+
+def _function(original: Callable[..., Any], convention: str) -> Callable[..., Any]:
+    @wraps(original)
+    def call(masks: Any, *args: Any) -> Any:
+        if type(masks) is not ValueProxy:
+            return original(masks, *args)
+        return _record(masks, convention or args[0])
+
+    return call
+
+
+def _class(original: Callable[..., Any], convention: str) -> Callable[..., Any]:
+    def build(masks: Any) -> Any:
+        if type(masks) is not ValueProxy:
+            return original(masks)
+        boxes = SimpleNamespace(tensor=None)
+
+        def bounding_boxes() -> Any:
+            boxes.tensor = _record(masks, convention)
+            return boxes
+
+        return SimpleNamespace(tensor=masks, get_bounding_boxes=bounding_boxes)
+
+    return build

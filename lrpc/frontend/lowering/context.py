@@ -1,0 +1,222 @@
+"""What the lowering rows work with: operands, emission of IR nodes, and errors with a place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from lrpc.errors import IRError, TraceError
+from lrpc.frontend.records import Call, Stored, memory_of
+from lrpc.ir.builder import Builder
+from lrpc.ir.graph import Attr, Value
+from lrpc.ir.types import DTYPES, NAMES, Dim, Sym, TensorType, type_of
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A result that cannot be had; using it is the error that `reason` tells."""
+
+    reason: str
+
+
+Operand = Any
+"""Value | Stored | number | Sym | None | Missing, or a tuple of operands."""
+
+
+class Context:
+    """The call that is being lowered, and the nodes emitted so far."""
+
+    def __init__(self, inputs: tuple[Value, ...], names: Mapping[object, str]) -> None:
+        self.builder = Builder({}, taken=[v.name for v in inputs])
+        self.tensors: dict[str, Tensor] = {}
+        self.hints: list[str] = []
+        self.call: Call
+        self._constants: dict[object, str] = {}
+        self._names = names
+
+    # Emission.
+
+    def ops(self, op: str, *inputs: Operand, **attrs: Attr | None) -> tuple[Value, ...]:
+        """Emit one IR operation at the place of the current call."""
+        values = [self.value(x) for x in inputs]
+        try:
+            outputs = self.builder.op(op, *values, loc=self.call.loc, **attrs)
+        except IRError as error:
+            raise TraceError(
+                f"{self.call.name} cannot be lowered, at {self.call.loc}: {error}"
+            ) from None
+        self.hints.append(self._hint())
+        return outputs
+
+    def op(self, op: str, *inputs: Operand, **attrs: Attr | None) -> Value:
+        """`ops`, for operations with one output."""
+        return self.ops(op, *inputs, **attrs)[0]
+
+    def _hint(self) -> str:
+        """The module's own name for what it does with its own weights; "" leaves it to the op."""
+        module = self.call.loc.module
+        args = (*self.call.args, *self.call.kwargs.values())
+        owns = any(
+            isinstance(x, Stored) and x.name.rpartition(".")[0] == module for x in self.seen(args)
+        )
+        return tail(module) if owns or self.call.kind == "call_module" else ""
+
+    def seen(self, args: tuple[Any, ...]) -> list[Operand]:
+        """The operands behind the references among `args`."""
+        raise NotImplementedError
+
+    # Operands.
+
+    def value(self, x: Operand, spread: bool = True) -> Value:
+        """The IR value of an operand; a constant that has one slice per image is spread over the
+        batch unless `spread` is False, where broadcasting will do that."""
+        if isinstance(x, Value):
+            return x
+        if isinstance(x, Missing):
+            raise TraceError(f"{x.reason}, at {self.call.loc}")
+        if isinstance(x, (bool, int, float)):
+            x = self.constant(torch.tensor(x))
+        if not isinstance(x, Stored):
+            self.refuse(f"takes {type(x).__name__} where a tensor belongs")
+        number = uniform(x)
+        if number is not None and not x.name:
+            shape = x.type.shape if spread else tuple(x.tensor.shape)
+            return self.op("full", shape=shape, value=number, dtype=x.type.dtype)
+        value = self.op("constant", weight=self.weight(x))
+        return self.op("expand", value, shape=x.type.shape) if spread and x.varies else value
+
+    def values(self, xs: Operand) -> list[Value]:
+        """The IR values of a sequence of tensors."""
+        return [self.value(x) for x in xs]
+
+    def weight(self, x: Operand) -> str:
+        """The name of a tensor that is known at compile time."""
+        if not isinstance(x, Stored):
+            self.refuse("has a weight that depends on the inputs")
+        if x.varies and x.name:
+            self.refuse("has a weight that depends on the batch size")
+        name = x.name or self._constant_name(x.tensor)
+        self.tensors.setdefault(name, x.tensor)
+        self.builder.weights.setdefault(name, type_of(x.tensor))
+        return name
+
+    def weight_or_none(self, x: Operand) -> str | None:
+        return None if x is None else self.weight(x)
+
+    def own(self, name: str) -> Stored | None:
+        """A parameter of the module that the current call runs, by its state-dict name."""
+        module, _, attribute = name.rpartition(".")
+        tensor = getattr(self.call.target.get_submodule(module), attribute)
+        if tensor is None:
+            return None
+        return Stored(self._names[memory_of(tensor)], tensor.detach(), type_of(tensor))
+
+    def constant(self, tensor: Tensor) -> Stored:
+        """A constant made while lowering."""
+        return Stored("", tensor, type_of(tensor))
+
+    def _constant_name(self, tensor: Tensor) -> str:
+        content = tensor.detach().contiguous().cpu()
+        data = content.reshape(-1).view(torch.uint8).numpy().tobytes()
+        key = (content.dtype, tuple(content.shape), data)
+        return self._constants.setdefault(key, f"constant.{len(self._constants)}")
+
+    def type(self, x: Operand) -> TensorType:
+        """The type of a tensor operand."""
+        if isinstance(x, (Value, Stored)):
+            return x.type
+        return self.value(x).type
+
+    def cast(self, x: Operand, dtype: str) -> Operand:
+        """`x` in another dtype; constants are converted right away."""
+        if self.type(x).dtype == dtype:
+            return x
+        if isinstance(x, Stored):
+            changed = x.tensor.to(DTYPES[dtype])
+            return Stored("", changed, TensorType(dtype, x.type.shape))
+        return self.op("cast", x, dtype=dtype)
+
+    # The current call.
+
+    @property
+    def result(self) -> TensorType:
+        """The type that the current call's result had when it was traced."""
+        if not isinstance(self.call.type, TensorType):
+            self.refuse("has a result whose type cannot be expressed")
+        return self.call.type
+
+    def axis(self, dim: int, rank: int) -> int:
+        """An axis counted from the end."""
+        return dim if dim < 0 else dim - rank
+
+    def axes(self, dim: Operand, rank: int) -> tuple[int, ...]:
+        """Axes counted from the end; None means all of them."""
+        if dim is None or dim == ():
+            return tuple(range(-rank, 0))
+        dims = dim if isinstance(dim, (tuple, list)) else (dim,)
+        return tuple(self.axis(d, rank) for d in dims)
+
+    def reshape(self, x: Operand, shape: tuple[Dim, ...]) -> Value:
+        """`x` in another shape of as many elements."""
+        value = self.value(x)
+        return value if value.type.shape == shape else self.op("reshape", value, shape=shape)
+
+    def permute(self, x: Operand, dims: tuple[int, ...]) -> Value:
+        """`x` with its axes in another order."""
+        value = self.value(x)
+        return value if dims == tuple(range(len(dims))) else self.op("permute", value, dims=dims)
+
+    def expand(self, x: Operand, shape: tuple[Dim, ...]) -> Value:
+        """`x` broadcast to `shape`."""
+        value = self.value(x)
+        return value if value.type.shape == shape else self.op("expand", value, shape=shape)
+
+    def size(self, x: Operand, dim: int) -> int:
+        """An extent that has to be a number, not the batch size."""
+        extent = self.type(x).shape[dim]
+        if isinstance(extent, Sym):
+            self.refuse(f"works along the batch axis ({extent})")
+        return extent
+
+    def refuse(self, what: str) -> NoReturn:
+        """Raise the TraceError that the current call `what`."""
+        raise TraceError(f"{self.call.name} {what}, at {self.call.loc}")
+
+
+def uniform(x: Stored) -> float | int | bool | None:
+    """The finite number that all entries of a constant are, if they are."""
+    if x.tensor.numel() == 0 or x.tensor.is_complex():
+        return None
+    first = x.tensor.reshape(-1)[0]
+    if not bool(torch.isfinite(first)) or not bool((x.tensor == first).all()):
+        return None
+    number: float | int | bool = first.item()
+    return number
+
+
+def scalar(x: Operand) -> float | int | bool | None:
+    """The number behind a number or a constant without axes."""
+    if isinstance(x, (bool, int, float)):
+        return x
+    if isinstance(x, Stored) and not x.name and x.tensor.dim() == 0:
+        number: float | int | bool = x.tensor.item()
+        return number
+    return None
+
+
+def tail(path: str) -> str:
+    """The last part of a module path, with what an index belongs to: `layers_0`."""
+    parts = path.split(".")
+    start = len(parts) - 1
+    while start > 0 and parts[start].isdigit():
+        start -= 1
+    return "_".join(parts[start:])
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """The IR's name of a torch dtype."""
+    return NAMES[dtype]

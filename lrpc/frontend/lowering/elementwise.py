@@ -1,0 +1,270 @@
+"""Rows for arithmetic, activations, comparisons and casts."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from lrpc.frontend.lowering.context import Context, Operand, scalar
+from lrpc.ir.graph import Value
+from lrpc.ir.types import DTYPES, NAMES, Sym
+
+FLIPPED = {"gt": "lt", "ge": "le", "lt": "gt", "le": "ge", "eq": "eq", "ne": "ne"}
+
+
+def _pair(c: Context, x: Operand, y: Operand, dtype: str | None = None) -> tuple[Value, Value]:
+    """Both operands in one dtype: the result's, or what the two promote to."""
+    if dtype is None:
+        samples = [
+            torch.empty((1,) * c.type(v).rank, dtype=DTYPES[c.type(v).dtype]) for v in (x, y)
+        ]
+        dtype = NAMES[torch.result_type(*samples)]
+    left, right = (c.value(c.cast(v, dtype), spread=False) for v in (x, y))
+    return left, right
+
+
+def _arithmetic(c: Context, op: str, x: Operand, y: Operand) -> Value:
+    left, right = _pair(c, x, y, c.result.dtype)
+    return c.op(op, left, right)
+
+
+def _number(c: Context, x: Operand) -> float | int | None:
+    if isinstance(x, Sym):
+        c.refuse("computes with the batch size")
+    return scalar(x)
+
+
+def add(c: Context, x: Operand, y: Operand, *, alpha: float = 1) -> Operand:
+    if (number := _number(c, x)) is not None:
+        x, y = y, number
+        return c.op("shift", scale(c, x, alpha), by=number)
+    if (number := _number(c, y)) is not None:
+        return c.op("shift", c.cast(x, c.result.dtype), by=number * alpha)
+    return _arithmetic(c, "add", x, scale(c, y, alpha))
+
+
+def sub(c: Context, x: Operand, y: Operand, *, alpha: float = 1) -> Operand:
+    if (number := _number(c, x)) is not None:
+        return c.op("shift", scale(c, y, -alpha), by=number)
+    if (number := _number(c, y)) is not None:
+        return c.op("shift", c.cast(x, c.result.dtype), by=-number * alpha)
+    return _arithmetic(c, "sub", x, scale(c, y, alpha))
+
+
+def rsub(c: Context, x: Operand, y: Operand, *, alpha: float = 1) -> Operand:
+    return sub(c, y, x, alpha=alpha)
+
+
+def mul(c: Context, x: Operand, y: Operand) -> Operand:
+    if (number := _number(c, x)) is not None:
+        return scale(c, y, number)
+    if (number := _number(c, y)) is not None:
+        return scale(c, x, number)
+    return _arithmetic(c, "mul", x, y)
+
+
+def scale(c: Context, x: Operand, by: float) -> Operand:
+    return x if by == 1 else c.op("scale", c.cast(x, c.result.dtype), by=by)
+
+
+def div(c: Context, x: Operand, y: Operand, *, rounding_mode: str | None = None) -> Operand:
+    if rounding_mode is not None:
+        c.refuse(f"rounds (rounding_mode={rounding_mode!r})")
+    if (number := _number(c, y)) is not None:
+        return scale(c, x, 1 / number)
+    if (number := _number(c, x)) is not None:
+        return scale(c, c.op("reciprocal", c.cast(y, c.result.dtype)), number)
+    return _arithmetic(c, "div", x, y)
+
+
+def rdiv(c: Context, x: Operand, y: Operand) -> Operand:
+    return div(c, y, x)
+
+
+def neg(c: Context, x: Operand) -> Operand:
+    return scale(c, x, -1)
+
+
+def power(c: Context, x: Operand, exponent: Operand) -> Operand:
+    if (number := _number(c, exponent)) is not None:
+        return c.op("pow", c.cast(x, c.result.dtype), exponent=number)
+    base = _number(c, x)
+    if base is None or base <= 0:
+        c.refuse("raises a traced tensor to a traced power")
+    return c.op("exp", scale(c, exponent, math.log(base)))
+
+
+def rpow(c: Context, exponent: Operand, base: Operand) -> Operand:
+    return power(c, base, exponent)
+
+
+def rsqrt(c: Context, x: Operand) -> Operand:
+    return c.op("pow", x, exponent=-0.5)
+
+
+def square(c: Context, x: Operand) -> Operand:
+    return c.op("pow", x, exponent=2)
+
+
+def lerp(c: Context, x: Operand, end: Operand, weight: float) -> Operand:
+    return c.op("add", scale(c, x, 1 - weight), scale(c, end, weight))
+
+
+def addcmul(c: Context, x: Operand, y: Operand, z: Operand, *, value: float = 1) -> Operand:
+    return _arithmetic(c, "add", x, scale(c, _arithmetic(c, "mul", y, z), value))
+
+
+def relu(c: Context, x: Operand, inplace: bool = False) -> Operand:
+    return c.op("relu", x)
+
+
+def relu6(c: Context, x: Operand, inplace: bool = False) -> Operand:
+    return c.op("clamp", x, min=0.0, max=6.0)
+
+
+def leaky_relu(
+    c: Context, x: Operand, negative_slope: float = 0.01, inplace: bool = False
+) -> Operand:
+    return c.op("leaky_relu", x, slope=negative_slope)
+
+
+def gelu(c: Context, x: Operand, approximate: str = "none") -> Operand:
+    return c.op("gelu", x, approximate=approximate)
+
+
+def silu(c: Context, x: Operand, inplace: bool = False) -> Operand:
+    return c.op("silu", x)
+
+
+def clamp(c: Context, x: Operand, min: Operand = None, max: Operand = None) -> Operand:
+    low, high = (None if v is None else _number(c, v) for v in (min, max))
+    if (low is None) != (min is None) or (high is None) != (max is None):
+        c.refuse("has a traced bound")
+    return c.op("clamp", c.cast(x, c.result.dtype), min=low, max=high)
+
+
+def clamp_min(c: Context, x: Operand, min: Operand) -> Operand:
+    return clamp(c, x, min)
+
+
+def clamp_max(c: Context, x: Operand, max: Operand) -> Operand:
+    return clamp(c, x, None, max)
+
+
+def _comparison(kind: str) -> Any:
+    def row(c: Context, x: Operand, y: Operand) -> Operand:
+        if (number := _number(c, y)) is not None:
+            return c.op("compare_scalar", x, kind=kind, value=number)
+        if (number := _number(c, x)) is not None:
+            return c.op("compare_scalar", y, kind=FLIPPED[kind], value=number)
+        return c.op("compare", *_pair(c, x, y), kind=kind)
+
+    return row
+
+
+def _logical(kind: str) -> Any:
+    def row(c: Context, x: Operand, y: Operand) -> Operand:
+        if c.result.dtype != "bool":
+            c.refuse("works on the bits of integers")
+        return c.op("logical", *_pair(c, x, y, "bool"), kind=kind)
+
+    return row
+
+
+def logical_not(c: Context, x: Operand) -> Operand:
+    if c.result.dtype != "bool":
+        c.refuse("works on the bits of integers")
+    return c.op("logical_not", x)
+
+
+def where(c: Context, condition: Operand, x: Operand, y: Operand) -> Operand:
+    dtype = c.result.dtype
+    parts = (c.constant(torch.tensor(v)) if isinstance(v, (int, float)) else v for v in (x, y))
+    left, right = (c.value(c.cast(v, dtype), spread=False) for v in parts)
+    return c.op("where", c.value(condition, spread=False), left, right)
+
+
+def masked_fill(c: Context, x: Operand, mask: Operand, value: Operand) -> Operand:
+    number = _number(c, value)
+    if number is None:
+        return where(c, mask, value, x)
+    return c.op("masked_fill", x, c.value(mask, spread=False), value=number)
+
+
+def cast(c: Context, x: Operand, *args: Any, **kwargs: Any) -> Operand:
+    return c.cast(x, c.result.dtype)
+
+
+def detach(c: Context, x: Operand) -> Operand:
+    return c.op("detach", x)
+
+
+def same(c: Context, x: Operand, *args: Any, **kwargs: Any) -> Operand:
+    return x
+
+
+def dropout(
+    c: Context, x: Operand, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Operand:
+    if training and p:
+        c.refuse("is active: it draws random numbers")
+    return x
+
+
+def copy(c: Context, x: Operand, source: Operand, non_blocking: bool = False) -> Operand:
+    return c.expand(c.cast(source, c.result.dtype), c.result.shape)
+
+
+def fill(c: Context, x: Operand, value: float) -> Operand:
+    return c.op("full", shape=c.result.shape, value=value, dtype=c.result.dtype)
+
+
+def zero(c: Context, x: Operand) -> Operand:
+    return fill(c, x, 0)
+
+
+def _unary(op: str) -> Any:
+    def row(c: Context, x: Operand, inplace: bool = False) -> Operand:
+        return c.op(op, c.cast(x, c.result.dtype))
+
+    return row
+
+
+def _activation(inner: str) -> Any:
+    def row(c: Context, x: Operand, inplace: bool = False) -> Operand:
+        shifted = c.op("clamp", c.op("shift", x, by=3.0), min=0.0, max=6.0)
+        gate = c.op("scale", shifted, by=1 / 6)
+        return gate if inner == "sigmoid" else c.op("mul", x, gate)
+
+    return row
+
+
+ROWS: dict[str, Any] = {
+    "add": add, "radd": add, "sub": sub, "subtract": sub, "rsub": rsub,
+    "mul": mul, "rmul": mul, "multiply": mul,
+    "div": div, "divide": div, "true_divide": div, "rdiv": rdiv,
+    "neg": neg, "negative": neg, "pow": power, "rpow": rpow, "rsqrt": rsqrt, "square": square,
+    "lerp": lerp, "addcmul": addcmul,
+    "exp": _unary("exp"), "log": _unary("log"), "sqrt": _unary("sqrt"), "sin": _unary("sin"),
+    "cos": _unary("cos"), "abs": _unary("abs"), "reciprocal": _unary("reciprocal"),
+    "sigmoid": _unary("sigmoid"), "tanh": _unary("tanh"),
+    "relu": relu, "relu6": relu6, "leaky_relu": leaky_relu, "gelu": gelu, "silu": silu,
+    "hardsigmoid": _activation("sigmoid"), "hardswish": _activation("swish"),
+    "clamp": clamp, "clip": clamp, "clamp_min": clamp_min, "clamp_max": clamp_max,
+    **{kind: _comparison(kind) for kind in FLIPPED},
+    "greater": _comparison("gt"), "less": _comparison("lt"), "not_equal": _comparison("ne"),
+    "greater_equal": _comparison("ge"), "less_equal": _comparison("le"),
+    "and": _logical("and"), "or": _logical("or"), "rand": _logical("and"), "ror": _logical("or"),
+    "logical_and": _logical("and"), "logical_or": _logical("or"),
+    "bitwise_and": _logical("and"), "bitwise_or": _logical("or"),
+    "invert": logical_not, "logical_not": logical_not, "bitwise_not": logical_not,
+    "where": where, "masked_fill": masked_fill,
+    "to": cast, "type": cast, "type_as": cast, "float": cast, "double": cast, "half": cast,
+    "bfloat16": cast, "bool": cast, "int": cast, "long": cast,
+    "detach": detach, "data": detach,
+    "contiguous": same, "clone": same, "cpu": same, "cuda": same, "positive": same, "pos": same,
+    "dropout": dropout, "dropout1d": dropout, "dropout2d": dropout, "alpha_dropout": dropout,
+    "feature_dropout": dropout, "copy": copy, "fill": fill, "zero": zero,
+}  # fmt: skip

@@ -1,0 +1,200 @@
+"""Rows that pick entries: indexing, gather, top-k."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lrpc.frontend.lowering.context import Context, Operand
+from lrpc.frontend.records import Stored
+from lrpc.ir.graph import Value
+from lrpc.ir.types import Dim, Sym
+
+Picks = list[tuple[int, Operand]]
+
+
+def getitem(c: Context, x: Operand, index: Operand) -> Operand:
+    """`x[index]`: numbers, slices, None, Ellipsis, and one index tensor."""
+    if isinstance(x, tuple):
+        return x[index]
+    value = c.value(x)
+    dim = 0
+    for pick in _full_index(c, index, value.type.rank):
+        if pick is None:
+            continue
+        value = _pick(c, value, dim - c.type(x).rank, pick)
+        dim += 1
+    return c.reshape(value, c.result.shape)
+
+
+def _full_index(c: Context, index: Operand, rank: int) -> list[Operand]:
+    picks = list(index) if isinstance(index, (tuple, list)) else [index]
+    if sum(isinstance(p, (Value, Stored)) for p in picks) > 1:
+        c.refuse("indexes with several tensors at once")
+    taken = sum(p is not None and p is not Ellipsis for p in picks)
+    rest = [slice(None)] * (rank - taken)
+    at = next((i for i, p in enumerate(picks) if p is Ellipsis), None)
+    return picks + rest if at is None else picks[:at] + rest + picks[at + 1 :]
+
+
+def _pick(c: Context, x: Value, dim: int, pick: Operand) -> Value:
+    """One axis of an index; numbers leave an axis of extent 1."""
+    extent = x.type.shape[dim]
+    if isinstance(pick, slice):
+        return _sliced(c, x, dim, pick)
+    if isinstance(pick, (Value, Stored)):
+        return _taken(c, x, dim, pick)
+    if isinstance(extent, Sym):
+        c.refuse(f"picks image {pick} out of the batch")
+    start = pick % extent
+    return _cut(c, x, dim, start, start + 1, 1)
+
+
+def _sliced(c: Context, x: Value, dim: int, pick: slice) -> Value:
+    extent = x.type.shape[dim]
+    if isinstance(extent, Sym):
+        if pick.step in (None, 1) and pick.start in (None, 0) and pick.stop in (None, extent):
+            return x
+        c.refuse("picks images out of the batch")
+    start, stop, step = pick.indices(extent)
+    return _cut(c, x, dim, start, max(stop, start), step)
+
+
+def _cut(c: Context, x: Value, dim: int, start: int, stop: int, step: int) -> Value:
+    if (start, stop, step) == (0, x.type.shape[dim], 1):
+        return x
+    return c.op("slice", x, dim=dim, start=start, stop=stop, step=step)
+
+
+def _taken(c: Context, x: Value, dim: int, index: Operand) -> Value:
+    if c.type(index).dtype == "bool":
+        if not isinstance(index, Stored) or index.tensor.dim() != 1 or index.varies:
+            c.refuse("picks by a mask, so that the result's shape depends on the data")
+        index = c.constant(index.tensor.nonzero().flatten())
+    if c.type(index).rank != 1:
+        c.refuse("picks by an index tensor that has not one axis")
+    size = c.size(x, dim)
+    if isinstance(index, Stored) and not index.varies:
+        index = c.constant(index.tensor % size)
+    shape: list[Dim] = [1] * x.type.rank
+    shape[dim] = c.type(index).shape[0]
+    full = list(x.type.shape)
+    full[dim] = shape[dim]
+    spread = c.expand(c.reshape(c.cast(index, "i64"), tuple(shape)), tuple(full))
+    return c.op("gather", x, spread, dim=dim)
+
+
+def index_select(c: Context, x: Operand, dim: int, index: Operand) -> Operand:
+    value = c.value(x)
+    return _taken(c, value, c.axis(dim, value.type.rank), index)
+
+
+def gather(c: Context, x: Operand, dim: int, index: Operand, **_: Any) -> Operand:
+    """`gather`, whose index may be smaller than `x` on the other axes."""
+    value, picks = c.value(x), c.value(index)
+    axis = c.axis(dim, value.type.rank)
+    for d in range(-value.type.rank, 0):
+        if d != axis and value.type.shape[d] != picks.type.shape[d]:
+            value = _cut(c, value, d, 0, c.size(picks, d), 1)
+    return c.op("gather", value, picks, dim=axis)
+
+
+def topk(
+    c: Context, x: Operand, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
+) -> Operand:
+    axis = c.axis(dim, c.type(x).rank)
+    c.size(x, axis)
+    values, indices = c.ops("topk", x if largest else c.op("scale", x, by=-1), k=k, dim=axis)
+    return (values if largest else c.op("scale", values, by=-1)), indices
+
+
+def sort(
+    c: Context, x: Operand, dim: int = -1, descending: bool = False, stable: bool = False
+) -> Operand:
+    return topk(c, x, c.size(x, dim), dim, largest=descending)
+
+
+def setitem(c: Context, x: Operand, index: Operand, value: Operand) -> Operand:
+    """`x[index] = value` for numbers and slices: what `x` is afterwards."""
+    base = c.value(x)
+    picks = _full_index(c, index, base.type.rank)
+    if None in picks or any(isinstance(p, (Value, Stored)) for p in picks):
+        return _set_masked(c, base, picks, value)
+    ranges = [_range(c, base, d, p) for d, p in enumerate(picks)]
+    kept = tuple(
+        1 if isinstance(p, int) else base.type.shape[d] if r is None else len(r)
+        for d, (p, r) in enumerate(zip(picks, ranges, strict=True))
+    )
+    return _put(c, base, ranges, _filling(c, value, base, picks, kept))
+
+
+def _set_masked(c: Context, base: Value, picks: list[Operand], value: Operand) -> Value:
+    mask = picks[0]
+    if (
+        not isinstance(mask, (Value, Stored))
+        or mask.type.dtype != "bool"
+        or (mask.type.shape != base.type.shape[: mask.type.rank])
+    ):
+        c.refuse("writes to places picked by index tensors")
+    wide = c.reshape(mask, mask.type.shape + (1,) * (base.type.rank - mask.type.rank))
+    if not isinstance(value, (bool, int, float)):
+        c.refuse("writes a tensor to places picked by a mask")
+    return c.op("masked_fill", base, wide, value=value)
+
+
+def _range(c: Context, base: Value, dim: int, pick: Operand) -> range | None:
+    extent = base.type.shape[dim]
+    if isinstance(extent, Sym):
+        if pick in (slice(None), slice(0, extent), slice(None, extent)):
+            return None
+        c.refuse("writes to some images of the batch")
+    if isinstance(pick, int):
+        return range(pick % extent, pick % extent + 1)
+    found = range(*pick.indices(extent))
+    if found.step != 1:
+        c.refuse("writes to a slice with a step")
+    return None if len(found) == extent else found
+
+
+def _filling(
+    c: Context, value: Operand, base: Value, picks: list[Operand], kept: tuple[Dim, ...]
+) -> Value:
+    if isinstance(value, (bool, int, float)):
+        return c.op("full", shape=kept, value=value, dtype=base.type.dtype)
+    value = c.value(c.cast(value, base.type.dtype))
+    dropped = [d for d, p in enumerate(picks) if isinstance(p, int)]
+    plain = tuple(e for d, e in enumerate(kept) if d not in dropped)
+    return c.reshape(c.expand(value, plain), kept)
+
+
+def _put(c: Context, base: Value, ranges: list[range | None], filling: Value) -> Value:
+    """`base` with the box that `ranges` spans replaced: one axis at a time, innermost last."""
+    at = next((d for d, r in enumerate(ranges) if r is not None), None)
+    if at is None:
+        return filling
+    dim, span = at - base.type.rank, ranges[at]
+    assert span is not None
+    inner = _cut(c, base, dim, span.start, span.stop, 1)
+    middle = _put(c, inner, [None if d == at else r for d, r in enumerate(ranges)], filling)
+    size = c.size(base, dim)
+    ends = [(0, span.start), (span.stop, size)]
+    before, after = ([_cut(c, base, dim, a, b, 1)] if b > a else [] for a, b in ends)
+    parts = [*before, middle, *after]
+    return c.op("cat", *parts, dim=dim) if len(parts) > 1 else middle
+
+
+def embedding(c: Context, index: Operand, weight: Operand, *_: Any, **__: Any) -> Operand:
+    table = c.value(weight)
+    count = c.type(index).shape
+    if len(count) != 1:
+        c.refuse("looks up an index tensor that has not one axis")
+    return _taken(c, table, -2, index)
+
+
+def take_along_dim(c: Context, x: Operand, indices: Operand, dim: int) -> Operand:
+    return gather(c, x, dim, indices)
+
+
+ROWS: dict[str, Any] = {
+    "getitem": getitem, "setitem": setitem, "index_select": index_select, "gather": gather,
+    "take_along_dim": take_along_dim, "topk": topk, "sort": sort, "embedding": embedding,
+}  # fmt: skip

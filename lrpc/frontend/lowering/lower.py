@@ -1,0 +1,139 @@
+"""Walks the recorded calls, hands each to its row, and keeps what in-place operations changed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lrpc.errors import TraceError
+from lrpc.frontend.execute import is_in_place, out_of_place
+from lrpc.frontend.lowering.context import Context, Missing, Operand
+from lrpc.frontend.lowering.liveness import live_calls
+from lrpc.frontend.lowering.table import ROWS
+from lrpc.frontend.lowering.views import Memory
+from lrpc.frontend.records import Call, Program, Ref, Stored, mapped
+from lrpc.ir.graph import Node, Value
+from lrpc.ir.types import TensorType
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """Nodes in program order with a name hint each, their inputs and weights, the wanted values."""
+
+    inputs: tuple[Value, ...]
+    nodes: tuple[Node, ...]
+    hints: tuple[str, ...]
+    tensors: Mapping[str, Tensor]
+    values: tuple[Value, ...]
+
+
+def lower(program: Program, wanted: tuple[Ref, ...], names: Mapping[object, str]) -> Lowered:
+    """Lower what the `wanted` results need; `names` are state-dict names by memory."""
+    live = live_calls(program.calls, wanted)
+    walk = Lowering(program.calls, names)
+    for call in program.calls:
+        if call.index in live or call.kind == "placeholder":
+            walk.step(call)
+    values = tuple(walk.value(walk.operand(ref.index)) for ref in wanted)
+    builder = walk.builder
+    return Lowered(walk.inputs, tuple(builder.nodes), tuple(walk.hints), walk.tensors, values)
+
+
+class Lowering(Context):
+    """The operands that calls have become."""
+
+    def __init__(self, calls: tuple[Call, ...], names: Mapping[object, str]) -> None:
+        given = [call for call in calls if call.kind == "placeholder"]
+        self.inputs = tuple(Value(call.target, _tensor_type(call)) for call in given)
+        super().__init__(self.inputs, names)
+        self.calls = calls
+        self.memory = Memory(calls)
+        self.operands: dict[int, Operand] = {
+            call.index: value for call, value in zip(given, self.inputs, strict=True)
+        }
+
+    def step(self, call: Call) -> None:
+        """Lower one call."""
+        self.call = call
+        if call.kind == "placeholder":
+            return
+        if call.kind == "get_attr":
+            self.operands[call.index] = call.target
+            return
+        result = self._checked(self._apply(call))
+        self.operands[call.index] = result
+        if call.writes is not None:
+            self._write(call, result)
+
+    def _apply(self, call: Call) -> Operand:
+        name = out_of_place(call.name) if is_in_place(call.name) else call.name
+        row = ROWS.get(name)
+        if row is None:
+            raise TraceError(_no_row(call))
+        args, kwargs = mapped((call.args, call.kwargs), Ref, lambda ref: self.operand(ref.index))
+        kwargs = {key: x for key, x in kwargs.items() if key not in ("device", "memory_format")}
+        first = [kwargs.pop(key) for key in ("input", "self") if key in kwargs]
+        try:
+            return row(self, *first, *args, **kwargs)
+        except TypeError as error:
+            if error.__traceback__ and error.__traceback__.tb_next:
+                raise  # the row was entered: not a matter of its signature
+            reason = str(error).partition(") ")[2]
+            raise TraceError(f"{call.name} {reason} its row does not read, at {call.loc}") from None
+
+    def operand(self, index: int) -> Operand:
+        """What a call has become, after the in-place operations so far."""
+        if index not in self.operands:  # a view whose memory was written to: take it anew
+            outer, self.call = self.call, self.calls[index]
+            self.operands[index] = self._checked(self._apply(self.call))
+            self.call = outer
+        return self.operands[index]
+
+    def seen(self, args: tuple[Any, ...]) -> list[Operand]:
+        refs = [x.index for x in args if isinstance(x, Ref)]
+        return [self.operands[i] for i in refs if i in self.operands]
+
+    def _write(self, call: Call, result: Operand) -> None:
+        assert call.writes is not None
+        stale, broken = self.memory.after_write(call.writes, call.index)
+        for index in stale:
+            self.operands.pop(index, None)
+        reason = f"reads what {call.name} at {call.loc} changed through a view of it"
+        for index in broken:
+            self.operands[index] = Missing(f"the program {reason}")
+        for index in self.memory.equals(call.writes):
+            self.operands[index] = result
+        if call.name != "setitem":
+            self.operands[call.index] = result
+
+    def _checked(self, result: Operand) -> Operand:
+        """`result`, made to have the type that was traced."""
+        wanted = self.call.type
+        if isinstance(result, Stored) or not isinstance(wanted, TensorType):
+            return result
+        if isinstance(result, Value) and result.type != wanted:
+            if result.type.dtype != wanted.dtype:
+                result = self.op("cast", result, dtype=wanted.dtype)
+            result = self.expand(result, wanted.shape)
+        return result
+
+
+def _tensor_type(call: Call) -> TensorType:
+    if not isinstance(call.type, TensorType):
+        raise TraceError(f"input {call.target!r} has a dtype that cannot be compiled")
+    return call.type
+
+
+def _no_row(call: Call) -> str:
+    target, name = call.target, call.name
+    if not isinstance(target, (str, torch.nn.Module)):
+        name = torch.overrides.resolve_name(target) or name
+    known = sorted(ROWS)
+    close = difflib.get_close_matches(call.name.rpartition("_")[2], known, 3, 0.4)
+    nearest = ", ".join(close) or "none"
+    return f"{name} has no row in the op table, at {call.loc}; nearest supported: {nearest}"

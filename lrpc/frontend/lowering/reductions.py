@@ -1,0 +1,100 @@
+"""Rows that reduce axes: sums, means, extremes, norms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lrpc.frontend.lowering.context import Context, Missing, Operand
+from lrpc.ir.types import Sym
+
+
+def _reduce(
+    c: Context, op: str, x: Operand, dim: Operand, keepdim: bool, dtype: str | None = None
+) -> Operand:
+    value = c.value(x if dtype is None else c.cast(x, dtype))
+    dims = c.axes(dim, value.type.rank)
+    for d in dims:
+        if isinstance(value.type.shape[d], Sym):
+            c.refuse("reduces over the batch axis, so that images would not be independent")
+    return c.op(op, value, dims=dims, keepdim=keepdim) if dims else value
+
+
+def total(c: Context, x: Operand, dim: Operand = None, keepdim: bool = False, **_: Any) -> Operand:
+    return _reduce(c, "sum", x, dim, keepdim, c.result.dtype)
+
+
+def mean(c: Context, x: Operand, dim: Operand = None, keepdim: bool = False, **_: Any) -> Operand:
+    return _reduce(c, "mean", x, dim, keepdim, c.result.dtype)
+
+
+def amax(c: Context, x: Operand, dim: Operand = None, keepdim: bool = False) -> Operand:
+    return _reduce(c, "amax", x, dim, keepdim)
+
+
+def amin(c: Context, x: Operand, dim: Operand = None, keepdim: bool = False) -> Operand:
+    return _reduce(c, "amin", x, dim, keepdim)
+
+
+def some(c: Context, x: Operand, dim: Operand = None, keepdim: bool = False) -> Operand:
+    return _reduce(c, "any", x, dim, keepdim)
+
+
+def every(c: Context, x: Operand, dim: Operand = None, keepdim: bool = False) -> Operand:
+    return _reduce(c, "all", x, dim, keepdim)
+
+
+def maximum_along(c: Context, x: Operand, dim: Operand = None, keepdim: bool = False) -> Operand:
+    """`max` over everything, along one axis (values and indices), or of two tensors."""
+    if dim is None:
+        return amax(c, x)
+    if not isinstance(dim, int):
+        c.refuse("takes the larger of two tensors")
+    return amax(c, x, dim, keepdim), argmax(c, x, dim, keepdim)
+
+
+def minimum_along(c: Context, x: Operand, dim: Operand = None, keepdim: bool = False) -> Operand:
+    if dim is None:
+        return amin(c, x)
+    if not isinstance(dim, int):
+        c.refuse("takes the smaller of two tensors")
+    return amin(c, x, dim, keepdim), Missing("the index of a minimum has no row in the op table")
+
+
+def argmax(c: Context, x: Operand, dim: int | None = None, keepdim: bool = False) -> Operand:
+    if dim is None:
+        c.refuse("searches the flattened tensor")
+    value = c.value(x)
+    axis = c.axis(dim, value.type.rank)
+    c.size(value, axis)
+    indices = c.ops("topk", value, k=1, dim=axis)[1]
+    shape = list(indices.type.shape)
+    return indices if keepdim else c.reshape(indices, tuple(shape[:axis] + shape[axis:][1:]))
+
+
+def cumsum(c: Context, x: Operand, dim: int, **_: Any) -> Operand:
+    value = c.value(c.cast(x, c.result.dtype))
+    axis = c.axis(dim, value.type.rank)
+    c.size(value, axis)
+    return c.op("cumsum", value, dim=axis)
+
+
+def norm(
+    c: Context, x: Operand, p: Operand = 2, dim: Operand = None, keepdim: bool = False, **_: Any
+) -> Operand:
+    if p not in (2, 2.0, "fro", None):
+        c.refuse(f"is a norm of order {p}")
+    squares = c.op("pow", x, exponent=2)
+    return c.op("sqrt", _reduce(c, "sum", squares, dim, keepdim))
+
+
+def normalize(
+    c: Context, x: Operand, p: float = 2.0, dim: int = 1, eps: float = 1e-12, **_: Any
+) -> Operand:
+    return c.op("div", x, c.op("clamp", norm(c, x, p, dim, keepdim=True), min=eps))
+
+
+ROWS: dict[str, Any] = {
+    "sum": total, "mean": mean, "amax": amax, "amin": amin, "any": some, "all": every,
+    "max": maximum_along, "min": minimum_along, "argmax": argmax, "cumsum": cumsum,
+    "norm": norm, "normalize": normalize,
+}  # fmt: skip

@@ -1,0 +1,205 @@
+"""Rows that change shapes: reshape, permute, expand, cat, stack, split and their relatives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lrpc.frontend.lowering.context import Context, Operand
+from lrpc.ir.graph import Value
+from lrpc.ir.types import Dim, Sym, TensorType
+
+
+def reshape(c: Context, x: Operand, *args: Any, **kwargs: Any) -> Operand:
+    """Any call whose result has the elements of `x` in the same order."""
+    return c.reshape(x, c.result.shape)
+
+
+def view(c: Context, x: Operand, *args: Any, **kwargs: Any) -> Operand:
+    """`view` with a shape, or with a dtype."""
+    if c.type(x).dtype != c.result.dtype:
+        c.refuse("reads the bits of one dtype as another")
+    return reshape(c, x)
+
+
+def permute(c: Context, x: Operand, *dims: Any, **kwargs: Any) -> Operand:
+    order = kwargs.get("dims") or (dims[0] if isinstance(dims[0], (tuple, list)) else dims)
+    rank = c.type(x).rank
+    return c.permute(x, tuple(d % rank for d in order))
+
+
+def transpose(c: Context, x: Operand, dim0: int, dim1: int) -> Operand:
+    rank = c.type(x).rank
+    order = list(range(rank))
+    order[dim0 % rank], order[dim1 % rank] = dim1 % rank, dim0 % rank
+    return c.permute(x, tuple(order))
+
+
+def reverse_axes(c: Context, x: Operand) -> Operand:
+    return c.permute(x, tuple(reversed(range(c.type(x).rank))))
+
+
+def swap_last(c: Context, x: Operand) -> Operand:
+    return transpose(c, x, -2, -1)
+
+
+def movedim(c: Context, x: Operand, source: Operand, destination: Operand) -> Operand:
+    rank = c.type(x).rank
+    froms, tos = (
+        [d % rank for d in ((v,) if isinstance(v, int) else v)] for v in (source, destination)
+    )
+    rest = iter([d for d in range(rank) if d not in froms])
+    places = dict(zip(tos, froms, strict=True))
+    return c.permute(x, tuple(places[d] if d in places else next(rest) for d in range(rank)))
+
+
+def expand(c: Context, x: Operand, *args: Any, **kwargs: Any) -> Operand:
+    return c.expand(x, c.result.shape)
+
+
+def repeat(c: Context, x: Operand, *args: Any, **kwargs: Any) -> Operand:
+    """Each axis as (copies, extent), spread, and folded again."""
+    sizes = kwargs.get("repeats") or kwargs.get("dims")
+    sizes = sizes or (args[0] if isinstance(args[0], (tuple, list)) else args)
+    shape = c.type(x).shape
+    shape = (1,) * (len(sizes) - len(shape)) + shape
+    return _spread(c, x, [(copies, extent) for copies, extent in zip(sizes, shape, strict=True)])
+
+
+def repeat_interleave(
+    c: Context, x: Operand, repeats: Operand, dim: int | None = None, **kwargs: Any
+) -> Operand:
+    if not isinstance(repeats, (int, Sym)) or dim is None:
+        c.refuse("repeats by other than one number along one axis")
+    rank = c.type(x).rank
+    pairs: list[tuple[Dim, Dim]] = [(1, extent) for extent in c.type(x).shape]
+    extent = c.type(x).shape[dim % rank]
+    pairs[dim % rank] = (1, extent)
+    thin = [e for i, e in enumerate(c.type(x).shape) for e in ((e, 1) if i == dim % rank else (e,))]
+    wide = [
+        e
+        for i, e in enumerate(c.type(x).shape)
+        for e in ((e, repeats) if i == dim % rank else (e,))
+    ]
+    spread = c.expand(c.reshape(x, tuple(thin)), tuple(wide))
+    return c.reshape(spread, c.result.shape)
+
+
+def _spread(c: Context, x: Operand, pairs: list[tuple[Dim, Dim]]) -> Value:
+    thin: list[Dim] = []
+    wide: list[Dim] = []
+    for copies, extent in pairs:
+        if copies == 1 or extent == 1:
+            thin.append(extent)
+            wide.append(extent if copies == 1 else copies)
+        else:
+            thin += [1, extent]
+            wide += [copies, extent]
+    return c.reshape(c.expand(c.reshape(x, tuple(thin)), tuple(wide)), c.result.shape)
+
+
+def cat(c: Context, tensors: Operand, dim: int = 0) -> Operand:
+    parts = [x for x in tensors if c.type(x).shape != (0,)]
+    dim = c.axis(dim, c.result.rank)
+    if isinstance(c.result.shape[dim], Sym) and len(parts) > 1:
+        c.refuse("joins along the batch axis")
+    values = [c.value(c.cast(x, c.result.dtype)) for x in parts]
+    return values[0] if len(values) == 1 else c.op("cat", *values, dim=dim)
+
+
+def stack(c: Context, tensors: Operand, dim: int = 0) -> Operand:
+    dim = c.axis(dim, c.result.rank)
+    shape = list(c.result.shape)
+    shape[dim] = 1
+    values = [c.reshape(c.cast(x, c.result.dtype), tuple(shape)) for x in tensors]
+    return values[0] if len(values) == 1 else c.op("cat", *values, dim=dim)
+
+
+def split(c: Context, x: Operand, sizes: Operand, dim: int = 0) -> Operand:
+    """`split`, `chunk`, `tensor_split`: the parts are as large as they were traced."""
+    dim = c.axis(dim, c.type(x).rank)
+    start, parts = 0, []
+    for part in _parts(c):
+        extent = part.shape[dim]
+        if isinstance(extent, Sym):
+            c.refuse("divides the batch axis")
+        parts.append(_slice(c, x, dim, start, start + extent))
+        start += extent
+    return tuple(parts)
+
+
+def unbind(c: Context, x: Operand, dim: int = 0) -> Operand:
+    dim = c.axis(dim, c.type(x).rank)
+    c.size(x, dim)
+    return tuple(
+        c.reshape(_slice(c, x, dim, i, i + 1), part.shape) for i, part in enumerate(_parts(c))
+    )
+
+
+def _parts(c: Context) -> list[TensorType]:
+    types = c.call.type
+    if not isinstance(types, tuple):
+        c.refuse("has no parts")
+    return [t for t in types if isinstance(t, TensorType)]
+
+
+def _slice(c: Context, x: Operand, dim: int, start: int, stop: int, step: int = 1) -> Value:
+    value = c.value(x)
+    if (start, stop, step) == (0, value.type.shape[dim], 1):
+        return value
+    return c.op("slice", value, dim=dim, start=start, stop=stop, step=step)
+
+
+def narrow(c: Context, x: Operand, dim: int, start: int, length: int) -> Operand:
+    dim = c.axis(dim, c.type(x).rank)
+    return x if length == c.type(x).shape[dim] else _slice(c, x, dim, start, start + length)
+
+
+def select(c: Context, x: Operand, dim: int, index: int) -> Operand:
+    dim = c.axis(dim, c.type(x).rank)
+    index %= c.size(x, dim)
+    return c.reshape(_slice(c, x, dim, index, index + 1), c.result.shape)
+
+
+def flip(c: Context, x: Operand, *dims: Any, **kwargs: Any) -> Operand:
+    given = kwargs.get("dims") or (dims[0] if isinstance(dims[0], (tuple, list)) else dims)
+    axes = c.axes(given, c.type(x).rank)
+    for dim in axes:
+        c.size(x, dim)
+    return c.op("flip", x, dims=axes)
+
+
+def roll(c: Context, x: Operand, shifts: Operand, dims: Operand = None) -> Operand:
+    if dims is None:
+        c.refuse("rolls the flattened tensor")
+    pairs = zip(*((v,) if isinstance(v, int) else v for v in (shifts, dims)), strict=True)
+    value = c.value(x)
+    for shift, dim in pairs:
+        size = c.size(value, dim)
+        if cut := -shift % size:
+            axis = c.axis(dim, value.type.rank)
+            ends = _slice(c, value, axis, cut, size), _slice(c, value, axis, 0, cut)
+            value = c.op("cat", *ends, dim=axis)
+    return value
+
+
+def pad(
+    c: Context, x: Operand, pad: tuple[int, ...], mode: str = "constant", value: float | None = None
+) -> Operand:
+    if mode != "constant" or any(p < 0 for p in pad):
+        c.refuse(f"pads with mode={mode!r}, pad={pad}")
+    if not any(pad):
+        return x
+    return c.op("pad", x, pad=tuple(pad), value=float(value or 0.0))
+
+
+ROWS: dict[str, Any] = {
+    "reshape": reshape, "view": view, "view_as": reshape, "reshape_as": reshape,
+    "flatten": reshape, "unflatten": reshape, "squeeze": reshape, "unsqueeze": reshape,
+    "permute": permute, "transpose": transpose, "swapaxes": transpose, "swapdims": transpose,
+    "t": reverse_axes, "T": reverse_axes, "mT": swap_last, "movedim": movedim, "moveaxis": movedim,
+    "expand": expand, "expand_as": expand, "broadcast_to": expand,
+    "repeat": repeat, "tile": repeat, "repeat_interleave": repeat_interleave,
+    "cat": cat, "concat": cat, "concatenate": cat, "stack": stack,
+    "split": split, "split_with_sizes": split, "chunk": split, "tensor_split": split,
+    "unbind": unbind, "narrow": narrow, "select": select, "flip": flip, "roll": roll, "pad": pad,
+}  # fmt: skip

@@ -1,0 +1,63 @@
+"""Marks: names for tensors at module boundaries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from lrpc.errors import TraceError
+from lrpc.frontend.capture import submodule
+from lrpc.frontend.records import Boundary, Ref
+
+SYNTAX = re.compile(r"(?P<path>[^:@]*)(@(?P<call>\d+))?(:(?P<side>in|out)(?P<part>[\w.]*))?")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tensor at a module's boundary: which call (-1: the last), which side, which part."""
+
+    text: str
+    path: str
+    call: int
+    side: str
+    part: tuple[str, ...]
+
+    def find(self, mark: str, boundaries: Sequence[Boundary]) -> Ref:
+        """The tensor itself; TraceError where the trace has none there."""
+        calls = [b for b in boundaries if b.path == self.path]
+        if not -1 <= self.call < len(calls) or not calls:
+            raise self._error(mark, f"the model calls that module {len(calls)} times")
+        boundary = calls[self.call]
+        found: Any = boundary.inputs if self.side == "in" else boundary.output
+        for key in self.part:
+            parts = found if isinstance(found, dict) else dict(enumerate(found or ()))
+            known = {str(k): v for k, v in parts.items()} if not isinstance(found, Ref) else {}
+            if key not in known:
+                raise self._error(mark, f"no part {key!r}; there are: {', '.join(known) or 'none'}")
+            found = known[key]
+        if not isinstance(found, Ref):
+            raise self._error(mark, "that is not one tensor; name a part, as in path:out0")
+        return found
+
+    def _error(self, mark: str, reason: str) -> TraceError:
+        return TraceError(f"mark {mark!r} at {self.text!r}: {reason}")
+
+
+def parse_mark(model: nn.Module, mark: str, text: str) -> Place:
+    """Read "path[@call][:in0 | :out1 | :out.key]"; a shared module goes by its first path."""
+    match = SYNTAX.fullmatch(text)
+    if match is None:
+        raise TraceError(f"mark {mark!r}: {text!r} is not of the form path[@call][:in0|:out.key]")
+    module = submodule(model, match["path"])
+    path = next(name for name, found in model.named_modules() if found is module)
+    part = tuple(p for p in (match["part"] or "").split(".") if p)
+    return Place(text, path, int(match["call"] or -1), match["side"] or "out", part)
+
+
+def watched(places: Mapping[str, Place]) -> frozenset[str]:
+    """The modules whose calls have to be noted down."""
+    return frozenset(place.path for place in places.values())

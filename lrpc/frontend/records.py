@@ -1,0 +1,112 @@
+"""What tracing hands to lowering: calls in program order, with batch sizes read as symbols."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from lrpc.ir.graph import Loc
+from lrpc.ir.types import TensorType
+
+CallType = TensorType | tuple[Any, ...] | None
+"""The type of a result; a tuple for results with several parts, None for what is no tensor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A tensor argument of the traced module, under the name of the graph input that it becomes."""
+
+    name: str
+    value: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """The result of the call with this index."""
+
+    index: int
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """A tensor known at compile time: a parameter or buffer by its state-dict name, or a constant.
+
+    `tensor` has extent 1 where `type` has the batch: all its slices there are equal.
+    """
+
+    name: str  # "" for constants, which are named once their order in the program is known
+    tensor: Tensor
+    type: TensorType
+
+    @property
+    def varies(self) -> bool:
+        """Whether the full shape depends on the batch size."""
+        return tuple(self.tensor.shape) != self.type.shape
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One recorded call; `args` and `kwargs` hold `Ref`s, integers may have become `Sym`s."""
+
+    index: int
+    kind: str  # placeholder | get_attr | call_function | call_method | call_module
+    target: Any  # input name | Stored | function | method name | the module
+    name: str  # the row that lowers it
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    type: CallType
+    loc: Loc
+    writes: int | None  # the call whose result this one changes in place
+    view_of: int | None  # the call whose result shares memory with this one's
+    same: bool  # the result is that memory whole and in the same order
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """One call of a module: the tensors that went in, and what came out (nested)."""
+
+    path: str
+    inputs: tuple[Any, ...]
+    output: Any
+
+
+@dataclass(frozen=True)
+class Program:
+    """A traced module, batch sizes read as symbols."""
+
+    calls: tuple[Call, ...]
+    boundaries: tuple[Boundary, ...]
+    output: Any
+    decisions: tuple[str, ...]
+
+
+def mapped(tree: Any, kind: type, change: Callable[[Any], Any]) -> Any:
+    """`tree` with every `kind` in its tuples, lists, dicts and slices replaced by `change` of it."""
+    if type(tree) is kind or (kind is Tensor and isinstance(tree, Tensor)):
+        return change(tree)
+    if isinstance(tree, tuple):
+        parts = [mapped(x, kind, change) for x in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
+    if isinstance(tree, list):
+        return [mapped(x, kind, change) for x in tree]
+    if isinstance(tree, dict):
+        return {k: mapped(x, kind, change) for k, x in tree.items()}
+    if isinstance(tree, slice):
+        ends = (mapped(x, kind, change) for x in (tree.start, tree.stop, tree.step))
+        return slice(*ends)
+    return tree
+
+
+def found(tree: Any, kind: type) -> list[Any]:
+    """Every `kind` in the tuples, lists, dicts and slices of `tree`, in order."""
+    collected: list[Any] = []
+    mapped(tree, kind, collected.append)
+    return collected
+
+
+def memory_of(tensor: Tensor) -> object:
+    """Equal for tensors that are the same memory, read the same way."""
+    return tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype

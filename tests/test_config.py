@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import pickle
 from pathlib import Path
 
@@ -14,9 +13,7 @@ from lrpc.config import Config, default_config, load_config
 from lrpc.config.schema import DEFAULTS, LIMITS, parse
 from lrpc.errors import ConfigError
 from tests.support.configs import error_of, write
-
-#: A checkout of the released MaskDINO; its YAML files must load as they are.
-RELEASED = os.environ.get("LRPC_MASKDINO_SRC", "/work/ref/MaskDINO")
+from tests.support.released import MASKDINO
 
 
 @pytest.fixture
@@ -249,7 +246,7 @@ def test_digest_is_stable_and_sees_every_value(folder: Path) -> None:
 
 
 def released_files() -> list[Path]:
-    return sorted(Path(RELEASED, "configs").rglob("*.yaml"))
+    return sorted((MASKDINO / "configs").rglob("*.yaml"))
 
 
 @pytest.mark.skipif(
@@ -262,6 +259,6 @@ def test_released_files_load_as_they_are() -> None:
         for note in config.notes:
             assert "INPUT.MIN_SIZE_TRAIN" in note
     three_scale = "configs/coco/instance-segmentation/maskdino_R50_bs16_50ep_3s.yaml"
-    config = load_config(Path(RELEASED, three_scale))
+    config = load_config(MASKDINO / three_scale)
     assert (config.MODEL.MaskDINO.DEC_LAYERS, config.MODEL.MaskDINO.DROPOUT) == (9, 0.0)
     assert config.MODEL.WEIGHTS == "detectron2://ImageNetPretrained/torchvision/R-50.pkl"

@@ -1,0 +1,111 @@
+"""The released MaskDINO as detectron2 builds it, from the user's own installation."""
+
+from __future__ import annotations
+
+import importlib
+import io
+from contextlib import redirect_stdout
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lrpc.config import Config, default_config
+from lrpc.errors import ConfigError
+
+_OUTPUTS = ("pred_logits", "pred_boxes", "pred_masks")
+
+
+class Normalize(nn.Module):
+    """(image − mean) / std; its output is where pixel relevance is read."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """RGB in 0–255 [B, 3, H, W] → the normalised image [B, 3, H, W]."""
+        return (images - self.mean) / self.std
+
+
+class ReleasedMaskDINO(nn.Module):
+    """Inference of a released model without its image lists; module paths are the released ones."""
+
+    def __init__(self, released: nn.Module) -> None:
+        super().__init__()
+        parts: Any = released
+        self.normalize = Normalize(parts.pixel_mean, parts.pixel_std)
+        self.backbone = parts.backbone
+        self.sem_seg_head = parts.sem_seg_head
+        self.criterion = parts.criterion  # never called: its state belongs to checkpoints
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Images [B, 3, H, W] (RGB, 0–255) → what the last decoder layer predicts.
+
+        H and W are multiples of 32. Returns `pred_logits` [B, Q, K], `pred_boxes` (cx, cy, w, h in
+        [0, 1]) [B, Q, 4] and `pred_masks` [B, Q, H/4, W/4].
+        """
+        outputs, _ = self.sem_seg_head(self.backbone(self.normalize(images)))
+        return {name: outputs[name] for name in _OUTPUTS}
+
+
+def build_released(config: Config) -> ReleasedMaskDINO:
+    """Return the installed MaskDINO for `config`, on the CPU, its weights not loaded yet.
+
+    Raises ConfigError where detectron2 or MaskDINO is missing, or does not know what `config` sets.
+    """
+    if config.INPUT.FORMAT != "RGB":
+        raise ConfigError(
+            f"{config.where('INPUT.FORMAT')}: INPUT.FORMAT: expected RGB, got "
+            f"{config.INPUT.FORMAT}; images are given as RGB"
+        )
+    settings = _import(config, "detectron2.config").get_cfg()
+    _import(config, "detectron2.projects.deeplab").add_deeplab_config(settings)
+    _import(config, "maskdino").add_maskdino_config(settings)
+    _transfer(config, settings)
+    build: Any = _import(config, "detectron2.modeling").build_model
+    # Construction draws numbers that nobody will see, and prints the weights of the losses.
+    with torch.random.fork_rng(devices=[]), redirect_stdout(io.StringIO()):
+        return ReleasedMaskDINO(build(settings))
+
+
+def _import(config: Config, name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ConfigError(
+            f"{config.where('LRPC.SOURCE')}: LRPC.SOURCE: {name} cannot be imported ({error}); "
+            "install detectron2 and MaskDINO from their sources, or use embedded"
+        ) from error
+
+
+def _transfer(config: Config, settings: Any) -> None:
+    """Set every value of `config` in detectron2's own configuration `settings`."""
+    known, defaults = _flat(settings), _flat(default_config().to_dict())
+    for key, value in _flat(config.to_dict()).items():
+        if key.startswith("LRPC."):
+            continue
+        if key in known:
+            settings.merge_from_list([key, value])
+        elif value != defaults[key]:
+            raise ConfigError(
+                f"{config.where(key)}: {key}: the installed detectron2 does not know it; remove it"
+            )
+    settings.MODEL.DEVICE = "cpu"
+    settings.MODEL.WEIGHTS = ""
+    # The released model looks up the metadata of its first data set even where it has none.
+    settings.DATASETS.TRAIN = settings.DATASETS.TRAIN or ("none",)
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):  # detectron2's nodes are dicts too
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

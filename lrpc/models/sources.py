@@ -1,0 +1,155 @@
+"""Where a model comes from: the embedded one, the released one, or a function of the user's."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lrpc.config import Config
+from lrpc.errors import ConfigError, LrpcError, WeightsError
+from lrpc.models.maskdino import build_maskdino, seeded_weights
+from lrpc.models.released import build_released
+from lrpc.weights import file_sha256, load_weights
+
+_KEY = "MODEL.WEIGHTS"
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """Which weights a model has: the file and its checksum, or the fact that they are random."""
+
+    path: str | None
+    sha256: str | None
+    seeded: bool
+    note: str
+
+
+def build_model(config: Config) -> tuple[nn.Module, WeightsInfo]:
+    """Return the model that `config` describes, in evaluation mode without gradients, on the CPU.
+
+    The embedded and the released MaskDINO map images [B, 3, H, W] (RGB, 0–255, H and W multiples of
+    32) to `pred_logits`, `pred_boxes` and `pred_masks`; their submodule `normalize` yields the
+    image at which pixel relevance is read. A function of the user's is called with `config`, and
+    loads MODEL.WEIGHTS itself. Raises ConfigError or WeightsError, in one line.
+    """
+    source: str = config.LRPC.SOURCE
+    if ":" in source:
+        return _call(config, source).eval().requires_grad_(False), _own_weights(config)
+    _check_architecture(config)
+    weights, info = _weights(config)
+    model: nn.Module
+    if source == "detectron2":
+        model = build_released(config)
+        if weights is None:
+            weights = _seeded(model, config.LRPC.INIT_SEED)
+        fill(model, weights)
+    else:
+        if weights is None and config.LRPC.INIT_SEED:
+            weights = _seeded(build_maskdino(config), config.LRPC.INIT_SEED)
+        model = build_maskdino(config, weights)
+    return model.eval().requires_grad_(False), info
+
+
+def fill(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Copy `weights` into `model`; WeightsError says what is missing, unknown or misshapen.
+
+    What inference does not use may be absent: counters of batch norms and the training criterion.
+    """
+    wanted = model.state_dict()
+    given = {name: tensor for name, tensor in weights.items() if not _idle(name)}
+    problems = {
+        "missing": [name for name in wanted if not _idle(name) and name not in given],
+        "unexpected": [name for name in given if name not in wanted],
+        "of another shape": [
+            name for name in given if name in wanted and given[name].shape != wanted[name].shape
+        ],
+    }
+    found = [
+        f"{len(names)} {what} (first: {names[0]})" for what, names in problems.items() if names
+    ]
+    if found:
+        raise WeightsError(f"weights do not fit this model: {'; '.join(found)}")
+    model.load_state_dict({**wanted, **given})
+
+
+def _seeded(model: nn.Module, seed: int) -> dict[str, Tensor]:
+    """Random weights; integer buffers, such as a Swin backbone's index tables, stay as they are."""
+    own = model.state_dict()
+    drawn = seeded_weights(model, seed)
+    return {name: drawn[name] if own[name].is_floating_point() else own[name] for name in own}
+
+
+def _idle(name: str) -> bool:
+    return name.endswith(".num_batches_tracked") or name.startswith("criterion.")
+
+
+def _check_architecture(config: Config) -> None:
+    key = "MODEL.META_ARCHITECTURE"
+    if config.MODEL.META_ARCHITECTURE != "MaskDINO":
+        raise ConfigError(
+            f"{config.where(key)}: {key}: expected MaskDINO, got "
+            f"{config.MODEL.META_ARCHITECTURE}; correct it, or name your own model in LRPC.SOURCE"
+        )
+
+
+def _weights(config: Config) -> tuple[dict[str, Tensor] | None, WeightsInfo]:
+    path: str = config.MODEL.WEIGHTS
+    if not path:
+        note = (
+            f"MODEL.WEIGHTS is empty: the weights are RANDOM (seed {config.LRPC.INIT_SEED}), "
+            "outputs and relevance mean nothing"
+        )
+        return None, WeightsInfo(None, None, True, note)
+    try:
+        weights = load_weights(path)
+    except WeightsError as error:
+        raise WeightsError(f"{config.where(_KEY)}: {_KEY}: {error}") from error
+    return weights, WeightsInfo(path, file_sha256(path), False, f"weights from {path}")
+
+
+def _own_weights(config: Config) -> WeightsInfo:
+    """What is known of the weights of a model that loads them itself."""
+    path: str = config.MODEL.WEIGHTS
+    note = f"{config.LRPC.SOURCE} takes care of its own weights"
+    try:
+        return WeightsInfo(path or None, file_sha256(path) if path else None, False, note)
+    except OSError as error:
+        raise WeightsError(
+            f"{config.where(_KEY)}: {_KEY}: {path}: {(error.strerror or str(error)).lower()}; "
+            "check the path"
+        ) from error
+
+
+def _call(config: Config, source: str) -> nn.Module:
+    place = f"{config.where('LRPC.SOURCE')}: LRPC.SOURCE: {source}"
+    module_name, _, function_name = source.partition(":")
+    try:
+        function: Any = getattr(importlib.import_module(module_name), function_name)
+    except ImportError as error:
+        raise ConfigError(
+            f"{place}: cannot be imported ({error}); install it or add its folder to PYTHONPATH"
+        ) from error
+    except AttributeError as error:
+        raise ConfigError(
+            f"{place}: {module_name} has no {function_name}; name a function in it"
+        ) from error
+    if not callable(function):
+        raise ConfigError(f"{place}: is not callable; name a function of the configuration")
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.LRPC.INIT_SEED)
+            model = function(config)
+    except LrpcError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{place}: raised {type(error).__name__}: {error}; correct it") from error
+    if not isinstance(model, nn.Module):
+        raise ConfigError(
+            f"{place}: returned {type(model).__name__}; return a torch.nn.Module from it"
+        )
+    return model

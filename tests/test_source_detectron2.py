@@ -1,0 +1,96 @@
+"""The released model, where it can be imported, against the embedded one and our defaults."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lrpc.config import load_config
+from lrpc.config.schema import DEFAULTS
+from lrpc.errors import ConfigError
+from lrpc.models.sources import build_model
+from tests.maskdino_cases import GOLDEN
+from tests.support.released import require_released
+
+# Warnings of the released code are its own affair.
+pytestmark = pytest.mark.filterwarnings("ignore")
+EXAMPLE = Path(__file__).parents[1] / "examples" / "maskdino.yaml"
+CASES = (EXAMPLE, GOLDEN / "3s.yaml", GOLDEN / "ade20k_semantic.yaml")
+
+
+@pytest.fixture(autouse=True)
+def released() -> None:
+    """Skips visibly, and says what to set, where the released code is not there."""
+    require_released()
+
+
+def build(path: Path, *overrides: str) -> nn.Module:
+    return build_model(load_config(path, overrides))[0]
+
+
+def outputs(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    with torch.no_grad():
+        found: dict[str, Tensor] = model(images)
+    return found
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_released_equals_embedded(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seed = ("LRPC.INIT_SEED", "0" if path == EXAMPLE else "3")
+    images = torch.rand(2, 3, 160, 192, generator=torch.Generator().manual_seed(0)) * 255
+    embedded, model = build(path, *seed), build(path, *seed, "LRPC.SOURCE", "detectron2")
+    assert capsys.readouterr().out == ""
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert set(model.state_dict()) == set(embedded.state_dict())
+    modules = {"normalize", "backbone", "sem_seg_head"}
+    assert modules <= {name for name, _ in model.named_children()}
+    expected, found = outputs(embedded, images), outputs(model, images)
+    assert set(found) == set(expected)
+    for key, value in expected.items():
+        distance = (found[key] - value).abs().max() / value.abs().max()
+        assert float(distance) < 1e-4, key
+
+
+def test_defaults_are_those_of_the_released_code() -> None:
+    settings = importlib.import_module("detectron2.config").get_cfg()
+    importlib.import_module("detectron2.projects.deeplab").add_deeplab_config(settings)
+    importlib.import_module("maskdino").add_maskdino_config(settings)
+
+    def walk(node: Any, prefix: str = "") -> dict[str, Any]:
+        flat: dict[str, Any] = {}
+        for key, value in node.items():
+            child = walk(value, f"{prefix}{key}.") if hasattr(value, "items") else None
+            flat |= {f"{prefix}{key}": value} if child is None else child
+        return flat
+
+    ours = {key: value for key, value in DEFAULTS.items() if not key.startswith("LRPC.")}
+    theirs = walk(settings)
+    assert set(ours) == set(theirs)
+    for key, value in theirs.items():
+        assert type(ours[key]) is type(value) or isinstance(value, list | tuple), key
+        same = list(ours[key]) == list(value) if isinstance(value, list | tuple) else None
+        assert ours[key] == value if same is None else same, key
+
+
+def test_key_that_the_installed_version_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    maskdino = importlib.import_module("maskdino")
+    add = maskdino.add_maskdino_config
+
+    def add_less(settings: Any) -> None:
+        add(settings)
+        del settings.MODEL.MaskDINO["PRED_CONV"]
+
+    monkeypatch.setattr(maskdino, "add_maskdino_config", add_less)
+    source = ("LRPC.SOURCE", "detectron2")
+    build(EXAMPLE, *source)
+    with pytest.raises(ConfigError) as caught:
+        build(EXAMPLE, *source, "MODEL.MaskDINO.PRED_CONV", "True")
+    assert str(caught.value) == (
+        "command line: MODEL.MaskDINO.PRED_CONV: the installed detectron2 does not know it; "
+        "remove it"
+    )

@@ -14,9 +14,9 @@ from PIL import Image
 
 from lrpc.config import load_config
 from lrpc.weights import load_weights
-from tests.maskdino_cases import DIGITS, GOLDEN, needs_digits
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+DATA = Path(__file__).parent / "data"
 
 
 def assert_covers(config: Any, settings: dict[str, Any]) -> None:
@@ -30,10 +30,8 @@ def assert_covers(config: Any, settings: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("example", "settings"),
     [
-        ("maskdino_r50_coco.yaml", GOLDEN / "3s.yaml"),
-        pytest.param(
-            "maskdino.yaml", DIGITS / "maskdino_digits.yaml", marks=needs_digits, id="digits"
-        ),
+        ("maskdino_r50_coco.yaml", DATA / "golden" / "3s.yaml"),
+        ("maskdino.yaml", DATA / "digits_config.yaml"),
     ],
 )
 def test_example_is_the_configuration_of_the_golden_outputs(example: str, settings: Path) -> None:
@@ -48,9 +46,8 @@ def test_digits_weights_are_where_the_example_looks() -> None:
     assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
 
 
-@pytest.mark.parametrize("folder", [EXAMPLES / "digits/scenes", Path("tests/data/digits_scenes")])
+@pytest.mark.parametrize("folder", [EXAMPLES / "digits" / "scenes", DATA / "digits_scenes"])
 def test_scenes_match_their_description(folder: Path) -> None:
-    folder = EXAMPLES.parent / folder
     for scene in json.loads((folder / "scenes.json").read_text()):
         with Image.open(folder / scene["file"].replace(".png", ".instances.png")) as image:
             labels = np.unique(np.asarray(image))

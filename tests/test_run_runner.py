@@ -73,6 +73,7 @@ def test_the_record_says_what_was_done(tmp_path: Path) -> None:
     assert detection["box_image"] == [24, 16, 72, 48]
     assert first["relevance"]["sum"] == pytest.approx(120)
     share = first["relevance"]
+    assert share["in_padding"] == 0
     assert share["positive_share_in_mask"] == pytest.approx(share["mask_share_of_image"])
     assert first["ledger"]["sinks"] == {"bias": 0.5, "epsilon": 0.5}
     assert (first["ledger"]["start"], first["ledger"]["end"]) == (121, 120)
@@ -150,7 +151,10 @@ def test_a_mask_of_padding_goes_along_where_the_program_takes_one(tmp_path: Path
     assert program.mask.dtype == torch.bool
     assert program.mask[0, : HEIGHT // 2].sum() == 0
     assert program.mask[0, HEIGHT // 2 :].all()
-    assert read(tmp_path, "a")["image"]["padded"] is True
+    told = read(tmp_path, "a")
+    assert told["image"]["padded"] is True
+    relevance = told["targets"][0]["relevance"]
+    assert relevance["in_padding"] == pytest.approx(relevance["sum"] / 2)
 
 
 def test_relevance_that_is_not_finite_is_refused(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ class Facts:
     versions: Mapping[str, Any]
     config_sha256: str | None
     random_weights: bool
+    weights: Mapping[str, Any]  # file, sha256, note
     classes: tuple[str, ...]
     places: Places  # per target that the program can start from
     score_masks: bool  # whether a detection's score counts its mask
@@ -61,6 +62,7 @@ def read_facts(manifest: Mapping[str, Any]) -> Facts:
         versions=_mapping(manifest.get("versions")),
         config_sha256=manifest.get("config_sha256"),
         random_weights=_random(manifest, config, lrpc),
+        weights=_mapping(manifest.get("weights")),
         classes=tuple(str(name) for name in names),
         places=places,
         score_masks=not tests.get("TEST_FOUCUS_ON_BOX", False),

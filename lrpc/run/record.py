@@ -62,6 +62,7 @@ def program_record(directory: Path, facts: Facts) -> dict[str, Any]:
         "versions": dict(facts.versions),
         "config_sha256": facts.config_sha256,
         "random_weights": facts.random_weights,
+        "weights": dict(facts.weights),
         **({"warning": RANDOM_WARNING} if facts.random_weights else {}),
     }
 
@@ -82,7 +83,6 @@ def target_record(result: Explained, image: LoadedImage, facts: Facts) -> dict[s
     seed, values = result.seed, result.input.double().numpy()
     height, width = image.valid
     visible = values[:, :height, :width].sum(axis=0)
-    total = float(values.sum())
     return {
         "target": seed.kind,
         "layer": seed.layer,
@@ -92,10 +92,10 @@ def target_record(result: Explained, image: LoadedImage, facts: Facts) -> dict[s
         if seed.detection is None
         else _detection(seed.detection, image, facts.class_name(seed.detection.label)),
         "relevance": {
-            "sum": total,
+            "sum": float(values.sum()),
             "positive": float(values[values > 0].sum()),
             "negative": float(values[values < 0].sum()),
-            "in_padding": total - float(visible.sum()),
+            "in_padding": float(values[:, height:].sum() + values[:, :height, width:].sum()),
             **_focus(visible, seed.detection),
         },
         "ledger": None if result.ledger is None else asdict(result.ledger),

@@ -384,12 +384,13 @@ def rebuild(structure: Any, outputs: Mapping[str, Tensor]) -> Any:
     """The model's own nesting of its outputs, from their names."""
     if isinstance(structure, str):
         return outputs[structure]
-    if structure is None:
-        return None
-    kind, items = structure["kind"], structure["items"]
+    ((kind, content),) = structure.items()
+    if kind == "value":
+        return content
     if kind == "dict":
-        return {name: rebuild(item, outputs) for name, item in items.items()}
-    return (tuple if kind == "tuple" else list)(rebuild(item, outputs) for item in items)
+        return {name: rebuild(part, outputs) for name, part in content.items()}
+    parts = [rebuild(part, outputs) for part in content]
+    return tuple(parts) if kind == "tuple" else parts
 
 
 def check_files(directory: Path, manifest: Mapping[str, Any]) -> None:

@@ -44,7 +44,7 @@ def test_embedded_with_trained_weights() -> None:
     assert isinstance(model, MaskDINO)
     assert not model.training
     assert (info.path, info.sha256, info.seeded) == (str(WEIGHTS), file_sha256(WEIGHTS), False)
-    assert info.note == f"weights from {WEIGHTS}"
+    assert info.note == "weights from maskdino_digits.safetensors"
 
 
 def test_no_weights_are_seeded_and_said_loudly() -> None:

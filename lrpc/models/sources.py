@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +22,10 @@ _KEY = "MODEL.WEIGHTS"
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """Which weights a model has: the file and its checksum, or the fact that they are random."""
+    """Which weights a model has: the file and its checksum, or the fact that they are random.
+
+    `note` is one line for people and manifests; it holds no folder, so it is the same everywhere.
+    """
 
     path: str | None
     sha256: str | None
@@ -109,7 +113,7 @@ def _weights(config: Config) -> tuple[dict[str, Tensor] | None, WeightsInfo]:
         weights = load_weights(path)
     except WeightsError as error:
         raise WeightsError(f"{config.where(_KEY)}: {_KEY}: {error}") from error
-    return weights, WeightsInfo(path, file_sha256(path), False, f"weights from {path}")
+    return weights, WeightsInfo(path, file_sha256(path), False, f"weights from {Path(path).name}")
 
 
 def _own_weights(config: Config) -> WeightsInfo:

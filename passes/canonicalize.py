@@ -36,7 +36,8 @@ class Canonicalize:
         if self.fold_batch_norm:
             module = FoldBatchNorm().run(module)
         if self.fold_constants:
-            module = FoldConstants().run(module)
+            module = FoldConstants().run(module)  # makes masks known that fill nothing
+        module = drop_identities(module, DOING_NOTHING)
         module = merge_common(module)
         return EliminateDead().run(module)
 

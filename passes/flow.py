@@ -90,7 +90,8 @@ class Flow:
     def feeds_a_map(self, value: Value) -> bool:
         """Whether `value`, as it is or normalised, is the input of a learned map."""
         return any(
-            user.op in LEARNED or (user.op in STRUCTURAL | NORMS and self.feeds_a_map(user.out))
+            (user.op in LEARNED and not (user.op == "deform_sample" and value != user.inputs[0]))
+            or (user.op in STRUCTURAL | NORMS and self.feeds_a_map(user.out))
             for user in self.graph.users.get(value.name, ())
         )
 

@@ -1,18 +1,18 @@
-"""Evaluates, once and for all, what depends on no input."""
+"""Computes, once and for all, what depends on no input."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from lrpc.ir.graph import Attr, Graph, Module, Node, Value
-from lrpc.ir.interpreter import run_node
-from lrpc.ir.types import Sym
+from lrpc.ir.graph import Graph, Module, Node, Value
+from lrpc.ir.types import type_of
+from passes.evaluate import evaluated
 from passes.rewrite import Rewriter, rewrite
 
 # Left as they are where other nodes read them: shorter as text than as a weight, and smaller.
@@ -21,20 +21,22 @@ PLAIN = ("constant", "full", "expand")
 
 @dataclass(frozen=True)
 class FoldConstants:
-    """Replaces nodes that depend on no graph input and on neither B nor K by `constant` weights.
+    """Replaces nodes that depend on no graph input, and on neither B nor K, by their values.
 
-    Values come from the reference interpreter; equal tensors share one weight.
+    A value is a `constant` weight, or `full` where all its entries are equal; with a batch axis it
+    is stored for one image and expanded. Equal tensors share one weight.
     """
 
     name: ClassVar[str] = "fold_constants"
 
     def run(self, module: Module) -> Module:
         graph = module.graph
-        values = _evaluated(module)
+        values = evaluated(module)
         known = {_content(t): name for name, t in _constants(module)}
 
         def emit(node: Node, new: Rewriter) -> tuple[Value, ...] | None:
-            if node.op in PLAIN or not node.outputs or node.outputs[0].name not in values:
+            names = [value.name for value in node.outputs]
+            if node.op in PLAIN or not names or any(name not in values for name in names):
                 return None
             if not _wanted(node, graph, values):
                 return None
@@ -46,30 +48,32 @@ class FoldConstants:
 def _emitted(
     node: Node, value: Value, tensor: Tensor, known: dict[object, str], new: Rewriter
 ) -> Value:
+    if (entry := _only_entry(tensor)) is not None:
+        shape, dtype = value.type.shape, value.type.dtype
+        return new.one("full", hint=value.name, loc=node.loc, shape=shape, value=entry, dtype=dtype)
     tensor = tensor.contiguous().clone()
-    key = _content(tensor)
-    if key not in known:
-        known[key] = new.weight(f"{value.name}@constant", tensor)
-    return new.one("constant", hint=value.name, loc=node.loc, weight=known[key])
+    weight = known.setdefault(_content(tensor), f"{value.name}@constant")
+    weight = new.weight(weight, tensor)
+    if value.type == type_of(tensor):
+        return new.one("constant", hint=value.name, loc=node.loc, weight=weight)
+    once = new.one("constant", hint=f"{value.name}_once", loc=node.loc, weight=weight)
+    return new.one("expand", once, hint=value.name, loc=node.loc, shape=value.type.shape)
 
 
-def _evaluated(module: Module) -> dict[str, Tensor]:
-    """The values of everything that depends on no input, by name."""
-    values: dict[str, Tensor] = {}
-    for node in module.graph.nodes:
-        fixed = all(map(_fixed, node.outputs)) and not any(_symbolic(v) for _, v in node.attrs)
-        if fixed and all(v.name in values for v in node.inputs):
-            results = run_node(node, module.tensors, tuple(values[v.name] for v in node.inputs), {})
-            values.update((v.name, r) for v, r in zip(node.outputs, results, strict=True))
-    return values
+def _only_entry(tensor: Tensor) -> float | int | bool | None:
+    """The entry that all entries of `tensor` equal, or None; NaN equals nothing."""
+    if tensor.numel() == 0 or not torch.equal(tensor, tensor.flatten()[0].expand_as(tensor)):
+        return None
+    entry: float | int | bool = tensor.flatten()[0].item()
+    return entry
 
 
-def _wanted(node: Node, graph: Graph, constant: Mapping[str, Tensor]) -> bool:
-    """Whether anything reads this value that is not itself folded."""
+def _wanted(node: Node, graph: Graph, folded: Collection[str]) -> bool:
+    """Whether anything reads a value of `node` that is not itself folded."""
     ends = {v.name for _, v in (*graph.outputs, *graph.marks)}
     users = [user for v in node.outputs for user in graph.users.get(v.name, ())]
     return any(v.name in ends for v in node.outputs) or any(
-        user.op in PLAIN or not user.outputs or user.outputs[0].name not in constant
+        user.op in PLAIN or not all(v.name in folded for v in user.outputs) or not user.outputs
         for user in users
     )
 
@@ -80,14 +84,7 @@ def _constants(module: Module) -> list[tuple[str, Tensor]]:
 
 
 def _content(tensor: Tensor) -> object:
+    """A key that equal tensors have in common."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     raw = flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
     return str(tensor.dtype), tuple(tensor.shape), hashlib.sha256(raw).digest()
-
-
-def _fixed(value: Value) -> bool:
-    return not _symbolic(value.type.shape)
-
-
-def _symbolic(attr: Attr) -> bool:
-    return isinstance(attr, Sym) or (isinstance(attr, tuple) and any(map(_symbolic, attr)))

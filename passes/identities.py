@@ -64,6 +64,15 @@ def no_pad(node: Node, before: Before, new: Rewriter) -> Outputs | None:
     return node.inputs[:1] if not any(pad) else None
 
 
+def no_mask(node: Node, before: Before, new: Rewriter) -> Outputs | None:
+    """Filling nothing, because the mask is false everywhere."""
+    mask = before.get(node.inputs[1].name)
+    while mask is not None and mask.op in ("reshape", "expand", "permute"):
+        mask = before.get(mask.inputs[0].name)
+    nothing = mask is not None and mask.op == "full" and not mask.attr("value")
+    return node.inputs[:1] if nothing and node.inputs[0].type == node.out.type else None
+
+
 def single_cat(node: Node, before: Before, new: Rewriter) -> Outputs | None:
     return node.inputs if len(node.inputs) == 1 else None
 
@@ -164,6 +173,7 @@ DOING_NOTHING: dict[str, tuple[Identity, ...]] = {
     "scale": (neutral("by", 1),),
     "shift": (neutral("by", 0),),
     "slice": (whole_slice, slice_of_cat),
+    "masked_fill": (no_mask,),
     "pad": (no_pad,),
     "cat": (single_cat,),
     "interpolate": (same_size,),

@@ -44,7 +44,7 @@ class _Finder:
     def marked(self, node: Node) -> Node:
         if node.op not in SUMS or not self.flow.activation(node.out):
             return node
-        if node.op == "add":
+        if node.op == "add" and not self.flow.feeds_locations_only(node.out):
             if (pair := self.positional(node)) is not None:
                 return replace(node, role="positional", inputs=pair)
             if (pair := self.residual(node)) is not None:
@@ -83,7 +83,7 @@ class _Finder:
         """(skip, transform), or None."""
         a, b = node.inputs
         flow = self.flow
-        if not (flow.activation(a) and flow.activation(b)) or flow.feeds_locations_only(node.out):
+        if not (flow.activation(a) and flow.activation(b)):
             return None
         for skip, transform in ((a, b), (b, a)):
             if self._upsampled(transform):

@@ -17,8 +17,8 @@ from lrpc.ir.types import TensorType, type_of
 class Rewriter(Builder):
     """A builder that walks an old graph: values of replaced nodes map to their replacements.
 
-    `weights` grows with `weight`; the names of all old values stay reserved, except those of the
-    node at hand, so that a replacement may take over its name.
+    Names of old values stay reserved until their node is reached and replaced: then a replacement
+    may take them over.
     """
 
     def __init__(self, module: Module) -> None:
@@ -55,14 +55,12 @@ class Rewriter(Builder):
         """The module with each node for which `emit` returns values replaced by them."""
         for node in self.module.graph.nodes:
             current = self._moved(node)
-            own = {v.name for v in node.outputs}
-            self._taken -= own
+            self._taken.difference_update(v.name for v in node.outputs)
             outputs = emit(current, self)
             if outputs is None:
                 self.keep(current)
             else:
                 self._map(node, outputs)
-            self._taken |= own
         return self._finished()
 
     def _moved(self, node: Node) -> Node:

@@ -128,7 +128,7 @@ def test_batch_norm_folds_into_the_convolution(kind: dict[str, str], bias: bool)
     before = module(text, n_v=VARIANCE)
     after = rewritten(Canonicalize(), before)
     assert [node.op for node in after.graph.nodes] == [kind["op"]]
-    assert after.graph.nodes[0].out.name == "y"
+    assert after.graph.nodes[0].out.name == "c"
     assert [name for name, _ in after.graph.weights] == ["c.weight@folded", "c.bias@folded"]
     check_values(before, after)
 
@@ -157,20 +157,22 @@ def test_batch_norm_stays_where_the_convolution_is_used_otherwise() -> None:
     assert [n.op for n in Canonicalize().run(before).graph.nodes] == ["conv2d", "batch_norm"]
 
 
-def test_constants_fold_into_shared_weights_and_symbolic_ones_stay() -> None:
+def test_constants_fold_into_shared_weights_stored_for_one_image() -> None:
     before = module(
         """
         graph @g(%x: f64[B,2,3]) {
           %a: f64[2,3] = full() {shape=[2,3], value=1.0, dtype="f64"}
           %s: f64[2,3] = cumsum(%a) {dim=1}
-          %t: f64[2,3] = cumsum(%a) {dim=-1}
-          %u: f64[2,3] = scale(%t) {by=1.0}
-          %e: f64[B,2,3] = expand(%u) {shape=[B,2,3]}
-          %f: f64[B,2,3] = full() {shape=[B,2,3], value=2.0, dtype="f64"}
-          %g: f64[B,2,3] = log(%f)
+          %e: f64[B,2,3] = expand(%s) {shape=[B,2,3]}
+          %t: f64[B,2,3] = cumsum(%e) {dim=-2}
+          %u: f64[B,2,3] = scale(%t) {by=1.0}
+          %f: f64[B,2,3] = full() {shape=[B,2,3], value=4.0, dtype="f64"}
+          %g: f64[B,2,3] = sqrt(%f)
+          %m: bool[B,2,3] = compare_scalar(%g) {kind="gt", value=9}
           %p: f64[B,2,3] = mul(%x, %s)
-          %q: f64[B,2,3] = mul(%p, %e)
-          %y: f64[B,2,3] = mul(%q, %g)
+          %q: f64[B,2,3] = mul(%p, %u)
+          %r: f64[B,2,3] = masked_fill(%q, %m) {value=0.0}
+          %y: f64[B,2,3] = mul(%r, %g)
           return %y
         }
         """
@@ -180,14 +182,31 @@ def test_constants_fold_into_shared_weights_and_symbolic_ones_stay() -> None:
     assert print_graph(after.graph) == (
         """graph @g(%x: f64[B,2,3]) {
   weight "s@constant": f64[2,3]
+  weight "u@constant": f64[1,2,3]
   %s: f64[2,3] = constant() {weight="s@constant"}
-  %e: f64[B,2,3] = expand(%s) {shape=[B,2,3]}
-  %f: f64[B,2,3] = full() {shape=[B,2,3], value=2.0, dtype="f64"}
-  %g: f64[B,2,3] = log(%f)
+  %u_once: f64[1,2,3] = constant() {weight="u@constant"}
+  %u: f64[B,2,3] = expand(%u_once) {shape=[B,2,3]}
+  %g: f64[B,2,3] = full() {shape=[B,2,3], value=2.0, dtype="f64"}
   %p: f64[B,2,3] = mul(%x, %s)
-  %q: f64[B,2,3] = mul(%p, %e)
+  %q: f64[B,2,3] = mul(%p, %u)
   %y: f64[B,2,3] = mul(%q, %g)
   return %y
 }
 """
     )
+
+
+def test_what_depends_on_the_batch_or_the_seeds_stays() -> None:
+    before = module(
+        """
+        graph @g(%x: f64[B,2], %s: f64[K,B,2]) {
+          %a: f64[B,2] = full() {shape=[B,2], value=1.0, dtype="f64"}
+          %b: f64[B,2] = cumsum(%a) {dim=-2}
+          %n: f64[2] = sum(%a) {dims=[-2], keepdim=false}
+          %k: f64[K,B,2] = full() {shape=[K,B,2], value=1.0, dtype="f64"}
+          %l: f64[K,B,2] = exp(%k)
+          return "b" %b, "n" %n, "l" %l
+        }
+        """
+    )
+    assert Canonicalize().run(before).graph == before.graph

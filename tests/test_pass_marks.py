@@ -92,7 +92,7 @@ def test_products_and_softmax_outside_attention() -> None:
     )
 
 
-# A decoder layer in small: the reference is refined, detached between layers, and an output as well.
+# A decoder layer in small: the reference is refined, detached between layers, and an output too.
 DEFORMABLE = """
 graph @g(%x: f64[B,5,8], %start: f64[B,5,2], %v: f64[B,6,2,4]) {
   weight "offsets": f64[8,8]

@@ -1,0 +1,1 @@
+"""Looking at graphs: trees, tables, differences and drawings of .lrp files."""

@@ -56,13 +56,26 @@ class Drawing:
 def drawing(graph: Graph, condition: Filter, depth: int | None) -> Drawing:
     """The boxes to draw; without `depth`, modules unfolded as far as FEW boxes allow.
 
-    A `condition` draws the nodes that meet it one by one, unless a depth is given.
+    A `condition` draws the nodes that meet it one by one, unless a depth is given. ShowError where
+    no node meets it, and where there would be more than MOST boxes.
     """
     nodes = select(graph, condition)
     if depth is not None:
-        return _grouped(graph, nodes, lambda path: ".".join(path.split(".")[:depth]))
-    if condition or len(nodes) <= FEW:
-        return _grouped(graph, nodes, None)
+        found = _grouped(graph, nodes, lambda path: ".".join(path.split(".")[:depth]))
+    elif condition or len(nodes) <= FEW:
+        found = _grouped(graph, nodes, None)
+    else:
+        found = _unfolded(graph, nodes)
+    if len(found.boxes) > MOST:
+        raise ShowError(
+            f"a drawing of {len(found.boxes)} boxes would not be readable ({MOST} at most);"
+            " narrow it with --module, or collapse it with --depth"
+        )
+    return found
+
+
+def _unfolded(graph: Graph, nodes: Sequence[Indexed]) -> Drawing:
+    """Unfold the fullest modules first, as long as FEW boxes are enough."""
     unfolded: set[str] = set()
     tried: set[str] = set()
     paths = [node.loc.module for _, node in nodes]
@@ -115,11 +128,6 @@ def _grouped(graph: Graph, nodes: Sequence[Indexed], fold: Callable[[str], str] 
         box = grouping.join(key, module, set(feeding))
         grouping.add(box, (index, node), feeding)
     grouping.close()
-    if len(grouping.boxes) > MOST:
-        raise ShowError(
-            f"a drawing of {len(grouping.boxes)} boxes would not be readable ({MOST} at most);"
-            " narrow it with --module, or collapse it with --depth"
-        )
     return Drawing(tuple(grouping.boxes), grouping.edges)
 
 

@@ -16,14 +16,17 @@ body { margin: 0; height: 100vh; display: grid;
   grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); font: 12px/1.5 FONT;
   color: #1f2630; background: #fff }
 #drawing { overflow: auto; border-right: 1px solid #d9dde3 }
-#drawing svg { display: block; margin: 0 auto }
+#drawing svg { display: block; margin: 0 auto; max-width: 100%; height: auto }
+#drawing.full svg { max-width: none }
 #drawing .box { cursor: pointer }
 #drawing .box.on > rect:first-of-type { stroke-width: 3.5 }
 #list { display: flex; flex-direction: column; min-width: 0 }
 #bar { display: flex; gap: 12px; align-items: center; padding: 12px 16px;
   border-bottom: 1px solid #d9dde3 }
 #bar input { flex: 1; min-width: 0; font: inherit; padding: 6px 10px; border: 1px solid #b3bac4;
-  border-radius: 6px }
+  border-radius: 6px; outline-color: #2f6fdb }
+#bar button { font: inherit; padding: 6px 10px; border: 1px solid #b3bac4; border-radius: 6px;
+  background: #f3f5f8; color: inherit; cursor: pointer; white-space: nowrap }
 #count { color: #6c7683; white-space: nowrap }
 #rows { overflow: auto; flex: 1 }
 table { border-collapse: collapse; white-space: nowrap; width: 100% }
@@ -75,14 +78,20 @@ for (const box of boxes) box.addEventListener('click', () => {
 search.addEventListener('keydown', event => {
   if (event.key === 'Escape') { search.value = ''; find(); mark(null, []); }
 });
+const zoom = document.getElementById('zoom'), pane = document.getElementById('drawing');
+zoom.addEventListener('click', () => {
+  zoom.textContent = pane.classList.toggle('full') ? 'fit width' : 'full size';
+});
 find();
 """
+
+COLUMNS = ("op", "role", "rule", "module", "value", "type", "inputs", "source")
 
 
 def page(graph: Graph, drawing: Drawing) -> str:
     """The drawing beside a searchable table of its nodes; each leads to the other."""
     nodes = sorted((item for box in drawing.boxes for item in box.nodes), key=lambda item: item[0])
-    head = "".join(f"<th>{name}</th>" for name in ("#", *HEADINGS))
+    head = "".join(f"<th>{name}</th>" for name in ("#", *COLUMNS))
     return "\n".join(
         [
             "<!DOCTYPE html>",
@@ -94,7 +103,8 @@ def page(graph: Graph, drawing: Drawing) -> str:
             '<div id="list"><div id="bar">',
             '<input id="search" type="search" autofocus aria-label="search nodes" '
             'placeholder="search: words of a name, type, op, role, rule, module">',
-            '<span id="count"></span></div><div id="rows"><table>',
+            '<span id="count"></span><button id="zoom">full size</button></div>',
+            '<div id="rows"><table>',
             f"<thead><tr>{head}</tr></thead><tbody>",
             *(_row(index, node) for index, node in nodes),
             "</tbody></table></div></div>",
@@ -107,8 +117,8 @@ def page(graph: Graph, drawing: Drawing) -> str:
 def _row(index: int, node: Node) -> str:
     texts = dict(zip(HEADINGS, cells(node), strict=True))
     parts = [f'<tr data-node="{index}"><td>{index}</td>']
-    for name, text in texts.items():
-        dot = ""
+    for name in COLUMNS:
+        text, dot = texts[name], ""
         if name == "role" and text:
             dot = f'<span class="dot" style="background:{role_colour(text)}"></span>'
         parts.append(f"<td>{dot}{escape(text)}</td>")

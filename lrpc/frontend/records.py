@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lrpc.ir.graph import Loc
@@ -40,6 +42,17 @@ class Stored:
     name: str  # "" for constants, which are named once their order in the program is known
     tensor: Tensor
     type: TensorType
+
+    @cached_property
+    def uniform(self) -> float | int | bool | None:
+        """The finite number that all entries of a constant are, if they are."""
+        if self.name or self.tensor.numel() == 0 or self.tensor.is_complex():
+            return None
+        first = self.tensor.reshape(-1)[0]
+        if not bool(torch.isfinite(first)) or not bool((self.tensor == first).all()):
+            return None
+        number: float | int | bool = first.item()
+        return number
 
     @property
     def varies(self) -> bool:
@@ -84,7 +97,7 @@ class Program:
 
 
 def mapped(tree: Any, kind: type, change: Callable[[Any], Any]) -> Any:
-    """`tree` with every `kind` in its tuples, lists, dicts and slices replaced by `change` of it."""
+    """`tree` with every `kind` in its tuples, lists, dicts and slices replaced by what it becomes."""
     if type(tree) is kind or (kind is Tensor and isinstance(tree, Tensor)):
         return change(tree)
     if isinstance(tree, tuple):
@@ -102,9 +115,13 @@ def mapped(tree: Any, kind: type, change: Callable[[Any], Any]) -> Any:
 
 def found(tree: Any, kind: type) -> list[Any]:
     """Every `kind` in the tuples, lists, dicts and slices of `tree`, in order."""
-    collected: list[Any] = []
-    mapped(tree, kind, collected.append)
-    return collected
+    if isinstance(tree, slice):
+        tree = (tree.start, tree.stop, tree.step)
+    if isinstance(tree, dict):
+        tree = tuple(tree.values())
+    if isinstance(tree, (tuple, list)):
+        return [x for part in tree for x in found(part, kind)]
+    return [tree] if kind is object or type(tree) is kind else []
 
 
 def memory_of(tensor: Tensor) -> object:

@@ -231,7 +231,5 @@ def _kind(tensor: Tensor) -> tuple[torch.dtype, tuple[int, ...]]:
 
 
 def _tensors(tree: Any) -> list[Any]:
-    collected: list[Any] = []
-    keep = mapped(tree, ValueProxy, lambda proxy: collected.append(proxy))
-    mapped(keep, Tensor, lambda tensor: collected.append(tensor))
-    return collected
+    """Traced and plain tensors among arguments, in order."""
+    return [x for x in found(tree, object) if isinstance(x, Tensor)]

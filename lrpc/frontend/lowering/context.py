@@ -12,8 +12,12 @@ from torch import Tensor
 from lrpc.errors import IRError, TraceError
 from lrpc.frontend.records import Call, Stored, memory_of
 from lrpc.ir.builder import Builder
-from lrpc.ir.graph import Attr, Value
-from lrpc.ir.types import DTYPES, NAMES, Dim, Sym, TensorType, type_of
+from lrpc.ir.graph import Attr, Node, Value
+from lrpc.ir.types import DTYPES, Dim, Sym, TensorType, type_of
+
+
+MOVES = frozenset({"reshape", "permute", "expand", "slice", "cast", "full"})
+"""Operations that go by their own names even where a module does them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +38,11 @@ class Context:
         self.builder = Builder({}, taken=[v.name for v in inputs])
         self.tensors: dict[str, Tensor] = {}
         self.hints: list[str] = []
+        self.producers: dict[Value, Node] = {}
         self.call: Call
         self._constants: dict[object, str] = {}
         self._names = names
+        self._emitted: dict[object, tuple[Tensor, Value]] = {}  # holds tensors, so ids stay theirs
 
     # Emission.
 
@@ -49,21 +55,27 @@ class Context:
             raise TraceError(
                 f"{self.call.name} cannot be lowered, at {self.call.loc}: {error}"
             ) from None
-        self.hints.append(self._hint())
+        self.hints.append(self._hint(op, attrs))
+        self.producers.update(dict.fromkeys(outputs, self.builder.nodes[-1]))
         return outputs
 
     def op(self, op: str, *inputs: Operand, **attrs: Attr | None) -> Value:
         """`ops`, for operations with one output."""
         return self.ops(op, *inputs, **attrs)[0]
 
-    def _hint(self) -> str:
+    def _hint(self, op: str, attrs: Mapping[str, Attr | None]) -> str:
         """The module's own name for what it does with its own weights; "" leaves it to the op."""
+        if op == "constant":
+            return (
+                "" if str(attrs["weight"]).startswith("constant.") else tail(str(attrs["weight"]))
+            )
         module = self.call.loc.module
         args = (*self.call.args, *self.call.kwargs.values())
         owns = any(
             isinstance(x, Stored) and x.name.rpartition(".")[0] == module for x in self.seen(args)
         )
-        return tail(module) if owns or self.call.kind == "call_module" else ""
+        owns = owns or self.call.kind == "call_module"
+        return tail(module) if owns and op not in MOVES else ""
 
     def seen(self, args: tuple[Any, ...]) -> list[Operand]:
         """The operands behind the references among `args`."""
@@ -82,10 +94,15 @@ class Context:
             x = self.constant(torch.tensor(x))
         if not isinstance(x, Stored):
             self.refuse(f"takes {type(x).__name__} where a tensor belongs")
-        number = uniform(x)
-        if number is not None and not x.name:
+        key = (id(x.tensor), spread and x.varies)
+        if key not in self._emitted:
+            self._emitted[key] = (x.tensor, self._emit(x, spread))
+        return self._emitted[key][1]
+
+    def _emit(self, x: Stored, spread: bool) -> Value:
+        if x.uniform is not None:
             shape = x.type.shape if spread else tuple(x.tensor.shape)
-            return self.op("full", shape=shape, value=number, dtype=x.type.dtype)
+            return self.op("full", shape=shape, value=x.uniform, dtype=x.type.dtype)
         value = self.op("constant", weight=self.weight(x))
         return self.op("expand", value, shape=x.type.shape) if spread and x.varies else value
 
@@ -163,12 +180,35 @@ class Context:
     def reshape(self, x: Operand, shape: tuple[Dim, ...]) -> Value:
         """`x` in another shape of as many elements."""
         value = self.value(x)
+        before = self.producers.get(value)
+        if value.type.shape != shape and before is not None and before.op == "reshape":
+            value = before.inputs[0]
         return value if value.type.shape == shape else self.op("reshape", value, shape=shape)
 
     def permute(self, x: Operand, dims: tuple[int, ...]) -> Value:
         """`x` with its axes in another order."""
         value = self.value(x)
+        before = self.producers.get(value)
+        if before is not None and before.op == "permute":
+            value, order = before.inputs[0], before.attr("dims")
+            assert isinstance(order, tuple)
+            dims = tuple(int(str(order[d])) for d in dims)
         return value if dims == tuple(range(len(dims))) else self.op("permute", value, dims=dims)
+
+    def slice(self, x: Operand, dim: int, start: int, stop: int, step: int = 1) -> Value:
+        """Part of `x` along one axis; out of a concatenation, from the operand that holds it."""
+        value = self.value(x)
+        before = self.producers.get(value)
+        if before is not None and before.op == "cat" and before.attr("dim") == dim and step == 1:
+            at = 0
+            for part in before.inputs:
+                extent = int(str(part.type.shape[dim]))
+                if at <= start and stop <= at + extent:
+                    return self.slice(part, dim, start - at, stop - at)
+                at += extent
+        if (start, stop, step) == (0, value.type.shape[dim], 1):
+            return value
+        return self.op("slice", value, dim=dim, start=start, stop=stop, step=step)
 
     def expand(self, x: Operand, shape: tuple[Dim, ...]) -> Value:
         """`x` broadcast to `shape`."""
@@ -185,17 +225,6 @@ class Context:
     def refuse(self, what: str) -> NoReturn:
         """Raise the TraceError that the current call `what`."""
         raise TraceError(f"{self.call.name} {what}, at {self.call.loc}")
-
-
-def uniform(x: Stored) -> float | int | bool | None:
-    """The finite number that all entries of a constant are, if they are."""
-    if x.tensor.numel() == 0 or x.tensor.is_complex():
-        return None
-    first = x.tensor.reshape(-1)[0]
-    if not bool(torch.isfinite(first)) or not bool((x.tensor == first).all()):
-        return None
-    number: float | int | bool = first.item()
-    return number
 
 
 def scalar(x: Operand) -> float | int | bool | None:
@@ -215,8 +244,3 @@ def tail(path: str) -> str:
     while start > 0 and parts[start].isdigit():
         start -= 1
     return "_".join(parts[start:])
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    """The IR's name of a torch dtype."""
-    return NAMES[dtype]

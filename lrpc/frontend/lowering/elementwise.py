@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from lrpc.frontend.lowering.context import Context, Operand, scalar
+from lrpc.frontend.records import Stored
 from lrpc.ir.graph import Value
 from lrpc.ir.types import DTYPES, NAMES, Sym
 
@@ -30,26 +31,34 @@ def _arithmetic(c: Context, op: str, x: Operand, y: Operand) -> Value:
     return c.op(op, left, right)
 
 
-def _number(c: Context, x: Operand) -> float | int | None:
+def _number(c: Context, x: Operand, beside: Operand = None) -> float | int | None:
+    """The number that `x` is everywhere, where broadcasting it leaves the shape of `beside`."""
     if isinstance(x, Sym):
         c.refuse("computes with the batch size")
+    if isinstance(x, Stored) and isinstance(beside, (Value, Stored)):
+        return x.uniform if beside.type.shape == c.result.shape else None
     return scalar(x)
 
 
+def _numbers(c: Context, x: Operand, y: Operand) -> tuple[float | int | None, float | int | None]:
+    return _number(c, x, y), _number(c, y, x)
+
+
 def add(c: Context, x: Operand, y: Operand, *, alpha: float = 1) -> Operand:
-    if (number := _number(c, x)) is not None:
-        x, y = y, number
-        return c.op("shift", scale(c, x, alpha), by=number)
-    if (number := _number(c, y)) is not None:
-        return c.op("shift", c.cast(x, c.result.dtype), by=number * alpha)
+    first, second = _numbers(c, x, y)
+    if second is not None:
+        return shift(c, x, second * alpha)
+    if first is not None:
+        return shift(c, scale(c, y, alpha), first)
     return _arithmetic(c, "add", x, scale(c, y, alpha))
 
 
 def sub(c: Context, x: Operand, y: Operand, *, alpha: float = 1) -> Operand:
-    if (number := _number(c, x)) is not None:
-        return c.op("shift", scale(c, y, -alpha), by=number)
-    if (number := _number(c, y)) is not None:
-        return c.op("shift", c.cast(x, c.result.dtype), by=-number * alpha)
+    first, second = _numbers(c, x, y)
+    if second is not None:
+        return shift(c, x, -second * alpha)
+    if first is not None:
+        return shift(c, scale(c, y, -alpha), first)
     return _arithmetic(c, "sub", x, scale(c, y, alpha))
 
 
@@ -58,24 +67,28 @@ def rsub(c: Context, x: Operand, y: Operand, *, alpha: float = 1) -> Operand:
 
 
 def mul(c: Context, x: Operand, y: Operand) -> Operand:
-    if (number := _number(c, x)) is not None:
-        return scale(c, y, number)
-    if (number := _number(c, y)) is not None:
-        return scale(c, x, number)
-    return _arithmetic(c, "mul", x, y)
+    first, second = _numbers(c, x, y)
+    if second is not None:
+        return scale(c, x, second)
+    return _arithmetic(c, "mul", x, y) if first is None else scale(c, y, first)
 
 
 def scale(c: Context, x: Operand, by: float) -> Operand:
     return x if by == 1 else c.op("scale", c.cast(x, c.result.dtype), by=by)
 
 
+def shift(c: Context, x: Operand, by: float) -> Operand:
+    return x if by == 0 else c.op("shift", c.cast(x, c.result.dtype), by=by)
+
+
 def div(c: Context, x: Operand, y: Operand, *, rounding_mode: str | None = None) -> Operand:
     if rounding_mode is not None:
         c.refuse(f"rounds (rounding_mode={rounding_mode!r})")
-    if (number := _number(c, y)) is not None:
-        return scale(c, x, 1 / number)
-    if (number := _number(c, x)) is not None:
-        return scale(c, c.op("reciprocal", c.cast(y, c.result.dtype)), number)
+    first, second = _numbers(c, x, y)
+    if second:
+        return scale(c, x, 1 / second)
+    if first is not None and second is None:
+        return scale(c, c.op("reciprocal", c.cast(y, c.result.dtype)), first)
     return _arithmetic(c, "div", x, y)
 
 
@@ -155,10 +168,11 @@ def clamp_max(c: Context, x: Operand, max: Operand) -> Operand:
 
 def _comparison(kind: str) -> Any:
     def row(c: Context, x: Operand, y: Operand) -> Operand:
-        if (number := _number(c, y)) is not None:
-            return c.op("compare_scalar", x, kind=kind, value=number)
-        if (number := _number(c, x)) is not None:
-            return c.op("compare_scalar", y, kind=FLIPPED[kind], value=number)
+        first, second = _numbers(c, x, y)
+        if second is not None:
+            return c.op("compare_scalar", x, kind=kind, value=second)
+        if first is not None:
+            return c.op("compare_scalar", y, kind=FLIPPED[kind], value=first)
         return c.op("compare", *_pair(c, x, y), kind=kind)
 
     return row
@@ -180,17 +194,29 @@ def logical_not(c: Context, x: Operand) -> Operand:
 
 
 def where(c: Context, condition: Operand, x: Operand, y: Operand) -> Operand:
-    dtype = c.result.dtype
+    chosen = condition.uniform if isinstance(condition, Stored) else None
+    if chosen is not None and not isinstance(picked := x if chosen else y, (int, float)):
+        return c.expand(c.cast(picked, c.result.dtype), c.result.shape)
     parts = (c.constant(torch.tensor(v)) if isinstance(v, (int, float)) else v for v in (x, y))
-    left, right = (c.value(c.cast(v, dtype), spread=False) for v in parts)
+    left, right = (c.value(c.cast(v, c.result.dtype), spread=False) for v in parts)
     return c.op("where", c.value(condition, spread=False), left, right)
 
 
 def masked_fill(c: Context, x: Operand, mask: Operand, value: Operand) -> Operand:
+    if isinstance(mask, Stored) and mask.uniform is False and c.type(x).shape == c.result.shape:
+        return x
     number = _number(c, value)
     if number is None:
         return where(c, mask, value, x)
     return c.op("masked_fill", x, c.value(mask, spread=False), value=number)
+
+
+def _larger(kind: str) -> Any:
+    def row(c: Context, x: Operand, y: Operand) -> Operand:
+        left, right = _pair(c, x, y, c.result.dtype)
+        return c.op("where", c.op("compare", left, right, kind=kind), left, right)
+
+    return row
 
 
 def cast(c: Context, x: Operand, *args: Any, **kwargs: Any) -> Operand:
@@ -260,6 +286,7 @@ ROWS: dict[str, Any] = {
     "logical_and": _logical("and"), "logical_or": _logical("or"),
     "bitwise_and": _logical("and"), "bitwise_or": _logical("or"),
     "invert": logical_not, "logical_not": logical_not, "bitwise_not": logical_not,
+    "maximum": _larger("ge"), "minimum": _larger("le"),
     "where": where, "masked_fill": masked_fill,
     "to": cast, "type": cast, "type_as": cast, "float": cast, "double": cast, "half": cast,
     "bfloat16": cast, "bool": cast, "int": cast, "long": cast,

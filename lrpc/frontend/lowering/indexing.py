@@ -46,7 +46,7 @@ def _pick(c: Context, x: Value, dim: int, pick: Operand) -> Value:
     if isinstance(extent, Sym):
         c.refuse(f"picks image {pick} out of the batch")
     start = pick % extent
-    return _cut(c, x, dim, start, start + 1, 1)
+    return c.slice(x, dim, start, start + 1)
 
 
 def _sliced(c: Context, x: Value, dim: int, pick: slice) -> Value:
@@ -56,13 +56,7 @@ def _sliced(c: Context, x: Value, dim: int, pick: slice) -> Value:
             return x
         c.refuse("picks images out of the batch")
     start, stop, step = pick.indices(extent)
-    return _cut(c, x, dim, start, max(stop, start), step)
-
-
-def _cut(c: Context, x: Value, dim: int, start: int, stop: int, step: int) -> Value:
-    if (start, stop, step) == (0, x.type.shape[dim], 1):
-        return x
-    return c.op("slice", x, dim=dim, start=start, stop=stop, step=step)
+    return c.slice(x, dim, start, max(stop, start), step)
 
 
 def _taken(c: Context, x: Value, dim: int, index: Operand) -> Value:
@@ -94,7 +88,7 @@ def gather(c: Context, x: Operand, dim: int, index: Operand, **_: Any) -> Operan
     axis = c.axis(dim, value.type.rank)
     for d in range(-value.type.rank, 0):
         if d != axis and value.type.shape[d] != picks.type.shape[d]:
-            value = _cut(c, value, d, 0, c.size(picks, d), 1)
+            value = c.slice(value, d, 0, c.size(picks, d))
     return c.op("gather", value, picks, dim=axis)
 
 
@@ -173,11 +167,11 @@ def _put(c: Context, base: Value, ranges: list[range | None], filling: Value) ->
         return filling
     dim, span = at - base.type.rank, ranges[at]
     assert span is not None
-    inner = _cut(c, base, dim, span.start, span.stop, 1)
+    inner = c.slice(base, dim, span.start, span.stop)
     middle = _put(c, inner, [None if d == at else r for d, r in enumerate(ranges)], filling)
     size = c.size(base, dim)
     ends = [(0, span.start), (span.stop, size)]
-    before, after = ([_cut(c, base, dim, a, b, 1)] if b > a else [] for a, b in ends)
+    before, after = ([c.slice(base, dim, a, b)] if b > a else [] for a, b in ends)
     parts = [*before, middle, *after]
     return c.op("cat", *parts, dim=dim) if len(parts) > 1 else middle
 

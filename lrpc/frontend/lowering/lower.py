@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lrpc.errors import TraceError
 from lrpc.frontend.execute import is_in_place, out_of_place
+from lrpc.frontend.lowering import indexing, shapes
 from lrpc.frontend.lowering.context import Context, Missing, Operand
 from lrpc.frontend.lowering.liveness import live_calls
 from lrpc.frontend.lowering.table import ROWS
@@ -99,17 +100,32 @@ class Lowering(Context):
         return [self.operands[i] for i in refs if i in self.operands]
 
     def _write(self, call: Call, result: Operand) -> None:
+        """Everything that shares the written memory changes: itself, what it is a view of (by
+        putting the new part back), and other views, which are taken anew when they are used."""
         assert call.writes is not None
-        stale, broken = self.memory.after_write(call.writes, call.index)
-        for index in stale:
+        changed = [(call.writes, result)]
+        for view in self.memory.views_up(call.writes):
+            parent = self.calls[view].view_of
+            assert parent is not None
+            changed.append((parent, self._put_back(call, self.calls[view], changed[-1][1])))
+        for index in self.memory.group(call.writes):
             self.operands.pop(index, None)
-        reason = f"reads what {call.name} at {call.loc} changed through a view of it"
-        for index in broken:
-            self.operands[index] = Missing(f"the program {reason}")
-        for index in self.memory.equals(call.writes):
-            self.operands[index] = result
-        if call.name != "setitem":
-            self.operands[call.index] = result
+        for written, operand in changed:
+            for index in self.memory.equals(written):
+                if index <= call.index:
+                    self.operands[index] = operand
+
+    def _put_back(self, call: Call, view: Call, part: Operand) -> Operand:
+        """What a tensor has become, of which `view` took the part that is now `part`."""
+        assert view.view_of is not None
+        if isinstance(part, Missing):
+            return part
+        whole, row = self.operand(view.view_of), ROWS.get(view.name)
+        if row in (shapes.reshape, shapes.view):
+            return self.reshape(part, self.type(whole).shape)
+        if row is indexing.getitem:
+            return indexing.setitem(self, whole, view.args[1], part)
+        return Missing(f"{call.name} at {call.loc} changed this through {view.name}")
 
     def _checked(self, result: Operand) -> Operand:
         """`result`, made to have the type that was traced."""

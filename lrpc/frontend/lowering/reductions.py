@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lrpc.frontend.lowering import elementwise
 from lrpc.frontend.lowering.context import Context, Missing, Operand
 from lrpc.ir.types import Sym
 
@@ -48,7 +49,7 @@ def maximum_along(c: Context, x: Operand, dim: Operand = None, keepdim: bool = F
     if dim is None:
         return amax(c, x)
     if not isinstance(dim, int):
-        c.refuse("takes the larger of two tensors")
+        return elementwise.ROWS["maximum"](c, x, dim)
     return amax(c, x, dim, keepdim), argmax(c, x, dim, keepdim)
 
 
@@ -56,7 +57,7 @@ def minimum_along(c: Context, x: Operand, dim: Operand = None, keepdim: bool = F
     if dim is None:
         return amin(c, x)
     if not isinstance(dim, int):
-        c.refuse("takes the smaller of two tensors")
+        return elementwise.ROWS["minimum"](c, x, dim)
     return amin(c, x, dim, keepdim), Missing("the index of a minimum has no row in the op table")
 
 

@@ -122,7 +122,7 @@ def split(c: Context, x: Operand, sizes: Operand, dim: int = 0) -> Operand:
         extent = part.shape[dim]
         if isinstance(extent, Sym):
             c.refuse("divides the batch axis")
-        parts.append(_slice(c, x, dim, start, start + extent))
+        parts.append(c.slice(x, dim, start, start + extent))
         start += extent
     return tuple(parts)
 
@@ -131,7 +131,7 @@ def unbind(c: Context, x: Operand, dim: int = 0) -> Operand:
     dim = c.axis(dim, c.type(x).rank)
     c.size(x, dim)
     return tuple(
-        c.reshape(_slice(c, x, dim, i, i + 1), part.shape) for i, part in enumerate(_parts(c))
+        c.reshape(c.slice(x, dim, i, i + 1), part.shape) for i, part in enumerate(_parts(c))
     )
 
 
@@ -142,22 +142,15 @@ def _parts(c: Context) -> list[TensorType]:
     return [t for t in types if isinstance(t, TensorType)]
 
 
-def _slice(c: Context, x: Operand, dim: int, start: int, stop: int, step: int = 1) -> Value:
-    value = c.value(x)
-    if (start, stop, step) == (0, value.type.shape[dim], 1):
-        return value
-    return c.op("slice", value, dim=dim, start=start, stop=stop, step=step)
-
-
 def narrow(c: Context, x: Operand, dim: int, start: int, length: int) -> Operand:
     dim = c.axis(dim, c.type(x).rank)
-    return x if length == c.type(x).shape[dim] else _slice(c, x, dim, start, start + length)
+    return x if length == c.type(x).shape[dim] else c.slice(x, dim, start, start + length)
 
 
 def select(c: Context, x: Operand, dim: int, index: int) -> Operand:
     dim = c.axis(dim, c.type(x).rank)
     index %= c.size(x, dim)
-    return c.reshape(_slice(c, x, dim, index, index + 1), c.result.shape)
+    return c.reshape(c.slice(x, dim, index, index + 1), c.result.shape)
 
 
 def flip(c: Context, x: Operand, *dims: Any, **kwargs: Any) -> Operand:
@@ -177,7 +170,7 @@ def roll(c: Context, x: Operand, shifts: Operand, dims: Operand = None) -> Opera
         size = c.size(value, dim)
         if cut := -shift % size:
             axis = c.axis(dim, value.type.rank)
-            ends = _slice(c, value, axis, cut, size), _slice(c, value, axis, 0, cut)
+            ends = c.slice(value, axis, cut, size), c.slice(value, axis, 0, cut)
             value = c.op("cat", *ends, dim=axis)
     return value
 

@@ -1,4 +1,4 @@
-"""Which results share memory, and what an in-place operation does to the others."""
+"""Which results share memory, so that an in-place operation changes them all."""
 
 from __future__ import annotations
 
@@ -20,25 +20,19 @@ class Memory:
         for index, root in enumerate(self._roots):
             self._groups.setdefault(root, []).append(index)
 
+    def group(self, index: int) -> list[int]:
+        """All results that lie in the same memory as this one."""
+        return self._groups[self._roots[index]]
+
     def equals(self, index: int) -> list[int]:
         """The results that are the same tensor as this one."""
-        return [i for i in self._groups[self._roots[index]] if self._whole[i] == self._whole[index]]
+        return [i for i in self.group(index) if self._whole[i] == self._whole[index]]
 
-    def after_write(self, target: int, now: int) -> tuple[list[int], list[int]]:
-        """Results so far that have to be taken anew, and those that cannot be, after a write.
-
-        Views of the written tensor are taken anew from it. What the written tensor is itself a view
-        of, and other views of that, cannot be.
-        """
-        stale, broken = [], []
-        for index in self._groups[self._roots[target]]:
-            if index < now and self._whole[index] != self._whole[target]:
-                (stale if self._within(index, target) else broken).append(index)
-        return stale, broken
-
-    def _within(self, index: int | None, target: int) -> bool:
-        while index is not None:
-            if self._whole[index] == self._whole[target]:
-                return True
-            index = self._calls[self._whole[index]].view_of
-        return False
+    def views_up(self, index: int) -> list[int]:
+        """The view calls from this result's tensor up to the one that its memory belongs to."""
+        chain = []
+        at: int | None = self._whole[index]
+        while at is not None and self._calls[at].view_of is not None:
+            chain.append(at)
+            at = self._whole[self._calls[at].view_of or 0]
+        return chain

@@ -182,13 +182,13 @@ def test_constants_fold_into_shared_weights_stored_for_one_image() -> None:
     assert print_graph(after.graph) == (
         """graph @g(%x: f64[B,2,3]) {
   weight "s@constant": f64[2,3]
-  weight "u@constant": f64[1,2,3]
+  weight "t@constant": f64[1,2,3]
   %s: f64[2,3] = constant() {weight="s@constant"}
-  %u_once: f64[1,2,3] = constant() {weight="u@constant"}
-  %u: f64[B,2,3] = expand(%u_once) {shape=[B,2,3]}
+  %t_once: f64[1,2,3] = constant() {weight="t@constant"}
+  %t: f64[B,2,3] = expand(%t_once) {shape=[B,2,3]}
   %g: f64[B,2,3] = full() {shape=[B,2,3], value=2.0, dtype="f64"}
   %p: f64[B,2,3] = mul(%x, %s)
-  %q: f64[B,2,3] = mul(%p, %u)
+  %q: f64[B,2,3] = mul(%p, %t)
   %y: f64[B,2,3] = mul(%q, %g)
   return %y
 }

@@ -84,7 +84,7 @@ ELEMENTWISE = (
     s("gelu", X, approximate="tanh"),
     s("clamp", X, min=-0.5, max=1.0),
     s("clamp", X, min=0.0),
-    s("cast", X, dtype="f64"),
+    s("cast", X, dtype="bf16"),
     s("compare", X, Y, kind="gt"),
     s("compare_scalar", X, kind="le", value=0.25),
     s("logical", M, M, kind="and"),
@@ -101,6 +101,8 @@ STRUCTURAL = (
     s("cat", X, "f32[B,2,4]", X, dim=1),
     s("cat", X, dim=-1),
     s("slice", X, dim=1, start=1, stop=5, step=2),
+    s("slice", X, dim=-2, start=0, stop=3, step=1),
+    s("slice", X, dim=-1, start=1, stop=4, step=1),
     s("pad", X, pad=(0, 1, 2, 0), value=0.5),
     s("flip", X, dims=(1,)),
     s("gather", X, "i64[B,3,4]", dim=1),
@@ -216,8 +218,7 @@ RELEVANCE = (
     s("norm_gradient", G, X, weight="f32[4]", groups=0, eps=1e-5),
     s("norm_gradient", KMAP, IMAGE, weight="f32[4]", groups=2, eps=1e-5),
     s("activation_gradient", G, X, kind="silu"),
-    s("inner", G, X, batch=1),
-    s("record", G, node="a", kind="rule"),
+    s("record", G, X, batch=1, negative=False, node="a", kind="rule"),
     s("read", G, X, name="encoder.layers.0"),
 )
 

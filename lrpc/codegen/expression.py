@@ -60,7 +60,8 @@ def literal(value: Attr) -> str:
 
 def _slice(node: Node) -> str:
     dim, start, stop, step = (int(node.attr(k)) for k in ("dim", "start", "stop", "step"))  # type: ignore[arg-type]
-    size = node.inputs[0].type.shape[dim]
+    kind = node.inputs[0].type
+    size, dim = kind.shape[dim], dim if dim < 0 else dim - kind.rank
     first = str(start) if start else ""
     last = "" if stop == size else str(stop)
     middle = f"{first}:{last}" + (f":{step}" if step != 1 else "")

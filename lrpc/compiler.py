@@ -120,10 +120,10 @@ def compile_config(config: Config, output: Path, watch: Watch | None = None) -> 
         watch("imported", imported.module)
     annotated = with_input_marks(annotate(imported.module, rule_map, extra, watch))
     targets = _targets(config, annotated)
-    notes = ((weights.note,) if weights.note else ()) + _decided(imported.decisions)
+    notes = (*config.notes, *((weights.note,) if weights.note else ()), *_decided(imported.decisions))
     facts = {
         "composite": rule_map.name, "epsilon": rule_map.epsilon, "precision": options.PRECISION,
-        "shapes": [list(shape)], "config": config.to_dict(), "config_sha256": config.digest(),
+        "shapes": [list(shape)], "config": config.to_dict(portable=True), "config_sha256": config.digest(),
         "weights": {"random": weights.seeded, "sha256": weights.sha256, "note": weights.note,
                     "file": Path(weights.path).name if weights.path else None},
         "decisions": list(imported.decisions),

@@ -30,6 +30,11 @@ class Names:
             self.known[value.name] = self._fresh(stem(value.name))
         return self.known[value.name]
 
+    def argument(self, value: Value, base: str) -> str:
+        """The local name of a function's argument: the same in every function of its kind."""
+        self.known[value.name] = self._fresh(base)
+        return self.known[value.name]
+
     def bind(self, value: Value, text: str) -> None:
         """Let `value` be written as `text`."""
         self.known[value.name] = text
@@ -50,8 +55,8 @@ def safe(name: str) -> str:
 
 
 def stem(name: str) -> str:
-    """A value name without the number that made it unique in its graph."""
-    return re.sub(r"(_\d+)+$", "", name) or "v"
+    """A value name without the numbers that made it unique in its graph."""
+    return re.sub(r"_\d+(?=_|$)", "", name) or "v"
 
 
 @dataclass
@@ -69,7 +74,7 @@ class Body:
         """One node: a comment where module or rule change, its statement, and what it saves."""
         if node.op == "record":
             if self.ledger:
-                self.lines.append(f"ledger.append({self.names.local(node.inputs[0])})")
+                self._record(node)
             return
         self._comment(node)
         inputs = [self.names.local(v) for v in node.inputs]
@@ -90,6 +95,11 @@ class Body:
         plain = [name for name in local if name.isidentifier()]
         if plain:
             self.lines.append(f"del {', '.join(plain)}")
+
+    def _record(self, node: Node) -> None:
+        g, x = (self.names.local(v) for v in node.inputs)
+        sign = "-" if node.attr("negative") else ""
+        self.lines.append(f"ledger.append({sign}inner({g}, {x}, {node.attr('batch')}))")
 
     def _read(self, node: Node, inputs: Sequence[str]) -> None:
         name = node.attr("name")

@@ -74,7 +74,7 @@ def local_places(segments: Sequence[Segment], inputs: Sequence[Value]) -> dict[s
             continue
         names = Names()
         for value in segment.reads():
-            names.local(value)
+            names.argument(value, "x")
         places.update({v.name: (segment.key, names.local(v)) for v in segment.made()})
     return places
 
@@ -149,7 +149,7 @@ class Emitter:
                 names.bind(value, self.saved.fetch(value.name, where))
             else:
                 arguments.append(value)
-                names.local(value)
+                names.argument(value, "x" if self.kind == "forward" or value.name in self.saved.places else "g")
         saves = self.saved.inside(segment.key) if self.kind == "forward" else {}
         body = Body(names, weight_in(segment.prefix), segment.prefix, self.ledger)
         dying = last_uses(segment.nodes, {v.name for v in results})

@@ -41,8 +41,9 @@ class Rule:
     name: str
     params: tuple[tuple[str, float | str | bool], ...] = ()
 
-    def __getitem__(self, key: str) -> float | str | bool:
-        return dict(self.params)[key]
+    def word(self, key: str, default: str) -> str:
+        """A parameter that is a word; it is left out where it has its default."""
+        return str(dict(self.params).get(key, default))
 
     def number(self, key: str) -> float:
         """A numeric parameter."""

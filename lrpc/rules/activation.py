@@ -38,7 +38,7 @@ def gradient_input(ctx: Context, node: Node, rule: Rule) -> None:
     back = ctx.op("activation_gradient", g, x, kind=_kind(node))
     if ctx.ledger:
         ctx.lose("rescale", g, node.out)
-        ctx.record("rescale", back, x, sign=-1.0)
+        ctx.record("rescale", back, x, negative=True)
     ctx.give(x, back)
 
 

@@ -14,7 +14,7 @@ POSITION = Param("position", "sink", words=("sink", "split"),
 
 
 def epsilon(ctx: Context, node: Node, rule: Rule) -> None:
-    _split(ctx, node, rule.number("eps"), sink=rule["position"] == "sink")
+    _split(ctx, node, rule.number("eps"), sink=rule.word("position", "sink") == "sink")
 
 
 def gradient_input(ctx: Context, node: Node, rule: Rule) -> None:

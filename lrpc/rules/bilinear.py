@@ -74,7 +74,7 @@ def gradient_input(ctx: Context, node: Node, rule: Rule) -> None:
     if ctx.carries(b):
         ctx.give(b, second(ctx, node, g))
     if ctx.carries(a) and ctx.carries(b):  # Euler: a product of degree 2 gives its value twice
-        ctx.record("rescale", g, node.out, sign=-1.0)
+        ctx.record("rescale", g, node.out, negative=True)
 
 
 RULES = (

@@ -102,19 +102,15 @@ class Context:
         """Enter Σ g ⊙ value into the ledger as sink `kind`."""
         self.record(kind, g, value)
 
-    def record(self, kind: str, g: Value, value: Value, sign: float = 1.0) -> None:
-        """A ledger row: Σ g ⊙ value per seed and image, times `sign`."""
+    def record(self, kind: str, g: Value, value: Value, negative: bool = False) -> None:
+        """A ledger row: Σ g ⊙ value per seed and image, or minus it."""
         if not self.ledger:
             return
-        amount = self.op("inner", g, value, batch=self._batch_axis(g))
-        if sign != 1.0:
-            amount = self.op("scale", amount, by=sign)
-        self.effect("record", amount, node=self._node, kind=kind)
-
-    def effect(self, op: str, *inputs: Value, **attrs: Attr) -> None:
-        """Append an operation that has no output."""
-        pairs = tuple(attrs.items())
-        self.builder.nodes.append(Node(op, inputs, (), pairs, rule=self._rule, loc=self._loc))
+        pairs: tuple[tuple[str, Attr], ...] = (
+            ("batch", self._batch_axis(g)), ("negative", negative), ("node", self._node), ("kind", kind),
+        )
+        node = Node("record", (g, value), (), pairs, rule=self._rule, loc=self._loc)
+        self.builder.nodes.append(node)
 
     def op(self, name: str, *inputs: Value, hint: str = "", **attrs: Attr | None) -> Value:
         """Emit one operation of the relevance half."""

@@ -68,7 +68,7 @@ class Declaration:
                 raise RuleError(
                     f"rule {self.name} has no parameter {key!r}; it has: {', '.join(known) or 'none'}"
                 )
-        return Rule(
-            self.name,
-            tuple((p.name, p.check(self.name, given.get(p.name, p.default))) for p in self.params),
-        )
+        values = {p.name: p.check(self.name, given.get(p.name, p.default)) for p in self.params}
+        # A word left at its default says nothing: rules read short.
+        silent = {p.name for p in self.params if p.words and values[p.name] == p.default}
+        return Rule(self.name, tuple((k, v) for k, v in values.items() if k not in silent))

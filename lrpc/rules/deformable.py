@@ -38,7 +38,7 @@ def gradient_input(ctx: Context, node: Node, rule: Rule) -> None:
     g = ctx.g(node)
     _to_value(ctx, node, g, 1.0)
     _to_weight(ctx, node, g, 1.0)
-    ctx.record("rescale", g, node.out, sign=-1.0)  # linear in V and in A: counted twice
+    ctx.record("rescale", g, node.out, negative=True)  # linear in V and in A: counted twice
 
 
 OPS = ("deform_sample",)

@@ -51,12 +51,12 @@ def _batch_norm_scale(ctx: Context, node: Node) -> Value:
 def epsilon(ctx: Context, node: Node, rule: Rule) -> None:
     z, g, eps = node.out, ctx.g(node), rule.number("eps")
     bias = None
-    if rule["bias"] == "excluded" and (bias := bias_of(ctx, node)) is not None:
+    if rule.word("bias", "absorb") == "excluded" and (bias := bias_of(ctx, node)) is not None:
         pure = ctx.op("sub", z, bias)
         s = ctx.op("mul", g, ctx.op("ratio", z, pure, eps=eps))
         if ctx.ledger:
             ctx.lose("epsilon", g, z)
-            ctx.record("epsilon", s, pure, sign=-1.0)
+            ctx.record("epsilon", s, pure, negative=True)
     else:
         s = ctx.stabilised(g, z, eps)
         if ctx.ledger and (bias := bias_of(ctx, node)) is not None:

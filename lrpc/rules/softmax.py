@@ -14,7 +14,7 @@ def taylor(ctx: Context, node: Node, rule: Rule) -> None:
     back = ctx.op("softmax_transpose", g, s, dim=node.attr("dim"))
     if ctx.ledger:
         ctx.lose("softmax", g, s)
-        ctx.record("softmax", back, _finite(ctx, x), sign=-1.0)
+        ctx.record("softmax", back, _finite(ctx, x), negative=True)
     ctx.give(x, back)
 
 

@@ -69,7 +69,7 @@ def _interpolate_from(
 def _max_pool_from(g: Tensor, indices: Tensor, size: tuple[int, ...]) -> Tensor:
     flat = torch.zeros(*g.shape[:3], size[0] * size[1], dtype=g.dtype, device=g.device)
     index = indices.expand(g.shape).flatten(-2)
-    return flat.scatter_add(-1, index, g.flatten(-2)).unflatten(-1, size)
+    return torch.unflatten(flat.scatter_add(-1, index, g.flatten(-2)), -1, size)
 
 
 def _gather_from(g: Tensor, index: Tensor, dim: int, size: int) -> Tensor:
@@ -142,12 +142,6 @@ def _softmax_from(g: Tensor, s: Tensor, dim: int) -> Tensor:
     return s * (g - (s * g).sum(dim, keepdim=True))
 
 
-def _inner(a: Tensor, b: Tensor, batch: int) -> Tensor:
-    product = a * b  # [K, ..., B, ...] with B at axis `batch` of `a`, or nowhere where batch is 0
-    moved = product.movedim(batch, 1) if batch else product.unsqueeze(1)
-    return moved.flatten(2).sum(-1) if moved.dim() > 2 else moved
-
-
 ROWS = (
     Op("stab_ratio", 1, {"eps": "number"}, _stab_ratio, "stab_ratio({0}, {eps})"),
     Op("ratio", 2, {"eps": "number"}, _ratio, "ratio({0}, {1}, {eps})"),
@@ -188,11 +182,11 @@ ROWS = (
     Op("activation_gradient", 2, {"kind": "str"}, _activation_gradient,
        "activation_gradient({0}, {1}, {kind})"),
     Op("softmax_transpose", 2, {"dim": "int"}, _softmax_from, "softmax_transpose({0}, {1}, {dim})"),
-    Op("inner", 2, {"batch": "int"}, _inner, "inner({0}, {1}, {batch})"),
 )
 
 # Effects: they have no output, and stand for what the program hands out beside its result.
 EFFECTS = (
-    Op("record", 1, {"node": "str", "kind": "str"}, lambda x, node, kind: (), "", outputs=0),
+    Op("record", 2, {"batch": "int", "negative": "bool", "node": "str", "kind": "str"},
+       lambda g, x, batch, negative, node, kind: (), "", outputs=0),
     Op("read", 2, {"name": "str"}, lambda g, x, name: (), "", outputs=0),
 )

@@ -57,7 +57,7 @@ def _scores(graph: Graph, value: Value, able: frozenset[str]) -> Iterator[Node]:
     node = graph.producers.get(value.name)
     if node is None or value.name not in able:
         return
-    if bilinear(node, able):
+    if node.op in PRODUCTS:  # of queries and keys, even if one of them is a constant
         yield node
     elif node.op in TO_SCORES:
         if node.op in ("mul", "div") and all(v.name in able for v in node.inputs):

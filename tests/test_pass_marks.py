@@ -51,6 +51,15 @@ def test_attention_is_found_through_scale_bias_mask_and_structure() -> None:
     }
 
 
+def test_scores_of_constant_queries_are_scores() -> None:
+    text = ATTENTION.replace("%q: f64[B,5,8], ", "").replace(
+        'weight "bias"',
+        'weight "q": f64[5,8]\n  %q: f64[5,8] = constant() {weight="q"}\n  weight "bias"',
+    )
+    graph = rewritten(MarkAttention(), module(text)).graph
+    assert roles(graph)["scores"] == "attention_scores"
+
+
 def test_einsum_puts_the_probabilities_first() -> None:
     before = module(
         """

@@ -135,7 +135,7 @@ def _stored(name: str, tensors: list[Tensor], typed: CallType, node: fx.Node) ->
             reduced = reduced.narrow(axis, 0, 1)
     if not all(_equal(reduced.expand_as(t), t) for t in tensors):
         raise TraceError(
-            f"a constant {typed} differs from image to image or with the batch size, at {_loc(node)}"
+            f"a constant {typed} differs between images or batch sizes, at {_loc(node)}"
         )
     return Stored("", reduced.clone(), typed)
 

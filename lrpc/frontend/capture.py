@@ -49,7 +49,7 @@ def as_for_inference(model: nn.Module) -> Iterator[None]:
 
 def submodule(model: nn.Module, path: str) -> nn.Module:
     """The submodule at `path`; TraceError with the nearest paths where there is none."""
-    known = dict(model.named_modules(remove_duplicate=False))
+    known: dict[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))
     if path not in known:
         near = difflib.get_close_matches(path, [p for p in known if p], 3, 0.3)
         raise TraceError(f"no module {path!r} in the model; nearest: {', '.join(near) or 'none'}")

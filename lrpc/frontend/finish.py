@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -22,7 +23,9 @@ def finish(lowered: Lowered, outputs: tuple[str, ...], marks: tuple[str, ...]) -
     builder = Builder(types, taken=[v.name for v in lowered.inputs])
     values: dict[Value, Value] = {v: v for v in lowered.inputs}
     for node, hint in nodes:
-        attrs = {k: renamed.get(str(v), v) if _is_weight(node, k) else v for k, v in node.attrs}
+        attrs: dict[str, Any] = {
+            k: renamed.get(str(v), v) if _is_weight(node, k) else v for k, v in node.attrs
+        }
         inputs = [values[v] for v in node.inputs]
         new = builder.op(node.op, *inputs, hint=hint, loc=node.loc, **attrs)
         values.update(zip(node.outputs, new, strict=True))

@@ -9,7 +9,7 @@ from functools import wraps
 from types import SimpleNamespace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from lrpc.frontend.proxy import ValueProxy
 from lrpc.ir.ops.boxes import masks_to_boxes
@@ -45,6 +45,33 @@ def leaf_functions() -> Iterator[None]:
     finally:
         for namespace, name, original in replaced:
             namespace[name] = original
+
+
+@contextmanager
+def tensors_are_tensors(model: nn.Module) -> Iterator[None]:
+    """While active, `isinstance(x, Tensor)` holds for traced tensors in the model's own packages.
+
+    A class that poses as Tensor would not do: torch's C++ reads such an object's memory.
+    """
+    roots = {type(m).__module__.partition(".")[0] for m in model.modules()} - {"torch"}
+    namespaces = [
+        vars(module)
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] in roots
+        and not name.startswith("lrpc.frontend")
+        and "isinstance" not in vars(module)
+    ]
+    for namespace in namespaces:
+        namespace["isinstance"] = _isinstance
+    try:
+        yield
+    finally:
+        for namespace in namespaces:
+            del namespace["isinstance"]
+
+
+def _isinstance(x: object, kinds: Any) -> bool:
+    return isinstance(x, kinds) or (type(x) is ValueProxy and issubclass(Tensor, kinds))
 
 
 def _replace(original: Any, name: str, new: Any) -> list[tuple[dict[str, Any], str, Any]]:

@@ -22,6 +22,18 @@ def source_place() -> tuple[str, int]:
     return "", 0
 
 
+def raised_place(error: Exception) -> tuple[str, int]:
+    """The same for where `error` was raised."""
+    place = "", 0
+    traceback = error.__traceback__
+    while traceback is not None:
+        name = str(traceback.tb_frame.f_globals.get("__name__", ""))
+        if not _ours(name):
+            place = _path(name, traceback.tb_frame.f_code.co_filename), traceback.tb_lineno
+        traceback = traceback.tb_next
+    return place
+
+
 def _ours(name: str) -> bool:
     return any(name == root or name.startswith(f"{root}.") for root in OURS)
 

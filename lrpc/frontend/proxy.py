@@ -26,14 +26,6 @@ class ValueProxy(fx.Proxy):
         super().__init__(node, tracer)
         self.value = value
 
-    @property
-    def __class__(self) -> type:  # type: ignore[override]
-        return Tensor  # isinstance(x, Tensor) is what model code asks
-
-    @__class__.setter
-    def __class__(self, kind: type) -> None:
-        raise TypeError("the class of a traced tensor cannot be changed")
-
     def __getattr__(self, name: str) -> Any:
         if name in OPERATIONS:
             return self.tracer.create_proxy("call_method", name, (self,), {})
@@ -55,7 +47,7 @@ class ValueProxy(fx.Proxy):
         return len(self.value)
 
     def __iter__(self) -> Iterator[Any]:
-        return iter([self[i] for i in range(len(self.value))])
+        return iter([self._method("__getitem__")(i) for i in range(len(self.value))])
 
     def __bool__(self) -> bool:
         return bool(self.tracer.decide("bool", self.value, bool(self.value)))

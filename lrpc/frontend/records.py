@@ -97,7 +97,7 @@ class Program:
 
 
 def mapped(tree: Any, kind: type, change: Callable[[Any], Any]) -> Any:
-    """`tree` with every `kind` in its tuples, lists, dicts and slices replaced by what it becomes."""
+    """`tree` with every `kind` in its tuples, lists, dicts and slices replaced by its `change`."""
     if type(tree) is kind or (kind is Tensor and isinstance(tree, Tensor)):
         return change(tree)
     if isinstance(tree, tuple):

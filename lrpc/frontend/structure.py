@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, fx
 
 from lrpc.errors import TraceError
 
 
 def nested(result: Any) -> Any:
     """What a module returned, in dicts, lists and tuples only; other containers by their fields."""
-    if isinstance(result, Tensor) or result is None or isinstance(result, (bool, int, float, str)):
+    if isinstance(result, (Tensor, fx.Proxy, bool, int, float, str)) or result is None:
         return result
     if isinstance(result, Mapping):
         return {str(key): nested(value) for key, value in result.items()}
@@ -33,8 +33,8 @@ def nested(result: Any) -> Any:
 def described(result: Any, leaf: type, path: tuple[str, ...] = ()) -> tuple[Any, dict[str, Any]]:
     """The nesting of `result` as JSON-able data, and its leaves by name.
 
-    A tensor is its name: "output" for a bare one, else its keys and indices joined by "."; containers
-    are {"dict": {key: …}}, {"list": […]} and {"tuple": […]}; anything else is {"value": it}.
+    A tensor is its name: "output" for a bare one, else its keys and indices joined by ".";
+    containers are {"dict": {key: …}}, {"list": […]} and {"tuple": […]}; the rest is {"value": it}.
     """
     if isinstance(result, leaf):
         name = ".".join(path) or "output"

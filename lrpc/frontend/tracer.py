@@ -14,8 +14,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 from lrpc.errors import TraceError
 from lrpc.frontend.execute import EAGER, EAGER_ON_PLAIN, call_name, execute, is_in_place
 from lrpc.frontend.execute import IN_PLACE_OPERATORS as OPERATORS
-from lrpc.frontend.leaves import is_leaf, leaf_functions
-from lrpc.frontend.places import source_place
+from lrpc.frontend.leaves import is_leaf, leaf_functions, tensors_are_tensors
+from lrpc.frontend.places import raised_place, source_place
 from lrpc.frontend.proxy import ValueProxy
 from lrpc.frontend.records import Boundary, Input, found, mapped, memory_of
 from lrpc.frontend.structure import nested
@@ -56,6 +56,7 @@ class ValueTracer(fx.Tracer):
         self._fetched: dict[str, fx.Node] = {}
         self._interned: Any = WeakIdKeyDictionary()  # tensor → (its version, node)
         self._output: Any = None
+        self._raised: tuple[Exception | None, str] = (None, "")  # an error, and the module it left
 
     def record(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trace:
         """Run `model` on arguments whose tensors are `Input`s, and return what was recorded."""
@@ -64,13 +65,14 @@ class ValueTracer(fx.Tracer):
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
             self._names.setdefault(memory_of(tensor), name)
         try:
-            with leaf_functions(), torch.no_grad():
+            with leaf_functions(), tensors_are_tensors(model), torch.no_grad():
                 graph = self.trace(model)
         except TraceError:
             raise
         except Exception as error:
             reason = (str(error).splitlines() or [""])[0]
-            place = self.where()
+            module = self._raised[1] if self._raised[0] is error else ""
+            place = Loc(module, *raised_place(error))
             raise TraceError(f"{type(error).__name__} at {place}: {reason}") from error
         decisions = tuple(self.decisions)
         return Trace(model, graph, self.stored, tuple(self.boundaries), self._output, decisions)
@@ -106,11 +108,17 @@ class ValueTracer(fx.Tracer):
         if self.running or path is None:  # a module made on the fly has no path
             return forward(*args, **kwargs)
         self.modules.append(path)
-        whole = is_leaf(m) and found((args, kwargs), ValueProxy)
-        run = (lambda *a, **k: self.create_proxy("call_module", path, a, k)) if whole else forward
-        result = run(*args, **kwargs)
-        self._close(path, args, kwargs, result)
-        self.modules.pop()
+        try:
+            if is_leaf(m) and found((args, kwargs), ValueProxy):
+                result = self.create_proxy("call_module", path, args, kwargs)
+            else:
+                result = forward(*args, **kwargs)
+            self._close(path, args, kwargs, result)
+        except Exception as error:
+            self._raised = self._raised if self._raised[0] is error else (error, path)
+            raise
+        finally:
+            self.modules.pop()
         return result
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
@@ -156,14 +164,16 @@ class ValueTracer(fx.Tracer):
         result = self._run(kind, target, plain)
         node = self.create_node(kind, target, self.create_arg(args), self.create_arg(kwargs))
         for x, version in zip(operands, versions, strict=True):
-            if x.value._version != version:
+            if x.value._version != version:  # views share the count: the first is the one
                 node.meta["writes"] = x.node
+                break
         return self._wrap(node, result, operands, name)
 
     def _run(self, kind: str, target: Any, plain: Any) -> Any:
         outer, self.running = self.running, True
         try:
-            return execute(kind, target, *plain, self.root)
+            args, kwargs = plain
+            return execute(kind, target, args, kwargs, self.root)
         finally:
             self.running = outer
 
@@ -205,6 +215,7 @@ class ValueTracer(fx.Tracer):
                 self.stored[name] = tensor.detach()
                 self._fetched[name] = self._stored(name, tensor)
             return self._fetched[name]
+        node: fx.Node | None
         version, node = self._interned.get(tensor, (-1, None))
         if node is None or version != tensor._version:
             name = f"constant.{sum(k.startswith('constant.') for k in self.stored)}"
@@ -232,4 +243,4 @@ def _kind(tensor: Tensor) -> tuple[torch.dtype, tuple[int, ...]]:
 
 def _tensors(tree: Any) -> list[Any]:
     """Traced and plain tensors among arguments, in order."""
-    return [x for x in found(tree, object) if isinstance(x, Tensor)]
+    return [x for x in found(tree, object) if isinstance(x, (Tensor, ValueProxy))]

@@ -15,7 +15,6 @@ from lrpc.ir.builder import Builder
 from lrpc.ir.graph import Attr, Node, Value
 from lrpc.ir.types import DTYPES, Dim, Sym, TensorType, type_of
 
-
 MOVES = frozenset({"reshape", "permute", "expand", "slice", "cast", "full"})
 """Operations that go by their own names even where a module does them."""
 
@@ -46,7 +45,7 @@ class Context:
 
     # Emission.
 
-    def ops(self, op: str, *inputs: Operand, **attrs: Attr | None) -> tuple[Value, ...]:
+    def ops(self, op: str, *inputs: Operand, **attrs: Any) -> tuple[Value, ...]:
         """Emit one IR operation at the place of the current call."""
         values = [self.value(x) for x in inputs]
         try:
@@ -59,7 +58,7 @@ class Context:
         self.producers.update(dict.fromkeys(outputs, self.builder.nodes[-1]))
         return outputs
 
-    def op(self, op: str, *inputs: Operand, **attrs: Attr | None) -> Value:
+    def op(self, op: str, *inputs: Operand, **attrs: Any) -> Value:
         """`ops`, for operations with one output."""
         return self.ops(op, *inputs, **attrs)[0]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from lrpc.frontend.lowering.context import Context, Operand
 from lrpc.frontend.records import Stored
 from lrpc.ir.graph import Value
@@ -28,6 +30,7 @@ def getitem(c: Context, x: Operand, index: Operand) -> Operand:
 
 def _full_index(c: Context, index: Operand, rank: int) -> list[Operand]:
     picks = list(index) if isinstance(index, (tuple, list)) else [index]
+    picks = [c.constant(torch.tensor(p)) if isinstance(p, (tuple, list)) else p for p in picks]
     if sum(isinstance(p, (Value, Stored)) for p in picks) > 1:
         c.refuse("indexes with several tensors at once")
     taken = sum(p is not None and p is not Ellipsis for p in picks)

@@ -133,7 +133,7 @@ def attention(
         c.refuse("is causal or drops entries at random")
     width = c.size(query, -1)
     keys = c.value(key)
-    order = tuple(range(keys.type.rank - 2)) + (keys.type.rank - 1, keys.type.rank - 2)
+    order = (*range(keys.type.rank - 2), keys.type.rank - 1, keys.type.rank - 2)
     scores = c.op("matmul", query, c.permute(keys, order))
     scores = c.op("scale", scores, by=width**-0.5 if scale is None else scale)
     if attn_mask is not None:

@@ -1,0 +1,239 @@
+"""Small modules that between them meet every row of the lowering tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lrpc.models.maskdino import FrozenBatchNorm2d, MSDeformAttn, masks_to_boxes
+
+
+class Apply(nn.Module):
+    """A function as a module, with parameters `w` [4, 6], `b` [4] and buffer `scale` [6]."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+        self.w = nn.Parameter(torch.linspace(-1, 1, 24).reshape(4, 6))
+        self.b = nn.Parameter(torch.linspace(0, 1, 4))
+        self.register_buffer("scale", torch.linspace(0.5, 2, 6))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(self, x)
+
+
+class Apply2(Apply):
+    """The same with two inputs."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Any:  # type: ignore[override]
+        return self.function(self, x, y)
+
+
+def set_slice(m: Apply, x: Tensor) -> Tensor:
+    y = x.clone()
+    y[:, 1:3] = x[:, :2] * 2
+    y[..., 0] = 7.0
+    return y * x
+
+
+def write_through_view(m: Apply, x: Tensor) -> tuple[Tensor, Tensor]:
+    y = x * 1.0
+    rows = y.reshape(y.shape[0], -1)
+    first = y[:, 0]
+    y[:, 1:] *= 3.0
+    rows += 1.0
+    return y + rows.reshape(y.shape), first
+
+
+def write_then_read(m: Apply, x: Tensor) -> tuple[Tensor, Tensor]:
+    y = x + 1
+    z = y
+    turned = y.transpose(1, 2)
+    y -= 0.5
+    F.relu(y, inplace=True)
+    return z, turned
+
+
+def iterate(m: Apply, x: Tensor) -> Tensor:
+    total = x[:, 0] * 0
+    for i in range(len(x[0])):
+        total = total + x[:, i] / (i + 1)
+    assert x.dim() == 3
+    assert x.is_floating_point()
+    return total
+
+
+def positions(m: Apply, x: Tensor) -> Tensor:
+    mask = torch.zeros((x.shape[0], x.shape[1]), dtype=torch.bool)
+    counts = (~mask).cumsum(1, dtype=x.dtype) / x.new_tensor(3.0)
+    return x + counts[:, :, None] * m.scale + m.b.unsqueeze(0).repeat(x.shape[0], 1).unsqueeze(-1)
+
+
+# name → function of (module, x [B, 4, 6]).
+TENSOR: dict[str, Callable[[Apply, Tensor], Any]] = {
+    "linear": lambda m, x: F.linear(x, m.w, m.b),
+    "linear, no bias": lambda m, x: F.linear(x, m.w),
+    "matmul with a weight": lambda m, x: x @ m.w.t(),
+    "weight matmul x": lambda m, x: m.w @ x.transpose(1, 2),
+    "layer_norm": lambda m, x: F.layer_norm(x, (6,), m.scale, m.scale + 1, 1e-6),
+    "layer_norm over two axes": lambda m, x: F.layer_norm(x, (4, 6), m.w, None),
+    "softmax": lambda m, x: (x.softmax(1), torch.softmax(x, -1), F.softmax(x, dim=2)),
+    "activations": lambda m, x: [
+        F.gelu(x), F.gelu(x, approximate="tanh"), F.silu(x), F.leaky_relu(x, 0.2), x.sigmoid(),
+        torch.tanh(x), F.relu6(x * 4), F.hardswish(x), F.hardsigmoid(x), torch.relu(x), x.relu_(),
+    ],
+    "unary": lambda m, x: [
+        x.exp(), (x.abs() + 1).log(), x.abs().sqrt(), x.sin(), torch.cos(x), -x, x.square(),
+        (x.abs() + 1).rsqrt(), (x.abs() + 1).reciprocal(), torch.neg(x),
+    ],
+    "scalars": lambda m, x: [
+        x + 2, 2 + x, x - 2, 2 - x, x * 3, 3 * x, x / 4, 4 / (x.abs() + 1), x**2, 2**x, x.abs() ** 0.5,
+        torch.add(x, x, alpha=2), torch.sub(x, 1.5, alpha=2), torch.rsub(x, 1), x.mul(2).div(3),
+    ],
+    "constants beside": lambda m, x: [
+        x + torch.ones(6), x * torch.full((1, 1, 6), 2.0), x / m.scale, m.scale - x, x - m.w,
+        x * torch.tensor(3.0), torch.zeros_like(x) + x, x * torch.ones(3, 1, 1, 1),
+    ],
+    "in place": lambda m, x: x.clone().add_(1).mul_(2).div_(3).sub_(1).clamp_(min=0).pow_(2),
+    "clamp": lambda m, x: [x.clamp(-0.5, 0.5), x.clamp(min=0), torch.clamp(x, max=0.1),
+                           x.clamp_min(0.2), x.clamp_max(0.3)],
+    "comparisons": lambda m, x: [x > 0, x > 0, x <= x.transpose(1, 2).transpose(1, 2) * 2, x == x,
+                                 x.ne(1), torch.ge(x, 0.5), x < m.scale],
+    "logic": lambda m, x: [(x > 0) & (x < 1), (x > 0) | (x < -1), ~(x > 0),
+                           torch.logical_not(x > 0), torch.logical_and(x > 0, x < 1)],
+    "where": lambda m, x: [torch.where(x > 0, x, 0.0), torch.where(x > 0, m.scale, x),
+                           torch.where(m.scale > 1, x, 2 * x), torch.where(m.scale > 0, x, 2 * x)],
+    "masked_fill": lambda m, x: [x.masked_fill(x > 0, -1.0), x.masked_fill(m.scale > 1, math.inf),
+                                 x.masked_fill(m.scale > 9, 1), x.masked_fill_(x < 0, 0)],
+    "larger and smaller": lambda m, x: [torch.maximum(x, m.w), torch.minimum(x, -x),
+                                        torch.max(x, 2 * x), torch.min(x, m.scale)],
+    "casts": lambda m, x: [(x > 0).to(x.dtype), (x * 9).long(), (x > 0).type_as(x), x.to(x),
+                           x.bool(), x.float().double(), x.to(torch.float32), (x * 9).int() + x],
+    "mixed dtypes": lambda m, x: [(x > 0) * x, (x * 5).long() * 0.5, (x * 5).long() / 2,
+                                  (x * 5).long() + 1, x + (x > 0)],
+    "nothing happens": lambda m, x: x.contiguous().clone().detach() + F.dropout(x, 0.5, False),
+    "reshapes": lambda m, x: [
+        x.view(x.shape[0], -1), x.reshape(-1, 6), x.flatten(1), x.flatten(0, 1), x[:, None].squeeze(1),
+        x.unsqueeze(-1), x.unflatten(-1, (2, 3)), x.reshape(x.size(0), 24).view_as(x), x.flatten(),
+    ],
+    "permutes": lambda m, x: [x.permute(2, 0, 1), x.transpose(-1, 0), x[:, 0].t(), x.mT,
+                              torch.movedim(x, 0, 2), x[:, 0].T, x.swapaxes(1, 2)],
+    "expands": lambda m, x: [
+        x[:, :1].expand(-1, 5, -1), x[:, :, :1].expand_as(x), x.repeat(1, 2, 3), x.repeat(2, 1, 1, 1),
+        x[:, :, :1].repeat(1, 1, 4), x.repeat_interleave(3, dim=1), m.b.expand(x.shape[0], 4),
+        x[:, :1].tile(1, 2, 1), m.w.unsqueeze(0).expand(len(x), -1, -1) + x,
+    ],
+    "cat and stack": lambda m, x: [
+        torch.cat([x, 2 * x], 1), torch.cat((x, m.w.expand(len(x), 4, 6)), -1),
+        torch.stack([x, x + 1], 1), torch.stack((x, x), -1), torch.concat([x[:, :1], x], dim=1),
+    ],
+    "splits": lambda m, x: [x.split(2, 1), x.split([1, 5], -1), x.chunk(2, -1), x.unbind(1),
+                            torch.split(x, 4, dim=2), x.narrow(1, 1, 2), x.select(2, 3)],
+    "cat and back": lambda m, x: torch.stack([x, x * 2, x * 3], 1)[:, 1] + torch.cat([x, x], 1)[:, 5:7].sum(1, True),
+    "indexing": lambda m, x: [
+        x[:, 1], x[..., 0:4:2], x[:, :, None, 1:], x[:, -1], x[:, 1:, ::3], x[:, :, -2:], x[:],
+        x[..., None], x[:, torch.tensor([2, 0, -1])], x[..., [1, 3]], x[:, torch.tensor([True, False, True, True])],
+        x.index_select(2, torch.tensor([5, 0])), x[:, slice(None), 2],
+    ],
+    "gather": lambda m, x: x.gather(1, (x[:, :2] > 0).long()) + torch.gather(
+        x, 2, x.topk(2, 2)[1].flip(-1).expand(-1, -1, -1)).sum(-1)[:, :2, None],
+    "topk": lambda m, x: [*torch.topk(x, 2, dim=1), x.topk(3).values, *x.topk(2, -1, largest=False),
+                          x.sort(-1, descending=True).values],
+    "max": lambda m, x: [x.max(-1)[0], x.max(-1).indices, x.max(1, keepdim=True).values, x.argmax(-1),
+                         x.min(-1)[0], x.amax((1, 2)), x.amin(-1, keepdim=True)],
+    "reductions": lambda m, x: [x.sum(-1), x.mean((1, 2)), x.sum(1, keepdim=True), (x > 0).any(-1),
+                                (x > 0).all(1), (x > 0).sum(-1), x.cumsum(1), x.mean(-1, True)],
+    "norms": lambda m, x: [x.norm(2, -1), F.normalize(x, dim=-1), torch.norm(x, dim=1, keepdim=True)],
+    "pad, flip, roll": lambda m, x: [F.pad(x, (1, 2)), F.pad(x, (0, 1, 2, 0), value=3.0), x.flip(1),
+                                     torch.flip(x, (1, 2)), torch.roll(x, (1, -2), (1, 2))],
+    "einsum": lambda m, x: torch.einsum("b q c, b k c -> b q k", x, x),
+    "batched matmul": lambda m, x: [x @ x.mT, torch.bmm(x, x.transpose(1, 2)), x.matmul(m.w.t())],
+    "attention": lambda m, x: [
+        F.scaled_dot_product_attention(x, x, x),
+        F.scaled_dot_product_attention(x, x, x, attn_mask=torch.ones(4, 4).tril().bool()),
+    ],
+    "lerp, addcmul": lambda m, x: torch.lerp(x, 2 * x, 0.3) + torch.addcmul(x, x, m.scale, value=2),
+    "set slice": set_slice,
+    "set by mask": lambda m, x: x.clone().masked_fill_(x > 0, 1.0),
+    "write through a view": write_through_view,
+    "write, then read": write_then_read,
+    "iterate": iterate,
+    "positions": positions,
+    "fill": lambda m, x: x.clone().fill_(2.0) + x.clone().zero_() + x.clone().copy_(m.scale),
+}  # fmt: skip
+
+# name → module of an image [B, 4, 8, 12].
+IMAGE: dict[str, Callable[[], nn.Module]] = {
+    "conv2d": lambda: nn.Conv2d(4, 6, 3, stride=2, padding=1, dilation=1, groups=2),
+    "conv2d same": lambda: nn.Conv2d(4, 6, 3, padding="same", bias=False),
+    "conv_transpose2d": lambda: nn.ConvTranspose2d(4, 6, 3, 2, 1, output_padding=1),
+    "batch_norm": lambda: nn.BatchNorm2d(4),
+    "batch_norm without weights": lambda: nn.BatchNorm2d(4, affine=False),
+    "frozen batch norm": lambda: FrozenBatchNorm2d(4),
+    "group_norm": lambda: nn.GroupNorm(2, 4),
+    "max_pool2d": lambda: nn.MaxPool2d(3, 2, 1),
+    "avg_pool2d": lambda: nn.AvgPool2d((2, 3)),
+    "adaptive to one": lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)),
+    "adaptive, divisible": lambda: nn.AdaptiveAvgPool2d((4, 3)),
+    "interpolate": lambda: Apply(lambda m, x: [
+        F.interpolate(x, (16, 20), mode="bilinear", align_corners=False),
+        F.interpolate(x, scale_factor=2, mode="nearest"),
+        F.interpolate(x, size=(5, 7), mode="bicubic", align_corners=True),
+    ]),
+    "conv, norm, relu, dropout": lambda: nn.Sequential(
+        nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Dropout2d()
+    ),
+    "boxes": lambda: Apply(lambda m, x: masks_to_boxes(x > 1, "bitmask")),
+    "boxes, mask2box": lambda: Apply(lambda m, x: masks_to_boxes(x > 1, "mask2box")),
+}  # fmt: skip
+
+
+class SelfAttention(nn.Module):
+    """`MultiheadAttention` called in one way."""
+
+    def __init__(self, batch_first: bool, bias: bool = True, **options: Any) -> None:
+        super().__init__()
+        self.attn = nn.MultiheadAttention(8, 2, batch_first=batch_first, bias=bias)
+        self.options = options
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x if self.attn.batch_first else x.transpose(0, 1)
+        out: Tensor = self.attn(tokens + 1, tokens + 1, tokens, **self.options)[0]
+        return out
+
+
+class Sampler(nn.Module):
+    """Deformable attention over two levels, with one or the other kind of reference."""
+
+    def __init__(self, width: int, masked: bool = False) -> None:
+        super().__init__()
+        self.attn = MSDeformAttn(8, 2, 2, 4)
+        self.width, self.masked = width, masked
+
+    def forward(self, x: Tensor) -> Tensor:
+        references = x[:, :, None, : self.width].sigmoid().expand(-1, -1, 2, -1)
+        mask = x[:, :, 0] > 0.5 if self.masked else None
+        out: Tensor = self.attn(x, references, x, ((2, 3), (1, 2)), None, mask)
+        return out
+
+
+# name → module of tokens [B, 8, 8].
+TOKENS: dict[str, Callable[[], nn.Module]] = {
+    "attention": lambda: SelfAttention(True),
+    "attention, sequence first": lambda: SelfAttention(False, need_weights=False),
+    "attention without bias": lambda: SelfAttention(True, bias=False),
+    "attention with a mask": lambda: SelfAttention(True, attn_mask=torch.ones(8, 8).triu(1).bool()),
+    "attention with numbers": lambda: SelfAttention(
+        True, attn_mask=torch.full((8, 8), -math.inf).triu(1), need_weights=False
+    ),
+    "attention, nothing masked": lambda: SelfAttention(True, attn_mask=torch.zeros(8, 8).bool()),
+    "encoder layer": lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
+    "sampling, points": lambda: Sampler(2),
+    "sampling, boxes": lambda: Sampler(4),
+    "sampling, padded": lambda: Sampler(2, masked=True),
+}

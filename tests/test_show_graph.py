@@ -283,7 +283,7 @@ def test_a_drawing_that_nobody_could_read_is_refused(
 
 
 def test_every_role_has_a_colour_of_its_own() -> None:
-    assert len(set(ROLES.values())) == len(ROLES) == 24
+    assert len(set(ROLES.values())) == len(ROLES) == 25
 
 
 def test_bad_input(program: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,6 +30,7 @@ ROLES: dict[str, str] = {
     "structural": "#8a94a3",
     "detach": "#6c7683",
     "constant": "#a9a294",
+    "relevance": "#4a5a8c",
 }
 NONE = "#c3c7cd"
 

@@ -47,7 +47,9 @@ def select(graph: Graph, condition: Filter) -> list[Indexed]:
 
 
 def is_relevance(node: Node) -> bool:
-    """Whether a node belongs to the relevance half: an output of it has the seeds axis."""
+    """Whether a node belongs to the relevance half: by its role, or an axis of seeds."""
+    if node.role == "relevance":
+        return True
     values = node.outputs or node.inputs
     return any(isinstance(d, Sym) and d.seeds > 0 for v in values for d in v.type.shape)
 

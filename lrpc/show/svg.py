@@ -75,7 +75,7 @@ def _labels(box: Box) -> tuple[str, str]:
     if node is not None:
         return node.op, _short(str(node.out.type) if node.outputs else _attrs(node))
     half = " · relevance" if box.relevance else ""
-    roles = counted(node.role for _, node in box.nodes if node.role)
+    roles = counted(node.role for _, node in box.nodes if node.role not in ("", "relevance"))
     most = f", {roles[0][0]} {roles[0][1]}" if roles else ""
     return _short(box.module or "(no module)"), f"{len(box.nodes)} nodes{most}{half}"
 

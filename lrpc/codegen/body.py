@@ -111,7 +111,7 @@ class Body:
 
     def _comment(self, node: Node) -> None:
         path = node.loc.module
-        path = path[len(self.prefix):] if path.startswith(self.prefix) else path
+        path = path[len(self.prefix) :] if path.startswith(self.prefix) else path
         path = "" if path + "." == self.prefix else path
         role = "" if node.role == "relevance" else node.role
         words = [w for w in (role, str(node.rule) if node.rule else "") if w]
@@ -140,7 +140,7 @@ def weight_in(prefix: str) -> Weight:
 
     def text(name: str) -> str:
         if prefix and name.startswith(prefix):
-            return f'w[p + "{name[len(prefix):]}"]'
+            return f'w[p + "{name[len(prefix) :]}"]'
         return f'w["{name}"]'
 
     return text

@@ -12,8 +12,14 @@ from lrpc.ir.ops import TABLE
 from lrpc.ir.types import Sym
 
 TORCH_DTYPES = {
-    "f64": "torch.float64", "f32": "torch.float32", "bf16": "torch.bfloat16", "f16": "torch.float16",
-    "i64": "torch.int64", "i32": "torch.int32", "u8": "torch.uint8", "bool": "torch.bool",
+    "f64": "torch.float64",
+    "f32": "torch.float32",
+    "bf16": "torch.bfloat16",
+    "f16": "torch.float16",
+    "i64": "torch.int64",
+    "i32": "torch.int32",
+    "u8": "torch.uint8",
+    "bool": "torch.bool",
 }
 
 
@@ -59,7 +65,9 @@ def literal(value: Attr) -> str:
 
 
 def _slice(node: Node) -> str:
-    dim, start, stop, step = (int(node.attr(k)) for k in ("dim", "start", "stop", "step"))  # type: ignore[arg-type]
+    dim, start, stop, step = (
+        node.integer(k) for k in ("dim", "start", "stop", "step")
+    )
     kind = node.inputs[0].type
     size, dim = kind.shape[dim], dim if dim < 0 else dim - kind.rank
     first = str(start) if start else ""

@@ -65,7 +65,9 @@ class Saved:
         return f's["{local}"]' if where == key and key else f'saved["{where}"]["{local}"]'
 
 
-def local_places(segments: Sequence[Segment], inputs: Sequence[Value]) -> dict[str, tuple[str, str]]:
+def local_places(
+    segments: Sequence[Segment], inputs: Sequence[Value]
+) -> dict[str, tuple[str, str]]:
     """Where the forward pass would save each of its values."""
     places = {v.name: ("", v.name) for v in inputs}
     for segment in segments:
@@ -149,7 +151,9 @@ class Emitter:
                 names.bind(value, self.saved.fetch(value.name, where))
             else:
                 arguments.append(value)
-                names.argument(value, "x" if self.kind == "forward" or value.name in self.saved.places else "g")
+                names.argument(
+                    value, "x" if self.kind == "forward" or value.name in self.saved.places else "g"
+                )
         saves = self.saved.inside(segment.key) if self.kind == "forward" else {}
         body = Body(names, weight_in(segment.prefix), segment.prefix, self.ledger)
         dying = last_uses(segment.nodes, {v.name for v in results})
@@ -176,4 +180,3 @@ def _needed_later(segments: Sequence[Segment], keep: Sequence[str]) -> list[set[
         result.append(set(needed))
         needed |= {v.name for v in segment.reads()}
     return result[::-1]
-

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +9,8 @@ from dataclasses import dataclass
 import lrpc
 from lrpc.codegen.expression import TORCH_DTYPES, literal
 from lrpc.codegen.functions import INDENT, Emitter, Library, Saved, local_places
-from lrpc.codegen.kernels import runtime
 from lrpc.codegen.segments import cut
-from lrpc.codegen.sources import needed
+from lrpc.codegen.sources import needed, runtime_text
 from lrpc.ir.graph import Graph, Node, Value
 from lrpc.ir.types import Sym
 
@@ -59,7 +57,9 @@ class Description:
 def generate(forward: Graph, targets: Sequence[TargetCode], about: Description) -> str:
     """The source text of program.py: same graphs, same bytes."""
     own = {v.name for v in forward.values()}
-    parts = {t.name: (_relevance_nodes(t.plain, own), _relevance_nodes(t.booked, own)) for t in targets}
+    parts = {
+        t.name: (_relevance_nodes(t.plain, own), _relevance_nodes(t.booked, own)) for t in targets
+    }
     saved_names = {t.value.name for t in targets}
     for nodes in (n for pair in parts.values() for n in pair):
         saved_names |= {v.name for n in nodes for v in n.inputs if v.name in own}
@@ -73,7 +73,9 @@ def generate(forward: Graph, targets: Sequence[TargetCode], about: Description) 
     functions = [_relevance(t, *parts[t.name], saved, library) for t in targets]
     tables = _tables(forward, targets, about, saved)
     emitted = "\n\n\n".join(part for part in [library.text(), main, *functions, tables] if part)
-    return _header(targets, about) + _imports() + _runtime() + "\n\n\n" + needed(emitted) + "\n\n\n" + emitted
+    return (
+        _header(targets, about) + runtime_text() + "\n\n\n" + needed(emitted) + "\n\n\n" + emitted
+    )
 
 
 def _relevance_nodes(joint: Graph, own: set[str]) -> list[Node]:
@@ -104,7 +106,11 @@ def _forward(graph: Graph, nodes: Sequence[Node], saved: Saved, library: Library
 
 
 def _relevance(
-    target: TargetCode, plain: Sequence[Node], booked: Sequence[Node], saved: Saved, library: Library
+    target: TargetCode,
+    plain: Sequence[Node],
+    booked: Sequence[Node],
+    saved: Saved,
+    library: Library,
 ) -> str:
     return "\n\n\n".join(
         _relevance_function(target, nodes, graph, saved, library, ledger)
@@ -113,7 +119,12 @@ def _relevance(
 
 
 def _relevance_function(
-    target: TargetCode, nodes: Sequence[Node], graph: Graph, saved: Saved, library: Library, ledger: bool
+    target: TargetCode,
+    nodes: Sequence[Node],
+    graph: Graph,
+    saved: Saved,
+    library: Library,
+    ledger: bool,
 ) -> str:
     seed = graph.inputs[-1]
     body = Emitter(library, saved, "relevance", ledger).main(nodes, [], [seed])
@@ -140,9 +151,7 @@ def function_name(target: str) -> str:
     return "relevance_" + re.sub(r"\W", "_", target)
 
 
-def _tables(
-    forward: Graph, targets: Sequence[TargetCode], about: Description, saved: Saved
-) -> str:
+def _tables(forward: Graph, targets: Sequence[TargetCode], about: Description, saved: Saved) -> str:
     inputs = "".join(
         f'        "{v.name}": ("{TORCH_DTYPES[v.type.dtype]}", {_shape(v.type.shape)}),\n'
         for v in forward.inputs
@@ -180,7 +189,9 @@ def _target_row(target: TargetCode, saved: Saved) -> str:
 def ledger_rows(booked: Graph) -> list[tuple[str, str, str]]:
     """(node, module path, kind) of every ledger row, in the order the program appends them."""
     return [
-        (str(n.attr("node")), n.loc.module, str(n.attr("kind"))) for n in booked.nodes if n.op == "record"
+        (str(n.attr("node")), n.loc.module, str(n.attr("kind")))
+        for n in booked.nodes
+        if n.op == "record"
     ]
 
 
@@ -189,7 +200,13 @@ def _python(value: object) -> str:
         return _mapping(value)
     if isinstance(value, (list, tuple)):
         inner = ", ".join(_python(v) for v in value)
-        return f"[{inner}]" if isinstance(value, list) else f"({inner},)" if len(value) == 1 else f"({inner})"
+        return (
+            f"[{inner}]"
+            if isinstance(value, list)
+            else f"({inner},)"
+            if len(value) == 1
+            else f"({inner})"
+        )
     return literal(value) if isinstance(value, (str, int, float)) else repr(value)
 
 
@@ -210,21 +227,10 @@ def _header(targets: Sequence[TargetCode], about: Description) -> str:
     first = targets[0]
     example = ", ".join("0" for _ in first.index_axes)
     return HEADER.format(
-        name=about.name, version=lrpc.__version__, target=first.name.split(":")[0],
+        name=about.name,
+        version=lrpc.__version__,
+        target=first.name.split(":")[0],
         example=f"({example},)" if len(first.index_axes) == 1 else f"({example})",
         targets=", ".join(t.name for t in targets),
         notes="".join(f"\n{note}\n" for note in about.notes),
     )
-
-
-def _imports() -> str:
-    source = inspect.getsource(runtime)
-    start = source.index("from __future__")
-    return source[start : source.index("class ProgramError")].replace(
-        "import torch\n", "import torch\nimport torch.nn.functional as F\n"
-    )
-
-
-def _runtime() -> str:
-    source = inspect.getsource(runtime)
-    return source[source.index("class ProgramError"):].rstrip()

@@ -7,8 +7,9 @@ import inspect
 from functools import cache
 from types import ModuleType
 
-from lrpc.codegen.kernels import boxes, deformable, transposes
+from lrpc.codegen.kernels import boxes, deformable, loading, results, runtime, seeds, transposes
 
+RUNTIME: tuple[ModuleType, ...] = (loading, results, seeds, runtime)
 MODULES: tuple[ModuleType, ...] = (transposes, deformable, boxes)
 
 
@@ -37,3 +38,37 @@ def needed(text: str) -> str:
         found |= new
         pending += [sources[name] for name in new]
     return "\n\n\n".join(source for name, source in sources.items() if name in found)
+
+
+@cache
+def runtime_text() -> str:
+    """The fixed part of every program: imports, then the runtime modules one after the other."""
+    imports: set[str] = {"import torch.nn.functional as F"}
+    bodies = []
+    for module in RUNTIME:
+        source = inspect.getsource(module)
+        items = ast.parse(source).body[1:]  # without the docstring
+        for item in items:
+            if isinstance(item, ast.Import | ast.ImportFrom) and not _own(item):
+                imports |= {ast.unparse(part) for part in _single(item)}
+        first = next(i for i in items if not isinstance(i, ast.Import | ast.ImportFrom))
+        start = min([first.lineno, *(d.lineno for d in getattr(first, "decorator_list", []))])
+        bodies.append("\n".join(source.splitlines()[start - 1 :]).rstrip())
+    return _import_block(imports) + "\n\n\n" + "\n\n\n".join(bodies)
+
+
+def _own(item: ast.Import | ast.ImportFrom) -> bool:
+    return isinstance(item, ast.ImportFrom) and (item.module or "").startswith("lrpc")
+
+
+def _single(item: ast.Import | ast.ImportFrom) -> list[ast.Import | ast.ImportFrom]:
+    if isinstance(item, ast.Import):
+        return [ast.Import([name]) for name in item.names]
+    return [ast.ImportFrom(item.module, [name], item.level) for name in item.names]
+
+
+def _import_block(imports: set[str]) -> str:
+    future = sorted(i for i in imports if "__future__" in i)
+    third = sorted(i for i in imports if i.split()[1].split(".")[0] == "torch")
+    rest = sorted(imports - set(future) - set(third))
+    return "\n\n".join("\n".join(group) for group in (future, rest, third))

@@ -78,6 +78,27 @@ class Node:
                 return value
         return default
 
+    def integer(self, key: str) -> int:
+        """An attribute that is an integer."""
+        value = self.attr(key)
+        if not isinstance(value, int):
+            raise TypeError(f"{self.op}.{key} is {value!r}, not an integer")
+        return value
+
+    def number(self, key: str) -> float:
+        """An attribute that is a number."""
+        value = self.attr(key)
+        if not isinstance(value, int | float):
+            raise TypeError(f"{self.op}.{key} is {value!r}, not a number")
+        return float(value)
+
+    def integers(self, key: str) -> tuple[int, ...]:
+        """An attribute that is a tuple of integers."""
+        value = self.attr(key)
+        if not isinstance(value, tuple):
+            raise TypeError(f"{self.op}.{key} is {value!r}, not a tuple")
+        return tuple(v for v in value if isinstance(v, int))
+
     @property
     def out(self) -> Value:
         return self.outputs[0]

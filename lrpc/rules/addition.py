@@ -9,8 +9,12 @@ from lrpc.rules.declaration import EPS, Declaration, Param
 SUMS = ("add", "sub")
 
 
-POSITION = Param("position", "sink", words=("sink", "split"),
-                 meaning="whether a position's share is kept in the ledger or followed like any summand's")
+POSITION = Param(
+    "position",
+    "sink",
+    words=("sink", "split"),
+    meaning="whether a position's share is kept in the ledger or followed like any summand's",
+)
 
 
 def epsilon(ctx: Context, node: Node, rule: Rule) -> None:
@@ -35,10 +39,21 @@ def _split(ctx: Context, node: Node, eps: float, sink: bool) -> None:
 
 
 RULES = (
-    Declaration("epsilon", SUMS, epsilon,
-                "R_a = a / stab_ε(a + b) ⊙ R, R_b = b / stab_ε(a + b) ⊙ R; a position's share is a sink",
-                "Bach et al. 2015; Achtibat et al. 2024 (2402.05602); PA-LRP (2506.02138) for positions",
-                "all but ε's share", (EPS, POSITION)),
-    Declaration("gradient_input", SUMS, gradient_input, "R_a = a ⊙ ∂f/∂a",
-                "Shrikumar et al. 2016 (1605.01713)", "all"),
+    Declaration(
+        "epsilon",
+        SUMS,
+        epsilon,
+        "R_a = a / stab_ε(a + b) ⊙ R, R_b = b / stab_ε(a + b) ⊙ R; a position's share is a sink",
+        "Bach et al. 2015; Achtibat et al. 2024 (2402.05602); PA-LRP (2506.02138) for positions",
+        "all but ε's share",
+        (EPS, POSITION),
+    ),
+    Declaration(
+        "gradient_input",
+        SUMS,
+        gradient_input,
+        "R_a = a ⊙ ∂f/∂a",
+        "Shrikumar et al. 2016 (1605.01713)",
+        "all",
+    ),
 )

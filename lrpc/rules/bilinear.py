@@ -78,12 +78,30 @@ def gradient_input(ctx: Context, node: Node, rule: Rule) -> None:
 
 
 RULES = (
-    Declaration("uniform", BILINEAR, uniform,
-                "s = R_z / stab_ε(z); R_a = ½ a ⊙ (∂z/∂a)ᵀ s, R_b = ½ b ⊙ (∂z/∂b)ᵀ s", SOURCE,
-                "all but ε's share", (EPS,)),
-    Declaration("share", BILINEAR, share, "ρ of the relevance to the first factor, 1 − ρ to the second",
-                "Ali et al. 2022 (2202.07304) for ρ = 0; Achtibat et al. 2024 for ρ = ½",
-                "all but ε's share", (RATIO, EPS)),
-    Declaration("gradient_input", BILINEAR, gradient_input, "R_a = a ⊙ ∂f/∂a, R_b = b ⊙ ∂f/∂b",
-                "Shrikumar et al. 2016 (1605.01713)", "doubles: sink `rescale` holds the excess"),
+    Declaration(
+        "uniform",
+        BILINEAR,
+        uniform,
+        "s = R_z / stab_ε(z); R_a = ½ a ⊙ (∂z/∂a)ᵀ s, R_b = ½ b ⊙ (∂z/∂b)ᵀ s",
+        SOURCE,
+        "all but ε's share",
+        (EPS,),
+    ),
+    Declaration(
+        "share",
+        BILINEAR,
+        share,
+        "ρ of the relevance to the first factor, 1 − ρ to the second",
+        "Ali et al. 2022 (2202.07304) for ρ = 0; Achtibat et al. 2024 for ρ = ½",
+        "all but ε's share",
+        (RATIO, EPS),
+    ),
+    Declaration(
+        "gradient_input",
+        BILINEAR,
+        gradient_input,
+        "R_a = a ⊙ ∂f/∂a, R_b = b ⊙ ∂f/∂b",
+        "Shrikumar et al. 2016 (1605.01713)",
+        "doubles: sink `rescale` holds the excess",
+    ),
 )

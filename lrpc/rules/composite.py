@@ -130,8 +130,11 @@ COMPOSITES = {c.name: c for c in (ATTNLRP, CP_LRP, EPSILON, GRADIENT_INPUT)}
 
 
 def composite(
-    name: str, epsilon: float = 1e-6, rules: Sequence[Mapping[str, object]] = (),
-    stop_at_detach: bool = False, split_positions: bool = False,
+    name: str,
+    epsilon: float = 1e-6,
+    rules: Sequence[Mapping[str, object]] = (),
+    stop_at_detach: bool = False,
+    split_positions: bool = False,
 ) -> Composite:
     """A composite by name, with the user's own rules before its entries.
 
@@ -161,7 +164,7 @@ def entry(spec: Mapping[str, object]) -> Entry:
         raise RuleError(f"rule {name}: layers must be [first, last], got {layers!r}")
     _check_params(name, where.get("op"), rest)
     bounds = None if layers is None else (int(layers[0]), int(layers[1]))
-    return Entry(name, layers=bounds, params=rest, **where)  # type: ignore[arg-type]
+    return Entry(name, layers=bounds, params=rest, **where)
 
 
 def _check_params(name: str, op: str | None, params: Mapping[str, object]) -> None:

@@ -18,7 +18,11 @@ class Context:
     """Adjoints of one backward walk. Rules call `g`, `give`, `lose` and the op helpers."""
 
     def __init__(
-        self, graph: Graph, builder: Builder, carrying: frozenset[str], dependent: frozenset[str],
+        self,
+        graph: Graph,
+        builder: Builder,
+        carrying: frozenset[str],
+        dependent: frozenset[str],
         ledger: bool,
     ) -> None:
         self.graph, self.builder, self.ledger = graph, builder, ledger
@@ -107,7 +111,10 @@ class Context:
         if not self.ledger:
             return
         pairs: tuple[tuple[str, Attr], ...] = (
-            ("batch", self._batch_axis(g)), ("negative", negative), ("node", self._node), ("kind", kind),
+            ("batch", self._batch_axis(g)),
+            ("negative", negative),
+            ("node", self._node),
+            ("kind", kind),
         )
         node = Node("record", (g, value), (), pairs, rule=self._rule, loc=self._loc)
         self.builder.nodes.append(node)
@@ -115,8 +122,13 @@ class Context:
     def op(self, name: str, *inputs: Value, hint: str = "", **attrs: Attr | None) -> Value:
         """Emit one operation of the relevance half."""
         return self.builder.one(
-            name, *inputs, hint=hint or f"r_{name}", role="relevance", rule=self._rule,
-            loc=self._loc, **attrs,
+            name,
+            *inputs,
+            hint=hint or f"r_{name}",
+            role="relevance",
+            rule=self._rule,
+            loc=self._loc,
+            **attrs,
         )
 
     def stabilised(self, g: Value, z: Value, eps: float) -> Value:
@@ -155,9 +167,7 @@ class Context:
         if extra > 0:
             dims = tuple(range(-g.type.rank + 1, -rank))
             g = self.op("sum", g, dims=dims, keepdim=False)
-        dims = tuple(
-            i - rank for i, d in enumerate(shape) if d == 1 and g.type.shape[i + 1] != 1
-        )
+        dims = tuple(i - rank for i, d in enumerate(shape) if d == 1 and g.type.shape[i + 1] != 1)
         return self.op("sum", g, dims=dims, keepdim=True) if dims else g
 
     def _batch_axis(self, g: Value) -> int:
@@ -176,4 +186,3 @@ def dependents(graph: Graph) -> frozenset[str]:
         if any(v.name in found for v in node.inputs):
             found.update(v.name for v in node.outputs)
     return frozenset(found)
-

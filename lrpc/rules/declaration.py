@@ -35,7 +35,11 @@ class Param:
                     f"rule {rule}: {self.name}={value!r} is not one of {', '.join(self.words)}"
                 )
             return str(value)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not math.isfinite(value)
+        ):
             raise RuleError(f"rule {rule}: {self.name}={value!r} must be a finite number")
         if not self.low <= value <= self.high:
             raise RuleError(

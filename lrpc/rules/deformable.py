@@ -43,13 +43,30 @@ def gradient_input(ctx: Context, node: Node, rule: Rule) -> None:
 
 OPS = ("deform_sample",)
 RULES = (
-    Declaration("value", OPS, value, "R_V = V ⊙ Mᵀ(R_o / stab_ε(o)), M the sampling map with A, loc fixed",
-                "epsilon rule of that map; sampling: Zhu et al. 2021, eq. 3 (2010.04159)",
-                "all but ε's share", (EPS,)),
-    Declaration("value_and_weights", OPS, value_and_weights,
-                "ρ of it to A, on through softmax to the query; 1 − ρ to V",
-                "uniform rule, Achtibat et al. 2024, proposition 3.3 (2402.05602)",
-                "all but ε's share", (SHARE, EPS)),
-    Declaration("gradient_input", OPS, gradient_input, "R = x ⊙ ∂f/∂x for V and A; loc detached",
-                "Shrikumar et al. 2016 (1605.01713)", "doubles: sink `rescale` holds the excess"),
+    Declaration(
+        "value",
+        OPS,
+        value,
+        "R_V = V ⊙ Mᵀ(R_o / stab_ε(o)), M the sampling map with A, loc fixed",
+        "epsilon rule of that map; sampling: Zhu et al. 2021, eq. 3 (2010.04159)",
+        "all but ε's share",
+        (EPS,),
+    ),
+    Declaration(
+        "value_and_weights",
+        OPS,
+        value_and_weights,
+        "ρ of it to A, on through softmax to the query; 1 − ρ to V",
+        "uniform rule, Achtibat et al. 2024, proposition 3.3 (2402.05602)",
+        "all but ε's share",
+        (SHARE, EPS),
+    ),
+    Declaration(
+        "gradient_input",
+        OPS,
+        gradient_input,
+        "R = x ⊙ ∂f/∂x for V and A; loc detached",
+        "Shrikumar et al. 2016 (1605.01713)",
+        "doubles: sink `rescale` holds the excess",
+    ),
 )

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lrpc.ir.graph import Node, Rule, Value
 from lrpc.rules.context import Context
 from lrpc.rules.declaration import EPS, Declaration, Param
 
 LINEAR = ("linear", "conv2d", "conv_transpose2d", "batch_norm", "interpolate", "avg_pool2d")
-BIAS = Param("bias", "absorb", words=("absorb", "excluded"),
-             meaning="whether b takes its share of the relevance, or stays out of the denominator")
+BIAS = Param(
+    "bias",
+    "absorb",
+    words=("absorb", "excluded"),
+    meaning="whether b takes its share of the relevance, or stays out of the denominator",
+)
 
 
 def transpose(ctx: Context, node: Node, s: Value) -> Value:
@@ -18,7 +24,7 @@ def transpose(ctx: Context, node: Node, s: Value) -> Value:
         return ctx.op("linear_transpose", s, weight=node.attr("weight"))
     if node.op == "batch_norm":
         return ctx.op("mul", s, _batch_norm_scale(ctx, node))
-    attrs = {k: v for k, v in node.attrs if k != "bias"}
+    attrs: dict[str, Any] = {k: v for k, v in node.attrs if k != "bias"}
     if node.op == "interpolate":
         attrs = {k: v for k, v in attrs.items() if k != "size"} | {"source": x.type.shape[-2:]}
     else:
@@ -73,12 +79,20 @@ def gradient_input(ctx: Context, node: Node, rule: Rule) -> None:
 
 RULES = (
     Declaration(
-        "epsilon", LINEAR, epsilon, "R_x = x ⊙ f_Wᵀ(R_z / stab_ε(f_W(x) + b))",
+        "epsilon",
+        LINEAR,
+        epsilon,
+        "R_x = x ⊙ f_Wᵀ(R_z / stab_ε(f_W(x) + b))",
         "Bach et al. 2015, eq. 58 (10.1371/journal.pone.0130140)",
-        "all but the bias's share and ε's", (EPS, BIAS),
+        "all but the bias's share and ε's",
+        (EPS, BIAS),
     ),
     Declaration(
-        "gradient_input", LINEAR, gradient_input, "R_x = x ⊙ ∂f/∂x", "Shrikumar et al. 2016 (1605.01713)",
+        "gradient_input",
+        LINEAR,
+        gradient_input,
+        "R_x = x ⊙ ∂f/∂x",
+        "Shrikumar et al. 2016 (1605.01713)",
         "nothing is redistributed; equals epsilon at ε = 0 on one linear map",
     ),
 )

@@ -47,10 +47,21 @@ def gradient_input(ctx: Context, node: Node, rule: Rule) -> None:
 
 
 RULES = (
-    Declaration("detach_sigma", NORMS, detach_sigma,
-                "σ constant, μ linear: epsilon rule through diag(γ/σ)(I − 11ᵀ/C)",
-                "Achtibat et al. 2024 (2402.05602); Ali et al. 2022 (2202.07304)",
-                "all but β's share and ε's", (EPS,)),
-    Declaration("gradient_input", NORMS, gradient_input, "R_x = x ⊙ ∂f/∂x",
-                "Shrikumar et al. 2016 (1605.01713)", "not conserving: sink `rescale`"),
+    Declaration(
+        "detach_sigma",
+        NORMS,
+        detach_sigma,
+        "σ constant, μ linear: epsilon rule through diag(γ/σ)(I − 11ᵀ/C)",
+        "Achtibat et al. 2024 (2402.05602); Ali et al. 2022 (2202.07304)",
+        "all but β's share and ε's",
+        (EPS,),
+    ),
+    Declaration(
+        "gradient_input",
+        NORMS,
+        gradient_input,
+        "R_x = x ⊙ ∂f/∂x",
+        "Shrikumar et al. 2016 (1605.01713)",
+        "not conserving: sink `rescale`",
+    ),
 )

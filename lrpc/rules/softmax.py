@@ -21,7 +21,9 @@ def taylor(ctx: Context, node: Node, rule: Rule) -> None:
 def _finite(ctx: Context, x: Value) -> Value:
     """`x` with masked scores (−inf), which receive nothing, as 0."""
     producer = ctx.graph.producers.get(x.name)
-    if producer is None or producer.op != "masked_fill" or math.isfinite(producer.attr("value")):  # type: ignore[arg-type]
+    if producer is None or producer.op != "masked_fill" or math.isfinite(
+        producer.number("value")
+    ):
         return x
     return ctx.op("masked_fill", x, producer.inputs[1], value=0.0)
 
@@ -31,11 +33,28 @@ def detach(ctx: Context, node: Node, rule: Rule) -> None:
 
 
 RULES = (
-    Declaration("taylor", ("softmax",), taylor, "R_x = x ⊙ (R − s ΣR); G-form: the softmax gradient",
-                "Achtibat et al. 2024, proposition 3.1 (2402.05602)",
-                "not conserving: sink `softmax` holds the difference"),
-    Declaration("gradient_input", ("softmax",), taylor, "R_x = x ⊙ ∂f/∂x",
-                "Shrikumar et al. 2016 (1605.01713)", "not conserving: sink `softmax`"),
-    Declaration("detach", ("softmax",), detach, "R_x = 0", "Ali et al. 2022 (2202.07304)",
-                "what arrives goes to sink `detached`"),
+    Declaration(
+        "taylor",
+        ("softmax",),
+        taylor,
+        "R_x = x ⊙ (R − s ΣR); G-form: the softmax gradient",
+        "Achtibat et al. 2024, proposition 3.1 (2402.05602)",
+        "not conserving: sink `softmax` holds the difference",
+    ),
+    Declaration(
+        "gradient_input",
+        ("softmax",),
+        taylor,
+        "R_x = x ⊙ ∂f/∂x",
+        "Shrikumar et al. 2016 (1605.01713)",
+        "not conserving: sink `softmax`",
+    ),
+    Declaration(
+        "detach",
+        ("softmax",),
+        detach,
+        "R_x = 0",
+        "Ali et al. 2022 (2202.07304)",
+        "what arrives goes to sink `detached`",
+    ),
 )

@@ -5,10 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from lrpc.errors import RuleError
 from lrpc.ir.graph import Node, Rule, Value
 from lrpc.ir.types import K
 from lrpc.rules.context import Context
 from lrpc.rules.declaration import Declaration
+
+
+def extent(x: Value, dim: int) -> int:
+    """The size of an axis that is not symbolic."""
+    size = x.type.shape[dim]
+    if not isinstance(size, int):
+        raise RuleError(f"%{x.name}: axis {dim} of {x.type} has no fixed size here")
+    return size
 
 
 def _reshape(ctx: Context, node: Node) -> None:
@@ -17,9 +26,8 @@ def _reshape(ctx: Context, node: Node) -> None:
 
 
 def _permute(ctx: Context, node: Node) -> None:
-    dims = node.attr("dims")
-    assert isinstance(dims, tuple)
-    inverse = sorted(range(len(dims)), key=lambda i: int(dims[i]))  # type: ignore[call-overload]
+    dims = node.integers("dims")
+    inverse = sorted(range(len(dims)), key=lambda i: dims[i])
     ctx.give(node.inputs[0], ctx.op("permute", ctx.g(node), dims=(0, *(i + 1 for i in inverse))))
 
 
@@ -32,25 +40,33 @@ def _cast(ctx: Context, node: Node) -> None:
 
 
 def _cat(ctx: Context, node: Node) -> None:
-    g, dim, start = ctx.g(node), int(node.attr("dim")), 0  # type: ignore[arg-type]
+    g, dim, start = ctx.g(node), node.integer("dim"), 0
     for x in node.inputs:
-        size = int(x.type.shape[dim])  # type: ignore[arg-type]
+        size = extent(x, dim)
         part = ctx.op("slice", g, dim=dim, start=start, stop=start + size, step=1)
         ctx.give(x, part)
         start += size
 
 
 def _slice(ctx: Context, node: Node) -> None:
-    x, dim = node.inputs[0], int(node.attr("dim"))  # type: ignore[arg-type]
-    ctx.give(x, ctx.op("slice_transpose", ctx.g(node), dim=dim, start=node.attr("start"),
-                       step=node.attr("step"), size=x.type.shape[dim]))
+    x, dim = node.inputs[0], node.integer("dim")
+    ctx.give(
+        x,
+        ctx.op(
+            "slice_transpose",
+            ctx.g(node),
+            dim=dim,
+            start=node.attr("start"),
+            step=node.attr("step"),
+            size=x.type.shape[dim],
+        ),
+    )
 
 
 def _pad(ctx: Context, node: Node) -> None:
-    g, x, pad = ctx.g(node), node.inputs[0], node.attr("pad")
-    assert isinstance(pad, tuple)
+    g, x, pad = ctx.g(node), node.inputs[0], node.integers("pad")
     for i in range(len(pad) // 2):
-        before, size = int(pad[2 * i]), int(x.type.shape[-1 - i])  # type: ignore[arg-type]
+        before, size = pad[2 * i], extent(x, -1 - i)
         g = ctx.op("slice", g, dim=-1 - i, start=before, stop=before + size, step=1)
     ctx.give(x, g)
 
@@ -61,25 +77,27 @@ def _flip(ctx: Context, node: Node) -> None:
 
 def _gather(ctx: Context, node: Node) -> None:
     x, index = node.inputs
-    dim = int(node.attr("dim"))  # type: ignore[arg-type]
+    dim = node.integer("dim")
     ctx.give(x, ctx.op("gather_transpose", ctx.g(node), index, dim=dim, size=x.type.shape[dim]))
 
 
 def _topk(ctx: Context, node: Node) -> None:
-    x, dim = node.inputs[0], int(node.attr("dim"))  # type: ignore[arg-type]
-    ctx.give(x, ctx.op("gather_transpose", ctx.g(node), node.outputs[1], dim=dim,
-                       size=x.type.shape[dim]))
+    x, dim = node.inputs[0], node.integer("dim")
+    ctx.give(
+        x, ctx.op("gather_transpose", ctx.g(node), node.outputs[1], dim=dim, size=x.type.shape[dim])
+    )
 
 
 def _max_pool(ctx: Context, node: Node) -> None:
     x = node.inputs[0]
-    ctx.give(x, ctx.op("max_pool2d_transpose", ctx.g(node), node.outputs[1],
-                       size=x.type.shape[-2:]))
+    ctx.give(
+        x, ctx.op("max_pool2d_transpose", ctx.g(node), node.outputs[1], size=x.type.shape[-2:])
+    )
 
 
 def _masked_fill(ctx: Context, node: Node) -> None:
     x, mask = node.inputs
-    g, value = ctx.g(node), float(node.attr("value"))  # type: ignore[arg-type]
+    g, value = ctx.g(node), node.number("value")
     back = ctx.op("masked_fill", g, mask, value=0.0)
     if ctx.ledger and value != 0 and math.isfinite(value):
         ctx.lose("bias", ctx.op("sub", g, back), node.out)
@@ -110,16 +128,14 @@ def _sum(ctx: Context, node: Node) -> None:
 
 
 def _mean(ctx: Context, node: Node) -> None:
-    x, dims = node.inputs[0], node.attr("dims")
-    assert isinstance(dims, tuple)
-    count = math.prod(int(x.type.shape[d]) for d in dims)  # type: ignore[call-overload,arg-type]
+    x, dims = node.inputs[0], node.integers("dims")
+    count = math.prod(extent(x, d) for d in dims)
     ctx.give(x, ctx.op("scale", _spread(ctx, node), by=1.0 / count))
 
 
 def _spread(ctx: Context, node: Node) -> Value:
-    g, x, dims = ctx.g(node), node.inputs[0], node.attr("dims")
-    assert isinstance(dims, tuple)
-    axes = {int(d) % x.type.rank for d in dims}  # type: ignore[call-overload]
+    g, x, dims = ctx.g(node), node.inputs[0], node.integers("dims")
+    axes = {d % x.type.rank for d in dims}
     shape = tuple(1 if i in axes else d for i, d in enumerate(x.type.shape))
     return ctx.op("expand", ctx.reshape(g, (K, *shape)), shape=(K, *x.type.shape))
 
@@ -134,10 +150,25 @@ def _expand(ctx: Context, node: Node) -> None:
 
 
 TRANSPOSES: dict[str, Callable[[Context, Node], None]] = {
-    "reshape": _reshape, "permute": _permute, "detach": _same, "cast": _cast, "cat": _cat,
-    "slice": _slice, "pad": _pad, "flip": _flip, "gather": _gather, "topk": _topk,
-    "max_pool2d": _max_pool, "masked_fill": _masked_fill, "where": _where, "scale": _scale,
-    "shift": _shift, "sum": _sum, "mean": _mean, "expand": _expand, "div": _div,
+    "reshape": _reshape,
+    "permute": _permute,
+    "detach": _same,
+    "cast": _cast,
+    "cat": _cat,
+    "slice": _slice,
+    "pad": _pad,
+    "flip": _flip,
+    "gather": _gather,
+    "topk": _topk,
+    "max_pool2d": _max_pool,
+    "masked_fill": _masked_fill,
+    "where": _where,
+    "scale": _scale,
+    "shift": _shift,
+    "sum": _sum,
+    "mean": _mean,
+    "expand": _expand,
+    "div": _div,
 }
 OPS = tuple(TRANSPOSES)
 
@@ -151,11 +182,28 @@ def detach(ctx: Context, node: Node, rule: Rule) -> None:
 
 
 RULES = (
-    Declaration("pass", OPS, passing, "each entry's relevance goes to the entry it came from; "
-                "max pooling: the winner takes all", "rules of structure; Bach et al. 2015 for max pooling",
-                "all; added constants go to sink `bias`"),
-    Declaration("gradient_input", OPS, passing, "R_x = x ⊙ ∂f/∂x", "Shrikumar et al. 2016 (1605.01713)",
-                "all"),
-    Declaration("detach", ("detach",), detach, "R_x = 0", "the model's own detach()",
-                "what arrives goes to sink `detached`"),
+    Declaration(
+        "pass",
+        OPS,
+        passing,
+        "each entry's relevance goes to the entry it came from; max pooling: the winner takes all",
+        "rules of structure; Bach et al. 2015 for max pooling",
+        "all; added constants go to sink `bias`",
+    ),
+    Declaration(
+        "gradient_input",
+        OPS,
+        passing,
+        "R_x = x ⊙ ∂f/∂x",
+        "Shrikumar et al. 2016 (1605.01713)",
+        "all",
+    ),
+    Declaration(
+        "detach",
+        ("detach",),
+        detach,
+        "R_x = 0",
+        "the model's own detach()",
+        "what arrives goes to sink `detached`",
+    ),
 )

@@ -11,9 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def deform_corners(
-    loc: Tensor, levels: tuple[tuple[int, int], ...]
-) -> tuple[Tensor, Tensor]:
+def deform_corners(loc: Tensor, levels: tuple[tuple[int, int], ...]) -> tuple[Tensor, Tensor]:
     """Value row and bilinear coefficient of every corner: both [B, Q, H, L, P, 4].
 
     loc [B, Q, H, L, P, 2] as (x, y) in [0, 1]; pixel centres lie at half-integers.
@@ -36,7 +34,9 @@ def deform_corners(
             coefficient.append(torch.where(inside, part, 0.0))
         start += height * width
     shape = (*loc.shape[:3], len(levels), 4, loc.shape[4])
-    corners = [torch.stack(parts, 3).reshape(shape).transpose(-1, -2) for parts in (index, coefficient)]
+    corners = [
+        torch.stack(parts, 3).reshape(shape).transpose(-1, -2) for parts in (index, coefficient)
+    ]
     return corners[0], corners[1]
 
 
@@ -90,7 +90,9 @@ def deform_weight_transpose(
     points = loc[0, 0, 0, ..., 0].numel()
     table = value.reshape(-1, d)
     picked = F.embedding_bag(
-        index.reshape(-1, 4), table, mode="sum",
+        index.reshape(-1, 4),
+        table,
+        mode="sum",
         per_sample_weights=coefficient.reshape(-1, 4).to(table.dtype),
     ).reshape(b * q * h, points, d)
     out = torch.matmul(picked, g.reshape(k, b * q * h, d, 1))

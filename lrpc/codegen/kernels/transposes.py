@@ -20,7 +20,8 @@ def stab_ratio(z: Tensor, eps: float) -> Tensor:
 def ratio(a: Tensor, z: Tensor, eps: float) -> Tensor:
     """a / stab(z), and 0 where stab(z) is 0."""
     d = torch.where(z >= 0, z + eps, z - eps)
-    return torch.where(d == 0, 0.0, a / d)
+    r: Tensor = torch.where(d == 0, 0.0, a / d)
+    return r
 
 
 def gelu_ratio(x: Tensor, approximate: str) -> Tensor:
@@ -42,21 +43,37 @@ def tanh_ratio(x: Tensor) -> Tensor:
 
 
 def conv2d_transpose(
-    g: Tensor, weight: Tensor, size: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...],
-    dilation: tuple[int, ...], groups: int,
+    g: Tensor,
+    weight: Tensor,
+    size: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+    groups: int,
 ) -> Tensor:
     """The input gradient of conv2d; size is (C, H, W) of its input."""
     shape = (g.shape[0], *size)
-    return torch.nn.grad.conv2d_input(shape, weight, g, stride, padding, dilation, groups)
+    like = g.new_empty(()).expand(shape)
+    mask = (True, False, False)
+    back: Tensor = torch.ops.aten.convolution_backward(
+        g, like, weight, None, stride, padding, dilation, False, (0, 0), groups, mask
+    )[0]
+    return back
 
 
 def avg_pool2d_transpose(
-    g: Tensor, size: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...],
+    g: Tensor,
+    size: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
     padding: tuple[int, ...],
 ) -> Tensor:
     """The transpose of avg_pool2d; size is (C, H, W) of its input."""
     like = g.new_empty((g.shape[0], *size))
-    return torch.ops.aten.avg_pool2d_backward(g, like, kernel, stride, padding, False, True, None)
+    back: Tensor = torch.ops.aten.avg_pool2d_backward(
+        g, like, kernel, stride, padding, False, True, None
+    )
+    return back
 
 
 def interpolate(x: Tensor, size: tuple[int, ...], mode: str, align_corners: bool) -> Tensor:
@@ -72,17 +89,20 @@ def interpolate_transpose(
     """The transpose of `interpolate` from maps of size `source`."""
     size, shape = g.shape[-2:], (*g.shape[:2], *source)
     if mode == "nearest":
-        return torch.ops.aten.upsample_nearest2d_backward(g, size, shape)
+        nearest: Tensor = torch.ops.aten.upsample_nearest2d_backward(g, size, shape)
+        return nearest
     aten = torch.ops.aten
-    back = aten.upsample_bilinear2d_backward if mode == "bilinear" else aten.upsample_bicubic2d_backward
-    return back(g, size, shape, align_corners)
+    bilinear = mode == "bilinear"
+    back = aten.upsample_bilinear2d_backward if bilinear else aten.upsample_bicubic2d_backward
+    smooth: Tensor = back(g, size, shape, align_corners)
+    return smooth
 
 
 def max_pool2d_transpose(g: Tensor, indices: Tensor, size: tuple[int, ...]) -> Tensor:
     """Send each window's relevance to its winner; size is (H, W) of the pooled map."""
     flat = g.new_zeros(*g.shape[:-2], size[0] * size[1])
     index = indices.flatten(-2).expand(*g.shape[:-2], -1)
-    return flat.scatter_add_(-1, index, g.flatten(-2)).unflatten(-1, size)
+    return flat.scatter_add_(-1, index, g.flatten(-2)).reshape(*g.shape[:-2], *size)
 
 
 def gather_transpose(g: Tensor, index: Tensor, dim: int, size: int) -> Tensor:
@@ -131,7 +151,9 @@ def norm_gradient(g: Tensor, x: Tensor, weight: Tensor | None, groups: int, eps:
     centred = x - x.mean(-1, keepdim=True)
     r = ((centred * centred).mean(-1, keepdim=True) + eps).rsqrt()
     unit = centred * r
-    return (r * (g - g.mean(-1, keepdim=True) - unit * (g * unit).mean(-1, keepdim=True))).reshape(shape)
+    return (r * (g - g.mean(-1, keepdim=True) - unit * (g * unit).mean(-1, keepdim=True))).reshape(
+        shape
+    )
 
 
 def activation_gradient(g: Tensor, x: Tensor, kind: str) -> Tensor:

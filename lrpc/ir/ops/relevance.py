@@ -44,7 +44,9 @@ def _conv_from(g: Tensor, weight: Tensor, size: tuple[int, ...], **options: Any)
     return no_grad_transpose(lambda x: F.conv2d(x, weight, None, **options), like, g)
 
 
-def _conv_transpose_from(g: Tensor, weight: Tensor, size: tuple[int, ...], **options: Any) -> Tensor:
+def _conv_transpose_from(
+    g: Tensor, weight: Tensor, size: tuple[int, ...], **options: Any
+) -> Tensor:
     like = torch.empty(g.shape[0], *size, dtype=g.dtype, device=g.device)
     return no_grad_transpose(lambda x: F.conv_transpose2d(x, weight, None, **options), like, g)
 
@@ -55,12 +57,14 @@ def _avg_pool_from(g: Tensor, size: tuple[int, ...], **options: Any) -> Tensor:
 
 
 def _renamed(options: dict[str, Any]) -> dict[str, Any]:
-    return {"kernel_size": options["kernel"], "stride": options["stride"], "padding": options["padding"]}
+    return {
+        "kernel_size": options["kernel"],
+        "stride": options["stride"],
+        "padding": options["padding"],
+    }
 
 
-def _interpolate_from(
-    g: Tensor, source: tuple[int, ...], mode: str, align_corners: bool
-) -> Tensor:
+def _interpolate_from(g: Tensor, source: tuple[int, ...], mode: str, align_corners: bool) -> Tensor:
     like = torch.empty(*g.shape[:2], *source, dtype=g.dtype, device=g.device)
     size = tuple(g.shape[-2:])
     return no_grad_transpose(lambda x: interpolate(x, size, mode, align_corners), like, g)
@@ -75,7 +79,9 @@ def _max_pool_from(g: Tensor, indices: Tensor, size: tuple[int, ...]) -> Tensor:
 def _gather_from(g: Tensor, index: Tensor, dim: int, size: int) -> Tensor:
     shape = list(g.shape)
     shape[dim] = size
-    return torch.zeros(shape, dtype=g.dtype, device=g.device).scatter_add(dim, index.expand(g.shape), g)
+    return torch.zeros(shape, dtype=g.dtype, device=g.device).scatter_add(
+        dim, index.expand(g.shape), g
+    )
 
 
 def _slice_from(g: Tensor, dim: int, start: int, step: int, size: int) -> Tensor:
@@ -145,48 +151,130 @@ def _softmax_from(g: Tensor, s: Tensor, dim: int) -> Tensor:
 ROWS = (
     Op("stab_ratio", 1, {"eps": "number"}, _stab_ratio, "stab_ratio({0}, {eps})"),
     Op("ratio", 2, {"eps": "number"}, _ratio, "ratio({0}, {1}, {eps})"),
-    Op("relu_gate", 2, {}, lambda g, x: torch.where(x > 0, g, torch.zeros_like(g)), "{0} * ({1} > 0)"),
-    Op("leaky_relu_gate", 2, {"slope": "number"},
-       lambda g, x, slope: torch.where(x > 0, g, slope * g),
-       "torch.where({1} > 0, {0}, {slope} * {0})"),
-    Op("gelu_ratio", 1, {"approximate": "str"}, lambda x, approximate: (
-        0.5 * (1 + torch.erf(x / 2**0.5)) if approximate == "none"
-        else 0.5 * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)))),
-       "gelu_ratio({0}, {approximate})"),
+    Op(
+        "relu_gate",
+        2,
+        {},
+        lambda g, x: torch.where(x > 0, g, torch.zeros_like(g)),
+        "{0} * ({1} > 0)",
+    ),
+    Op(
+        "leaky_relu_gate",
+        2,
+        {"slope": "number"},
+        lambda g, x, slope: torch.where(x > 0, g, slope * g),
+        "torch.where({1} > 0, {0}, {slope} * {0})",
+    ),
+    Op(
+        "gelu_ratio",
+        1,
+        {"approximate": "str"},
+        lambda x, approximate: (
+            0.5 * (1 + torch.erf(x / 2**0.5))
+            if approximate == "none"
+            else 0.5 * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)))
+        ),
+        "gelu_ratio({0}, {approximate})",
+    ),
     Op("sigmoid_ratio", 1, {}, _sigmoid_ratio, "sigmoid_ratio({0})"),
     Op("tanh_ratio", 1, {}, _tanh_ratio, "tanh_ratio({0})"),
-    Op("linear_transpose", 1, {"weight": "weight"}, lambda g, weight: torch.einsum("...o,oi->...i", g, weight),
-       "{0} @ {weight}"),
-    Op("conv2d_transpose", 1, {k: v for k, v in CONV.items() if k != "bias"} | {"size": "ints"},
-       _conv_from, "conv2d_transpose({0}, {weight}, {size}, {stride}, {padding}, {dilation}, {groups})"),
-    Op("conv_transpose2d_transpose", 1,
-       {k: v for k, v in CONV_T.items() if k != "bias"} | {"size": "ints"}, _conv_transpose_from,
-       "F.conv2d({0}, {weight}, None, {stride}, {padding}, {dilation}, {groups})"),
-    Op("avg_pool2d_transpose", 1, {**POOL, "size": "ints"}, _avg_pool_from,
-       "avg_pool2d_transpose({0}, {size}, {kernel}, {stride}, {padding})"),
-    Op("interpolate_transpose", 1, {"source": "ints", "mode": "str", "align_corners": "bool"},
-       _interpolate_from, "interpolate_transpose({0}, {source}, {mode}, {align_corners})"),
-    Op("max_pool2d_transpose", 2, {"size": "ints"}, _max_pool_from,
-       "max_pool2d_transpose({0}, {1}, {size})"),
-    Op("gather_transpose", 2, {"dim": "int", "size": "int"}, _gather_from,
-       "gather_transpose({0}, {1}, {dim}, {size})"),
-    Op("slice_transpose", 1, {"dim": "int", "start": "int", "step": "int", "size": "int"}, _slice_from,
-       "slice_transpose({0}, {dim}, {start}, {step}, {size})"),
+    Op(
+        "linear_transpose",
+        1,
+        {"weight": "weight"},
+        lambda g, weight: torch.einsum("...o,oi->...i", g, weight),
+        "{0} @ {weight}",
+    ),
+    Op(
+        "conv2d_transpose",
+        1,
+        {k: v for k, v in CONV.items() if k != "bias"} | {"size": "ints"},
+        _conv_from,
+        "conv2d_transpose({0}, {weight}, {size}, {stride}, {padding}, {dilation}, {groups})",
+    ),
+    Op(
+        "conv_transpose2d_transpose",
+        1,
+        {k: v for k, v in CONV_T.items() if k != "bias"} | {"size": "ints"},
+        _conv_transpose_from,
+        "F.conv2d({0}, {weight}, None, {stride}, {padding}, {dilation}, {groups})",
+    ),
+    Op(
+        "avg_pool2d_transpose",
+        1,
+        {**POOL, "size": "ints"},
+        _avg_pool_from,
+        "avg_pool2d_transpose({0}, {size}, {kernel}, {stride}, {padding})",
+    ),
+    Op(
+        "interpolate_transpose",
+        1,
+        {"source": "ints", "mode": "str", "align_corners": "bool"},
+        _interpolate_from,
+        "interpolate_transpose({0}, {source}, {mode}, {align_corners})",
+    ),
+    Op(
+        "max_pool2d_transpose",
+        2,
+        {"size": "ints"},
+        _max_pool_from,
+        "max_pool2d_transpose({0}, {1}, {size})",
+    ),
+    Op(
+        "gather_transpose",
+        2,
+        {"dim": "int", "size": "int"},
+        _gather_from,
+        "gather_transpose({0}, {1}, {dim}, {size})",
+    ),
+    Op(
+        "slice_transpose",
+        1,
+        {"dim": "int", "start": "int", "step": "int", "size": "int"},
+        _slice_from,
+        "slice_transpose({0}, {dim}, {start}, {step}, {size})",
+    ),
     Op("rstd", 1, {"eps": "number", "groups": "int"}, _rstd, "rstd({0}, {eps}, {groups})"),
-    Op("layer_norm_transpose", 2, {"weight": "weight?"}, _layer_norm_from,
-       "layer_norm_transpose({0}, {1}, {weight})"),
-    Op("group_norm_transpose", 2, {"weight": "weight?", "groups": "int"}, _group_norm_from,
-       "group_norm_transpose({0}, {1}, {groups}, {weight})"),
-    Op("norm_gradient", 2, {"weight": "weight?", "groups": "int", "eps": "number"}, _norm_gradient,
-       "norm_gradient({0}, {1}, {weight}, {groups}, {eps})"),
-    Op("activation_gradient", 2, {"kind": "str"}, _activation_gradient,
-       "activation_gradient({0}, {1}, {kind})"),
+    Op(
+        "layer_norm_transpose",
+        2,
+        {"weight": "weight?"},
+        _layer_norm_from,
+        "layer_norm_transpose({0}, {1}, {weight})",
+    ),
+    Op(
+        "group_norm_transpose",
+        2,
+        {"weight": "weight?", "groups": "int"},
+        _group_norm_from,
+        "group_norm_transpose({0}, {1}, {groups}, {weight})",
+    ),
+    Op(
+        "norm_gradient",
+        2,
+        {"weight": "weight?", "groups": "int", "eps": "number"},
+        _norm_gradient,
+        "norm_gradient({0}, {1}, {weight}, {groups}, {eps})",
+    ),
+    Op(
+        "activation_gradient",
+        2,
+        {"kind": "str"},
+        _activation_gradient,
+        "activation_gradient({0}, {1}, {kind})",
+    ),
     Op("softmax_transpose", 2, {"dim": "int"}, _softmax_from, "softmax_transpose({0}, {1}, {dim})"),
 )
 
 # Effects: they have no output, and stand for what the program hands out beside its result.
 EFFECTS = (
-    Op("record", 2, {"batch": "int", "negative": "bool", "node": "str", "kind": "str"},
-       lambda g, x, batch, negative, node, kind: (), "", outputs=0),
+    Op(
+        "record",
+        2,
+        {"batch": "int", "negative": "bool", "node": "str", "kind": "str"},
+        lambda g, x, batch, negative, node, kind: (),
+        "",
+        outputs=0,
+    ),
     Op("read", 2, {"name": "str"}, lambda g, x, name: (), "", outputs=0),
 )

@@ -1,0 +1,88 @@
+"""How a generated program checks and reads its files, and refuses what does not fit it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class ProgramError(Exception):
+    """Weights, inputs or requests that do not match this program."""
+
+
+def check_finite(value: Tensor, what: str, remedy: str) -> None:
+    """Refuse NaN and infinity in floating tensors."""
+    if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        raise ProgramError(f"{what} holds NaN or infinity; {remedy}")
+
+
+def check_input(name: str, value: Tensor, dtype: str, shape: Sequence[int | str]) -> None:
+    """Refuse another dtype or shape than compiled for, and non-finite values."""
+    if not isinstance(value, Tensor):
+        raise ProgramError(f"input {name} must be a torch.Tensor, got {type(value).__name__}")
+    wanted = ", ".join(map(str, shape))
+    fits = value.dim() == len(shape) and all(
+        s == "B" or s == n for s, n in zip(shape, value.shape, strict=True)
+    )
+    if not fits:
+        raise ProgramError(
+            f"input {name} must have shape [{wanted}], got {list(value.shape)}: this program holds one"
+            " size (B is free); resize or pad the image, or compile with LRPC.SHAPES for that size"
+        )
+    if str(value.dtype) != dtype:
+        raise ProgramError(f"input {name} must be {dtype}, got {value.dtype}")
+    if value.shape[0] == 0:
+        raise ProgramError(f"input {name} is an empty batch")
+    check_finite(value, f"input {name}", "repair the data")
+
+
+def check_files(directory: Path, manifest: Mapping[str, Any]) -> None:
+    """Refuse a directory whose files are not the ones the manifest was written for."""
+    for name, wanted in manifest["sha256"].items():
+        path = directory / name
+        if not path.is_file():
+            raise ProgramError(f"{path} is missing; compile the program again")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
+            raise ProgramError(
+                f"{path} was changed since it was compiled; compile the program again"
+            )
+
+
+SAFETENSORS = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+
+def read_weights(path: Path, device: torch.device) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, aliases included."""
+    data = bytearray(path.read_bytes())
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    aliases = json.loads(header.pop("__metadata__", {}).get("aliases", "{}"))
+    tensors = {}
+    for name, entry in header.items():
+        dtype, shape = SAFETENSORS[entry["dtype"]], entry["shape"]
+        first = 8 + length + entry["data_offsets"][0]
+        count = math.prod(shape)
+        flat = (
+            torch.frombuffer(data, dtype=dtype, count=count, offset=first)
+            if count
+            else torch.empty(0, dtype=dtype)
+        )
+        tensors[name] = flat.reshape(shape).to(device)
+    return tensors | {alias: tensors[name] for alias, name in aliases.items()}

@@ -1,0 +1,124 @@
+"""What a generated program returns: outputs, relevance, and the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class State:
+    """What one forward pass leaves: the model's outputs, and what relevance needs."""
+
+    outputs: Any
+    saved: dict[str, dict[str, Tensor]] = field(repr=False)
+    batch: int
+
+
+@dataclass
+class Ledger:
+    """Where the relevance went: sums per seed and image, each [K, B].
+
+    `rows` holds (node, module path, kind, amount): kind `out` is what arrives at a node, `in` what it
+    passes on, everything else is a sink.
+    """
+
+    start: Tensor
+    end: Tensor
+    rows: list[tuple[str, str, str, Tensor]] = field(repr=False)
+
+    @property
+    def sinks(self) -> dict[str, Tensor]:
+        """Each kind of sink, summed over the nodes."""
+        total: dict[str, Tensor] = {}
+        for _, _, kind, amount in self.rows:
+            if kind not in ("out", "in"):
+                total[kind] = total[kind] + amount if kind in total else amount
+        return total
+
+    @property
+    def closure(self) -> Tensor:
+        """|Σ start − Σ end − Σ sinks| over the largest of them in magnitude: [K, B]."""
+        sinks = list(self.sinks.values())
+        rest = self.start - self.end - sum(sinks, torch.zeros_like(self.start))
+        scale = torch.stack([self.start.abs(), self.end.abs(), *(s.abs() for s in sinks)]).amax(0)
+        return rest.abs() / scale.clamp_min(torch.finfo(rest.dtype).tiny)
+
+    def node_closure(self) -> dict[str, Tensor]:
+        """For every node |out − in − sinks|, relative to Σ start: [K, B]."""
+        rest: dict[str, Tensor] = {}
+        for node, _, kind, amount in self.rows:
+            part = amount if kind == "out" else -amount
+            rest[node] = rest[node] + part if node in rest else part
+        return {node: r.abs() / self.start.abs() for node, r in rest.items()}
+
+    def biggest(self, count: int = 10) -> list[tuple[str, str, str, float]]:
+        """The sinks that took most (mean |amount| over seeds and images): (node, module, kind, share)."""
+        total = self.start.abs().mean()
+        found = [
+            (node, module, kind, float(amount.abs().mean() / total))
+            for node, module, kind, amount in self.rows
+            if kind not in ("out", "in")
+        ]
+        return sorted(found, key=lambda row: -row[3])[:count]
+
+
+@dataclass
+class Relevance:
+    """The result: relevance at each input and at each named place, and the ledger where asked for."""
+
+    inputs: dict[str, Tensor]
+    layers: dict[str, Tensor]
+    ledger: Ledger | None
+
+    @property
+    def input(self) -> Tensor:
+        """Relevance at the first input, [K, B, ...]."""
+        return next(iter(self.inputs.values()))
+
+
+def rebuild(structure: Any, outputs: Mapping[str, Tensor]) -> Any:
+    """The model's own nesting of its outputs, from their names."""
+    if isinstance(structure, str):
+        return outputs[structure]
+    ((kind, content),) = structure.items()
+    if kind == "value":
+        return content
+    if kind == "dict":
+        return {name: rebuild(part, outputs) for name, part in content.items()}
+    parts = [rebuild(part, outputs) for part in content]
+    return tuple(parts) if kind == "tuple" else parts
+
+
+def booked(names: Sequence[Sequence[str]], amounts: Sequence[Tensor]) -> Ledger:
+    """The ledger's rows with their names: node, module path, kind."""
+    rows = [(n[0], n[1], n[2], amount) for n, amount in zip(names, amounts, strict=True)]
+    start = next(row[3] for row in rows if row[2] == "start")
+    ends = [row[3] for row in rows if row[2] == "end"]
+    end = sum(ends, torch.zeros_like(start))
+    return Ledger(start, end, [row for row in rows if row[2] not in ("start", "end")])
+
+
+def joined(parts: Sequence[Relevance]) -> Relevance:
+    """Seed chunks put together along the seeds axis."""
+    if len(parts) == 1:
+        return parts[0]
+
+    def cat(find: Callable[[Relevance], dict[str, Tensor]]) -> dict[str, Tensor]:
+        return {name: torch.cat([find(part)[name] for part in parts]) for name in find(parts[0])}
+
+    ledgers = [part.ledger for part in parts if part.ledger is not None]
+    ledger = None
+    if ledgers:
+        rows = [
+            (*row[:3], torch.cat([other.rows[i][3] for other in ledgers]))
+            for i, row in enumerate(ledgers[0].rows)
+        ]
+        ledger = Ledger(
+            torch.cat([x.start for x in ledgers]), torch.cat([x.end for x in ledgers]), rows
+        )
+    return Relevance(cat(lambda r: r.inputs), cat(lambda r: r.layers), ledger)

@@ -1,0 +1,81 @@
+"""Where relevance starts in a generated program: one-hot, given outright, normalised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lrpc.codegen.kernels.loading import ProgramError, check_finite
+
+
+@dataclass(frozen=True)
+class Target:
+    """A value that relevance can start from. Axes count in the value, its batch axis included."""
+
+    run: Callable[..., dict[str, Tensor]]
+    run_ledger: Callable[..., dict[str, Tensor]]
+    value: tuple[str, str]
+    shape: tuple[int, ...]
+    batch_axis: int
+    index_axes: tuple[int, ...]
+    index_names: tuple[str, ...]
+    token_axis: int | None
+    reads: tuple[str, ...]
+
+
+def one_hot(goal: Target, value: Tensor, index: Tensor, token: int | None, name: str) -> Tensor:
+    """G at the start: 1 at the indexed entries of each image, spread over the axes left open."""
+    seeds, batch, _ = index.shape
+    g = value.new_zeros((seeds, *value.shape))
+    view = g.movedim(goal.batch_axis + 1, 1)
+    axes = [a + 1 if a > goal.batch_axis else a + 2 for a in goal.index_axes]
+    view = view.movedim(axes, list(range(2, 2 + len(axes))))
+    amount = 1.0
+    if goal.token_axis is not None and token is None:
+        amount = 1.0 / value.shape[goal.token_axis]
+    k = torch.arange(seeds, device=g.device)[:, None]
+    b = torch.arange(batch, device=g.device)[None]
+    where = (k, b, *index.unbind(-1))
+    if goal.token_axis is not None and token is not None:
+        if not 0 <= token < value.shape[goal.token_axis]:
+            raise ProgramError(
+                f"{name}: token must lie in 0..{value.shape[goal.token_axis] - 1}, got {token}"
+            )
+        where = (*where, torch.full_like(index[..., 0], token))
+    view[where] = amount
+    return g
+
+
+def seeds_to_g(seeds: Tensor, value: Tensor, name: str) -> Tensor:
+    """Given relevance per unit of activation; relevance given to an exact zero cannot be carried."""
+    if seeds.dim() != value.dim() + 1 or seeds.shape[1:] != value.shape:
+        raise ProgramError(
+            f"{name}: seeds must be [K, {', '.join(map(str, value.shape))}],"
+            f" got {list(seeds.shape)}"
+        )
+    check_finite(seeds, f"seeds of {name}", "give finite relevance")
+    seeds = seeds.to(value)
+    if bool(((value == 0) & (seeds != 0)).any()):
+        raise ProgramError(
+            f"{name}: relevance is given to an activation that is exactly 0; set it to 0 there"
+        )
+    return torch.where(seeds == 0, 0.0, seeds / torch.where(value == 0, 1.0, value))
+
+
+def normalised(g: Tensor, value: Tensor, norm: str, goal: Target) -> Tensor:
+    """G scaled so that each seed's relevance sums to 1, or to the number of tokens, in each image."""
+    if norm == "none":
+        return g
+    if norm not in ("sum1", "sumT"):
+        raise ProgramError(f"norm must be none, sum1 or sumT, got {norm!r}")
+    axes = [a for a in range(1, g.dim()) if a != goal.batch_axis + 1]
+    total = (g * value).sum(axes, keepdim=True)
+    if bool((total == 0).any()):
+        raise ProgramError(f"norm={norm}: the relevance to start with sums to 0; use norm='none'")
+    tokens = (
+        1 if norm == "sum1" else value.shape[goal.token_axis if goal.token_axis is not None else 1]
+    )
+    return g * (tokens / total)

@@ -1,4 +1,5 @@
-"""From an imported graph to the files of a program: the passes, the targets, the text, the manifest."""
+"""From an imported graph to the files of a program: the passes, the targets, the text, the
+manifest."""
 
 from __future__ import annotations
 
@@ -43,11 +44,13 @@ class Settings:
     def to_json(self) -> dict[str, Any]:
         """What `from_json` needs to build the same program from graph.lrp again."""
         return {
-            "name": self.name, "structure": self.structure, "read": list(self.read),
-            "tf32": self.tf32, "chunk": self.chunk, "notes": list(self.notes),
-            "places": {
-                "stops": list(self.places.stops), "inputs": dict(self.places.inputs)
-            },
+            "name": self.name,
+            "structure": self.structure,
+            "read": list(self.read),
+            "tf32": self.tf32,
+            "chunk": self.chunk,
+            "notes": list(self.notes),
+            "places": {"stops": list(self.places.stops), "inputs": dict(self.places.inputs)},
         }
 
     @staticmethod
@@ -55,15 +58,22 @@ class Settings:
         """Settings as a manifest holds them."""
         places = Places({}, tuple(data["places"]["stops"]), data["places"]["inputs"])
         return Settings(
-            data["name"], data["structure"], places, tuple(data["read"]), data["tf32"], data["chunk"],
-            tuple(data["notes"]), facts,
+            data["name"],
+            data["structure"],
+            places,
+            tuple(data["read"]),
+            data["tf32"],
+            data["chunk"],
+            tuple(data["notes"]),
+            facts,
         )
 
 
 def annotate(
     module: Module, composite: Composite, extra: Sequence[Pass] = (), watch: Watch | None = None
 ) -> Module:
-    """The default pipeline up to the annotated graph, with `extra` passes before rules are assigned."""
+    """The default pipeline up to the annotated graph, with `extra` passes before rules are
+    assigned."""
     steps = annotating(composite)
     at = next(i for i, step in enumerate(steps) if step.name == "assign_rules")
     return _run(module, (*steps[:at], *extra, *steps[at:]), watch)
@@ -90,12 +100,19 @@ def build(
         joint[target.name] = (plain, booked)
         codes.append(_code(target, pruned.graph, plain.graph, booked.graph))
     about = Description(
-        settings.name, settings.structure, settings.places.inputs, settings.notes, settings.tf32,
+        settings.name,
+        settings.structure,
+        settings.places.inputs,
+        settings.notes,
+        settings.tf32,
         settings.chunk,
     )
     text = generate(pruned.graph, codes, about)
-    tensors = {k: t for m in [pruned, *(m for pair in joint.values() for m in pair)]
-               for k, t in m.tensors.items()}
+    tensors = {
+        k: t
+        for m in [pruned, *(m for pair in joint.values() for m in pair)]
+        for k, t in m.tensors.items()
+    }
     files = {
         "program.py": text.encode(),
         "weights.safetensors": serialize_weights(tensors, {"producer": f"lrpc {lrpc.__version__}"}),
@@ -106,7 +123,12 @@ def build(
 
 
 def _lower(
-    module: Module, target: Target, reads: tuple[str, ...], settings: Settings, *, ledger: bool,
+    module: Module,
+    target: Target,
+    reads: tuple[str, ...],
+    settings: Settings,
+    *,
+    ledger: bool,
     watch: Watch | None,
 ) -> Module:
     lower = LowerRelevance(target.mark, reads, settings.places.stops, ledger)
@@ -148,7 +170,8 @@ def chosen_places(graph: Graph, settings: Settings) -> tuple[str, ...]:
     for pattern in settings.read:
         if not any(fnmatchcase(m, pattern) for m in every):
             raise ConfigError(
-                f"LRPC.READ: no place matches {pattern!r}{nearest(pattern, every)}; places: {', '.join(every)}"
+                f"LRPC.READ: no place matches {pattern!r}{nearest(pattern, every)}; places:"
+                f" {', '.join(every)}"
             )
     return tuple(m for m in every if m in inputs or any(fnmatchcase(m, p) for p in settings.read))
 
@@ -158,25 +181,43 @@ def _code(target: Target, graph: Graph, plain: Graph, booked: Graph) -> TargetCo
     batch = next((i for i, d in enumerate(value.type.shape) if isinstance(d, Sym)), 0)
     rest = [i for i in range(value.type.rank) if i != batch]
     return TargetCode(
-        target.name, value, plain, booked, tuple(rest[i] for i in target.axes), target.index_names,
+        target.name,
+        value,
+        plain,
+        booked,
+        tuple(rest[i] for i in target.axes),
+        target.index_names,
         None if target.token is None else rest[target.token],
     )
 
 
 def _manifest(
-    graph: Graph, targets: Sequence[Target], codes: Sequence[TargetCode], settings: Settings,
+    graph: Graph,
+    targets: Sequence[Target],
+    codes: Sequence[TargetCode],
+    settings: Settings,
     files: Mapping[str, bytes],
 ) -> bytes:
     data = {
         "lrpc": {"format": 1},
-        "versions": {"lrpc": lrpc.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "versions": {
+            "lrpc": lrpc.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
         **settings.facts,
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
         "inputs": {v.name: str(v.type) for v in graph.inputs},
         "outputs": {name: str(v.type) for name, v in graph.outputs},
         "targets": [
-            {"name": t.name, "mark": t.mark, "axes": list(t.axes), "index_names": list(t.index_names),
-             "token": t.token, "reads": [str(n.attr("name")) for n in c.plain.nodes if n.op == "read"]}
+            {
+                "name": t.name,
+                "mark": t.mark,
+                "axes": list(t.axes),
+                "index_names": list(t.index_names),
+                "token": t.token,
+                "reads": [str(n.attr("name")) for n in c.plain.nodes if n.op == "read"],
+            }
             for t, c in zip(targets, codes, strict=True)
         ],
         "rules": {n.out.name: str(n.rule) for n in graph.nodes if n.rule is not None},
@@ -195,8 +236,11 @@ def _saved_bytes(graph: Graph, codes: Sequence[TargetCode]) -> dict[str, int]:
     result = {}
     for code in codes:
         used = {
-            v.name for n in code.plain.nodes if not n.outputs or n.outputs[0].name not in own
-            for v in n.inputs if v.name in own
+            v.name
+            for n in code.plain.nodes
+            if not n.outputs or n.outputs[0].name not in own
+            for v in n.inputs
+            if v.name in own
         }
         result[code.name] = sum(
             DTYPES[own[u].type.dtype].itemsize * _count(own[u].type.shape) for u in sorted(used)

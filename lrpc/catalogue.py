@@ -17,10 +17,18 @@ def show_all(console: Console) -> None:
     """Print every rule by family, then every composite with its entries."""
     for family, rules in FAMILIES.items():
         table = Table(title=family, title_justify="left", show_lines=False, expand=True)
-        for column, ratio in (("rule", 2), ("for", 3), ("formula", 5), ("conserves", 3), ("source", 4)):
+        for column, ratio in (
+            ("rule", 2),
+            ("for", 3),
+            ("formula", 5),
+            ("conserves", 3),
+            ("source", 4),
+        ):
             table.add_column(column, ratio=ratio, overflow="fold")
         for rule in rules:
-            table.add_row(_signature(rule), ", ".join(rule.ops), rule.formula, rule.conserves, rule.source)
+            table.add_row(
+                _signature(rule), ", ".join(rule.ops), rule.formula, rule.conserves, rule.source
+            )
         console.print(table)
     for composite in COMPOSITES.values():
         table = Table(title=f"composite {composite.name}: {composite.doc}", title_justify="left")
@@ -33,7 +41,8 @@ def show_all(console: Console) -> None:
 
 
 def show_one(name: str, console: Console) -> None:
-    """Print one rule in detail, for every kind of op that it is defined for; RuleError if unknown."""
+    """Print one rule in detail, for every kind of op that it is defined for; RuleError if
+    unknown."""
     found = [(family, r) for family, rules in FAMILIES.items() for r in rules if r.name == name]
     if not found:
         names = sorted({r.name for rules in FAMILIES.values() for r in rules})
@@ -46,8 +55,11 @@ def show_one(name: str, console: Console) -> None:
         console.print(f"  conserves  {rule.conserves}", markup=False, highlight=False)
         console.print(f"  source     {rule.source}", markup=False, highlight=False)
         for param in rule.params:
-            console.print(f"  {param.name} = {param.default}  {_range(param)}  {param.meaning}",
-                          markup=False, highlight=False)
+            console.print(
+                f"  {param.name} = {param.default}  {_range(param)}  {param.meaning}",
+                markup=False,
+                highlight=False,
+            )
         console.print()
 
 

@@ -22,8 +22,8 @@ from lrpc.frontend import import_model
 from lrpc.ir.graph import Module
 from lrpc.ir.parser import parse_graph
 from lrpc.ir.printer import print_graph
-from lrpc.models.sources import build_model
 from lrpc.models.maskdino.spec import MaskDINOSpec
+from lrpc.models.sources import build_model
 from lrpc.rules.composite import Composite, composite
 from lrpc.run.program_dir import load_program
 from lrpc.run.protocol import Program
@@ -49,9 +49,16 @@ class Report:
 
 
 def compile(
-    model: nn.Module, args: Sequence[Tensor], *, composite: str | Composite = "attnlrp",
-    epsilon: float = 1e-6, rules: Sequence[Mapping[str, object]] = (), seeds: int = 8,
-    scope: str = "", read: Mapping[str, str] | None = None, device: str = "cpu",
+    model: nn.Module,
+    args: Sequence[Tensor],
+    *,
+    composite: str | Composite = "attnlrp",
+    epsilon: float = 1e-6,
+    rules: Sequence[Mapping[str, object]] = (),
+    seeds: int = 8,
+    scope: str = "",
+    read: Mapping[str, str] | None = None,
+    device: str = "cpu",
 ) -> Program:
     """Compile any model that traces; return it as a loaded program.
 
@@ -65,9 +72,16 @@ def compile(
     rule_map = _composite(composite, epsilon, rules)
     annotated = with_input_marks(annotate(imported.module, rule_map))
     settings = Settings(
-        type(model).__name__, imported.structure, Places(marks), chunk=seeds,
+        type(model).__name__,
+        imported.structure,
+        Places(marks),
+        chunk=seeds,
         notes=_decided(imported.decisions),
-        facts={"composite": rule_map.name, "epsilon": rule_map.epsilon, "precision": "as the model"},
+        facts={
+            "composite": rule_map.name,
+            "epsilon": rule_map.epsilon,
+            "precision": "as the model",
+        },
     )
     files = build(annotated, output_targets(annotated.graph), settings)
     with tempfile.TemporaryDirectory(prefix="lrpc-") as folder:
@@ -103,8 +117,11 @@ def compile_config(config: Config, output: Path, watch: Watch | None = None) -> 
     """Compile what `config` describes into the program directory `output`. Raises LrpcError."""
     options = config.LRPC
     rule_map = composite(
-        options.COMPOSITE, options.EPSILON, [dict(r) for r in options.RULES],
-        options.DETACH == "stop", options.POSITION == "split",
+        options.COMPOSITE,
+        options.EPSILON,
+        [dict(r) for r in options.RULES],
+        options.DETACH == "stop",
+        options.POSITION == "split",
     )
     shape = _shape(config)
     dtype = _dtype(options.PRECISION)
@@ -113,31 +130,53 @@ def compile_config(config: Config, output: Path, watch: Watch | None = None) -> 
     model, weights = build_model(config)
     places = _places(config)
     imported = import_model(
-        model.to(dtype), _example(config, shape, dtype), scope=options.SCOPE,
+        model.to(dtype),
+        _example(config, shape, dtype),
+        scope=options.SCOPE,
         marks=places.marks if not options.SCOPE else _inside(places.marks, options.SCOPE),
     )
     if watch is not None:
         watch("imported", imported.module)
     annotated = with_input_marks(annotate(imported.module, rule_map, extra, watch))
     targets = _targets(config, annotated)
-    notes = (*config.notes, *((weights.note,) if weights.note else ()), *_decided(imported.decisions))
+    notes = (
+        *config.notes,
+        *((weights.note,) if weights.note else ()),
+        *_decided(imported.decisions),
+    )
     facts = {
-        "composite": rule_map.name, "epsilon": rule_map.epsilon, "precision": options.PRECISION,
-        "shapes": [list(shape)], "config": config.to_dict(portable=True), "config_sha256": config.digest(),
-        "weights": {"random": weights.seeded, "sha256": weights.sha256, "note": weights.note,
-                    "file": Path(weights.path).name if weights.path else None},
+        "composite": rule_map.name,
+        "epsilon": rule_map.epsilon,
+        "precision": options.PRECISION,
+        "shapes": [list(shape)],
+        "config": config.to_dict(portable=True),
+        "config_sha256": config.digest(),
+        "weights": {
+            "random": weights.seeded,
+            "sha256": weights.sha256,
+            "note": weights.note,
+            "file": Path(weights.path).name if weights.path else None,
+        },
         "decisions": list(imported.decisions),
     }
     settings = Settings(
-        _name(config), imported.structure, places, tuple(options.READ), options.PRECISION == "tf32",
-        options.SEEDS, notes, facts,
+        _name(config),
+        imported.structure,
+        places,
+        tuple(options.READ),
+        options.PRECISION == "tf32",
+        options.SEEDS,
+        notes,
+        facts,
     )
     files = build(annotated, targets, settings, watch)
     write_files(output, files)
     return _report(output, annotated, json.loads(files["manifest.json"]), notes)
 
 
-def _report(output: Path, module: Module, manifest: Mapping[str, Any], notes: Sequence[str]) -> Report:
+def _report(
+    output: Path, module: Module, manifest: Mapping[str, Any], notes: Sequence[str]
+) -> Report:
     places = sorted({place for target in manifest["targets"] for place in target["reads"]})
     names = tuple(target["name"] for target in manifest["targets"])
     return Report(output, len(module.graph.nodes), names, tuple(places), tuple(notes))
@@ -188,7 +227,8 @@ def _places(config: Config) -> Places:
         return Places()
     spec = MaskDINOSpec.from_config(config)
     return maskdino_places(
-        config.MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS, config.MODEL.MaskDINO.DEC_LAYERS,
+        config.MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS,
+        config.MODEL.MaskDINO.DEC_LAYERS,
         [*spec.encoder_features, *(f"extra{i}" for i in range(spec.extra_levels))],
     )
 
@@ -219,15 +259,27 @@ def _load_pass(path: str) -> Pass:
 
 
 def compile_graph(path: Path, output: Path, watch: Watch | None = None) -> Report:
-    """Compile an annotated graph (a program's graph.lrp, edited or not) with the files beside it."""
+    """Compile an annotated graph (a program's graph.lrp, edited or not) with the files beside
+    it."""
     manifest_path, weights_path = path.parent / "manifest.json", path.parent / "weights.safetensors"
     for needed in (path, manifest_path, weights_path):
         if not needed.is_file():
-            raise ProgramError(f"{needed} is missing; an .lrp file compiles inside its program directory")
+            raise ProgramError(
+                f"{needed} is missing; an .lrp file compiles inside its program directory"
+            )
     graph = parse_graph(path.read_text(), str(path))
     manifest = json.loads(manifest_path.read_text())
     facts_out = {f.name for f in fields(Settings)} | {
-        "lrpc", "versions", "sha256", "inputs", "outputs", "targets", "rules", "plan", "settings", "ledger",
+        "lrpc",
+        "versions",
+        "sha256",
+        "inputs",
+        "outputs",
+        "targets",
+        "rules",
+        "plan",
+        "settings",
+        "ledger",
     }
     facts = {k: v for k, v in manifest.items() if k not in facts_out}
     settings = Settings.from_json(manifest["settings"], facts)
@@ -248,7 +300,9 @@ def write_files(output: Path, files: Mapping[str, bytes]) -> None:
     """Write a program directory whole or not at all; an older program in its place is replaced."""
     output = output.absolute()
     if output.exists() and not _replaceable(output):
-        raise ProgramError(f"{output} exists and is not a program directory; choose another with -o")
+        raise ProgramError(
+            f"{output} exists and is not a program directory; choose another with -o"
+        )
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
     try:

@@ -46,13 +46,15 @@ class Places:
 
 
 def maskdino_places(encoder_layers: int, decoder_layers: int, levels: Sequence[str]) -> Places:
-    """The places of a MaskDINO with the released module names; `levels` names each input projection."""
+    """The places of a MaskDINO with the released module names; `levels` names each input
+    projection."""
     head = "sem_seg_head"
     encoder = f"{head}.pixel_decoder.transformer.encoder.layers"
     marks = {"input": "normalize"}
     marks |= {f"backbone.{name}": f"backbone.{name}" for name in ("res2", "res3", "res4", "res5")}
     marks |= {
-        f"encoder.input.{name}": f"{head}.pixel_decoder.input_proj.{i}" for i, name in enumerate(levels)
+        f"encoder.input.{name}": f"{head}.pixel_decoder.input_proj.{i}"
+        for i, name in enumerate(levels)
     }
     if encoder_layers:
         marks["encoder.input"] = f"{encoder}.0:in0"
@@ -77,10 +79,12 @@ def _expand(name: str, graph: Graph) -> list[Target]:
     if kind in OUTPUTS:
         output, index = OUTPUTS[kind]
         if f"output.{output}" not in graph.marked:
-            raise ConfigError(f"LRPC.TARGETS: {kind} starts from {output}, which LRPC.SCOPE leaves out")
+            raise ConfigError(
+                f"LRPC.TARGETS: {kind} starts from {output}, which LRPC.SCOPE leaves out"
+            )
         return [Target(kind, f"output.{output}", tuple(range(len(index))), index)]
     prefix = LAYERED[kind]
-    layers = sorted(int(m[len(prefix):]) for m in graph.marked if m.startswith(prefix))
+    layers = sorted(int(m[len(prefix) :]) for m in graph.marked if m.startswith(prefix))
     if not layers:
         raise ConfigError(f"LRPC.TARGETS: {kind} needs {prefix}*, which LRPC.SCOPE leaves out")
     chosen = layers if layer == "*" else [int(layer) if layer else layers[-1]]

@@ -19,7 +19,7 @@ from lrpc.ir.parser import parse_graph
 from lrpc.ir.types import DTYPES, Sym
 from lrpc.run.program_dir import load_program
 from lrpc.weights import load_weights
-from passes.lower_relevance import SEED, LowerRelevance
+from passes.lower_relevance import LowerRelevance
 
 TOLERANCE = {"f64": (1e-10, 1e-10), "f32": (1e-3, 1e-4)}  # against the interpreter, of the ledger
 
@@ -39,7 +39,8 @@ class Check:
 
 
 def checks(directory: Path, device: str = "cpu", every: bool = False) -> Iterator[Check]:
-    """Run all checks on random inputs; `every` holds each target against the interpreter, not one."""
+    """Run all checks on random inputs; `every` holds each target against the interpreter, not
+    one."""
     program: Any = load_program(directory, device)
     manifest = json.loads((directory / "manifest.json").read_text())
     graph = parse_graph((directory / "graph.lrp").read_text(), str(directory / "graph.lrp"))
@@ -50,45 +51,73 @@ def checks(directory: Path, device: str = "cpu", every: bool = False) -> Iterato
     values = interpret(graph, tensors, inputs, keep=True)
     for name, value in graph.outputs:
         got = _flat(state.outputs)[name].cpu()
-        yield Check(f"output {name}", distance(got, values[value.name]), near, "against the interpreter")
+        yield Check(
+            f"output {name}", distance(got, values[value.name]), near, "against the interpreter"
+        )
     for i, target in enumerate(manifest["targets"]):
         value = graph.marked[target["mark"]]
         at = _strongest(values[value.name], target, value.type.shape)
         booked = program.relevance(state, target["name"], at=at, ledger=True)
         node, module, kind, share = (booked.ledger.biggest(1) or [("", "", "none", 0.0)])[0]
-        yield Check(f"ledger {target['name']}", float(booked.ledger.closure.max()), closed,
-                    f"biggest sink: {kind} at {module or node} ({share:.0%} of the start)")
+        yield Check(
+            f"ledger {target['name']}",
+            float(booked.ledger.closure.max()),
+            closed,
+            f"biggest sink: {kind} at {module or node} ({share:.0%} of the start)",
+        )
         worst = max(float(v.max()) for v in booked.ledger.node_closure().values())
         yield Check(f"ledger {target['name']}, worst node", worst, closed)
         plain = program.relevance(state, target["name"], at=at)
         same = max(distance(a, b) for a, b in zip(_places(plain), _places(booked), strict=True))
         yield Check(f"with and without ledger, {target['name']}", same, near)
         if i == 0 or every:
-            yield from _against_reference(manifest, target, Module(graph, tensors), inputs, values, at, plain)
+            yield from _against_reference(
+                manifest, target, Module(graph, tensors), inputs, values, at, plain
+            )
 
 
 def _against_reference(
-    manifest: Mapping[str, Any], target: Mapping[str, Any], module: Module, inputs: Mapping[str, Tensor],
-    values: Mapping[str, Tensor], at: Tensor, result: Any,
+    manifest: Mapping[str, Any],
+    target: Mapping[str, Any],
+    module: Module,
+    inputs: Mapping[str, Tensor],
+    values: Mapping[str, Tensor],
+    at: Tensor,
+    result: Any,
 ) -> Iterator[Check]:
     places = manifest["settings"]["places"]
     lower = LowerRelevance(target["mark"], tuple(target["reads"]), tuple(places["stops"]))
     value = values[module.graph.marked[target["mark"]].name]
     reference = reference_relevance(
-        lower.run(module).graph, module.tensors, dict(inputs), dict(values), one_hot(value, target, at)
+        lower.run(module).graph,
+        module.tensors,
+        dict(inputs),
+        dict(values),
+        one_hot(value, target, at),
     )
-    got = {**result.layers, **{k: result.inputs[v] for k, v in places["inputs"].items() if v in result.inputs}}
+    got = {
+        **result.layers,
+        **{k: result.inputs[v] for k, v in places["inputs"].items() if v in result.inputs},
+    }
     near = TOLERANCE[next(v.type.dtype for v in module.graph.inputs if v.type.is_float)][0]
     for name in target["reads"]:
-        yield Check(f"{target['name']} → {name}", distance(got[name].cpu(), reference[name]), near,
-                    "against the interpreter")
+        yield Check(
+            f"{target['name']} → {name}",
+            distance(got[name].cpu(), reference[name]),
+            near,
+            "against the interpreter",
+        )
 
 
 def reference_relevance(
-    joint: Graph, tensors: Mapping[str, Tensor], inputs: dict[str, Tensor], values: dict[str, Tensor],
+    joint: Graph,
+    tensors: Mapping[str, Tensor],
+    inputs: dict[str, Tensor],
+    values: dict[str, Tensor],
     seed: Tensor,
 ) -> dict[str, Tensor]:
-    """Relevance at every read of a joint graph by reference semantics; `values` spares the forward."""
+    """Relevance at every read of a joint graph by reference semantics; `values` spares the
+    forward."""
     known = dict(values) | inputs | {joint.inputs[-1].name: seed}
     sizes = sizes_of(joint, {**inputs, joint.inputs[-1].name: seed})
     found: dict[str, Tensor] = {}
@@ -131,7 +160,8 @@ def _strongest(value: Tensor, target: Mapping[str, Any], shape: tuple[object, ..
 
 
 def one_hot(value: Tensor, target: Mapping[str, Any], at: Tensor) -> Tensor:
-    """G at the start for targets whose batch axis is first, written independently of the program."""
+    """G at the start for targets whose batch axis is first, written independently of the
+    program."""
     g = torch.zeros(at.shape[0], *value.shape, dtype=value.dtype)
     for k in range(at.shape[0]):
         for b in range(value.shape[0]):
@@ -156,7 +186,11 @@ def _flat(outputs: Any, prefix: str = "") -> dict[str, Tensor]:
     if isinstance(outputs, Tensor):
         return {prefix or "output": outputs}
     items = outputs.items() if isinstance(outputs, dict) else enumerate(outputs)
-    return {k: v for key, item in items for k, v in _flat(item, f"{prefix}.{key}" if prefix else str(key)).items()}
+    return {
+        k: v
+        for key, item in items
+        for k, v in _flat(item, f"{prefix}.{key}" if prefix else str(key)).items()
+    }
 
 
 def _places(result: Any) -> list[Tensor]:
@@ -172,7 +206,9 @@ def report(directory: Path, console: Console, device: str = "cpu", every: bool =
     for check in checks(directory, device, every):
         results.append(check)
         verdict = "[green]ok[/]" if check.passed else "[bold red]FAILED[/]"
-        table.add_row(check.what, f"{check.figure:.2e}", f"{check.limit:.0e}", verdict, check.remark)
+        table.add_row(
+            check.what, f"{check.figure:.2e}", f"{check.limit:.0e}", verdict, check.remark
+        )
     console.print(table)
     failed = sum(not c.passed for c in results)
     console.print(f"{len(results) - failed} of {len(results)} checks passed")

@@ -21,7 +21,8 @@ class LowerRelevance:
     """Relevance from the mark `target` back to the marks in `reads`, none beyond those in `stops`.
 
     The graph gains the input %seed (K in front of the target's own axes, relevance per unit of the
-    target's activation), a `read` for every mark in `reads` that relevance reaches, and with `ledger`
+    target's activation), a `read` for every mark in `reads` that relevance reaches, and with
+    `ledger`
     a `record` for everything that each node takes in, passes on and loses.
     """
 
@@ -69,7 +70,8 @@ class LowerRelevance:
     def _emit(self, ctx: Context, node: Node) -> None:
         if node.rule is None:
             raise RuleError(
-                f"relevance reaches {node.op} ({node.role or 'no role'}) at {node.loc}, which has no rule;"
+                f"relevance reaches {node.op} ({node.role or 'no role'}) at {node.loc}, which"
+                f" has no rule;"
                 " add an entry for it under LRPC.RULES"
             )
         ctx.enter(node)

@@ -1,4 +1,5 @@
-"""Writes the statements of one straight-line function body: assignments, comments, `del` at last use."""
+"""Writes the statements of one straight-line function body: assignments, comments, `del` at
+last use."""
 
 from __future__ import annotations
 

@@ -29,7 +29,8 @@ class _Template(string.Formatter):
 
 
 def render(node: Node, inputs: Sequence[str], weight: Callable[[str], str]) -> str:
-    """The expression that computes `node` from the named `inputs`; `weight` renders a weight's name."""
+    """The expression that computes `node` from the named `inputs`; `weight` renders a weight's
+    name."""
     row = TABLE[node.op]
     fields: dict[str, str] = {
         key: _attr(row.kind(key), node.attr(key), weight) for key in row.attrs
@@ -65,9 +66,7 @@ def literal(value: Attr) -> str:
 
 
 def _slice(node: Node) -> str:
-    dim, start, stop, step = (
-        node.integer(k) for k in ("dim", "start", "stop", "step")
-    )
+    dim, start, stop, step = (node.integer(k) for k in ("dim", "start", "stop", "step"))
     kind = node.inputs[0].type
     size, dim = kind.shape[dim], dim if dim < 0 else dim - kind.rank
     first = str(start) if start else ""

@@ -98,7 +98,8 @@ class Emitter:
     names: Names = field(default_factory=Names)
 
     def main(self, nodes: Sequence[Node], keep: Sequence[str], free: Sequence[Value]) -> str:
-        """Statements of the main function; values named in `keep` stay alive, `free` are its inputs."""
+        """Statements of the main function; values named in `keep` stay alive, `free` are its
+        inputs."""
         segments = cut(nodes)
         names = self.names
         made = {v.name for n in nodes for v in n.outputs} | {v.name for v in free}

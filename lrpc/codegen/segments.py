@@ -1,4 +1,5 @@
-"""Cuts a node list into segments: runs that belong to one repeated block, and the glue between them."""
+"""Cuts a node list into segments: runs that belong to one repeated block, and the glue between
+them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Elementwise non-linearities: R unchanged, so G is multiplied by f(x)/x in a form that never divides."""
+"""Elementwise non-linearities: R unchanged, so G is multiplied by f(x)/x in a form that never
+divides."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ _LAYER = re.compile(r"(?:^|\.)(\d+)(?:\.|$)")
 
 @dataclass(frozen=True)
 class Entry:
-    """Nodes by role, op, module glob and layer range (the first index in the module path) → a rule."""
+    """Nodes by role, op, module glob and layer range (the first index in the module path) → a
+    rule."""
 
     rule: str
     role: str = "*"
@@ -138,7 +139,8 @@ def composite(
 ) -> Composite:
     """A composite by name, with the user's own rules before its entries.
 
-    Each of `rules` holds `rule`, any of `role`, `op`, `module`, `layers`, and the rule's parameters.
+    Each of `rules` holds `rule`, any of `role`, `op`, `module`, `layers`, and the rule's
+    parameters.
     """
     if name not in COMPOSITES:
         near = difflib.get_close_matches(name, COMPOSITES, 1)

@@ -1,7 +1,8 @@
 """What a rule sees while it emits relevance: adjoints, the builder, and the ledger.
 
 A value's adjoint is G, the relevance per unit of activation: R = value ⊙ G (the G-form). It has the
-seeds axis K in front of the value's own axes, so elementwise products with forward values broadcast.
+seeds axis K in front of the value's own axes, so elementwise products with forward values
+broadcast.
 """
 
 from __future__ import annotations

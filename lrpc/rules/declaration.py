@@ -1,4 +1,5 @@
-"""How a rule is declared: its ops, parameters with ranges, formula, source, and what it conserves."""
+"""How a rule is declared: its ops, parameters with ranges, formula, source, and what it
+conserves."""
 
 from __future__ import annotations
 
@@ -70,7 +71,8 @@ class Declaration:
         for key in given:
             if key not in known:
                 raise RuleError(
-                    f"rule {self.name} has no parameter {key!r}; it has: {', '.join(known) or 'none'}"
+                    f"rule {self.name} has no parameter {key!r}; it has:"
+                    f" {', '.join(known) or 'none'}"
                 )
         values = {p.name: p.check(self.name, given.get(p.name, p.default)) for p in self.params}
         # A word left at its default says nothing: rules read short.

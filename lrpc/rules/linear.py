@@ -1,4 +1,5 @@
-"""Rules for linear maps: linear, convolution, transposed convolution, interpolation, pooling by average."""
+"""Rules for linear maps: linear, convolution, transposed convolution, interpolation, pooling by
+average."""
 
 from __future__ import annotations
 

@@ -21,9 +21,7 @@ def taylor(ctx: Context, node: Node, rule: Rule) -> None:
 def _finite(ctx: Context, x: Value) -> Value:
     """`x` with masked scores (−inf), which receive nothing, as 0."""
     producer = ctx.graph.producers.get(x.name)
-    if producer is None or producer.op != "masked_fill" or math.isfinite(
-        producer.number("value")
-    ):
+    if producer is None or producer.op != "masked_fill" or math.isfinite(producer.number("value")):
         return x
     return ctx.op("masked_fill", x, producer.inputs[1], value=0.0)
 

@@ -1,7 +1,7 @@
 """The sampling map of multi-scale deformable attention as a sparse matrix, and its transposes.
 
-Row (b, q, h) of the map has one entry per level, point and corner: an index into the rows (b, s, h) of
-the value and a coefficient. Corners outside a map have coefficient 0.
+Row (b, q, h) of the map has one entry per level, point and corner: an index into the rows
+(b, s, h) of the value and a coefficient. Corners outside a map have coefficient 0.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def deform_splat(
 ) -> Tensor:
     """The transpose of `deform_sample` in value: [K, B, S, H, D] from g [K, B, Q, H·D].
 
-    The matrix is transposed once (entries sorted by value row, zeros dropped) and serves every seed.
+    The matrix is transposed once (entries sorted by value row, zeros dropped) for all seeds.
     """
     k, b, q = g.shape[:3]
     h = loc.shape[2]

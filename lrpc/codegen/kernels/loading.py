@@ -34,7 +34,8 @@ def check_input(name: str, value: Tensor, dtype: str, shape: Sequence[int | str]
     )
     if not fits:
         raise ProgramError(
-            f"input {name} must have shape [{wanted}], got {list(value.shape)}: this program holds one"
+            f"input {name} must have shape [{wanted}], got {list(value.shape)}: this program"
+            f" holds one"
             " size (B is free); resize or pad the image, or compile with LRPC.SHAPES for that size"
         )
     if str(value.dtype) != dtype:

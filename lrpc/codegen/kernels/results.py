@@ -23,8 +23,8 @@ class State:
 class Ledger:
     """Where the relevance went: sums per seed and image, each [K, B].
 
-    `rows` holds (node, module path, kind, amount): kind `out` is what arrives at a node, `in` what it
-    passes on, everything else is a sink.
+    `rows` holds (node, module path, kind, amount): kind `out` is what arrives at a node, `in`
+    what it passes on, everything else is a sink.
     """
 
     start: Tensor
@@ -57,7 +57,8 @@ class Ledger:
         return {node: r.abs() / self.start.abs() for node, r in rest.items()}
 
     def biggest(self, count: int = 10) -> list[tuple[str, str, str, float]]:
-        """The sinks that took most (mean |amount| over seeds and images): (node, module, kind, share)."""
+        """The sinks that took most (mean |amount| over seeds and images): (node, module, kind,
+        share)."""
         total = self.start.abs().mean()
         found = [
             (node, module, kind, float(amount.abs().mean() / total))
@@ -69,7 +70,8 @@ class Ledger:
 
 @dataclass
 class Relevance:
-    """The result: relevance at each input and at each named place, and the ledger where asked for."""
+    """The result: relevance at each input and at each named place, and the ledger where asked
+    for."""
 
     inputs: dict[str, Tensor]
     layers: dict[str, Tensor]

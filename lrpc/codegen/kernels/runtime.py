@@ -20,7 +20,7 @@ from lrpc.codegen.kernels.loading import (
     check_input,
     read_weights,
 )
-from lrpc.codegen.kernels.results import Ledger, Relevance, State, booked, joined, rebuild
+from lrpc.codegen.kernels.results import Relevance, State, booked, joined, rebuild
 from lrpc.codegen.kernels.seeds import Target, normalised, one_hot, seeds_to_g
 
 
@@ -86,7 +86,8 @@ class Program:
         read: Sequence[str] | None = None,
         ledger: bool = False,
     ) -> Relevance:
-        """Relevance of `target`, started `at` indices (K of them, or a [K, B, n] tensor) or from `seeds`.
+        """Relevance of `target`, started `at` indices (K of them, or a [K, B, n] tensor) or from
+        `seeds`.
 
         `seeds` is relevance given outright, [K, *shape of the target]. `layer` chooses among the
         layers of encoder_feature and decoder_query. `token` starts an encoder feature at one token,
@@ -150,7 +151,8 @@ class Program:
             found = wanted if wanted in targets else None
         if found is None:
             raise ProgramError(
-                f"this program has no target {target!r}{'' if layer is None else f' at layer {layer}'};"
+                f"this program has no target"
+                f" {target!r}{'' if layer is None else f' at layer {layer}'};"
                 f" it starts from: {', '.join(targets)} (compile with LRPC.TARGETS for others)"
             )
         return found, targets[found]
@@ -176,7 +178,8 @@ class Program:
         ):
             raise ProgramError(
                 f"{name}: at takes ({', '.join(goal.index_names)}) per seed, or an integer tensor"
-                f" [K, {batch}, {len(goal.index_axes)}]; got shape {list(torch.as_tensor(at).shape)}"
+                f" [K, {batch}, {len(goal.index_axes)}]; got shape"
+                f" {list(torch.as_tensor(at).shape)}"
             )
         for i, axis in enumerate(goal.index_axes):
             low, high = int(index[..., i].min()), int(index[..., i].max())
@@ -193,7 +196,8 @@ class Program:
         unknown = [place for place in read if place not in goal.reads]
         if unknown:
             raise ProgramError(
-                f"{name}: no relevance can be read at {unknown[0]!r}; places: {', '.join(goal.reads)}"
+                f"{name}: no relevance can be read at {unknown[0]!r}; places:"
+                f" {', '.join(goal.reads)}"
             )
         return frozenset(read)
 

@@ -50,7 +50,8 @@ def one_hot(goal: Target, value: Tensor, index: Tensor, token: int | None, name:
 
 
 def seeds_to_g(seeds: Tensor, value: Tensor, name: str) -> Tensor:
-    """Given relevance per unit of activation; relevance given to an exact zero cannot be carried."""
+    """Given relevance per unit of activation; relevance given to an exact zero cannot be
+    carried."""
     if seeds.dim() != value.dim() + 1 or seeds.shape[1:] != value.shape:
         raise ProgramError(
             f"{name}: seeds must be [K, {', '.join(map(str, value.shape))}],"
@@ -66,7 +67,8 @@ def seeds_to_g(seeds: Tensor, value: Tensor, name: str) -> Tensor:
 
 
 def normalised(g: Tensor, value: Tensor, norm: str, goal: Target) -> Tensor:
-    """G scaled so that each seed's relevance sums to 1, or to the number of tokens, in each image."""
+    """G scaled so that each seed's relevance sums to 1, or to the number of tokens, in each
+    image."""
     if norm == "none":
         return g
     if norm not in ("sum1", "sumT"):

@@ -27,7 +27,8 @@ def ratio(a: Tensor, z: Tensor, eps: float) -> Tensor:
 def gelu_ratio(x: Tensor, approximate: str) -> Tensor:
     """gelu(x) / x."""
     if approximate == "none":
-        return torch.special.ndtr(x)
+        normal: Tensor = torch.special.ndtr(x)
+        return normal
     return torch.sigmoid(1.5957691216057308 * x * (1 + 0.044715 * x * x))
 
 

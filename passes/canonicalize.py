@@ -10,6 +10,7 @@ from passes.common import merge_common
 from passes.eliminate_dead import EliminateDead
 from passes.fold_batch_norm import FoldBatchNorm
 from passes.fold_constants import FoldConstants
+from passes.hoist import hoist_constants
 from passes.identities import DOING_NOTHING, drop_identities
 from passes.rewrite import map_nodes
 
@@ -23,7 +24,7 @@ class Canonicalize:
 
     Afterwards the axis of cat, slice, flip, gather, topk, softmax and of reductions counts from
     the end, so that it stays right under a seeds axis in front; permutations count from the front;
-    reshape and expand name their whole shape.
+    reshape and expand name their whole shape. Constants that several blocks read come first.
     """
 
     fold_batch_norm: bool = True
@@ -38,7 +39,7 @@ class Canonicalize:
         if self.fold_constants:
             module = FoldConstants().run(module)  # makes masks known that fill nothing
         module = drop_identities(module, DOING_NOTHING)
-        module = merge_common(module)
+        module = hoist_constants(merge_common(module))
         return EliminateDead().run(module)
 
 

@@ -15,8 +15,9 @@ from passes.rewrite import Rewriter, prune_weights, rewrite
 class ExpandAttention:
     """Replaces `multi_head_attention` by primitive operations (Vaswani et al. 2017, section 3.2).
 
-    The packed projection is split into weights `NAME@q`, `NAME@k` and `NAME@v`; the scores, not the
-    queries, are scaled by 1/√d; a mask (true: not attended) fills the scores with −inf.
+    The packed projection is split into weights `NAME@q`, `NAME@k` and `NAME@v`; the queries are
+    scaled by 1/√d, so that a stabiliser of the scores meets them scaled; a mask (true: not
+    attended) fills the scores with −inf.
     """
 
     name: ClassVar[str] = "expand_attention"
@@ -38,8 +39,8 @@ def _expanded(node: Node, new: Rewriter) -> Value:
     turned = new.one("permute", keys, hint=f"{stem}_kt", loc=loc, dims=swapped)
     width = queries.type.shape[-1]
     assert isinstance(width, int)
-    scores = new.one("matmul", queries, turned, hint=f"{stem}_scores", loc=loc)
-    scores = new.one("scale", scores, hint=f"{stem}_scaled", loc=loc, by=width**-0.5)
+    scaled = new.one("scale", queries, hint=f"{stem}_scaled", loc=loc, by=width**-0.5)
+    scores = new.one("matmul", scaled, turned, hint=f"{stem}_scores", loc=loc)
     for mask in node.inputs[3:]:
         minus_infinity = float("-inf")
         scores = new.one(

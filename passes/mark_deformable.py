@@ -14,7 +14,7 @@ from passes.rewrite import with_roles
 # a graph input) is where content begins, and keeps its own role.
 ARITHMETIC = (
     STRUCTURAL | SCALING | SUMS | ACTIVATIONS
-    | {"mul", "gather", "topk", "amax", "amin", "detach"}
+    | {"mul", "gather", "topk", "amax", "amin", "detach", "masks_to_boxes"}
 )  # fmt: skip
 CONTENT = frozenset({"residual", "positional"})
 TO_WEIGHTS = STRUCTURAL | {"detach"}
@@ -33,14 +33,14 @@ class MarkDeformable:
 
     def run(self, module: Module) -> Module:
         graph = module.graph
-        able = carrying(graph)
+        able, data = carrying(graph), _from_data(graph)
         roles: dict[str, str] = {}
         for node in graph.nodes:
             if node.op == "deform_sample" and node.out.name in able:
                 roles[node.out.name] = "deformable_sampling"
                 if (softmax := _softmax_before(graph, node.inputs[2])) is not None:
                     roles[softmax.out.name] = "deformable_probabilities"
-                roles |= dict.fromkeys(_coordinates(graph, node.inputs[1], able), COORDINATE)
+                roles |= dict.fromkeys(_coordinates(graph, node.inputs[1], data), COORDINATE)
         return with_roles(module, roles)
 
 
@@ -51,7 +51,16 @@ def _softmax_before(graph: Graph, value: Value) -> Node | None:
     return node if node is not None and node.op == "softmax" else None
 
 
-def _coordinates(graph: Graph, location: Value, able: frozenset[str]) -> set[str]:
+def _from_data(graph: Graph) -> set[str]:
+    """Names of the float values that depend on a graph input, in whatever way."""
+    found = {value.name for value in graph.inputs}
+    for node in graph.nodes:
+        if any(value.name in found for value in node.inputs):
+            found.update(value.name for value in node.outputs)
+    return {value.name for value in graph.values() if value.type.is_float} & found
+
+
+def _coordinates(graph: Graph, location: Value, data: set[str]) -> set[str]:
     found: set[str] = set()
     waiting = [location]
     while waiting:
@@ -59,8 +68,8 @@ def _coordinates(graph: Graph, location: Value, able: frozenset[str]) -> set[str
         if node is None or node.op not in ARITHMETIC or node.role in CONTENT:
             continue
         name = node.outputs[0].name
-        # Values that carry nothing anyway (grids, sizes, masks) are constants of the program.
-        if name in found or not any(v.name in able for v in node.outputs):
+        # Grids and sizes are constants of the program; a comparison is where content ends.
+        if name in found or name not in data:
             continue
         found.add(name)
         if node.op != "detach":

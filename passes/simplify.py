@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from lrpc.ir.graph import Module
 from passes.common import merge_common
+from passes.hoist import hoist_constants
 from passes.identities import DOING_NOTHING, Identity, add_zero, double_scale, drop_identities
 
 ALGEBRA: dict[str, tuple[Identity, ...]] = {
@@ -33,4 +34,4 @@ class Simplify:
             module = merge_common(drop_identities(module, ALGEBRA))
             if module.graph.nodes == before:
                 break
-        return module
+        return hoist_constants(module)

@@ -99,3 +99,28 @@ def test_a_rewrite_that_changes_a_type_is_refused() -> None:
     before = module(DEAD.format(weight="", nodes=""))
     with pytest.raises(IRError, match=r"rewriting %a = linear changed its type from f32\[B,4\] to"):
         rewrite(before, lambda node, new: new.op("permute", node.inputs[0], dims=(1, 0)))
+
+
+def test_constants_that_several_blocks_read_come_first() -> None:
+    # %p is layer 0's but layer 1 reads it; %q is layer 1's own; %r needs an input.
+    body = """
+    graph @g(%x: f64[4,6]) {{
+      weight "p": f64[4,6]
+      weight "q": f64[4,6]
+      {before}%a: f64[4,6] = relu(%x) loc(net.layers.0)
+      {within}%b: f64[4,6] = add(%a, %s) loc(net.layers.0)
+      %q: f64[4,6] = constant() {{weight="q"}} loc(net.layers.1)
+      %c: f64[4,6] = add(%b, %s) loc(net.layers.1.norm)
+      %d: f64[4,6] = mul(%c, %q) loc(net.layers.1)
+      return %d
+    }}
+    """
+    lines = (
+        '%p: f64[4,6] = constant() {{weight="p"}} loc({0})\n      %s: f64[4,6] = exp(%p) loc({0})'
+    )
+    layer, net = lines.format("net.layers.0.attn"), lines.format("net.layers")
+    check_text(
+        Simplify(),
+        body.format(before="", within=layer + "\n      "),
+        body.format(before=net + "\n      ", within=""),
+    )

@@ -57,9 +57,9 @@ def test_attention_as_text() -> None:
   %y_v_split: f64[B,7,2,4] = reshape(%y_v_proj) {shape=[B,7,2,4]}
   %y_v: f64[B,2,7,4] = permute(%y_v_split) {dims=[0,2,1,3]}
   %y_kt: f64[B,2,4,7] = permute(%y_k) {dims=[0,1,3,2]}
-  %y_scores: f64[B,2,5,7] = matmul(%y_q, %y_kt)
-  %y_scaled: f64[B,2,5,7] = scale(%y_scores) {by=0.5}
-  %y_probabilities: f64[B,2,5,7] = softmax(%y_scaled) {dim=-1}
+  %y_scaled: f64[B,2,5,4] = scale(%y_q) {by=0.5}
+  %y_scores: f64[B,2,5,7] = matmul(%y_scaled, %y_kt)
+  %y_probabilities: f64[B,2,5,7] = softmax(%y_scores) {dim=-1}
   %y_mixed: f64[B,2,5,4] = matmul(%y_probabilities, %y_v)
   %y_turned: f64[B,5,2,4] = permute(%y_mixed) {dims=[0,2,1,3]}
   %y_joined: f64[B,5,8] = reshape(%y_turned) {shape=[B,5,8]}

@@ -51,7 +51,9 @@ class Names:
 
 
 def safe(name: str) -> str:
-    """`name`, with an underscore where Python or the program already means something by it."""
+    """`name` as a Python name, with an underscore where Python or the program means something by
+    it."""
+    name = name if name.isidentifier() else f"v{name}"
     return f"{name}_" if keyword.iskeyword(name) or name in RESERVED else name
 
 

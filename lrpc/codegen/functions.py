@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lrpc.codegen.body import Body, Names, last_uses, safe, weight_in
+from lrpc.codegen.body import Body, Names, last_uses, weight_in
 from lrpc.codegen.segments import Segment, cut
 from lrpc.ir.graph import Node, Value
 
@@ -104,13 +104,13 @@ class Emitter:
         names = self.names
         made = {v.name for n in nodes for v in n.outputs} | {v.name for v in free}
         for value in free:
-            names.bind(value, value.name)
+            names.argument(value, value.name)
         for segment in segments:
             for value in segment.reads():
                 if value.name not in made:
                     names.bind(value, self.saved.fetch(value.name, ""))
         for value in (v for n in nodes for v in n.outputs):
-            names.bind(value, safe(value.name))
+            names.argument(value, value.name)
         body = Body(names, weight_in(""), ledger=self.ledger)
         self._statements(body, segments, keep)
         return "\n".join(body.lines)

@@ -35,6 +35,7 @@ class Builder:
     def name(self, hint: str) -> str:
         """A value name that is free, made from `hint`."""
         stem = re.sub(r"\W+", "_", hint).strip("_") or "v"
+        stem = f"v{stem}" if stem[0].isdigit() else stem  # names of values become names in Python
         count = self._counts.get(stem, 0)
         name = stem if count == 0 else f"{stem}_{count}"
         while name in self._taken:

@@ -66,7 +66,7 @@ class Program:
         inputs = self._inputs(images, named)
         saved: dict[str, dict[str, Tensor]] = {name: {} for name in self.interface.blocks}
         with matmul_precision(self.interface.tf32):
-            outputs = self.interface.forward(self.weights, saved, **inputs)
+            outputs = self.interface.forward(self.weights, saved, *inputs.values())
         for name, value in outputs.items():
             check_finite(value, f"output {name}", "check the input's range and the weights")
         batch = next(iter(inputs.values())).shape[0]

@@ -34,8 +34,9 @@ class Place:
         boundary = calls[self.call]
         found: Any = boundary.inputs if self.side == "in" else boundary.output
         for key in self.part:
-            parts = found if isinstance(found, dict) else dict(enumerate(found or ()))
-            known = {str(k): v for k, v in parts.items()} if not isinstance(found, Ref) else {}
+            nest = found if isinstance(found, (dict, list, tuple)) else ()
+            parts = nest.items() if isinstance(nest, dict) else enumerate(nest)
+            known = {str(k): v for k, v in parts}
             if key not in known:
                 raise self._error(mark, f"no part {key!r}; there are: {', '.join(known) or 'none'}")
             found = known[key]

@@ -92,7 +92,8 @@ TENSOR: dict[str, Callable[[Apply, Tensor], Any]] = {
         (x.abs() + 1).rsqrt(), (x.abs() + 1).reciprocal(), torch.neg(x),
     ],
     "scalars": lambda m, x: [
-        x + 2, 2 + x, x - 2, 2 - x, x * 3, 3 * x, x / 4, 4 / (x.abs() + 1), x**2, 2**x, x.abs() ** 0.5,
+        x + 2, 2 + x, x - 2, 2 - x, x * 3, 3 * x, x / 4, 4 / (x.abs() + 1), x**2, 2**x,
+        x.abs() ** 0.5,
         torch.add(x, x, alpha=2), torch.sub(x, 1.5, alpha=2), torch.rsub(x, 1), x.mul(2).div(3),
     ],
     "constants beside": lambda m, x: [
@@ -100,7 +101,7 @@ TENSOR: dict[str, Callable[[Apply, Tensor], Any]] = {
         x * torch.tensor(3.0), torch.zeros_like(x) + x, x * torch.ones(3, 1, 1, 1),
     ],
     "in place": lambda m, x: x.clone().add_(1).mul_(2).div_(3).sub_(1).clamp_(min=0).pow_(2),
-    "clamp": lambda m, x: [x.clamp(-0.5, 0.5), x.clamp(min=0), torch.clamp(x, max=0.1),
+    "clamp": lambda m, x: [x.clamp(-0.5, 0.5), x.clamp(min=0), torch.clamp(input=x, max=0.1),
                            x.clamp_min(0.2), x.clamp_max(0.3)],
     "comparisons": lambda m, x: [x > 0, x > 0, x <= x.transpose(1, 2).transpose(1, 2) * 2, x == x,
                                  x.ne(1), torch.ge(x, 0.5), x < m.scale],
@@ -118,13 +119,15 @@ TENSOR: dict[str, Callable[[Apply, Tensor], Any]] = {
                                   (x * 5).long() + 1, x + (x > 0)],
     "nothing happens": lambda m, x: x.contiguous().clone().detach() + F.dropout(x, 0.5, False),
     "reshapes": lambda m, x: [
-        x.view(x.shape[0], -1), x.reshape(-1, 6), x.flatten(1), x.flatten(0, 1), x[:, None].squeeze(1),
+        x.view(x.shape[0], -1), x.reshape(-1, 6), x.flatten(1), x.flatten(0, 1),
+        x[:, None].squeeze(1),
         x.unsqueeze(-1), x.unflatten(-1, (2, 3)), x.reshape(x.size(0), 24).view_as(x), x.flatten(),
     ],
     "permutes": lambda m, x: [x.permute(2, 0, 1), x.transpose(-1, 0), x[:, 0].t(), x.mT,
                               torch.movedim(x, 0, 2), x[:, 0].T, x.swapaxes(1, 2)],
     "expands": lambda m, x: [
-        x[:, :1].expand(-1, 5, -1), x[:, :, :1].expand_as(x), x.repeat(1, 2, 3), x.repeat(2, 1, 1, 1),
+        x[:, :1].expand(-1, 5, -1), x[:, :, :1].expand_as(x), x.repeat(1, 2, 3),
+        x.repeat(2, 1, 1, 1),
         x[:, :, :1].repeat(1, 1, 4), x.repeat_interleave(3, dim=1), m.b.expand(x.shape[0], 4),
         x[:, :1].tile(1, 2, 1), m.w.unsqueeze(0).expand(len(x), -1, -1) + x,
     ],
@@ -134,21 +137,23 @@ TENSOR: dict[str, Callable[[Apply, Tensor], Any]] = {
     ],
     "splits": lambda m, x: [x.split(2, 1), x.split([1, 5], -1), x.chunk(2, -1), x.unbind(1),
                             torch.split(x, 4, dim=2), x.narrow(1, 1, 2), x.select(2, 3)],
-    "cat and back": lambda m, x: torch.stack([x, x * 2, x * 3], 1)[:, 1] + torch.cat([x, x], 1)[:, 5:7].sum(1, True),
+    "cat and back": lambda m, x: [torch.stack([x, x * 2, x * 3], 1)[:, 1],
+                                  torch.cat([x, x * 2], 1)[:, 5:7], torch.cat([x, x], 1)[:, 3:5]],
     "indexing": lambda m, x: [
         x[:, 1], x[..., 0:4:2], x[:, :, None, 1:], x[:, -1], x[:, 1:, ::3], x[:, :, -2:], x[:],
-        x[..., None], x[:, torch.tensor([2, 0, -1])], x[..., [1, 3]], x[:, torch.tensor([True, False, True, True])],
+        x[..., None], x[:, torch.tensor([2, 0, -1])], x[..., [1, 3]],
+        x[:, torch.tensor([True, False, True, True])],
         x.index_select(2, torch.tensor([5, 0])), x[:, slice(None), 2],
     ],
     "gather": lambda m, x: x.gather(1, (x[:, :2] > 0).long()) + torch.gather(
         x, 2, x.topk(2, 2)[1].flip(-1).expand(-1, -1, -1)).sum(-1)[:, :2, None],
-    "topk": lambda m, x: [*torch.topk(x, 2, dim=1), x.topk(3).values, *x.topk(2, -1, largest=False),
-                          x.sort(-1, descending=True).values],
-    "max": lambda m, x: [x.max(-1)[0], x.max(-1).indices, x.max(1, keepdim=True).values, x.argmax(-1),
-                         x.min(-1)[0], x.amax((1, 2)), x.amin(-1, keepdim=True)],
+    "topk": lambda m, x: [*torch.topk(x, 2, dim=1), x.topk(3).values,
+                          *x.topk(2, -1, largest=False), x.sort(-1, descending=True).values],
+    "max": lambda m, x: [x.max(-1)[0], x.max(-1).indices, x.max(1, keepdim=True).values,
+                         x.argmax(-1), x.min(-1)[0], x.amax((1, 2)), x.amin(-1, keepdim=True)],
     "reductions": lambda m, x: [x.sum(-1), x.mean((1, 2)), x.sum(1, keepdim=True), (x > 0).any(-1),
                                 (x > 0).all(1), (x > 0).sum(-1), x.cumsum(1), x.mean(-1, True)],
-    "norms": lambda m, x: [x.norm(2, -1), F.normalize(x, dim=-1), torch.norm(x, dim=1, keepdim=True)],
+    "norms": lambda m, x: [x.norm(2, -1), F.normalize(x, dim=-1), torch.norm(x, dim=1)],
     "pad, flip, roll": lambda m, x: [F.pad(x, (1, 2)), F.pad(x, (0, 1, 2, 0), value=3.0), x.flip(1),
                                      torch.flip(x, (1, 2)), torch.roll(x, (1, -2), (1, 2))],
     "einsum": lambda m, x: torch.einsum("b q c, b k c -> b q k", x, x),
@@ -178,7 +183,7 @@ IMAGE: dict[str, Callable[[], nn.Module]] = {
     "group_norm": lambda: nn.GroupNorm(2, 4),
     "max_pool2d": lambda: nn.MaxPool2d(3, 2, 1),
     "avg_pool2d": lambda: nn.AvgPool2d((2, 3)),
-    "adaptive to one": lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)),
+    "adaptive to one": lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.ReLU()),
     "adaptive, divisible": lambda: nn.AdaptiveAvgPool2d((4, 3)),
     "interpolate": lambda: Apply(lambda m, x: [
         F.interpolate(x, (16, 20), mode="bilinear", align_corners=False),
@@ -237,3 +242,32 @@ TOKENS: dict[str, Callable[[], nn.Module]] = {
     "sampling, boxes": lambda: Sampler(4),
     "sampling, padded": lambda: Sampler(2, masked=True),
 }
+
+
+class Block(nn.Module):
+    """A residual block whose parts the tests of marks and scopes look at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(6)
+        self.linear = nn.Linear(6, 6)
+
+    def forward(self, x: Tensor, gain: float = 1.0, extra: dict[str, Tensor] | None = None) -> Any:
+        y = x + gain * F.gelu(self.linear(self.norm(x)))
+        return (y, {"twice": y * 2}) if extra is None else y + extra["shift"]
+
+
+class Stack(nn.Module):
+    """Two blocks with shared weights after an embedding; outputs are nested."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.ModuleDict({"block": Block()})
+        self.again = self.inner["block"]
+        self.head = nn.Sequential(nn.Linear(6, 3), nn.ReLU())
+
+    def forward(self, x: Tensor) -> dict[str, Any]:
+        x, _ = self.inner["block"](x)
+        first = x
+        x = self.again(x, 0.5, {"shift": x})
+        return {"logits": self.head(x), "aux": [first, (x, None, 3)]}

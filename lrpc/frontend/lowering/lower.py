@@ -85,7 +85,8 @@ class Lowering(Context):
             if error.__traceback__ and error.__traceback__.tb_next:
                 raise  # the row was entered: not a matter of its signature
             reason = str(error).partition(") ")[2]
-            raise TraceError(f"{call.name} {reason} its row does not read, at {call.loc}") from None
+            what = f"{call.name} {reason}, which its row does not read"
+            raise TraceError(f"{what}, at {call.loc}") from None
 
     def operand(self, index: int) -> Operand:
         """What a call has become, after the in-place operations so far."""
@@ -149,7 +150,6 @@ def _no_row(call: Call) -> str:
     target, name = call.target, call.name
     if not isinstance(target, (str, torch.nn.Module)):
         name = torch.overrides.resolve_name(target) or name
-    known = sorted(ROWS)
-    close = difflib.get_close_matches(call.name.rpartition("_")[2], known, 3, 0.4)
+    close = difflib.get_close_matches(name.rpartition(".")[2], sorted(ROWS), 3, 0.5)
     nearest = ", ".join(close) or "none"
     return f"{name} has no row in the op table, at {call.loc}; nearest supported: {nearest}"

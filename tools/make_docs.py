@@ -1,0 +1,200 @@
+#!/usr/bin/env python3
+"""Writes docs/rules.md and docs/config.md from the declarations of the rules and the defaults."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from lrpc.config import defaults  # noqa: E402
+from lrpc.config.schema import LIMITS  # noqa: E402
+from lrpc.config.show import show  # noqa: E402
+from lrpc.rules import FAMILIES  # noqa: E402
+from lrpc.rules.composite import COMPOSITES, Composite  # noqa: E402
+from lrpc.rules.declaration import Declaration, Param  # noqa: E402
+
+MADE = "<!-- Made by tools/make_docs.py: change the declarations, then run it. -->\n"
+
+RULES_HEAD = """# Rules and composites
+
+`x` is an operation's input, `z` its output, `R` relevance, `⊙` the elementwise product and
+`stab_ε(z) = z + ε·sgn(z)` with `sgn(0) = +1`. Programs carry `G`, the relevance per unit of
+activation, with `R = x ⊙ G`: no rule below divides by an activation to get there. What a rule
+does not pass on is booked in the [ledger](../README.md#the-ledger). `lrpc rules` shows the same
+on a terminal.
+
+A rule is chosen by a composite, or by an entry of `LRPC.RULES` before it:
+
+```yaml
+LRPC:
+  RULES:
+    - {role: residual, layers: [0, 2], rule: epsilon, eps: 1.0e-3}
+```
+
+`role`, `op` and `module` are globs, `layers` bounds the first number in the module path; what an
+entry leaves out matches everything. The first entry that matches a node decides.
+"""
+
+CONFIG_HEAD = """# Configuration
+
+A config is a detectron2 YAML file of a MaskDINO (`MODEL`, `INPUT`, `_BASE_`) with one more node,
+`LRPC`. Each key can be overridden at the end of the command line, `lrpc compile --config FILE KEY
+VALUE ...`. An unknown key is an error that names the nearest known one. Keys of detectron2 that
+concern training or other detectors are known and never read.
+
+## LRPC
+
+| key | default | takes | meaning |
+|---|---|---|---|
+"""
+
+CONFIG_TAIL = """
+## Keys of MODEL and INPUT that the embedded model reads
+
+They mean what they mean in MaskDINO and detectron2. `MODEL.WEIGHTS` is a `.safetensors` file, or
+a `.pth` or `.pkl` checkpoint, which is read without executing anything in it; a relative path is
+relative to the file that sets it. While it is empty the weights are random, and programs and
+pictures say so.
+
+| key | default | takes |
+|---|---|---|
+"""
+
+
+def rules_page() -> str:
+    """The text of docs/rules.md."""
+    parts = [MADE, RULES_HEAD]
+    for family, rules in FAMILIES.items():
+        parts.append(f"\n## {family[0].upper()}{family[1:]}\n")
+        parts += [_rule(rule) for rule in rules]
+    parts.append("\n## Composites\n")
+    parts += [_composite(c) for c in COMPOSITES.values()]
+    return "".join(parts)
+
+
+def _rule(rule: Declaration) -> str:
+    ops = ", ".join(f"`{op}`" for op in rule.ops)
+    params = "".join(f"- `{p.name}`: {p.meaning} ({_range(p)})\n" for p in rule.params)
+    return (
+        f"\n### `{rule.name}`\n\nFor {ops}.\n\n"
+        f"- formula: {rule.formula}\n- conserves: {rule.conserves}\n"
+        f"- source: {rule.source}\n{params}"
+    )
+
+
+def _range(param: Param) -> str:
+    if param.words:
+        words = " or ".join(param.words)
+    else:
+        words = f"from {param.low:g}" + (" up" if math.isinf(param.high) else f" to {param.high:g}")
+    return f"{words}; by default {param.default}"
+
+
+def _composite(composite: Composite) -> str:
+    rows = []
+    for entry in composite.entries:
+        params = ", ".join(f"{k}={v}" for k, v in entry.params.items())
+        rows.append(f"| `{entry.role}` | `{entry.op}` | `{entry.rule}` | {params} |\n")
+    head = "| role | op | rule | parameters |\n|---|---|---|---|\n"
+    return f"\n### `{composite.name}`\n\n{composite.doc}\n\n{head}{''.join(rows)}"
+
+
+def config_page() -> str:
+    """The text of docs/config.md."""
+    meanings = dict(_comments("LRPC"))
+    rows = [
+        f"| `{key}` | {_value(value)} | {_takes(f'LRPC.{key}', value)} | {meanings[key]} |\n"
+        for key, value in _flat(defaults.LRPC)
+    ]
+    others = [
+        f"| `{key}` | {_value(_default(key))} | {_takes(key, _default(key))} |\n"
+        for key in sorted(LIMITS)
+        if not key.startswith("LRPC.") and key != "VERSION"
+    ]
+    return "".join([MADE, CONFIG_HEAD, *rows, CONFIG_TAIL, *others])
+
+
+def _comments(name: str) -> Iterator[tuple[str, str]]:
+    """Each key of the literal `name` in defaults.py with the comment lines above it."""
+    path = Path(str(defaults.__file__))
+    lines = path.read_text().splitlines()
+    for item in ast.parse(path.read_text()).body:
+        if isinstance(item, ast.AnnAssign) and ast.unparse(item.target) == name:
+            assert isinstance(item.value, ast.Dict)
+            yield from _commented(item.value, lines, "")
+
+
+def _commented(literal: ast.Dict, lines: Sequence[str], prefix: str) -> Iterator[tuple[str, str]]:
+    for key, value in zip(literal.keys, literal.values, strict=True):
+        assert isinstance(key, ast.Constant)
+        name = f"{prefix}{key.value!s}"
+        if isinstance(value, ast.Dict):
+            yield from _commented(value, lines, f"{name}.")
+            continue
+        above: list[str] = []
+        number = key.lineno - 2
+        while lines[number].strip().startswith("#"):
+            above.insert(0, lines[number].strip().lstrip("# "))
+            number -= 1
+        yield name, " ".join(above).replace("|", "\\|")
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _default(key: str) -> Any:
+    found: Any = defaults.MODEL_AND_INPUT
+    for part in key.split("."):
+        found = found[part]
+    return found
+
+
+def _value(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"`[{', '.join(show(item) for item in value)}]`"
+    return f"`{show(value)}`"
+
+
+def _takes(key: str, value: object) -> str:
+    if key in LIMITS:
+        return LIMITS[key].expected
+    if isinstance(value, bool):
+        return "true or false"
+    return {int: "an integer", float: "a number", str: "text"}.get(type(value), "a list")
+
+
+PAGES = {"rules.md": rules_page, "config.md": config_page}
+
+
+def main() -> int:
+    """Write the pages; with --check only say whether they are current."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if one is old")
+    check = parser.parse_args().check
+    old = 0
+    for name, page in PAGES.items():
+        path, text = ROOT / "docs" / name, page()
+        if path.is_file() and path.read_text() == text:
+            continue
+        old += 1
+        if not check:
+            path.write_text(text)
+        print(f"{path.relative_to(ROOT)}: {'is not current' if check else 'written'}")
+    return 1 if check and old else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""Programs that several test files share: each is compiled once in a session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+
+import lrpc.compiler
+from lrpc.config import load_config
+from lrpc.models.sources import build_model
+from lrpc.run.program_dir import load_program
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+DIGITS = EXAMPLES / "maskdino.yaml"
+FULL = EXAMPLES / "maskdino_r50_coco.yaml"
+Key = tuple[object, ...]
+
+
+@dataclass
+class Programs:
+    """Compiles configurations into `folder`, each once; what differs in rules alone shares a
+    trace."""
+
+    folder: Path
+    _directories: dict[Key, Path] = field(default_factory=dict)
+    _traces: dict[Key, Any] = field(default_factory=dict)
+    _models: dict[Key, nn.Module] = field(default_factory=dict)
+    _loaded: dict[Key, Any] = field(default_factory=dict)
+
+    def digits(self, composite: str = "attnlrp", epsilon: float = 1e-6, **options: object) -> Any:
+        """The loaded program of the digits model; `options` are keys below LRPC."""
+        return self.loaded(DIGITS, COMPOSITE=composite, EPSILON=epsilon, **options)
+
+    def full(self, composite: str = "attnlrp", epsilon: float = 1e-6, **options: object) -> Any:
+        """The loaded program of the released R50 configuration with seeded weights, at 128×160."""
+        shapes = options.pop("SHAPES", [[128, 160]])
+        return self.loaded(FULL, COMPOSITE=composite, EPSILON=epsilon, SHAPES=shapes, **options)
+
+    def loaded(self, config: Path, **options: object) -> Any:
+        """The program of `config` with `options`, which nobody may change."""
+        key = (config, *sorted((k, str(v)) for k, v in options.items()))
+        if key not in self._loaded:
+            self._loaded[key] = load_program(self.directory(config, **options), "cpu")
+        return self._loaded[key]
+
+    def directory(self, config: Path, **options: object) -> Path:
+        """The directory of the same program; tests that change files work on a copy."""
+        key = (config, *sorted((k, str(v)) for k, v in options.items()))
+        if key not in self._directories:
+            output = self.folder / f"{config.stem}-{len(self._directories)}"
+            overrides = [word for k, v in options.items() for word in (f"LRPC.{k}", str(v))]
+            with self._one_trace(config, str(options.get("PRECISION")), str(options.get("SHAPES"))):
+                lrpc.compiler.compile_config(load_config(config, overrides), output)
+            self._directories[key] = output
+        return self._directories[key]
+
+    def model(self, config: Path, dtype: torch.dtype) -> Any:
+        """The model of `config`, which nobody may change."""
+        key = (config, dtype)
+        if key not in self._models:
+            self._models[key] = build_model(load_config(config, []))[0].to(dtype)
+        return self._models[key]
+
+    @contextmanager
+    def _one_trace(self, *key: str | Path) -> Iterator[None]:
+        trace = lrpc.compiler.import_model
+
+        def known(*args: Any, **options: Any) -> Any:
+            if key not in self._traces:
+                self._traces[key] = trace(*args, **options)
+            return self._traces[key]
+
+        with patch.object(lrpc.compiler, "import_model", known):
+            yield
+
+
+def noise(batch: int, height: int, width: int, seed: int = 0) -> Tensor:
+    """Smooth random images with values in 0–255, double [B, 3, H, W]."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(
+        batch, 3, height // 8, width // 8, generator=generator, dtype=torch.float64
+    )
+    return nn.functional.interpolate(coarse, (height, width), mode="bicubic").clamp(0, 1) * 255
+
+
+def strongest(logits: Tensor) -> tuple[int, int]:
+    """(query, class) of the largest of the logits [Q, C] of one image."""
+    query, label = torch.unravel_index(logits.argmax(), logits.shape)
+    return int(query), int(label)
+
+
+def difference(found: Tensor, expected: Tensor) -> float:
+    """Largest difference, relative to the largest expected magnitude; nan where one is not
+    finite."""
+    assert found.shape == expected.shape
+    return float((found - expected).abs().max() / expected.abs().max())

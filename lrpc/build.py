@@ -107,18 +107,18 @@ def build(
         settings.tf32,
         settings.chunk,
     )
-    text = generate(pruned.graph, codes, about)
+    program = generate(pruned.graph, codes, about)
     tensors = {
         k: t
         for m in [pruned, *(m for pair in joint.values() for m in pair)]
         for k, t in m.tensors.items()
     }
     files = {
-        "program.py": text.encode(),
+        "program.py": program.text.encode(),
         "weights.safetensors": serialize_weights(tensors, {"producer": f"lrpc {lrpc.__version__}"}),
         "graph.lrp": print_graph(pruned.graph).encode(),
     }
-    files["manifest.json"] = _manifest(pruned.graph, targets, codes, settings, files)
+    files["manifest.json"] = _manifest(pruned.graph, targets, codes, settings, files, program.saved)
     return files
 
 
@@ -197,6 +197,7 @@ def _manifest(
     codes: Sequence[TargetCode],
     settings: Settings,
     files: Mapping[str, bytes],
+    saved: Mapping[str, tuple[str, str]],
 ) -> bytes:
     data = {
         "lrpc": {"format": 1},
@@ -223,6 +224,7 @@ def _manifest(
         "rules": {n.out.name: str(n.rule) for n in graph.nodes if n.rule is not None},
         "plan": {"saved_bytes_per_image": _saved_bytes(graph, codes)},
         "settings": settings.to_json(),
+        "saved": saved,
         "ledger": {c.name: ledger_rows(c.booked) for c in codes},
     }
     return (json.dumps(data, indent=1, sort_keys=True) + "\n").encode()

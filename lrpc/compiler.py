@@ -280,6 +280,7 @@ def compile_graph(path: Path, output: Path, watch: Watch | None = None) -> Repor
         "plan",
         "settings",
         "ledger",
+        "saved",
     }
     facts = {k: v for k, v in manifest.items() if k not in facts_out}
     settings = Settings.from_json(manifest["settings"], facts)

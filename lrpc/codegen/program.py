@@ -54,7 +54,15 @@ class Description:
     chunk: int = 8
 
 
-def generate(forward: Graph, targets: Sequence[TargetCode], about: Description) -> str:
+@dataclass(frozen=True)
+class Emitted:
+    """The text of program.py, and where its state keeps each value it saves: scope and name."""
+
+    text: str
+    saved: dict[str, tuple[str, str]]
+
+
+def generate(forward: Graph, targets: Sequence[TargetCode], about: Description) -> Emitted:
     """The source text of program.py: same graphs, same bytes."""
     own = {v.name for v in forward.values()}
     parts = {
@@ -73,9 +81,9 @@ def generate(forward: Graph, targets: Sequence[TargetCode], about: Description) 
     functions = [_relevance(t, *parts[t.name], saved, library) for t in targets]
     tables = _tables(forward, targets, about, saved)
     emitted = "\n\n\n".join(part for part in [library.text(), main, *functions, tables] if part)
-    return (
-        _header(targets, about) + runtime_text() + "\n\n\n" + needed(emitted) + "\n\n\n" + emitted
-    )
+    text = "\n\n\n".join([runtime_text(), needed(emitted), emitted])
+    kept = {name: place for name, place in places.items() if name in saved_names}
+    return Emitted(_header(targets, about) + text, kept)
 
 
 def _relevance_nodes(joint: Graph, own: set[str]) -> list[Node]:

@@ -18,6 +18,7 @@ from lrpc.models.released import build_released
 from lrpc.weights import file_sha256, load_weights
 
 _KEY = "MODEL.WEIGHTS"
+_INITIALISATION = "detectron2://ImageNetPretrained/"
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,12 @@ def _check_architecture(config: Config) -> None:
 
 def _weights(config: Config) -> tuple[dict[str, Tensor] | None, WeightsInfo]:
     path: str = config.MODEL.WEIGHTS
-    if not path:
+    if not path or path.startswith(_INITIALISATION):
+        # A released YAML names the backbone that training starts from: that is no trained model.
+        what = f"{path} starts a training" if path else "is empty"
         note = (
-            f"MODEL.WEIGHTS is empty: the weights are RANDOM (seed {config.LRPC.INIT_SEED}), "
-            "outputs and relevance mean nothing"
+            f"MODEL.WEIGHTS {what}: the weights are RANDOM (seed {config.LRPC.INIT_SEED}), "
+            "outputs and relevance mean nothing; set it to a trained checkpoint"
         )
         return None, WeightsInfo(None, None, True, note)
     try:

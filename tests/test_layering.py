@@ -1,0 +1,131 @@
+"""Imports run one way, programs import torch alone, files and functions stay short."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = sorted(
+    path for folder in ("lrpc", "passes", "tools") for path in (ROOT / folder).rglob("*.py")
+)
+
+#: Which parts of the compiler each part may import. lrpc.errors stands below all of them, and the
+#: package itself (`lrpc.__version__`) is open to all.
+ALLOWED: dict[str, set[str]] = {
+    "lrpc.errors": set(),
+    "lrpc.unpickle": set(),
+    "lrpc.config": set(),
+    "lrpc.ir": set(),
+    "lrpc.plan": set(),  # plain lists in, plain lists out
+    "lrpc.weights": {"lrpc.unpickle"},
+    "lrpc.models": {"lrpc.config", "lrpc.weights"},
+    "lrpc.rules": {"lrpc.ir"},
+    "lrpc.catalogue": {"lrpc.rules"},
+    "lrpc.frontend": {"lrpc.ir"},
+    "lrpc.codegen": {"lrpc.ir", "lrpc.plan"},
+    "lrpc.targets": {"lrpc.ir"},
+    "lrpc.show": {"lrpc.ir"},
+    "passes": {"lrpc.ir", "lrpc.rules"},
+    "lrpc.run": {"lrpc.models"},  # programs are used as they are: no compiler behind them
+    "lrpc.build": {
+        *("lrpc.ir", "lrpc.rules", "lrpc.codegen", "lrpc.plan", "lrpc.targets", "lrpc.weights"),
+        "passes",
+    },
+    "lrpc.compiler": {
+        *("lrpc.build", "lrpc.config", "lrpc.frontend", "lrpc.ir", "lrpc.models", "lrpc.rules"),
+        *("lrpc.run", "lrpc.targets", "lrpc.weights", "passes"),
+    },
+    "lrpc.verify": {"lrpc.ir", "lrpc.run", "lrpc.weights", "passes"},
+    "lrpc.cli": {"lrpc.catalogue", "lrpc.compiler", "lrpc.config", "lrpc.run", "lrpc.verify"},
+    "lrpc": {"lrpc.compiler"},  # `lrpc.compile`, imported on demand
+}
+
+#: Longer than the habit allows, and why.
+LONG_FILES = {
+    "lrpc/compiler.py": 400,  # the one place where all stages meet; most of it is small steps
+}
+LONG_FUNCTIONS: dict[str, int] = {}
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def part_of(module: str) -> str:
+    """`lrpc.ir.ops.row` → `lrpc.ir`; `passes.flow` → `passes`."""
+    names = module.split(".")
+    return ".".join(names[:2]) if names[0] == "lrpc" else names[0]
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and module of every import in a file, wherever it stands."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: imports are absolute"
+            module = node.module or ""
+            inside = [f"{module}.{alias.name}" for alias in node.names]
+            yield from (
+                (node.lineno, m if module in ("lrpc", "passes") else module) for m in inside
+            )
+
+
+def test_imports_run_one_way() -> None:
+    wrong = []
+    for path in SOURCES:
+        part = part_of(module_of(path))
+        if part == "tools":
+            continue
+        assert part in ALLOWED, f"{part} is new: say in ALLOWED what it may import"
+        for line, module in imports(path):
+            other = part_of(module)
+            ours = other.split(".")[0] in ("lrpc", "passes", "tests", "tools")
+            free = other in (part, "lrpc", "lrpc.errors", "lrpc.__version__")
+            if ours and not free and other not in ALLOWED[part]:
+                wrong.append(f"{path.relative_to(ROOT)}:{line}: {part} must not import {module}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_part_needs_itself_to_be_imported() -> None:
+    """ALLOWED has no cycle, the lazy `lrpc` aside."""
+    done: set[str] = set()
+
+    def visit(part: str, above: tuple[str, ...]) -> None:
+        assert part not in above, f"cycle: {' → '.join((*above, part))}"
+        if part not in done:
+            for other in ALLOWED[part]:
+                visit(other, (*above, part))
+            done.add(part)
+
+    for part in ALLOWED:
+        visit(part, ())
+
+
+def test_programs_carry_torch_and_the_standard_library_only() -> None:
+    for path in sorted((ROOT / "lrpc" / "codegen" / "kernels").glob("*.py")):
+        for line, module in imports(path):
+            top = module.split(".")[0]
+            fine = top in ("torch", *sys.stdlib_module_names)
+            own = module.startswith("lrpc.codegen.kernels.")
+            assert fine or own or top == "triton", f"{path.name}:{line}: {module}"
+
+
+def test_nothing_is_imported_from_tests() -> None:
+    for path in SOURCES:
+        assert all(part_of(module) != "tests" for _, module in imports(path)), path
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_and_functions_are_short(path: Path) -> None:
+    text, name = path.read_text(), str(path.relative_to(ROOT))
+    assert len(text.splitlines()) <= LONG_FILES.get(name, 300), name
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert length <= LONG_FUNCTIONS.get(f"{name}:{node.name}", 60), f"{name}:{node.name}"

@@ -11,11 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import lrpc.frontend as frontend
 from lrpc.errors import TraceError
 from lrpc.frontend import import_model, rebuilt
 from lrpc.ir.interpreter import interpret
 from lrpc.ir.printer import print_graph
-from tests.support.models import Apply, Apply2, Block, Stack
+from tests.support.models import TENSOR, Apply, Apply2, Block, Stack
 
 X = torch.linspace(-2, 2, 48, dtype=torch.float64).reshape(2, 4, 6)
 
@@ -195,6 +196,23 @@ def test_memory_is_a_forward_s() -> None:
 
     import_model(Apply(deep), {"x": X})
     assert max(alive) == 1
+
+
+@pytest.mark.parametrize("name", ["expands", "set slice", "reshapes", "positions", "indexing"])
+def test_shapes_are_enough_for_the_second_trace(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = text_of(Apply(TENSOR[name]).double())
+    runs: list[bool] = []
+    trace = frontend._trace
+
+    def counted(*args: Any, shapes_only: bool = False) -> Any:
+        runs.append(shapes_only)
+        return trace(*args, shapes_only=shapes_only)
+
+    monkeypatch.setattr(frontend, "_trace", counted)
+    monkeypatch.setattr(frontend, "SHAPES_ONLY_ABOVE", 0)
+    assert text_of(Apply(TENSOR[name]).double()) == text
+    needs_values = name == "indexing"  # by a constant mask: the result's shape depends on it
+    assert runs == ([False, True, False] if needs_values else [False, True])
 
 
 def message(model: nn.Module, inputs: dict[str, Any] | None = None, **options: Any) -> str:

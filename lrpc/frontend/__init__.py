@@ -28,6 +28,9 @@ from lrpc.ir.graph import Module
 
 __all__ = ["Imported", "import_model", "rebuilt"]
 
+SHAPES_ONLY_ABOVE = 1 << 18
+"""Elements in the inputs above which propagating shapes is quicker than running the model."""
+
 
 @dataclass(frozen=True)
 class Imported:
@@ -63,20 +66,34 @@ def import_model(
     places = {name: parse_mark(target, name, place) for name, place in (marks or {}).items()}
     with as_for_inference(model):
         example = model_example(model, inputs, constants or {})
-        two, three = (
-            _trace(model, target, scope, of_size(example, size, unbatched), places)
-            for size in SIZES
+        small, large = (
+            _inside(model, target, scope, of_size(example, size, unbatched)) for size in SIZES
         )
-        program = unify(two, three)
+        two = _trace(target, small, places)
+        program = _unified(two, target, large, places)
         return _imported(program, target, places)
 
 
+def _inside(model: nn.Module, target: nn.Module, scope: str, example: Example) -> Example:
+    return example if target is model else captured(model, target, scope, example)
+
+
 def _trace(
-    model: nn.Module, target: nn.Module, scope: str, example: Example, places: Mapping[str, Place]
+    target: nn.Module, example: Example, places: Mapping[str, Place], shapes_only: bool = False
 ) -> Trace:
-    if target is not model:
-        example = captured(model, target, scope, example)
-    return ValueTracer(watched(places)).record(target, example.args, example.kwargs)
+    tracer = ValueTracer(watched(places), shapes_only)
+    return tracer.record(target, example.args, example.kwargs)
+
+
+def _unified(two: Trace, target: nn.Module, large: Example, places: Mapping[str, Place]) -> Program:
+    """For large inputs the second trace runs on shapes only, unless the first read numbers out of
+    tensors; where shapes alone lead to an error, values decide whether it is one."""
+    if large.elements > SHAPES_ONLY_ABOVE and not two.decisions:
+        try:
+            return unify(two, _trace(target, large, places, shapes_only=True))
+        except TraceError:
+            pass
+    return unify(two, _trace(target, large, places))
 
 
 def _imported(program: Program, target: nn.Module, places: Mapping[str, Place]) -> Imported:

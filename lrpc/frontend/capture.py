@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lrpc.errors import TraceError
-from lrpc.frontend.records import Input, mapped
+from lrpc.frontend.records import Input, found, mapped
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,11 @@ class Example:
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+
+    @property
+    def elements(self) -> int:
+        """How much goes in."""
+        return sum(x.value.numel() for x in found((self.args, self.kwargs), Input))
 
 
 class _Reached(Exception):

@@ -8,17 +8,21 @@ from torch import nn
 
 from lrpc.frontend.proxy import OPERATIONS
 
-# Answers that do not depend on what a tensor holds: computed at once, they become constants.
-EAGER = frozenset({
+# Questions about a tensor other than what it holds: answered at once.
+ANSWERS = frozenset({
     "size", "dim", "ndimension", "numel", "nelement", "stride", "storage_offset", "element_size",
     "is_floating_point", "is_complex", "is_signed", "is_contiguous", "is_tensor", "get_device",
     "is_same_size", "result_type", "len",
+})  # fmt: skip
+
+# Calls that only borrow a tensor's type: computed at once, their results are constants.
+FACTORIES = frozenset({
     "zeros_like", "ones_like", "full_like", "empty_like",
     "new_zeros", "new_ones", "new_full", "new_empty", "new_tensor",
 })  # fmt: skip
 
 # The same, where the first argument is a plain tensor and the traced one only lends its type.
-EAGER_ON_PLAIN = frozenset({"to", "type_as", "expand_as", "view_as", "reshape_as"})
+FACTORIES_ON_PLAIN = frozenset({"to", "type_as", "expand_as", "view_as", "reshape_as"})
 
 IN_PLACE_OPERATORS = {
     "iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div", "idiv": "div",
@@ -46,7 +50,7 @@ def out_of_place(name: str) -> str:
 
 
 def execute(
-    kind: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], root: nn.Module
+    kind: str, target: Any, root: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """The result of a call on plain values."""
     if kind == "call_module":

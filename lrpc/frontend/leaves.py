@@ -9,6 +9,7 @@ from functools import wraps
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lrpc.frontend.proxy import ValueProxy
@@ -18,6 +19,13 @@ from lrpc.ir.ops.boxes import masks_to_boxes
 def is_leaf(module: nn.Module) -> bool:
     """Whether a call of `module` becomes one node."""
     return isinstance(module, nn.MultiheadAttention) or type(module).__name__ == "MSDeformAttn"
+
+
+def shape_of_leaf(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """An empty result of a leaf that reads numbers out of tensors; None for other leaves."""
+    if type(module).__name__ == "MSDeformAttn":
+        return torch.empty_like(args[0] if args else kwargs["query"])
+    return None
 
 
 # Where functions that turn masks into boxes live, and the convention each follows ("" where it is

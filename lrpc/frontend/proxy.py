@@ -50,15 +50,18 @@ class ValueProxy(fx.Proxy):
         return iter([self._method("__getitem__")(i) for i in range(len(self.value))])
 
     def __bool__(self) -> bool:
-        return bool(self.tracer.decide("bool", self.value, bool(self.value)))
+        return bool(self.tracer.decide("bool", self.value, self._number()))
 
     def __int__(self) -> int:
-        return int(self.tracer.decide("int", self.value, int(self.value)))
+        return int(self.tracer.decide("int", self.value, self._number()))
 
     __index__ = __int__
 
     def __float__(self) -> float:
-        return float(self.tracer.decide("float", self.value, float(self.value)))
+        return float(self.tracer.decide("float", self.value, self._number()))
+
+    def _number(self) -> Any:
+        return self.value.item()
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self.tracer.create_proxy("call_function", operator.setitem, (self, index, value), {})

@@ -9,12 +9,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from lrpc.errors import TraceError
-from lrpc.frontend.execute import EAGER, EAGER_ON_PLAIN, call_name, execute, is_in_place
+from lrpc.frontend.execute import (
+    ANSWERS,
+    FACTORIES,
+    FACTORIES_ON_PLAIN,
+    call_name,
+    execute,
+    is_in_place,
+)
 from lrpc.frontend.execute import IN_PLACE_OPERATORS as OPERATORS
-from lrpc.frontend.leaves import is_leaf, leaf_functions, tensors_are_tensors
+from lrpc.frontend.leaves import is_leaf, leaf_functions, shape_of_leaf, tensors_are_tensors
 from lrpc.frontend.places import raised_place, source_place
 from lrpc.frontend.proxy import ValueProxy
 from lrpc.frontend.records import Boundary, Input, found, mapped, memory_of
@@ -41,13 +49,17 @@ class Trace:
 class ValueTracer(fx.Tracer):
     """Traces one call of a module on example arguments; `watched` modules' calls are noted down.
 
+    With `shapes_only` values are shapes and dtypes alone: quick, but code that reads numbers out of
+    traced tensors, and in-place links (`writes`, `view_of`), need a full trace.
+
     Everything that does not depend on the arguments' tensors is computed right away and shows up as
     a constant. Numbers that model code reads out of traced tensors are listed as decisions.
     """
 
-    def __init__(self, watched: Collection[str] = ()) -> None:
+    def __init__(self, watched: Collection[str] = (), shapes_only: bool = False) -> None:
         super().__init__(autowrap_modules=())  # type: ignore[arg-type]
         self.watched = watched
+        self.fake = FakeTensorMode(allow_non_fake_inputs=True) if shapes_only else None
         self.running = False
         self.modules: list[str] = []
         self.boundaries: list[Boundary] = []
@@ -99,6 +111,8 @@ class ValueTracer(fx.Tracer):
 
     def _placeholder(self, given: Input) -> ValueProxy:
         node = self.create_node("placeholder", given.name, (), {})
+        if self.fake is not None:
+            return self._proxy(node, self.fake.from_tensor(given.value.detach()), [])
         return self._proxy(node, given.value.detach().clone(), [])
 
     def call_module(
@@ -152,8 +166,11 @@ class ValueTracer(fx.Tracer):
         if name in OPERATORS and name != "setitem" and type(args[0]) is not ValueProxy:
             kind, target, name = "call_method", OPERATORS[name], OPERATORS[name]
         plain = mapped((args, kwargs), ValueProxy, lambda proxy: proxy.value)
-        if name in EAGER or (name in EAGER_ON_PLAIN and type(args[0]) is not ValueProxy):
+        if name in ANSWERS:
             return self._run(kind, target, plain)
+        if name in FACTORIES or (name in FACTORIES_ON_PLAIN and type(args[0]) is not ValueProxy):
+            lent = mapped((args, kwargs), ValueProxy, lambda proxy: _stand_in(proxy.value))
+            return execute(kind, target, self.root, *lent)
         if is_in_place(name) and type(args[0]) is not ValueProxy:
             raise TraceError(
                 f"{name} writes traced values into a plain tensor, at {self.where()}; "
@@ -173,9 +190,22 @@ class ValueTracer(fx.Tracer):
         outer, self.running = self.running, True
         try:
             args, kwargs = plain
-            return execute(kind, target, args, kwargs, self.root)
+            if self.fake is not None:
+                return self._shaped(kind, target, args, kwargs)
+            return execute(kind, target, self.root, args, kwargs)
         finally:
             self.running = outer
+
+    def _shaped(self, kind: str, target: Any, args: Any, kwargs: Any) -> Any:
+        """The shape of a result; plain numbers in tensors stay numbers."""
+        assert self.fake is not None
+        args, kwargs = mapped((args, kwargs), Tensor, _as_number)
+        with self.fake:
+            if kind == "call_module":
+                shaped = shape_of_leaf(self.root.get_submodule(target), args, kwargs)
+                if shaped is not None:
+                    return shaped
+            return execute(kind, target, self.root, args, kwargs)
 
     def _wrap(self, node: fx.Node, result: Any, operands: list[ValueProxy], name: str) -> Any:
         if isinstance(result, Tensor):
@@ -202,13 +232,15 @@ class ValueTracer(fx.Tracer):
 
     def _proxy(self, node: fx.Node, value: Tensor, operands: list[ValueProxy]) -> ValueProxy:
         node.meta["type"] = _kind(value)
-        for x in operands:
+        for x in operands if self.fake is None else ():
             if value.untyped_storage().data_ptr() == x.value.untyped_storage().data_ptr() != 0:
                 node.meta.update(view_of=x.node, same=memory_of(value) == memory_of(x.value))
                 break
         return ValueProxy(node, self, value)
 
     def _intern(self, tensor: Tensor) -> fx.Node:
+        if isinstance(tensor, FakeTensor):
+            raise TraceError(f"a constant has a shape but no value, at {self.where()}")
         name = self._names.get(memory_of(tensor)) if tensor.numel() else None
         if name is not None:
             if name not in self._fetched:
@@ -231,6 +263,8 @@ class ValueTracer(fx.Tracer):
 
     def decide(self, what: str, value: Tensor, result: Any) -> Any:
         """Note that model code read `result` out of a traced tensor, and return it."""
+        if self.fake is not None:
+            raise TraceError(f"{what} reads a value where there is only a shape, at {self.where()}")
         shape = ",".join(map(str, value.shape))
         text = f"{what} of [{shape}] is {str(result)[:40]}, at {self.where()}"
         self.decisions[text] = None
@@ -239,6 +273,16 @@ class ValueTracer(fx.Tracer):
 
 def _kind(tensor: Tensor) -> tuple[torch.dtype, tuple[int, ...]]:
     return tensor.dtype, tuple(tensor.shape)
+
+
+def _as_number(x: Tensor) -> Any:
+    whole = not x.is_floating_point() and x.dtype != torch.bool
+    return int(x) if x.dim() == 0 and whole and not isinstance(x, FakeTensor) else x
+
+
+def _stand_in(value: Tensor) -> Tensor:
+    """A plain tensor of the same type, with nothing in it."""
+    return torch.zeros((), dtype=value.dtype, device=value.device).expand(value.shape)
 
 
 def _tensors(tree: Any) -> list[Any]:

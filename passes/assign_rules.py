@@ -7,7 +7,7 @@ from typing import ClassVar, Protocol
 
 from lrpc.errors import RuleError
 from lrpc.ir.graph import Module, Node, Rule
-from passes.carrying import carries, carrying, receiving
+from passes.carrying import COORDINATE, carries, carrying, receiving
 from passes.rewrite import map_nodes
 
 
@@ -19,7 +19,10 @@ class RuleMap(Protocol):
 
 @dataclass(frozen=True)
 class AssignRules:
-    """Sets `rule` on every node with a carrying output; a node without one gets none."""
+    """Sets `rule` on every node with a carrying output; a node without one gets none.
+
+    A node of role `coordinate` carries once the composite has a rule for that very role.
+    """
 
     composite: RuleMap
     name: ClassVar[str] = "assign_rules"
@@ -33,7 +36,7 @@ class AssignRules:
         return map_nodes(module, change)
 
     def _rule(self, node: Node, able: frozenset[str], reached: frozenset[str]) -> Rule | None:
-        if not carries(node, able):
+        if not carries(node, able) and node.role != COORDINATE:
             return None
         try:
             return self.composite.rule_for(node)

@@ -11,13 +11,20 @@ def carrying(graph: Graph) -> frozenset[str]:
     """Names of the values that can carry relevance.
 
     Those are float values that depend on a float graph input through float values alone (so not
-    through a comparison or an index), and not through a node of role `coordinate`.
+    through a comparison or an index), not through a node of role `coordinate` that has no rule,
+    and not through one whose rule is `detach`.
     """
     found = {value.name for value in graph.inputs if value.type.is_float}
     for node in graph.nodes:
-        if node.role != COORDINATE and any(value.name in found for value in node.inputs):
+        if not _stops(node) and any(value.name in found for value in node.inputs):
             found.update(value.name for value in node.outputs if value.type.is_float)
     return frozenset(found)
+
+
+def _stops(node: Node) -> bool:
+    if node.rule is None:
+        return node.role == COORDINATE
+    return node.op == "detach" and node.rule.name == "detach"
 
 
 def receiving(graph: Graph) -> frozenset[str]:

@@ -175,6 +175,7 @@ NETWORK = (
     s("deform_sample", VALUE, PLACES, MIX, levels=LEVELS),
     s("deform_splat", "f32[K,B,4,6]", PLACES, MIX, levels=LEVELS),
     s("deform_weight_transpose", "f32[K,B,4,6]", VALUE, PLACES, levels=LEVELS),
+    s("deform_location_transpose", "f32[K,B,4,6]", VALUE, PLACES, MIX, levels=LEVELS),
 )
 
 RELEVANCE = (

@@ -17,8 +17,11 @@ _LAYER = re.compile(r"(?:^|\.)(\d+)(?:\.|$)")
 
 @dataclass(frozen=True)
 class Entry:
-    """Nodes by role, op, module glob and layer range (the first index in the module path) → a
-    rule."""
+    """Nodes by role, op, module glob and layer range (first index in the module path) → a rule.
+
+    Nodes of role `coordinate` (sampling locations, boxes) match only where `role` names that role:
+    relevance leaves them out unless asked to follow them.
+    """
 
     rule: str
     role: str = "*"
@@ -29,8 +32,10 @@ class Entry:
 
     def matches(self, node: Node) -> bool:
         path = node.loc.module
+        named = node.role != "coordinate" or self.role == "coordinate"
         return (
-            fnmatchcase(node.role, self.role)
+            named
+            and fnmatchcase(node.role, self.role)
             and fnmatchcase(node.op, self.op)
             and fnmatchcase(path, self.module)
             and (self.layers is None or self._in_layers(path))
@@ -124,8 +129,13 @@ EPSILON = Composite(
 )
 GRADIENT_INPUT = Composite(
     "gradient_input",
-    (Entry("pass", op="detach"), Entry("gradient_input")),
-    doc="Gradient times input with sampling locations and boxes detached; redistributes nothing.",
+    (
+        Entry("detach", op="detach"),
+        Entry("detach", op="detach", role="coordinate"),
+        Entry("gradient_input", role="coordinate"),
+        Entry("gradient_input"),
+    ),
+    doc="Input times the model's own gradient, its detaches included; redistributes nothing.",
 )
 COMPOSITES = {c.name: c for c in (ATTNLRP, CP_LRP, EPSILON, GRADIENT_INPUT)}
 

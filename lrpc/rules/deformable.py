@@ -35,10 +35,15 @@ def value_and_weights(ctx: Context, node: Node, rule: Rule) -> None:
 
 
 def gradient_input(ctx: Context, node: Node, rule: Rule) -> None:
-    g = ctx.g(node)
+    g, (value, loc, weight) = ctx.g(node), node.inputs
     _to_value(ctx, node, g, 1.0)
     _to_weight(ctx, node, g, 1.0)
     ctx.record("rescale", g, node.out, negative=True)  # linear in V and in A: counted twice
+    if ctx.carries(loc):
+        levels = node.attr("levels")
+        back = ctx.op("deform_location_transpose", g, value, loc, weight, levels=levels)
+        ctx.give(loc, back)
+        ctx.record("rescale", back, loc, negative=True)
 
 
 OPS = ("deform_sample",)
@@ -65,7 +70,7 @@ RULES = (
         "gradient_input",
         OPS,
         gradient_input,
-        "R = x ⊙ ∂f/∂x for V and A; loc detached",
+        "R = x ⊙ ∂f/∂x for V, A and the locations",
         "Shrikumar et al. 2016 (1605.01713)",
         "doubles: sink `rescale` holds the excess",
     ),

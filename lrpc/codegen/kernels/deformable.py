@@ -97,3 +97,41 @@ def deform_weight_transpose(
     ).reshape(b * q * h, points, d)
     out = torch.matmul(picked, g.reshape(k, b * q * h, d, 1))
     return out.reshape(k, *loc.shape[:-1])
+
+
+def deform_location_transpose(
+    g: Tensor, value: Tensor, loc: Tensor, weight: Tensor, levels: tuple[tuple[int, int], ...]
+) -> Tensor:
+    """The gradient of `deform_sample` in loc at `loc`: [K, B, Q, H, L, P, 2] from g [K, B, Q, H·D].
+
+    Bilinear interpolation between corners a b / c d at (x, y) has the slopes
+    (1 - y)(b - a) + y (d - c) and (1 - x)(c - a) + x (d - b), per pixel.
+    """
+    k, b, q = g.shape[:3]
+    h, d = value.shape[2:]
+    index, coefficient = deform_corners(loc, levels)
+    corners = value.reshape(-1, d)[index.flatten().long()].reshape(b * q * h, -1, d)
+    sizes = loc.new_tensor([(width, height) for height, width in levels]).unsqueeze(1)  # [L, 1, 2]
+    place = loc * sizes - 0.5
+    right, below = (place - place.floor()).unbind(-1)
+    inside = deform_inside(place.floor(), levels)
+    signs = torch.stack(
+        [
+            torch.stack([below - 1, 1 - below, -below, below], -1),
+            torch.stack([right - 1, -right, 1 - right, right], -1),
+        ],
+        -2,
+    )  # [B, Q, H, L, P, 2, 4]: what each corner adds to the slope along x, along y
+    slopes = signs * inside.unsqueeze(-2) * (weight.unsqueeze(-1) * sizes).unsqueeze(-1)
+    products = torch.matmul(g.reshape(k, b * q * h, 1, d), corners.transpose(-1, -2))
+    products = products.reshape(k, *coefficient.shape)  # g · corner: [K, B, Q, H, L, P, 4]
+    return (slopes * products.unsqueeze(-2)).sum(-1)
+
+
+def deform_inside(corner: Tensor, levels: tuple[tuple[int, int], ...]) -> Tensor:
+    """Which of the four corners from `corner` [..., L, P, 2] lie in their map: [..., L, P, 4]."""
+    sizes = corner.new_tensor([(width, height) for height, width in levels]).unsqueeze(1)
+    steps = corner.new_tensor([(0, 0), (1, 0), (0, 1), (1, 1)])
+    places = corner.unsqueeze(-2) + steps
+    found = (places >= 0) & (places < sizes.unsqueeze(-2))
+    return found.all(-1).to(corner.dtype)

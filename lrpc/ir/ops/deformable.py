@@ -57,6 +57,16 @@ def _to_weight(g: Tensor, value: Tensor, loc: Tensor, levels: Levels) -> Tensor:
     )
 
 
+def _to_location(g: Tensor, value: Tensor, loc: Tensor, weight: Tensor, levels: Levels) -> Tensor:
+    def back(seed: Tensor) -> Tensor:
+        with torch.enable_grad():
+            leaf = loc.detach().requires_grad_(True)
+            out = deform_sample(value, leaf, weight, levels)
+        return torch.autograd.grad(out, leaf, seed.expand_as(out))[0]
+
+    return _seedwise(g, back)
+
+
 def _module(
     query: Tensor,
     reference: Tensor,
@@ -119,5 +129,12 @@ ROWS = (
         {"levels": "pairs"},
         _to_weight,
         "deform_weight_transpose({0}, {1}, {2}, {levels})",
+    ),
+    Op(
+        "deform_location_transpose",
+        4,
+        {"levels": "pairs"},
+        _to_location,
+        "deform_location_transpose({0}, {1}, {2}, {3}, {levels})",
     ),
 )

@@ -1,0 +1,256 @@
+"""The functions that programs carry, each against the reference semantics of the op of its name.
+
+`tests/test_optable.py` does so once through the emitted text; here are the shapes that break
+kernels: storage out of order, maps of one row, entries on borders, outside, and tied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from lrpc.codegen.kernels import boxes, deformable, transposes
+from lrpc.codegen.sources import FUNCTIONS
+from lrpc.ir.ops import TABLE
+
+KERNELS: dict[str, Callable[..., Any]] = {
+    name: getattr(module, name)
+    for module in (transposes, deformable, boxes)
+    for name in FUNCTIONS
+    if hasattr(module, name)
+}
+NO_ROW = {"inner", "deform_corners", "deform_inside"}  # parts of the runtime and of other kernels
+LIMITS = {torch.float64: 1e-11, torch.float32: 2e-5}
+
+
+def n(*shape: int) -> Tensor:
+    """Normal values, one of them exactly zero."""
+    values = torch.randn(shape, dtype=torch.float64)
+    values.view(-1)[0] = 0.0
+    return values
+
+
+def places(*shape: int) -> Tensor:
+    """Sampling locations [..., 2]: inside, outside, and exactly on borders and pixel centres."""
+    values = torch.rand(*shape, 2, dtype=torch.float64) * 1.6 - 0.3
+    for i, special in enumerate((0.0, 1.0, 0.5, 0.25, -4.0)):
+        values.view(-1)[i :: values.numel() // 3 + 1] = special
+    return values
+
+
+def whole(high: int, *shape: int) -> Tensor:
+    return torch.randint(high, shape)
+
+
+CONV = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
+CASES: list[tuple[str, Callable[[], tuple[Tensor, ...]], dict[str, Any]]] = [
+    ("stab_ratio", lambda: (n(3, 4),), {"eps": 1e-6}),
+    ("stab_ratio", lambda: (n(3, 4) * 1e-7,), {"eps": 1e-6}),
+    ("ratio", lambda: (n(2, 3, 4), n(3, 4)), {"eps": 0.25}),
+    ("ratio", lambda: (n(2, 3, 4), n(3, 4)), {"eps": 0.0}),
+    ("gelu_ratio", lambda: (6 * n(50),), {"approximate": "none"}),
+    ("gelu_ratio", lambda: (6 * n(50),), {"approximate": "tanh"}),
+    ("sigmoid_ratio", lambda: (torch.cat((6 * n(50), 1e-4 * n(50))),), {}),
+    ("tanh_ratio", lambda: (torch.cat((6 * n(50), 1e-4 * n(50))),), {}),
+    *(
+        (
+            "conv2d_transpose",
+            lambda c=c, o=o, k=k, s=s, p=p, d=d, g=g, size=size: (
+                torch.nn.functional.conv2d(n(3, c, *size), n(o, c // g, *k), None, s, p, d, g),
+            ),
+            {**CONV, "stride": s, "padding": p, "dilation": d, "groups": g, "size": (c, *size)}
+            | {"weight": (o, c // g, *k)},
+        )
+        for c, o, k, s, p, d, g, size in (
+            (4, 6, (3, 3), (2, 2), (1, 1), (1, 1), 2, (6, 8)),
+            (4, 6, (3, 3), (2, 2), (1, 1), (1, 1), 1, (7, 5)),  # the stride leaves a row over
+            (3, 2, (1, 1), (2, 2), (0, 0), (1, 1), 1, (5, 6)),
+            (2, 4, (7, 7), (2, 2), (3, 3), (1, 1), 1, (9, 9)),
+            (2, 2, (3, 3), (1, 1), (2, 2), (2, 2), 2, (1, 4)),  # one row
+        )
+    ),
+    *(
+        (
+            "avg_pool2d_transpose",
+            lambda size=size, k=k, s=s, p=p: (
+                torch.nn.functional.avg_pool2d(n(3, 2, *size), k, s, p),
+            ),
+            {"size": (2, *size), "kernel": k, "stride": s, "padding": p},
+        )
+        for size, k, s, p in (
+            ((4, 6), (2, 2), (2, 2), (0, 0)),
+            ((5, 7), (3, 3), (2, 2), (1, 1)),
+            ((1, 4), (1, 2), (1, 2), (0, 0)),
+        )
+    ),
+    *(
+        (
+            name,
+            lambda made=made: (n(2, 3, *made),),
+            {key: other, "mode": mode, "align_corners": align},
+        )
+        for mode, align in (
+            ("bilinear", False),
+            ("bilinear", True),
+            ("nearest", False),
+            ("bicubic", False),
+        )
+        for made, other in (((4, 6), (8, 9)), ((8, 9), (4, 6)), ((1, 5), (3, 1)), ((5, 5), (5, 5)))
+        for name, key in (("interpolate", "size"), ("interpolate_transpose", "source"))
+    ),
+    ("max_pool2d_transpose", lambda: (n(3, 2, 4, 3, 4), whole(48, 2, 4, 3, 4)), {"size": (6, 8)}),
+    ("max_pool2d_transpose", lambda: (n(3, 2, 4, 1, 2), whole(4, 2, 4, 1, 2)), {"size": (1, 4)}),
+    ("gather_transpose", lambda: (n(3, 2, 4, 5), whole(7, 2, 4, 5)), {"dim": -2, "size": 7}),
+    ("gather_transpose", lambda: (n(3, 2, 4, 5), whole(2, 2, 4, 1)), {"dim": -1, "size": 2}),
+    ("slice_transpose", lambda: (n(3, 2, 3),), {"dim": -1, "start": 1, "step": 2, "size": 7}),
+    ("slice_transpose", lambda: (n(3, 2, 3),), {"dim": 1, "start": 0, "step": 1, "size": 2}),
+    ("rstd", lambda: (n(2, 5, 4),), {"eps": 1e-5, "groups": 0}),
+    ("rstd", lambda: (n(2, 6, 3, 4),), {"eps": 1e-5, "groups": 3}),
+    ("rstd", lambda: (n(2, 5, 4) * 0 + 3,), {"eps": 1e-5, "groups": 0}),  # no variance at all
+    ("layer_norm_transpose", lambda: (n(3, 2, 5, 4), n(2, 5, 1)), {"weight": (4,)}),
+    ("layer_norm_transpose", lambda: (n(3, 2, 5, 4), n(2, 5, 1)), {"weight": None}),
+    ("group_norm_transpose", lambda: (n(3, 2, 6, 3, 4), n(2, 3, 1)), {"weight": (6,), "groups": 3}),
+    ("group_norm_transpose", lambda: (n(3, 2, 6, 4), n(2, 2, 1)), {"weight": None, "groups": 2}),
+    *(
+        ("norm_gradient", made, {"weight": weight, "groups": groups, "eps": 1e-5})
+        for made, weight, groups in (
+            (lambda: (n(3, 2, 5, 4), n(2, 5, 4)), (4,), 0),
+            (lambda: (n(3, 2, 5, 4), n(2, 5, 4)), None, 0),
+            (lambda: (n(3, 2, 6, 3, 4), n(2, 6, 3, 4)), (6,), 3),
+            (lambda: (n(3, 2, 6, 4), n(2, 6, 4)), None, 1),
+        )
+    ),
+    *(
+        ("activation_gradient", lambda: (n(3, 2, 50), 4 * n(2, 50)), {"kind": kind})
+        for kind in ("gelu_none", "gelu_tanh", "silu", "sigmoid", "tanh")
+    ),
+    *(
+        ("softmax_transpose", lambda: (n(3, 2, 5, 4), n(2, 5, 4).softmax(-1)), {"dim": dim})
+        for dim in (-1, -2)
+    ),
+    *(
+        ("masks_to_boxes", lambda h=h, w=w: (n(2, 5, h, w) > 1,), {"convention": c})
+        for c in ("mask2box", "bitmask")
+        for h, w in ((4, 6), (1, 5), (5, 1), (1, 1))
+    ),
+    ("masks_to_boxes", lambda: (n(2, 4, 4) > 9,), {"convention": "mask2box"}),
+    ("masks_to_boxes", lambda: (n(2, 4, 4) > 9,), {"convention": "bitmask"}),
+]
+
+
+def scattered(x: Tensor) -> Tensor:
+    """The same values, stored back to front."""
+    return x.permute(*reversed(range(x.dim()))).contiguous().permute(*reversed(range(x.dim())))
+
+
+def double(value: Any) -> Any:
+    return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+def check(name: str, tensors: tuple[Tensor, ...], attrs: dict[str, Any]) -> None:
+    weights = {k: n(*v) if isinstance(v, tuple) else v for k, v in attrs.items() if k == "weight"}
+    given = {**attrs, **weights}
+    for dtype, limit in LIMITS.items():
+        for store in (torch.Tensor.contiguous, scattered):
+            cast = [store(t.to(dtype) if t.is_floating_point() else t) for t in tensors]
+            plain = {k: v.to(dtype) if isinstance(v, Tensor) else v for k, v in given.items()}
+            found = KERNELS[name](*cast, **plain)
+            exact = {k: double(v) for k, v in plain.items()}
+            expected = TABLE[name].reference(*map(double, cast), **exact)
+            assert found.dtype == (torch.float32 if name == "masks_to_boxes" else dtype)
+            scale = float(expected.abs().max()) if expected.numel() else 1.0
+            torch.testing.assert_close(
+                double(found), expected.double(), rtol=limit, atol=limit * scale
+            )
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "attrs"), CASES, ids=[f"{c[0]}-{i}" for i, c in enumerate(CASES)]
+)
+def test_kernel_computes_its_reference(
+    name: str, make: Callable[[], tuple[Tensor, ...]], attrs: dict[str, Any]
+) -> None:
+    torch.manual_seed(0)
+    check(name, make(), attrs)
+
+
+LEVELS = (((4, 6), (2, 3)), ((1, 5), (3, 1)), ((1, 1),), ((3, 4), (1, 2), (2, 2)))
+
+
+def sampling(levels: tuple[tuple[int, int], ...]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """g [K, B, Q, H·D], value, loc, weight for a map over `levels`."""
+    rows, count = sum(h * w for h, w in levels), len(levels)
+    return n(3, 2, 5, 8), n(2, rows, 2, 4), places(2, 5, 2, count, 3), n(2, 5, 2, count, 3)
+
+
+def deformable_cases(g: Tensor, value: Tensor, loc: Tensor, weight: Tensor) -> Iterator[Any]:
+    yield "deform_sample", (value, loc, weight)
+    yield "deform_splat", (g, loc, weight)
+    yield "deform_weight_transpose", (g, value, loc)
+    yield "deform_location_transpose", (g, value, loc, weight)
+
+
+@pytest.mark.parametrize("levels", LEVELS, ids=str)
+def test_sampling_map_and_its_transposes(levels: tuple[tuple[int, int], ...]) -> None:
+    torch.manual_seed(0)
+    for name, tensors in deformable_cases(*sampling(levels)):
+        check(name, tensors, {"levels": levels})
+
+
+def test_sampling_map_with_nothing_inside() -> None:
+    torch.manual_seed(0)
+    g, value, loc, weight = sampling(LEVELS[0])
+    for name, tensors in deformable_cases(g, value, torch.full_like(loc, 7.0), weight):
+        check(name, tensors, {"levels": LEVELS[0]})
+    assert not deformable.deform_splat(g, torch.full_like(loc, 7.0), weight, LEVELS[0]).any()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=3), st.data())
+def test_transposes_are_transposes(levels: list[tuple[int, int]], data: st.DataObject) -> None:
+    """⟨sample(v), g⟩ = ⟨v, splat(g)⟩ = ⟨a, weight_transpose(g)⟩."""
+    torch.manual_seed(data.draw(st.integers(0, 1000)))
+    maps = tuple(levels)
+    g, value, loc, weight = sampling(maps)
+    out = deformable.deform_sample(value, loc, weight, maps)
+    total = (out * g).sum((1, 2, 3))
+    splat = deformable.deform_splat(g, loc, weight, maps)
+    back = deformable.deform_weight_transpose(g, value, loc, maps)
+    torch.testing.assert_close((splat * value).sum((1, 2, 3, 4)), total, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close((back * weight).flatten(1).sum(1), total, rtol=1e-10, atol=1e-10)
+
+
+def test_corners_inside_share_one_whole() -> None:
+    torch.manual_seed(0)
+    levels = ((3, 5), (2, 2))
+    loc = torch.rand(2, 4, 2, 2, 3, 2, dtype=torch.float64) * 0.3 + 0.35
+    index, coefficient = deformable.deform_corners(loc, levels)
+    assert index.shape == coefficient.shape == (2, 4, 2, 2, 3, 4)
+    assert int(index.min()) >= 0
+    assert int(index.max()) < 2 * 19 * 2
+    torch.testing.assert_close(coefficient.sum(-1), torch.ones(2, 4, 2, 2, 3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch"), [((3, 2, 4), 1), ((3, 2), 1), ((3, 4, 2), 2), ((3,), 0)]
+)
+def test_ledger_sums(shape: tuple[int, ...], batch: int) -> None:
+    a, b = n(*shape), n(*shape)
+    found = transposes.inner(a, b, batch)
+    rest = [i for i in range(1, len(shape)) if i != batch]
+    expected = (a * b).sum(rest) if rest else a * b
+    torch.testing.assert_close(found.reshape(expected.shape), expected)
+    assert found.shape == (3, shape[batch] if batch else 1)
+
+
+def test_every_kernel_is_held_against_a_row() -> None:
+    held = {case[0] for case in CASES} | {
+        name for name, _ in deformable_cases(*sampling(LEVELS[0]))
+    }
+    assert held == FUNCTIONS - NO_ROW

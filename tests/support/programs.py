@@ -68,6 +68,10 @@ class Programs:
             self._models[key] = build_model(load_config(config, []))[0].to(dtype)
         return self._models[key]
 
+    def model_names(self) -> dict[str, nn.Module]:
+        """The submodules of the digits model by path."""
+        return dict(self.model(DIGITS, torch.float64).named_modules())
+
     @contextmanager
     def _one_trace(self, *key: str | Path) -> Iterator[None]:
         trace = lrpc.compiler.import_model
@@ -84,9 +88,7 @@ class Programs:
 def noise(batch: int, height: int, width: int, seed: int = 0) -> Tensor:
     """Smooth random images with values in 0–255, double [B, 3, H, W]."""
     generator = torch.Generator().manual_seed(seed)
-    coarse = torch.rand(
-        batch, 3, height // 8, width // 8, generator=generator, dtype=torch.float64
-    )
+    coarse = torch.rand(batch, 3, height // 8, width // 8, generator=generator, dtype=torch.float64)
     return nn.functional.interpolate(coarse, (height, width), mode="bicubic").clamp(0, 1) * 255
 
 

@@ -249,7 +249,7 @@ ERRORS: dict[str, tuple[Function, int, str]] = {
     "no row, with a near one": (
         lambda m, x: F.hardshrink(x), 0,
         "torch.nn.functional.hardshrink has no row in the op table, at {}; "
-        "nearest supported: hardswish, hardsigmoid",
+        "nearest supported: hardswish, hardsigmoid, hardtanh",
     ),
     "batch size decides": (
         grow, 2,
@@ -288,6 +288,11 @@ ERRORS: dict[str, tuple[Function, int, str]] = {
     "argument unknown to the row": (
         lambda m, x: torch.topk(x, 2, out=None)[0], 0,
         "topk got an unexpected keyword argument 'out', which its row does not read, at {}",
+    ),
+    "an argument of another kind": (
+        lambda m, x: torch.lerp(x, x, m.scale), 0,
+        "lerp is called in a way that its row does not read: "
+        "unsupported operand type(s) for -: 'int' and 'Stored', at {}",
     ),
     "the model's own error": (fail, 1, "KeyError at {}: 'stage5'"),
 }  # fmt: skip

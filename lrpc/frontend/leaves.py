@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import torch
@@ -19,6 +19,14 @@ from lrpc.ir.ops.boxes import masks_to_boxes
 def is_leaf(module: nn.Module) -> bool:
     """Whether a call of `module` becomes one node."""
     return isinstance(module, nn.MultiheadAttention) or type(module).__name__ == "MSDeformAttn"
+
+
+def is_users_function(target: object) -> bool:
+    """Whether fx would keep a function whole that is neither torch's nor a leaf of ours: libraries
+    ask for that with `fx.wrap`."""
+    if not isinstance(target, FunctionType) or target is masks_to_boxes:
+        return False
+    return target.__module__.partition(".")[0] != "torch"
 
 
 def shape_of_leaf(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -22,7 +22,13 @@ from lrpc.frontend.execute import (
     is_in_place,
 )
 from lrpc.frontend.execute import IN_PLACE_OPERATORS as OPERATORS
-from lrpc.frontend.leaves import is_leaf, leaf_functions, shape_of_leaf, tensors_are_tensors
+from lrpc.frontend.leaves import (
+    is_leaf,
+    is_users_function,
+    leaf_functions,
+    shape_of_leaf,
+    tensors_are_tensors,
+)
 from lrpc.frontend.places import raised_place, source_place
 from lrpc.frontend.proxy import ValueProxy
 from lrpc.frontend.records import Boundary, Input, found, mapped, memory_of
@@ -162,6 +168,8 @@ class ValueTracer(fx.Tracer):
     def create_proxy(
         self, kind: str, target: Any, args: tuple[Any, ...], kwargs: Any, *_: Any, **__: Any
     ) -> Any:
+        if is_users_function(target):
+            return target(*args, **kwargs)
         name = "" if kind == "call_module" else call_name(target)
         if name in OPERATORS and name != "setitem" and type(args[0]) is not ValueProxy:
             kind, target, name = "call_method", OPERATORS[name], OPERATORS[name]

@@ -85,7 +85,8 @@ TENSOR: dict[str, Callable[[Apply, Tensor], Any]] = {
     "softmax": lambda m, x: (x.softmax(1), torch.softmax(x, -1), F.softmax(x, dim=2)),
     "activations": lambda m, x: [
         F.gelu(x), F.gelu(x, approximate="tanh"), F.silu(x), F.leaky_relu(x, 0.2), x.sigmoid(),
-        torch.tanh(x), F.relu6(x * 4), F.hardswish(x), F.hardsigmoid(x), torch.relu(x), x.relu_(),
+        torch.tanh(x), F.relu6(x * 4), F.hardtanh(x, -0.5, 0.3), F.hardswish(x),
+        F.hardsigmoid(x), torch.relu(x), x.relu_(),
     ],
     "unary": lambda m, x: [
         x.exp(), (x.abs() + 1).log(), x.abs().sqrt(), x.sin(), torch.cos(x), -x, x.square(),
@@ -185,6 +186,8 @@ IMAGE: dict[str, Callable[[], nn.Module]] = {
     "avg_pool2d": lambda: nn.AvgPool2d((2, 3)),
     "adaptive to one": lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.ReLU()),
     "adaptive, divisible": lambda: nn.AdaptiveAvgPool2d((4, 3)),
+    "adaptive, unequal": lambda: nn.AdaptiveAvgPool2d((3, 5)),
+    "adaptive, larger": lambda: nn.AdaptiveAvgPool2d((11, 7)),
     "interpolate": lambda: Apply(lambda m, x: [
         F.interpolate(x, (16, 20), mode="bilinear", align_corners=False),
         F.interpolate(x, scale_factor=2, mode="nearest"),

@@ -129,28 +129,6 @@ def addcmul(c: Context, x: Operand, y: Operand, z: Operand, *, value: float = 1)
     return _arithmetic(c, "add", x, scale(c, _arithmetic(c, "mul", y, z), value))
 
 
-def relu(c: Context, x: Operand, inplace: bool = False) -> Operand:
-    return c.op("relu", x)
-
-
-def relu6(c: Context, x: Operand, inplace: bool = False) -> Operand:
-    return c.op("clamp", x, min=0.0, max=6.0)
-
-
-def leaky_relu(
-    c: Context, x: Operand, negative_slope: float = 0.01, inplace: bool = False
-) -> Operand:
-    return c.op("leaky_relu", x, slope=negative_slope)
-
-
-def gelu(c: Context, x: Operand, approximate: str = "none") -> Operand:
-    return c.op("gelu", x, approximate=approximate)
-
-
-def silu(c: Context, x: Operand, inplace: bool = False) -> Operand:
-    return c.op("silu", x)
-
-
 def clamp(c: Context, x: Operand, min: Operand = None, max: Operand = None) -> Operand:
     low, high = (None if v is None else _number(c, v) for v in (min, max))
     if (low is None) != (min is None) or (high is None) != (max is None):
@@ -231,14 +209,6 @@ def same(c: Context, x: Operand, *args: Any, **kwargs: Any) -> Operand:
     return x
 
 
-def dropout(
-    c: Context, x: Operand, p: float = 0.5, training: bool = True, inplace: bool = False
-) -> Operand:
-    if training and p:
-        c.refuse("is active: it draws random numbers")
-    return x
-
-
 def copy(c: Context, x: Operand, source: Operand, non_blocking: bool = False) -> Operand:
     return c.expand(c.cast(source, c.result.dtype), c.result.shape)
 
@@ -258,15 +228,6 @@ def _unary(op: str) -> Any:
     return row
 
 
-def _activation(inner: str) -> Any:
-    def row(c: Context, x: Operand, inplace: bool = False) -> Operand:
-        shifted = c.op("clamp", c.op("shift", x, by=3.0), min=0.0, max=6.0)
-        gate = c.op("scale", shifted, by=1 / 6)
-        return gate if inner == "sigmoid" else c.op("mul", x, gate)
-
-    return row
-
-
 ROWS: dict[str, Any] = {
     "add": add, "radd": add, "sub": sub, "subtract": sub, "rsub": rsub,
     "mul": mul, "rmul": mul, "multiply": mul,
@@ -276,8 +237,6 @@ ROWS: dict[str, Any] = {
     "exp": _unary("exp"), "log": _unary("log"), "sqrt": _unary("sqrt"), "sin": _unary("sin"),
     "cos": _unary("cos"), "abs": _unary("abs"), "reciprocal": _unary("reciprocal"),
     "sigmoid": _unary("sigmoid"), "tanh": _unary("tanh"),
-    "relu": relu, "relu6": relu6, "leaky_relu": leaky_relu, "gelu": gelu, "silu": silu,
-    "hardsigmoid": _activation("sigmoid"), "hardswish": _activation("swish"),
     "clamp": clamp, "clip": clamp, "clamp_min": clamp_min, "clamp_max": clamp_max,
     **{kind: _comparison(kind) for kind in FLIPPED},
     "greater": _comparison("gt"), "less": _comparison("lt"), "not_equal": _comparison("ne"),
@@ -292,6 +251,5 @@ ROWS: dict[str, Any] = {
     "bfloat16": cast, "bool": cast, "int": cast, "long": cast,
     "detach": detach, "data": detach,
     "contiguous": same, "clone": same, "cpu": same, "cuda": same, "positive": same, "pos": same,
-    "dropout": dropout, "dropout1d": dropout, "dropout2d": dropout, "alpha_dropout": dropout,
-    "feature_dropout": dropout, "copy": copy, "fill": fill, "zero": zero,
+    "copy": copy, "fill": fill, "zero": zero,
 }  # fmt: skip

@@ -8,7 +8,7 @@ import torch
 
 from lrpc.frontend.lowering.context import Context, Operand
 from lrpc.frontend.records import Stored
-from lrpc.ir.types import Sym
+from lrpc.ir.types import DTYPES
 
 Pair = int | tuple[int, int]
 
@@ -173,13 +173,26 @@ def avg_pool2d(
 
 def adaptive_avg_pool2d(c: Context, x: Operand, output_size: Operand) -> Operand:
     value = c.value(x)
-    sizes = [(c.size(value, d), c.result.shape[d]) for d in (-2, -1)]
+    sizes = [(c.size(value, d), int(str(c.result.shape[d]))) for d in (-2, -1)]
     if all(out == 1 for _, out in sizes):
         return c.op("mean", value, dims=(-2, -1), keepdim=True)
-    if any(isinstance(out, Sym) or size % out for size, out in sizes):
-        c.refuse(f"pools {sizes[0][0]}x{sizes[1][0]} into cells of unequal size")
-    kernel = tuple(size // out for size, out in sizes if isinstance(out, int))
+    if any(size % out for size, out in sizes):
+        return _average_axes(c, value, sizes)
+    kernel = tuple(size // out for size, out in sizes)
     return c.op("avg_pool2d", value, kernel=kernel, stride=kernel, padding=(0, 0))
+
+
+def _average_axes(c: Context, x: Operand, sizes: list[tuple[int, int]]) -> Operand:
+    """Cells of unequal size: a matrix of averages along each of the last two axes."""
+    rank = c.type(x).rank
+    turned = (*range(rank - 2), rank - 1, rank - 2)
+    for size, out in reversed(sizes):
+        matrix = torch.zeros(out, size, dtype=DTYPES[c.result.dtype])
+        for cell in range(out):
+            start, stop = cell * size // out, -(-(cell + 1) * size // out)
+            matrix[cell, start:stop] = 1 / (stop - start)
+        x = c.permute(c.op("linear", x, weight=c.weight(c.constant(matrix))), turned)
+    return x
 
 
 def interpolate(

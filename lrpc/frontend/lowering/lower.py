@@ -81,12 +81,11 @@ class Lowering(Context):
         first = [kwargs.pop(key) for key in ("input", "self") if key in kwargs]
         try:
             return row(self, *first, *args, **kwargs)
-        except TypeError as error:
-            if error.__traceback__ and error.__traceback__.tb_next:
-                raise  # the row was entered: not a matter of its signature
-            reason = str(error).partition(") ")[2]
-            what = f"{call.name} {reason}, which its row does not read"
-            raise TraceError(f"{what}, at {call.loc}") from None
+        except (TypeError, ValueError, AttributeError, LookupError) as error:
+            what = f"{call.name} is called in a way that its row does not read: {error}"
+            if isinstance(error, TypeError) and _is_signature(error):
+                what = f"{call.name} {str(error).partition(') ')[2]}, which its row does not read"
+            raise TraceError(f"{what}, at {call.loc}") from error
 
     def operand(self, index: int) -> Operand:
         """What a call has become, after the in-place operations so far."""
@@ -138,6 +137,11 @@ class Lowering(Context):
                 result = self.op("cast", result, dtype=wanted.dtype)
             result = self.expand(result, wanted.shape)
         return result
+
+
+def _is_signature(error: TypeError) -> bool:
+    """Whether the row was not even entered."""
+    return error.__traceback__ is None or error.__traceback__.tb_next is None
 
 
 def _tensor_type(call: Call) -> TensorType:

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from lrpc.frontend.lowering import attention, elementwise, indexing, layers, reductions, shapes
+from lrpc.frontend.lowering import (
+    activations,
+    attention,
+    elementwise,
+    indexing,
+    layers,
+    reductions,
+    shapes,
+)
 
 Row = Callable[..., Any]
 """`row(context, *args, **kwargs)` has the signature of the call, and returns its operand."""
 
 ROWS: dict[str, Row] = {
     name: row
-    for family in (elementwise, shapes, indexing, reductions, layers, attention)
+    for family in (elementwise, activations, shapes, indexing, reductions, layers, attention)
     for name, row in family.ROWS.items()
 }

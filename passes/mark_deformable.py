@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from lrpc.ir.graph import Graph, Module, Node, Value
@@ -26,7 +26,9 @@ class MarkDeformable:
 
     Coordinates are walked back from the sampling locations through arithmetic, structure and
     selection. A `detach` is marked and ends the walk: the box above it may be an output, and its
-    relevance is its own.
+    relevance is its own. Where a box is detached for the next layer, whatever else reads the box
+    from then on reads the detached one (the value is the same): reference boxes are detached
+    however the model's code passes them on.
     """
 
     name: ClassVar[str] = "mark_deformable"
@@ -41,7 +43,25 @@ class MarkDeformable:
                 if (softmax := _softmax_before(graph, node.inputs[2])) is not None:
                     roles[softmax.out.name] = "deformable_probabilities"
                 roles |= dict.fromkeys(_coordinates(graph, node.inputs[1], data), COORDINATE)
-        return with_roles(module, roles)
+        return _read_detached(with_roles(module, roles))
+
+
+def _read_detached(module: Module) -> Module:
+    """`module` with later uses of a detached reference box moved to its detached copy."""
+    graph = module.graph
+    copies: dict[str, Value] = {}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        inputs = tuple(copies.get(v.name, v) for v in node.inputs)
+        nodes.append(node if inputs == node.inputs else replace(node, inputs=inputs))
+        if node.op == "detach" and node.role == COORDINATE and _is_box(graph, node.inputs[0]):
+            copies[node.inputs[0].name] = node.out
+    return module.with_graph(graph.with_nodes(nodes))
+
+
+def _is_box(graph: Graph, value: Value) -> bool:
+    producer = graph.producers.get(value.name)
+    return producer is not None and producer.op == "sigmoid" and value.type.shape[-1] in (2, 4)
 
 
 def _softmax_before(graph: Graph, value: Value) -> Node | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lrpc.compiler import compile_config
 from lrpc.config import load_config
 from lrpc.config.schema import DEFAULTS
 from lrpc.errors import ConfigError
+from lrpc.ir.parser import parse_graph
 from lrpc.models.sources import build_model
+from lrpc.run.program_dir import load_program
 from tests.maskdino_cases import GOLDEN
 from tests.support.released import require_released
 
@@ -94,3 +98,32 @@ def test_key_that_the_installed_version_does_not_know(monkeypatch: pytest.Monkey
         "command line: MODEL.MaskDINO.PRED_CONV: the installed detectron2 does not know it; "
         "remove it"
     )
+
+
+def annotated_roles(program: Path) -> Counter[tuple[str, str]]:
+    """How often each role has each rule, without what only moves or computes places."""
+    graph = parse_graph((program / "graph.lrp").read_text())
+    silent = ("structural", "constant", "coordinate")
+    return Counter((n.role, str(n.rule)) for n in graph.nodes if n.role not in silent)
+
+
+def test_released_model_compiles_to_the_same_rules_and_relevance(tmp_path: Path) -> None:
+    images = torch.rand(2, 3, 160, 160, generator=torch.Generator().manual_seed(0)) * 255
+    found = {}
+    for source in ("embedded", "detectron2"):
+        config = load_config(EXAMPLE, ("LRPC.SOURCE", source, "LRPC.EPSILON", "0"))
+        compile_config(config, tmp_path / source)
+        program: Any = load_program(tmp_path / source, "cpu")
+        state = program.forward(images)
+        result = program.relevance(state, "class_logit", at=[(1, 2), (7, 3)], ledger=True)
+        assert float(result.ledger.closure.max()) < 1e-4
+        found[source] = result
+    assert annotated_roles(tmp_path / "detectron2") == annotated_roles(tmp_path / "embedded")
+    ours, theirs = found["embedded"], found["detectron2"]
+    assert set(ours.layers) == set(theirs.layers)
+    pairs = {"input": (ours.input, theirs.input)}
+    for name, value in ours.layers.items():
+        other = theirs.layers[name]  # the released decoder has queries before images
+        pairs[name] = (value, other.transpose(1, 2) if "decoder" in name else other)
+    for name, (value, other) in pairs.items():
+        assert float((value - other).abs().max() / value.abs().max()) < 1e-4, name

@@ -65,9 +65,14 @@ def _slice(ctx: Context, node: Node) -> None:
 
 def _pad(ctx: Context, node: Node) -> None:
     g, x, pad = ctx.g(node), node.inputs[0], node.integers("pad")
+    constant = ctx.ledger and node.number("value") != 0
+    if constant:
+        ctx.lose("bias", g, node.out)
     for i in range(len(pad) // 2):
         before, size = pad[2 * i], extent(x, -1 - i)
         g = ctx.op("slice", g, dim=-1 - i, start=before, stop=before + size, step=1)
+    if constant:
+        ctx.record("bias", g, x, negative=True)
     ctx.give(x, g)
 
 

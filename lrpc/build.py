@@ -227,7 +227,7 @@ def _manifest(
         "saved": saved,
         "ledger": {c.name: ledger_rows(c.booked) for c in codes},
     }
-    return (json.dumps(data, indent=1, sort_keys=True) + "\n").encode()
+    return (json.dumps(data, indent=1) + "\n").encode()
 
 
 def _saved_bytes(graph: Graph, codes: Sequence[TargetCode]) -> dict[str, int]:

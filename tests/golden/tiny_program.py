@@ -1,0 +1,631 @@
+"""Relevance program `Tiny`, made by lrpc 0.1.0. Change the config, not this file.
+
+It needs torch and the files beside it, nothing else:
+
+    import program
+    p = program.load(device="cpu")
+    state = p.forward(images)
+    R = p.relevance(state, "output", at=[(0,)])
+
+Targets: output.
+"""
+
+# The runtime and the kernels.
+
+
+def forward(w, saved, images):
+    B = images.shape[0]
+    s = saved[""]
+    s["images"] = images
+    # patches: convolution, epsilon(eps=1e-06)
+    patches = F.conv2d(images, w["patches.weight"], w["patches.bias"], (4, 4), (0, 0), (1, 1), 1)  # f64[B,8,2,2]
+    s["patches"] = patches
+    del images
+    # structural, pass
+    reshape = patches.reshape((B, 8, 4))  # f64[B,8,4]
+    s["reshape"] = reshape
+    del patches
+    permute = reshape.permute((0, 2, 1))  # f64[B,4,8]
+    s["permute"] = permute
+    del reshape
+    # attention: linear, epsilon(eps=1e-06)
+    attention_q_proj = F.linear(permute, w["attention.in_proj_weight@q"], w["attention.in_proj_bias@q"])  # f64[B,4,8]
+    s["attention_q_proj"] = attention_q_proj
+    # attention: structural, pass
+    attention_q_split = attention_q_proj.reshape((B, 4, 2, 4))  # f64[B,4,2,4]
+    s["attention_q_split"] = attention_q_split
+    del attention_q_proj
+    attention_q = attention_q_split.permute((0, 2, 1, 3))  # f64[B,2,4,4]
+    s["attention_q"] = attention_q
+    del attention_q_split
+    # attention: linear, epsilon(eps=1e-06)
+    attention_k_proj = F.linear(permute, w["attention.in_proj_weight@k"], w["attention.in_proj_bias@k"])  # f64[B,4,8]
+    s["attention_k_proj"] = attention_k_proj
+    # attention: structural, pass
+    attention_k_split = attention_k_proj.reshape((B, 4, 2, 4))  # f64[B,4,2,4]
+    s["attention_k_split"] = attention_k_split
+    del attention_k_proj
+    attention_k = attention_k_split.permute((0, 2, 1, 3))  # f64[B,2,4,4]
+    s["attention_k"] = attention_k
+    del attention_k_split
+    # attention: linear, epsilon(eps=1e-06)
+    attention_v_proj = F.linear(permute, w["attention.in_proj_weight@v"], w["attention.in_proj_bias@v"])  # f64[B,4,8]
+    s["attention_v_proj"] = attention_v_proj
+    # attention: structural, pass
+    attention_v_split = attention_v_proj.reshape((B, 4, 2, 4))  # f64[B,4,2,4]
+    s["attention_v_split"] = attention_v_split
+    del attention_v_proj
+    attention_v = attention_v_split.permute((0, 2, 1, 3))  # f64[B,2,4,4]
+    s["attention_v"] = attention_v
+    del attention_v_split
+    attention_kt = attention_k.permute((0, 1, 3, 2))  # f64[B,2,4,4]
+    s["attention_kt"] = attention_kt
+    del attention_k
+    attention_scaled = attention_q * 0.5  # f64[B,2,4,4]
+    s["attention_scaled"] = attention_scaled
+    del attention_q
+    # attention: attention_scores, uniform(eps=1e-06)
+    attention_scores = attention_scaled @ attention_kt  # f64[B,2,4,4]
+    s["attention_scores"] = attention_scores
+    del attention_scaled, attention_kt
+    # attention: attention_probabilities, taylor
+    attention_probabilities = attention_scores.softmax(-1)  # f64[B,2,4,4]
+    s["attention_probabilities"] = attention_probabilities
+    del attention_scores
+    # attention: attention_values, uniform(eps=1e-06)
+    attention_mixed = attention_probabilities @ attention_v  # f64[B,2,4,4]
+    s["attention_mixed"] = attention_mixed
+    del attention_probabilities, attention_v
+    # attention: structural, pass
+    attention_turned = attention_mixed.permute((0, 2, 1, 3))  # f64[B,4,2,4]
+    s["attention_turned"] = attention_turned
+    del attention_mixed
+    attention_joined = attention_turned.reshape((B, 4, 8))  # f64[B,4,8]
+    s["attention_joined"] = attention_joined
+    del attention_turned
+    # attention: linear, epsilon(eps=1e-06)
+    attention = F.linear(attention_joined, w["attention.out_proj.weight"], w["attention.out_proj.bias"])  # f64[B,4,8]
+    s["attention"] = attention
+    del attention_joined
+    # residual, epsilon(eps=1e-06)
+    add = permute + attention  # f64[B,4,8]
+    s["add"] = add
+    del permute, attention
+    # norm1: layer_norm, detach_sigma(eps=1e-06)
+    norm1 = F.layer_norm(add, add.shape[-1:], w["norm1.weight"], w["norm1.bias"], 1e-05)  # f64[B,4,8]
+    s["norm1"] = norm1
+    del add
+    # linear1: linear, epsilon(eps=1e-06)
+    linear1 = F.linear(norm1, w["linear1.weight"], w["linear1.bias"])  # f64[B,4,16]
+    s["linear1"] = linear1
+    # activation, pass
+    relu = F.relu(linear1)  # f64[B,4,16]
+    s["relu"] = relu
+    del linear1
+    # linear2: linear, epsilon(eps=1e-06)
+    linear2 = F.linear(relu, w["linear2.weight"], w["linear2.bias"])  # f64[B,4,8]
+    s["linear2"] = linear2
+    del relu
+    # residual, epsilon(eps=1e-06)
+    add_1 = norm1 + linear2  # f64[B,4,8]
+    s["add_1"] = add_1
+    del norm1, linear2
+    # norm2: layer_norm, detach_sigma(eps=1e-06)
+    norm2 = F.layer_norm(add_1, add_1.shape[-1:], w["norm2.weight"], w["norm2.bias"], 1e-05)  # f64[B,4,8]
+    s["norm2"] = norm2
+    del add_1
+    # structural, pass
+    mean = norm2.mean((-2,), False)  # f64[B,8]
+    s["mean"] = mean
+    del norm2
+    # head: linear, epsilon(eps=1e-06)
+    head = F.linear(mean, w["head.weight"], w["head.bias"])  # f64[B,4]
+    s["head"] = head
+    del mean
+    return {"output": head}
+
+
+def relevance_output(w, saved, seed, read):
+    K = seed.shape[0]
+    B = seed.shape[1]
+    out = {}
+    # head: epsilon(eps=1e-06)
+    r_stab_ratio = stab_ratio(saved[""]["head"], 1e-06)  # f64[B,4]
+    r_mul = seed * r_stab_ratio  # f64[K,B,4]
+    del seed, r_stab_ratio
+    r_linear_transpose = r_mul @ w["head.weight"]  # f64[K,B,8]
+    del r_mul
+    # pass
+    r_reshape = r_linear_transpose.reshape((K, B, 1, 8))  # f64[K,B,1,8]
+    del r_linear_transpose
+    r_expand = r_reshape.expand((K, B, 4, 8))  # f64[K,B,4,8]
+    del r_reshape
+    r_scale = r_expand * 0.25  # f64[K,B,4,8]
+    del r_expand
+    if "block" in read:
+        out["block"] = r_scale * saved[""]["norm2"]  # f64[K,B,4,8]
+        if len(out) == len(read):
+            return out
+    # norm2: detach_sigma(eps=1e-06)
+    r_stab_ratio_1 = stab_ratio(saved[""]["norm2"], 1e-06)  # f64[B,4,8]
+    r_mul_1 = r_scale * r_stab_ratio_1  # f64[K,B,4,8]
+    del r_scale, r_stab_ratio_1
+    r_rstd = rstd(saved[""]["add_1"], 1e-05, 0)  # f64[B,4,1]
+    r_layer_norm_transpose = layer_norm_transpose(r_mul_1, r_rstd, w["norm2.weight"])  # f64[K,B,4,8]
+    del r_mul_1, r_rstd
+    # epsilon(eps=1e-06)
+    r_stab_ratio_2 = stab_ratio(saved[""]["add_1"], 1e-06)  # f64[B,4,8]
+    r_mul_2 = r_layer_norm_transpose * r_stab_ratio_2  # f64[K,B,4,8]
+    del r_layer_norm_transpose, r_stab_ratio_2
+    # linear2: epsilon(eps=1e-06)
+    r_stab_ratio_3 = stab_ratio(saved[""]["linear2"], 1e-06)  # f64[B,4,8]
+    r_mul_3 = r_mul_2 * r_stab_ratio_3  # f64[K,B,4,8]
+    del r_stab_ratio_3
+    r_linear_transpose_1 = r_mul_3 @ w["linear2.weight"]  # f64[K,B,4,16]
+    del r_mul_3
+    # pass
+    r_relu_gate = r_linear_transpose_1 * (saved[""]["relu"] > 0)  # f64[K,B,4,16]
+    del r_linear_transpose_1
+    # linear1: epsilon(eps=1e-06)
+    r_stab_ratio_4 = stab_ratio(saved[""]["linear1"], 1e-06)  # f64[B,4,16]
+    r_mul_4 = r_relu_gate * r_stab_ratio_4  # f64[K,B,4,16]
+    del r_relu_gate, r_stab_ratio_4
+    r_linear_transpose_2 = r_mul_4 @ w["linear1.weight"]  # f64[K,B,4,8]
+    del r_mul_4
+    r_add = r_mul_2 + r_linear_transpose_2  # f64[K,B,4,8]
+    del r_mul_2, r_linear_transpose_2
+    # norm1: detach_sigma(eps=1e-06)
+    r_stab_ratio_5 = stab_ratio(saved[""]["norm1"], 1e-06)  # f64[B,4,8]
+    r_mul_5 = r_add * r_stab_ratio_5  # f64[K,B,4,8]
+    del r_add, r_stab_ratio_5
+    r_rstd_1 = rstd(saved[""]["add"], 1e-05, 0)  # f64[B,4,1]
+    r_layer_norm_transpose_1 = layer_norm_transpose(r_mul_5, r_rstd_1, w["norm1.weight"])  # f64[K,B,4,8]
+    del r_mul_5, r_rstd_1
+    # epsilon(eps=1e-06)
+    r_stab_ratio_6 = stab_ratio(saved[""]["add"], 1e-06)  # f64[B,4,8]
+    r_mul_6 = r_layer_norm_transpose_1 * r_stab_ratio_6  # f64[K,B,4,8]
+    del r_layer_norm_transpose_1, r_stab_ratio_6
+    # attention: epsilon(eps=1e-06)
+    r_stab_ratio_7 = stab_ratio(saved[""]["attention"], 1e-06)  # f64[B,4,8]
+    r_mul_7 = r_mul_6 * r_stab_ratio_7  # f64[K,B,4,8]
+    del r_stab_ratio_7
+    r_linear_transpose_3 = r_mul_7 @ w["attention.out_proj.weight"]  # f64[K,B,4,8]
+    del r_mul_7
+    # attention: pass
+    r_reshape_1 = r_linear_transpose_3.reshape((K, B, 4, 2, 4))  # f64[K,B,4,2,4]
+    del r_linear_transpose_3
+    r_permute = r_reshape_1.permute((0, 1, 3, 2, 4))  # f64[K,B,2,4,4]
+    del r_reshape_1
+    # attention: uniform(eps=1e-06)
+    r_stab_ratio_8 = stab_ratio(saved[""]["attention_mixed"], 1e-06)  # f64[B,2,4,4]
+    r_mul_8 = r_permute * r_stab_ratio_8  # f64[K,B,2,4,4]
+    del r_permute, r_stab_ratio_8
+    r_permute_1 = saved[""]["attention_v_split"].permute((0, 2, 3, 1))  # f64[B,2,4,4]
+    r_matmul = r_mul_8 @ r_permute_1  # f64[K,B,2,4,4]
+    del r_permute_1
+    r_scale_1 = r_matmul * 0.5  # f64[K,B,2,4,4]
+    del r_matmul
+    r_permute_2 = saved[""]["attention_probabilities"].permute((0, 1, 3, 2))  # f64[B,2,4,4]
+    r_matmul_1 = r_permute_2 @ r_mul_8  # f64[K,B,2,4,4]
+    del r_permute_2, r_mul_8
+    r_scale_2 = r_matmul_1 * 0.5  # f64[K,B,2,4,4]
+    del r_matmul_1
+    # attention: taylor
+    r_softmax_transpose = softmax_transpose(r_scale_1, saved[""]["attention_probabilities"], -1)  # f64[K,B,2,4,4]
+    del r_scale_1
+    # attention: uniform(eps=1e-06)
+    r_stab_ratio_9 = stab_ratio(saved[""]["attention_scores"], 1e-06)  # f64[B,2,4,4]
+    r_mul_9 = r_softmax_transpose * r_stab_ratio_9  # f64[K,B,2,4,4]
+    del r_softmax_transpose, r_stab_ratio_9
+    r_matmul_2 = r_mul_9 @ saved[""]["attention_k"]  # f64[K,B,2,4,4]
+    r_permute_4 = saved[""]["attention_scaled"].permute((0, 1, 3, 2))  # f64[B,2,4,4]
+    r_matmul_3 = r_permute_4 @ r_mul_9  # f64[K,B,2,4,4]
+    del r_permute_4, r_mul_9
+    r_scale_4 = r_matmul_3 * 0.5  # f64[K,B,2,4,4]
+    del r_matmul_3
+    # attention: pass
+    r_scale_5 = r_matmul_2 * 0.25  # f64[K,B,2,4,4]
+    del r_matmul_2
+    r_permute_6 = r_scale_2.permute((0, 1, 3, 2, 4))  # f64[K,B,4,2,4]
+    del r_scale_2
+    r_reshape_2 = r_permute_6.reshape((K, B, 4, 8))  # f64[K,B,4,8]
+    del r_permute_6
+    # attention: epsilon(eps=1e-06)
+    r_stab_ratio_10 = stab_ratio(saved[""]["attention_v_proj"], 1e-06)  # f64[B,4,8]
+    r_mul_10 = r_reshape_2 * r_stab_ratio_10  # f64[K,B,4,8]
+    del r_reshape_2, r_stab_ratio_10
+    r_linear_transpose_4 = r_mul_10 @ w["attention.in_proj_weight@v"]  # f64[K,B,4,8]
+    del r_mul_10
+    r_add_1 = r_mul_6 + r_linear_transpose_4  # f64[K,B,4,8]
+    del r_mul_6, r_linear_transpose_4
+    # attention: pass
+    r_permute_7 = r_scale_4.permute((0, 1, 4, 2, 3))  # f64[K,B,4,2,4]
+    del r_scale_4
+    r_reshape_3 = r_permute_7.reshape((K, B, 4, 8))  # f64[K,B,4,8]
+    del r_permute_7
+    # attention: epsilon(eps=1e-06)
+    r_stab_ratio_11 = stab_ratio(saved[""]["attention_k_proj"], 1e-06)  # f64[B,4,8]
+    r_mul_11 = r_reshape_3 * r_stab_ratio_11  # f64[K,B,4,8]
+    del r_reshape_3, r_stab_ratio_11
+    r_linear_transpose_5 = r_mul_11 @ w["attention.in_proj_weight@k"]  # f64[K,B,4,8]
+    del r_mul_11
+    r_add_2 = r_add_1 + r_linear_transpose_5  # f64[K,B,4,8]
+    del r_add_1, r_linear_transpose_5
+    # attention: pass
+    r_permute_8 = r_scale_5.permute((0, 1, 3, 2, 4))  # f64[K,B,4,2,4]
+    del r_scale_5
+    r_reshape_4 = r_permute_8.reshape((K, B, 4, 8))  # f64[K,B,4,8]
+    del r_permute_8
+    # attention: epsilon(eps=1e-06)
+    r_stab_ratio_12 = stab_ratio(saved[""]["attention_q_proj"], 1e-06)  # f64[B,4,8]
+    r_mul_12 = r_reshape_4 * r_stab_ratio_12  # f64[K,B,4,8]
+    del r_reshape_4, r_stab_ratio_12
+    r_linear_transpose_6 = r_mul_12 @ w["attention.in_proj_weight@q"]  # f64[K,B,4,8]
+    del r_mul_12
+    r_add_3 = r_add_2 + r_linear_transpose_6  # f64[K,B,4,8]
+    del r_add_2, r_linear_transpose_6
+    # pass
+    r_permute_9 = r_add_3.permute((0, 1, 3, 2))  # f64[K,B,8,4]
+    del r_add_3
+    r_reshape_5 = r_permute_9.reshape((K, B, 8, 2, 2))  # f64[K,B,8,2,2]
+    del r_permute_9
+    # patches: epsilon(eps=1e-06)
+    r_stab_ratio_13 = stab_ratio(saved[""]["patches"], 1e-06)  # f64[B,8,2,2]
+    r_mul_13 = r_reshape_5 * r_stab_ratio_13  # f64[K,B,8,2,2]
+    del r_reshape_5, r_stab_ratio_13
+    r_reshape_6 = r_mul_13.reshape((K * B, 8, 2, 2))  # f64[K*B,8,2,2]
+    del r_mul_13
+    r_conv2d_transpose = conv2d_transpose(r_reshape_6, w["patches.weight"], (3, 8, 8), (4, 4), (0, 0), (1, 1), 1)  # f64[K*B,3,8,8]
+    del r_reshape_6
+    r_reshape_7 = r_conv2d_transpose.reshape((K, B, 3, 8, 8))  # f64[K,B,3,8,8]
+    del r_conv2d_transpose
+    if "input.images" in read:
+        out["input.images"] = r_reshape_7 * saved[""]["images"]  # f64[K,B,3,8,8]
+        if len(out) == len(read):
+            return out
+    del r_reshape_7
+    return out
+
+
+def relevance_output_ledger(w, saved, seed, read, ledger):
+    K = seed.shape[0]
+    B = seed.shape[1]
+    out = {}
+    ledger.append(inner(seed, saved[""]["head"], 1))
+    ledger.append(inner(seed, saved[""]["head"], 1))
+    # head: epsilon(eps=1e-06)
+    r_stab_ratio = stab_ratio(saved[""]["head"], 1e-06)  # f64[B,4]
+    r_mul = seed * r_stab_ratio  # f64[K,B,4]
+    del r_stab_ratio
+    r_sub = seed - r_mul  # f64[K,B,4]
+    del seed
+    ledger.append(inner(r_sub, saved[""]["head"], 1))
+    del r_sub
+    bias = w["head.bias"]  # f64[4]
+    ledger.append(inner(r_mul, bias, 1))
+    del bias
+    r_linear_transpose = r_mul @ w["head.weight"]  # f64[K,B,8]
+    del r_mul
+    ledger.append(inner(r_linear_transpose, saved[""]["mean"], 1))
+    ledger.append(inner(r_linear_transpose, saved[""]["mean"], 1))
+    # pass
+    r_reshape = r_linear_transpose.reshape((K, B, 1, 8))  # f64[K,B,1,8]
+    del r_linear_transpose
+    r_expand = r_reshape.expand((K, B, 4, 8))  # f64[K,B,4,8]
+    del r_reshape
+    r_scale = r_expand * 0.25  # f64[K,B,4,8]
+    del r_expand
+    ledger.append(inner(r_scale, saved[""]["norm2"], 1))
+    if "block" in read:
+        out["block"] = r_scale * saved[""]["norm2"]  # f64[K,B,4,8]
+    ledger.append(inner(r_scale, saved[""]["norm2"], 1))
+    # norm2: detach_sigma(eps=1e-06)
+    r_stab_ratio_1 = stab_ratio(saved[""]["norm2"], 1e-06)  # f64[B,4,8]
+    r_mul_1 = r_scale * r_stab_ratio_1  # f64[K,B,4,8]
+    del r_stab_ratio_1
+    r_sub_1 = r_scale - r_mul_1  # f64[K,B,4,8]
+    del r_scale
+    ledger.append(inner(r_sub_1, saved[""]["norm2"], 1))
+    del r_sub_1
+    bias_1 = w["norm2.bias"]  # f64[8]
+    ledger.append(inner(r_mul_1, bias_1, 1))
+    del bias_1
+    r_rstd = rstd(saved[""]["add_1"], 1e-05, 0)  # f64[B,4,1]
+    r_layer_norm_transpose = layer_norm_transpose(r_mul_1, r_rstd, w["norm2.weight"])  # f64[K,B,4,8]
+    del r_mul_1, r_rstd
+    ledger.append(inner(r_layer_norm_transpose, saved[""]["add_1"], 1))
+    ledger.append(inner(r_layer_norm_transpose, saved[""]["add_1"], 1))
+    # epsilon(eps=1e-06)
+    r_stab_ratio_2 = stab_ratio(saved[""]["add_1"], 1e-06)  # f64[B,4,8]
+    r_mul_2 = r_layer_norm_transpose * r_stab_ratio_2  # f64[K,B,4,8]
+    del r_stab_ratio_2
+    r_sub_2 = r_layer_norm_transpose - r_mul_2  # f64[K,B,4,8]
+    del r_layer_norm_transpose
+    ledger.append(inner(r_sub_2, saved[""]["add_1"], 1))
+    del r_sub_2
+    ledger.append(inner(r_mul_2, saved[""]["norm1"], 1))
+    ledger.append(inner(r_mul_2, saved[""]["linear2"], 1))
+    ledger.append(inner(r_mul_2, saved[""]["linear2"], 1))
+    # linear2: epsilon(eps=1e-06)
+    r_stab_ratio_3 = stab_ratio(saved[""]["linear2"], 1e-06)  # f64[B,4,8]
+    r_mul_3 = r_mul_2 * r_stab_ratio_3  # f64[K,B,4,8]
+    del r_stab_ratio_3
+    r_sub_3 = r_mul_2 - r_mul_3  # f64[K,B,4,8]
+    ledger.append(inner(r_sub_3, saved[""]["linear2"], 1))
+    del r_sub_3
+    bias_2 = w["linear2.bias"]  # f64[8]
+    ledger.append(inner(r_mul_3, bias_2, 1))
+    del bias_2
+    r_linear_transpose_1 = r_mul_3 @ w["linear2.weight"]  # f64[K,B,4,16]
+    del r_mul_3
+    ledger.append(inner(r_linear_transpose_1, saved[""]["relu"], 1))
+    ledger.append(inner(r_linear_transpose_1, saved[""]["relu"], 1))
+    # pass
+    r_relu_gate = r_linear_transpose_1 * (saved[""]["relu"] > 0)  # f64[K,B,4,16]
+    del r_linear_transpose_1
+    ledger.append(inner(r_relu_gate, saved[""]["linear1"], 1))
+    ledger.append(inner(r_relu_gate, saved[""]["linear1"], 1))
+    # linear1: epsilon(eps=1e-06)
+    r_stab_ratio_4 = stab_ratio(saved[""]["linear1"], 1e-06)  # f64[B,4,16]
+    r_mul_4 = r_relu_gate * r_stab_ratio_4  # f64[K,B,4,16]
+    del r_stab_ratio_4
+    r_sub_4 = r_relu_gate - r_mul_4  # f64[K,B,4,16]
+    del r_relu_gate
+    ledger.append(inner(r_sub_4, saved[""]["linear1"], 1))
+    del r_sub_4
+    bias_3 = w["linear1.bias"]  # f64[16]
+    ledger.append(inner(r_mul_4, bias_3, 1))
+    del bias_3
+    r_linear_transpose_2 = r_mul_4 @ w["linear1.weight"]  # f64[K,B,4,8]
+    del r_mul_4
+    ledger.append(inner(r_linear_transpose_2, saved[""]["norm1"], 1))
+    r_add = r_mul_2 + r_linear_transpose_2  # f64[K,B,4,8]
+    del r_mul_2, r_linear_transpose_2
+    ledger.append(inner(r_add, saved[""]["norm1"], 1))
+    # norm1: detach_sigma(eps=1e-06)
+    r_stab_ratio_5 = stab_ratio(saved[""]["norm1"], 1e-06)  # f64[B,4,8]
+    r_mul_5 = r_add * r_stab_ratio_5  # f64[K,B,4,8]
+    del r_stab_ratio_5
+    r_sub_5 = r_add - r_mul_5  # f64[K,B,4,8]
+    del r_add
+    ledger.append(inner(r_sub_5, saved[""]["norm1"], 1))
+    del r_sub_5
+    bias_4 = w["norm1.bias"]  # f64[8]
+    ledger.append(inner(r_mul_5, bias_4, 1))
+    del bias_4
+    r_rstd_1 = rstd(saved[""]["add"], 1e-05, 0)  # f64[B,4,1]
+    r_layer_norm_transpose_1 = layer_norm_transpose(r_mul_5, r_rstd_1, w["norm1.weight"])  # f64[K,B,4,8]
+    del r_mul_5, r_rstd_1
+    ledger.append(inner(r_layer_norm_transpose_1, saved[""]["add"], 1))
+    ledger.append(inner(r_layer_norm_transpose_1, saved[""]["add"], 1))
+    # epsilon(eps=1e-06)
+    r_stab_ratio_6 = stab_ratio(saved[""]["add"], 1e-06)  # f64[B,4,8]
+    r_mul_6 = r_layer_norm_transpose_1 * r_stab_ratio_6  # f64[K,B,4,8]
+    del r_stab_ratio_6
+    r_sub_6 = r_layer_norm_transpose_1 - r_mul_6  # f64[K,B,4,8]
+    del r_layer_norm_transpose_1
+    ledger.append(inner(r_sub_6, saved[""]["add"], 1))
+    del r_sub_6
+    ledger.append(inner(r_mul_6, saved[""]["permute"], 1))
+    ledger.append(inner(r_mul_6, saved[""]["attention"], 1))
+    ledger.append(inner(r_mul_6, saved[""]["attention"], 1))
+    # attention: epsilon(eps=1e-06)
+    r_stab_ratio_7 = stab_ratio(saved[""]["attention"], 1e-06)  # f64[B,4,8]
+    r_mul_7 = r_mul_6 * r_stab_ratio_7  # f64[K,B,4,8]
+    del r_stab_ratio_7
+    r_sub_7 = r_mul_6 - r_mul_7  # f64[K,B,4,8]
+    ledger.append(inner(r_sub_7, saved[""]["attention"], 1))
+    del r_sub_7
+    bias_5 = w["attention.out_proj.bias"]  # f64[8]
+    ledger.append(inner(r_mul_7, bias_5, 1))
+    del bias_5
+    r_linear_transpose_3 = r_mul_7 @ w["attention.out_proj.weight"]  # f64[K,B,4,8]
+    del r_mul_7
+    ledger.append(inner(r_linear_transpose_3, saved[""]["attention_joined"], 1))
+    ledger.append(inner(r_linear_transpose_3, saved[""]["attention_joined"], 1))
+    # attention: pass
+    r_reshape_1 = r_linear_transpose_3.reshape((K, B, 4, 2, 4))  # f64[K,B,4,2,4]
+    del r_linear_transpose_3
+    ledger.append(inner(r_reshape_1, saved[""]["attention_turned"], 1))
+    ledger.append(inner(r_reshape_1, saved[""]["attention_turned"], 1))
+    r_permute = r_reshape_1.permute((0, 1, 3, 2, 4))  # f64[K,B,2,4,4]
+    del r_reshape_1
+    ledger.append(inner(r_permute, saved[""]["attention_mixed"], 1))
+    ledger.append(inner(r_permute, saved[""]["attention_mixed"], 1))
+    # attention: uniform(eps=1e-06)
+    r_stab_ratio_8 = stab_ratio(saved[""]["attention_mixed"], 1e-06)  # f64[B,2,4,4]
+    r_mul_8 = r_permute * r_stab_ratio_8  # f64[K,B,2,4,4]
+    del r_stab_ratio_8
+    r_sub_8 = r_permute - r_mul_8  # f64[K,B,2,4,4]
+    del r_permute
+    ledger.append(inner(r_sub_8, saved[""]["attention_mixed"], 1))
+    del r_sub_8
+    r_permute_1 = saved[""]["attention_v_split"].permute((0, 2, 3, 1))  # f64[B,2,4,4]
+    r_matmul = r_mul_8 @ r_permute_1  # f64[K,B,2,4,4]
+    del r_permute_1
+    r_scale_1 = r_matmul * 0.5  # f64[K,B,2,4,4]
+    del r_matmul
+    ledger.append(inner(r_scale_1, saved[""]["attention_probabilities"], 1))
+    r_permute_2 = saved[""]["attention_probabilities"].permute((0, 1, 3, 2))  # f64[B,2,4,4]
+    r_matmul_1 = r_permute_2 @ r_mul_8  # f64[K,B,2,4,4]
+    del r_permute_2, r_mul_8
+    r_scale_2 = r_matmul_1 * 0.5  # f64[K,B,2,4,4]
+    del r_matmul_1
+    ledger.append(inner(r_scale_2, saved[""]["attention_v"], 1))
+    ledger.append(inner(r_scale_1, saved[""]["attention_probabilities"], 1))
+    # attention: taylor
+    r_softmax_transpose = softmax_transpose(r_scale_1, saved[""]["attention_probabilities"], -1)  # f64[K,B,2,4,4]
+    ledger.append(inner(r_scale_1, saved[""]["attention_probabilities"], 1))
+    del r_scale_1
+    ledger.append(-inner(r_softmax_transpose, saved[""]["attention_scores"], 1))
+    ledger.append(inner(r_softmax_transpose, saved[""]["attention_scores"], 1))
+    ledger.append(inner(r_softmax_transpose, saved[""]["attention_scores"], 1))
+    # attention: uniform(eps=1e-06)
+    r_stab_ratio_9 = stab_ratio(saved[""]["attention_scores"], 1e-06)  # f64[B,2,4,4]
+    r_mul_9 = r_softmax_transpose * r_stab_ratio_9  # f64[K,B,2,4,4]
+    del r_stab_ratio_9
+    r_sub_9 = r_softmax_transpose - r_mul_9  # f64[K,B,2,4,4]
+    del r_softmax_transpose
+    ledger.append(inner(r_sub_9, saved[""]["attention_scores"], 1))
+    del r_sub_9
+    r_matmul_2 = r_mul_9 @ saved[""]["attention_k"]  # f64[K,B,2,4,4]
+    r_scale_3 = r_matmul_2 * 0.5  # f64[K,B,2,4,4]
+    ledger.append(inner(r_scale_3, saved[""]["attention_scaled"], 1))
+    r_permute_4 = saved[""]["attention_scaled"].permute((0, 1, 3, 2))  # f64[B,2,4,4]
+    r_matmul_3 = r_permute_4 @ r_mul_9  # f64[K,B,2,4,4]
+    del r_permute_4, r_mul_9
+    r_scale_4 = r_matmul_3 * 0.5  # f64[K,B,2,4,4]
+    del r_matmul_3
+    ledger.append(inner(r_scale_4, saved[""]["attention_kt"], 1))
+    ledger.append(inner(r_scale_3, saved[""]["attention_scaled"], 1))
+    del r_scale_3
+    # attention: pass
+    r_scale_5 = r_matmul_2 * 0.25  # f64[K,B,2,4,4]
+    del r_matmul_2
+    ledger.append(inner(r_scale_5, saved[""]["attention_q"], 1))
+    ledger.append(inner(r_scale_4, saved[""]["attention_kt"], 1))
+    r_permute_5 = r_scale_4.permute((0, 1, 2, 4, 3))  # f64[K,B,2,4,4]
+    ledger.append(inner(r_permute_5, saved[""]["attention_k"], 1))
+    ledger.append(inner(r_scale_2, saved[""]["attention_v"], 1))
+    r_permute_6 = r_scale_2.permute((0, 1, 3, 2, 4))  # f64[K,B,4,2,4]
+    del r_scale_2
+    ledger.append(inner(r_permute_6, saved[""]["attention_v_split"], 1))
+    ledger.append(inner(r_permute_6, saved[""]["attention_v_split"], 1))
+    r_reshape_2 = r_permute_6.reshape((K, B, 4, 8))  # f64[K,B,4,8]
+    del r_permute_6
+    ledger.append(inner(r_reshape_2, saved[""]["attention_v_proj"], 1))
+    ledger.append(inner(r_reshape_2, saved[""]["attention_v_proj"], 1))
+    # attention: epsilon(eps=1e-06)
+    r_stab_ratio_10 = stab_ratio(saved[""]["attention_v_proj"], 1e-06)  # f64[B,4,8]
+    r_mul_10 = r_reshape_2 * r_stab_ratio_10  # f64[K,B,4,8]
+    del r_stab_ratio_10
+    r_sub_10 = r_reshape_2 - r_mul_10  # f64[K,B,4,8]
+    del r_reshape_2
+    ledger.append(inner(r_sub_10, saved[""]["attention_v_proj"], 1))
+    del r_sub_10
+    in_proj_bias_v = w["attention.in_proj_bias@v"]  # f64[8]
+    ledger.append(inner(r_mul_10, in_proj_bias_v, 1))
+    del in_proj_bias_v
+    r_linear_transpose_4 = r_mul_10 @ w["attention.in_proj_weight@v"]  # f64[K,B,4,8]
+    del r_mul_10
+    ledger.append(inner(r_linear_transpose_4, saved[""]["permute"], 1))
+    r_add_1 = r_mul_6 + r_linear_transpose_4  # f64[K,B,4,8]
+    del r_mul_6, r_linear_transpose_4
+    ledger.append(inner(r_permute_5, saved[""]["attention_k"], 1))
+    del r_permute_5
+    # attention: pass
+    r_permute_7 = r_scale_4.permute((0, 1, 4, 2, 3))  # f64[K,B,4,2,4]
+    del r_scale_4
+    ledger.append(inner(r_permute_7, saved[""]["attention_k_split"], 1))
+    ledger.append(inner(r_permute_7, saved[""]["attention_k_split"], 1))
+    r_reshape_3 = r_permute_7.reshape((K, B, 4, 8))  # f64[K,B,4,8]
+    del r_permute_7
+    ledger.append(inner(r_reshape_3, saved[""]["attention_k_proj"], 1))
+    ledger.append(inner(r_reshape_3, saved[""]["attention_k_proj"], 1))
+    # attention: epsilon(eps=1e-06)
+    r_stab_ratio_11 = stab_ratio(saved[""]["attention_k_proj"], 1e-06)  # f64[B,4,8]
+    r_mul_11 = r_reshape_3 * r_stab_ratio_11  # f64[K,B,4,8]
+    del r_stab_ratio_11
+    r_sub_11 = r_reshape_3 - r_mul_11  # f64[K,B,4,8]
+    del r_reshape_3
+    ledger.append(inner(r_sub_11, saved[""]["attention_k_proj"], 1))
+    del r_sub_11
+    in_proj_bias_k = w["attention.in_proj_bias@k"]  # f64[8]
+    ledger.append(inner(r_mul_11, in_proj_bias_k, 1))
+    del in_proj_bias_k
+    r_linear_transpose_5 = r_mul_11 @ w["attention.in_proj_weight@k"]  # f64[K,B,4,8]
+    del r_mul_11
+    ledger.append(inner(r_linear_transpose_5, saved[""]["permute"], 1))
+    r_add_2 = r_add_1 + r_linear_transpose_5  # f64[K,B,4,8]
+    del r_add_1, r_linear_transpose_5
+    ledger.append(inner(r_scale_5, saved[""]["attention_q"], 1))
+    # attention: pass
+    r_permute_8 = r_scale_5.permute((0, 1, 3, 2, 4))  # f64[K,B,4,2,4]
+    del r_scale_5
+    ledger.append(inner(r_permute_8, saved[""]["attention_q_split"], 1))
+    ledger.append(inner(r_permute_8, saved[""]["attention_q_split"], 1))
+    r_reshape_4 = r_permute_8.reshape((K, B, 4, 8))  # f64[K,B,4,8]
+    del r_permute_8
+    ledger.append(inner(r_reshape_4, saved[""]["attention_q_proj"], 1))
+    ledger.append(inner(r_reshape_4, saved[""]["attention_q_proj"], 1))
+    # attention: epsilon(eps=1e-06)
+    r_stab_ratio_12 = stab_ratio(saved[""]["attention_q_proj"], 1e-06)  # f64[B,4,8]
+    r_mul_12 = r_reshape_4 * r_stab_ratio_12  # f64[K,B,4,8]
+    del r_stab_ratio_12
+    r_sub_12 = r_reshape_4 - r_mul_12  # f64[K,B,4,8]
+    del r_reshape_4
+    ledger.append(inner(r_sub_12, saved[""]["attention_q_proj"], 1))
+    del r_sub_12
+    in_proj_bias_q = w["attention.in_proj_bias@q"]  # f64[8]
+    ledger.append(inner(r_mul_12, in_proj_bias_q, 1))
+    del in_proj_bias_q
+    r_linear_transpose_6 = r_mul_12 @ w["attention.in_proj_weight@q"]  # f64[K,B,4,8]
+    del r_mul_12
+    ledger.append(inner(r_linear_transpose_6, saved[""]["permute"], 1))
+    r_add_3 = r_add_2 + r_linear_transpose_6  # f64[K,B,4,8]
+    del r_add_2, r_linear_transpose_6
+    ledger.append(inner(r_add_3, saved[""]["permute"], 1))
+    # pass
+    r_permute_9 = r_add_3.permute((0, 1, 3, 2))  # f64[K,B,8,4]
+    del r_add_3
+    ledger.append(inner(r_permute_9, saved[""]["reshape"], 1))
+    ledger.append(inner(r_permute_9, saved[""]["reshape"], 1))
+    r_reshape_5 = r_permute_9.reshape((K, B, 8, 2, 2))  # f64[K,B,8,2,2]
+    del r_permute_9
+    ledger.append(inner(r_reshape_5, saved[""]["patches"], 1))
+    ledger.append(inner(r_reshape_5, saved[""]["patches"], 1))
+    # patches: epsilon(eps=1e-06)
+    r_stab_ratio_13 = stab_ratio(saved[""]["patches"], 1e-06)  # f64[B,8,2,2]
+    r_mul_13 = r_reshape_5 * r_stab_ratio_13  # f64[K,B,8,2,2]
+    del r_stab_ratio_13
+    r_sub_13 = r_reshape_5 - r_mul_13  # f64[K,B,8,2,2]
+    del r_reshape_5
+    ledger.append(inner(r_sub_13, saved[""]["patches"], 1))
+    del r_sub_13
+    bias_6 = w["patches.bias"]  # f64[8]
+    r_reshape_6 = bias_6.reshape((8, 1, 1))  # f64[8,1,1]
+    del bias_6
+    ledger.append(inner(r_mul_13, r_reshape_6, 1))
+    del r_reshape_6
+    r_reshape_7 = r_mul_13.reshape((K * B, 8, 2, 2))  # f64[K*B,8,2,2]
+    del r_mul_13
+    r_conv2d_transpose = conv2d_transpose(r_reshape_7, w["patches.weight"], (3, 8, 8), (4, 4), (0, 0), (1, 1), 1)  # f64[K*B,3,8,8]
+    del r_reshape_7
+    r_reshape_8 = r_conv2d_transpose.reshape((K, B, 3, 8, 8))  # f64[K,B,3,8,8]
+    del r_conv2d_transpose
+    ledger.append(inner(r_reshape_8, saved[""]["images"], 1))
+    if "input.images" in read:
+        out["input.images"] = r_reshape_8 * saved[""]["images"]  # f64[K,B,3,8,8]
+    ledger.append(inner(r_reshape_8, saved[""]["images"], 1))
+    del r_reshape_8
+    return out
+
+
+INTERFACE = Interface(
+    forward=forward,
+    inputs={
+        "images": ("torch.float64", ("B", 3, 8, 8,)),
+    },
+    blocks=(
+        "",
+    ),
+    targets={
+        "output": Target(
+            relevance_output, relevance_output_ledger, ("", "head"),
+            shape=("B", 4,), batch_axis=0,
+            index_axes=(1,), index_names=("index0",),
+            token_axis=None, reads=("block", "input.images"),
+        ),
+    },
+    read_inputs={"input.images": "images"},
+    structure="output",
+    dtype=torch.float64,
+    tf32=False,
+    chunk=8,
+)
+
+
+def load(path=None, device="cpu"):
+    """The program with its weights on `device`; its files are checked first."""
+    directory = Path(__file__).resolve().parent if path is None else Path(path)
+    return Program(INTERFACE, directory, device)

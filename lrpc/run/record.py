@@ -1,4 +1,5 @@
-"""What is written beside the pictures: raw tensors and the JSON record, each whole or not at all."""
+"""What is written beside the pictures: raw tensors and the JSON record, each whole or not at
+all."""
 
 from __future__ import annotations
 

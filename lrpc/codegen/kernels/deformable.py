@@ -14,30 +14,38 @@ from torch import Tensor
 def deform_corners(loc: Tensor, levels: tuple[tuple[int, int], ...]) -> tuple[Tensor, Tensor]:
     """Value row and bilinear coefficient of every corner: both [B, Q, H, L, P, 4].
 
-    loc [B, Q, H, L, P, 2] as (x, y) in [0, 1]; pixel centres lie at half-integers.
+    loc [B, Q, H, L, P, 2] as (x, y) in [0, 1]; pixel centres lie at half-integers. A coefficient is
+    the product of one factor per axis, 0 outside the map.
     """
     b, _, h = loc.shape[:3]
     rows = sum(height * width for height, width in levels)
     image = torch.arange(b, device=loc.device, dtype=torch.int32).view(b, 1, 1, 1) * rows
     head = torch.arange(h, device=loc.device, dtype=torch.int32).view(1, 1, h, 1)
-    index, coefficient, start = [], [], 0
+    index = torch.empty((*loc.shape[:-1], 4), dtype=torch.int32, device=loc.device)
+    coefficient = loc.new_empty((*loc.shape[:-1], 4))
+    start = 0
     for level, (height, width) in enumerate(levels):
-        x, y = (loc[:, :, :, level] * loc.new_tensor((width, height)) - 0.5).unbind(-1)
-        x0, y0 = x.floor(), y.floor()
-        right, below = x - x0, y - y0
-        for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            column, row = x0 + dx, y0 + dy
-            part = (right if dx else 1 - right) * (below if dy else 1 - below)
-            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-            cell = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
-            index.append((image + start + cell.int()) * h + head)
-            coefficient.append(torch.where(inside, part, 0.0))
+        columns = deform_axis(loc[:, :, :, level, :, 0], width)
+        lines = deform_axis(loc[:, :, :, level, :, 1], height)
+        first = (image + start) * h + head
+        for j, (line, below) in enumerate(lines):
+            row = first + line * (width * h)
+            for i, (column, right) in enumerate(columns):
+                torch.add(row, column, alpha=h, out=index[:, :, :, level, :, 2 * j + i])
+                torch.mul(below, right, out=coefficient[:, :, :, level, :, 2 * j + i])
         start += height * width
-    shape = (*loc.shape[:3], len(levels), 4, loc.shape[4])
-    corners = [
-        torch.stack(parts, 3).reshape(shape).transpose(-1, -2) for parts in (index, coefficient)
-    ]
-    return corners[0], corners[1]
+    return index, coefficient
+
+
+def deform_axis(loc: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
+    """The two cells next to `loc` along one axis, clamped, each with its factor."""
+    place = loc * size - 0.5
+    low = place.floor()
+    right = place - low
+    left = (1 - right).masked_fill_((low < 0) | (low >= size), 0.0)
+    right.masked_fill_((low < -1) | (low >= size - 1), 0.0)
+    cell = low.int()
+    return [(cell.clamp(0, size - 1), left), ((cell + 1).clamp_(0, size - 1), right)]
 
 
 def deform_sample(
@@ -70,7 +78,7 @@ def deform_splat(
     target, order = torch.sort(index.flatten()[kept], stable=True)
     kept = kept[order]
     offsets = torch.searchsorted(target, torch.arange(rows, device=g.device, dtype=target.dtype))
-    source = (kept // index[0, 0, 0].numel()).to(torch.int32)
+    source = kept.to(torch.int32) // index[0, 0, 0].numel()
     parts = entries[kept].to(g.dtype)
     seeds = g.reshape(k, b * q * h, -1)
     bags = [

@@ -25,7 +25,7 @@ KERNELS: dict[str, Callable[..., Any]] = {
     for name in FUNCTIONS
     if hasattr(module, name)
 }
-NO_ROW = {"inner", "deform_corners", "deform_inside"}  # parts of the runtime and of other kernels
+NO_ROW = {"inner", "deform_axis", "deform_corners", "deform_inside"}  # parts of other functions
 LIMITS = {torch.float64: 1e-11, torch.float32: 2e-5}
 
 

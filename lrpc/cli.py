@@ -28,7 +28,9 @@ def parser() -> argparse.ArgumentParser:
     verify = commands.add_parser("verify", help="check a program on this machine")
     verify.add_argument("program", type=Path, metavar="DIR")
     verify.add_argument("--device", default="cpu")
-    verify.add_argument("--every", action="store_true", help="hold every target against the interpreter")
+    verify.add_argument(
+        "--every", action="store_true", help="hold every target against the interpreter"
+    )
     rules = commands.add_parser("rules", help="the rules and composites, with formulas and sources")
     rules.add_argument("name", nargs="?", help="one rule in detail")
     return top
@@ -36,10 +38,16 @@ def parser() -> argparse.ArgumentParser:
 
 def _compile_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--config", type=Path, metavar="FILE", help="detectron2-style YAML")
-    command.add_argument("--graph", type=Path, metavar="GRAPH.lrp",
-                         help="an annotated graph in a program directory, perhaps edited, instead of a config")
+    command.add_argument(
+        "--graph",
+        type=Path,
+        metavar="GRAPH.lrp",
+        help="an annotated graph in a program directory, perhaps edited, instead of a config",
+    )
     command.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: build/NAME")
-    command.add_argument("--dump-passes", action="store_true", help="write the graph after each pass")
+    command.add_argument(
+        "--dump-passes", action="store_true", help="write the graph after each pass"
+    )
     command.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="as in detectron2")
 
 
@@ -52,7 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LrpcError as error:
         if args.debug:
             raise
-        Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", markup=False, highlight=False)
+        Console(stderr=True, soft_wrap=True).print(
+            f"error: {error}", style="red", markup=False, highlight=False
+        )
         return 2
 
 
@@ -75,29 +85,43 @@ def _dispatch(args: argparse.Namespace, console: Console) -> int:
 
 
 def _compile(args: argparse.Namespace, console: Console) -> int:
-    from lrpc.compiler import compile_config, compile_graph, dumping
+    from lrpc.compiler import compile_config, compile_graph
     from lrpc.config import load_config
     from lrpc.errors import ConfigError
 
     if (args.config is None) == (args.graph is None):
         raise ConfigError("give --config FILE, or --graph GRAPH.lrp, and not both")
     source = args.config or args.graph
-    output = args.output or Path("build") / (source.stem if args.config else f"{source.parent.name}-edited")
+    output = args.output or Path("build") / (
+        source.stem if args.config else f"{source.parent.name}-edited"
+    )
     began = time.perf_counter()
-    watch = dumping(output.with_name(output.name + ".passes")) if args.dump_passes else None
     if args.config:
-        report = compile_config(load_config(args.config, args.overrides), output, watch)
+        report = compile_config(load_config(args.config, args.overrides), output, args.dump_passes)
     else:
         if args.overrides:
             raise ConfigError("KEY VALUE overrides go with --config; edit the graph instead")
-        report = compile_graph(args.graph, output, watch)
+        report = compile_graph(args.graph, output, args.dump_passes)
     for note in report.notes:
-        console.print(f"note: {note}", style="bold red" if "random" in note.lower() else "yellow",
-                      markup=False, highlight=False, soft_wrap=True)
-    console.print(f"{report.directory}: {report.nodes} nodes, {time.perf_counter() - began:.1f} s",
-                  markup=False, highlight=False, soft_wrap=True)
-    console.print(f"  targets  {', '.join(report.targets)}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"  places   {', '.join(report.places)}", markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            f"note: {note}",
+            style="bold red" if "random" in note.lower() else "yellow",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    console.print(
+        f"{report.directory}: {report.nodes} nodes, {time.perf_counter() - began:.1f} s",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(
+        f"  targets  {', '.join(report.targets)}", markup=False, highlight=False, soft_wrap=True
+    )
+    console.print(
+        f"  places   {', '.join(report.places)}", markup=False, highlight=False, soft_wrap=True
+    )
     return 0
 
 

@@ -113,8 +113,11 @@ def _decided(decisions: Sequence[str]) -> tuple[str, ...]:
 # -- from a config ---------------------------------------------------------------------------------
 
 
-def compile_config(config: Config, output: Path, watch: Watch | None = None) -> Report:
-    """Compile what `config` describes into the program directory `output`. Raises LrpcError."""
+def compile_config(config: Config, output: Path, dump: bool = False) -> Report:
+    """Compile what `config` describes into the program directory `output`. Raises LrpcError.
+
+    `dump` adds the graph after every pass, in `passes/`.
+    """
     options = config.LRPC
     rule_map = composite(
         options.COMPOSITE,
@@ -135,6 +138,7 @@ def compile_config(config: Config, output: Path, watch: Watch | None = None) -> 
         scope=options.SCOPE,
         marks=places.marks if not options.SCOPE else _inside(places.marks, options.SCOPE),
     )
+    watch, dumped = dumping() if dump else (None, {})
     if watch is not None:
         watch("imported", imported.module)
     annotated = with_input_marks(annotate(imported.module, rule_map, extra, watch))
@@ -170,7 +174,7 @@ def compile_config(config: Config, output: Path, watch: Watch | None = None) -> 
         facts,
     )
     files = build(annotated, targets, settings, watch)
-    write_files(output, files)
+    write_files(output, {**files, **dumped})
     return _report(output, annotated, json.loads(files["manifest.json"]), notes)
 
 
@@ -183,7 +187,8 @@ def _report(
 
 
 def _name(config: Config) -> str:
-    return str(config.MODEL.META_ARCHITECTURE).lower()
+    _, colon, function = str(config.LRPC.SOURCE).partition(":")
+    return function if colon else str(config.MODEL.META_ARCHITECTURE).lower()
 
 
 def _shape(config: Config) -> tuple[int, int]:
@@ -258,7 +263,7 @@ def _load_pass(path: str) -> Pass:
 # -- from an edited graph --------------------------------------------------------------------------
 
 
-def compile_graph(path: Path, output: Path, watch: Watch | None = None) -> Report:
+def compile_graph(path: Path, output: Path, dump: bool = False) -> Report:
     """Compile an annotated graph (a program's graph.lrp, edited or not) with the files beside
     it."""
     manifest_path, weights_path = path.parent / "manifest.json", path.parent / "weights.safetensors"
@@ -289,8 +294,9 @@ def compile_graph(path: Path, output: Path, watch: Watch | None = None) -> Repor
         for t in manifest["targets"]
     ]
     module = Module(graph, load_weights(weights_path))
+    watch, dumped = dumping() if dump else (None, {})
     files = build(module, targets, settings, watch)
-    write_files(output, files)
+    write_files(output, {**files, **dumped})
     return _report(output, module, json.loads(files["manifest.json"]), settings.notes)
 
 
@@ -308,6 +314,7 @@ def write_files(output: Path, files: Mapping[str, bytes]) -> None:
     partial = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
     try:
         for name, data in files.items():
+            (partial / name).parent.mkdir(exist_ok=True)
             (partial / name).write_bytes(data)
         partial.chmod(0o755)
         old = partial.with_name(partial.name + ".old")
@@ -326,14 +333,11 @@ def _replaceable(path: Path) -> bool:
     return not names or {"program.py", "manifest.json"} <= names
 
 
-def dumping(folder: Path) -> Watch:
-    """A watcher that writes the graph after every pass to `folder/NN-name.lrp`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    count = 0
+def dumping() -> tuple[Watch, dict[str, bytes]]:
+    """A watcher that collects the graph after every pass as `passes/NN-name.lrp`, and its files."""
+    files: dict[str, bytes] = {}
 
-    def write(name: str, module: Module) -> None:
-        nonlocal count
-        (folder / f"{count:02d}-{name}.lrp").write_text(print_graph(module.graph))
-        count += 1
+    def collect(name: str, module: Module) -> None:
+        files[f"passes/{len(files):02d}-{name}.lrp"] = print_graph(module.graph).encode()
 
-    return write
+    return collect, files

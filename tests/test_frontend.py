@@ -290,7 +290,7 @@ ERRORS: dict[str, tuple[Function, int, str]] = {
         "topk got an unexpected keyword argument 'out', which its row does not read, at {}",
     ),
     "an argument of another kind": (
-        lambda m, x: torch.lerp(x, x, m.scale), 0,
+        lambda m, x: torch.lerp(x, x, m.scale.double()), 0,
         "lerp is called in a way that its row does not read: "
         "unsupported operand type(s) for -: 'int' and 'Stored', at {}",
     ),

@@ -14,13 +14,13 @@ import torch
 
 import lrpc
 from lrpc.codegen.program import Description, TargetCode, generate, ledger_rows
-from lrpc.errors import ConfigError
+from lrpc.errors import ConfigError, WeightsError
 from lrpc.ir.graph import Graph, Module
 from lrpc.ir.printer import print_graph
 from lrpc.ir.types import Sym, concrete
 from lrpc.rules.composite import Composite
 from lrpc.targets import Places, Target, nearest
-from lrpc.weights import serialize_weights
+from lrpc.weights import not_finite, serialize_weights
 from passes import CLEANING, Pass, annotating, run_pipeline
 from passes.eliminate_dead import EliminateDead
 from passes.lower_relevance import LowerRelevance
@@ -89,6 +89,9 @@ def build(
     """The files of the program directory, by name, from an annotated graph."""
     if not targets:
         raise ConfigError("no target to start relevance from; set LRPC.TARGETS")
+    bad = not_finite(module.tensors)
+    if bad:
+        raise WeightsError(f"{bad} of {settings.name}; repair the model's weights")
     module = with_input_marks(module)
     settings = replace(settings, places=_with_inputs(settings.places, module.graph))
     pruned = EliminateDead(keep_marks=True).run(module)

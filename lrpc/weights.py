@@ -147,18 +147,24 @@ def _aliases(path: Path, text: str, tensors: Mapping[str, Tensor]) -> dict[str, 
 
 
 def _check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    found = not_finite(tensors)
+    if found:
+        raise WeightsError(f"{path}: {found}; get an intact copy")
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> str:
+    """Where there is NaN or infinity, in a few words; empty where there is none."""
     bad = {
         name: int((~torch.isfinite(tensor)).sum())
         for name, tensor in tensors.items()
         if tensor.is_floating_point()
     }
     bad = {name: count for name, count in bad.items() if count}
-    if bad:
-        name, count = next(iter(bad.items()))
-        raise WeightsError(
-            f"{path}: NaN or infinity in {name} ({count} of {tensors[name].numel()} values) and "
-            f"{len(bad) - 1} other tensors; get an intact copy"
-        )
+    if not bad:
+        return ""
+    name, count = next(iter(bad.items()))
+    more = f" and {len(bad) - 1} other tensors" if len(bad) > 1 else ""
+    return f"NaN or infinity in {name} ({count} of {tensors[name].numel()} values){more}"
 
 
 def _identity(name: str, tensor: Tensor) -> tuple[Any, ...]:

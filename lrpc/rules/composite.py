@@ -187,7 +187,8 @@ def _check_params(name: str, op: str | None, params: Mapping[str, object]) -> No
     if not candidates:
         find("linear", name)
     errors: list[RuleError] = []
-    for declaration in sorted(candidates, key=lambda d: d.ops):
+    knowing = {d: params.keys() <= {p.name for p in d.params} for d in candidates}
+    for declaration in sorted(candidates, key=lambda d: (not knowing[d], d.ops)):
         try:
             declaration.make(params)
         except RuleError as error:

@@ -39,6 +39,30 @@ class Fourier(nn.Module):
         return head
 
 
+class Pooled(nn.Module):
+    """Operations in the table that composites have no rule for."""
+
+    def __init__(self, exponential: bool) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, 2)
+        self.exponential = exponential
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = (images / 255).exp().mean((2, 3)) if self.exponential else images.amax((2, 3))
+        head: Tensor = self.head(x)
+        return head
+
+
+def exponential(config: object) -> nn.Module:
+    """`exp` has no rule of the name that composites have for its role."""
+    return Pooled(True)
+
+
+def pooled(config: object) -> nn.Module:
+    """No composite has an entry for `amax`."""
+    return Pooled(False)
+
+
 def network(config: object) -> nn.Module:
     """For LRPC.SOURCE tests.support.small:network."""
     return Network()

@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lrpc.cli import main, parser
+from lrpc.rules.composite import composite
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -54,6 +56,13 @@ assert round(float(R.ledger.end), 2) == 1.33 and float(R.ledger.closure) < 1e-5
         [sys.executable, "-W", "error", "-c", script], cwd=tmp_path, capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stderr
+
+
+def test_rules_of_the_example_exist() -> None:
+    (text,) = blocks("yaml")
+    settings = yaml.safe_load(text)["LRPC"]
+    made = composite(settings["COMPOSITE"], settings["EPSILON"], settings["RULES"])
+    assert len(made.entries) == len(composite("attnlrp").entries) + 2
 
 
 def test_links_lead_somewhere() -> None:

@@ -155,7 +155,8 @@ def summary(outcomes: Sequence[Outcome], output: Path) -> Table:
         closure = "" if one.closure is None else f"{one.closure:.1e}"
         result = "failed" if one.error else one.note or "written"
         table.add_row(escape(one.path.name), str(one.targets), closure, result)
-    total, worst = sum(o.targets for o in outcomes), [o.closure for o in outcomes if o.closure]
+    total = sum(o.targets for o in outcomes)
+    worst = [o.closure for o in outcomes if o.closure is not None]
     table.add_section()
     table.add_row("all", str(total), f"{max(worst):.1e}" if worst else "", f"{len(failed)} failed")
     return table

@@ -129,6 +129,7 @@ def compile_config(config: Config, output: Path, dump: bool = False) -> Report:
     shape = _shape(config)
     dtype = _dtype(options.PRECISION)
     _check_memory(options)
+    _check_class_names(config)
     extra = [_load_pass(path) for path in options.PASSES]
     model, weights = build_model(config)
     places = _places(config)
@@ -206,6 +207,14 @@ def _dtype(precision: str) -> torch.dtype:
             f"LRPC.PRECISION {precision} is not available yet; choose among {', '.join(DTYPES)}"
         )
     return DTYPES[precision]
+
+
+def _check_class_names(config: Config) -> None:
+    names, count = config.LRPC.CLASS_NAMES, config.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+    if names and len(names) != count:
+        raise ConfigError(
+            f"LRPC.CLASS_NAMES holds {len(names)} names, MODEL.SEM_SEG_HEAD.NUM_CLASSES is {count}"
+        )
 
 
 def _check_memory(options: Config) -> None:

@@ -109,6 +109,11 @@ def parse_read(value: Any) -> tuple[str, ...]:
     return _strings(value, "names or globs")
 
 
+def parse_class_names(value: Any) -> tuple[str, ...]:
+    """Return the names of the classes, in the order of the class logits."""
+    return _strings(value, "class names")
+
+
 def parse_rules(value: Any) -> tuple[dict[str, Any], ...]:
     """Return rule entries of the right shape; their names are checked with the rules."""
     if not isinstance(value, list | tuple):
@@ -154,5 +159,6 @@ PARSERS: dict[str, Callable[[Any], Any]] = {
     "LRPC.MEMORY.BUDGET": parse_budget,
     "LRPC.SHAPES": parse_shapes,
     "LRPC.READ": parse_read,
+    "LRPC.CLASS_NAMES": parse_class_names,
     "LRPC.PASSES": parse_passes,
 }

@@ -192,6 +192,8 @@ LRPC: dict[str, Any] = {
     "POSITION": "sink",
     # Names or globs of the measurement points whose relevance is returned; () is all of them.
     "READ": (),
+    # Names of the classes in the order of their logits, for pictures and records; () shows numbers.
+    "CLASS_NAMES": (),
     # Import paths "package.module:Class" of passes that run before rules are assigned.
     "PASSES": (),
     # Seed of the random weights used where MODEL.WEIGHTS is empty.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -53,7 +54,11 @@ assert round(float(R.ledger.end), 2) == 1.33 and float(R.ledger.closure) < 1e-5
 """
     script = "\n".join([*blocks("python"), checks])
     ran = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, "-W", "error", "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
     )
     assert ran.returncode == 0, ran.stderr
 

@@ -119,7 +119,7 @@ def reference_relevance(
     values: dict[str, Tensor],
     seed: Tensor,
 ) -> dict[str, Tensor]:
-    """Relevance at every read of a joint graph by reference semantics, from the forward `values`."""
+    """Relevance at every read of a joint graph by reference semantics, from forward `values`."""
     known = dict(values) | inputs | {joint.inputs[-1].name: seed}
     sizes = sizes_of(joint, {**inputs, joint.inputs[-1].name: seed})
     found: dict[str, Tensor] = {}

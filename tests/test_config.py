@@ -180,7 +180,8 @@ def test_overrides_are_literals_where_the_key_is_not_text(folder: Path) -> None:
         ),
         (
             ["LRPC", "1"],
-            "command line: LRPC: is a section, got 1; set a key inside it, such as LRPC.CLASS_NAMES",
+            "command line: LRPC: is a section, got 1; "
+            "set a key inside it, such as LRPC.CLASS_NAMES",
         ),
     ],
 )

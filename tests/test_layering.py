@@ -49,7 +49,9 @@ ALLOWED: dict[str, set[str]] = {
 LONG_FILES = {
     "lrpc/compiler.py": 400,  # the one place where all stages meet; most of it is small steps
 }
-LONG_FUNCTIONS: dict[str, int] = {}
+LONG_FUNCTIONS = {
+    "lrpc/compiler.py:compile_config": 70,  # the stages in order; half of it lists facts
+}
 
 
 def module_of(path: Path) -> str:

@@ -1,7 +1,8 @@
 """Ops that only the relevance half uses: transposes of linear maps, stabilised ratios, ledger sums.
 
-A relevance tensor has the seeds axis K in front of the axes of the value it belongs to. The reference
-of every transpose is autograd through the forward row, so it shares nothing with the emitted text.
+A relevance tensor has the seeds axis K in front of the axes of the value it belongs to. The
+reference of every transpose is autograd through the forward row: it shares nothing with the text
+that programs are made of.
 """
 
 from __future__ import annotations

@@ -74,6 +74,7 @@ class LowerRelevance:
                 f" has no rule;"
                 " add an entry for it under LRPC.RULES"
             )
+        _check_axes(node)
         ctx.enter(node)
         ctx.record("out", ctx.g(node), node.out)
         find(node.op, node.rule.name).emit(ctx, node, node.rule)
@@ -96,3 +97,17 @@ class LowerRelevance:
             known = ", ".join(graph.marked) or "none"
             raise RuleError(f"no value is marked {name!r} in @{graph.name}; marks: {known}")
         return graph.marked[name]
+
+
+def _check_axes(node: Node) -> None:
+    """Relevance has the seeds axis in front: axes must be counted from the end."""
+    if node.op == "permute":
+        return
+    axes = (*node.integers("dims"),) if node.attr("dims") is not None else ()
+    if isinstance(node.attr("dim"), int):
+        axes = (*axes, node.integer("dim"))
+    if any(axis >= 0 for axis in axes):
+        raise RuleError(
+            f"%{node.out.name} = {node.op} counts its axis from the front, at {node.loc};"
+            " in an edited graph, write it negative"
+        )

@@ -172,8 +172,8 @@ LRPC: dict[str, Any] = {
     "EPSILON": 1e-6,
     # Exceptions to the composite: mappings {role | op, module, layers, rule, rule parameters}.
     "RULES": (),
-    # How many relevance seeds one call propagates, the K of every shape.
-    "SEEDS": 1,
+    # How many relevance seeds one sweep carries; a call with more takes several sweeps.
+    "SEEDS": 8,
     # Arithmetic of the program: fp64, fp32, tf32 or bf16.
     "PRECISION": "fp32",
     "MEMORY": {

@@ -20,7 +20,7 @@ from lrpc.weights import load_weights
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 EXAMPLE = Path(__file__).parents[1] / "examples" / "digits"
-ALL_SCENES = Path(__file__).parents[2] / "shared" / "digits" / "scenes"
+ALL_SCENES = Path(__file__).parent / "data" / "digits_scenes"
 """All 24 scenes; `examples/digits` holds six of them."""
 
 needs_all_scenes = pytest.mark.skipif(

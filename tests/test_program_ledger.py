@@ -67,7 +67,10 @@ KINDS = ["class_logit", "mask_logit", "box", "encoder_feature", "decoder_query"]
 def test_digits_close(programs: Programs, kind: str, precision: str) -> None:
     program = programs.digits(PRECISION=precision)
     images = torch.cat([digits_image("02"), digits_image("05")]).to(DTYPES[precision])
-    check(program, images, kind, LIMITS[precision])
+    _, _, ledger = check(program, images, kind, LIMITS[precision])
+    if precision == "fp64":  # of the start, which in float32 can be small beside what moves
+        nodes = {node: float(rest.max()) for node, rest in ledger.node_closure().items()}
+        assert max(nodes.values()) < LIMITS["fp64"], max(nodes, key=lambda node: nodes[node])
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp64"])

@@ -53,7 +53,7 @@ def test_no_weights_are_seeded_and_said_loudly() -> None:
     assert (info.path, info.sha256, info.seeded) == (None, None, True)
     assert info.note == (
         "MODEL.WEIGHTS is empty: the weights are RANDOM (seed 0), "
-        "outputs and relevance mean nothing"
+        "outputs and relevance mean nothing; set it to a trained checkpoint"
     )
     key = "sem_seg_head.predictor.class_embed.weight"
     again, _ = build_model(example(*empty))

@@ -44,4 +44,5 @@ class AssignRules:
             if not carries(node, reached):  # nothing arrives here, so no rule is missed
                 return None
             place = f"{node.op} of role {node.role or 'none'} ({node.loc})"
-            raise RuleError(f"{error}, for {place}; give it a rule under LRPC.RULES") from error
+            remedy = "give it a rule under LRPC.RULES, or write it with operations that have one"
+            raise RuleError(f"{error}, for {place}; {remedy}") from error

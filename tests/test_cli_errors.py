@@ -85,8 +85,9 @@ def test_an_operation_that_no_entry_matches(line: Line) -> None:
 
 def test_an_operation_without_the_rule_of_its_role(line: Line) -> None:
     assert line.small("exponential") == (
-        "rule pass is not defined for exp; it has: none, for exp of role activation"
-        f" ({at('.exp()')}); give it a rule under LRPC.RULES"
+        "no relevance rule exists for exp yet, for exp of role activation"
+        f" ({at('.exp()')}); give it a rule under LRPC.RULES, or write it with operations that"
+        " have one"
     )
 
 

@@ -65,7 +65,8 @@ def test_a_rule_that_an_operation_lacks_names_the_place() -> None:
         AssignRules(composite).run(module(TEXT.format(rule="")))
     assert str(caught.value) == (
         "rule epsilon is not defined for linear; it has: none, for linear of role linear"
-        " (net.first, net.py:7); give it a rule under LRPC.RULES"
+        " (net.first, net.py:7); give it a rule under LRPC.RULES, or write it with operations that"
+        " have one"
     )
 
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
 from lrpc.config.checks import PARSERS
 from lrpc.config.defaults import LRPC, MODEL_AND_INPUT
 from lrpc.config.defaults_unused import OTHER_DETECTORS, TRAINING
@@ -153,12 +155,22 @@ def parse(key: str, value: Any) -> Any:
 
 
 def literal(text: str) -> Any:
-    """Return the literal in `text`, such as "(0.9, 1.1)", "1e-4" or "true", or else the text."""
+    """Return the literal in `text`, such as "(0.9, 1.1)", "1e-4" or "true", or else the text.
+
+    Lists and mappings may be written as in YAML: "[class_logit, box]".
+    """
     if text in _YAML_WORDS:
         return _YAML_WORDS[text]
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return _flow(text) if text[:1] in ("[", "{") else text
+
+
+def _flow(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
         return text
 
 

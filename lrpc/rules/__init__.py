@@ -45,7 +45,9 @@ def find(op: str, name: str) -> Declaration:
             near = difflib.get_close_matches(name, names, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise RuleError(f"unknown rule {name!r}{hint} (see `lrpc rules`)")
-        raise RuleError(f"rule {name} is not defined for {op}; it has: {', '.join(mine) or 'none'}")
+        if not mine:
+            raise RuleError(f"no relevance rule exists for {op} yet")
+        raise RuleError(f"rule {name} is not defined for {op}; it has: {', '.join(mine)}")
     return found
 
 

@@ -132,7 +132,7 @@ def test_a_rule_that_an_operation_reached_by_role_does_not_have(line: Line) -> N
     assert line.small(more="  RULES: [{role: layer_norm, rule: taylor}]\n") == (
         "rule taylor is not defined for layer_norm; it has: detach_sigma, gradient_input, for"
         f" layer_norm of role layer_norm (norm, {at('self.norm(x')}); give it a rule under"
-        " LRPC.RULES"
+        " LRPC.RULES, or write it with operations that have one"
     )
 
 

@@ -84,7 +84,7 @@ def local_places(
 def function_stem(block: str) -> str:
     """`sem_seg_head.pixel_decoder.transformer.encoder.layers.3` → `encoder_layers`."""
     parts = [re.sub(r"\W", "_", part) for part in block.split(".") if not part.isdigit()]
-    return "_".join(parts[-2:])
+    return "_".join(parts[-2:]) or "between"
 
 
 @dataclass
@@ -100,7 +100,7 @@ class Emitter:
     def main(self, nodes: Sequence[Node], keep: Sequence[str], free: Sequence[Value]) -> str:
         """Statements of the main function; values named in `keep` stay alive, `free` are its
         inputs."""
-        segments = cut(nodes)
+        segments = cut(nodes, repeats=self.kind == "forward")
         names = self.names
         made = {v.name for n in nodes for v in n.outputs} | {v.name for v in free}
         for value in free:

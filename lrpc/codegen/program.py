@@ -72,7 +72,7 @@ def generate(forward: Graph, targets: Sequence[TargetCode], about: Description) 
     for nodes in (n for pair in parts.values() for n in pair):
         saved_names |= {v.name for n in nodes for v in n.inputs if v.name in own}
     forward_nodes = _needed_nodes(forward, saved_names)
-    segments = cut(forward_nodes)
+    segments = cut(forward_nodes, repeats=True)
     places = local_places(segments, forward.inputs)
     scopes = tuple(dict.fromkeys(["", *(s.key for s in segments)]))
     saved = Saved(places, frozenset(saved_names), scopes)

@@ -3,8 +3,9 @@ them."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lrpc.ir.blocks import block_of
 from lrpc.ir.graph import Node, Value
@@ -35,8 +36,12 @@ class Segment:
         return [v for n in self.nodes for v in n.outputs]
 
 
-def cut(nodes: Sequence[Node]) -> list[Segment]:
-    """Segments in program order; glue between two blocks is one segment."""
+def cut(nodes: Sequence[Node], repeats: bool = False) -> list[Segment]:
+    """Segments in program order; glue between two blocks is one segment.
+
+    With `repeats`, glue that computes the same thing several times (what a model does between two
+    decoder layers) gets keys of its own, and so becomes a function as well.
+    """
     runs: list[tuple[str, list[Node]]] = []
     for node in nodes:
         block = block_of(node.loc.module)
@@ -50,7 +55,33 @@ def cut(nodes: Sequence[Node]) -> list[Segment]:
             merged[-1][1].extend(run)
         else:
             merged.append((block, list(run)))
-    return list(_keyed(merged))
+    segments = list(_keyed(merged))
+    return _name_repeats(segments) if repeats else segments
+
+
+def _name_repeats(segments: Sequence[Segment]) -> list[Segment]:
+    shapes = [_shape(s.nodes) if not s.key and len(s.nodes) >= SMALLEST else None for s in segments]
+    counts = Counter(shape for shape in shapes if shape is not None)
+    found, number = [], 0
+    for segment, shape in zip(segments, shapes, strict=True):
+        if shape is not None and counts[shape] > 1:
+            number += 1
+            segment = replace(segment, key=f"between.{number}")
+        found.append(segment)
+    return found
+
+
+def _shape(nodes: Sequence[Node]) -> tuple[object, ...]:
+    """What the nodes compute, whatever their values are called."""
+    names: dict[str, int] = {}
+
+    def numbers(values: Sequence[Value]) -> tuple[int, ...]:
+        return tuple(names.setdefault(v.name, len(names)) for v in values)
+
+    return tuple(
+        (n.op, numbers(n.inputs), numbers(n.outputs), n.attrs, n.role, n.rule, n.loc.module)
+        for n in nodes
+    )
 
 
 def _keyed(runs: Iterable[tuple[str, list[Node]]]) -> Iterable[Segment]:

@@ -1,0 +1,63 @@
+"""The text of programs: equal blocks are one function, dead ends are not computed, values die."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.support.programs import DIGITS, Programs
+
+
+def text_of(programs: Programs, **options: object) -> str:
+    return Path(programs.directory(DIGITS, **options) / "program.py").read_text()
+
+
+def functions(text: str, pattern: str) -> list[str]:
+    return re.findall(rf"^def ({pattern}[a-z_]*(?:_\d+)?)\(", text, re.MULTILINE)
+
+
+def calls(text: str, name: str) -> int:
+    return len(re.findall(rf"^ .*\b{name}\(", text, re.MULTILINE))
+
+
+def test_equal_blocks_are_one_function(programs: Programs) -> None:
+    text = text_of(programs)
+    assert functions(text, "encoder_layers_forward") == ["encoder_layers_forward"]
+    assert functions(text, "decoder_layers_forward") == ["decoder_layers_forward"]
+    assert functions(text, "encoder_layers_relevance") == [
+        "encoder_layers_relevance",
+        "encoder_layers_relevance_ledger",
+    ]
+    assert calls(text, "encoder_layers_forward") == 3
+    assert calls(text, "decoder_layers_forward") == 3
+
+
+def test_what_repeats_between_blocks_is_one_function(programs: Programs) -> None:
+    text = text_of(programs)
+    assert functions(text, "between") == ["between_forward"]
+    assert calls(text, "between_forward") == 2
+
+
+def test_a_composite_leaves_no_trace_of_what_it_detaches(programs: Programs) -> None:
+    lrp = text_of(programs, COMPOSITE="cp_lrp", EPSILON=0.0)
+    assert "softmax_transpose" not in lrp
+    assert "deform_weight_transpose" not in lrp
+    assert "stab_ratio" not in lrp
+    assert "softmax_transpose" in text_of(programs)
+
+
+def test_every_assignment_states_its_shape_and_values_are_deleted(programs: Programs) -> None:
+    body = re.search(
+        r"^def encoder_layers_relevance\(.*?(?=^def )", text_of(programs), re.MULTILINE | re.DOTALL
+    )
+    assert body is not None
+    assigned = re.findall(r"^    (\w+) = .*?(#.*)?$", body.group(), re.MULTILINE)
+    assert len(assigned) > 20
+    assert all(re.fullmatch(r"# (f32|i64|bool)\[[KB\d,*]+\]", shape) for _, shape in assigned)
+    result = re.findall(r"return (\w+)", body.group())
+    deleted = {
+        n
+        for line in re.findall(r"^    del (.*)$", body.group(), re.MULTILINE)
+        for n in line.split(", ")
+    }
+    assert {name for name, _ in assigned} - deleted == set(result)

@@ -13,6 +13,7 @@ from passes.rewrite import map_nodes
 SKIPPING = STRUCTURAL - {"cat", "where"} | {"max_pool2d", "avg_pool2d"}
 UPSAMPLING = frozenset({"interpolate", "conv_transpose2d"})
 BETWEEN_MAPS = STRUCTURAL | NORMS | POOLS | {"relu", "gelu", "silu", "scale"}
+MIXING = frozenset({"deform_sample", "matmul"})
 SHORTCUT_MAPS = frozenset({"linear", "conv2d"})
 
 
@@ -21,11 +22,12 @@ class MarkResidual:
     """Roles `residual`, `positional` and `merge` for sums; found by structure, never by name.
 
     - `positional`: the sum is used for attention scores or sampling only, by way of linear maps;
-      or a constant of the token's shape is added to what goes on into learned maps. inputs[0] is
-      the token, inputs[1] the position.
+      or a constant of the token's shape is added to what goes on into learned maps, and that is not
+      an attention's output. inputs[0] is the token, inputs[1] the position.
     - `residual`: one operand reaches the other through a learned map; or both are computed from one
       block input, one of them by a single learned map, and nothing made on the way is used
-      elsewhere. inputs[0] is the skip, inputs[1] the transform.
+      elsewhere; or an attention's output is added to a constant, as to learned queries in a
+      decoder's first layer. inputs[0] is the skip, inputs[1] the transform.
     - `merge`: any other sum or difference that carries relevance; operands stay in order.
     """
 
@@ -63,7 +65,7 @@ class _Finder:
         if flow.feeds_queries_only(node.out):
             return token, position
         like = _token_shaped(position, node.out) and flow.feeds_a_map(node.out)
-        return (token, position) if like else None
+        return (token, position) if like and not self._attended(token) else None
 
     def _position_from_data(self, node: Node) -> tuple[Value, Value] | None:
         flow, (a, b) = self.flow, node.inputs
@@ -84,7 +86,9 @@ class _Finder:
         a, b = node.inputs
         flow = self.flow
         if not (flow.activation(a) and flow.activation(b)):
-            return None
+            skip, transform = (b, a) if flow.activation(a) else (a, b)
+            onto = _token_shaped(skip, node.out) and self._attended(transform)
+            return (skip, transform) if onto else None
         for skip, transform in ((a, b), (b, a)):
             if self._upsampled(transform):
                 continue
@@ -94,6 +98,12 @@ class _Finder:
             if not self._upsampled(transform) and self._projects(skip, transform, node.out):
                 return skip, transform
         return None
+
+    def _attended(self, value: Value) -> bool:
+        """Whether `value` is what an attention gives out: mixed values behind a linear map."""
+        last = self.flow.back(value, lambda n: n.op in STRUCTURAL | {"linear"})[-1]
+        node = self.flow.graph.producers.get(last.name)
+        return last.name != value.name and node is not None and node.op in MIXING
 
     def _transforms(self, root: Value, transform: Value) -> bool:
         return (

@@ -217,3 +217,29 @@ def test_path_through_detach_is_no_transform() -> None:
     }
     """
     assert marked(text) == {"y": "merge", "z": "merge"}
+
+
+QUERIES = """
+graph @g(%values: f64[B,7,8], %shares: f64[B,5,7]) {{
+  weight "queries": f64[1,5,8]
+  weight "w": f64[8,8]
+  %queries: f64[1,5,8] = constant() {{weight="queries"}}
+  %mixed: f64[B,5,8] = {mix}
+  %attended: f64[B,5,8] = linear(%mixed) {{weight="w"}}
+  %sum: f64[B,5,8] = add(%queries, %attended)
+  %y: f64[B,5,8] = linear(%sum) {{weight="w"}}
+  return %y
+}}
+"""
+
+
+def test_learned_queries_are_the_skip_of_an_attention() -> None:
+    text = QUERIES.format(mix="matmul(%shares, %values)")
+    node = rewritten(MarkResidual(), module(text)).graph.producers["sum"]
+    assert (node.role, [v.name for v in node.inputs]) == ("residual", ["queries", "attended"])
+
+
+def test_a_constant_added_to_embedded_patches_is_their_position() -> None:
+    text = QUERIES.format(mix="slice(%values) {dim=-2, start=0, stop=5, step=1}")
+    node = rewritten(MarkResidual(), module(text)).graph.producers["sum"]
+    assert (node.role, [v.name for v in node.inputs]) == ("positional", ["attended", "queries"])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lrpc.build import Settings, Watch, annotate, build, with_input_marks
+from lrpc.build import Settings, annotate, build, with_input_marks
 from lrpc.config import Config
+from lrpc.directory import dumping, write_files
 from lrpc.errors import ConfigError, ProgramError
 from lrpc.frontend import import_model
 from lrpc.ir.graph import Module
 from lrpc.ir.parser import parse_graph
-from lrpc.ir.printer import print_graph
 from lrpc.models.maskdino.spec import MaskDINOSpec
 from lrpc.models.sources import build_model
 from lrpc.rules.composite import Composite, composite
@@ -84,11 +84,11 @@ def compile(
         },
     )
     files = build(annotated, output_targets(annotated.graph), settings)
-    with tempfile.TemporaryDirectory(prefix="lrpc-") as folder:
-        write_files(Path(folder) / "program", files)
-        kept = Path(tempfile.mkdtemp(prefix="lrpc-program-"))
-        shutil.copytree(Path(folder) / "program", kept, dirs_exist_ok=True)
-    return load_program(kept, device)
+    folder = Path(tempfile.mkdtemp(prefix="lrpc-"))
+    write_files(folder / "program", files)
+    program = load_program(folder / "program", device)
+    weakref.finalize(program, shutil.rmtree, folder, ignore_errors=True)
+    return program
 
 
 def _composite(
@@ -307,46 +307,3 @@ def compile_graph(path: Path, output: Path, dump: bool = False) -> Report:
     files = build(module, targets, settings, watch)
     write_files(output, {**files, **dumped})
     return _report(output, module, json.loads(files["manifest.json"]), settings.notes)
-
-
-# -- writing ---------------------------------------------------------------------------------------
-
-
-def write_files(output: Path, files: Mapping[str, bytes]) -> None:
-    """Write a program directory whole or not at all; an older program in its place is replaced."""
-    output = output.absolute()
-    if output.exists() and not _replaceable(output):
-        raise ProgramError(
-            f"{output} exists and is not a program directory; choose another with -o"
-        )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-    try:
-        for name, data in files.items():
-            (partial / name).parent.mkdir(exist_ok=True)
-            (partial / name).write_bytes(data)
-        partial.chmod(0o755)
-        old = partial.with_name(partial.name + ".old")
-        if output.exists():
-            os.replace(output, old)
-        os.replace(partial, output)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _replaceable(path: Path) -> bool:
-    if not path.is_dir():
-        return False
-    names = {p.name for p in path.iterdir()}
-    return not names or {"program.py", "manifest.json"} <= names
-
-
-def dumping() -> tuple[Watch, dict[str, bytes]]:
-    """A watcher that collects the graph after every pass as `passes/NN-name.lrp`, and its files."""
-    files: dict[str, bytes] = {}
-
-    def collect(name: str, module: Module) -> None:
-        files[f"passes/{len(files):02d}-{name}.lrp"] = print_graph(module.graph).encode()
-
-    return collect, files

@@ -29,6 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "lrpc.frontend": {"lrpc.ir"},
     "lrpc.codegen": {"lrpc.ir", "lrpc.plan"},
     "lrpc.targets": {"lrpc.ir"},
+    "lrpc.directory": {"lrpc.ir"},
     "lrpc.show": {"lrpc.ir"},
     "passes": {"lrpc.ir", "lrpc.rules"},
     "lrpc.run": {"lrpc.models"},  # programs are used as they are: no compiler behind them
@@ -38,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "lrpc.compiler": {
         *("lrpc.build", "lrpc.config", "lrpc.frontend", "lrpc.ir", "lrpc.models", "lrpc.rules"),
-        *("lrpc.run", "lrpc.targets", "lrpc.weights", "passes"),
+        *("lrpc.directory", "lrpc.run", "lrpc.targets", "lrpc.weights", "passes"),
     },
     "lrpc.verify": {"lrpc.ir", "lrpc.run", "lrpc.weights", "passes"},
     "lrpc.cli": {"lrpc.catalogue", "lrpc.compiler", "lrpc.config", "lrpc.run", "lrpc.verify"},
@@ -47,7 +48,7 @@ ALLOWED: dict[str, set[str]] = {
 
 #: Longer than the habit allows, and why.
 LONG_FILES = {
-    "lrpc/compiler.py": 400,  # the one place where all stages meet; most of it is small steps
+    "lrpc/compiler.py": 320,  # the one place where all stages meet; most of it is small steps
 }
 LONG_FUNCTIONS = {
     "lrpc/compiler.py:compile_config": 70,  # the stages in order; half of it lists facts

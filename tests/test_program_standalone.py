@@ -294,10 +294,10 @@ def test_norms_scale_each_seed_of_each_image(program: Any, state: Any) -> None:
     for kind, at in (("encoder_feature", [(7,), (9,)]), ("class_logit", [(0, 5), (3, 1)])):
         plain, pixels = start(kind, at, "none")
         one, scaled = start(kind, at, "sum1")
-        torch.testing.assert_close(one, torch.ones(2, 2), rtol=1e-5, atol=0)
+        torch.testing.assert_close(one, torch.ones(2, 2).double(), rtol=1e-5, atol=0)
         assert difference(scaled * plain[..., None, None, None], pixels) < NEAR
     tokens, _ = start("encoder_feature", [(7,), (9,)], "sumT")
-    torch.testing.assert_close(tokens, torch.full((2, 2), 525.0), rtol=1e-5, atol=0)
+    torch.testing.assert_close(tokens, torch.full((2, 2), 525.0).double(), rtol=1e-5, atol=0)
 
 
 def test_an_encoder_feature_is_the_mean_over_tokens_or_one(program: Any, state: Any) -> None:

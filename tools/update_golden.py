@@ -17,7 +17,8 @@ from tests.support import golden  # noqa: E402
 
 def main() -> int:
     """Compile both programs and write what is kept of them."""
-    texts = golden.tiny_texts(golden.tiny_program().directory)
+    tiny = golden.tiny_program()  # its folder goes with it
+    texts = golden.tiny_texts(tiny.directory)
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "digits"
         compile_config(load_config(ROOT / "examples" / "maskdino.yaml"), output)

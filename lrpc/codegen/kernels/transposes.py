@@ -178,7 +178,7 @@ def softmax_transpose(g: Tensor, s: Tensor, dim: int) -> Tensor:
 
 
 def inner(a: Tensor, b: Tensor, batch: int) -> Tensor:
-    """Σ a ⊙ b over all but the seeds axis (0) and the batch axis: [K, B]."""
-    t = a * b
+    """Σ a ⊙ b over all but the seeds axis (0) and the batch axis: [K, B], booked in float64."""
+    t = a.double() * b
     t = t.movedim(batch, 1) if batch else t.unsqueeze(1)
     return t.flatten(2).sum(-1) if t.dim() > 2 else t

@@ -144,11 +144,7 @@ def compile_config(config: Config, output: Path, dump: bool = False) -> Report:
         watch("imported", imported.module)
     annotated = with_input_marks(annotate(imported.module, rule_map, extra, watch))
     targets = _targets(config, annotated)
-    notes = (
-        *config.notes,
-        *((weights.note,) if weights.note else ()),
-        *_decided(imported.decisions),
-    )
+    notes = (*((weights.note,) if weights.note else ()), *_decided(imported.decisions))
     facts = {
         "composite": rule_map.name,
         "epsilon": rule_map.epsilon,
@@ -176,7 +172,8 @@ def compile_config(config: Config, output: Path, dump: bool = False) -> Report:
     )
     files = build(annotated, targets, settings, watch)
     write_files(output, {**files, **dumped})
-    return _report(output, annotated, json.loads(files["manifest.json"]), notes)
+    said = (*config.notes, *notes)  # a config's notes name its folder: they stay out of the files
+    return _report(output, annotated, json.loads(files["manifest.json"]), said)
 
 
 def _report(

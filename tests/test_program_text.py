@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from lrpc.compiler import compile_config
+from lrpc.config import load_config
 from tests.support.programs import DIGITS, Programs
 
 
@@ -61,3 +63,16 @@ def test_every_assignment_states_its_shape_and_values_are_deleted(programs: Prog
         for n in line.split(", ")
     }
     assert {name for name, _ in assigned} - deleted == set(result)
+
+
+def test_files_name_no_folder_of_the_machine(tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    tag = "!!python/object/apply:eval ['[1]']"
+    config.write_text(f"_BASE_: {DIGITS}\nINPUT:\n  MIN_SIZE_TRAIN: {tag}\n")
+    overrides = ("LRPC.TARGETS", "[class_logit]")
+    report = compile_config(load_config(config, overrides), tmp_path / "program")
+    assert any(str(tmp_path) in note for note in report.notes)
+    for name in ("program.py", "manifest.json", "graph.lrp"):
+        text = (tmp_path / "program" / name).read_text()
+        assert str(tmp_path) not in text
+        assert str(DIGITS.parent) not in text

@@ -56,7 +56,8 @@ class Programs:
         if key not in self._directories:
             output = self.folder / f"{config.stem}-{len(self._directories)}"
             overrides = [word for k, v in options.items() for word in (f"LRPC.{k}", str(v))]
-            with self._one_trace(config, str(options.get("PRECISION")), str(options.get("SHAPES"))):
+            traced = ("PRECISION", "SHAPES", "SCOPE", "PADDING_MASK")  # the rest is rules
+            with self._one_trace(config, *(str(options.get(k)) for k in traced)):
                 lrpc.compiler.compile_config(load_config(config, overrides), output)
             self._directories[key] = output
         return self._directories[key]

@@ -8,6 +8,7 @@ import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from lrpc.codegen.program import Description, TargetCode, generate, ledger_rows
 from lrpc.errors import ConfigError, WeightsError
 from lrpc.ir.graph import Graph, Module
 from lrpc.ir.printer import print_graph
-from lrpc.ir.types import Sym, concrete
+from lrpc.ir.types import DTYPES, Sym, concrete
 from lrpc.rules.composite import Composite
 from lrpc.targets import Places, Target, nearest
 from lrpc.weights import not_finite, serialize_weights
@@ -164,8 +165,6 @@ def _with_inputs(places: Places, graph: Graph) -> Places:
 
 def chosen_places(graph: Graph, settings: Settings) -> tuple[str, ...]:
     """The marks to read at: all places, or those that LRPC.READ names (globs allowed)."""
-    from fnmatch import fnmatchcase
-
     inputs = settings.places.inputs
     every = [m for m in graph.marked if not m.startswith(("output.", "input.")) or m in inputs]
     if not settings.read:
@@ -235,8 +234,6 @@ def _manifest(
 
 def _saved_bytes(graph: Graph, codes: Sequence[TargetCode]) -> dict[str, int]:
     """What the forward pass must keep for each target, at batch size 1."""
-    from lrpc.ir.types import DTYPES
-
     own = {v.name: v for v in graph.values()}
     result = {}
     for code in codes:

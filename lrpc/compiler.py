@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import shutil
 import tempfile
@@ -62,11 +63,12 @@ def compile(
 ) -> Program:
     """Compile any model that traces; return it as a loaded program.
 
-    `args` are example inputs, batch first; B is free in the program. `read` names further places
-    where relevance can be read, as module paths. Every floating output is a target, by its name
+    `args` are example inputs of `model`, batch first; B is free in the program. `scope` compiles
+    the submodule at that path alone, on what the model feeds it. `read` names further places where
+    relevance can be read, as module paths. Every floating output is a target, by its name
     (`output` where there is one). Raises LrpcError.
     """
-    names = _signature(model if not scope else model.get_submodule(scope), len(args))
+    names = _signature(model, len(args))
     marks = dict(read or {})
     imported = import_model(model, dict(zip(names, args, strict=True)), scope=scope, marks=marks)
     rule_map = _composite(composite, epsilon, rules)
@@ -98,8 +100,6 @@ def _composite(
 
 
 def _signature(module: nn.Module, count: int) -> list[str]:
-    import inspect
-
     names = list(inspect.signature(module.forward).parameters)
     if len(names) < count:
         raise ConfigError(f"{type(module).__name__}.forward takes {len(names)} inputs, got {count}")

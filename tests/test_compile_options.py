@@ -4,7 +4,10 @@ interpreter."""
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import Tensor, nn
 
+import lrpc
 from lrpc.rules.composite import COMPOSITES
 from lrpc.verify import checks
 from tests.support.programs import DIGITS, Programs
@@ -36,3 +39,37 @@ def test_padding_masks(programs: Programs) -> None:
 @pytest.mark.parametrize("composite", COMPOSITES)
 def test_every_composite(programs: Programs, composite: str) -> None:
     assert "class_logit → input" in sound(programs, COMPOSITE=composite)
+
+
+class Wrapped(nn.Module):
+    """A part whose argument has another name than the model's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.part = nn.Linear(4, 6), Part()
+
+    def forward(self, image: Tensor) -> Tensor:
+        found: Tensor = self.part(self.stem(image).relu())
+        return found
+
+
+class Part(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        found: Tensor = self.head(tokens)
+        return found
+
+
+def test_a_part_of_any_model_from_python() -> None:
+    torch.manual_seed(0)
+    model = Wrapped().eval()
+    program = lrpc.compile(model, (torch.randn(2, 4),), scope="part", epsilon=0.0)
+    tokens = torch.randn(3, 6)
+    state = program.forward(tokens)
+    torch.testing.assert_close(state.outputs, model.part(tokens))
+    found = program.relevance(state, "output", at=torch.tensor([[[1], [1], [1]]]))
+    assert list(found.inputs) == ["tokens"]
+    torch.testing.assert_close(found.input[0], tokens * model.part.head.weight[1])

@@ -7,6 +7,7 @@ broadcast.
 
 from __future__ import annotations
 
+from lrpc.errors import RuleError
 from lrpc.ir.blocks import block_of
 from lrpc.ir.builder import Builder
 from lrpc.ir.graph import Attr, Graph, Loc, Node, Rule, Value
@@ -104,7 +105,9 @@ class Context:
             parts.append((block, g))
 
     def lose(self, kind: str, g: Value, value: Value) -> None:
-        """Enter Σ g ⊙ value into the ledger as sink `kind`."""
+        """Enter Σ g ⊙ value into the ledger as sink `kind`; RuleError for an unknown sink."""
+        if kind not in SINKS:
+            raise RuleError(f"no sink is called {kind!r}; there are: {', '.join(SINKS)}")
         self.record(kind, g, value)
 
     def record(self, kind: str, g: Value, value: Value, negative: bool = False) -> None:
@@ -133,7 +136,7 @@ class Context:
         )
 
     def stabilised(self, g: Value, z: Value, eps: float) -> Value:
-        """s = G ⊙ z / stab_ε(z) (rules.md §1); the difference goes to sink `epsilon`."""
+        """s = G ⊙ z / stab_ε(z) = G ⊙ |z| / (|z| + ε); the difference goes to sink `epsilon`."""
         if eps == 0:
             return g
         s = self.op("mul", g, self.op("stab_ratio", z, eps=eps))

@@ -1,4 +1,4 @@
-"""Relevance at ε = 0 as input times gradient of a partly detached graph (rules.md §1).
+"""Relevance at ε = 0 as input times gradient of a partly detached graph.
 
 The gradient of the walk with exactly these parts detached:
 

@@ -1,4 +1,4 @@
-"""Where relevance starts, as the oracles understand it (rules.md §9, `target_norm` none)."""
+"""Where relevance starts, as the oracles understand it (relevance as it is, not normalised)."""
 
 from __future__ import annotations
 

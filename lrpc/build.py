@@ -3,24 +3,31 @@ manifest."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import lrpc
-from lrpc.codegen.program import Description, TargetCode, generate, ledger_rows
+from lrpc.codegen.interface import Description, TargetCode
+from lrpc.codegen.program import generate
 from lrpc.errors import ConfigError, WeightsError
 from lrpc.ir.graph import Graph, Module
 from lrpc.ir.printer import print_graph
-from lrpc.ir.types import DTYPES, Sym, concrete
+from lrpc.ir.types import Sym
+from lrpc.manifest import Lowered, graph_file, manifest
+from lrpc.marks import chosen_places, with_input_marks, with_inputs
+from lrpc.memory.plan import memory_plans
+from lrpc.memory.run import Model
 from lrpc.rules.composite import Composite
-from lrpc.targets import Places, Target, nearest
+from lrpc.targets import (
+    Places,
+    Target,
+    stops_of,
+    whole_stops,
+)
 from lrpc.weights import not_finite, serialize_weights
 from passes import CLEANING, Pass, annotating, run_pipeline
 from passes.eliminate_dead import EliminateDead
@@ -70,39 +77,60 @@ class Settings:
         )
 
 
+@dataclass(frozen=True)
+class Variant:
+    """The annotated graph under one composite. Those of a program differ in rules alone."""
+
+    composite: str
+    epsilon: float
+    module: Module
+
+
 def annotate(
-    module: Module, composite: Composite, extra: Sequence[Pass] = (), watch: Watch | None = None
-) -> Module:
-    """The default pipeline up to the annotated graph, with `extra` passes before rules are
-    assigned."""
-    steps = annotating(composite)
+    module: Module,
+    composites: Sequence[Composite],
+    extra: Sequence[Pass] = (),
+    watch: Watch | None = None,
+    *,
+    fold_batch_norm: bool = True,
+) -> tuple[Variant, ...]:
+    """The default pipeline up to the annotated graph, once for each composite; `extra` passes run
+    before rules are assigned."""
+    steps = annotating(composites[0], fold_batch_norm)
     at = next(i for i, step in enumerate(steps) if step.name == "assign_rules")
-    return _run(module, (*steps[:at], *extra, *steps[at:]), watch)
+    marked = _run(module, (*steps[:at], *extra), watch)
+    variants = []
+    for composite in composites:
+        own = _labelled(watch, composite.name if len(composites) > 1 else "")
+        ruled = _run(marked, annotating(composite)[at:], own)
+        variants.append(Variant(composite.name, composite.epsilon, with_input_marks(ruled)))
+    return tuple(variants)
 
 
 def _run(module: Module, steps: Sequence[Pass], watch: Watch | None) -> Module:
     return run_pipeline(module, steps, lambda step, m: watch(step.name, m) if watch else None)
 
 
+def _labelled(watch: Watch | None, label: str) -> Watch | None:
+    """`watch` that hears of `PASS.LABEL`."""
+    if watch is None or not label:
+        return watch
+    return lambda name, module: watch(f"{name}.{label}", module)
+
+
 def build(
-    module: Module, targets: Sequence[Target], settings: Settings, watch: Watch | None = None
+    variants: Sequence[Variant],
+    targets: Sequence[Target],
+    settings: Settings,
+    watch: Watch | None = None,
 ) -> dict[str, bytes]:
-    """The files of the program directory, by name, from an annotated graph."""
+    """The files of the program directory, by name, from the annotated graph of each composite."""
     if not targets:
         raise ConfigError("no target to start relevance from; set LRPC.TARGETS")
-    bad = not_finite(module.tensors)
-    if bad:
-        raise WeightsError(f"{bad} of {settings.name}; repair the model's weights")
-    module = with_input_marks(module)
-    settings = replace(settings, places=_with_inputs(settings.places, module.graph))
-    pruned = EliminateDead(keep_marks=True).run(module)
-    reads = chosen_places(pruned.graph, settings)
-    codes, joint = [], {}
-    for target in targets:
-        plain = _lower(pruned, target, reads, settings, ledger=False, watch=watch)
-        booked = _lower(pruned, target, reads, settings, ledger=True, watch=None)
-        joint[target.name] = (plain, booked)
-        codes.append(_code(target, pruned.graph, plain.graph, booked.graph))
+    module = variants[0].module
+    _check_finite(module, settings.name)
+    made = lowered(variants, targets, settings, watch)
+    settings = replace(settings, places=with_inputs(settings.places, module.graph))
     about = Description(
         settings.name,
         settings.structure,
@@ -111,19 +139,84 @@ def build(
         settings.tf32,
         settings.chunk,
     )
-    program = generate(pruned.graph, codes, about)
-    tensors = {
-        k: t
-        for m in [pruned, *(m for pair in joint.values() for m in pair)]
-        for k, t in m.tensors.items()
-    }
+    model = memory_model(made, settings)
+    program = generate(made[0].graph, model.codes, about)
+    tensors = _merged([t for one in made for t in one.tensors])
     files = {
         "program.py": program.text.encode(),
         "weights.safetensors": serialize_weights(tensors, {"producer": f"lrpc {lrpc.__version__}"}),
-        "graph.lrp": print_graph(pruned.graph).encode(),
+        **{graph_file(one, made[0]): print_graph(one.graph).encode() for one in made},
     }
-    files["manifest.json"] = _manifest(pruned.graph, targets, codes, settings, files, program.saved)
+    files["manifest.json"] = manifest(
+        made,
+        targets,
+        settings.facts,
+        settings.to_json(),
+        files,
+        program.saved,
+        memory_plans(model, [len(one.codes) for one in made]),
+    )
     return files
+
+
+def _check_finite(module: Module, name: str) -> None:
+    bad = not_finite(module.tensors)
+    if not bad:
+        return
+    infinite = {k for k, t in module.tensors.items() if t.is_floating_point() and t.isinf().any()}
+    for node in module.graph.nodes:
+        if node.op == "constant" and node.attr("weight") in infinite:
+            raise WeightsError(
+                f"{bad} of {name}, used at {node.loc}; a mask of minus infinity works as"
+                " scores.masked_fill(mask, -inf) or scores + mask, other numbers must be finite"
+            )
+    raise WeightsError(f"{bad} of {name}; repair the model's weights")
+
+
+def lowered(
+    variants: Sequence[Variant],
+    targets: Sequence[Target],
+    settings: Settings,
+    watch: Watch | None = None,
+) -> list[Lowered]:
+    """The code of every target under each composite."""
+    places = with_inputs(settings.places, variants[0].module.graph)
+    settings = replace(settings, places=places)
+    if len(variants) == 1:
+        return [_lowered(variants[0], targets, settings, watch)]
+    return [
+        _lowered(v, targets, settings, _labelled(watch, v.composite)).labelled() for v in variants
+    ]
+
+
+def memory_model(made: Sequence[Lowered], settings: Settings) -> Model:
+    """The program as its memory sees it: all composites share one forward pass."""
+    return Model(made[0].graph, [code for one in made for code in one.codes], settings.chunk)
+
+
+def _lowered(
+    variant: Variant, targets: Sequence[Target], settings: Settings, watch: Watch | None
+) -> Lowered:
+    graph = whole_stops(variant.module.graph, settings.places.stops)
+    pruned = EliminateDead(keep_marks=True).run(variant.module.with_graph(graph))
+    reads = chosen_places(pruned.graph, settings.places, settings.read)
+    codes, tensors = [], [pruned.tensors]
+    for target in targets:
+        plain = _lower(pruned, target, reads, settings, ledger=False, watch=watch)
+        booked = _lower(pruned, target, reads, settings, ledger=True, watch=None)
+        tensors += [plain.tensors, booked.tensors]
+        codes.append(_code(target, pruned.graph, plain.graph, booked.graph))
+    return Lowered(variant.composite, variant.epsilon, pruned.graph, tuple(codes), tuple(tensors))
+
+
+def _merged(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """All tensors by name; what rules derive from a weight must be named apart where it differs."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in (item for part in parts for item in part.items()):
+        if name in found and found[name] is not tensor and not torch.equal(found[name], tensor):
+            raise WeightsError(f"two rules derive different weights of one name, {name}")
+        found[name] = tensor
+    return found
 
 
 def _lower(
@@ -135,47 +228,14 @@ def _lower(
     ledger: bool,
     watch: Watch | None,
 ) -> Module:
-    lower = LowerRelevance(target.mark, reads, settings.places.stops, ledger)
+    stops = stops_of(target.mark, settings.places.stops, module.graph)
+    lower = LowerRelevance(target.mark, reads, stops, ledger)
 
     def say(name: str, result: Module) -> None:
         if watch is not None:
             watch(f"{name}.{target.name.replace(':', '_')}", result)
 
     return run_pipeline(module, (lower, *CLEANING), lambda step, m: say(step.name, m))
-
-
-def with_input_marks(module: Module) -> Module:
-    """`module` with a mark `output.NAME` on each output and `input.NAME` on each float input."""
-    graph = module.graph
-    marks = dict(graph.marks)
-    marks |= {f"output.{name}": value for name, value in graph.outputs}
-    marks |= {f"input.{v.name}": v for v in graph.inputs if v.type.is_float}
-    return module.with_graph(replace(graph, marks=tuple(marks.items())))
-
-
-def _with_inputs(places: Places, graph: Graph) -> Places:
-    """Where nothing else stands for an input, the input itself does."""
-    own = {f"input.{v.name}": v.name for v in graph.inputs if v.type.is_float}
-    covered = set(places.inputs.values())
-    inputs = {mark: name for mark, name in places.inputs.items() if mark in graph.marked}
-    inputs |= {mark: name for mark, name in own.items() if name not in covered}
-    stops = tuple(mark for mark in places.stops if mark in graph.marked)
-    return Places(places.marks, stops, inputs)
-
-
-def chosen_places(graph: Graph, settings: Settings) -> tuple[str, ...]:
-    """The marks to read at: all places, or those that LRPC.READ names (globs allowed)."""
-    inputs = settings.places.inputs
-    every = [m for m in graph.marked if not m.startswith(("output.", "input.")) or m in inputs]
-    if not settings.read:
-        return tuple(every)
-    for pattern in settings.read:
-        if not any(fnmatchcase(m, pattern) for m in every):
-            raise ConfigError(
-                f"LRPC.READ: no place matches {pattern!r}{nearest(pattern, every)}; places:"
-                f" {', '.join(every)}"
-            )
-    return tuple(m for m in every if m in inputs or any(fnmatchcase(m, p) for p in settings.read))
 
 
 def _code(target: Target, graph: Graph, plain: Graph, booked: Graph) -> TargetCode:
@@ -191,67 +251,3 @@ def _code(target: Target, graph: Graph, plain: Graph, booked: Graph) -> TargetCo
         target.index_names,
         None if target.token is None else rest[target.token],
     )
-
-
-def _manifest(
-    graph: Graph,
-    targets: Sequence[Target],
-    codes: Sequence[TargetCode],
-    settings: Settings,
-    files: Mapping[str, bytes],
-    saved: Mapping[str, tuple[str, str]],
-) -> bytes:
-    data = {
-        "lrpc": {"format": 1},
-        "versions": {
-            "lrpc": lrpc.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-        **settings.facts,
-        "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
-        "inputs": {v.name: str(v.type) for v in graph.inputs},
-        "outputs": {name: str(v.type) for name, v in graph.outputs},
-        "targets": [
-            {
-                "name": t.name,
-                "mark": t.mark,
-                "axes": list(t.axes),
-                "index_names": list(t.index_names),
-                "token": t.token,
-                "reads": [str(n.attr("name")) for n in c.plain.nodes if n.op == "read"],
-            }
-            for t, c in zip(targets, codes, strict=True)
-        ],
-        "rules": {n.out.name: str(n.rule) for n in graph.nodes if n.rule is not None},
-        "plan": {"saved_bytes_per_image": _saved_bytes(graph, codes)},
-        "settings": settings.to_json(),
-        "saved": saved,
-        "ledger": {c.name: ledger_rows(c.booked) for c in codes},
-    }
-    return (json.dumps(data, indent=1) + "\n").encode()
-
-
-def _saved_bytes(graph: Graph, codes: Sequence[TargetCode]) -> dict[str, int]:
-    """What the forward pass must keep for each target, at batch size 1."""
-    own = {v.name: v for v in graph.values()}
-    result = {}
-    for code in codes:
-        used = {
-            v.name
-            for n in code.plain.nodes
-            if not n.outputs or n.outputs[0].name not in own
-            for v in n.inputs
-            if v.name in own
-        }
-        result[code.name] = sum(
-            DTYPES[own[u].type.dtype].itemsize * _count(own[u].type.shape) for u in sorted(used)
-        )
-    return result
-
-
-def _count(shape: Sequence[int | Sym]) -> int:
-    total = 1
-    for dim in shape:
-        total *= concrete(dim, {"B": 1, "K": 1})
-    return total

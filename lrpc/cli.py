@@ -1,4 +1,5 @@
-"""The command line: `lrpc compile`, `run`, `verify`, `rules`."""
+"""The command line: `lrpc compile`, `run`, `compare`, `analyze`, `validate`, `evaluate`, `verify`,
+`plan`, `rules`."""
 
 from __future__ import annotations
 
@@ -11,8 +12,12 @@ from pathlib import Path
 from rich.console import Console
 
 import lrpc
+from lrpc.analyze import command as analysis
 from lrpc.errors import LrpcError
+from lrpc.evaluate.arguments import add_arguments as evaluate_arguments
+from lrpc.planview import arguments as plan
 from lrpc.run import command as run
+from lrpc.run import compare_command as compare
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,15 +30,40 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _compile_arguments(commands.add_parser("compile", help="make a program from a config"))
     run.add_arguments(commands.add_parser("run", help="relevance for images, as pictures and data"))
+    compare.add_arguments(
+        commands.add_parser("compare", help="several composites or programs, side by side")
+    )
+    analysis.add_analyze_arguments(
+        commands.add_parser("analyze", help="one layer to the layer before, over a folder")
+    )
+    analysis.add_validate_arguments(
+        commands.add_parser("validate", help="check a table of `lrpc analyze`")
+    )
+
+    measured = "how faithful maps are, against annotated images"
+    evaluate_arguments(commands.add_parser("evaluate", help=measured))
     verify = commands.add_parser("verify", help="check a program on this machine")
     verify.add_argument("program", type=Path, metavar="DIR")
     verify.add_argument("--device", default="cpu")
+    _plugin_argument(verify)
     verify.add_argument(
         "--every", action="store_true", help="hold every target against the interpreter"
     )
+    plan.add_arguments(commands.add_parser("plan", help="the memory that a program takes"))
     rules = commands.add_parser("rules", help="the rules and composites, with formulas and sources")
     rules.add_argument("name", nargs="?", help="one rule in detail")
+    _plugin_argument(rules)
     return top
+
+
+def _plugin_argument(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="PACKAGE.MODULE",
+        help="a module that registers rules of its own, repeatable",
+    )
 
 
 def _compile_arguments(command: argparse.ArgumentParser) -> None:
@@ -71,6 +101,24 @@ def _dispatch(args: argparse.Namespace, console: Console) -> int:
         return _compile(args, console)
     if args.command == "run":
         return run.main(args, console)
+    if args.command == "compare":
+        return compare.main(args, console)
+    if args.command == "analyze":
+        return analysis.analyze(args, console)
+    if args.command == "validate":
+        return analysis.validate(args, console)
+
+    if args.command == "evaluate":
+        from lrpc.evaluate import command as evaluate
+
+        return evaluate.main(args, console)
+    if args.command == "plan":
+        from lrpc.planview import command as planning
+
+        return planning.main(args, console)
+    from lrpc.rules.plugins import load_plugins
+
+    load_plugins(args.plugin)
     if args.command == "verify":
         from lrpc.verify import report
 
@@ -116,12 +164,13 @@ def _compile(args: argparse.Namespace, console: Console) -> int:
         highlight=False,
         soft_wrap=True,
     )
-    console.print(
-        f"  targets  {', '.join(report.targets)}", markup=False, highlight=False, soft_wrap=True
-    )
-    console.print(
-        f"  places   {', '.join(report.places)}", markup=False, highlight=False, soft_wrap=True
-    )
+    lines = {"targets": report.targets, "places": report.places}
+    if len(report.composites) > 1:
+        lines["composites"] = report.composites
+    for name, found in lines.items():
+        console.print(
+            f"  {name:<8} {', '.join(found)}", markup=False, highlight=False, soft_wrap=True
+        )
     return 0
 
 

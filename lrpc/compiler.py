@@ -3,47 +3,48 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import json
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lrpc.build import Settings, annotate, build, with_input_marks
-from lrpc.config import Config
+from lrpc.build import Settings, Variant, annotate, build
+from lrpc.config import Config, composite_options
 from lrpc.directory import dumping, write_files
 from lrpc.errors import ConfigError, ProgramError
 from lrpc.frontend import import_model
+from lrpc.frontend.arguments import Arguments, import_call
 from lrpc.ir.graph import Module
 from lrpc.ir.parser import parse_graph
+from lrpc.manifest import Report, own_facts, report_of, stated_targets
+from lrpc.marks import startable
 from lrpc.models.maskdino.spec import MaskDINOSpec
 from lrpc.models.sources import build_model
-from lrpc.rules.composite import Composite, composite
-from lrpc.run.program_dir import load_program
+from lrpc.rules.composite import Composite
+from lrpc.rules.plugins import load_plugins, plugins_of
+from lrpc.rules.several import Common, Given, composites
+from lrpc.rules.stated import check_rules
+from lrpc.run.program_dir import composite_of_graph, composites_of, load_program, under_composite
 from lrpc.run.protocol import Program
-from lrpc.targets import Places, Target, maskdino_places, maskdino_targets, output_targets
+from lrpc.targets import (
+    Places,
+    Target,
+    asked_places,
+    inside,
+    maskdino_places,
+    maskdino_targets,
+    stopping,
+)
 from lrpc.weights import load_weights
 from passes import Pass
 
 DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "tf32": torch.float32}
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a compilation did: where the program lies, what it can do, what to know about it."""
-
-    directory: Path
-    nodes: int
-    targets: tuple[str, ...]
-    places: tuple[str, ...]
-    notes: tuple[str, ...]
 
 
 # -- from Python -----------------------------------------------------------------------------------
@@ -51,41 +52,53 @@ class Report:
 
 def compile(
     model: nn.Module,
-    args: Sequence[Tensor],
+    args: Arguments,
+    kwargs: Mapping[str, Any] | None = None,
     *,
-    composite: str | Composite = "attnlrp",
-    epsilon: float = 1e-6,
+    composite: Given = "attnlrp",
+    epsilon: float | None = None,
     rules: Sequence[Mapping[str, object]] = (),
     seeds: int = 8,
     scope: str = "",
     read: Mapping[str, str] | None = None,
+    unbatched: Collection[str] = (),
+    fold_batch_norm: bool = True,
     device: str = "cpu",
 ) -> Program:
     """Compile any model that traces; return it as a loaded program.
 
-    `args` are example inputs of `model`, batch first; B is free in the program. `scope` compiles
-    the submodule at that path alone, on what the model feeds it. `read` names further places where
-    relevance can be read, as module paths. Every floating output is a target, by its name
-    (`output` where there is one). Raises LrpcError.
+    `model(*args, **kwargs)` is an example call; `args` may be a mapping by name. Its tensors become
+    the program's inputs, batch first but for those named in `unbatched`; B is free in the program.
+    Everything else in it stays as it is. `scope` compiles the submodule at that path alone, on what
+    the model feeds it. `read` names further places where relevance can be read, as module paths.
+    Every floating output is a target, by its name (`output` where there is one).
+
+    `composite` is a name, or what `lrpc.composite` makes of a name and options; a list of them, or
+    a mapping of own names to them or to `{"composite": NAME, "epsilon": ..., "rules": [...]}` with
+    the composite's options, makes a program of several that share the forward pass. `rules` come
+    before the entries of each, and ε is its own unless given.
+    `fold_batch_norm=False` keeps batch norms apart from the maps before them. Raises LrpcError.
     """
-    names = _signature(model, len(args))
     marks = dict(read or {})
-    imported = import_model(model, dict(zip(names, args, strict=True)), scope=scope, marks=marks)
-    rule_map = _composite(composite, epsilon, rules)
-    annotated = with_input_marks(annotate(imported.module, rule_map))
+    imported, fixed = import_call(
+        model, args, kwargs, scope=scope, marks=marks, unbatched=unbatched
+    )
+    chosen = composites(composite, Common(epsilon, tuple(rules)))
+    variants = annotate(imported.module, chosen, fold_batch_norm=fold_batch_norm)
     settings = Settings(
         type(model).__name__,
         imported.structure,
         Places(marks),
         chunk=seeds,
-        notes=_decided(imported.decisions),
+        notes=(*fixed, *imported.notes),
         facts={
-            "composite": rule_map.name,
-            "epsilon": rule_map.epsilon,
+            "composite": chosen[0].name,
+            "epsilon": chosen[0].epsilon,
             "precision": "as the model",
+            "fold_batch_norm": fold_batch_norm,
         },
     )
-    files = build(annotated, output_targets(annotated.graph), settings)
+    files = build(variants, startable(variants[0].module.graph), settings)
     folder = Path(tempfile.mkdtemp(prefix="lrpc-"))
     write_files(folder / "program", files)
     program = load_program(folder / "program", device)
@@ -93,39 +106,19 @@ def compile(
     return program
 
 
-def _composite(
-    given: str | Composite, epsilon: float, rules: Sequence[Mapping[str, object]]
-) -> Composite:
-    return composite(given, epsilon, rules) if isinstance(given, str) else given
-
-
-def _signature(module: nn.Module, count: int) -> list[str]:
-    names = list(inspect.signature(module.forward).parameters)
-    if len(names) < count:
-        raise ConfigError(f"{type(module).__name__}.forward takes {len(names)} inputs, got {count}")
-    return names[:count]
-
-
-def _decided(decisions: Sequence[str]) -> tuple[str, ...]:
-    return tuple(f"special to the example: {decision}" for decision in decisions)
-
-
 # -- from a config ---------------------------------------------------------------------------------
 
 
-def compile_config(config: Config, output: Path, dump: bool = False) -> Report:
+def compile_config(
+    config: Config, output: Path, dump: bool = False, *, chosen: Sequence[Composite] = ()
+) -> Report:
     """Compile what `config` describes into the program directory `output`. Raises LrpcError.
 
-    `dump` adds the graph after every pass, in `passes/`.
+    `dump` adds the graph after every pass, in `passes/`. `chosen` are composites, of different
+    names, in place of the config's own.
     """
     options = config.LRPC
-    rule_map = composite(
-        options.COMPOSITE,
-        options.EPSILON,
-        [dict(r) for r in options.RULES],
-        options.DETACH == "stop",
-        options.POSITION == "split",
-    )
+    chosen = tuple(chosen) or configured_composites(config)
     shape = _shape(config)
     dtype = _dtype(options.PRECISION)
     _check_memory(options)
@@ -137,17 +130,19 @@ def compile_config(config: Config, output: Path, dump: bool = False) -> Report:
         model.to(dtype),
         _example(config, shape, dtype),
         scope=options.SCOPE,
-        marks=places.marks if not options.SCOPE else _inside(places.marks, options.SCOPE),
+        marks=places.marks if not options.SCOPE else inside(places.marks, options.SCOPE),
     )
     watch, dumped = dumping() if dump else (None, {})
     if watch is not None:
         watch("imported", imported.module)
-    annotated = with_input_marks(annotate(imported.module, rule_map, extra, watch))
-    targets = _targets(config, annotated)
-    notes = (*((weights.note,) if weights.note else ()), *_decided(imported.decisions))
+    variants = annotate(
+        imported.module, chosen, extra, watch, fold_batch_norm=options.FOLD_BATCH_NORM
+    )
+    targets = _targets(config, variants[0].module)
+    notes = (*((weights.note,) if weights.note else ()), *imported.notes)
     facts = {
-        "composite": rule_map.name,
-        "epsilon": rule_map.epsilon,
+        "composite": chosen[0].name,
+        "epsilon": chosen[0].epsilon,
         "precision": options.PRECISION,
         "shapes": [list(shape)],
         "config": config.to_dict(portable=True),
@@ -170,18 +165,27 @@ def compile_config(config: Config, output: Path, dump: bool = False) -> Report:
         notes,
         facts,
     )
-    files = build(annotated, targets, settings, watch)
+    files = build(variants, targets, settings, watch)
     write_files(output, {**files, **dumped})
     said = (*config.notes, *notes)  # a config's notes name its folder: they stay out of the files
-    return _report(output, annotated, json.loads(files["manifest.json"]), said)
+    return report_of(
+        output, len(variants[0].module.graph.nodes), json.loads(files["manifest.json"]), said
+    )
 
 
-def _report(
-    output: Path, module: Module, manifest: Mapping[str, Any], notes: Sequence[str]
-) -> Report:
-    places = sorted({place for target in manifest["targets"] for place in target["reads"]})
-    names = tuple(target["name"] for target in manifest["targets"])
-    return Report(output, len(module.graph.nodes), names, tuple(places), tuple(notes))
+def configured_composites(config: Config) -> tuple[Composite, ...]:
+    """What LRPC.COMPOSITE names, under what holds for all of them; loads the plugins first."""
+    options = config.LRPC
+    load_plugins(options.PLUGINS)
+    common = Common(
+        options.EPSILON,
+        tuple(dict(r) for r in options.RULES),
+        options.DETACH == "stop",
+        options.POSITION == "split",
+        composite_options(config),
+    )
+    given = options.COMPOSITE
+    return composites(given.to_dict() if isinstance(given, Config) else given, common)
 
 
 def _name(config: Config) -> str:
@@ -235,26 +239,21 @@ def _example(config: Config, shape: tuple[int, int], dtype: torch.dtype) -> dict
 
 def _places(config: Config) -> Places:
     if config.LRPC.SOURCE not in ("embedded", "detectron2"):
-        return Places()
-    spec = MaskDINOSpec.from_config(config)
-    return maskdino_places(
+        return stopping(Places(), config.LRPC.STOP)
+    spec, options = MaskDINOSpec.from_config(config), config.LRPC
+    places = maskdino_places(
         config.MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS,
         config.MODEL.MaskDINO.DEC_LAYERS,
         [*spec.encoder_features, *(f"extra{i}" for i in range(spec.extra_levels))],
+        asked_places(options.TARGETS, *options.READ, *options.STOP),
     )
-
-
-def _inside(marks: Mapping[str, str], scope: str) -> dict[str, str]:
-    """The marks that lie inside `scope`, with paths relative to it."""
-    return {
-        name: path[len(scope) + 1 :] for name, path in marks.items() if path.startswith(f"{scope}.")
-    }
+    return stopping(places, options.STOP)
 
 
 def _targets(config: Config, module: Module) -> list[Target]:
     if config.LRPC.SOURCE in ("embedded", "detectron2") and not config.LRPC.SCOPE:
         return maskdino_targets(list(config.LRPC.TARGETS), module.graph)
-    return output_targets(module.graph)
+    return startable(module.graph)
 
 
 def _load_pass(path: str) -> Pass:
@@ -270,8 +269,10 @@ def _load_pass(path: str) -> Pass:
 
 
 def compile_graph(path: Path, output: Path, dump: bool = False) -> Report:
-    """Compile an annotated graph (a program's graph.lrp, edited or not) with the files beside
-    it."""
+    """Compile an annotated graph (a program's graph.lrp, edited or not) with the files beside it.
+
+    Of a program with several composites, that is the program of the one that the file is of.
+    """
     manifest_path, weights_path = path.parent / "manifest.json", path.parent / "weights.safetensors"
     for needed in (path, manifest_path, weights_path):
         if not needed.is_file():
@@ -279,28 +280,17 @@ def compile_graph(path: Path, output: Path, dump: bool = False) -> Report:
                 f"{needed} is missing; an .lrp file compiles inside its program directory"
             )
     graph = parse_graph(path.read_text(), str(path))
-    manifest = json.loads(manifest_path.read_text())
-    facts_out = {f.name for f in fields(Settings)} | {
-        "lrpc",
-        "versions",
-        "sha256",
-        "inputs",
-        "outputs",
-        "targets",
-        "rules",
-        "plan",
-        "settings",
-        "ledger",
-        "saved",
-    }
-    facts = {k: v for k, v in manifest.items() if k not in facts_out}
-    settings = Settings.from_json(manifest["settings"], facts)
-    targets = [
-        Target(t["name"], t["mark"], tuple(t["axes"]), tuple(t["index_names"]), t["token"])
-        for t in manifest["targets"]
-    ]
-    module = Module(graph, load_weights(weights_path))
+    whole = json.loads(manifest_path.read_text())
+    load_plugins(plugins_of(whole))
+    name = composite_of_graph(whole, path.name)
+    manifest = under_composite(whole, name)
+    settings = Settings.from_json(manifest["settings"], own_facts(manifest))
+    module = Module(check_rules(graph), load_weights(weights_path))
     watch, dumped = dumping() if dump else (None, {})
-    files = build(module, targets, settings, watch)
+    variant = Variant(name, float(manifest["epsilon"]), module)
+    files = build([variant], stated_targets(manifest), settings, watch)
     write_files(output, {**files, **dumped})
-    return _report(output, module, json.loads(files["manifest.json"]), settings.notes)
+    count = len(composites_of(whole))
+    alone = (f"of {count} composites, {name} alone",) if count > 1 else ()
+    said = (*alone, *settings.notes)
+    return report_of(output, len(graph.nodes), json.loads(files["manifest.json"]), said)

@@ -33,3 +33,7 @@ class ProgramError(LrpcError):
 
 class ImageError(LrpcError):
     """An image file that cannot be read."""
+
+
+class AnalysisError(LrpcError):
+    """An analysis that cannot be made as asked, or a table that cannot be read."""

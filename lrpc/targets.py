@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 
 from lrpc.errors import ConfigError
 from lrpc.ir.graph import Graph
@@ -16,6 +18,17 @@ OUTPUTS = {
     "mask_logit": ("pred_masks", ("query", "y", "x")),
     "box": ("pred_boxes", ("query", "coordinate")),
 }
+# Inside a layer, by stack: sublayer → its transform before the residual sum (`.pre_res`), and the
+# norm that its output leaves. The feed-forward part's output is the layer's own.
+SUBLAYERS: dict[str, dict[str, tuple[str, str]]] = {
+    "encoder": {"self_attn": ("self_attn", "norm1"), "ffn": ("linear2", "")},
+    "decoder": {
+        "self_attn": ("self_attn:out0", "norm2"),
+        "cross_attn": ("cross_attn", "norm1"),
+        "ffn": ("linear2", ""),
+    },
+}
+_LAYER = re.compile(r"(?:encoder|decoder)\.layers\.\d+")
 
 
 @dataclass(frozen=True)
@@ -45,11 +58,18 @@ class Places:
     inputs: Mapping[str, str] = field(default_factory=dict)
 
 
-def maskdino_places(encoder_layers: int, decoder_layers: int, levels: Sequence[str]) -> Places:
+def maskdino_places(
+    encoder_layers: int, decoder_layers: int, levels: Sequence[str], asked: Sequence[str] = ()
+) -> Places:
     """The places of a MaskDINO with the released module names; `levels` names each input
-    projection."""
+    projection.
+
+    Places inside a layer (`encoder.layers.0.self_attn`, `decoder.layers.1.ffn.pre_res`) and
+    `decoder.input` are there where a pattern in `asked` matches them and ends in their own name.
+    """
     head = "sem_seg_head"
     encoder = f"{head}.pixel_decoder.transformer.encoder.layers"
+    decoder = f"{head}.predictor.decoder.layers"
     marks = {"input": "normalize"}
     marks |= {f"backbone.{name}": f"backbone.{name}" for name in ("res2", "res3", "res4", "res5")}
     marks |= {
@@ -59,10 +79,79 @@ def maskdino_places(encoder_layers: int, decoder_layers: int, levels: Sequence[s
     if encoder_layers:
         marks["encoder.input"] = f"{encoder}.0:in0"
     marks |= {f"encoder.layers.{i}": f"{encoder}.{i}" for i in range(encoder_layers)}
-    marks |= {
-        f"decoder.layers.{i}": f"{head}.predictor.decoder.layers.{i}" for i in range(decoder_layers)
+    marks |= {f"decoder.layers.{i}": f"{decoder}.{i}" for i in range(decoder_layers)}
+    inside = {
+        **_sublayers("encoder", encoder, encoder_layers),
+        **_sublayers("decoder", decoder, decoder_layers),
+        "decoder.input": f"{decoder}.0:in0",
     }
+    marks |= {name: path for name, path in inside.items() if _asked(name, asked)}
     return Places(marks, ("input",), {"input": "images"})
+
+
+def _sublayers(stack: str, path: str, layers: int) -> dict[str, str]:
+    found = {}
+    for i in range(layers):
+        for name, (transform, norm) in SUBLAYERS[stack].items():
+            found[f"{stack}.layers.{i}.{name}.pre_res"] = f"{path}.{i}.{transform}"
+            if norm:
+                found[f"{stack}.layers.{i}.{name}"] = f"{path}.{i}.{norm}"
+    return found
+
+
+def _asked(name: str, patterns: Sequence[str]) -> bool:
+    own = _LAYER.sub("", name)
+    return any(fnmatchcase(name, p) and p.endswith(own) for p in patterns)
+
+
+def asked_places(targets: Sequence[str], *patterns: str) -> tuple[str, ...]:
+    """Where `targets` inside a layer (`encoder_feature:1.self_attn`) start, and `patterns`."""
+    starts = (name.partition(":") for name in targets)
+    return (*(f"{LAYERED[kind]}{part}" for kind, _, part in starts if "." in part), *patterns)
+
+
+def inside(marks: Mapping[str, str], scope: str) -> dict[str, str]:
+    """The marks that lie inside `scope`, with paths relative to it."""
+    return {
+        name: path[len(scope) + 1 :] for name, path in marks.items() if path.startswith(f"{scope}.")
+    }
+
+
+def stopping(places: Places, patterns: Sequence[str]) -> Places:
+    """`places` at which relevance also stops where a pattern matches; ConfigError where none
+    does."""
+    every = list(places.marks)
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in every):
+            raise ConfigError(
+                f"LRPC.STOP: no place matches {pattern!r}{nearest(pattern, every)}; places:"
+                f" {', '.join(every) or 'none'}"
+            )
+    more = (m for m in every if m not in places.stops and any(fnmatchcase(m, p) for p in patterns))
+    return replace(places, stops=(*places.stops, *more))
+
+
+def stops_of(mark: str, stops: Sequence[str], graph: Graph) -> tuple[str, ...]:
+    """Where relevance that starts at `mark` stops: at all `stops` but its own start."""
+    return tuple(stop for stop in stops if graph.marked[stop] != graph.marked[mark])
+
+
+def whole_stops(graph: Graph, stops: Sequence[str]) -> Graph:
+    """`graph` with each stop that merely permutes a value moved to that value where it is used.
+
+    Relevance could go round it otherwise: a permutation and its inverse have been dropped where
+    one followed the other.
+    """
+    marks = dict(graph.marks)
+    for name in stops:
+        before = graph.producers.get(marks[name].name)
+        while before is not None and before.op == "permute":
+            source = before.inputs[0]
+            if len(graph.users[source.name]) == 1:
+                break
+            marks[name] = source
+            before = graph.producers.get(source.name)
+    return replace(graph, marks=tuple(marks.items()))
 
 
 def maskdino_targets(names: Sequence[str], graph: Graph) -> list[Target]:
@@ -84,12 +173,18 @@ def _expand(name: str, graph: Graph) -> list[Target]:
             )
         return [Target(kind, f"output.{output}", tuple(range(len(index))), index)]
     prefix = LAYERED[kind]
-    layers = sorted(int(m[len(prefix) :]) for m in graph.marked if m.startswith(prefix))
+    starts = [m for m in graph.marked if m.startswith(prefix)]
+    layers = sorted(int(m[len(prefix) :]) for m in starts if "." not in m[len(prefix) :])
     if not layers:
         raise ConfigError(f"LRPC.TARGETS: {kind} needs {prefix}*, which LRPC.SCOPE leaves out")
-    chosen = layers if layer == "*" else [int(layer) if layer else layers[-1]]
-    if chosen[0] not in layers:
-        raise ConfigError(f"LRPC.TARGETS: {name}: there are layers {layers[0]} to {layers[-1]}")
+    chosen = [str(i) for i in layers] if layer == "*" else [layer or str(layers[-1])]
+    if f"{prefix}{chosen[0]}" not in starts:
+        known = int(chosen[0].partition(".")[0]) in layers
+        hint = nearest(f"{prefix}{chosen[0]}", starts) if known else ""
+        raise ConfigError(
+            f"LRPC.TARGETS: {name}: there are layers {layers[0]} to {layers[-1]}"
+            f"{f', none has that part{hint}' if known else ''}"
+        )
     if kind == "encoder_feature":
         return [Target(f"{kind}:{i}", f"{prefix}{i}", (1,), ("channel",), token=0) for i in chosen]
     return [Target(f"{kind}:{i}", f"{prefix}{i}", (0,), ("query",)) for i in chosen]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ from lrpc.ir.graph import Graph, Module, Node
 from lrpc.ir.interpreter import interpret, run_node, sizes_of
 from lrpc.ir.parser import parse_graph
 from lrpc.ir.types import DTYPES, Sym
-from lrpc.run.program_dir import load_program
+from lrpc.rules.plugins import load_plugins, plugins_of
+from lrpc.run.program_dir import composites_of, load_program, under_composite
+from lrpc.targets import stops_of
 from lrpc.weights import load_weights
+from passes.carrying import carrying
 from passes.lower_relevance import LowerRelevance
 
 TOLERANCE = {"f64": (1e-10, 1e-10), "f32": (1e-4, 1e-4)}  # against the interpreter, of the ledger
@@ -39,42 +43,72 @@ class Check:
 
 
 def checks(directory: Path, device: str = "cpu", every: bool = False) -> Iterator[Check]:
-    """Run all checks on random inputs; `every` holds each target against the interpreter, not
-    one."""
+    """Run all checks on random inputs, under every composite; `every` holds each target against
+    the interpreter, not one."""
     program: Any = load_program(directory, device)
     manifest = json.loads((directory / "manifest.json").read_text())
-    graph = parse_graph((directory / "graph.lrp").read_text(), str(directory / "graph.lrp"))
+    load_plugins(plugins_of(manifest))
+    graph = _graph(directory, manifest)
     tensors = load_weights(directory / "weights.safetensors")
     inputs = example_inputs(graph)
-    near, closed = TOLERANCE[next(v.type.dtype for v in graph.inputs if v.type.is_float)]
+    near = TOLERANCE[graph.dtype][0]
     state = program.forward(**inputs)
     values = interpret(graph, tensors, inputs, keep=True)
     for name, value in graph.outputs:
         got = _flat(state.outputs)[name].cpu()
         yield _output_check(name, got, values[value.name], near)
+    run = _Run(program, state, inputs, values, every)
+    names = composites_of(manifest)
+    for name in names:
+        own = under_composite(manifest, name)
+        found = _under(run, own, Module(_graph(directory, own), tensors))
+        yield from (replace(c, what=f"{name}: {c.what}") if len(names) > 1 else c for c in found)
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """One forward pass by the program, and the same by the interpreter."""
+
+    program: Any
+    state: Any
+    inputs: Mapping[str, Tensor]
+    values: Mapping[str, Tensor]
+    every: bool
+
+
+def _graph(directory: Path, manifest: Mapping[str, Any]) -> Graph:
+    path = directory / str(manifest.get("graph", "graph.lrp"))
+    return parse_graph(path.read_text(), str(path))
+
+
+def _under(run: _Run, manifest: Mapping[str, Any], module: Module) -> Iterator[Check]:
+    """The checks of one composite's relevance."""
+    graph, state = module.graph, run.state
+    near, closed = TOLERANCE[graph.dtype]
+    own = {"composite": manifest["composite"]} if "composites" in manifest else {}
+    relevance = partial(run.program.relevance, state, **own)
     for i, target in enumerate(manifest["targets"]):
         value = graph.marked[target["mark"]]
-        at = _strongest(values[value.name], target, value.type.shape)
-        booked = program.relevance(state, target["name"], at=at, ledger=True)
-        node, module, kind, share = (booked.ledger.biggest(1) or [("", "", "none", 0.0)])[0]
+        at = _strongest(run.values[value.name], target, value.type.shape)
+        booked = relevance(target["name"], at=at, ledger=True)
+        node, path, kind, share = (booked.ledger.biggest(1) or [("", "", "none", 0.0)])[0]
         yield Check(
             f"ledger {target['name']}",
             float(booked.ledger.closure.max()),
             closed,
-            f"biggest sink: {kind} at {module or node} ({share:.0%} of the start)",
+            f"biggest sink: {kind} at {path or node} ({share:.0%} of the start)",
         )
         worst = max(float(v.max()) for v in booked.ledger.node_closure().values())
         yield Check(f"ledger {target['name']}, worst node", worst, closed)
-        plain = program.relevance(state, target["name"], at=at)
+        plain = relevance(target["name"], at=at)
         same = max(distance(a, b) for a, b in zip(_places(plain), _places(booked), strict=True))
         yield Check(f"with and without ledger, {target['name']}", same, near)
-        if i == 0 or every:
+        if i == 0 or run.every:
             kept = {
                 name: state.saved[scope][local].cpu()
                 for name, (scope, local) in manifest["saved"].items()
             }
-            module = Module(graph, tensors)
-            yield from _against_reference(manifest, target, module, inputs, kept, at, plain)
+            yield from _against_reference(manifest, target, module, run.inputs, kept, at, plain)
 
 
 def _against_reference(
@@ -87,7 +121,8 @@ def _against_reference(
     result: Any,
 ) -> Iterator[Check]:
     places = manifest["settings"]["places"]
-    lower = LowerRelevance(target["mark"], tuple(target["reads"]), tuple(places["stops"]))
+    stops = stops_of(target["mark"], places["stops"], module.graph)
+    lower = LowerRelevance(target["mark"], tuple(target["reads"]), stops)
     value = values[module.graph.marked[target["mark"]].name]
     reference = reference_relevance(
         lower.run(module).graph,
@@ -100,7 +135,7 @@ def _against_reference(
         **result.layers,
         **{k: result.inputs[v] for k, v in places["inputs"].items() if v in result.inputs},
     }
-    near = TOLERANCE[next(v.type.dtype for v in module.graph.inputs if v.type.is_float)][0]
+    near = TOLERANCE[module.graph.dtype][0]
     for name in target["reads"]:
         yield Check(
             f"{target['name']} → {name}",
@@ -123,14 +158,21 @@ def reference_relevance(
     found: dict[str, Tensor] = {}
     for node in _missing(joint, known):
         if node.op == "read":
-            g, x = (known[v.name] for v in node.inputs)
-            found[str(node.attr("name"))] = g * x
+            found[str(node.attr("name"))] = read_out([known[v.name] for v in node.inputs])
             continue
         with torch.no_grad():
             results = run_node(node, tensors, tuple(known[v.name] for v in node.inputs), sizes)
         for value, result in zip(node.outputs, results, strict=True):
             known.setdefault(value.name, result)
     return found
+
+
+def read_out(parts: Sequence[Tensor]) -> Tensor:
+    """What a `read` of these inputs hands out: G ⊙ value, R, or G ⊙ value + R."""
+    if len(parts) == 1:
+        return parts[0]
+    product: Tensor = parts[0] * parts[1]
+    return product.add(parts[2]) if len(parts) > 2 else product
 
 
 def _missing(graph: Graph, known: Mapping[str, Tensor]) -> list[Node]:
@@ -146,8 +188,10 @@ def _missing(graph: Graph, known: Mapping[str, Tensor]) -> list[Node]:
 
 
 def example_inputs(graph: Graph, batch: int = 1) -> dict[str, Tensor]:
-    """Seeded random inputs: images in 0–255, masks with the lower border padded."""
+    """Seeded random inputs: images in 0–255, masks with the lower border padded, tokens below the
+    lengths of the tables that they are looked up in."""
     generator = torch.Generator().manual_seed(1)
+    rows, tokens = _shortest_table(graph), carrying(graph)
     inputs = {}
     for value in graph.inputs:
         shape = tuple(batch if isinstance(d, Sym) else d for d in value.type.shape)
@@ -156,8 +200,15 @@ def example_inputs(graph: Graph, batch: int = 1) -> dict[str, Tensor]:
             inputs[value.name][:, shape[1] * 7 // 8 :] = True
         else:
             raw = torch.rand(shape, generator=generator, dtype=torch.float64) * 255
-            inputs[value.name] = raw.to(DTYPES[value.type.dtype])
+            number = raw.to(DTYPES[value.type.dtype])
+            token = value.name in tokens and not value.type.is_float
+            inputs[value.name] = number % rows if token else number
     return inputs
+
+
+def _shortest_table(graph: Graph) -> int:
+    tables = [str(n.attr("weight")) for n in graph.nodes if n.op == "embedding"]
+    return min((int(str(graph.weight_types[t].shape[0])) for t in tables), default=1)
 
 
 def _strongest(value: Tensor, target: Mapping[str, Any], shape: tuple[object, ...]) -> Tensor:

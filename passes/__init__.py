@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from passes.additive_masks import AdditiveMasks
 from passes.assign_rules import AssignRules, RuleMap
 from passes.base import Pass, run_pipeline
 from passes.canonicalize import Canonicalize
@@ -14,11 +15,17 @@ from passes.mark_deformable import MarkDeformable
 from passes.mark_layer_norm import MarkLayerNorm
 from passes.mark_residual import MarkResidual
 from passes.mark_rest import MarkRest
+from passes.recognise_activations import RecogniseActivations
+from passes.recognise_norms import RecogniseNorms
 from passes.simplify import Simplify
+from passes.skip_projections import SkipProjections
 
 # From the imported graph to the marked one.
 MARKING: tuple[Pass, ...] = (
     Canonicalize(),
+    RecogniseNorms(),
+    RecogniseActivations(),
+    AdditiveMasks(),
     ExpandAttention(),
     ExpandDeformable(),
     MarkResidual(),
@@ -32,14 +39,16 @@ MARKING: tuple[Pass, ...] = (
 CLEANING: tuple[Pass, ...] = (Simplify(), EliminateDead())
 
 
-def annotating(composite: RuleMap) -> tuple[Pass, ...]:
+def annotating(composite: RuleMap, fold_batch_norm: bool = True) -> tuple[Pass, ...]:
     """The default pipeline up to the annotated graph: marks, then the composite's rules."""
-    return (*MARKING, AssignRules(composite), CheckCoverage())
+    first = Canonicalize(fold_batch_norm=fold_batch_norm)
+    return (first, *MARKING[1:], AssignRules(composite), SkipProjections(), CheckCoverage())
 
 
 __all__ = [
     "CLEANING",
     "MARKING",
+    "AdditiveMasks",
     "AssignRules",
     "Canonicalize",
     "CheckCoverage",
@@ -52,7 +61,10 @@ __all__ = [
     "MarkResidual",
     "MarkRest",
     "Pass",
+    "RecogniseActivations",
+    "RecogniseNorms",
     "Simplify",
+    "SkipProjections",
     "annotating",
     "run_pipeline",
 ]

@@ -6,15 +6,16 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
 from lrpc.errors import RuleError
-from lrpc.ir.graph import Module, Node, Rule
+from lrpc.ir.graph import Graph, Module, Node, Rule
 from passes.carrying import COORDINATE, carries, carrying, receiving
+from passes.kinds import CONVOLUTIONS
 from passes.rewrite import map_nodes
 
 
 class RuleMap(Protocol):
     """What this pass needs of a composite."""
 
-    def rule_for(self, node: Node) -> Rule | None: ...
+    def rule_for(self, node: Node, first: bool) -> Rule | None: ...
 
 
 @dataclass(frozen=True)
@@ -29,20 +30,40 @@ class AssignRules:
 
     def run(self, module: Module) -> Module:
         able, reached = carrying(module.graph), receiving(module.graph)
+        first = first_maps(module.graph)
 
         def change(node: Node) -> Node:
-            return replace(node, rule=self._rule(node, able, reached))
+            return replace(node, rule=self._rule(node, able, reached, first))
 
         return map_nodes(module, change)
 
-    def _rule(self, node: Node, able: frozenset[str], reached: frozenset[str]) -> Rule | None:
+    def _rule(
+        self, node: Node, able: frozenset[str], reached: frozenset[str], first: frozenset[str]
+    ) -> Rule | None:
         if not carries(node, able) and node.role != COORDINATE:
             return None
         try:
-            return self.composite.rule_for(node)
+            return self.composite.rule_for(node, bool(node.outputs) and node.out.name in first)
         except RuleError as error:
             if not carries(node, reached):  # nothing arrives here, so no rule is missed
                 return None
             place = f"{node.op} of role {node.role or 'none'} ({node.loc})"
             remedy = "give it a rule under LRPC.RULES, or write it with operations that have one"
             raise RuleError(f"{error}, for {place}; {remedy}") from error
+
+
+def first_maps(graph: Graph) -> frozenset[str]:
+    """Names of the outputs of those linear maps and convolutions that a carrying graph input
+    reaches through no other."""
+    able = carrying(graph)
+    plain = {value.name for value in graph.inputs if value.name in able}
+    found = set()
+    for node in graph.nodes:
+        if not any(value.name in plain for value in node.inputs):
+            continue
+        names = [value.name for value in node.outputs if value.name in able]
+        if node.op == "linear" or node.op in CONVOLUTIONS:
+            found.update(names)
+        else:
+            plain.update(names)
+    return frozenset(found)

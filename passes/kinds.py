@@ -8,7 +8,7 @@ STRUCTURAL = frozenset(
 )
 # Linear without weights: by a number, by data of the map, or over an axis.
 SCALING = frozenset({"scale", "shift", "div", "sum", "mean", "cumsum"})
-NORMS = frozenset({"layer_norm", "group_norm", "batch_norm"})
+NORMS = frozenset({"layer_norm", "rms_norm", "group_norm", "batch_norm"})
 POOLS = frozenset({"max_pool2d", "avg_pool2d", "amax", "amin"})
 SUMS = frozenset({"add", "sub"})
 PRODUCTS = frozenset({"matmul", "einsum"})
@@ -18,6 +18,7 @@ LEARNED = frozenset({"linear", "deform_sample"}) | CONVOLUTIONS | PRODUCTS
 ACTIVATIONS = frozenset(
     {
         "relu", "leaky_relu", "gelu", "silu", "sigmoid", "tanh", "exp", "log", "sqrt", "sin", "cos",
-        "abs", "pow", "reciprocal", "clamp",
+        "abs", "pow", "reciprocal", "clamp", "relu6", "elu", "hardswish", "mish",
+        "centred_softplus",
     }
 )  # fmt: skip

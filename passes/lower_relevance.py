@@ -21,9 +21,9 @@ class LowerRelevance:
     """Relevance from the mark `target` back to the marks in `reads`, none beyond those in `stops`.
 
     The graph gains the input %seed (K in front of the target's own axes, relevance per unit of the
-    target's activation), a `read` for every mark in `reads` that relevance reaches, and with
-    `ledger`
-    a `record` for everything that each node takes in, passes on and loses.
+    target's activation), a `read` for every mark in `reads` that relevance reaches, with inputs G
+    and the value, R, or all three, and with `ledger` a `record` for everything that each node takes
+    in, passes on and loses. Weights that rules derive from the model's join the graph.
     """
 
     target: str
@@ -39,17 +39,26 @@ class LowerRelevance:
         for node in graph.nodes:
             builder.keep(node)
         seed = Value(builder.name(SEED), TensorType(start.type.dtype, (K, *start.type.shape)))
-        ctx = Context(graph, builder, carrying(graph), dependents(graph), self.ledger)
+        ctx = Context(
+            graph, builder, carrying(graph), dependents(graph), self.ledger, module.tensors
+        )
         ctx.seed(start, seed)
         ctx.record("start", seed, start)
         self._walk(graph, ctx)
         joint = replace(
-            graph, inputs=(*graph.inputs, seed), nodes=tuple(builder.nodes), outputs=(), marks=()
+            graph,
+            inputs=(*graph.inputs, seed),
+            nodes=tuple(builder.nodes),
+            outputs=(),
+            weights=tuple(builder.weights.items()),
+            marks=(),
         )
-        return module.with_graph(joint)
+        return Module(joint, ctx.tensors)
 
     def _walk(self, graph: Graph, ctx: Context) -> None:
-        reads = {self._mark(graph, name).name: name for name in reversed(self.reads)}
+        reads: dict[str, list[str]] = {}
+        for name in self.reads:
+            reads.setdefault(self._mark(graph, name).name, []).append(name)
         stops = {self._mark(graph, name).name for name in self.stops}
         for node in reversed(graph.nodes):
             arrived = [v for v in node.outputs if ctx.take(v) is not None]
@@ -76,21 +85,21 @@ class LowerRelevance:
             )
         _check_axes(node)
         ctx.enter(node)
-        ctx.record("out", ctx.g(node), node.out)
-        find(node.op, node.rule.name).emit(ctx, node, node.rule)
+        ctx.record_arrived("out", node.out)
+        declaration = find(node.op, node.rule.name)
+        # An edited graph may name a rule without all of its parameters, or with others.
+        declaration.emit(ctx, node, declaration.make(dict(node.rule.params)))
 
-    def _read(self, ctx: Context, value: Value, reads: dict[str, str]) -> None:
-        if value.name in reads:
-            g = ctx.take(value)
-            assert g is not None
-            ctx.builder.nodes.append(
-                Node("read", (g, value), (), (("name", reads[value.name]),), loc=Loc())
-            )
+    def _read(self, ctx: Context, value: Value, reads: dict[str, list[str]]) -> None:
+        for name in reads.get(value.name, ()):
+            came = ctx.take(value)
+            assert came is not None
+            parts = [] if came.g is None else [came.g, value]
+            inputs = tuple(parts if came.r is None else [*parts, came.r])
+            ctx.builder.nodes.append(Node("read", inputs, (), (("name", name),), loc=Loc()))
 
     def _finish(self, ctx: Context, value: Value) -> None:
-        g = ctx.take(value)
-        assert g is not None
-        ctx.record("end", g, value)
+        ctx.record_arrived("end", value)
 
     def _mark(self, graph: Graph, name: str) -> Value:
         if name not in graph.marked:

@@ -12,7 +12,12 @@ from passes.rewrite import map_nodes
 
 SKIPPING = STRUCTURAL - {"cat", "where"} | {"max_pool2d", "avg_pool2d"}
 UPSAMPLING = frozenset({"interpolate", "conv_transpose2d"})
-BETWEEN_MAPS = STRUCTURAL | NORMS | POOLS | {"relu", "gelu", "silu", "scale"}
+BETWEEN_MAPS = (
+    STRUCTURAL
+    | NORMS
+    | POOLS
+    | {"relu", "gelu", "silu", "scale", "leaky_relu", "relu6", "elu", "hardswish", "mish"}
+)
 MIXING = frozenset({"deform_sample", "matmul"})
 SHORTCUT_MAPS = frozenset({"linear", "conv2d"})
 

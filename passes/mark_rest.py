@@ -41,4 +41,7 @@ class MarkRest:
 
 
 def _role(node: Node, able: frozenset[str]) -> str:
-    return ROLES.get(node.op, node.op) if carries(node, able) else "constant"
+    if not carries(node, able):
+        return "constant"
+    inverse = node.op == "reciprocal" or (node.op == "pow" and node.number("exponent") <= 0)
+    return "normaliser" if inverse else ROLES.get(node.op, node.op)

@@ -52,7 +52,8 @@ LEVELS = ((2, 3), (1, 2))
 VALUE, PLACES, MIX = "f32[B,8,2,3]", "f32[B,4,2,2,2,2]", "f32[B,4,2,2,2]"
 ONES = {"stride": (1, 1), "padding": (0, 0)}
 CONV: dict[str, Any] = {**ONES, "stride": (2, 2), "padding": (1, 1), "dilation": (1, 1)}
-POOL = {"kernel": (2, 2), "stride": (2, 2), "padding": (0, 0)}
+POOL: dict[str, Any] = {"kernel": (2, 2), "stride": (2, 2), "padding": (0, 0)}
+PADDED: dict[str, Any] = {"kernel": (3, 3), "stride": (2, 2), "padding": (1, 1)}
 
 UNARY = [
     "reciprocal",
@@ -67,8 +68,22 @@ UNARY = [
     "sigmoid",
     "tanh",
     "detach",
+    "relu6",
+    "elu",
+    "hardswish",
+    "mish",
+    "centred_softplus",
     "sigmoid_ratio",
     "tanh_ratio",
+    "relu6_ratio",
+    "elu_ratio",
+    "hardswish_ratio",
+    "mish_ratio",
+    "centred_softplus_ratio",
+    "abs_ratio",
+    "exp_ratio",
+    "sin_ratio",
+    "cos_ratio",
 ]
 REDUCTIONS = ["sum", "mean", "amax", "amin"]
 
@@ -135,12 +150,17 @@ NETWORK = (
     s("batch_norm", IMAGE, weight="f32[4]", bias="f32[4]", mean="f32[4]", var="f32[4]", eps=1e-5),
     s("layer_norm", X, weight="f32[4]", bias="f32[4]", eps=1e-5),
     s("layer_norm", X, eps=1e-6),
+    s("rms_norm", X, weight="f32[4]", eps=1e-5),
+    s("rms_norm", X, eps=1e-6),
+    s("embedding", "i64[B,5]", weight="f32[7,4]"),
     s("group_norm", IMAGE, groups=2, weight="f32[4]", bias="f32[4]", eps=1e-5),
     s("softmax", X, dim=-1),
     s("matmul", X, "f32[B,4,2]"),
     s("einsum", X, "f32[B,3,4]", equation="bqc,bkc->bqk"),
     s("max_pool2d", IMAGE, dilation=(1, 1), ceil=False, **POOL),
     s("avg_pool2d", IMAGE, **POOL),
+    s("avg_pool2d", IMAGE, ceil=True, uncounted=True, **PADDED),
+    s("avg_pool2d", IMAGE, divisor=5, **POOL),
     s("interpolate", IMAGE, size=(3, 5), mode="nearest", align_corners=False),
     s("interpolate", IMAGE, size=(9, 11), mode="bilinear", align_corners=True),
     s(
@@ -174,6 +194,7 @@ NETWORK = (
     ),
     s("deform_sample", VALUE, PLACES, MIX, levels=LEVELS),
     s("deform_splat", "f32[K,B,4,6]", PLACES, MIX, levels=LEVELS),
+    s("deform_spread", "f32[K,B,4,6]", PLACES, MIX, levels=LEVELS),
     s("deform_weight_transpose", "f32[K,B,4,6]", VALUE, PLACES, levels=LEVELS),
     s("deform_location_transpose", "f32[K,B,4,6]", VALUE, PLACES, MIX, levels=LEVELS),
 )
@@ -185,6 +206,15 @@ RELEVANCE = (
     s("leaky_relu_gate", G, X, slope=0.1),
     s("gelu_ratio", X, approximate="none"),
     s("gelu_ratio", X, approximate="tanh"),
+    s("clamp_ratio", X, min=-0.5, max=1.0),
+    s("clamp_ratio", X, min=0.0),
+    s("clamp_ratio", X, min=0.5, max=1.0),
+    s("clamp_ratio", X, max=-0.5),
+    s("clamp_gate", G, X, min=-0.5, max=1.0),
+    s("clamp_gate", G, X, max=0.5),
+    s("power_gradient", G, X, exponent=2.0, by=2.0),
+    s("power_gradient", G, X, exponent=-1.0, by=-1.0),
+    s("power_gradient", G, X, exponent=1.0, by=1.0),
     s("linear_transpose", "f32[K,B,5,3]", weight="f32[3,4]"),
     s(
         "conv2d_transpose",
@@ -205,7 +235,27 @@ RELEVANCE = (
         dilation=(1, 1),
         size=(4, 6, 8),
     ),
+    s(
+        "conv_transpose2d_transpose",  # the last rows and columns hang on no input
+        "f32[K*B,6,16,20]",
+        weight="f32[4,6,2,2]",
+        groups=1,
+        output_padding=(2, 2),
+        stride=(2, 2),
+        padding=(0, 0),
+        dilation=(3, 3),
+        size=(4, 6, 8),
+    ),
     s("avg_pool2d_transpose", "f32[K*B,4,3,4]", size=(4, 6, 8), **POOL),
+    s(
+        "avg_pool2d_transpose",
+        "f32[K*B,4,4,5]",
+        size=(4, 6, 8),
+        ceil=True,
+        uncounted=True,
+        **PADDED,
+    ),
+    s("avg_pool2d_transpose", "f32[K*B,4,3,4]", size=(4, 6, 8), divisor=5, **POOL),
     s("interpolate_transpose", MAP, source=(3, 4), mode="bilinear", align_corners=False),
     s("interpolate_transpose", MAP, source=(3, 4), mode="nearest", align_corners=False),
     s("max_pool2d_transpose", "f32[K,B,4,3,4]", "i64[B,4,3,4]", size=(6, 8)),
@@ -213,13 +263,22 @@ RELEVANCE = (
     s("slice_transpose", "f32[K,B,2,4]", dim=2, start=1, step=2, size=5),
     s("rstd", X, eps=1e-5, groups=0),
     s("rstd", IMAGE, eps=1e-5, groups=2),
+    s("reciprocal_rms", X, eps=1e-5),
     s("layer_norm_transpose", G, "f32[B,5,1]", weight="f32[4]"),
     s("group_norm_transpose", KMAP, "f32[B,2,1]", weight="f32[4]", groups=2),
     s("softmax_transpose", G, X, dim=-1),
+    s("softmax_jacobian", X, dim=-1),
+    s("softmax_jacobian", X, dim=-2),
     s("norm_gradient", G, X, weight="f32[4]", groups=0, eps=1e-5),
     s("norm_gradient", KMAP, IMAGE, weight="f32[4]", groups=2, eps=1e-5),
     s("activation_gradient", G, X, kind="silu"),
+    s("activation_gradient", G, X, kind="relu6"),
+    s("activation_gradient", G, X, kind="elu"),
+    s("activation_gradient", G, X, kind="hardswish"),
+    s("activation_gradient", G, X, kind="mish"),
+    s("activation_gradient", G, X, kind="centred_softplus"),
     s("record", G, X, batch=1, negative=False, node="a", kind="rule"),
+    s("record", G, X, batch=1, negative=False, node="a", kind="rule", fold=7),
     s("read", G, X, name="encoder.layers.0"),
 )
 

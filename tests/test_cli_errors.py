@@ -75,19 +75,12 @@ def test_an_operation_without_a_row(line: Line) -> None:
     )
 
 
-def test_an_operation_that_no_entry_matches(line: Line) -> None:
-    assert line.small("pooled") == (
-        "1 operation has no relevance rule in @forward; add an entry by role, op or module under"
-        " LRPC.RULES, or choose another composite\n"
-        f"  amax of role pooling ({at('amax((2')})"
-    )
-
-
 def test_an_operation_without_the_rule_of_its_role(line: Line) -> None:
-    assert line.small("exponential") == (
-        "no relevance rule exists for exp yet, for exp of role activation"
-        f" ({at('.exp()')}); give it a rule under LRPC.RULES, or write it with operations that"
-        " have one"
+    rule = "  RULES: [{role: activation, rule: uniform}]\n"
+    assert line.small("exponential", more=rule) == (
+        "rule uniform is not defined for exp; it has: gradient_input, pass, for exp of role"
+        f" activation ({at('.exp()')}); give it a rule under LRPC.RULES, or write it with"
+        " operations that have one"
     )
 
 
@@ -100,7 +93,8 @@ def test_an_operation_without_the_rule_of_its_role(line: Line) -> None:
         ),
         (
             "{op: linear, rule: taylor}",
-            "rule taylor is not defined for linear; it has: epsilon, gradient_input",
+            "rule taylor is not defined for linear; it has: alpha_beta, epsilon, flat, gamma,"
+            " gamma_weight, gradient_input, pass, w_square, z_box, z_plus",
         ),
         (
             "{role: linear, rule: epsilon, eps: -1}",
@@ -129,8 +123,9 @@ def test_rules_that_are_wrong(line: Line, rule: str, said: str) -> None:
 
 
 def test_a_rule_that_an_operation_reached_by_role_does_not_have(line: Line) -> None:
-    assert line.small(more="  RULES: [{role: layer_norm, rule: taylor}]\n") == (
-        "rule taylor is not defined for layer_norm; it has: detach_sigma, gradient_input, for"
+    assert line.small(more="  RULES: [{role: layer_norm, rule: share}]\n") == (
+        "rule share is not defined for layer_norm; it has: abs_grad_xmu, detach_sigma,"
+        " gradient_input, identity, local_linear, taylor, xmu, z_sign, for"
         f" layer_norm of role layer_norm (norm, {at('self.norm(x')}); give it a rule under"
         " LRPC.RULES, or write it with operations that have one"
     )
@@ -203,8 +198,10 @@ def test_a_key_with_a_typing_error(line: Line) -> None:
         ),
         (
             ("LRPC.COMPOSITE", "attnlpr"),
-            'command line: LRPC.COMPOSITE: expected one of "attnlrp", "cp_lrp", "epsilon",'
-            ' "gradient_input", got "attnlpr"; the default is "attnlrp"',
+            'command line: LRPC.COMPOSITE: expected one of "maskdino", "attnlrp", "cp_lrp",'
+            ' "epsilon", "gamma", "epsilon_plus", "epsilon_alpha2_beta1", "epsilon_plus_flat",'
+            ' "epsilon_gamma_box", "thesis", "gradient_input", got "attnlpr"; the default is'
+            ' "maskdino"',
         ),
         (
             ("LRPC.PASSES", "['nowhere:Pass']"),

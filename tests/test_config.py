@@ -180,8 +180,7 @@ def test_overrides_are_literals_where_the_key_is_not_text(folder: Path) -> None:
         ),
         (
             ["LRPC", "1"],
-            "command line: LRPC: is a section, got 1; "
-            "set a key inside it, such as LRPC.CLASS_NAMES",
+            "command line: LRPC: is a section, got 1; set a key inside it, such as LRPC.BOX.HIGH",
         ),
     ],
 )
@@ -263,3 +262,14 @@ def test_released_files_load_as_they_are() -> None:
     config = load_config(MASKDINO / three_scale)
     assert (config.MODEL.MaskDINO.DEC_LAYERS, config.MODEL.MaskDINO.DROPOUT) == (9, 0.0)
     assert config.MODEL.WEIGHTS == "detectron2://ImageNetPretrained/torchvision/R-50.pkl"
+
+
+def test_composites_by_name_list_or_mapping(folder: Path) -> None:
+    """Strings, lists and mappings of own names, in a file and on the command line."""
+    file = write("c.yaml", "LRPC: {COMPOSITE: {a: cp_lrp, b: {composite: epsilon, epsilon: 0.5}}}")
+    assert load_config(file).LRPC.COMPOSITE.b.epsilon == 0.5
+    assert load_config(file, ["LRPC.COMPOSITE", "cp_lrp"]).LRPC.COMPOSITE == "cp_lrp"
+    several = load_config(file, ["LRPC.COMPOSITE", "[cp_lrp, epsilon]"]).LRPC.COMPOSITE
+    assert several == ("cp_lrp", "epsilon")
+    config = load_config(file, ["LRPC.COMPOSITE", "{mine: cp_lrp}"])
+    assert config.LRPC.to_dict()["COMPOSITE"] == {"mine": "cp_lrp"}

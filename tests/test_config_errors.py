@@ -35,6 +35,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("MODEL.PIXEL_MEAN", "[1, .nan, 1]", "expected three finite numbers, got [1, NaN, 1]"),
         ("SOLVER.BASE_LR", "fast", 'expected a finite number, got "fast"'),
         ("DATASETS.TRAIN", "coco", 'expected a list, got "coco"'),
+        ("LRPC.PLUGINS", "[a/b]", 'expected a module such as "package.module", got "a/b"'),
+        ("LRPC.COMPOSITE", "3", "expected a name, a list of names or a mapping, got 3"),
+        ("LRPC.COMPOSITE", "[]", "expected a name, a list of names or a mapping, got []"),
+        (
+            "LRPC.COMPOSITE",
+            "{a: {composite: epsilon, rules: [{rule: epsilon}]}}",
+            "a: rules: entry 0: selects nothing; give role, op, module, layers or first",
+        ),
         ("LRPC.EPSILON", "-1", "expected a finite number of at least 0, got -1"),
         ("LRPC.EPSILON", ".inf", "expected a finite number of at least 0, got Infinity"),
         (
@@ -82,7 +90,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (
             "LRPC.RULES",
             "[{rule: gamma}]",
-            "entry 0: selects nothing; give role, op, module or layers",
+            "entry 0: selects nothing; give role, op, module, layers or first",
         ),
         (
             "LRPC.RULES",
@@ -122,7 +130,7 @@ def test_bad_value_names_line_key_value_and_default(
         ),
         (
             "LRPC: [1]\n",
-            "c.yaml:1: LRPC: is a section, got [1]; set a key inside it, such as LRPC.CLASS_NAMES",
+            "c.yaml:1: LRPC: is a section, got [1]; set a key inside it, such as LRPC.BOX.HIGH",
         ),
         (
             "LRPC: {SEEDS: 1}\nLRPC: {SEEDS: 2}\n",

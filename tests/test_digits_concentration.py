@@ -43,7 +43,8 @@ def check_scene(scene: dict[str, Any], found: Detections) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rules", "concentration", "kept"), [("cp_lrp", 12.1, 2.3), ("attnlrp", 12.9, 0.65)]
+    ("rules", "concentration", "kept"),
+    [("cp_lrp", 12.1, 2.3), ("attnlrp", 12.9, 0.65), ("maskdino", 20.2, 2.54)],
 )
 def test_relevance_lies_on_the_digits(
     programs: Programs, rules: str, concentration: float, kept: float

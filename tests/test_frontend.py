@@ -249,7 +249,7 @@ ERRORS: dict[str, tuple[Function, int, str]] = {
     "no row, with a near one": (
         lambda m, x: F.hardshrink(x), 0,
         "torch.nn.functional.hardshrink has no row in the op table, at {}; "
-        "nearest supported: hardswish, hardsigmoid, hardtanh",
+        "nearest supported: hardswish, softshrink, hardsigmoid",
     ),
     "batch size decides": (
         grow, 2,
@@ -264,8 +264,28 @@ ERRORS: dict[str, tuple[Function, int, str]] = {
         "sum reduces over the batch axis, so that images would not be independent, at {}",
     ),
     "images not alike": (
+        lambda m, x: x + torch.arange(len(x))[:, None, None] / 2, 0,
+        "a constant f32[B,1,1] differs between images or batch sizes, at {}",
+    ),
+    "numbers of the images": (
         lambda m, x: x + torch.arange(len(x))[:, None, None], 0,
-        "a constant i64[B,1,1] differs between images or batch sizes, at {}",
+        "add computes with the numbers of the images; they can only pick entries, at {}",
+    ),
+    "images behind an index": (
+        lambda m, x: x[torch.arange(len(x)), torch.tensor([[0], [2]])], 0,
+        "getitem indexes images other than by the first axis, beside an index of the second, at {}",
+    ),
+    "active dropout in attention": (
+        lambda m, x: F.scaled_dot_product_attention(x, x, x, dropout_p=0.5), 0,
+        "scaled_dot_product_attention drops entries at random, at {}",
+    ),
+    "an embedding that rescales": (
+        lambda m, x: F.embedding((x > 0).long(), m.w, max_norm=1.0), 0,
+        "embedding rescales its table (max_norm), at {}",
+    ),
+    "weighed summands": (
+        lambda m, x: torch.addmm(m.b.to(x), x[:, 0], m.w.t().to(x), alpha=2), 0,
+        "addmm weighs its summands (beta=1, alpha=2), at {}",
     ),
     "plain tensor": (
         fill, 2,
@@ -282,8 +302,8 @@ ERRORS: dict[str, tuple[Function, int, str]] = {
     ),
     "leaves torch": (lambda m, x: x.numpy(), 0, "numpy leaves torch for ndarray, at {}"),
     "resize": (
-        lambda m, x: F.interpolate(x, 3, mode="linear"), 0,
-        "interpolate resizes with mode='linear', antialias=False, at {}",
+        lambda m, x: F.interpolate(x, 3, mode="area"), 0,
+        "interpolate resizes with mode='area', antialias=False, at {}",
     ),
     "argument unknown to the row": (
         lambda m, x: torch.topk(x, 2, out=None)[0], 0,

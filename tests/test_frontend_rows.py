@@ -13,7 +13,7 @@ from lrpc.ir.interpreter import interpret
 from lrpc.ir.parser import parse_graph
 from lrpc.ir.printer import print_graph
 from lrpc.ir.verifier import verify
-from tests.support.models import IMAGE, TENSOR, TOKENS, Apply
+from tests.support.models import IMAGE, SIGNAL, TENSOR, TOKENS, Apply
 
 
 def random(*shape: int) -> Tensor:
@@ -74,6 +74,11 @@ def test_tensor_rows(name: str) -> None:
 @pytest.mark.parametrize("name", IMAGE)
 def test_image_rows(name: str) -> None:
     check(IMAGE[name](), (4, 8, 12))
+
+
+@pytest.mark.parametrize("name", SIGNAL)
+def test_signal_rows(name: str) -> None:
+    check(SIGNAL[name](), (4, 12))
 
 
 @pytest.mark.parametrize("name", TOKENS)

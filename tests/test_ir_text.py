@@ -27,12 +27,11 @@ SYMS = st.builds(Sym, st.integers(1, 99), st.integers(1, 2), st.integers(0, 2))
 ATTRS: st.SearchStrategy[Attr] = st.recursive(
     NUMBERS | st.booleans() | NAMES | SYMS, lambda a: st.lists(a, max_size=3).map(tuple)
 )
+SETTINGS = NUMBERS | st.booleans() | NAMES | st.lists(NUMBERS, max_size=3).map(tuple)
 RULES = st.builds(
     Rule,
     WORDS,
-    st.dictionaries(WORDS, NUMBERS | st.booleans() | NAMES, max_size=3).map(
-        lambda d: tuple(d.items())
-    ),
+    st.dictionaries(WORDS, SETTINGS, max_size=3).map(lambda d: tuple(d.items())),
 )
 LOCS = st.builds(Loc, NAMES | st.just("encoder.layers.0"), NAMES, st.integers(0, 9999))
 TYPES = st.builds(

@@ -47,8 +47,9 @@ IN_A_GRAPH = [
     ("%y: f32[B,4] = relu(%x) role=7", "3:32: found 7; expected a role"),
     (
         "%y: f32[B,4] = relu(%x) rule=e(eps=)",
-        "3:38: found ); expected a number, true, false or a word",
+        "3:38: found ); expected a number, true, false, a word or [numbers]",
     ),
+    ("%y: f32[B,4] = relu(%x) rule=e(low=[1, x])", "3:42: found x; expected a number"),
     (
         "%y: f32[B,4] = relu(%x) loc(a, b, c)",
         "3:27: found loc(a, b, c); expected loc(module, file:line)",

@@ -6,6 +6,7 @@ kernels: storage out of order, maps of one row, entries on borders, outside, and
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,17 +16,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lrpc.codegen.kernels import boxes, deformable, transposes
+from lrpc.codegen.kernels import boxes, deformable, seeds, slopes, transposes
 from lrpc.codegen.sources import FUNCTIONS
 from lrpc.ir.ops import TABLE
 
 KERNELS: dict[str, Callable[..., Any]] = {
     name: getattr(module, name)
-    for module in (transposes, deformable, boxes)
+    for module in (transposes, slopes, deformable, boxes)
     for name in FUNCTIONS
     if hasattr(module, name)
 }
-NO_ROW = {"inner", "deform_axis", "deform_corners", "deform_inside"}  # parts of other functions
+NO_ROW = {
+    "widened",
+    "narrowed",
+    "inner",
+    "deform_axis",
+    "deform_transposed",
+    "deform_gather",
+    "few_seeds",
+    "level_sizes",
+    "once",
+    "deform_corners",
+    "deform_inside",
+}  # parts of other functions
 LIMITS = {torch.float64: 1e-11, torch.float32: 2e-5}
 
 
@@ -59,6 +72,26 @@ CASES: list[tuple[str, Callable[[], tuple[Tensor, ...]], dict[str, Any]]] = [
     ("sigmoid_ratio", lambda: (torch.cat((6 * n(50), 1e-4 * n(50))),), {}),
     ("tanh_ratio", lambda: (torch.cat((6 * n(50), 1e-4 * n(50))),), {}),
     *(
+        (name, lambda: (torch.cat((6 * n(50), 1e-4 * n(50))),), {})
+        for name in (
+            *("relu6_ratio", "elu_ratio", "centred_softplus_ratio"),
+            *("exp_ratio", "sin_ratio", "cos_ratio"),
+        )
+    ),
+    *(
+        (name, lambda more=more: (*more(), torch.cat((6 * n(50), 1e-4 * n(50), n(3) * 0))), bounds)
+        for bounds in ({"min": -1.0, "max": 2.0}, {"min": 0.0}, {"min": 0.5}, {"max": -1.0})
+        for name, more in (("clamp_ratio", tuple), ("clamp_gate", lambda: (n(2, 103),)))
+    ),
+    *(
+        (
+            "power_gradient",
+            lambda: (n(2, 20), torch.cat((n(16).abs() + 0.1, n(4) * 0))),
+            {"exponent": p, "by": 1.5},
+        )
+        for p in (2.0, 1.0, 0.5, 0.0, -1.0)
+    ),
+    *(
         (
             "conv2d_transpose",
             lambda c=c, o=o, k=k, s=s, p=p, d=d, g=g, size=size: (
@@ -77,6 +110,19 @@ CASES: list[tuple[str, Callable[[], tuple[Tensor, ...]], dict[str, Any]]] = [
     ),
     *(
         (
+            "conv_transpose2d_transpose",
+            lambda op=op, d=d, g=g: (
+                torch.nn.functional.conv_transpose2d(
+                    n(3, 4, 6, 5), n(4, 6 // g, 2, 3), None, 2, 1, op, g, d
+                ),
+            ),
+            {"stride": (2, 2), "padding": (1, 1), "dilation": (d, d), "groups": g}
+            | {"output_padding": (op, op), "size": (4, 6, 5), "weight": (4, 6 // g, 2, 3)},
+        )
+        for op, d, g in ((0, 1, 1), (1, 2, 2), (2, 3, 1))  # the last: no input reaches the border
+    ),
+    *(
+        (
             "avg_pool2d_transpose",
             lambda size=size, k=k, s=s, p=p: (
                 torch.nn.functional.avg_pool2d(n(3, 2, *size), k, s, p),
@@ -87,6 +133,26 @@ CASES: list[tuple[str, Callable[[], tuple[Tensor, ...]], dict[str, Any]]] = [
             ((4, 6), (2, 2), (2, 2), (0, 0)),
             ((5, 7), (3, 3), (2, 2), (1, 1)),
             ((1, 4), (1, 2), (1, 2), (0, 0)),
+        )
+    ),
+    *(
+        (
+            name,
+            lambda made=made: (n(2, 3, *made),),
+            {"kernel": (3, 3), "stride": (2, 2), "padding": (1, 1), **options},
+        )
+        for options in (
+            {"ceil": True},
+            {"ceil": True, "uncounted": True},
+            {"divisor": 5},
+        )
+        for name, made, options in (
+            ("avg_pool2d", (6, 8), options),
+            (
+                "avg_pool2d_transpose",
+                (4, 5) if "ceil" in options else (3, 4),
+                {**options, "size": (3, 6, 8)},
+            ),
         )
     ),
     *(
@@ -113,6 +179,7 @@ CASES: list[tuple[str, Callable[[], tuple[Tensor, ...]], dict[str, Any]]] = [
     ("rstd", lambda: (n(2, 5, 4),), {"eps": 1e-5, "groups": 0}),
     ("rstd", lambda: (n(2, 6, 3, 4),), {"eps": 1e-5, "groups": 3}),
     ("rstd", lambda: (n(2, 5, 4) * 0 + 3,), {"eps": 1e-5, "groups": 0}),  # no variance at all
+    ("reciprocal_rms", lambda: (n(2, 5, 4),), {"eps": 1e-5}),
     ("layer_norm_transpose", lambda: (n(3, 2, 5, 4), n(2, 5, 1)), {"weight": (4,)}),
     ("layer_norm_transpose", lambda: (n(3, 2, 5, 4), n(2, 5, 1)), {"weight": None}),
     ("group_norm_transpose", lambda: (n(3, 2, 6, 3, 4), n(2, 3, 1)), {"weight": (6,), "groups": 3}),
@@ -128,11 +195,18 @@ CASES: list[tuple[str, Callable[[], tuple[Tensor, ...]], dict[str, Any]]] = [
     ),
     *(
         ("activation_gradient", lambda: (n(3, 2, 50), 4 * n(2, 50)), {"kind": kind})
-        for kind in ("gelu_none", "gelu_tanh", "silu", "sigmoid", "tanh")
+        for kind in (
+            *("gelu_none", "gelu_tanh", "silu", "sigmoid", "tanh"),
+            *("relu6", "elu", "hardswish", "mish", "centred_softplus"),
+        )
     ),
     *(
         ("softmax_transpose", lambda: (n(3, 2, 5, 4), n(2, 5, 4).softmax(-1)), {"dim": dim})
         for dim in (-1, -2)
+    ),
+    *(
+        ("softmax_jacobian", lambda: (n(2, 5, 4).softmax(-1),), {"dim": dim})
+        for dim in (-1, -2, -3)
     ),
     *(
         ("masks_to_boxes", lambda h=h, w=w: (n(2, 5, h, w) > 1,), {"convention": c})
@@ -156,11 +230,12 @@ def double(value: Any) -> Any:
 def check(name: str, tensors: tuple[Tensor, ...], attrs: dict[str, Any]) -> None:
     weights = {k: n(*v) if isinstance(v, tuple) else v for k, v in attrs.items() if k == "weight"}
     given = {**attrs, **weights}
+    taken = inspect.signature(KERNELS[name]).parameters  # a size says all that output_padding does
     for dtype, limit in LIMITS.items():
         for store in (torch.Tensor.contiguous, scattered):
             cast = [store(t.to(dtype) if t.is_floating_point() else t) for t in tensors]
             plain = {k: v.to(dtype) if isinstance(v, Tensor) else v for k, v in given.items()}
-            found = KERNELS[name](*cast, **plain)
+            found = KERNELS[name](*cast, **{k: v for k, v in plain.items() if k in taken})
             exact = {k: double(v) for k, v in plain.items()}
             expected = TABLE[name].reference(*map(double, cast), **exact)
             assert found.dtype == (torch.float32 if name == "masks_to_boxes" else dtype)
@@ -192,6 +267,7 @@ def sampling(levels: tuple[tuple[int, int], ...]) -> tuple[Tensor, Tensor, Tenso
 def deformable_cases(g: Tensor, value: Tensor, loc: Tensor, weight: Tensor) -> Iterator[Any]:
     yield "deform_sample", (value, loc, weight)
     yield "deform_splat", (g, loc, weight)
+    yield "deform_spread", (g, loc, weight)
     yield "deform_weight_transpose", (g, value, loc)
     yield "deform_location_transpose", (g, value, loc, weight)
 
@@ -254,3 +330,17 @@ def test_every_kernel_is_held_against_a_row() -> None:
         name for name, _ in deformable_cases(*sampling(LEVELS[0]))
     }
     assert held == FUNCTIONS - NO_ROW
+
+
+@pytest.mark.parametrize(("batch", "query"), [(0, 1), (1, 0)])
+def test_relevance_sums_to_the_number_of_queries(batch: int, query: int) -> None:
+    """The released decoder has its queries in front of the batch."""
+    shape = (2, 5, 3) if batch == 0 else (5, 2, 3)
+    goal = seeds.Target(
+        *(dict, dict, ("", "x"), shape),
+        batch_axis=batch, index_axes=(query,), index_names=("query",), token_axis=None, reads=(),
+    )  # fmt: skip
+    value = torch.rand(shape) + 1
+    g = seeds.normalised(torch.rand(4, *shape), value, "sumT", goal)
+    total = (g * value).sum((query + 1, 3))
+    torch.testing.assert_close(total, torch.full((4, 2), 5.0))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import runpy
+import tempfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,8 +64,11 @@ def limit_of(node: Node) -> int:
 def emitted(node: Node, values: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Any:
     """What the emitted expression computes, with the kernels that a program would carry."""
     text = render(node, list(values), lambda name: f"w[{name!r}]")
-    scope: dict[str, Any] = {"torch": torch, "F": F, "Tensor": Tensor, "w": weights}
-    exec(f"from __future__ import annotations\n{needed(text)}", scope)
+    given = {"torch": torch, "F": F, "Tensor": Tensor, "Any": Any, "w": weights}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "kernels.py")
+        file.write_text(f"from __future__ import annotations\n{needed(text)}")
+        scope = runpy.run_path(str(file), given)
     return eval(text, scope, {**values, **SIZES, "device": torch.device("cpu")})
 
 

@@ -14,7 +14,7 @@ from lrpc.ir.interpreter import interpret
 from lrpc.ir.parser import parse_graph
 from lrpc.ir.printer import print_graph
 from lrpc.models.maskdino import build_maskdino
-from lrpc.rules.composite import COMPOSITES
+from lrpc.rules.composite import COMPOSITES, composite
 from passes import MARKING, Pass, annotating, run_pipeline
 from passes.carrying import carries, carrying
 from tests.maskdino_cases import digits_model, golden_config
@@ -69,9 +69,10 @@ def test_coordinates_carry_nothing_and_boxes_do() -> None:
     assert not any(node.inputs[1].name in able for node in positions)
 
 
-@pytest.mark.parametrize("composite", sorted(COMPOSITES))
-def test_every_composite_covers_the_model(composite: str) -> None:
-    passes = annotating(COMPOSITES[composite])[len(MARKING) :]
+@pytest.mark.parametrize("name", sorted(COMPOSITES))
+def test_every_composite_covers_the_model(name: str) -> None:
+    box = {"low": -2.0, "high": 2.0} if name == "epsilon_gamma_box" else {}
+    passes = annotating(composite(name, **box))[len(MARKING) :]
     marked = run_pipeline(imported("3s", False), MARKING)
     run_pipeline(marked, passes)
 

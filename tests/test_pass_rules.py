@@ -19,7 +19,7 @@ class Only:
     ops: tuple[str, ...]
     refused: tuple[str, ...] = ()
 
-    def rule_for(self, node: Node) -> Rule | None:
+    def rule_for(self, node: Node, first: bool) -> Rule | None:
         if node.op in self.refused:
             raise RuleError(f"rule epsilon is not defined for {node.op}; it has: none")
         return Rule("epsilon", (("eps", 0.001),)) if node.op in self.ops else None
@@ -75,7 +75,8 @@ def test_pipeline_verifies_after_every_pass_and_reports_each() -> None:
     every = Only(("linear", "masked_fill"))
     text = TEXT.format(rule="").replace(" role=linear", "")
     run_pipeline(module(text), annotating(every), lambda step, _: seen.append(step.name))
-    assert seen == [step.name for step in MARKING] + ["assign_rules", "check_coverage"]
+    after = ["assign_rules", "skip_projections", "check_coverage"]
+    assert seen == [step.name for step in MARKING] + after
 
 
 @dataclass(frozen=True)

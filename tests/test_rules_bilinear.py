@@ -8,6 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+import lrpc
+from lrpc.errors import RuleError
+from lrpc.ir.interpreter import interpret
+from passes.lower_relevance import LowerRelevance
+from tests.support.graphs import module
 from tests.support.one_node import Case, flow
 from tests.support.twins import (
     SEEDS,
@@ -28,6 +33,18 @@ BILINEAR: dict[str, tuple[Case, Callable[[Tensor, Tensor], Tensor]]] = {
     "einsum": (
         Case("einsum", (n(2, 3, 4), n(2, 5, 4)), {"equation": "bqc,bkc->bqk"}),
         lambda a, b: torch.einsum("bqc,bkc->bqk", a, b),
+    ),
+    "einsum, one factor summed": (
+        Case("einsum", (n(2, 3, 4), n(2, 4)), {"equation": "bij,bj->b"}),
+        lambda a, b: (a.sum(1) * b).sum(1),
+    ),
+    "einsum, both factors summed": (
+        Case("einsum", (n(2, 3, 4), n(2, 5, 6)), {"equation": "bij,bkl->bkj"}),
+        lambda a, b: a.sum(1)[:, None] * b.sum(2)[:, :, None],
+    ),
+    "einsum, summed and broadcast": (
+        Case("einsum", (n(2, 3, 4), n(2, 1, 4)), {"equation": "bij,biZ->bi"}),
+        lambda a, b: a.sum(2) * b.sum(2),
     ),
 }
 
@@ -124,3 +141,88 @@ def test_gradient_input_on_sums(op: str) -> None:
     sign = 1 if op == "add" else -1
     z = a + sign * b
     check(Case(op, (a, b)), "gradient_input", z, lambda r: [a * r / z, sign * b * r / z])
+
+
+@pytest.mark.parametrize("factor", ["first", "second"])
+@pytest.mark.parametrize("name", list(BILINEAR))
+def test_a_detached_factor_takes_nothing(name: str, factor: str) -> None:
+    case, z, twin = bilinear_twin(name, 0.1, 0.0 if factor == "first" else 1.0)
+    found = check(case, "detach", z, twin, factor=factor, eps=0.1)
+    assert found.inputs[0 if factor == "first" else 1].dim() == 1
+
+
+PRODUCTS = """
+graph @g(%a: f64[B,4], %b: f64[B,4], %c: f64[B,4]) {{
+  weight "w": f64[4]
+  %k: f64[4] = constant() {{weight="w"}}
+  %p: f64[B,4] = mul(%a, %b) rule={inner}
+  %q: f64[B,4] = mul(%k, %p) rule=uniform(eps=0.0)
+  {more}
+  %z: f64[B,4] = mul({last}) rule=uniform(eps=0.0)
+  mark "z" %z
+  mark "a" %a
+  mark "b" %b
+  mark "c" %c
+  return %z
+}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("inner", "more", "last", "shares"),
+    [
+        ("uniform(eps=0.0)", "", "%q, %c", (1 / 3, 1 / 3, 1 / 3)),
+        ("uniform(eps=0.0)", "", "%c, %q", (1 / 3, 1 / 3, 1 / 3)),
+        ("uniform(eps=0.0)", "%r: f64[B,4] = mul(%c, %a) rule=uniform(eps=0.0)", "%q, %r",
+         (1 / 2, 1 / 4, 1 / 4)),
+        ("uniform(eps=0.0)", "%r: f64[B,4] = silu(%q) rule=pass", "%q, %r",
+         (1 / 2, 1 / 2, 0)),  # not a chain: q is also read by itself
+        ("share(ratio=0.25, eps=0.0)", "", "%q, %c", (1 / 8, 3 / 8, 1 / 2)),
+    ],
+)  # fmt: skip
+def test_n_factors_take_one_nth_each(
+    inner: str, more: str, last: str, shares: tuple[float, ...]
+) -> None:
+    """R of every factor of z, from a z that is its own relevance: G = 1."""
+    given = module(PRODUCTS.format(inner=inner, more=more, last=last))
+    joint = LowerRelevance("z", ("a", "b", "c")).run(given)
+    inputs = {name: n(2, 4) for name in "abc"}
+    values = interpret(joint.graph, joint.tensors, {**inputs, "seed": torch.ones(1, 2, 4).double()},
+                       keep=True)  # fmt: skip
+    reads = {str(r.attr("name")): r for r in joint.graph.nodes if r.op == "read"}
+    for name, share in zip("abc", shares, strict=True):
+        if not share:
+            assert name not in reads
+            continue
+        g, x = (values[v.name] for v in reads[name].inputs)
+        torch.testing.assert_close(g[0] * x, share * values["z"], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("rule", ["uniform", "gradient_input"])
+@pytest.mark.parametrize("equation", ["bii,bi->b", "bi,bii->bi"])
+def test_a_diagonal_is_refused_in_one_line(equation: str, rule: str) -> None:
+    square, row = n(2, 3, 3), n(2, 3)
+    case = Case("einsum", (square, row) if equation.startswith("bii") else (row, square),
+                {"equation": equation})  # fmt: skip
+    with pytest.raises(RuleError, match=r'^einsum ".*" at .* takes a diagonal, .*$'):
+        flow(case, rule, n(1, 2) if equation.endswith(">b") else n(1, 2, 3))
+
+
+@pytest.mark.parametrize("equation", ["...i,...i->...", "...ij,...jk", "bi...,b...->b", "bij,j"])
+def test_equations_that_leave_axes_unsaid(equation: str) -> None:
+    class Twice(torch.nn.Module):
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            return torch.einsum(equation, x, y.exp())
+
+    x = n(3, 4, 4)
+    y = {"bi...,b...->b": x[:, 0], "bij,j": x[0, 0]}.get(equation, x)
+    unbatched = ["y"] if y.dim() == 1 else []
+    program = lrpc.compile(Twice().eval(), (x, y), composite="gradient_input", unbatched=unbatched)
+    state = program.forward(x, y)
+    leaves = [x.clone().requires_grad_(), y.clone().requires_grad_()]
+    out = Twice()(*leaves)
+    seed = torch.randn_like(out)
+    gradients = torch.autograd.grad(out, leaves, seed)
+    found = program.relevance(state, "output", seeds=(seed * out).detach()[None])
+    for name, leaf, gradient in zip("xy", leaves, gradients, strict=True):
+        torch.testing.assert_close(found.inputs[name][0], (leaf * gradient).detach())

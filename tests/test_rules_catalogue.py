@@ -9,9 +9,20 @@ import pytest
 from lrpc.errors import RuleError
 from lrpc.rules import CATALOGUE, make
 from tests.test_rules_bilinear import BILINEAR
-from tests.test_rules_linear import linear_cases
-from tests.test_rules_nonlinear import ACTIVATIONS
+from tests.test_rules_embedding import EMBEDDING
+from tests.test_rules_linear import RULES, linear_cases
+from tests.test_rules_nonlinear import ACTIVATIONS, FUNCTIONS, INVERSES
+from tests.test_rules_norms import OPS as NORM_OPS
+from tests.test_rules_norms import RULES as NORMS
+from tests.test_rules_rms_norm import RMS_NORM
+from tests.test_rules_softmax import RULES as SOFTMAX
 from tests.test_rules_structure import STRUCTURE
+from tests.test_rules_sums import WEIGHTS
+
+SUMS = (*WEIGHTS, "skip")
+DEFORMABLE = (
+    *("value", "value_and_weights", "locations", "splat", "splat_value", "gradient_input"),
+)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +43,32 @@ from tests.test_rules_structure import STRUCTURE
             *("linear", "epsilom", {}),
             "unknown rule 'epsilom'; did you mean epsilon? (see `lrpc rules`)",
         ),
-        ("exp", "epsilon", {}, "no relevance rule exists for exp yet"),
+        ("linear", "gamma", {"gamma": -0.5}, "rule gamma: gamma=-0.5 is outside [0, inf]"),
+        (
+            *("linear", "alpha_beta", {"alpha": 2, "beta": 2}),
+            "rule alpha_beta: alpha=2 and beta=2, but alpha − beta must be 1: positive"
+            " contributions get α times the relevance and negative ones −β times, which together"
+            " must be all of it",
+        ),
+        (
+            *("conv2d", "z_box", {"high": 1}),
+            "rule z_box needs low: the smallest value an input can have; (0 − mean)/std for images",
+        ),
+        ("conv2d", "z_box", {"low": 1, "high": 0.5}, "rule z_box: low=1 is above high=0.5"),
+        (
+            *("conv2d", "z_box", {"low": (-1, 0.7), "high": 0.5}),
+            "rule z_box: low=0.7 is above high=0.5",
+        ),
+        (
+            *("conv2d", "z_box", {"low": (-1, 0), "high": (1, 1, 1)}),
+            "rule z_box: 2 numbers for low, 3 for high",
+        ),
+        (
+            *("conv2d", "z_box", {"low": (-1, "x"), "high": 0.5}),
+            "rule z_box: low='x' must be a finite number or a list of them",
+        ),
+        ("linear", "flat", {"eps": [1, 2]}, "rule flat: eps=[1, 2] must be a finite number"),
+        ("compare", "epsilon", {}, "no relevance rule exists for compare yet"),
     ],
 )
 def test_bad_rules_are_refused(op: str, rule: str, params: dict[str, object], text: str) -> None:
@@ -43,17 +79,28 @@ def test_bad_rules_are_refused(op: str, rule: str, params: dict[str, object], te
 
 def test_every_rule_has_a_twin() -> None:
     """A rule that is added wants a twin here first."""
+    assert twin_tested() == set(CATALOGUE)
+
+
+def twin_tested() -> set[tuple[str, str]]:
+    """(op, rule) of every rule that a twin is written for."""
     structure = {c.op for c, _ in STRUCTURE.values()} | {"shift", "reshape", "expand"}
     held = {(op, rule) for op in structure for rule in ("pass", "gradient_input")}
-    held |= {("detach", "detach"), ("softmax", "taylor"), ("softmax", "detach")}
-    held |= {("softmax", "gradient_input"), ("deform_sample", "gradient_input")}
-    held |= {("deform_sample", "value"), ("deform_sample", "value_and_weights")}
+    held |= {("softmax", rule) for rule in (*SOFTMAX, "epsilon", "detach")}
+    held |= {("deform_sample", rule) for rule in DEFORMABLE} | {("detach", "detach")}
     activations = {op for op, _, _ in ACTIVATIONS.values()}
     held |= {(op, rule) for op in activations for rule in ("pass", "gradient_input")}
+    held |= {(op, rule) for op, *_ in FUNCTIONS.values() for rule in ("pass", "gradient_input")}
+    held |= {(op, rule) for op, *_ in INVERSES.values() for rule in ("detach", "gradient_input")}
     linear = {case.op for case, _, _ in linear_cases().values()}
     held |= {(op, rule) for op in linear | {"add", "sub"} for rule in ("epsilon", "gradient_input")}
+    held |= {(op, rule) for op in ("add", "sub") for rule in SUMS}
+    held |= {(op, rule) for op in linear for rule, _ in RULES}
+    held |= {(op, "pass") for op in linear - {"interpolate"}}
+    held |= {(op, "epsilon") for op in ("sum", "mean", "cumsum")} | {("cumsum", "gradient_input")}
     bilinear = {case.op for case, _ in BILINEAR.values()}
-    held |= {(op, rule) for op in bilinear for rule in ("uniform", "share", "gradient_input")}
-    norms = {"layer_norm", "group_norm"}
-    held |= {(op, rule) for op in norms for rule in ("detach_sigma", "gradient_input")}
-    assert held == set(CATALOGUE)
+    two = ("uniform", "share", "detach", "gradient_input")
+    held |= {(op, rule) for op in bilinear for rule in two}
+    held |= {(op, rule) for op in NORM_OPS for rule in (*NORMS, "detach_sigma", "gradient_input")}
+    held |= {("rms_norm", rule) for rule in RMS_NORM} | {("embedding", rule) for rule in EMBEDDING}
+    return held

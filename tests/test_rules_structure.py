@@ -132,6 +132,13 @@ STRUCTURE: dict[str, tuple[Case, Callable[..., Tensor]]] = {
     "sum": (Case("sum", (X,), {"dims": (-2,), "keepdim": False}), lambda x: x.sum(1)),
     "sum, kept": (Case("sum", (X,), {"dims": (-1,), "keepdim": True}), lambda x: x.sum(-1, True)),
     "mean": (Case("mean", (X,), {"dims": (-2, -1), "keepdim": False}), lambda x: x.mean((1, 2))),
+    "amax": (
+        Case("amax", (X,), {"dims": (-1,), "keepdim": False}), lambda x: x.sort(2)[0][:, :, -1],
+    ),
+    "amin, kept": (
+        Case("amin", (X,), {"dims": (-2, -1), "keepdim": True}),
+        lambda x: x.flatten(1).sort(1)[0][:, :1, None],
+    ),
     "div": (Case("div", (X,), constants={1: n(6)}), None),  # type: ignore[dict-item]
     "cast": (Case("cast", (X,), {"dtype": "f64"}), lambda x: x),
 }  # fmt: skip
@@ -190,3 +197,50 @@ def test_detach_stops() -> None:
     found = flow(Case("detach", (X,)), "detach", g := seeds_for(X))
     torch.testing.assert_close(found.sinks["detached"], (g * X).sum((2, 3)))
     assert found.inputs[0].dim() == 1
+
+
+@pytest.mark.parametrize("op", ["amax", "amin"])
+def test_equal_winners_share(op: str) -> None:
+    sign = 1.0 if op == "amax" else -1.0
+    x = sign * torch.tensor([[[1.0, 3.0, 3.0], [0.5, 3.0, 2.0]]], dtype=torch.float64)
+    case = Case(op, (x,), {"dims": (-2, -1), "keepdim": False})
+    third = torch.tensor([[[0.0, 1.0, 1.0], [0.0, 1.0, 0.0]]], dtype=torch.float64) / 3
+    check(case, "pass", 3 * sign * torch.ones(1).double(), lambda r: [third * r])
+
+
+@pytest.mark.parametrize(
+    ("rule", "eps"), [("epsilon", 0.0), ("epsilon", 0.3), ("gradient_input", 0.0)]
+)
+@pytest.mark.parametrize("dim", [-1, -2])
+def test_cumsum(dim: int, rule: str, eps: float) -> None:
+    def f(x: Tensor) -> Tensor:
+        return torch.stack([x.narrow(dim, 0, i + 1).sum(dim) for i in range(x.shape[dim])], dim)
+
+    z, matrix = f(X), jacobian(f, X)
+    given = {"eps": eps} if rule == "epsilon" else {}
+    case = Case("cumsum", (X,), {"dim": dim})
+    check(case, rule, z, lambda r: [back(matrix, r / stab(z, eps), X)], **given)
+
+
+A, D = n(2, 4, 6), n(2, 1, 6).abs() + 0.5
+
+
+def test_a_divisor_is_taken_as_constant() -> None:
+    found = check(Case("div", (A, D)), "pass", A / D, lambda r: [r, torch.zeros_like(D)])
+    assert not found.sinks
+    over = Case("div", (D,), constants={0: A[0]})
+    assert list(check(over, "pass", A[0] / D, lambda r: [0 * D]).sinks) == ["detached"]
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_gradient_input_on_division(constant: bool) -> None:
+    a = A[0] if constant else A
+    z = a / D
+    inverse = Case("div", (D,), constants={0: a}) if constant else Case("div", (A, D))
+    to_a = jacobian(lambda v: v / D, A)
+    to_d = jacobian(lambda v: a / v, D)
+    found = check(
+        inverse, "gradient_input", z,
+        lambda r: [*([] if constant else [back(to_a, r / z, A)]), back(to_d, r / z, D)],
+    )  # fmt: skip
+    assert list(found.sinks) == ["rescale"]

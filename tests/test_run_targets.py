@@ -32,6 +32,7 @@ def slugs(*texts: str, red: float = 250.0) -> list[str]:
         ("box:7,3", TargetSpec("box", None, (7, 3))),
         ("encoder_feature:5:255", TargetSpec("encoder_feature", 5, (255,))),
         ("decoder_query:0:12", TargetSpec("decoder_query", 0, (12,))),
+        ("decoder_query:1.ffn.pre_res:2", TargetSpec("decoder_query", "1.ffn.pre_res", (2,))),
     ],
 )
 def test_every_form_parses_and_prints_back(text: str, spec: TargetSpec) -> None:
@@ -51,6 +52,7 @@ def test_every_form_parses_and_prints_back(text: str, spec: TargetSpec) -> None:
         ("encoder_feature", "expected 'encoder_feature:LAYER:channel'"),
         ("encoder_feature:3", "expected 'encoder_feature:LAYER:channel'"),
         ("decoder_query:a:1", "'a' is not a number from 0 up"),
+        ("encoder_feature:x.ffn:1", "'x.ffn' is not a number from 0 up"),
         ("mask_logit:1,2,3:4", "expected 'mask_logit:q,y,x'"),
         ("mask_logit:1,²,3", "'²' is not a number from 0 up"),
     ],

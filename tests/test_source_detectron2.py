@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lrpc.analyze.table import read_table
+from lrpc.cli import main
 from lrpc.compiler import compile_config
 from lrpc.config import load_config
 from lrpc.config.schema import DEFAULTS
@@ -127,3 +130,39 @@ def test_released_model_compiles_to_the_same_rules_and_relevance(tmp_path: Path)
         pairs[name] = (value, other.transpose(1, 2) if "decoder" in name else other)
     for name, (value, other) in pairs.items():
         assert float((value - other).abs().max() / value.abs().max()) < 1e-4, name
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("encoder", "1", "--sublayer", "self_attn", "--composite", "attnlrp"),
+        ("decoder", "2", "--target-norm", "sumT"),
+        ("decoder", "1", "--measure", "pre_res", "--deform-rule", "value_and_weights"),
+        ("decoder", "0", "--method", "gradinput"),
+        ("decoder", "1", "--sublayer", "self_attn", "--measure", "pre_res"),
+    ],
+    ids=" ".join,
+)
+def test_analyze_gives_the_same_account_of_the_released_model(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """The released decoder has queries before images: places are read by their own axes."""
+    module, layer, *options = words
+    rules = ["--ln-rule", "detach_sigma", "--residual-split", "epsilon"]
+    asked = ["--which-module", module, "--layer-index", layer, "--feature-index", "3", *options]
+    told = []
+    for source in ("embedded", "detectron2"):
+        out = tmp_path / f"{source}.csv"
+        images = ["--images-dir", str(EXAMPLE.parent / "digits" / "scenes")]
+        first = ["analyze", *images, "--images-glob", "0[23].png", "--output-csv", str(out)]
+        keys = ["LRPC.SOURCE", source, "LRPC.EPSILON", "0", "LRPC.SHAPES", "[[96, 96]]"]
+        given = [*asked, *([] if "gradinput" in words else rules), "--batch-size", "2"]
+        assert main([*first, *given, "--config", str(EXAMPLE), *keys]) == 0
+        assert main(["validate", str(out)]) == 0
+        told.append((read_table(out), json.loads(Path(f"{out}.json").read_text())["accounts"]))
+    (table, accounts), (other, others) = told
+    for name, column in table.items():
+        scale = max(abs(value) for value in column) or 1
+        assert other[name] == pytest.approx(column, abs=1e-3 * scale), name
+    for account, theirs in zip(accounts, others, strict=True):
+        assert theirs["elsewhere"] == pytest.approx(account["elsewhere"], rel=1e-3)

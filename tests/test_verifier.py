@@ -61,8 +61,8 @@ VIOLATIONS = {
         f"%x is f32[B,4] but {PLACE} reads it as f32[B,5]",
     ),
     "an op outside the table": (
-        with_first(replace(RELU, op="relu6")),
-        "unknown op 'relu6' at %y = relu6 (from layers.0, net.py:3)",
+        with_first(replace(RELU, op="relu66")),
+        "unknown op 'relu66' at %y = relu66 (from layers.0, net.py:3)",
     ),
     "too few inputs": (
         with_first(replace(RELU, op="add")),

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from lrpc.catalogue import needed, setting  # noqa: E402
 from lrpc.config import defaults  # noqa: E402
 from lrpc.config.schema import LIMITS  # noqa: E402
 from lrpc.config.show import show  # noqa: E402
@@ -39,7 +39,8 @@ LRPC:
     - {role: residual, layers: [0, 2], rule: epsilon, eps: 1.0e-3}
 ```
 
-`role`, `op` and `module` are globs, `layers` bounds the first number in the module path; what an
+`role`, `op` and `module` are globs, `layers` bounds the first number in the module path, `first:
+true` leaves only the linear maps and convolutions that an input reaches through no other; what an
 entry leaves out matches everything. The first entry that matches a node decides.
 """
 
@@ -91,20 +92,20 @@ def _rule(rule: Declaration) -> str:
 
 
 def _range(param: Param) -> str:
-    if param.words:
-        words = " or ".join(param.words)
-    else:
-        words = f"from {param.low:g}" + (" up" if math.isinf(param.high) else f" to {param.high:g}")
-    return f"{words}; by default {param.default}"
+    default = "must be given" if param.default is None else f"by default {param.default}"
+    return f"{param.takes}; {default}"
 
 
 def _composite(composite: Composite) -> str:
     rows = []
     for entry in composite.entries:
-        params = ", ".join(f"{k}={v}" for k, v in entry.params.items())
-        rows.append(f"| `{entry.role}` | `{entry.op}` | `{entry.rule}` | {params} |\n")
+        params = ", ".join(f"{k}={setting(v)}" for k, v in entry.params.items())
+        first = "first " if entry.first else ""
+        rows.append(f"| {first}`{entry.role}` | `{entry.op}` | `{entry.rule}` | {params} |\n")
+    options = [f"- `{o.name}`: {o.meaning} ({needed(o)})\n" for o in composite.options()]
+    told = f"\nOptions:\n\n{''.join(options)}" if options else ""
     head = "| role | op | rule | parameters |\n|---|---|---|---|\n"
-    return f"\n### `{composite.name}`\n\n{composite.doc}\n\n{head}{''.join(rows)}"
+    return f"\n### `{composite.name}`\n\n{composite.doc}\n{told}\n{head}{''.join(rows)}"
 
 
 def config_page() -> str:
@@ -173,6 +174,8 @@ def _takes(key: str, value: object) -> str:
         return LIMITS[key].expected
     if isinstance(value, bool):
         return "true or false"
+    if value is None:
+        return "a number, a list of numbers, or null"
     return {int: "an integer", float: "a number", str: "text"}.get(type(value), "a list")
 
 

@@ -53,6 +53,7 @@ class Names:
 def safe(name: str) -> str:
     """`name` as a Python name, with an underscore where Python or the program means something by
     it."""
+    name = re.sub(r"\W", "_", name)  # an input in a dict is called by its path, with dots
     name = name if name.isidentifier() else f"v{name}"
     return f"{name}_" if keyword.iskeyword(name) or name in RESERVED else name
 
@@ -64,12 +65,14 @@ def stem(name: str) -> str:
 
 @dataclass
 class Body:
-    """Collects indented lines. `weight` renders weight names; `relative` shortens module paths."""
+    """Collects indented lines. `weight` renders weight names; `prefix` shortens module paths;
+    `kept` says where in the state an operation keeps a part of its work."""
 
     names: Names
     weight: Weight
     prefix: str = ""
     ledger: bool = False
+    kept: Callable[[Node], str] = lambda node: ""
     lines: list[str] = field(default_factory=list)
     _said: str = ""
 
@@ -86,7 +89,7 @@ class Body:
             return
         outputs = ", ".join(self.names.local(v) for v in node.outputs)
         shapes = ", ".join(str(v.type) for v in node.outputs)
-        text = render(node, inputs, self.weight)
+        text = render(node, inputs, self.weight, self.kept(node))
         self.lines.append(f"{outputs} = {text}  # {shapes}")
         for value in node.outputs:
             if value.name in saves:
@@ -100,14 +103,13 @@ class Body:
             self.lines.append(f"del {', '.join(plain)}")
 
     def _record(self, node: Node) -> None:
-        g, x = (self.names.local(v) for v in node.inputs)
-        sign = "-" if node.attr("negative") else ""
-        self.lines.append(f"ledger.append({sign}inner({g}, {x}, {node.attr('batch')}))")
+        inputs = [self.names.local(v) for v in node.inputs]
+        self.lines.append(f"ledger.append({booked_amount(node, inputs)})")
 
     def _read(self, node: Node, inputs: Sequence[str]) -> None:
         name = node.attr("name")
         self.lines.append(f'if "{name}" in read:')
-        self.lines.append(f'    out["{name}"] = {inputs[0]} * {inputs[1]}  # {node.inputs[0].type}')
+        self.lines.append(f'    out["{name}"] = {handed_out(inputs)}  # {node.inputs[0].type}')
         if not self.ledger:
             self.lines.append("    if len(out) == len(read):")
             self.lines.append("        return out")
@@ -122,6 +124,19 @@ class Body:
         if text and text != self._said:
             self.lines.append(f"# {text}")
         self._said = text
+
+
+def handed_out(inputs: Sequence[str]) -> str:
+    """The expression that a `read` of these inputs hands out."""
+    text = f"{inputs[0]} * {inputs[1]}" if len(inputs) > 1 else inputs[0]
+    return text + (f" + {inputs[2]}" if len(inputs) > 2 else "")
+
+
+def booked_amount(node: Node, inputs: Sequence[str]) -> str:
+    """The expression of the amount that a `record` books."""
+    sign = "-" if node.attr("negative") else ""
+    fold = f", {node.attr('fold')}" if node.attr("fold") is not None else ""
+    return f"{sign}inner({inputs[0]}, {inputs[1]}, {node.attr('batch')}{fold})"
 
 
 def last_uses(nodes: Sequence[Node], keep: Iterable[str]) -> list[list[Value]]:

@@ -28,14 +28,14 @@ class _Template(string.Formatter):
         return str(value).strip('"') if spec == "bare" else str(value)
 
 
-def render(node: Node, inputs: Sequence[str], weight: Callable[[str], str]) -> str:
+def render(node: Node, inputs: Sequence[str], weight: Callable[[str], str], kept: str = "") -> str:
     """The expression that computes `node` from the named `inputs`; `weight` renders a weight's
-    name."""
+    name. `kept` ends the arguments of operations that keep a part of their work in the state."""
     row = TABLE[node.op]
     fields: dict[str, str] = {
         key: _attr(row.kind(key), node.attr(key), weight) for key in row.attrs
     }
-    fields["inputs"] = ", ".join(inputs)
+    fields["inputs"], fields["kept"] = ", ".join(inputs), kept
     if node.op == "slice":
         fields["slice"] = _slice(node)
     return _Template().vformat(row.emit, tuple(inputs), fields)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lrpc.codegen.body import Body, Names, last_uses, weight_in
+from lrpc.codegen.keeping import Keeping
 from lrpc.codegen.segments import Segment, cut
 from lrpc.ir.graph import Node, Value
 
@@ -16,15 +17,24 @@ INDENT = "    "
 
 @dataclass
 class Library:
-    """Distinct block functions by their text, in order of first use."""
+    """Distinct block functions by their text, in order of first use.
 
+    A function is named after the composite that it belongs to, where there are several, unless its
+    text is among `common`: those that more than one of them uses.
+    """
+
+    common: frozenset[str] = frozenset()
     functions: dict[str, str] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
+    users: dict[str, set[str]] = field(default_factory=dict)
 
-    def name_of(self, wish: str, signature: str, body: str) -> str:
+    def name_of(self, stem: str, composite: str, end: str, signature: str, body: str) -> str:
         """The name of the function with this text; adds it where it is new."""
         key = f"{signature}\n{body}"
+        self.users.setdefault(key, set()).add(composite)
         if key not in self.functions:
+            own = f"_{composite}" if composite and key not in self.common else ""
+            wish = f"{stem}{own}{end}"
             name, count = wish, 1
             while name in self.names:
                 count += 1
@@ -32,6 +42,10 @@ class Library:
             self.names.add(name)
             self.functions[key] = name
         return self.functions[key]
+
+    def used_by_several(self) -> frozenset[str]:
+        """The texts that more than one composite uses."""
+        return frozenset(key for key, users in self.users.items() if len(users) > 1)
 
     def text(self) -> str:
         """The source of all functions."""
@@ -49,6 +63,7 @@ class Saved:
     places: Mapping[str, tuple[str, str]]
     needed: frozenset[str]
     scopes: tuple[str, ...]
+    keeping: Keeping
 
     def inside(self, key: str) -> dict[str, str]:
         """Value name → the statement target that saves it, for values of segment `key`."""
@@ -58,6 +73,10 @@ class Saved:
             for name, (where, local) in self.places.items()
             if where == key and name in self.needed
         }
+
+    def scope(self, segment: Segment) -> str:
+        """Which part of the saved values a function for `segment` is handed."""
+        return next((k for k in (segment.key, segment.block) if k in self.scopes), "")
 
     def fetch(self, name: str, key: str) -> str:
         """The expression that reads a saved value from a function working on segment `key`."""
@@ -89,12 +108,14 @@ def function_stem(block: str) -> str:
 
 @dataclass
 class Emitter:
-    """Emits one main function over `nodes` into `library`."""
+    """Emits one main function over `nodes` into `library`; `composite` names its block functions
+    where there are several."""
 
     library: Library
     saved: Saved
     kind: str
     ledger: bool = False
+    composite: str = ""
     names: Names = field(default_factory=Names)
 
     def main(self, nodes: Sequence[Node], keep: Sequence[str], free: Sequence[Value]) -> str:
@@ -111,12 +132,15 @@ class Emitter:
                     names.bind(value, self.saved.fetch(value.name, ""))
         for value in (v for n in nodes for v in n.outputs):
             names.argument(value, value.name)
-        body = Body(names, weight_in(""), ledger=self.ledger)
+        parts = {key: f'saved["{key}"]' for key in self.saved.scopes}
+        if self.kind == "forward":
+            parts[""] = "s"
+        body = Body(names, weight_in(""), ledger=self.ledger, kept=self._kept(parts))
         self._statements(body, segments, keep)
         return "\n".join(body.lines)
 
     def _statements(self, body: Body, segments: Sequence[Segment], keep: Sequence[str]) -> None:
-        later = _needed_later(segments, keep)
+        later = needed_later(segments, keep)
         for segment, needed in zip(segments, later, strict=True):
             if segment.key:
                 self._call(body, segment, needed)
@@ -131,24 +155,23 @@ class Emitter:
     def _call(self, body: Body, segment: Segment, needed: set[str]) -> None:
         results = [v for v in segment.made() if v.name in needed]
         signature, text, arguments = self._block(segment, results)
-        wish = f"{function_stem(segment.block)}_{self.kind}"
-        name = self.library.name_of(wish + ("_ledger" if self.ledger else ""), signature, text)
+        stem, end = f"{function_stem(segment.block)}_{self.kind}", "_ledger" if self.ledger else ""
+        name = self.library.name_of(stem, self.composite, end, signature, text)
         values = [body.names.local(v) for v in arguments]
-        head = ["w", f'"{segment.prefix}"', f'saved["{self._scope(segment)}"]']
+        head = ["w", f'"{segment.prefix}"', f'saved["{self.saved.scope(segment)}"]']
         extra = [word for word in ("K", "B", "device", "ledger") if f" {word}," in f" {signature},"]
         call = f"{name}({', '.join([*head, *extra, *values])})"
         outputs = ", ".join(body.names.local(v) for v in results)
         body.lines.append(f"{outputs} = {call}" if outputs else call)
 
-    def _scope(self, segment: Segment) -> str:
-        """Which part of the saved values a function for `segment` is handed."""
-        return next((k for k in (segment.key, segment.block) if k in self.saved.scopes), "")
+    def _kept(self, parts: Mapping[str, str]) -> Callable[[Node], str]:
+        return lambda node: self.saved.keeping.arguments(node, parts)
 
     def _block(self, segment: Segment, results: Sequence[Value]) -> tuple[str, str, list[Value]]:
         names, arguments = Names(), []
         for value in segment.reads():
             where, _ = self.saved.places.get(value.name, ("?", ""))
-            if self.kind != "forward" and where and where == self._scope(segment):
+            if self.kind != "forward" and where and where == self.saved.scope(segment):
                 names.bind(value, self.saved.fetch(value.name, where))
             else:
                 arguments.append(value)
@@ -156,7 +179,8 @@ class Emitter:
                     value, "x" if self.kind == "forward" or value.name in self.saved.places else "g"
                 )
         saves = self.saved.inside(segment.key) if self.kind == "forward" else {}
-        body = Body(names, weight_in(segment.prefix), segment.prefix, self.ledger)
+        kept = self._kept({self.saved.scope(segment): "s"})
+        body = Body(names, weight_in(segment.prefix), segment.prefix, self.ledger, kept)
         dying = last_uses(segment.nodes, {v.name for v in results})
         for node, dead in zip(segment.nodes, dying, strict=True):
             body.node(node, saves)
@@ -173,7 +197,7 @@ def _code(text: str) -> str:
     return re.sub(r"#.*", "", text)
 
 
-def _needed_later(segments: Sequence[Segment], keep: Sequence[str]) -> list[set[str]]:
+def needed_later(segments: Sequence[Segment], keep: Sequence[str]) -> list[set[str]]:
     """For each segment, the names that something after it (or the caller) still reads."""
     needed: set[str] = set(keep)
     result: list[set[str]] = []

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import lrpc
-from lrpc.codegen.expression import TORCH_DTYPES, literal
 from lrpc.codegen.functions import INDENT, Emitter, Library, Saved, local_places
+from lrpc.codegen.interface import Description, TargetCode, tables
+from lrpc.codegen.keeping import keeping
 from lrpc.codegen.segments import cut
 from lrpc.codegen.sources import needed, runtime_text
 from lrpc.ir.graph import Graph, Node, Value
 from lrpc.ir.types import Sym
+
+Bodies = tuple[str, str]
 
 HEADER = '''"""Relevance program `{name}`, made by lrpc {version}. Change the config, not this file.
 
@@ -24,34 +28,9 @@ It needs torch and the files beside it, nothing else:
     R = p.relevance(state, "{target}", at=[{example}])
 
 Targets: {targets}.
-{notes}"""
+{composites}{notes}"""
 
 '''
-
-
-@dataclass(frozen=True)
-class TargetCode:
-    """One target: its mark, its joint graphs without and with ledger, and how `at` indexes it."""
-
-    name: str
-    value: Value
-    plain: Graph
-    booked: Graph
-    index_axes: tuple[int, ...]
-    index_names: tuple[str, ...]
-    token_axis: int | None
-
-
-@dataclass(frozen=True)
-class Description:
-    """What the program says of itself and how it presents the model."""
-
-    name: str
-    structure: object
-    read_inputs: Mapping[str, str]
-    notes: tuple[str, ...] = ()
-    tf32: bool = False
-    chunk: int = 8
 
 
 @dataclass(frozen=True)
@@ -62,32 +41,67 @@ class Emitted:
     saved: dict[str, tuple[str, str]]
 
 
+@dataclass(frozen=True)
+class Halves:
+    """What a program runs: the nodes of its forward pass, where it saves which values, and for each
+    target the nodes of its relevance, without and with ledger."""
+
+    forward: tuple[Node, ...]
+    saved: Saved
+    relevance: tuple[tuple[tuple[Node, ...], tuple[Node, ...]], ...]
+
+
+def halves(forward: Graph, targets: Sequence[TargetCode]) -> Halves:
+    """The two halves of a program, as `generate` writes them."""
+    own = {v.name for v in forward.values()}
+    parts = tuple(
+        (_relevance_nodes(t.plain, own), _relevance_nodes(t.booked, own)) for t in targets
+    )
+    saved_names = {t.value.name for t in targets}
+    for nodes in (n for pair in parts for n in pair):
+        saved_names |= {v.name for n in nodes for v in n.inputs if v.name in own}
+    run = tuple(_needed_nodes(forward, saved_names))
+    segments = cut(run, repeats=True)
+    scopes = tuple(dict.fromkeys(["", *(s.key for s in segments)]))
+    places, needed_names = local_places(segments, forward.inputs), frozenset(saved_names)
+    shared = keeping(run, places, needed_names)
+    return Halves(run, Saved(places, needed_names, scopes, shared), parts)
+
+
 def generate(forward: Graph, targets: Sequence[TargetCode], about: Description) -> Emitted:
     """The source text of program.py: same graphs, same bytes."""
-    own = {v.name for v in forward.values()}
-    parts = {
-        t.name: (_relevance_nodes(t.plain, own), _relevance_nodes(t.booked, own)) for t in targets
-    }
-    saved_names = {t.value.name for t in targets}
-    for nodes in (n for pair in parts.values() for n in pair):
-        saved_names |= {v.name for n in nodes for v in n.inputs if v.name in own}
-    forward_nodes = _needed_nodes(forward, saved_names)
-    segments = cut(forward_nodes, repeats=True)
-    places = local_places(segments, forward.inputs)
-    scopes = tuple(dict.fromkeys(["", *(s.key for s in segments)]))
-    saved = Saved(places, frozenset(saved_names), scopes)
-    library = Library()
-    main = _forward(forward, forward_nodes, saved, library)
-    functions = [_relevance(t, *parts[t.name], saved, library) for t in targets]
-    tables = _tables(forward, targets, about, saved)
-    emitted = "\n\n\n".join(part for part in [library.text(), main, *functions, tables] if part)
+    several = targets[0].composite != ""
+    forward = _without_rules(forward) if several else forward
+    made = halves(forward, targets)
+    saved = made.saved
+    jobs = list(zip(targets, made.relevance, strict=True))
+    trial = Library()
+    if several:  # to learn which functions composites share
+        for target, part in jobs:
+            _bodies(target, part, saved, trial)
+    library = Library(trial.used_by_several())
+    main = _forward(forward, made.forward, saved, library)
+    bodies = [_bodies(target, part, saved, library) for target, part in jobs]
+    names = function_names(targets, bodies)
+    functions = [
+        f"def {name}{end}{text}"
+        for name, pair in dict(zip(names, bodies, strict=True)).items()
+        for end, text in zip(("", "_ledger"), pair, strict=True)
+    ]
+    interface = tables(forward, targets, names, about, saved)
+    emitted = "\n\n\n".join(part for part in [library.text(), main, *functions, interface] if part)
     text = "\n\n\n".join([runtime_text(), needed(emitted), emitted])
-    kept = {name: place for name, place in places.items() if name in saved_names}
+    kept = {name: place for name, place in saved.places.items() if name in saved.needed}
     return Emitted(_header(targets, about) + text, kept)
 
 
-def _relevance_nodes(joint: Graph, own: set[str]) -> list[Node]:
-    return [n for n in joint.nodes if not n.outputs or n.outputs[0].name not in own]
+def _relevance_nodes(joint: Graph, own: set[str]) -> tuple[Node, ...]:
+    return tuple(n for n in joint.nodes if not n.outputs or n.outputs[0].name not in own)
+
+
+def _without_rules(forward: Graph) -> Graph:
+    """The forward graph alone: which rules a node has is up to the composites."""
+    return replace(forward, nodes=tuple(replace(n, rule=None) for n in forward.nodes))
 
 
 def _needed_nodes(graph: Graph, saved: set[str]) -> list[Node]:
@@ -108,27 +122,26 @@ def _forward(graph: Graph, nodes: Sequence[Node], saved: Saved, library: Library
     lines = ['s = saved[""]']
     lines += [f's["{name}"] = {local}' for name, local in names.items() if name in saved.needed]
     results = ", ".join(f'"{name}": {emitter.names.local(v)}' for name, v in graph.outputs)
-    first = graph.inputs[0]
-    sizes = _sizes(body, first, names[first.name])
+    sizes = _sizes(body, graph.inputs, names)
     text = "\n".join([*sizes, *lines, body, f"return {{{results}}}"])
     signature = ", ".join(["w", "saved", *names.values()])
     return f"def forward({signature}):\n{_indent(text)}"
 
 
-def _relevance(
+def _bodies(
     target: TargetCode,
-    plain: Sequence[Node],
-    booked: Sequence[Node],
+    parts: tuple[Sequence[Node], Sequence[Node]],
     saved: Saved,
     library: Library,
-) -> str:
-    return "\n\n\n".join(
-        _relevance_function(target, nodes, graph, saved, library, ledger)
-        for nodes, graph, ledger in ((plain, target.plain, False), (booked, target.booked, True))
+) -> Bodies:
+    """What follows the name of a target's function, and of the one that keeps a ledger."""
+    return (
+        _body(target, parts[0], target.plain, saved, library, False),
+        _body(target, parts[1], target.booked, saved, library, True),
     )
 
 
-def _relevance_function(
+def _body(
     target: TargetCode,
     nodes: Sequence[Node],
     graph: Graph,
@@ -136,67 +149,49 @@ def _relevance_function(
     library: Library,
     ledger: bool,
 ) -> str:
-    seed = graph.inputs[-1]
-    body = Emitter(library, saved, "relevance", ledger).main(nodes, [], [seed])
-    name = function_name(target.name) + ("_ledger" if ledger else "")
+    seed, composite = graph.inputs[-1], _word(target.composite)
+    body = Emitter(library, saved, "relevance", ledger, composite).main(nodes, [], [seed])
     signature = f"w, saved, {seed.name}, read" + (", ledger" if ledger else "")
-    text = "\n".join([*_sizes(body, seed, seed.name), "out = {}", body, "return out"])
-    return f"def {name}({signature}):\n{_indent(text)}"
+    sizes = _sizes(body, [seed], {seed.name: seed.name})
+    text = "\n".join([*sizes, "out = {}", body, "return out"])
+    return f"({signature}):\n{_indent(text)}"
 
 
-def _sizes(body: str, first: Value, local: str) -> list[str]:
-    """Definitions of K, B and device, from the value `first`, where the body uses them."""
+def _sizes(body: str, given: Sequence[Value], names: Mapping[str, str]) -> list[str]:
+    """Definitions of K, B and device, from the arguments `given`, where the body uses them."""
     code = re.sub(r"#.*", "", body)
-    lines = []
-    for axis, dim in enumerate(first.type.shape):
-        if isinstance(dim, Sym) and str(dim) in ("K", "B") and re.search(rf"\b{dim}\b", code):
-            lines.append(f"{dim} = {local}.shape[{axis}]")
-    if re.search(r"\bdevice\b", code):
-        lines.append(f"device = {local}.device")
-    return lines
+    found: dict[str, str] = {}
+    for value in given:
+        for axis, dim in enumerate(value.type.shape):
+            if isinstance(dim, Sym) and dim.batch + dim.seeds == 1:
+                extent = f"{names[value.name]}.shape[{axis}]"
+                merged = f" // {dim.coeff}" if dim.coeff > 1 else ""
+                found.setdefault("B" if dim.batch else "K", extent + merged)
+    found["device"] = f"{names[given[0].name]}.device"
+    return [f"{k} = {text}" for k, text in found.items() if re.search(rf"\b{k}\b", code)]
 
 
-def function_name(target: str) -> str:
-    """`encoder_feature:2` → `relevance_encoder_feature_2`."""
-    return "relevance_" + re.sub(r"\W", "_", target)
+def function_names(targets: Sequence[TargetCode], bodies: Sequence[Bodies]) -> list[str]:
+    """A Python name for each: `encoder_feature:2` → `relevance_encoder_feature_2`, then the
+    composite's name where there are several. Those that do the same for one target share a name."""
+    keys = [(t.name, body) for t, body in zip(targets, bodies, strict=True)]
+    users = Counter(keys)
+    names: dict[tuple[str, Bodies], str] = {}
+    taken: set[str] = set()
+    for target, key in zip(targets, keys, strict=True):
+        if key in names:
+            continue
+        own = [target.composite] if users[key] == 1 and target.composite else []
+        name = "_".join(["relevance", *map(_word, [target.name, *own])])
+        while {name, f"{name}_ledger"} & taken:
+            name += "_"
+        taken |= {name, f"{name}_ledger"}
+        names[key] = name
+    return [names[key] for key in keys]
 
 
-def _tables(forward: Graph, targets: Sequence[TargetCode], about: Description, saved: Saved) -> str:
-    inputs = "".join(
-        f'        "{v.name}": ("{TORCH_DTYPES[v.type.dtype]}", {_shape(v.type.shape)}),\n'
-        for v in forward.inputs
-    )
-    blocks = "".join(f'        "{scope}",\n' for scope in saved.scopes)
-    rows = "".join(_target_row(t, saved) for t in targets)
-    dtype = next(v.type.dtype for v in forward.inputs if v.type.is_float)
-    return (
-        "INTERFACE = Interface(\n    forward=forward,\n"
-        f"    inputs={{\n{inputs}    }},\n    blocks=(\n{blocks}    ),\n   "
-        f" targets={{\n{rows}    }},\n"
-        f"    read_inputs={_mapping(about.read_inputs)},\n"
-        f"    structure={_python(about.structure)},\n    dtype={TORCH_DTYPES[dtype]},\n"
-        f"    tf32={about.tf32},\n    chunk={about.chunk},\n)\n\n\n"
-        'def load(path=None, device="cpu"):\n'
-        '    """The program with its weights on `device`; its files are checked first."""\n'
-        "    directory = Path(__file__).resolve().parent if path is None else Path(path)\n"
-        "    return Program(INTERFACE, directory, device)\n"
-    )
-
-
-def _target_row(target: TargetCode, saved: Saved) -> str:
-    shape = target.value.type.shape
-    batch = next((i for i, d in enumerate(shape) if isinstance(d, Sym)), 0)
-    reads = [str(n.attr("name")) for n in target.plain.nodes if n.op == "read"]
-    name = function_name(target.name)
-    return (
-        f'        "{target.name}": Target(\n            {name}, {name}_ledger,'
-        f" {_python(saved.places[target.value.name])},\n"
-        f"            shape={_shape(shape)}, batch_axis={batch},\n"
-        f"            index_axes={literal(target.index_axes)},"
-        f" index_names={literal(target.index_names)},\n"
-        f"            token_axis={target.token_axis}, reads={literal(tuple(reads))},\n"
-        "        ),\n"
-    )
+def _word(text: str) -> str:
+    return re.sub(r"\W", "_", text)
 
 
 def ledger_rows(booked: Graph) -> list[tuple[str, str, str]]:
@@ -208,42 +203,19 @@ def ledger_rows(booked: Graph) -> list[tuple[str, str, str]]:
     ]
 
 
-def _python(value: object) -> str:
-    if isinstance(value, Mapping):
-        return _mapping(value)
-    if isinstance(value, (list, tuple)):
-        inner = ", ".join(_python(v) for v in value)
-        return (
-            f"[{inner}]"
-            if isinstance(value, list)
-            else f"({inner},)"
-            if len(value) == 1
-            else f"({inner})"
-        )
-    return literal(value) if isinstance(value, (str, int, float)) else repr(value)
-
-
-def _mapping(value: Mapping[str, object]) -> str:
-    return "{" + ", ".join(f"{literal(k)}: {_python(v)}" for k, v in value.items()) + "}"
-
-
-def _shape(shape: Sequence[object]) -> str:
-    inner = ", ".join(f'"{d}"' if isinstance(d, Sym) else str(d) for d in shape)
-    return f"({inner},)"
-
-
 def _indent(text: str) -> str:
     return "\n".join(INDENT + line if line else line for line in text.splitlines())
 
 
 def _header(targets: Sequence[TargetCode], about: Description) -> str:
-    first = targets[0]
+    first, composites = targets[0], list(dict.fromkeys(t.composite for t in targets))
     example = ", ".join("0" for _ in first.index_axes)
     return HEADER.format(
         name=about.name,
         version=lrpc.__version__,
         target=first.name.split(":")[0],
         example=f"({example},)" if len(first.index_axes) == 1 else f"({example})",
-        targets=", ".join(t.name for t in targets),
+        targets=", ".join(dict.fromkeys(t.name for t in targets)),
+        composites=f"Composites: {', '.join(composites)}.\n" if composites[0] else "",
         notes="".join(f"\n{note}\n" for note in about.notes),
     )

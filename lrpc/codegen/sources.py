@@ -7,10 +7,22 @@ import inspect
 from functools import cache
 from types import ModuleType
 
-from lrpc.codegen.kernels import boxes, deformable, loading, results, runtime, seeds, transposes
+from lrpc.codegen.kernels import (
+    boxes,
+    deformable,
+    loading,
+    results,
+    runtime,
+    seeds,
+    slopes,
+    transposes,
+    triton_deformable,
+    triton_support,
+)
 
 RUNTIME: tuple[ModuleType, ...] = (loading, results, seeds, runtime)
-MODULES: tuple[ModuleType, ...] = (transposes, deformable, boxes)
+MODULES: tuple[ModuleType, ...] = (transposes, slopes, deformable, boxes)
+TRITON: tuple[ModuleType, ...] = (triton_support, triton_deformable)
 
 
 @cache
@@ -37,15 +49,29 @@ def needed(text: str) -> str:
         new = (names & sources.keys()) - found
         found |= new
         pending += [sources[name] for name in new]
-    return "\n\n\n".join(source for name, source in sources.items() if name in found)
+    texts = [source for name, source in sources.items() if name in found]
+    whole = _joined(TRITON)
+    names = {n.id for text in texts for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Name)}
+    carried = [whole] if names & _defined(whole) else []
+    return "\n\n\n".join([*carried, *texts])
+
+
+def _defined(text: str) -> set[str]:
+    return {item.name for item in ast.parse(text).body if isinstance(item, ast.FunctionDef)}
 
 
 @cache
 def runtime_text() -> str:
     """The fixed part of every program: imports, then the runtime modules one after the other."""
-    imports: set[str] = {"import torch.nn.functional as F"}
+    return _joined(RUNTIME, "from __future__ import annotations", "import torch.nn.functional as F")
+
+
+@cache
+def _joined(modules: tuple[ModuleType, ...], *more: str) -> str:
+    """Modules in one text: what they import from elsewhere, then their bodies."""
+    imports: set[str] = set(more)
     bodies = []
-    for module in RUNTIME:
+    for module in modules:
         source = inspect.getsource(module)
         items = ast.parse(source).body[1:]  # without the docstring
         for item in items:
@@ -58,7 +84,9 @@ def runtime_text() -> str:
 
 
 def _own(item: ast.Import | ast.ImportFrom) -> bool:
-    return isinstance(item, ast.ImportFrom) and (item.module or "").startswith("lrpc")
+    """Whether the whole text has it anyway: an import within lrpc, or from the future."""
+    module = item.module or "" if isinstance(item, ast.ImportFrom) else ""
+    return module.startswith("lrpc") or module == "__future__"
 
 
 def _single(item: ast.Import | ast.ImportFrom) -> list[ast.Import | ast.ImportFrom]:
@@ -71,4 +99,4 @@ def _import_block(imports: set[str]) -> str:
     future = sorted(i for i in imports if "__future__" in i)
     third = sorted(i for i in imports if i.split()[1].split(".")[0] == "torch")
     rest = sorted(imports - set(future) - set(third))
-    return "\n\n".join("\n".join(group) for group in (future, rest, third))
+    return "\n\n".join("\n".join(group) for group in (future, rest, third) if group)

@@ -2,5 +2,6 @@
 
 from lrpc.config.load import default_config, load_config
 from lrpc.config.node import Config
+from lrpc.config.options import composite_options
 
-__all__ = ["Config", "default_config", "load_config"]
+__all__ = ["Config", "composite_options", "default_config", "load_config"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,8 +18,9 @@ TARGETS = {
     "encoder_feature": True,
     "decoder_query": True,
 }
-_SELECTORS = ("role", "op", "module", "layers")
+_SELECTORS = ("role", "op", "module", "layers", "first")
 _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_LAYER = re.compile(r"\*|[0-9]+(\.(self_attn|cross_attn|ffn)(\.pre_res)?)?")
 _MODULE_PATH = re.compile(r"\w+(\.\w+)*")
 
 
@@ -62,7 +64,7 @@ def parse_targets(value: Any) -> tuple[str, ...]:
             raise ValueError(f"{show(text)} is not a target; did you mean {show(near)}?")
         if colon and not TARGETS[name]:
             raise ValueError(f"{show(text)}: {name} exists once, without a layer; remove :{layer}")
-        if colon and layer != "*" and not (layer.isascii() and layer.isdigit()):
+        if colon and not _LAYER.fullmatch(layer):
             raise ValueError(f'{show(text)}: expected a layer index or "*" after the colon')
         if text in names[:number]:
             raise ValueError(f"{show(text)} is given twice; remove one of the two")
@@ -104,6 +106,15 @@ def parse_passes(value: Any) -> tuple[str, ...]:
     return paths
 
 
+def parse_plugins(value: Any) -> tuple[str, ...]:
+    """Return names of modules to import."""
+    names = _strings(value, "module names")
+    for name in names:
+        if not _MODULE_PATH.fullmatch(name):
+            raise ValueError(f'expected a module such as "package.module", got {show(name)}')
+    return names
+
+
 def parse_read(value: Any) -> tuple[str, ...]:
     """Return names or globs of measurement points."""
     return _strings(value, "names or globs")
@@ -112,6 +123,27 @@ def parse_read(value: Any) -> tuple[str, ...]:
 def parse_class_names(value: Any) -> tuple[str, ...]:
     """Return the names of the classes, in the order of the class logits."""
     return _strings(value, "class names")
+
+
+def parse_bound(value: Any) -> float | tuple[float, ...] | None:
+    """Return a number, one for each channel, or None."""
+    if value is None:
+        return None
+    if _numbers(value):
+        return tuple(float(number) for number in value)
+    if _numbers([value]):
+        return float(value)
+    raise ValueError(f"expected a finite number, a list of them or null, got {show(value)}")
+
+
+def _numbers(value: Any) -> bool:
+    """Whether `value` is a list of finite numbers, and not an empty one."""
+    return (
+        isinstance(value, list | tuple)
+        and bool(value)
+        and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
+        and all(math.isfinite(v) for v in value)
+    )
 
 
 def parse_rules(value: Any) -> tuple[dict[str, Any], ...]:
@@ -132,14 +164,21 @@ def _rule(entry: Any, place: str) -> dict[str, Any]:
     if "rule" not in entry:
         raise ValueError(f'{place}: has no "rule"; name one that `lrpc rules` lists')
     if not any(key in entry for key in _SELECTORS):
-        raise ValueError(f"{place}: selects nothing; give role, op, module or layers")
+        raise ValueError(f"{place}: selects nothing; give role, op, module, layers or first")
     if "role" in entry and "op" in entry:
         raise ValueError(f"{place}: has both role and op; keep one of the two")
     if "layers" in entry:
         _check_layers(entry["layers"], place)
     for key, parameter in entry.items():
-        if key != "layers" and not isinstance(parameter, str | int | float | bool):
-            raise ValueError(f"{place}: {key}: expected a number or text, got {show(parameter)}")
+        if key == "first" and not isinstance(parameter, bool):
+            raise ValueError(f"{place}: first: expected true or false, got {show(parameter)}")
+        if key != "layers" and not (
+            isinstance(parameter, str | int | float | bool) or _numbers(parameter)
+        ):
+            raise ValueError(
+                f"{place}: {key}: expected a number, a list of numbers or text,"
+                f" got {show(parameter)}"
+            )
     return {str(key): parameter for key, parameter in entry.items()}
 
 
@@ -156,9 +195,13 @@ PARSERS: dict[str, Callable[[Any], Any]] = {
     "LRPC.SCOPE": parse_scope,
     "LRPC.TARGETS": parse_targets,
     "LRPC.RULES": parse_rules,
+    "LRPC.BOX.LOW": parse_bound,
+    "LRPC.BOX.HIGH": parse_bound,
     "LRPC.MEMORY.BUDGET": parse_budget,
     "LRPC.SHAPES": parse_shapes,
     "LRPC.READ": parse_read,
+    "LRPC.STOP": parse_read,
     "LRPC.CLASS_NAMES": parse_class_names,
     "LRPC.PASSES": parse_passes,
+    "LRPC.PLUGINS": parse_plugins,
 }

@@ -164,13 +164,28 @@ LRPC: dict[str, Any] = {
     "SOURCE": "embedded",
     # Module path that relevance is propagated in; "" is the whole model.
     "SCOPE": "",
-    # What relevance can start from; the last two take ":LAYER", an index or "*" for every layer.
+    # What relevance can start from; the last two take ":LAYER", as 2, 2.self_attn or "*".
     "TARGETS": ("class_logit", "mask_logit", "box", "encoder_feature", "decoder_query"),
-    # Set of rules: attnlrp, cp_lrp, epsilon or gradient_input.
-    "COMPOSITE": "attnlrp",
+    # Set of rules, by a name that `lrpc rules` lists.
+    # Several, as a list or as `own name: {composite, epsilon, rules, conv_gamma}`, share a forward.
+    "COMPOSITE": "maskdino",
     # Stabiliser of every division, finite and at least 0.
     "EPSILON": 1e-6,
-    # Exceptions to the composite: mappings {role | op, module, layers, rule, rule parameters}.
+    # How much more positive parts count where the composite has a γ; null is the composite's own.
+    "GAMMA": {
+        # γ of convolutions, in maskdino, gamma and epsilon_gamma_box.
+        "CONVOLUTION": None,
+        # γ of linear maps, in gamma.
+        "LINEAR": None,
+    },
+    # Range of the normalised image in epsilon_gamma_box; null is that of pixels from 0 to 255.
+    "BOX": {
+        # The smallest value, one for all channels or a list with one for each.
+        "LOW": None,
+        # The largest value, likewise.
+        "HIGH": None,
+    },
+    # Exceptions to the composite: mappings {role | op, module, layers, first, rule, parameters}.
     "RULES": (),
     # How many relevance seeds one sweep carries; a call with more takes several sweeps.
     "SEEDS": 8,
@@ -190,12 +205,18 @@ LRPC: dict[str, Any] = {
     "DETACH": "copy",
     # Position encodings keep their share in the ledger (sink) or split like any summand (split).
     "POSITION": "sink",
+    # Whether batch norms become part of the convolution or linear map before them.
+    "FOLD_BATCH_NORM": True,
     # Names or globs of the measurement points whose relevance is returned; () is all of them.
     "READ": (),
+    # Names or globs of places where relevance ends, beside the image: local mode; () is none.
+    "STOP": (),
     # Names of the classes in the order of their logits, for pictures and records; () shows numbers.
     "CLASS_NAMES": (),
     # Import paths "package.module:Class" of passes that run before rules are assigned.
     "PASSES": (),
+    # Modules that register rules of their own when they are imported, "package.module".
+    "PLUGINS": (),
     # Seed of the random weights used where MODEL.WEIGHTS is empty.
     "INIT_SEED": 0,
 }

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from lrpc.config.checks import PARSERS
+from lrpc.config.checks import PARSERS, parse_rules
 from lrpc.config.defaults import LRPC, MODEL_AND_INPUT
 from lrpc.config.defaults_unused import OTHER_DETECTORS, TRAINING
 from lrpc.config.show import show
@@ -41,6 +41,7 @@ _YAML_WORDS = {"true": True, "false": False, "null": None}
 _MASKDINO = "MODEL.MaskDINO."
 _HEAD = "MODEL.SEM_SEG_HEAD."
 _POSITIVE = _integer(1)
+_GAMMA = Limit("a finite number of at least 0, or null", lambda v: v is None or 0 <= v < math.inf)
 _STAGES = Limit(
     'names among "res2", "res3", "res4", "res5"',
     lambda v: bool(v) and all(name in ("res2", "res3", "res4", "res5") for name in v),
@@ -80,7 +81,13 @@ LIMITS: dict[str, Limit] = {
     f"{_HEAD}NUM_FEATURE_LEVELS": _POSITIVE,
     f"{_HEAD}TOTAL_NUM_FEATURE_LEVELS": _POSITIVE,
     f"{_HEAD}TRANSFORMER_ENC_LAYERS": _integer(0),
-    "LRPC.COMPOSITE": _one_of("attnlrp", "cp_lrp", "epsilon", "gradient_input"),
+    "LRPC.COMPOSITE": _one_of(
+        *("maskdino", "attnlrp", "cp_lrp", "epsilon", "gamma", "epsilon_plus"),
+        *("epsilon_alpha2_beta1", "epsilon_plus_flat", "epsilon_gamma_box", "thesis"),
+        "gradient_input",
+    ),
+    "LRPC.GAMMA.CONVOLUTION": _GAMMA,
+    "LRPC.GAMMA.LINEAR": _GAMMA,
     "LRPC.EPSILON": Limit("a finite number of at least 0", lambda v: v >= 0),
     "LRPC.SEEDS": _POSITIVE,
     "LRPC.PRECISION": _one_of("fp64", "fp32", "tf32", "bf16"),
@@ -141,6 +148,8 @@ def parse(key: str, value: Any) -> Any:
     default = DEFAULTS[key]
     if isinstance(value, str) and not isinstance(default, str):
         value = literal(value)
+    if key == "LRPC.COMPOSITE" and not (isinstance(value, str) and value[:1] not in "[{"):
+        return _composites(value)
     if key in PARSERS:
         return PARSERS[key](value)
     limit = LIMITS.get(key)
@@ -152,6 +161,27 @@ def parse(key: str, value: Any) -> Any:
     if limit is not None and not limit.holds(result):
         raise ValueError(f"expected {limit.expected}, got {show(value)}")
     return result
+
+
+def _composites(value: Any) -> Any:
+    """Return several composites: a list of names, or a mapping of own names to names or settings.
+
+    What the settings hold is checked with the rules.
+    """
+    value = _flow(value) if isinstance(value, str) else value
+    if isinstance(value, list | tuple) and value:
+        return tuple(parse("LRPC.COMPOSITE", name) for name in value)
+    if not (isinstance(value, Mapping) and value):
+        raise ValueError(f"expected a name, a list of names or a mapping, got {show(value)}")
+    for name, own in value.items():
+        if not isinstance(own, Mapping):
+            parse("LRPC.COMPOSITE", own)
+        elif "rules" in own:
+            try:
+                parse_rules(own["rules"])
+            except ValueError as error:
+                raise ValueError(f"{name}: rules: {error}") from None
+    return dict(value)
 
 
 def literal(text: str) -> Any:

@@ -43,10 +43,15 @@ class Imported:
     structure: Any
     decisions: tuple[str, ...]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user of the program should know of it."""
+        return tuple(f"special to the example: {decision}" for decision in self.decisions)
+
 
 def import_model(
     model: nn.Module,
-    inputs: Mapping[str, Tensor],
+    inputs: Mapping[str, Tensor] | Example,
     *,
     scope: str = "",
     marks: Mapping[str, str] | None = None,
@@ -56,16 +61,18 @@ def import_model(
     """Trace `model`, or the submodule `scope` of it, and lower what its outputs and marks need.
 
     `inputs` are example tensors by the names of the forward signature, with the batch in front
-    except for those in `unbatched`; `constants` are its other arguments. The model runs in
-    evaluation mode, twice, on batches of 2 and 3 that repeat the given images, and is left as it
-    was. `marks` names places: "path" is what that module returns, "path:in0" its first tensor
-    argument, "path:out1" or "path:out.key" a part of what it returns, "path@0" its first call
-    instead of its last. Spatial sizes are those of the example. Raises TraceError.
+    except for those in `unbatched`; `constants` are its other arguments; an `Example` holds both.
+    The model runs in evaluation mode, twice, on batches of 2 and 3 that repeat the given images,
+    and is left as it was. `marks` names places: "path" is what that module returns, "path:in0" its
+    first tensor argument, "path:out1" or "path:out.key" a part of what it returns, "path@0" its
+    first call instead of its last. Spatial sizes are those of the example. Raises TraceError.
     """
     target = submodule(model, scope)
     places = {name: parse_mark(target, name, place) for name, place in (marks or {}).items()}
     with as_for_inference(model):
-        example = model_example(model, inputs, constants or {})
+        example = inputs
+        if not isinstance(example, Example):
+            example = model_example(model, example, constants or {})
         small, large = (
             _inside(model, target, scope, of_size(example, size, unbatched)) for size in SIZES
         )

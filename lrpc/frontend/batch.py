@@ -11,7 +11,17 @@ from torch import Tensor, fx
 
 from lrpc.errors import TraceError
 from lrpc.frontend.execute import call_name
-from lrpc.frontend.records import Boundary, Call, CallType, Program, Ref, Stored, mapped
+from lrpc.frontend.records import (
+    Boundary,
+    Call,
+    CallType,
+    ImageNumbers,
+    Program,
+    Ref,
+    Stored,
+    found,
+    mapped,
+)
 from lrpc.frontend.tracer import Trace
 from lrpc.ir.graph import Loc
 from lrpc.ir.types import NAMES, Dim, Sym, TensorType
@@ -39,9 +49,21 @@ def unify(two: Trace, three: Trace) -> Program:
         longer = max(first, second, key=len)
         raise _branches(longer[min(len(first), len(second))])
     refs = places[0]
+    _check_numbers(two.output, three.output)
     output = mapped(two.output, fx.Node, lambda n: Ref(refs[n]))
     boundaries = tuple(_boundary(b, refs) for b in two.boundaries)
     return Program(tuple(calls), boundaries, output, two.decisions)
+
+
+def _check_numbers(a: Any, b: Any) -> None:
+    """Refuse outputs that are numbers and differ between the two."""
+    plain = [[x for x in found(output, object) if not isinstance(x, fx.Node)] for output in (a, b)]
+    for x, y in zip(*plain, strict=True):
+        if x != y and (x == x or y == y):
+            raise TraceError(
+                f"the model returns {x} for {SIZES[0]} images and {y} for {SIZES[1]}; "
+                "return tensors instead"
+            )
 
 
 def _branches(node: fx.Node) -> TraceError:
@@ -123,20 +145,45 @@ def _merge_type(a: Any, b: Any) -> CallType:
     return tuple(_merge_type(x, y) for x, y in zip(a, b, strict=True))
 
 
-def _stored(name: str, tensors: list[Tensor], typed: CallType, node: fx.Node) -> Stored:
+def _stored(
+    name: str, tensors: list[Tensor], typed: CallType, node: fx.Node
+) -> Stored | ImageNumbers:
     if not isinstance(typed, TensorType):
         raise TraceError(f"a constant of dtype {tensors[0].dtype} has no type, at {_loc(node)}")
     if not name.startswith("constant."):
         return Stored(name, tensors[0], typed)
+    if _count_images(tensors, typed):
+        return ImageNumbers(typed)
     reduced = tensors[0]
     for axis, dim in enumerate(typed.shape):
         if isinstance(dim, Sym):
             reduced = reduced.narrow(axis, 0, 1)
-    if not all(_equal(reduced.expand_as(t), t) for t in tensors):
-        raise TraceError(
-            f"a constant {typed} differs between images or batch sizes, at {_loc(node)}"
-        )
-    return Stored("", reduced.clone(), typed)
+    if all(_equal(reduced.expand_as(t), t) for t in tensors):
+        return Stored("", reduced.clone(), typed)
+    if (repeated := _one_image(tensors, typed)) is not None:
+        return Stored("", repeated.clone(), typed)
+    raise TraceError(f"a constant {typed} differs between images or batch sizes, at {_loc(node)}")
+
+
+def _one_image(tensors: list[Tensor], typed: TensorType) -> Tensor | None:
+    """The entries [n, …] of one image, where the constants [n·B, …] repeat them for all images."""
+    axes = [(i, dim) for i, dim in enumerate(typed.shape) if isinstance(dim, Sym)]
+    if len(axes) != 1 or axes[0][1].batch != 1:
+        return None
+    axis, entries = axes[0][0], axes[0][1].coeff
+    one = tensors[0].narrow(axis, 0, entries)
+    copies = [torch.cat([one] * (t.shape[axis] // entries), axis) for t in tensors]
+    return one if all(_equal(c, t) for c, t in zip(copies, tensors, strict=True)) else None
+
+
+def _count_images(tensors: list[Tensor], typed: TensorType) -> bool:
+    whole = not tensors[0].is_floating_point() and tensors[0].dtype != torch.bool
+    one_axis = [dim for dim in typed.shape if dim != 1] == [Sym(batch=1)]
+    return (
+        whole
+        and one_axis
+        and all(bool((t.flatten() == torch.arange(t.numel())).all()) for t in tensors)
+    )
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:

@@ -35,8 +35,12 @@ class _Reached(Exception):
 
 @contextmanager
 def as_for_inference(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards every attribute is as it was."""
+    """Evaluation mode without gradients; afterwards every attribute is as it was.
+
+    TraceError where the model writes into a buffer while it runs.
+    """
     modules = list(model.modules())
+    buffers = [(name, x, x._version, x.clone()) for name, x in model.named_buffers()]
     tables = ("_parameters", "_buffers", "_modules")
     before = [(dict(vars(m)), {table: dict(vars(m)[table]) for table in tables}) for m in modules]
     try:
@@ -50,6 +54,15 @@ def as_for_inference(model: nn.Module) -> Iterator[None]:
             for table, content in kept.items():
                 attributes[table].clear()
                 attributes[table].update(content)
+        written = [(name, x, old) for name, x, version, old in buffers if x._version > version]
+        with torch.no_grad():
+            for _, buffer, old in written:
+                buffer.copy_(old)
+    if written:
+        raise TraceError(
+            f"the model writes into its buffer {written[0][0]!r} while it runs, so that calls "
+            "differ; keep what it computes in new tensors"
+        )
 
 
 def submodule(model: nn.Module, path: str) -> nn.Module:
@@ -98,7 +111,11 @@ def captured(model: nn.Module, module: nn.Module, scope: str, example: Example) 
         handle.remove()
     if not calls:
         raise TraceError(f"the model does not call its module {scope!r} on this example")
-    bound = inspect.signature(module.forward).bind(*calls[0][0], **calls[0][1])
+    return named_arguments(inspect.signature(module.forward).bind(*calls[0][0], **calls[0][1]))
+
+
+def named_arguments(bound: inspect.BoundArguments) -> Example:
+    """A call with the tensors in its arguments as inputs."""
     for name, value in list(bound.arguments.items()):
         kind = bound.signature.parameters[name].kind
         flat = kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

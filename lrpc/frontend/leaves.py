@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ BOX_FUNCTIONS: tuple[tuple[str, str, str], ...] = (
     ("lrpc.models.maskdino.boxes", "masks_to_boxes", ""),
     ("maskdino.utils.box_ops", "masks_to_boxes", "mask2box"),
 )
+MASK_FUNCTIONS: tuple[tuple[str, str, str], ...] = (("torch.nn.functional", "_canonical_mask", ""),)
 BOX_CLASSES: tuple[tuple[str, str, str], ...] = (
     ("detectron2.structures.masks", "BitMasks", "bitmask"),
 )
@@ -49,9 +51,13 @@ BOX_CLASSES: tuple[tuple[str, str, str], ...] = (
 
 @contextmanager
 def leaf_functions() -> Iterator[None]:
-    """While active, calls of the listed functions on traced tensors become one node each."""
+    """While active, calls of the listed functions on traced tensors become one node each.
+
+    Masks that torch turns into numbers by writing into a plain tensor are filled out of place.
+    """
     replaced: list[tuple[dict[str, Any], str, Any]] = []
-    for table, wrap in ((BOX_FUNCTIONS, _function), (BOX_CLASSES, _class)):
+    tables = ((BOX_FUNCTIONS, _function), (BOX_CLASSES, _class), (MASK_FUNCTIONS, _mask))
+    for table, wrap in tables:
         for home, name, convention in table:
             if home in sys.modules and hasattr(sys.modules[home], name):
                 original = getattr(sys.modules[home], name)
@@ -110,6 +116,18 @@ def _function(original: Callable[..., Any], convention: str) -> Callable[..., An
         if type(masks) is not ValueProxy:
             return original(masks, *args)
         return _record(masks, convention or args[0])
+
+    return call
+
+
+def _mask(original: Callable[..., Any], _: str) -> Callable[..., Any]:
+    @wraps(original)
+    def call(mask: Any, *args: Any, **kwargs: Any) -> Any:
+        if type(mask) is not ValueProxy or mask.value.dtype != torch.bool:
+            return original(mask, *args, **kwargs)
+        dtype = inspect.signature(original).bind(mask, *args, **kwargs).arguments["target_type"]
+        nothing: Any = torch.zeros(mask.shape, dtype=dtype)
+        return nothing.masked_fill(mask, float("-inf"))
 
     return call
 

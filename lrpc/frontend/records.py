@@ -36,7 +36,8 @@ class Ref:
 class Stored:
     """A tensor known at compile time: a parameter or buffer by its state-dict name, or a constant.
 
-    `tensor` has extent 1 where `type` has the batch: all its slices there are equal.
+    `tensor` has extent 1 where `type` has the batch: all its slices there are equal. Where `type`
+    has n·B it may have extent n: one image's entries, which all images repeat.
     """
 
     name: str  # "" for constants, which are named once their order in the program is known
@@ -55,9 +56,23 @@ class Stored:
         return number
 
     @property
+    def repeated(self) -> int | None:
+        """The axis along which every image repeats more than one entry."""
+        pairs = zip(self.tensor.shape, self.type.shape, strict=True)
+        axes = [i for i, (own, full) in enumerate(pairs) if own != full and own != 1]
+        return axes[0] if axes else None
+
+    @property
     def varies(self) -> bool:
         """Whether the full shape depends on the batch size."""
         return tuple(self.tensor.shape) != self.type.shape
+
+
+@dataclass(frozen=True, slots=True)
+class ImageNumbers:
+    """The constant 0, 1, …, B − 1 along the batch axis; model code indexes each image with it."""
+
+    type: TensorType
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +81,7 @@ class Call:
 
     index: int
     kind: str  # placeholder | get_attr | call_function | call_method | call_module
-    target: Any  # input name | Stored | function | method name | the module
+    target: Any  # input name | Stored | ImageNumbers | function | method name | the module
     name: str  # the row that lowers it
     args: tuple[Any, ...]
     kwargs: dict[str, Any]

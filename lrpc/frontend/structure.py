@@ -16,7 +16,10 @@ def nested(result: Any) -> Any:
     if isinstance(result, (Tensor, fx.Proxy, bool, int, float, str)) or result is None:
         return result
     if isinstance(result, Mapping):
-        return {str(key): nested(value) for key, value in result.items()}
+        return {
+            key if isinstance(key, int) else str(key): nested(value)
+            for key, value in result.items()
+        }
     if isinstance(result, tuple) and hasattr(result, "_fields"):
         return {key: nested(getattr(result, key)) for key in result._fields}
     if isinstance(result, (tuple, list)):
@@ -34,19 +37,36 @@ def described(result: Any, leaf: type, path: tuple[str, ...] = ()) -> tuple[Any,
     """The nesting of `result` as JSON-able data, and its leaves by name.
 
     A tensor is its name: "output" for a bare one, else its keys and indices joined by ".";
-    containers are {"dict": {key: …}}, {"list": […]} and {"tuple": […]}; the rest is {"value": it}.
+    containers are {"dict": {key: …}}, {"items": [[key, …], …]} for keys that are numbers,
+    {"list": […]} and {"tuple": […]}; the rest is {"value": it}. TraceError for two of one name.
     """
     if isinstance(result, leaf):
         name = ".".join(path) or "output"
         return name, {name: result}
     if isinstance(result, (dict, list, tuple)):
-        pairs = result.items() if isinstance(result, dict) else enumerate(result)
-        parts = {str(k): described(v, leaf, (*path, str(k))) for k, v in pairs}
-        leaves = {name: x for _, found in parts.values() for name, x in found.items()}
-        kind = type(result).__name__
-        shapes = {key: shape for key, (shape, _) in parts.items()}
-        return {kind: shapes if kind == "dict" else list(shapes.values())}, leaves
+        pairs = list(result.items() if isinstance(result, dict) else enumerate(result))
+        parts = [described(value, leaf, (*path, str(key))) for key, value in pairs]
+        return _container(result, [key for key, _ in pairs], [p for p, _ in parts]), _joined(
+            [found for _, found in parts]
+        )
     return {"value": result}, {}
+
+
+def _container(result: Any, keys: list[Any], parts: list[Any]) -> Any:
+    if not isinstance(result, dict):
+        return {"tuple" if isinstance(result, tuple) else "list": parts}
+    if any(isinstance(key, int) for key in keys):
+        return {"items": [list(pair) for pair in zip(keys, parts, strict=True)]}
+    return {"dict": dict(zip(keys, parts, strict=True))}
+
+
+def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for found in parts:
+        if twice := leaves.keys() & found.keys():
+            raise TraceError(f"two outputs would be called {min(twice)!r}; rename a key of either")
+        leaves |= found
+    return leaves
 
 
 def rebuilt(structure: Any, tensors: Mapping[str, Tensor]) -> Any:
@@ -58,5 +78,7 @@ def rebuilt(structure: Any, tensors: Mapping[str, Tensor]) -> Any:
         return content
     if kind == "dict":
         return {key: rebuilt(part, tensors) for key, part in content.items()}
+    if kind == "items":
+        return {key: rebuilt(part, tensors) for key, part in content}
     parts = [rebuilt(part, tensors) for part in content]
     return tuple(parts) if kind == "tuple" else parts

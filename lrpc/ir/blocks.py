@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import re
 
-_INDEXED = re.compile(r"^(.*?\.\d+)(?:\.|$)")
+# A list's index, as in encoder.layers.3, or a numbered name, as in layers.encoder_layer_3.
+_INDEXED = re.compile(r"^((?:.*?\.)??(?:\w+_layer_)?(\d+))(?:\.|$)")
 
 
 def block_of(module: str) -> str:
-    """The module path up to its first list index (`encoder.layers.3`), or "" outside any list."""
+    """The module path up to its first index (`encoder.layers.3`), or "" outside any list."""
     match = _INDEXED.match(module)
     return match.group(1) if match else ""
+
+
+def layer_of(module: str) -> int | None:
+    """The first index in a module path, or None outside any list."""
+    match = _INDEXED.match(module)
+    return int(match.group(2)) if match else None

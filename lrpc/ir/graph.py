@@ -34,12 +34,15 @@ class Loc:
         return ", ".join(part for part in (self.module, place) if part) or "unknown place"
 
 
+Setting = float | str | bool | tuple[float, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A relevance rule by name, with its parameters in declared order."""
 
     name: str
-    params: tuple[tuple[str, float | str | bool], ...] = ()
+    params: tuple[tuple[str, Setting], ...] = ()
 
     def word(self, key: str, default: str) -> str:
         """A parameter that is a word; it is left out where it has its default."""
@@ -47,16 +50,26 @@ class Rule:
 
     def number(self, key: str) -> float:
         """A numeric parameter."""
-        return float(dict(self.params)[key])
+        value = dict(self.params)[key]
+        if isinstance(value, tuple):
+            raise TypeError(f"{self.name}.{key} is a list, not a number")
+        return float(value)
+
+    def numbers(self, key: str) -> float | tuple[float, ...]:
+        """A parameter that is a number, or one for each channel."""
+        value = dict(self.params)[key]
+        return value if isinstance(value, tuple) else float(value)
 
     def __str__(self) -> str:
         args = ", ".join(f"{k}={_word(v)}" for k, v in self.params)
         return f"{self.name}({args})" if args else self.name
 
 
-def _word(value: float | str | bool) -> str:
+def _word(value: Setting) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{','.join(map(repr, value))}]"
     return value if isinstance(value, str) else repr(value)
 
 
@@ -140,6 +153,12 @@ class Graph:
     @cached_property
     def marked(self) -> dict[str, Value]:
         return dict(self.marks)
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of its arithmetic: that of its first float input, or else output."""
+        ends = (*self.inputs, *(value for _, value in self.outputs))
+        return next(value.type.dtype for value in ends if value.type.is_float)
 
     def values(self) -> Iterator[Value]:
         """Every value, inputs first, in program order."""

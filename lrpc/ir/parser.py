@@ -3,10 +3,11 @@
 graph   = "graph" @name "(" [typed, …] ")" "{" (weight | node | mark)* return "}"
 weight  = "weight" string ":" type
 node    = [typed, … "="] op "(" [%value, …] ")" ["{" key "=" attr, … "}"] ["role=" word]
-          ["rule=" word ["(" key "=" scalar, … ")"]] ["loc(" [module] [, file ":" line] ")"]
+          ["rule=" word ["(" key "=" setting, … ")"]] ["loc(" [module] [, file ":" line] ")"]
 mark    = "mark" string %value
 return  = "return" [%value | string %value, …]
 typed   = %value ":" type;  type = dtype "[" dim, … "]";  dim = factors of integers, B, K
+setting = number | "[" number, … "]" | "true" | "false" | word
 attr    = number | "true" | "false" | string | dim | "[" attr, … "]"
 """
 
@@ -21,7 +22,7 @@ from typing import TypeVar
 
 from lrpc.errors import IRError
 from lrpc.ir.cursor import Cursor
-from lrpc.ir.graph import Attr, Graph, Loc, Node, Rule, Value
+from lrpc.ir.graph import Attr, Graph, Loc, Node, Rule, Setting, Value
 from lrpc.ir.lexer import STRING, Source, Token
 from lrpc.ir.ops import TABLE
 from lrpc.ir.printer import BARE_LOC
@@ -185,18 +186,23 @@ class _Parser(Cursor):
 
     def rule(self) -> Rule:
         name = self.word("a rule")
-        return Rule(name, self.keyed(self.scalar, ")") if self.accept("(") else ())
+        return Rule(name, self.keyed(self.setting, ")") if self.accept("(") else ())
 
-    def scalar(self) -> float | str | bool:
-        """A rule's parameter: a number, a boolean, or text as a bare word or string."""
+    def setting(self) -> Setting:
+        """A rule's parameter: a number, numbers, a boolean, or text as a bare word or string."""
         kind, text, _ = self.tokens[self.index]
+        if self.accept("["):
+            return self.listed(self.number, "]")
         if kind == "number":
             self.index += 1
             return _number(text)
         if kind == "word" and text in BOOLS:
             self.index += 1
             return BOOLS[text]
-        return self.word("a number, true, false or a word")
+        return self.word("a number, true, false, a word or [numbers]")
+
+    def number(self) -> float:
+        return _number(self.take("number", "a number")[1])
 
     def loc(self) -> Loc:
         token = self.take("loc", "loc(…)")

@@ -3,36 +3,51 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 
 from lrpc.errors import RuleError
 from lrpc.ir.graph import Rule
+from lrpc.ir.ops import TABLE
 from lrpc.rules import (
     activation,
     addition,
     bilinear,
+    boxed,
     deformable,
+    division,
+    elementwise,
+    embedding,
+    extremes,
     linear,
     normalisation,
+    rms_norm,
+    signed,
     softmax,
     structure,
 )
 from lrpc.rules.declaration import Declaration
 
 FAMILIES: dict[str, tuple[Declaration, ...]] = {
-    "linear maps": linear.RULES,
+    "linear maps": (*linear.RULES, *signed.RULES, *boxed.RULES),
     "bilinear maps": bilinear.RULES,
     "softmax": softmax.RULES,
-    "normalisation": normalisation.RULES,
+    "normalisation": (*normalisation.RULES, *rms_norm.RULES),
     "sums": addition.RULES,
     "activations": activation.RULES,
+    "elementwise functions": elementwise.RULES,
     "deformable attention": deformable.RULES,
-    "structure": structure.RULES,
+    "structure": (*structure.RULES, *extremes.RULES, *division.RULES),
+    "embeddings": embedding.RULES,
 }
 
 CATALOGUE: dict[tuple[str, str], Declaration] = {
     (op, rule.name): rule for family in FAMILIES.values() for rule in family for op in rule.ops
 }
+
+
+OWN = "registered rules"  # the family of those that `register` adds
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def find(op: str, name: str) -> Declaration:
@@ -54,3 +69,35 @@ def find(op: str, name: str) -> Declaration:
 def make(op: str, name: str, params: Mapping[str, object] | None = None) -> Rule:
     """A checked rule for `op`."""
     return find(op, name).make(params)
+
+
+def register(rule: Declaration) -> Declaration:
+    """Add a rule of one's own: composites, LRPC.RULES and `lrpc rules` know its name from then on.
+
+    Raises RuleError where one of its ops does not exist or already has a rule of that name, or
+    where the name is not in lower case, digits and `_`.
+    """
+    if not _NAME.fullmatch(rule.name):
+        raise RuleError(f"rule name {rule.name!r}: lower case, digits and _ only, a letter first")
+    for op in rule.ops:
+        if op not in TABLE:
+            near = difflib.get_close_matches(op, TABLE, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise RuleError(f"rule {rule.name}: there is no operation {op!r}{hint}")
+        if (op, rule.name) in CATALOGUE:
+            raise RuleError(f"rule {rule.name} exists for {op} already; choose another name")
+    CATALOGUE.update({(op, rule.name): rule for op in rule.ops})
+    FAMILIES[OWN] = (*FAMILIES.get(OWN, ()), rule)
+    return rule
+
+
+def unregister(name: str) -> None:
+    """Forget the registered rules of that name, to define one anew; RuleError for others."""
+    mine = [rule for rule in FAMILIES.get(OWN, ()) if rule.name == name]
+    if not mine:
+        raise RuleError(f"no rule of your own is called {name!r}")
+    for key in [key for key, rule in CATALOGUE.items() if rule in mine]:
+        del CATALOGUE[key]
+    rest = tuple(rule for rule in FAMILIES[OWN] if rule not in mine)
+    FAMILIES.pop(OWN)
+    FAMILIES.update({OWN: rest} if rest else {})

@@ -7,14 +7,23 @@ from lrpc.ir.graph import Node, Rule, Value
 from lrpc.rules.context import Context
 from lrpc.rules.declaration import Declaration
 
-ACTIVATIONS = ("relu", "leaky_relu", "gelu", "silu", "sigmoid", "tanh")
+ACTIVATIONS = (
+    *("relu", "leaky_relu", "gelu", "silu", "sigmoid", "tanh"),
+    *("relu6", "elu", "hardswish", "mish", "centred_softplus"),
+)
 
 
 def passing(ctx: Context, node: Node, rule: Rule) -> None:
-    g, x = ctx.g(node), node.inputs[0]
+    came, x = ctx.arrived(node), node.inputs[0]
     if node.op == "sigmoid":  # σ(0) = ½ belongs to no input
-        ctx.record("bias", g, ctx.op("full", shape=(1,), value=0.5, dtype=x.type.dtype))
-    ctx.give(x, _times_quotient(ctx, node, g, x))
+        s = ctx.per_output(node, 0.0)
+        ctx.record("bias", s, ctx.op("full", shape=(1,), value=0.5, dtype=x.type.dtype))
+        ctx.give(x, _times_quotient(ctx, node, s, x))
+        return
+    if came.g is not None:
+        ctx.give(x, _times_quotient(ctx, node, came.g, x))
+    if came.r is not None:
+        ctx.give_relevance(x, came.r)
 
 
 def _times_quotient(ctx: Context, node: Node, g: Value, x: Value) -> Value:
@@ -32,7 +41,7 @@ def _times_quotient(ctx: Context, node: Node, g: Value, x: Value) -> Value:
 
 
 def gradient_input(ctx: Context, node: Node, rule: Rule) -> None:
-    g, x = ctx.g(node), node.inputs[0]
+    g, x = ctx.per_output(node, 0.0), node.inputs[0]
     if node.op in ("relu", "leaky_relu"):
         ctx.give(x, _times_quotient(ctx, node, g, x))
         return

@@ -3,77 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
 from lrpc.errors import RuleError
-from lrpc.ir.graph import Node, Rule
 from lrpc.rules import CATALOGUE, find
+from lrpc.rules.convolutional import convolutional
+from lrpc.rules.entries import Composite, Entry, Option, in_place_of
 
-_LAYER = re.compile(r"(?:^|\.)(\d+)(?:\.|$)")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Nodes by role, op, module glob and layer range (first index in the module path) → a rule.
-
-    Nodes of role `coordinate` (sampling locations, boxes) match only where `role` names that role:
-    relevance leaves them out unless asked to follow them.
-    """
-
-    rule: str
-    role: str = "*"
-    op: str = "*"
-    module: str = "*"
-    layers: tuple[int, int] | None = None
-    params: Mapping[str, object] = field(default_factory=dict)
-
-    def matches(self, node: Node) -> bool:
-        path = node.loc.module
-        named = node.role != "coordinate" or self.role == "coordinate"
-        return (
-            named
-            and fnmatchcase(node.role, self.role)
-            and fnmatchcase(node.op, self.op)
-            and fnmatchcase(path, self.module)
-            and (self.layers is None or self._in_layers(path))
-        )
-
-    def _in_layers(self, path: str) -> bool:
-        assert self.layers is not None
-        found = _LAYER.search(path)
-        return found is not None and self.layers[0] <= int(found.group(1)) <= self.layers[1]
-
-
-@dataclass(frozen=True)
-class Composite:
-    """A named list of entries. `epsilon` fills every ε that an entry leaves open."""
-
-    name: str
-    entries: tuple[Entry, ...]
-    epsilon: float = 1e-6
-    doc: str = ""
-
-    def rule_for(self, node: Node) -> Rule | None:
-        """The rule for `node`, or None where no entry matches it."""
-        for entry in self.entries:
-            if entry.matches(node):
-                declaration = find(node.op, entry.rule)
-                params = dict(entry.params)
-                if any(p.name == "eps" for p in declaration.params):
-                    params.setdefault("eps", self.epsilon)
-                return declaration.make(params)
-        return None
-
-    def before(self, entries: Sequence[Entry]) -> Composite:
-        """This composite with `entries` taking precedence."""
-        return Composite(self.name, (*entries, *self.entries), self.epsilon, self.doc)
-
-    def with_epsilon(self, epsilon: float) -> Composite:
-        return Composite(self.name, self.entries, epsilon, self.doc)
-
+__all__ = ["COMPOSITES", "Composite", "Entry", "Option", "adapted", "composite", "entries", "entry"]
 
 SUMS = tuple(Entry("epsilon", role=r) for r in ("residual", "merge", "positional"))
 COMMON = (
@@ -82,14 +19,17 @@ COMMON = (
     Entry("epsilon", role="batch_norm"),
     Entry("epsilon", role="interpolation"),
     Entry("epsilon", op="avg_pool2d"),
+    Entry("epsilon", op="cumsum"),
     *SUMS,
     Entry("detach_sigma", role="*_norm"),
     Entry("uniform", role="attention_scores"),
     Entry("uniform", role="bilinear"),
     Entry("uniform", role="product"),
     Entry("pass", role="activation"),
-    Entry("pass", op="max_pool2d"),
+    Entry("detach", role="normaliser"),
+    *(Entry("pass", op=op) for op in ("max_pool2d", "amax", "amin")),
     Entry("pass", role="selection"),
+    Entry("pass", role="embedding"),
     Entry("pass", role="structural"),
     Entry("pass", op="detach"),
     Entry("taylor", role="softmax"),
@@ -105,15 +45,16 @@ ATTNLRP = Composite(
     ),
     doc="AttnLRP: half of an attention's relevance through its weights (Achtibat et al. 2024).",
 )
+VALUES_ONLY = (
+    Entry("share", role="attention_values", params={"ratio": 0.0}),
+    Entry("detach", role="attention_probabilities"),
+    Entry("value", role="deformable_sampling"),
+    Entry("detach", role="deformable_probabilities"),
+    *COMMON,
+)
 CP_LRP = Composite(
     "cp_lrp",
-    (
-        Entry("share", role="attention_values", params={"ratio": 0.0}),
-        Entry("detach", role="attention_probabilities"),
-        Entry("value", role="deformable_sampling"),
-        Entry("detach", role="deformable_probabilities"),
-        *COMMON,
-    ),
+    VALUES_ONLY,
     doc="CP-LRP: attention weights are constants, all relevance to the values (Ali et al. 2022).",
 )
 EPSILON = Composite(
@@ -127,6 +68,35 @@ EPSILON = Composite(
     ),
     doc="The epsilon rule on every linear map, the sampling map among them; softmax by taylor.",
 )
+THESIS = Composite(
+    "thesis",
+    in_place_of(
+        (
+            Entry("share", role="attention_values", params={"ratio": 0.5}),
+            Entry("gradient", role="attention_probabilities"),
+            Entry("splat", role="deformable_sampling"),
+            Entry("gradient", role="deformable_probabilities"),
+            Entry("gradient", role="softmax"),
+            Entry("z_sign", role="residual"),
+            Entry("epsilon", role="batch_norm"),
+            Entry("z_sign", role="*_norm"),
+        ),
+        COMMON,
+    ),
+    doc="Residuals and norms share out per token (z_sign), softmax by its gradient, deformable"
+    " attention by splatting without values. Meant for one layer at a time: where the sums of"
+    " z_sign nearly cancel its shares are large, and over many layers they multiply. Entries for"
+    " `residual` (energy, dot_positive, skip), `*_norm` (local_linear, taylor, xmu, abs_grad_xmu),"
+    " `attention_values` (share, ratio: the part of queries and keys) choose its variants.",
+)
+# What an entry `rule: locations` follows besides: the offsets, not the boxes they start from.
+COORDINATES = (
+    Entry("detach", op="detach", role="coordinate"),
+    Entry("epsilon", op="add", role="coordinate"),
+    Entry("epsilon", op="sub", role="coordinate"),
+    Entry("uniform", op="mul", role="coordinate"),
+    Entry("pass", role="coordinate"),
+)
 GRADIENT_INPUT = Composite(
     "gradient_input",
     (
@@ -137,7 +107,46 @@ GRADIENT_INPUT = Composite(
     ),
     doc="Input times the model's own gradient, its detaches included; redistributes nothing.",
 )
-COMPOSITES = {c.name: c for c in (ATTNLRP, CP_LRP, EPSILON, GRADIENT_INPUT)}
+CONV_GAMMA = Option("conv_gamma", 1.0, "γ of convolutions")
+LINEAR_GAMMA = Option("linear_gamma", 0.5, "γ of linear maps")
+GAMMA = Composite(
+    "gamma",
+    in_place_of(
+        (
+            Entry("gamma", role="convolution", params={"gamma": CONV_GAMMA}),
+            Entry("gamma", role="linear", params={"gamma": LINEAR_GAMMA}),
+        ),
+        VALUES_ONLY,
+    ),
+    doc="γ on convolutions and linear maps, CP-LRP in attention; larger γ, smoother maps.",
+)
+MASKDINO = Composite(
+    "maskdino",
+    in_place_of(
+        (
+            Entry(
+                "gamma",
+                role="convolution",
+                params={"gamma": Option("conv_gamma", 0.25, "γ of convolutions")},
+            ),
+            Entry(
+                "gamma",
+                role="linear",
+                module="*encoder.layers.*",
+                params={"gamma": Option("linear_gamma", 0.1, "γ of the encoder's linear maps")},
+            ),
+        ),
+        EPSILON.entries,
+    ),
+    doc="For MaskDINO, rules by part: γ on the convolutions of backbone and pixel decoder, a"
+    " smaller one on the encoder's linear maps, where epsilon is noisy; deformable attention by"
+    " its values; decoder and heads as in AttnLRP. docs/evaluate.md has the figures behind it.",
+)
+_ALL = (
+    *(MASKDINO, ATTNLRP, CP_LRP, EPSILON, GAMMA),
+    *(*convolutional(VALUES_ONLY), THESIS, GRADIENT_INPUT),
+)
+COMPOSITES = {c.name: c for c in _ALL}
 
 
 def composite(
@@ -146,22 +155,39 @@ def composite(
     rules: Sequence[Mapping[str, object]] = (),
     stop_at_detach: bool = False,
     split_positions: bool = False,
+    **options: object,
 ) -> Composite:
     """A composite by name, with the user's own rules before its entries.
 
-    Each of `rules` holds `rule`, any of `role`, `op`, `module`, `layers`, and the rule's
-    parameters.
+    Each of `rules` holds `rule`, any of `role`, `op`, `module`, `layers`, `first`, and the rule's
+    parameters. `options` are the composite's own, such as `conv_gamma`; `lrpc rules` lists them.
     """
     if name not in COMPOSITES:
         near = difflib.get_close_matches(name, COMPOSITES, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise RuleError(f"unknown composite {name!r}{hint}; there are: {', '.join(COMPOSITES)}")
-    own = [entry(spec) for spec in rules]
+    own = list(entries(rules))
     if stop_at_detach:
         own.append(Entry("detach", op="detach"))
     if split_positions and name != "gradient_input":
         own.append(Entry("epsilon", role="positional", params={"position": "split"}))
-    return COMPOSITES[name].with_epsilon(epsilon).before(own)
+    return COMPOSITES[name].with_options(options).with_epsilon(epsilon).before(own)
+
+
+def adapted(
+    given: str | Composite, epsilon: float | None, rules: Sequence[Mapping[str, object]]
+) -> Composite:
+    """A composite, or that of a name, with the user's own rules before its entries; ε stays its own
+    unless one is given."""
+    base = composite(given) if isinstance(given, str) else given
+    return (base if epsilon is None else base.with_epsilon(epsilon)).before(entries(rules))
+
+
+def entries(rules: Sequence[Mapping[str, object]]) -> tuple[Entry, ...]:
+    """The user's own rules as entries. Where one of them is `locations`, sampling locations are
+    followed to their offsets."""
+    own = tuple(entry(spec) for spec in rules)
+    return (*own, *COORDINATES) if any(e.rule == "locations" for e in own) else own
 
 
 def entry(spec: Mapping[str, object]) -> Entry:
@@ -174,9 +200,12 @@ def entry(spec: Mapping[str, object]) -> Entry:
     layers = rest.pop("layers", None)
     if layers is not None and not (isinstance(layers, Sequence) and len(layers) == 2):
         raise RuleError(f"rule {name}: layers must be [first, last], got {layers!r}")
+    first = rest.pop("first", False)
+    if not isinstance(first, bool):
+        raise RuleError(f"rule {name}: first must be true or false, got {first!r}")
     _check_params(name, where.get("op"), rest)
     bounds = None if layers is None else (int(layers[0]), int(layers[1]))
-    return Entry(name, layers=bounds, params=rest, **where)
+    return Entry(name, layers=bounds, params=rest, first=first, **where)
 
 
 def _check_params(name: str, op: str | None, params: Mapping[str, object]) -> None:

@@ -1,23 +1,39 @@
-"""What a rule sees while it emits relevance: adjoints, the builder, and the ledger.
+"""What a rule sees while it emits relevance: what arrived, the builder, and the ledger.
 
-A value's adjoint is G, the relevance per unit of activation: R = value ⊙ G (the G-form). It has the
-seeds axis K in front of the value's own axes, so elementwise products with forward values
-broadcast.
+Relevance travels in two forms. G is relevance per unit of activation, R = value ⊙ G: rules that are
+gradients of a partly detached graph give it, and it needs no division. R is relevance itself, from
+rules that do not hand it out in proportion to the activation. A value may receive both; what it
+holds is value ⊙ G + R. Both have the seeds axis K in front of the value's own axes, so elementwise
+products with forward values broadcast.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
 from lrpc.errors import RuleError
 from lrpc.ir.blocks import block_of
 from lrpc.ir.builder import Builder
-from lrpc.ir.graph import Attr, Graph, Loc, Node, Rule, Value
-from lrpc.ir.types import Dim, K, Sym
+from lrpc.ir.graph import Attr, Graph, Loc, Node, Value
+from lrpc.rules.emitting import Emitting
+from lrpc.rules.folds import batch_axis, images_last
 
 SINKS = ("bias", "epsilon", "softmax", "position", "detached", "border", "rescale")
 
 
-class Context:
-    """Adjoints of one backward walk. Rules call `g`, `give`, `lose` and the op helpers."""
+@dataclass(frozen=True)
+class Arrived:
+    """What reached a value: per unit of activation (`g`), as relevance (`r`), or both."""
+
+    g: Value | None = None
+    r: Value | None = None
+
+
+class Context(Emitting):
+    """The state of one backward walk. Rules ask what arrived at their node and give it on."""
 
     def __init__(
         self,
@@ -26,13 +42,14 @@ class Context:
         carrying: frozenset[str],
         dependent: frozenset[str],
         ledger: bool,
+        tensors: Mapping[str, Tensor],
     ) -> None:
-        self.graph, self.builder, self.ledger = graph, builder, ledger
+        super().__init__(builder, tensors)
+        self.graph, self.ledger = graph, ledger
         self._carrying, self._dependent = carrying, dependent
-        self._adjoints: dict[str, list[tuple[str, Value]]] = {}
-        self._loc = Loc()
-        self._node = ""
-        self._rule: Rule | None = None
+        self._images_last = images_last(graph) if ledger else frozenset()
+        self._parts: dict[tuple[str, str], list[tuple[str, Value]]] = {}
+        self._start = ""
 
     # -- walking ---------------------------------------------------------------------------------
 
@@ -51,89 +68,194 @@ class Context:
         """Sum the contributions of different blocks, outside of both."""
         loc, rule = self._loc, self._rule
         self._loc, self._rule = Loc(), None
-        for name, parts in self._adjoints.items():
+        for key, parts in self._parts.items():
             if len(parts) > 1:
                 total = parts[0][1]
                 for _, part in parts[1:]:
                     total = self.op("add", total, part)
-                self._adjoints[name] = [("", total)]
+                self._parts[key] = [("", total)]
         self._loc, self._rule = loc, rule
 
     def seed(self, value: Value, g: Value) -> None:
-        """Start relevance at `value`."""
-        self._adjoints[value.name] = [("", g)]
+        """Start relevance at `value`, per unit of its activation."""
+        self._parts["g", value.name] = [("", g)]
+        self._start = value.name
 
-    def take(self, value: Value) -> Value | None:
-        """The whole adjoint of `value`, or None where no relevance arrived."""
-        parts = self._adjoints.get(value.name)
+    def take(self, value: Value) -> Arrived | None:
+        """All that arrived at `value`, or None where nothing did."""
+        g, r = self._total("g", value), self._total("r", value)
+        return None if g is None and r is None else Arrived(g, r)
+
+    def _total(self, form: str, value: Value) -> Value | None:
+        parts = self._parts.get((form, value.name))
         if parts is None:
             return None
         if len(parts) > 1:
             self.flush()
-            parts = self._adjoints[value.name]
+            parts = self._parts[form, value.name]
         return parts[0][1]
 
-    # -- what rules use --------------------------------------------------------------------------
+    # -- what arrived ----------------------------------------------------------------------------
 
-    def g(self, node: Node, output: int = 0) -> Value:
-        """The adjoint of an output of `node`, K in front."""
+    def arrived(self, node: Node, output: int = 0) -> Arrived:
+        """What reached an output of `node`, K in front."""
         found = self.take(node.outputs[output])
         if found is None:
             raise KeyError(node.outputs[output].name)
         return found
+
+    def per_output(self, node: Node, eps: float) -> Value:
+        """s = R_z / stab_ε(z): what the epsilon rule sends back through a map; K in front.
+
+        In G-form it is G ⊙ |z| / (|z| + ε), without a division by an activation. ε's share goes to
+        sink `epsilon`, and so does relevance on an output that is exactly 0.
+        """
+        came, z = self.arrived(node), node.out
+        parts = [] if came.g is None else [self.stabilised(came.g, z, eps)]
+        if came.r is not None:
+            s = self.op("ratio", came.r, z, eps=eps)
+            self.lose_relevance("epsilon", came.r)
+            self.record("epsilon", s, z, negative=True)
+            parts.append(s)
+        return self.total(parts)
+
+    def divided(self, node: Node, divisor: Value, eps: float) -> Value:
+        """R_z / stab_ε(divisor), and 0 where that is 0: for rules with a denominator of their
+        own."""
+        came = self.arrived(node)
+        parts = []
+        if came.g is not None:
+            share = self.op("ratio", self.wide(node.out), self.wide(divisor), eps=eps)
+            s = self.op("mul", self.wide(came.g), share)
+            parts.append(self.narrow(s, node.out.type.dtype))
+        if came.r is not None:
+            parts.append(self.op("ratio", came.r, divisor, eps=eps))
+        return self.total(parts)
+
+    def nothing_below_zero(self, node: Node) -> bool:
+        """Whether no relevance can have reached entries of the output of `node` that are below 0:
+        it came per unit of activation, all of it through ReLUs."""
+        name = node.out.name
+        readers = self.graph.users.get(name, ())
+        through = all(reader.op == "relu" for reader in readers) and name != self._start
+        return through and self.arrived(node).r is None
+
+    def relevance(self, node: Node) -> Value:
+        """R at the output of `node`, [K, *z]."""
+        came = self.arrived(node)
+        parts = [] if came.g is None else [self.op("mul", came.g, node.out)]
+        return self.total(parts if came.r is None else [*parts, came.r])
+
+    def wide_relevance(self, node: Node) -> Value:
+        """R at the output of `node`, in float32 where the model is in half precision."""
+        came = self.arrived(node)
+        parts = [] if came.g is None else [self.op("mul", self.wide(came.g), self.wide(node.out))]
+        return self.total(parts if came.r is None else [*parts, self.wide(came.r)])
+
+    # -- what rules use --------------------------------------------------------------------------
 
     def carries(self, value: Value) -> bool:
         """Whether relevance may flow into `value`."""
         return value.name in self._carrying
 
     def give(self, value: Value, g: Value, kind: str = "") -> None:
-        """Send adjoint `g` (any broadcast of `value`) into `value`; what cannot enter it is lost.
+        """Send `g`, per unit of activation (any broadcast of `value`), into `value`.
 
         A value that carries no relevance turns its share into sink `kind`, by default `bias` for a
         constant and `detached` for anything that depends on the input.
         """
         if not self.carries(value):
-            self.lose(kind or ("detached" if value.name in self._dependent else "bias"), g, value)
+            self.lose(kind or self._sink(value), g, value)
             return
         self.record("in", g, value)
-        g = self.sum_to(g, value.type.shape)
-        parts = self._adjoints.setdefault(value.name, [])
-        block = block_of(self._loc.module)
-        if parts and parts[-1][0] == block:
-            parts[-1] = (block, self.op("add", parts[-1][1], g))
-        else:
-            parts.append((block, g))
+        self._add("g", value, self.sum_to(g, value.type.shape))
 
-    def lose(self, kind: str, g: Value, value: Value) -> None:
+    def give_relevance(self, value: Value, r: Value, kind: str = "") -> None:
+        """Send relevance `r` itself into `value`, as `give` does; r [K, *a shape that `value`
+        broadcasts to]."""
+        if not self.carries(value):
+            self.lose_relevance(kind or self._sink(value), r)
+            return
+        self.record_relevance("in", r)
+        self._add("r", value, self.sum_to(r, value.type.shape))
+
+    def hand_out(self, node: Node, kind: str, *shares: tuple[Value, Value, str]) -> None:
+        """Give each (value, R for it, its own sink) of `shares`; the rest of what arrived at
+        `node` goes to sink `kind`."""
+        self.lose_all(node, kind)
+        for value, wide, sink in shares:
+            r = self.narrow(wide, value.type.dtype)
+            self.lose_relevance(kind, r, negative=True)
+            self.give_relevance(value, r, sink)
+
+    def move(self, node: Node, value: Value, transpose: Callable[[Value], Value]) -> None:
+        """Give on what arrived at `node` through a map that only moves entries: either form
+        alike."""
+        came = self.arrived(node)
+        if came.g is not None:
+            self.give(value, transpose(came.g))
+        if came.r is not None:
+            self.give_relevance(value, transpose(came.r))
+
+    def lose_all(self, node: Node, kind: str) -> None:
+        """Turn everything that arrived at `node` into sink `kind`."""
+        came = self.arrived(node)
+        if came.g is not None:
+            self.lose(kind, came.g, node.out)
+        if came.r is not None:
+            self.lose_relevance(kind, came.r)
+
+    def lose(self, kind: str, g: Value, value: Value, negative: bool = False) -> None:
         """Enter Σ g ⊙ value into the ledger as sink `kind`; RuleError for an unknown sink."""
-        if kind not in SINKS:
-            raise RuleError(f"no sink is called {kind!r}; there are: {', '.join(SINKS)}")
-        self.record(kind, g, value)
+        _known(kind)
+        self.record(kind, g, value, negative)
+
+    def lose_relevance(self, kind: str, r: Value, negative: bool = False) -> None:
+        """Enter Σ r into the ledger as sink `kind`; RuleError for an unknown sink."""
+        _known(kind)
+        self.record_relevance(kind, r, negative)
+
+    def record_relevance(self, kind: str, r: Value, negative: bool = False) -> None:
+        """A ledger row: Σ r per seed and image, or minus it."""
+        if self.ledger:
+            one = self.op("full", shape=(1,), value=1.0, dtype=r.type.dtype)
+            self.record(kind, r, one, negative)
+
+    def record_arrived(self, kind: str, value: Value) -> None:
+        """Ledger rows for all that arrived at `value`."""
+        came = self.take(value)
+        assert came is not None
+        if came.g is not None:
+            self.record(kind, came.g, value)
+        if came.r is not None:
+            self.record_relevance(kind, came.r)
 
     def record(self, kind: str, g: Value, value: Value, negative: bool = False) -> None:
         """A ledger row: Σ g ⊙ value per seed and image, or minus it."""
         if not self.ledger:
             return
+        axis, fold = batch_axis(g) or (0, 1)
         pairs: tuple[tuple[str, Attr], ...] = (
-            ("batch", self._batch_axis(g)),
+            ("batch", axis),
             ("negative", negative),
             ("node", self._node),
             ("kind", kind),
         )
+        if fold > 1:
+            pairs = (*pairs, ("fold", -fold if self._last(value) else fold))
         node = Node("record", (g, value), (), pairs, rule=self._rule, loc=self._loc)
         self.builder.nodes.append(node)
 
-    def op(self, name: str, *inputs: Value, hint: str = "", **attrs: Attr | None) -> Value:
-        """Emit one operation of the relevance half."""
-        return self.builder.one(
-            name,
-            *inputs,
-            hint=hint or f"r_{name}",
-            role="relevance",
-            rule=self._rule,
-            loc=self._loc,
-            **attrs,
-        )
+    def _add(self, form: str, value: Value, part: Value) -> None:
+        parts = self._parts.setdefault((form, value.name), [])
+        block = block_of(self._loc.module)
+        if parts and parts[-1][0] == block:
+            parts[-1] = (block, self.op("add", parts[-1][1], part))
+        else:
+            parts.append((block, part))
+
+    def _sink(self, value: Value) -> str:
+        return "detached" if value.name in self._dependent else "bias"
 
     def stabilised(self, g: Value, z: Value, eps: float) -> Value:
         """s = G ⊙ z / stab_ε(z) = G ⊙ |z| / (|z| + ε); the difference goes to sink `epsilon`."""
@@ -144,43 +266,16 @@ class Context:
             self.lose("epsilon", self.op("sub", g, s), z)
         return s
 
-    def scaled(self, g: Value, by: float) -> Value:
-        """`g` times a number."""
-        return g if by == 1 else self.op("scale", g, by=by)
-
-    def constant(self, weight: str) -> Value:
-        """A weight as a value."""
-        return self.op("constant", weight=weight, hint=weight.rsplit(".", 1)[-1])
-
-    def reshape(self, x: Value, shape: tuple[Dim, ...]) -> Value:
-        return x if x.type.shape == shape else self.op("reshape", x, shape=shape)
-
-    def fold(self, g: Value) -> Value:
-        """[K, B, …] → [K·B, …], for ops that allow one batch axis."""
-        k, b, *rest = g.type.shape
-        return self.reshape(g, (_product(k, b), *rest))
-
-    def unfold(self, g: Value, like: Value) -> Value:
-        """[K·B, …] → [K, B, …]."""
-        return self.reshape(g, (K, like.type.shape[0], *g.type.shape[1:]))
-
-    def sum_to(self, g: Value, shape: tuple[Dim, ...]) -> Value:
-        """Sum `g` [K, …] over the axes along which a value of `shape` was broadcast."""
-        rank = len(shape)
-        extra = g.type.rank - 1 - rank
-        if extra > 0:
-            dims = tuple(range(-g.type.rank + 1, -rank))
-            g = self.op("sum", g, dims=dims, keepdim=False)
-        dims = tuple(i - rank for i, d in enumerate(shape) if d == 1 and g.type.shape[i + 1] != 1)
-        return self.op("sum", g, dims=dims, keepdim=True) if dims else g
-
-    def _batch_axis(self, g: Value) -> int:
-        axes = [i for i, d in enumerate(g.type.shape) if isinstance(d, Sym) and d.batch]
-        return axes[0] if axes else 0
+    def _last(self, value: Value) -> bool:
+        """Whether images count fastest in what the current node books about `value`."""
+        node = self.graph.producers.get(self._node)
+        near = () if node is None else (*node.inputs, *node.outputs)
+        return any(v.name in self._images_last for v in (value, *near))
 
 
-def _product(a: Dim, b: Dim) -> Dim:
-    return a * b if isinstance(a, Sym) or isinstance(b, Sym) else int(a) * int(b)
+def _known(kind: str) -> None:
+    if kind not in SINKS:
+        raise RuleError(f"no sink is called {kind!r}; there are: {', '.join(SINKS)}")
 
 
 def dependents(graph: Graph) -> frozenset[str]:

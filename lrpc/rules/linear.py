@@ -1,15 +1,15 @@
 """Rules for linear maps: linear, convolution, transposed convolution, interpolation, pooling by
-average."""
+average, batch norm. Rules that take weights apart by sign are in `signed`, those that look at the
+weights alone, or at the range of the input, in `boxed`."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from lrpc.ir.graph import Node, Rule, Value
+from lrpc.errors import RuleError
+from lrpc.ir.graph import Node, Rule
 from lrpc.rules.context import Context
 from lrpc.rules.declaration import EPS, Declaration, Param
+from lrpc.rules.maps import MAPS, bias_of, transpose
 
-LINEAR = ("linear", "conv2d", "conv_transpose2d", "batch_norm", "interpolate", "avg_pool2d")
 BIAS = Param(
     "bias",
     "absorb",
@@ -18,70 +18,42 @@ BIAS = Param(
 )
 
 
-def transpose(ctx: Context, node: Node, s: Value) -> Value:
-    """f_Wᵀ(s) for the linear map of `node`; s [K, B, …] → [K, *input]."""
-    x = node.inputs[0]
-    if node.op == "linear":
-        return ctx.op("linear_transpose", s, weight=node.attr("weight"))
-    if node.op == "batch_norm":
-        return ctx.op("mul", s, _batch_norm_scale(ctx, node))
-    attrs: dict[str, Any] = {k: v for k, v in node.attrs if k != "bias"}
-    if node.op == "interpolate":
-        attrs = {k: v for k, v in attrs.items() if k != "size"} | {"source": x.type.shape[-2:]}
-    else:
-        attrs["size"] = x.type.shape[1:]
-    return ctx.unfold(ctx.op(f"{node.op}_transpose", ctx.fold(s), **attrs), x)
-
-
-def bias_of(ctx: Context, node: Node) -> Value | None:
-    """The map's bias, shaped to broadcast against its output; None where it has none."""
-    if node.op == "batch_norm":
-        mean, scale = ctx.constant(str(node.attr("mean"))), _batch_norm_scale(ctx, node)
-        shape = scale.type.shape
-        bias = ctx.reshape(ctx.constant(str(node.attr("bias"))), shape)
-        return ctx.op("sub", bias, ctx.op("mul", ctx.reshape(mean, shape), scale))
-    name = node.attr("bias")
-    if name is None:
-        return None
-    bias = ctx.constant(str(name))
-    trailing = 0 if node.op == "linear" else node.out.type.rank - 2
-    return ctx.reshape(bias, (*bias.type.shape, *(1,) * trailing))
-
-
-def _batch_norm_scale(ctx: Context, node: Node) -> Value:
-    eps = node.attr("eps")
-    var = ctx.op("shift", ctx.constant(str(node.attr("var"))), by=eps)
-    scale = ctx.op("div", ctx.constant(str(node.attr("weight"))), ctx.op("sqrt", var))
-    return ctx.reshape(scale, (*scale.type.shape, *(1,) * (node.out.type.rank - 2)))
-
-
 def epsilon(ctx: Context, node: Node, rule: Rule) -> None:
-    z, g, eps = node.out, ctx.g(node), rule.number("eps")
-    bias = None
+    eps = rule.number("eps")
     if rule.word("bias", "absorb") == "excluded" and (bias := bias_of(ctx, node)) is not None:
-        pure = ctx.op("sub", z, bias)
-        s = ctx.op("mul", g, ctx.op("ratio", z, pure, eps=eps))
+        pure = ctx.op("sub", node.out, bias)
+        s = ctx.divided(node, pure, eps)
         if ctx.ledger:
-            ctx.lose("epsilon", g, z)
+            ctx.lose_all(node, "epsilon")
             ctx.record("epsilon", s, pure, negative=True)
     else:
-        s = ctx.stabilised(g, z, eps)
+        s = ctx.per_output(node, eps)
         if ctx.ledger and (bias := bias_of(ctx, node)) is not None:
             ctx.lose("bias", s, bias)
     ctx.give(node.inputs[0], transpose(ctx, node, s))
 
 
 def gradient_input(ctx: Context, node: Node, rule: Rule) -> None:
-    g = ctx.g(node)
+    g = ctx.per_output(node, 0.0)
     if ctx.ledger and (bias := bias_of(ctx, node)) is not None:
         ctx.lose("bias", g, bias)
     ctx.give(node.inputs[0], transpose(ctx, node, g))
 
 
+def passing(ctx: Context, node: Node, rule: Rule) -> None:
+    x = node.inputs[0]
+    if x.type.shape != node.out.type.shape:
+        raise RuleError(
+            f"rule pass needs an output of its input's shape, but {node.op} at {node.loc} makes"
+            f" {node.out.type} of {x.type}; choose another rule for it"
+        )
+    ctx.give_relevance(x, ctx.narrow(ctx.wide_relevance(node), x.type.dtype))
+
+
 RULES = (
     Declaration(
         "epsilon",
-        LINEAR,
+        MAPS,
         epsilon,
         "R_x = x ⊙ f_Wᵀ(R_z / stab_ε(f_W(x) + b))",
         "Bach et al. 2015, eq. 58 (10.1371/journal.pone.0130140)",
@@ -89,8 +61,16 @@ RULES = (
         (EPS, BIAS),
     ),
     Declaration(
+        "pass",
+        tuple(op for op in MAPS if op != "interpolate"),  # to the same size it is dropped
+        passing,
+        "R_x = R_z; input and output have one shape",
+        "the map is left out: batch norm in zennit's composites, projections in splatting",
+        "all",
+    ),
+    Declaration(
         "gradient_input",
-        LINEAR,
+        MAPS,
         gradient_input,
         "R_x = x ⊙ ∂f/∂x",
         "Shrikumar et al. 2016 (1605.01713)",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 from lrpc.errors import RuleError
 from lrpc.ir.graph import Node, Rule, Value
-from lrpc.ir.types import K
+from lrpc.ir.types import Dim, K
 from lrpc.rules.context import Context
-from lrpc.rules.declaration import Declaration
+from lrpc.rules.declaration import EPS, Declaration
+from lrpc.rules.masks import hides
 
 
 def extent(x: Value, dim: int) -> int:
@@ -22,136 +24,163 @@ def extent(x: Value, dim: int) -> int:
 
 def _reshape(ctx: Context, node: Node) -> None:
     x = node.inputs[0]
-    ctx.give(x, ctx.reshape(ctx.g(node), (K, *x.type.shape)))
+    ctx.move(node, x, lambda g: ctx.reshape(g, (K, *x.type.shape)))
 
 
 def _permute(ctx: Context, node: Node) -> None:
     dims = node.integers("dims")
     inverse = sorted(range(len(dims)), key=lambda i: dims[i])
-    ctx.give(node.inputs[0], ctx.op("permute", ctx.g(node), dims=(0, *(i + 1 for i in inverse))))
+    order = (0, *(i + 1 for i in inverse))
+    ctx.move(node, node.inputs[0], lambda g: ctx.op("permute", g, dims=order))
 
 
 def _same(ctx: Context, node: Node) -> None:
-    ctx.give(node.inputs[0], ctx.g(node))
+    ctx.move(node, node.inputs[0], lambda g: g)
 
 
 def _cast(ctx: Context, node: Node) -> None:
-    ctx.give(node.inputs[0], ctx.op("cast", ctx.g(node), dtype=node.inputs[0].type.dtype))
+    x = node.inputs[0]
+    whole = not x.type.is_float  # relevance of a whole number is none itself
+    ctx.move(node, x, lambda g: g if whole else ctx.op("cast", g, dtype=x.type.dtype))
 
 
 def _cat(ctx: Context, node: Node) -> None:
-    g, dim, start = ctx.g(node), node.integer("dim"), 0
+    dim, start = node.integer("dim"), 0
     for x in node.inputs:
-        size = extent(x, dim)
-        part = ctx.op("slice", g, dim=dim, start=start, stop=start + size, step=1)
-        ctx.give(x, part)
-        start += size
+        stop = start + extent(x, dim)
+        ctx.move(node, x, partial(ctx.op, "slice", dim=dim, start=start, stop=stop, step=1))
+        start = stop
 
 
 def _slice(ctx: Context, node: Node) -> None:
     x, dim = node.inputs[0], node.integer("dim")
-    ctx.give(
-        x,
-        ctx.op(
-            "slice_transpose",
-            ctx.g(node),
-            dim=dim,
-            start=node.attr("start"),
-            step=node.attr("step"),
-            size=x.type.shape[dim],
-        ),
+    start, step, size = node.attr("start"), node.attr("step"), x.type.shape[dim]
+    ctx.move(
+        node, x, partial(ctx.op, "slice_transpose", dim=dim, start=start, step=step, size=size)
     )
 
 
 def _pad(ctx: Context, node: Node) -> None:
-    g, x, pad = ctx.g(node), node.inputs[0], node.integers("pad")
-    constant = ctx.ledger and node.number("value") != 0
-    if constant:
-        ctx.lose("bias", g, node.out)
-    for i in range(len(pad) // 2):
-        before, size = pad[2 * i], extent(x, -1 - i)
-        g = ctx.op("slice", g, dim=-1 - i, start=before, stop=before + size, step=1)
-    if constant:
-        ctx.record("bias", g, x, negative=True)
-    ctx.give(x, g)
+    x, pad = node.inputs[0], node.integers("pad")
+
+    def inner(g: Value) -> Value:
+        for i in range(len(pad) // 2):
+            before, size = pad[2 * i], extent(x, -1 - i)
+            g = ctx.op("slice", g, dim=-1 - i, start=before, stop=before + size, step=1)
+        return g
+
+    if ctx.ledger and (node.number("value") != 0 or ctx.arrived(node).r is not None):
+        _lose_rest(ctx, node, inner, x)
+    ctx.move(node, x, inner)
+
+
+def _lose_rest(ctx: Context, node: Node, kept: Callable[[Value], Value], x: Value) -> None:
+    """What arrived at `node` less what `kept` leaves of it for x: sink `bias`."""
+    came = ctx.arrived(node)
+    ctx.lose_all(node, "bias")
+    if came.g is not None:
+        ctx.lose("bias", kept(came.g), x, negative=True)
+    if came.r is not None:
+        ctx.lose_relevance("bias", kept(came.r), negative=True)
 
 
 def _flip(ctx: Context, node: Node) -> None:
-    ctx.give(node.inputs[0], ctx.op("flip", ctx.g(node), dims=node.attr("dims")))
+    ctx.move(node, node.inputs[0], partial(ctx.op, "flip", dims=node.attr("dims")))
 
 
 def _gather(ctx: Context, node: Node) -> None:
-    x, index = node.inputs
-    dim = node.integer("dim")
-    ctx.give(x, ctx.op("gather_transpose", ctx.g(node), index, dim=dim, size=x.type.shape[dim]))
+    _back_to(ctx, node, node.inputs[1])
 
 
 def _topk(ctx: Context, node: Node) -> None:
+    _back_to(ctx, node, node.outputs[1])
+
+
+def _back_to(ctx: Context, node: Node, index: Value) -> None:
     x, dim = node.inputs[0], node.integer("dim")
-    ctx.give(
-        x, ctx.op("gather_transpose", ctx.g(node), node.outputs[1], dim=dim, size=x.type.shape[dim])
-    )
+    size = x.type.shape[dim]
+    ctx.move(node, x, lambda g: ctx.op("gather_transpose", g, index, dim=dim, size=size))
 
 
 def _max_pool(ctx: Context, node: Node) -> None:
-    x = node.inputs[0]
-    ctx.give(
-        x, ctx.op("max_pool2d_transpose", ctx.g(node), node.outputs[1], size=x.type.shape[-2:])
-    )
+    x, winners = node.inputs[0], node.outputs[1]
+    size = x.type.shape[-2:]
+    ctx.move(node, x, lambda g: ctx.op("max_pool2d_transpose", g, winners, size=size))
 
 
 def _masked_fill(ctx: Context, node: Node) -> None:
     x, mask = node.inputs
-    g, value = ctx.g(node), node.number("value")
-    back = ctx.op("masked_fill", g, mask, value=0.0)
-    if ctx.ledger and value != 0 and math.isfinite(value):
-        ctx.lose("bias", ctx.op("sub", g, back), node.out)
-    ctx.give(x, back)
+    value = node.number("value")
+
+    def kept(g: Value) -> Value:
+        return ctx.op("masked_fill", g, mask, value=0.0)
+
+    came = ctx.arrived(node)
+    if ctx.ledger and came.g is not None and value != 0 and not hides(value):
+        ctx.lose("bias", ctx.op("sub", came.g, kept(came.g)), node.out)
+    if ctx.ledger and came.r is not None:
+        ctx.lose_relevance("bias", ctx.op("sub", came.r, kept(came.r)))
+    ctx.move(node, x, kept)
 
 
 def _where(ctx: Context, node: Node) -> None:
     condition, a, b = node.inputs
-    g = ctx.g(node)
-    kept = ctx.op("masked_fill", g, condition, value=0.0)
-    ctx.give(a, ctx.op("sub", g, kept))
-    ctx.give(b, kept)
+
+    def second(g: Value) -> Value:
+        return ctx.op("masked_fill", g, condition, value=0.0)
+
+    ctx.move(node, a, lambda g: ctx.op("sub", g, second(g)))
+    ctx.move(node, b, second)
 
 
 def _scale(ctx: Context, node: Node) -> None:
-    ctx.give(node.inputs[0], ctx.op("scale", ctx.g(node), by=node.attr("by")))
+    x, came = node.inputs[0], ctx.arrived(node)
+    if came.g is not None:
+        ctx.give(x, ctx.op("scale", came.g, by=node.attr("by")))
+    if came.r is not None:
+        ctx.give_relevance(x, came.r)
 
 
 def _shift(ctx: Context, node: Node) -> None:
-    x, g = node.inputs[0], ctx.g(node)
+    x, g = node.inputs[0], ctx.per_output(node, 0.0)
     amount = ctx.op("full", shape=(1,), value=node.attr("by"), dtype=x.type.dtype)
     ctx.record("bias", g, amount)
     ctx.give(x, g)
 
 
-def _sum(ctx: Context, node: Node) -> None:
-    ctx.give(node.inputs[0], _spread(ctx, node))
+def _sum(ctx: Context, node: Node, eps: float = 0.0) -> None:
+    ctx.give(node.inputs[0], spread(ctx, node, ctx.per_output(node, eps)))
 
 
-def _mean(ctx: Context, node: Node) -> None:
-    x, dims = node.inputs[0], node.integers("dims")
-    count = math.prod(extent(x, d) for d in dims)
-    ctx.give(x, ctx.op("scale", _spread(ctx, node), by=1.0 / count))
+def _mean(ctx: Context, node: Node, eps: float = 0.0) -> None:
+    ctx.give(node.inputs[0], averaged(ctx, node, ctx.per_output(node, eps)))
 
 
-def _spread(ctx: Context, node: Node) -> Value:
-    g, x, dims = ctx.g(node), node.inputs[0], node.integers("dims")
-    axes = {d % x.type.rank for d in dims}
-    shape = tuple(1 if i in axes else d for i, d in enumerate(x.type.shape))
-    return ctx.op("expand", ctx.reshape(g, (K, *shape)), shape=(K, *x.type.shape))
+def averaged(ctx: Context, node: Node, g: Value) -> Value:
+    """The transpose of a mean: `g` over every entry that was averaged, divided by their number."""
+    x = node.inputs[0]
+    count = math.prod(extent(x, d) for d in node.integers("dims"))
+    return ctx.op("scale", spread(ctx, node, g), by=1.0 / count)
 
 
-def _div(ctx: Context, node: Node) -> None:
-    a, b = node.inputs
-    ctx.give(a, ctx.op("div", ctx.g(node), b))
+def spread(ctx: Context, node: Node, g: Value) -> Value:
+    """The transpose of a sum: `g` over every entry that was summed."""
+    x = node.inputs[0]
+    return ctx.op("expand", ctx.reshape(g, (K, *with_ones(node))), shape=(K, *x.type.shape))
 
 
-def _expand(ctx: Context, node: Node) -> None:
-    ctx.give(node.inputs[0], ctx.g(node))  # giving sums over broadcast axes
+def with_ones(node: Node) -> tuple[Dim, ...]:
+    """The shape of a reduction's output, had it kept its axes."""
+    x = node.inputs[0]
+    axes = {d % x.type.rank for d in node.integers("dims")}
+    return tuple(1 if i in axes else d for i, d in enumerate(x.type.shape))
+
+
+def _cumsum(ctx: Context, node: Node, eps: float = 0.0) -> None:
+    dim = node.integer("dim")
+    turned = ctx.op("flip", ctx.per_output(node, eps), dims=(dim,))
+    total = ctx.op("cumsum", turned, dim=dim)
+    ctx.give(node.inputs[0], ctx.op("flip", total, dims=(dim,)))
 
 
 TRANSPOSES: dict[str, Callable[[Context, Node], None]] = {
@@ -172,24 +201,29 @@ TRANSPOSES: dict[str, Callable[[Context, Node], None]] = {
     "shift": _shift,
     "sum": _sum,
     "mean": _mean,
-    "expand": _expand,
-    "div": _div,
+    "cumsum": _cumsum,
+    "expand": _same,  # giving sums over broadcast axes
 }
 OPS = tuple(TRANSPOSES)
+EPSILON = {"sum": _sum, "mean": _mean, "cumsum": _cumsum}
 
 
 def passing(ctx: Context, node: Node, rule: Rule) -> None:
     TRANSPOSES[node.op](ctx, node)
 
 
+def epsilon(ctx: Context, node: Node, rule: Rule) -> None:
+    EPSILON[node.op](ctx, node, rule.number("eps"))
+
+
 def detach(ctx: Context, node: Node, rule: Rule) -> None:
-    ctx.lose("detached", ctx.g(node), node.out)
+    ctx.lose_all(node, "detached")
 
 
 RULES = (
     Declaration(
         "pass",
-        OPS,
+        tuple(op for op in OPS if op != "cumsum"),  # a partial sum may be 0 where entries are not
         passing,
         "each entry's relevance goes to the entry it came from; max pooling: the winner takes all",
         "rules of structure; Bach et al. 2015 for max pooling",
@@ -202,6 +236,15 @@ RULES = (
         "R_x = x ⊙ ∂f/∂x",
         "Shrikumar et al. 2016 (1605.01713)",
         "all",
+    ),
+    Declaration(
+        "epsilon",
+        tuple(EPSILON),
+        epsilon,
+        "R_x = x ⊙ fᵀ(R_z / stab_ε(f(x))); `pass` of sum and mean is this at ε = 0",
+        "Bach et al. 2015, eq. 58 (10.1371/journal.pone.0130140)",
+        "all but ε's share",
+        (EPS,),
     ),
     Declaration(
         "detach",

@@ -11,19 +11,25 @@ import torch
 from torch import Tensor
 
 from lrpc.errors import LrpcError, ProgramError
-from lrpc.run.protocol import Ledger, Program, Relevance, State
+from lrpc.run.facts import Facts
+from lrpc.run.protocol import Ledger, Program, Relevance, Size, State
 from lrpc.run.reading import Places
 from lrpc.run.seeds import Seed
+from lrpc.run.targets import Layer
+
+_OUTPUTS = ("pred_logits", "pred_boxes", "pred_masks")
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to ask of every relevance call; `chunk` bounds the seeds per call (0: all at once)."""
+    """What to ask of every relevance call; `chunk` bounds the seeds per call (0: all at once),
+    `composite` None is the program's first."""
 
     read: tuple[str, ...] = ()
     norm: str | None = None
     ledger: bool = True
     chunk: int = 0
+    composite: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,28 @@ class Explained:
     input: Tensor
     layers: Mapping[str, Tensor] = field(default_factory=dict)
     ledger: Booked | None = None
+
+
+def forward(
+    program: Program, facts: Facts, pixels: Tensor, valid: Sequence[Size], device: str
+) -> State:
+    """The program's forward on images [B, 3, H, W] in 0–255, with their padding where it takes a
+    mask; `valid` (h, w) at the top left of each is not padding."""
+    pixels = pixels.to(device, facts.dtype)
+    masks = []
+    if facts.padding_mask:
+        masks = [torch.ones(len(valid), *pixels.shape[2:], dtype=torch.bool, device=device)]
+        for b, (height, width) in enumerate(valid):
+            masks[0][b, :height, :width] = False
+    with one_line():
+        return program.forward(pixels, *masks)
+
+
+def check_outputs(state: State) -> None:
+    """Raise ProgramError where a program's outputs are not those of a MaskDINO."""
+    missing = [name for name in _OUTPUTS if name not in state.outputs]
+    if missing:
+        raise ProgramError(f"not a MaskDINO program: its outputs lack {', '.join(missing)}")
 
 
 def explain(
@@ -98,7 +126,7 @@ def _call(
     ]
 
 
-def _options(kind: str, layer: int | None, request: Request, places: Places) -> dict[str, Any]:
+def _options(kind: str, layer: Layer | None, request: Request, places: Places) -> dict[str, Any]:
     """Keyword arguments of a call: only what is wanted."""
     options: dict[str, Any] = {}
     if layer is not None:
@@ -106,6 +134,8 @@ def _options(kind: str, layer: int | None, request: Request, places: Places) -> 
     read = places.choose(kind if layer is None else f"{kind}:{layer}", request.read)
     if read:
         options["read"] = read
+    if request.composite is not None:
+        options["composite"] = request.composite
     if request.norm is not None:
         options["norm"] = request.norm
     if request.ledger:

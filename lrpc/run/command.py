@@ -22,7 +22,7 @@ from lrpc.run.runner import Options, Outcome, Runner
 from lrpc.run.targets import FORMS, parse_targets
 
 _ROWS = 40  # images shown in the closing table
-_TARGET_HELP = "where relevance starts, repeatable: " + ", ".join(
+TARGET_HELP = "where relevance starts, repeatable: " + ", ".join(
     (f"{kind} | " if form.alone else "") + form.spell(kind) for kind, form in FORMS.items()
 )
 
@@ -34,10 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images", type=Path, nargs="+", required=True, metavar="PATH", help="files or folders"
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT")
-    parser.add_argument("--target", action="append", default=[], metavar="T", help=_TARGET_HELP)
-    parser.add_argument("--score", type=_fraction, default=0.5, help="detections above (0.5)")
-    parser.add_argument("--top", type=_positive, default=5, help="detections per image (5)")
-    parser.add_argument("--batch-size", type=_positive, default=1, metavar="N")
+    parser.add_argument("--target", action="append", default=[], metavar="T", help=TARGET_HELP)
+    parser.add_argument("--score", type=fraction, default=0.5, help="detections above (0.5)")
+    parser.add_argument("--top", type=positive, default=5, help="detections per image (5)")
+    parser.add_argument("--batch-size", type=positive, default=1, metavar="N")
     parser.add_argument("--device", help="cuda or cpu (cuda where there is one)")
     parser.add_argument(
         "--read",
@@ -46,14 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LAYER",
         help="store a place's relevance too (globs)",
     )
+    parser.add_argument("--composite", metavar="NAME", help="one of the program's (its first)")
     parser.add_argument("--norm", choices=("none", "sum1", "sumT"), help="scale of the start")
-    parser.add_argument("--seed-chunk", type=_positive, metavar="K", help="seeds per call")
+    parser.add_argument("--seed-chunk", type=positive, metavar="K", help="seeds per call")
     parser.add_argument("--no-ledger", action="store_true", help="leave the ledger out: faster")
     parser.add_argument(
-        "--smooth", type=_sigma, default=0.0, metavar="SIGMA", help="Gaussian, pictures only (0)"
+        "--smooth", type=sigma, default=0.0, metavar="SIGMA", help="Gaussian, pictures only (0)"
     )
     parser.add_argument(
-        "--percentile", type=_percentile, default=99.5, help="of |relevance| in full colour (99.5)"
+        "--percentile", type=percentile, default=99.5, help="of |relevance| in full colour (99.5)"
     )
 
 
@@ -68,25 +69,25 @@ def main(args: argparse.Namespace, console: Console) -> int:
     try:
         options = _options(args, debug)
         paths = find_images(args.images)
-        _make_folder(options.output, args.images)
+        make_folder(options.output, args.images)
         runner = Runner(load_program(args.program, options.device), options)
         if runner.facts.random_weights:
-            _say(errors, f"warning: {RANDOM_WARNING}", "bold red")
+            say(errors, f"warning: {RANDOM_WARNING}", "bold red")
         outcomes = _with_progress(runner, paths, errors)
     except LrpcError as error:
         if debug:
             raise
-        _say(errors, f"error: {error}", "red")
+        say(errors, f"error: {error}", "red")
         return 2
     console.print(summary(outcomes, options.output))
     return 1 if any(outcome.error for outcome in outcomes) else 0
 
 
 def _options(args: argparse.Namespace, debug: bool) -> Options:
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ProgramError(f"--device {device}: torch sees no CUDA device here; use --device cpu")
-    request = Request(tuple(args.read), args.norm, not args.no_ledger, args.seed_chunk or 0)
+    device = device_of(args.device)
+    request = Request(
+        tuple(args.read), args.norm, not args.no_ledger, args.seed_chunk or 0, args.composite
+    )
     return Options(
         directory=args.program,
         output=args.output,
@@ -101,7 +102,16 @@ def _options(args: argparse.Namespace, debug: bool) -> Options:
     )
 
 
-def _make_folder(path: Path, sources: Sequence[Path]) -> None:
+def device_of(given: str | None) -> str:
+    """The device asked for, or the best there is; ProgramError where torch does not see it."""
+    device = given or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ProgramError(f"--device {device}: torch sees no CUDA device here; use --device cpu")
+    return device
+
+
+def make_folder(path: Path, sources: Sequence[Path]) -> None:
+    """Make the output folder; ProgramError where that is a folder that images come from."""
     if any(source.is_dir() and source.resolve() == path.resolve() for source in sources):
         raise ProgramError(f"{path}: the images are read from this folder; name another for -o")
     try:
@@ -125,7 +135,7 @@ def _with_progress(runner: Runner, paths: Sequence[Path], errors: Console) -> li
 
         def report(outcome: Outcome) -> None:
             if outcome.error or outcome.note or not errors.is_terminal:
-                _say(errors, _line(outcome), "red" if outcome.error else "")
+                say(errors, _line(outcome), "red" if outcome.error else "")
             bar.update(task, advance=1, name=outcome.path.name)
 
         return runner.run(paths, report)
@@ -162,7 +172,8 @@ def summary(outcomes: Sequence[Outcome], output: Path) -> Table:
     return table
 
 
-def _say(errors: Console, text: str, style: str) -> None:
+def say(errors: Console, text: str, style: str) -> None:
+    """One line on stderr, as it is."""
     errors.print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -170,23 +181,27 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _positive(text: str) -> int:
-    return int(_between(text, 1, 10**6, whole=True))
+def positive(text: str) -> int:
+    """A whole number from 1, for argparse."""
+    return int(between(text, 1, 10**6, whole=True))
 
 
-def _fraction(text: str) -> float:
-    return _between(text, 0, 1)
+def fraction(text: str) -> float:
+    """A number from 0 to 1, for argparse."""
+    return between(text, 0, 1)
 
 
-def _percentile(text: str) -> float:
-    return _between(text, 50, 100)
+def percentile(text: str) -> float:
+    """A percentile that leaves some colour, for argparse."""
+    return between(text, 50, 100)
 
 
-def _sigma(text: str) -> float:
-    return _between(text, 0, 100)
+def sigma(text: str) -> float:
+    """A width in pixels, for argparse."""
+    return between(text, 0, 100)
 
 
-def _between(text: str, low: float, high: float, whole: bool = False) -> float:
+def between(text: str, low: float, high: float, whole: bool = False) -> float:
     """A number in a range; argparse turns the error into exit code 2."""
     try:
         value = float(int(text)) if whole else float(text)

@@ -36,6 +36,7 @@ class Facts:
     classes: tuple[str, ...]
     places: Places  # per target that the program can start from
     score_masks: bool  # whether a detection's score counts its mask
+    outputs: tuple[str, ...]  # names of what the model returns
     padding_mask: bool  # whether `forward` takes a mask of padded pixels
 
     def class_name(self, label: int) -> str | None:
@@ -66,6 +67,7 @@ def read_facts(manifest: Mapping[str, Any]) -> Facts:
         classes=tuple(str(name) for name in names),
         places=places,
         score_masks=not tests.get("TEST_FOUCUS_ON_BOX", False),
+        outputs=tuple(str(name) for name in _mapping(manifest.get("outputs"))),
         padding_mask=others > 0,
     )
 

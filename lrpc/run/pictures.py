@@ -71,11 +71,6 @@ def caption_of(
 ) -> render.Caption:
     """The panel's title and facts."""
     seed, total = result.seed, float(result.input.double().sum())
-    title = seed.words
-    if seed.detection is not None:
-        name = facts.class_name(seed.detection.label)
-        title = f"{name}: {title}" if name else title
-        title += f"  ·  score {seed.detection.score:.2f}"
     of = "" if result.ledger is None else f" of {number(result.ledger.start)}"
     parts = [f"sum of relevance {number(total)}{of}", f"composite {facts.composite}"]
     if facts.epsilon is not None:
@@ -85,7 +80,16 @@ def caption_of(
     if display.smooth > 0:
         heat += f"  ·  smoothed, {number(display.smooth)} px"
     warning = RANDOM_WARNING if facts.random_weights else ""
-    return render.Caption(title, "  ·  ".join(parts), heat, warning)
+    return render.Caption(title_of(seed, facts), "  ·  ".join(parts), heat, warning)
+
+
+def title_of(seed: Seed, facts: Facts) -> str:
+    """The target in words, with the class's name and the score of the object that it is of."""
+    if seed.detection is None:
+        return seed.words
+    name = facts.class_name(seed.detection.label)
+    title = f"{name}: {seed.words}" if name else seed.words
+    return f"{title}  ·  score {seed.detection.score:.2f}"
 
 
 def _name(label: int, facts: Facts) -> str:

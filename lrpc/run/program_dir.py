@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import zlib
+from collections.abc import Mapping
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import CodeType
-from typing import cast
+from typing import Any, cast
 
 from lrpc.errors import ProgramError
 from lrpc.run.protocol import Program
@@ -61,3 +62,32 @@ def load_program(directory: Path, device: str) -> Program:
             del sys.modules[name]
         else:
             sys.modules[name] = before
+
+
+def composites_of(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of a program's composites, its first one first."""
+    several = manifest.get("composites")
+    return tuple(several) if several else (str(manifest.get("composite", "")),)
+
+
+def under_composite(manifest: Mapping[str, Any], name: str | None) -> Mapping[str, Any]:
+    """What a manifest says under one of its composites, by default the first.
+
+    Raises ProgramError for one that the program does not have.
+    """
+    known = composites_of(manifest)
+    name = known[0] if name is None else name
+    if name not in known:
+        raise ProgramError(
+            f"this program has no composite {name!r}; it has: {', '.join(known)}"
+            " (compile with LRPC.COMPOSITE for others)"
+        )
+    own = manifest.get("composites", {}).get(name, {})
+    return {**manifest, **own}
+
+
+def composite_of_graph(manifest: Mapping[str, Any], file: str) -> str:
+    """The composite whose annotated graph is in `file`; the first for a name of the user's own."""
+    several = manifest.get("composites", {})
+    own = (name for name, part in several.items() if part["graph"] == file)
+    return next(own, composites_of(manifest)[0])

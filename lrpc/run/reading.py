@@ -30,6 +30,15 @@ class Places:
                 hint = f"did you mean '{near[0]}'?" if near else f"places: {', '.join(every)}"
                 raise ProgramError(f"--read '{pattern}': this program reads no such place; {hint}")
 
+    def check_input(self, target: str) -> None:
+        """Raise ProgramError for a target whose relevance ends before it is at the image."""
+        known = self.of.get(target)
+        if known is not None and self.inputs and not set(self.inputs) & set(known):
+            raise ProgramError(
+                f"relevance of '{target}' ends at {', '.join(known)} in this program (LRPC.STOP),"
+                " not at the image; `lrpc analyze` reads it there"
+            )
+
     def choose(self, target: str, patterns: Sequence[str]) -> list[str]:
         """What to read for a target: the input first, then what matches among its own places.
 

@@ -12,14 +12,15 @@ from typing import Any
 
 import torch
 
-from lrpc.errors import ImageError, LrpcError, ProgramError
-from lrpc.run.calls import Explained, Request, explain, one_line
+from lrpc.errors import ImageError, LrpcError
+from lrpc.run.calls import Explained, Request, check_outputs, explain, forward
 from lrpc.run.detect import best_probability, find_detections
 from lrpc.run.facts import Facts, read_facts
 from lrpc.run.images import LoadedImage, load_image
 from lrpc.run.names import output_stems
 from lrpc.run.pictures import Display, write_pictures
-from lrpc.run.protocol import Detector, Program, Size, State
+from lrpc.run.program_dir import under_composite
+from lrpc.run.protocol import Detector, Program, Size
 from lrpc.run.record import (
     image_record,
     program_record,
@@ -30,8 +31,7 @@ from lrpc.run.record import (
 from lrpc.run.seeds import Scene, Seed, resolve
 from lrpc.run.targets import TargetError, TargetSpec
 
-_OUTPUTS = ("pred_logits", "pred_boxes", "pred_masks")
-_TROUBLE = (LrpcError, OSError, RuntimeError, ValueError)  # the disk's and torch's own among them
+TROUBLE = (LrpcError, OSError, RuntimeError, ValueError)  # the disk's and torch's own among them
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,11 @@ class Runner:
 
     def __init__(self, program: Program, options: Options) -> None:
         self.program, self.options = program, options
-        self.facts: Facts = read_facts(program.manifest)
+        own = under_composite(program.manifest, options.request.composite)
+        self.facts: Facts = read_facts(own)
         for spec in options.targets:
             spec.check_compiled(tuple(self.facts.places.of))
+            self.facts.places.check_input(spec.name)
         self.facts.places.check(options.request.read)
         standard = partial(find_detections, score_masks=self.facts.score_masks)
         self._detector: Detector = options.detector or standard
@@ -101,7 +103,7 @@ class Runner:
             except ImageError as error:
                 if self.options.debug:
                     raise
-                tell(Outcome(path, error=_line(error)))
+                tell(Outcome(path, error=line_of(error)))
                 continue
             batch = waiting.setdefault(image.frame, [])
             batch.append(Job(image, self.options.output / stem))
@@ -117,11 +119,11 @@ class Runner:
             results = self._explain(jobs)
         except TargetError:
             raise
-        except _TROUBLE as error:
+        except TROUBLE as error:
             if self.options.debug:
                 raise
             if len(jobs) == 1:
-                tell(Outcome(jobs[0].image.path, error=_line(error)))
+                tell(Outcome(jobs[0].image.path, error=line_of(error)))
                 return
             for job in jobs:
                 self._batch([job], tell)
@@ -129,17 +131,17 @@ class Runner:
         for job, (explained, note) in zip(jobs, results, strict=True):
             try:
                 tell(self._write(job, explained, note))
-            except _TROUBLE as error:
+            except TROUBLE as error:
                 if self.options.debug:
                     raise
-                tell(Outcome(job.image.path, error=_line(error)))
+                tell(Outcome(job.image.path, error=line_of(error)))
 
     def _explain(self, jobs: Sequence[Job]) -> list[tuple[list[Explained], str]]:
         """Forward, detections, seeds, relevance; with a note where there was nothing to do."""
-        state = self._forward(jobs)
-        missing = [name for name in _OUTPUTS if name not in state.outputs]
-        if missing:
-            raise ProgramError(f"not a MaskDINO program: its outputs lack {', '.join(missing)}")
+        pixels = torch.stack([job.image.pixels for job in jobs])  # [B, 3, H, W]
+        extents = [job.image.valid for job in jobs]
+        state = forward(self.program, self.facts, pixels, extents, self.options.device)
+        check_outputs(state)
         seeds: list[list[Seed]] = []
         notes: list[str] = []
         for b, job in enumerate(jobs):
@@ -152,19 +154,6 @@ class Runner:
         request, places = self.options.request, self.facts.places
         explained = explain(self.program, state, seeds, request, places)
         return list(zip(explained, notes, strict=True))
-
-    def _forward(self, jobs: Sequence[Job]) -> State:
-        """The program's forward on these images, with their padding where it takes a mask."""
-        device = self.options.device
-        pixels = torch.stack([job.image.pixels for job in jobs])  # [B, 3, H, W]
-        pixels = pixels.to(device, self.facts.dtype)
-        masks = []
-        if self.facts.padding_mask:
-            masks = [torch.ones(len(jobs), *pixels.shape[2:], dtype=torch.bool, device=device)]
-            for b, job in enumerate(jobs):
-                masks[0][b, : job.image.valid[0], : job.image.valid[1]] = False
-        with one_line():
-            return self.program.forward(pixels, *masks)
 
     def _nothing(self, best: float) -> str:
         score = self.options.score
@@ -211,7 +200,7 @@ class Runner:
         }
 
 
-def _line(error: BaseException) -> str:
+def line_of(error: BaseException) -> str:
     """The error's first line, with its type where it is none of our own."""
     text = str(error).strip().splitlines()[0] if str(error).strip() else ""
     if isinstance(error, LrpcError):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lrpc.run.detect import describe, strongest_pixel
 from lrpc.run.protocol import Detection, Size
-from lrpc.run.targets import BOX_COORDINATES, TargetError, TargetSpec
+from lrpc.run.targets import BOX_COORDINATES, Layer, TargetError, TargetSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +21,7 @@ class Seed:
     """
 
     kind: str
-    layer: int | None
+    layer: Layer | None
     index: tuple[int, ...]
     detection: Detection | None = None
     value: float | None = None
@@ -30,7 +30,9 @@ class Seed:
     @property
     def slug(self) -> str:
         """The target as part of a file name, such as `class_logit-q12-c5` or `box-q3-cx`."""
-        parts = [self.kind] if self.layer is None else [self.kind, f"L{self.layer}"]
+        parts = (
+            [self.kind] if self.layer is None else [self.kind, f"L{self.layer}".replace(".", "_")]
+        )
         if self.kind == "box":
             return "-".join([*parts, f"q{self.index[0]}", BOX_COORDINATES[self.index[1]]])
         letters = {"class_logit": "qc", "mask_logit": "qyx", "encoder_feature": "c"}

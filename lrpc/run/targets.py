@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 from lrpc.errors import LrpcError
 
+Layer = int | str  # a whole layer, or a part of one such as "2.self_attn" or "2.ffn.pre_res"
+_PART = re.compile(r"[0-9]+\.[a-z_]+(\.pre_res)?")
 BOX_COORDINATES = ("cx", "cy", "w", "h")
 
 
@@ -42,7 +45,7 @@ class TargetSpec:
     """One parsed request; `index` None asks for each detection's own."""
 
     kind: str
-    layer: int | None = None
+    layer: Layer | None = None
     index: tuple[int, ...] | None = None
 
     def __str__(self) -> str:
@@ -50,11 +53,15 @@ class TargetSpec:
         index = "" if self.index is None else ":" + ",".join(map(str, self.index))
         return self.kind + layer + index
 
+    @property
+    def name(self) -> str:
+        """As programs name their targets."""
+        return self.kind if self.layer is None else f"{self.kind}:{self.layer}"
+
     def check_compiled(self, targets: Sequence[str]) -> None:
         """Raise TargetError where a program's targets (`KIND` or `KIND:LAYER`; none: unknown) do
         not hold this one."""
-        name = self.kind if self.layer is None else f"{self.kind}:{self.layer}"
-        if targets and name not in targets:
+        if targets and self.name not in targets:
             raise TargetError(
                 f"target '{self}': the program was compiled for {', '.join(targets)}; "
                 f"add it to LRPC.TARGETS and compile again"
@@ -85,7 +92,7 @@ def parse_target(text: str) -> TargetSpec:
         return TargetSpec(kind)
     if len(rest) != (2 if form.layered else 1):
         raise TargetError(f"target '{text}': expected '{form.spell(kind)}'")
-    layer = _natural(rest[0], text) if form.layered else None
+    layer = _layer(rest[0], text) if form.layered else None
     tokens = rest[-1].split(",")
     if len(tokens) != len(form.fields):
         raise TargetError(
@@ -96,6 +103,11 @@ def parse_target(text: str) -> TargetSpec:
     if kind == "box" and index[1] >= len(BOX_COORDINATES):
         raise TargetError(f"target '{text}': box coordinate '{tokens[1]}' is not 0, 1, 2 or 3")
     return TargetSpec(kind, layer, index)
+
+
+def _layer(token: str, text: str) -> Layer:
+    """A layer by number, or a part of one by name; TargetError."""
+    return token if _PART.fullmatch(token) else _natural(token, text)
 
 
 def _natural(token: str, text: str) -> int:

@@ -16,7 +16,7 @@ from lrpc.ir.graph import Graph
 from lrpc.show.clusters import drawing
 from lrpc.show.diff import compare, lines, summary
 from lrpc.show.dot import dot
-from lrpc.show.load import ShowError, choose, dumps, load, read
+from lrpc.show.load import ShowError, choose, dumps, load, read, saved_for
 from lrpc.show.page import page
 from lrpc.show.select import Filter, select
 from lrpc.show.svg import svg
@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ShowError("name a program directory or an .lrp file")
         if options.after == "":
             return _list_passes(options.target, console)
-        return _show(load(options.target, options.after), options, console)
+        graph = load(options.target, options.after, options.composite)
+        return _show(graph, options, console)
     except LrpcError as error:
         print(f"show_graph: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
@@ -57,12 +58,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="the graph after this pass, by name or number; without NAME, list the passes",
     )
+    add("--composite", metavar="NAME", help="the graph under this one, where there are several")
     add("--role", default="", help="only nodes with this role; none: those without")
     add("--op", default="", help="only nodes with this op")
     add("--module", default="", metavar="GLOB", help="only modules that match, and what is in them")
     add("--tree", action="store_true", help="the tree of modules (the default)")
     add(
         "--table", action="store_true", help="a table of nodes (the default where nodes are chosen)"
+    )
+    add(
+        "--saved",
+        action="store_true",
+        help="in the table, for which rules the forward pass saves what a node leaves",
     )
     add("--depth", type=_depth, metavar="N", help="levels of the tree, or modules of the drawing")
     add(
@@ -95,10 +102,11 @@ def _show(graph: Graph, options: argparse.Namespace, console: Console) -> int:
         return 0
     nodes = select(graph, condition)
     header(graph, console)
-    if options.tree or not (options.table or condition):
+    if options.tree or not (options.table or options.saved or condition):
         console.print(tree(nodes, options.depth or TREE_DEPTH))
-    if options.table or (condition and not options.tree):
-        console.print(table(nodes))
+    if options.table or options.saved or (condition and not options.tree):
+        saved = saved_for(options.target, options.composite) if options.saved else None
+        console.print(table(nodes, saved))
     if condition:
         console.print(f"{len(nodes)} of {len(graph.nodes)} nodes", style="dim")
     return 0

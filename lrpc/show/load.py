@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,16 +69,45 @@ def choose(directory: Path, wanted: str) -> Dump:
     raise ShowError(f"no pass {wanted!r}{hint}; there are: {listed}")
 
 
-def load(target: Path, after: str | None = None) -> Graph:
-    """The graph of a program directory or file, `after` a pass where one is named."""
+def load(target: Path, after: str | None = None, composite: str | None = None) -> Graph:
+    """The graph of a program directory or file, `after` a pass where one is named; under the first
+    composite where none is named."""
     if target.is_dir():
+        if after is not None and composite is not None:
+            raise ShowError("--pass NAME.COMPOSITE names both; --composite is for finished graphs")
         if after is not None:
             return read(choose(target, after).path)
         if not (target / "graph.lrp").is_file():
             raise ShowError(f"{target}: is no program directory: it holds no graph.lrp")
-        return read(target / "graph.lrp")
+        return read(target / (graph_file(target, composite) if composite else "graph.lrp"))
     if not target.exists():
         raise ShowError(f"{target}: no such file or directory")
-    if after is not None:
-        raise ShowError(f"{target}: --pass needs a program directory, and this is a file")
+    if after is not None or composite is not None:
+        option = "--pass" if composite is None else "--composite"
+        raise ShowError(f"{target}: {option} needs a program directory, and this is a file")
     return read(target)
+
+
+def graph_file(directory: Path, composite: str) -> str:
+    """The file that holds the graph under a composite, as the manifest says."""
+    try:
+        manifest = json.loads((directory / "manifest.json").read_text())
+    except (OSError, ValueError) as error:
+        raise ShowError(f"{directory}: has no readable manifest.json: {error}") from None
+    first = manifest.get("composite", "")
+    files = {first: "graph.lrp"}
+    files |= {name: part["graph"] for name, part in manifest.get("composites", {}).items()}
+    if composite not in files:
+        raise ShowError(f"{directory}: no composite {composite!r}; it has: {', '.join(files)}")
+    return str(files[composite])
+
+
+def saved_for(target: Path, composite: str | None = None) -> dict[str, list[str]]:
+    """Value → the rules that read it after the forward pass has saved it, as the manifest says."""
+    try:
+        manifest = json.loads((target / "manifest.json").read_text())
+    except (OSError, ValueError):
+        raise ShowError(f"{target}: --saved needs a program directory with its manifest") from None
+    named = manifest.get("composites", {}).get(composite, {})
+    found: dict[str, list[str]] = {**manifest, **named}.get("plan", {}).get("saved_for", {})
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich import box
 from rich.console import Console
@@ -86,12 +86,14 @@ def _branch(path: tuple[str, ...], inside: Sequence[Node], depth: int) -> Text:
     return text
 
 
-def table(nodes: Sequence[Indexed]) -> Table:
-    """One row a node: its index and HEADINGS."""
+def table(nodes: Sequence[Indexed], saved: Mapping[str, Sequence[str]] | None = None) -> Table:
+    """One row a node: its index and HEADINGS; with `saved`, which rules read its results later."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     shown.add_column("#", justify="right", style="dim", no_wrap=True)
     for name in HEADINGS:
         shown.add_column(name, overflow="fold")
+    if saved is not None:
+        shown.add_column("saved for", overflow="fold")
     colours = rule_colours(node.rule.name for _, node in nodes if node.rule)
     for index, node in nodes:
         styles = dict.fromkeys(HEADINGS, "") | {
@@ -101,8 +103,16 @@ def table(nodes: Sequence[Indexed]) -> Table:
             "source": "dim",
         }
         texts = zip(cells(node), styles.values(), strict=True)
-        shown.add_row(str(index), *(Text(text, style=style) for text, style in texts))
+        row = [Text(text, style=style) for text, style in texts]
+        if saved is not None:
+            row.append(Text("\n".join(_later(node, saved))))
+        shown.add_row(str(index), *row)
     return shown
+
+
+def _later(node: Node, saved: Mapping[str, Sequence[str]]) -> list[str]:
+    """Who reads what a node leaves, after the forward pass."""
+    return [reader for v in node.outputs for reader in saved.get(v.name, ())]
 
 
 def cells(node: Node) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ def encoder_layers_forward(w, p, s, B, x, x_2, x_3):
     s["self_attn_weights"] = self_attn_weights
     del self_attn_probabilities
     # self_attn: deformable_sampling, value_and_weights(share=0.5, eps=1e-06)
-    self_attn_sampled = deform_sample(self_attn_values, self_attn_locations, self_attn_weights, ((20, 20), (10, 10), (5, 5)))  # f32[B,525,256]
+    self_attn_sampled = deform_sample(self_attn_values, self_attn_locations, self_attn_weights, ((20, 20), (10, 10), (5, 5)), s, "self_attn_sampled")  # f32[B,525,256]
     s["self_attn_sampled"] = self_attn_sampled
     del self_attn_values, self_attn_locations, self_attn_weights
     # self_attn: linear, epsilon(eps=1e-06)
@@ -129,10 +129,10 @@ def encoder_layers_relevance(w, p, s, K, B, g):
     r_stab_ratio_8 = stab_ratio(s["self_attn_sampled"], 1e-06)  # f32[B,525,256]
     r_mul_8 = r_linear_transpose_3 * r_stab_ratio_8  # f32[K,B,525,256]
     del r_linear_transpose_3, r_stab_ratio_8
-    r_deform_weight_transpose = deform_weight_transpose(r_mul_8, s["self_attn_values"], s["self_attn_locations"], ((20, 20), (10, 10), (5, 5)))  # f32[K,B,525,8,3,4]
+    r_deform_weight_transpose = deform_weight_transpose(r_mul_8, s["self_attn_values"], s["self_attn_locations"], ((20, 20), (10, 10), (5, 5)), s, "self_attn_sampled")  # f32[K,B,525,8,3,4]
     r_scale = r_deform_weight_transpose * 0.5  # f32[K,B,525,8,3,4]
     del r_deform_weight_transpose
-    r_deform_splat = deform_splat(r_mul_8, s["self_attn_locations"], s["self_attn_weights"], ((20, 20), (10, 10), (5, 5)))  # f32[K,B,525,8,32]
+    r_deform_splat = deform_splat(r_mul_8, s["self_attn_locations"], s["self_attn_weights"], ((20, 20), (10, 10), (5, 5)), s, "self_attn_sampled")  # f32[K,B,525,8,32]
     del r_mul_8
     r_scale_2 = r_deform_splat * 0.5  # f32[K,B,525,8,32]
     del r_deform_splat

@@ -82,11 +82,19 @@ TENSOR: dict[str, Callable[[Apply, Tensor], Any]] = {
     "weight matmul x": lambda m, x: m.w @ x.transpose(1, 2),
     "layer_norm": lambda m, x: F.layer_norm(x, (6,), m.scale, m.scale + 1, 1e-6),
     "layer_norm over two axes": lambda m, x: F.layer_norm(x, (4, 6), m.w, None),
+    "rms_norm": lambda m, x: [F.rms_norm(x, (6,), m.scale, 1e-3), F.rms_norm(x, (6,))],
     "softmax": lambda m, x: (x.softmax(1), torch.softmax(x, -1), F.softmax(x, dim=2)),
     "activations": lambda m, x: [
         F.gelu(x), F.gelu(x, approximate="tanh"), F.silu(x), F.leaky_relu(x, 0.2), x.sigmoid(),
         torch.tanh(x), F.relu6(x * 4), F.hardtanh(x, -0.5, 0.3), F.hardswish(x),
         F.hardsigmoid(x), torch.relu(x), x.relu_(),
+    ],
+    "more activations": lambda m, x: [
+        F.elu(4 * x), F.elu(x, 0.3), F.celu(x, 0.7), F.selu(x), F.mish(3 * x), F.softplus(30 * x),
+        F.softplus(x, beta=2.5), F.logsigmoid(x), F.prelu(x, m.b), F.prelu(x, m.b[:1]),
+        F.rrelu(x, 0.1, 0.3), F.threshold(x, 0.2, -3.0), F.softshrink(x, 0.4), F.glu(x),
+        F.hardtanh(x, 0.2, 0.7), F.hardtanh(x, -0.7, 0.0), F.hardtanh(x, -2.0, -0.1),
+        x.clamp(min=0), torch.clamp(9 * x, 0, 6), F.hardswish(4 * x), F.hardsigmoid(4 * x),
     ],
     "unary": lambda m, x: [
         x.exp(), (x.abs() + 1).log(), x.abs().sqrt(), x.sin(), torch.cos(x), -x, x.square(),
@@ -108,7 +116,8 @@ TENSOR: dict[str, Callable[[Apply, Tensor], Any]] = {
                                  x.ne(1), torch.ge(x, 0.5), x < m.scale],
     "logic": lambda m, x: [(x > 0) & (x < 1), (x > 0) | (x < -1), ~(x > 0),
                            torch.logical_not(x > 0), torch.logical_and(x > 0, x < 1)],
-    "where": lambda m, x: [torch.where(x > 0, x, 0.0), torch.where(x > 0, m.scale, x),
+    "where": lambda m, x: [torch.where(x > 0, x, 0.0), torch.where(x > 0, 0.1, x),
+                           torch.where(x > 0, m.scale, x),
                            torch.where(m.scale > 1, x, 2 * x), torch.where(m.scale > 0, x, 2 * x)],
     "masked_fill": lambda m, x: [x.masked_fill(x > 0, -1.0), x.masked_fill(m.scale > 1, math.inf),
                                  x.masked_fill(m.scale > 9, 1), x.masked_fill_(x < 0, 0)],
@@ -148,21 +157,53 @@ TENSOR: dict[str, Callable[[Apply, Tensor], Any]] = {
     ],
     "gather": lambda m, x: x.gather(1, (x[:, :2] > 0).long()) + torch.gather(
         x, 2, x.topk(2, 2)[1].flip(-1).expand(-1, -1, -1)).sum(-1)[:, :2, None],
+    "embedding": lambda m, x: [
+        F.embedding((x > 0).long(), m.w), F.embedding((x[:, 0] > 0).int(), m.w),
+        F.embedding((x[:, :, 0] > 0).long(), m.w, padding_idx=0),
+    ],
+    "numbers of the images": lambda m, x: [
+        x[torch.arange(len(x)), 2], x[torch.arange(len(x)), (x[:, 0] > 9).long().sum(-1)],
+        x[torch.arange(len(x))[:, None, None], torch.tensor([[3, 0, -1], [1, 1, 2]])],
+        x[torch.arange(len(x))[:, None], (x[:, :3, 0] > 0).long()], x[torch.arange(len(x)), :, 1],
+        x[torch.arange(len(x))[:, None], torch.arange(4)[None, :]], x[torch.arange(len(x))],
+    ],
+    "numbers that every image repeats": lambda m, x: [
+        (x.flatten(0, 1) * m.b.repeat(len(x))[:, None]).unflatten(0, (-1, 4)),
+        x.transpose(0, 1).reshape(2, -1, 6) + torch.arange(2.0).repeat(len(x))[:, None],
+        x.flatten(0, 1) * torch.tensor([1.0, 2.0, 3.0, 4.0]).repeat(len(x))[:, None],
+    ],
     "topk": lambda m, x: [*torch.topk(x, 2, dim=1), x.topk(3).values,
                           *x.topk(2, -1, largest=False), x.sort(-1, descending=True).values],
     "max": lambda m, x: [x.max(-1)[0], x.max(-1).indices, x.max(1, keepdim=True).values,
                          x.argmax(-1), x.min(-1)[0], x.amax((1, 2)), x.amin(-1, keepdim=True)],
     "reductions": lambda m, x: [x.sum(-1), x.mean((1, 2)), x.sum(1, keepdim=True), (x > 0).any(-1),
                                 (x > 0).all(1), (x > 0).sum(-1), x.cumsum(1), x.mean(-1, True)],
+    "variance": lambda m, x: [
+        x.var(-1), x.var(1, keepdim=True, unbiased=False), x.std((1, 2), correction=0),
+        *torch.var_mean(x, -1, keepdim=True, correction=0), torch.var(x, 2, False),
+    ],
     "norms": lambda m, x: [x.norm(2, -1), F.normalize(x, dim=-1), torch.norm(x, dim=1)],
     "pad, flip, roll": lambda m, x: [F.pad(x, (1, 2)), F.pad(x, (0, 1, 2, 0), value=3.0), x.flip(1),
-                                     torch.flip(x, (1, 2)), torch.roll(x, (1, -2), (1, 2))],
+                                     torch.flip(x, (1, 2)), torch.roll(x, (1, -2), (1, 2)),
+                                     F.pad(x, (-1, 2, 1, -2), value=2.0), F.pad(x, (0, -2))],
     "einsum": lambda m, x: torch.einsum("b q c, b k c -> b q k", x, x),
+    "vectors": lambda m, x: [x @ m.scale, torch.matmul(m.scale, x.mT), x @ x[:, 0, :, None],
+                             m.b @ x, F.linear(x, m.w[0])],
     "batched matmul": lambda m, x: [x @ x.mT, torch.bmm(x, x.transpose(1, 2)), x.matmul(m.w.t())],
     "attention": lambda m, x: [
         F.scaled_dot_product_attention(x, x, x),
         F.scaled_dot_product_attention(x, x, x, attn_mask=torch.ones(4, 4).tril().bool()),
+        F.scaled_dot_product_attention(x, x, x, is_causal=True),
+        F.scaled_dot_product_attention(x[:, :2], x, x, is_causal=True, scale=0.3),
+        F.scaled_dot_product_attention(x, x, x, attn_mask=m.b[:, None] > 0.5 + 0 * m.b),
+        F.scaled_dot_product_attention(x, x, x, attn_mask=x[:, None, :, 0] > 0.5),
+        F.scaled_dot_product_attention(x, x, x, attn_mask=m.b[:, None] - m.b),
+        F.scaled_dot_product_attention(*(y.reshape(len(x), -1, 4, 2) for y in (
+            x, x[:, :2, :4], x[:, :2, :4])), enable_gqa=True),
     ],
+    "adaptive_avg_pool1d": lambda m, x: F.adaptive_avg_pool1d(x, 1),
+    "addmm": lambda m, x: [torch.addmm(m.b, x[:, 0], m.w.t()),
+                           torch.addmm(x[:, 0], x[:, 0], m.w.t() @ m.w)],
     "lerp, addcmul": lambda m, x: torch.lerp(x, 2 * x, 0.3) + torch.addcmul(x, x, m.scale, value=2),
     "set slice": set_slice,
     "set by mask": lambda m, x: x.clone().masked_fill_(x > 0, 1.0),
@@ -182,8 +223,28 @@ IMAGE: dict[str, Callable[[], nn.Module]] = {
     "batch_norm without weights": lambda: nn.BatchNorm2d(4, affine=False),
     "frozen batch norm": lambda: FrozenBatchNorm2d(4),
     "group_norm": lambda: nn.GroupNorm(2, 4),
+    "instance_norm": lambda: nn.InstanceNorm2d(4, affine=True),
+    "instance_norm, running": lambda: nn.InstanceNorm2d(4, affine=True, track_running_stats=True),
+    "conv2d same, uneven": lambda: nn.Conv2d(4, 6, (3, 5), padding="same", dilation=(2, 1)),
     "max_pool2d": lambda: nn.MaxPool2d(3, 2, 1),
+    "max_pool2d, ceil and dilation": lambda: nn.MaxPool2d(3, 2, 1, dilation=2, ceil_mode=True),
+    "max_pool2d with indices": lambda: nn.MaxPool2d(2, return_indices=True),
     "avg_pool2d": lambda: nn.AvgPool2d((2, 3)),
+    "avg_pool2d, options": lambda: Apply(lambda m, x: [
+        F.avg_pool2d(x, 3, 2, 1), F.avg_pool2d(x, 3, 2, 1, count_include_pad=False),
+        F.avg_pool2d(x, 3, 2, ceil_mode=True), F.avg_pool2d(x, 3, 2, 1, True, False),
+        F.avg_pool2d(x, (2, 3), divisor_override=4),
+    ]),
+    "adaptive max": lambda: Apply(lambda m, x: [
+        F.adaptive_max_pool2d(x, 1), F.adaptive_max_pool2d(x, (4, 3)),
+    ]),
+    "pads": lambda: Apply(lambda m, x: [
+        F.pad(x, (1, 2, 0, 3), "reflect"), F.pad(x, (2, 0, 1, 1), "replicate"),
+        F.pad(x, (3, 1, 2, 2), "circular"), F.pad(x, (-1, 2, 1, -2), "replicate"),
+    ]),
+    "shuffles": lambda: Apply(lambda m, x: [
+        F.pixel_shuffle(x, 2), F.pixel_unshuffle(x, 2), F.channel_shuffle(x, 2),
+    ]),
     "adaptive to one": lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.ReLU()),
     "adaptive, divisible": lambda: nn.AdaptiveAvgPool2d((4, 3)),
     "adaptive, unequal": lambda: nn.AdaptiveAvgPool2d((3, 5)),
@@ -201,6 +262,31 @@ IMAGE: dict[str, Callable[[], nn.Module]] = {
 }  # fmt: skip
 
 
+# name → module of a signal [B, 4, 12].
+SIGNAL: dict[str, Callable[[], nn.Module]] = {
+    "conv1d": lambda: nn.Conv1d(4, 6, 3, stride=2, padding=1, groups=2),
+    "conv1d same": lambda: nn.Conv1d(4, 6, 3, padding="same", dilation=2, bias=False),
+    "conv1d circular": lambda: nn.Conv1d(4, 6, 3, padding=1, padding_mode="circular"),
+    "conv_transpose1d": lambda: nn.ConvTranspose1d(4, 6, 3, 2, 1, output_padding=1),
+    "conv, norm, relu, pool": lambda: nn.Sequential(
+        nn.Conv1d(4, 4, 3, padding=1), nn.BatchNorm1d(4), nn.ReLU(), nn.MaxPool1d(2),
+        nn.Conv1d(4, 2, 3), nn.BatchNorm1d(2), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(),
+    ),
+    "batch_norm": lambda: nn.BatchNorm1d(4),
+    "instance_norm": lambda: nn.InstanceNorm1d(4),
+    "pools": lambda: Apply(lambda m, x: [
+        F.max_pool1d(x, 3, 2, 1), F.max_pool1d(x, 2, ceil_mode=True, dilation=2),
+        F.avg_pool1d(x, 3, 2, 1), F.avg_pool1d(x, 5, ceil_mode=True, count_include_pad=False),
+        F.adaptive_avg_pool1d(x, 1), F.adaptive_avg_pool1d(x, 4), F.adaptive_avg_pool1d(x, 5),
+        F.adaptive_max_pool1d(x, 1), F.adaptive_max_pool1d(x, 4),
+    ]),
+    "interpolate": lambda: Apply(lambda m, x: [
+        F.interpolate(x, 20, mode="linear"), F.interpolate(x, scale_factor=2, mode="nearest"),
+        F.interpolate(x, 7, mode="linear", align_corners=True),
+    ]),
+}  # fmt: skip
+
+
 class SelfAttention(nn.Module):
     """`MultiheadAttention` called in one way."""
 
@@ -212,6 +298,20 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         tokens = x if self.attn.batch_first else x.transpose(0, 1)
         out: Tensor = self.attn(tokens + 1, tokens + 1, tokens, **self.options)[0]
+        return out
+
+
+class Padded(nn.Module):
+    """An encoder whose padding mask comes from the data; one token at least is seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = (x[:, :, 0] > 0.5) & (torch.arange(8) > 1)
+        out: Tensor = self.encoder(x, src_key_padding_mask=hidden)
         return out
 
 
@@ -240,6 +340,7 @@ TOKENS: dict[str, Callable[[], nn.Module]] = {
         True, attn_mask=torch.full((8, 8), -math.inf).triu(1), need_weights=False
     ),
     "attention, nothing masked": lambda: SelfAttention(True, attn_mask=torch.zeros(8, 8).bool()),
+    "encoder layer, padded": lambda: Padded(),
     "encoder layer": lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
     "sampling, points": lambda: Sampler(2),
     "sampling, boxes": lambda: Sampler(4),

@@ -57,7 +57,7 @@ class Programs:
             output = self.folder / f"{config.stem}-{len(self._directories)}"
             overrides = [word for k, v in options.items() for word in (f"LRPC.{k}", str(v))]
             traced = ("PRECISION", "SHAPES", "SCOPE", "PADDING_MASK")  # the rest is rules
-            with self._one_trace(config, *(str(options.get(k)) for k in traced)):
+            with self.one_trace(config, *(str(options.get(k)) for k in traced)):
                 lrpc.compiler.compile_config(load_config(config, overrides), output)
             self._directories[key] = output
         return self._directories[key]
@@ -74,13 +74,15 @@ class Programs:
         return dict(self.model(DIGITS, torch.float64).named_modules())
 
     @contextmanager
-    def _one_trace(self, *key: str | Path) -> Iterator[None]:
+    def one_trace(self, *key: str | Path) -> Iterator[None]:
+        """Compilations inside share the trace of the first that has the same `key` and marks."""
         trace = lrpc.compiler.import_model
 
         def known(*args: Any, **options: Any) -> Any:
-            if key not in self._traces:
-                self._traces[key] = trace(*args, **options)
-            return self._traces[key]
+            marked = (*key, tuple(options["marks"]))
+            if marked not in self._traces:
+                self._traces[marked] = trace(*args, **options)
+            return self._traces[marked]
 
         with patch.object(lrpc.compiler, "import_model", known):
             yield

@@ -41,13 +41,13 @@ def require_released() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            _import_torchvision()
+            import_torchvision()
             importlib.import_module("maskdino")
         except ImportError as error:
             pytest.skip(f"released code not importable ({error}): {HINT}")
 
 
-def _import_torchvision() -> None:
+def import_torchvision() -> None:
     """Import torchvision, also where its operators do not fit the installed torch.
 
     It then stumbles over two operators that it declares shapes for, until somebody declares them.

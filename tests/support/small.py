@@ -39,28 +39,42 @@ class Fourier(nn.Module):
         return head
 
 
-class Pooled(nn.Module):
-    """Operations in the table that composites have no rule for."""
+class Exponential(nn.Module):
+    """An exponential, and the largest entry of every channel."""
 
-    def __init__(self, exponential: bool) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.head = nn.Linear(3, 2)
-        self.exponential = exponential
 
     def forward(self, images: Tensor) -> Tensor:
-        x = (images / 255).exp().mean((2, 3)) if self.exponential else images.amax((2, 3))
-        head: Tensor = self.head(x)
+        head: Tensor = self.head((images / 255).exp().amax((2, 3)))
         return head
 
 
 def exponential(config: object) -> nn.Module:
-    """`exp` has no rule of the name that composites have for its role."""
-    return Pooled(True)
+    """For LRPC.SOURCE tests.support.small:exponential."""
+    return Exponential()
 
 
-def pooled(config: object) -> nn.Module:
-    """No composite has an entry for `amax`."""
-    return Pooled(False)
+class Normed(nn.Module):
+    """A convolution, a batch norm in use, a linear head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 4, 4, stride=4), nn.BatchNorm2d(4)
+        self.head = nn.Linear(4, 2)
+        for tensor in (self.norm.weight, self.norm.bias, *self.norm.buffers()):
+            if tensor.is_floating_point():
+                nn.init.uniform_(tensor, 0.5, 1.5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        head: Tensor = self.head(self.norm(self.stem(images / 255)).relu().mean((2, 3)))
+        return head
+
+
+def normed(config: object) -> nn.Module:
+    """For LRPC.SOURCE tests.support.small:normed."""
+    return Normed()
 
 
 def network(config: object) -> nn.Module:

@@ -2,13 +2,37 @@
 
 Row (b, q, h) of the map has one entry per level, point and corner: an index into the rows
 (b, s, h) of the value and a coefficient. Corners outside a map have coefficient 0.
+
+What follows from the forward pass alone is computed once per state: `kept` is a part of what the
+state saves, `name` the sampling's name in it. On a GPU, Triton kernels do the same work.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from lrpc.codegen.kernels.triton_deformable import (
+    triton_entries,
+    triton_gather,
+    triton_sample,
+    triton_splat,
+    triton_weights,
+)
+from lrpc.codegen.kernels.triton_support import has_triton
+
+
+def once(kept: dict[str, Any] | None, name: str, make: Callable[[], Any]) -> Any:
+    """kept[name], made where it is missing; without `kept`, made anew."""
+    if kept is None:
+        return make()
+    if name not in kept:
+        kept[name] = make()
+    return kept[name]
 
 
 def deform_corners(loc: Tensor, levels: tuple[tuple[int, int], ...]) -> tuple[Tensor, Tensor]:
@@ -17,6 +41,7 @@ def deform_corners(loc: Tensor, levels: tuple[tuple[int, int], ...]) -> tuple[Te
     loc [B, Q, H, L, P, 2] as (x, y) in [0, 1]; pixel centres lie at half-integers. A coefficient is
     the product of one factor per axis, 0 outside the map.
     """
+    loc = loc.float() if loc.dtype in (torch.float16, torch.bfloat16) else loc
     b, _, h = loc.shape[:3]
     rows = sum(height * width for height, width in levels)
     image = torch.arange(b, device=loc.device, dtype=torch.int32).view(b, 1, 1, 1) * rows
@@ -31,8 +56,8 @@ def deform_corners(loc: Tensor, levels: tuple[tuple[int, int], ...]) -> tuple[Te
         for j, (line, below) in enumerate(lines):
             row = first + line * (width * h)
             for i, (column, right) in enumerate(columns):
-                torch.add(row, column, alpha=h, out=index[:, :, :, level, :, 2 * j + i])
-                torch.mul(below, right, out=coefficient[:, :, :, level, :, 2 * j + i])
+                index[:, :, :, level, :, 2 * j + i] = row + column * h
+                coefficient[:, :, :, level, :, 2 * j + i] = below * right
         start += height * width
     return index, coefficient
 
@@ -49,11 +74,18 @@ def deform_axis(loc: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def deform_sample(
-    value: Tensor, loc: Tensor, weight: Tensor, levels: tuple[tuple[int, int], ...]
+    value: Tensor,
+    loc: Tensor,
+    weight: Tensor,
+    levels: tuple[tuple[int, int], ...],
+    kept: dict[str, Any] | None = None,
+    name: str = "",
 ) -> Tensor:
     """Σ weight · bilinear(value at loc): [B, Q, H·D] from value [B, S, H, D]."""
+    if has_triton(value):
+        return triton_sample(value, loc, weight, level_sizes(levels))
     b, _, h, d = value.shape
-    index, coefficient = deform_corners(loc, levels)
+    index, coefficient = once(kept, f"{name}.corners", lambda: deform_corners(loc, levels))
     entries = (coefficient * weight.unsqueeze(-1)).reshape(-1, index[0, 0, 0].numel())
     table = value.reshape(-1, d)
     out = F.embedding_bag(
@@ -63,38 +95,118 @@ def deform_sample(
 
 
 def deform_splat(
-    g: Tensor, loc: Tensor, weight: Tensor, levels: tuple[tuple[int, int], ...]
+    g: Tensor,
+    loc: Tensor,
+    weight: Tensor,
+    levels: tuple[tuple[int, int], ...],
+    kept: dict[str, Any] | None = None,
+    name: str = "",
 ) -> Tensor:
-    """The transpose of `deform_sample` in value: [K, B, S, H, D] from g [K, B, Q, H·D].
+    """The transpose of `deform_sample` in value: [K, B, S, H, D] from g [K, B, Q, H·D]."""
+    k, b, q = g.shape[:3]
+    h = loc.shape[2]
+    rows = b * h * sum(height * width for height, width in levels)
 
-    The matrix is transposed once (entries sorted by value row, zeros dropped) for all seeds.
+    def make() -> tuple[Tensor, Tensor, Tensor]:
+        if has_triton(g):
+            index, entries = triton_entries(loc, weight, level_sizes(levels), False)
+        else:
+            index, coefficient = once(kept, f"{name}.corners", lambda: deform_corners(loc, levels))
+            entries = coefficient * weight.unsqueeze(-1)
+        return deform_transposed(index, entries, b * q * h, rows)
+
+    key = f"{name}.by_row"
+    if has_triton(g) and few_seeds(k) and (kept is None or key not in kept):
+        return triton_splat(g, loc, weight, level_sizes(levels))
+    out = deform_gather(g.reshape(k, b * q * h, -1), *once(kept, key, make))
+    return out.reshape(k, b, -1, h, out.shape[-1])
+
+
+def deform_spread(
+    g: Tensor,
+    loc: Tensor,
+    weight: Tensor,
+    levels: tuple[tuple[int, int], ...],
+    kept: dict[str, Any] | None = None,
+    name: str = "",
+) -> Tensor:
+    """(1/H) Σ g · weight · bilinear on every token: [K, B, S, C] from g [K, B, Q, C].
+
+    Each head spreads all channels; locations outside a map are moved onto its border.
     """
     k, b, q = g.shape[:3]
     h = loc.shape[2]
-    index, coefficient = deform_corners(loc, levels)
-    entries = (coefficient * weight.unsqueeze(-1)).flatten()
-    rows = b * h * sum(height * width for height, width in levels)
-    kept = entries.nonzero().squeeze(1)
-    target, order = torch.sort(index.flatten()[kept], stable=True)
-    kept = kept[order]
-    offsets = torch.searchsorted(target, torch.arange(rows, device=g.device, dtype=target.dtype))
-    source = kept.to(torch.int32) // index[0, 0, 0].numel()
-    parts = entries[kept].to(g.dtype)
-    seeds = g.reshape(k, b * q * h, -1)
-    bags = [
-        F.embedding_bag(source, seed, offsets.to(torch.int32), mode="sum", per_sample_weights=parts)
-        for seed in seeds
-    ]
-    return torch.stack(bags).reshape(k, b, -1, h, seeds.shape[-1])
+    rows = b * sum(height * width for height, width in levels)
+
+    def make() -> tuple[Tensor, Tensor, Tensor]:
+        if has_triton(g):
+            index, entries = triton_entries(loc, weight, level_sizes(levels), True)
+        else:
+            margin = 0.5 / loc.new_tensor([(x, y) for y, x in levels]).unsqueeze(1)
+            index, coefficient = deform_corners(loc.clamp(margin, 1 - margin), levels)
+            index, entries = index // h, coefficient * weight.unsqueeze(-1) / h
+        return deform_transposed(index, entries, b * q, rows)
+
+    out = deform_gather(g.reshape(k, b * q, -1), *once(kept, f"{name}.by_token", make))
+    return out.reshape(k, b, -1, out.shape[-1])
+
+
+def few_seeds(count: int) -> bool:
+    """Whether adding with atomics beats sorting entries first: measured on an H200.
+
+    One seed of 8 images: 1.31 ms against 2.36 for the sort and 0.83 for the gather; 8 seeds of one
+    image: 1.33 against 0.41 and 0.78. Atomics add in any order, so not where results must repeat.
+    """
+    return count < 4 and not torch.are_deterministic_algorithms_enabled()
+
+
+def level_sizes(levels: tuple[tuple[int, int], ...]) -> list[int]:
+    """Heights and widths in turn, as operators take them."""
+    return [size for level in levels for size in level]
+
+
+def deform_transposed(
+    index: Tensor, entries: Tensor, sources: int, rows: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The map's entries by row of the value: where each row starts, i32[rows + 1]; source, i32[N];
+    entry, [N].
+
+    Entries come `sources` times as many; those that are 0 follow the last row, where they belong
+    to none.
+    """
+    flat = entries.flatten()
+    target, order = torch.sort(torch.where(flat != 0, index.flatten(), rows), stable=True)
+    bounds = torch.arange(rows + 1, device=index.device, dtype=target.dtype)
+    offsets = torch.searchsorted(target, bounds, out_int32=True)
+    return offsets, order.to(torch.int32) // (index.numel() // sources), flat.index_select(0, order)
+
+
+def deform_gather(seeds: Tensor, offsets: Tensor, source: Tensor, entries: Tensor) -> Tensor:
+    """Σ of entries · seeds by row of the value: [K, rows, D] from seeds [K, N, D]."""
+    if has_triton(seeds):
+        return triton_gather(seeds, offsets, source, entries)
+    rows, parts = offsets.shape[0] - 1, entries.to(seeds.dtype)
+    out = seeds.new_empty(seeds.shape[0], rows, seeds.shape[2])
+    for k, seed in enumerate(seeds):  # one more row takes the entries that are 0
+        bags = F.embedding_bag(source, seed, offsets, mode="sum", per_sample_weights=parts)
+        out[k] = bags[:rows]
+    return out
 
 
 def deform_weight_transpose(
-    g: Tensor, value: Tensor, loc: Tensor, levels: tuple[tuple[int, int], ...]
+    g: Tensor,
+    value: Tensor,
+    loc: Tensor,
+    levels: tuple[tuple[int, int], ...],
+    kept: dict[str, Any] | None = None,
+    name: str = "",
 ) -> Tensor:
     """The transpose of `deform_sample` in weight: [K, B, Q, H, L, P] from g [K, B, Q, H·D]."""
+    if has_triton(g):
+        return triton_weights(g, value, loc, level_sizes(levels))
     k, b, q = g.shape[:3]
     h, d = value.shape[2:]
-    index, coefficient = deform_corners(loc, levels)
+    index, coefficient = once(kept, f"{name}.corners", lambda: deform_corners(loc, levels))
     points = loc[0, 0, 0, ..., 0].numel()
     table = value.reshape(-1, d)
     picked = F.embedding_bag(
@@ -103,12 +215,18 @@ def deform_weight_transpose(
         mode="sum",
         per_sample_weights=coefficient.reshape(-1, 4).to(table.dtype),
     ).reshape(b * q * h, points, d)
-    out = torch.matmul(picked, g.reshape(k, b * q * h, d, 1))
-    return out.reshape(k, *loc.shape[:-1])
+    out = torch.bmm(picked, g.reshape(k, b * q * h, d).permute(1, 2, 0))
+    return out.permute(2, 0, 1).reshape(k, *loc.shape[:-1])
 
 
 def deform_location_transpose(
-    g: Tensor, value: Tensor, loc: Tensor, weight: Tensor, levels: tuple[tuple[int, int], ...]
+    g: Tensor,
+    value: Tensor,
+    loc: Tensor,
+    weight: Tensor,
+    levels: tuple[tuple[int, int], ...],
+    kept: dict[str, Any] | None = None,
+    name: str = "",
 ) -> Tensor:
     """The gradient of `deform_sample` in loc at `loc`: [K, B, Q, H, L, P, 2] from g [K, B, Q, H·D].
 
@@ -117,7 +235,7 @@ def deform_location_transpose(
     """
     k, b, q = g.shape[:3]
     h, d = value.shape[2:]
-    index, coefficient = deform_corners(loc, levels)
+    index, coefficient = once(kept, f"{name}.corners", lambda: deform_corners(loc, levels))
     corners = value.reshape(-1, d)[index.flatten().long()].reshape(b * q * h, -1, d)
     sizes = loc.new_tensor([(width, height) for height, width in levels]).unsqueeze(1)  # [L, 1, 2]
     place = loc * sizes - 0.5

@@ -40,7 +40,7 @@ def check_input(name: str, value: Tensor, dtype: str, shape: Sequence[int | str]
         )
     if str(value.dtype) != dtype:
         raise ProgramError(f"input {name} must be {dtype}, got {value.dtype}")
-    if value.shape[0] == 0:
+    if 0 in value.shape:
         raise ProgramError(f"input {name} is an empty batch")
     check_finite(value, f"input {name}", "repair the data")
 

@@ -12,10 +12,13 @@ from torch import Tensor
 
 @dataclass
 class State:
-    """What one forward pass leaves: the model's outputs, and what relevance needs."""
+    """What one forward pass leaves: the model's outputs, and what relevance needs.
+
+    `saved` also takes what relevance works out once for all its calls on this state.
+    """
 
     outputs: Any
-    saved: dict[str, dict[str, Tensor]] = field(repr=False)
+    saved: dict[str, dict[str, Any]] = field(repr=False)
     batch: int
 
 
@@ -92,6 +95,8 @@ def rebuild(structure: Any, outputs: Mapping[str, Tensor]) -> Any:
         return content
     if kind == "dict":
         return {name: rebuild(part, outputs) for name, part in content.items()}
+    if kind == "items":
+        return {key: rebuild(part, outputs) for key, part in content}
     parts = [rebuild(part, outputs) for part in content]
     return tuple(parts) if kind == "tuple" else parts
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Interface:
     dtype: torch.dtype
     tf32: bool
     chunk: int
+    others: Mapping[str, Mapping[str, Target]] = field(default_factory=dict)  # by composite
 
 
 @contextlib.contextmanager
@@ -58,18 +59,19 @@ class Program:
         self.device = torch.device(device)
         self.manifest: dict[str, Any] = json.loads((directory / "manifest.json").read_text())
         check_files(directory, self.manifest)
+        self.composites = (str(self.manifest.get("composite", "")), *interface.others)
         self.weights = read_weights(directory / "weights.safetensors", self.device)
 
     @torch.no_grad()
     def forward(self, *images: Tensor, **named: Tensor) -> State:
         """Run the model. Inputs as compiled for, batch free; keeps what relevance needs."""
         inputs = self._inputs(images, named)
-        saved: dict[str, dict[str, Tensor]] = {name: {} for name in self.interface.blocks}
+        batch = self._batch(inputs)
+        saved: dict[str, dict[str, Any]] = {name: {} for name in self.interface.blocks}
         with matmul_precision(self.interface.tf32):
             outputs = self.interface.forward(self.weights, saved, *inputs.values())
         for name, value in outputs.items():
             check_finite(value, f"output {name}", "check the input's range and the weights")
-        batch = next(iter(inputs.values())).shape[0]
         return State(rebuild(self.interface.structure, outputs), saved, batch)
 
     @torch.no_grad()
@@ -79,6 +81,7 @@ class Program:
         target: str = "output",
         at: Sequence[Sequence[int]] | Tensor | None = None,
         *,
+        composite: str | None = None,
         seeds: Tensor | None = None,
         layer: int | None = None,
         token: int | None = None,
@@ -89,12 +92,14 @@ class Program:
         """Relevance of `target`, started `at` indices (K of them, or a [K, B, n] tensor) or from
         `seeds`.
 
-        `seeds` is relevance given outright, [K, *shape of the target]. `layer` chooses among the
-        layers of encoder_feature and decoder_query. `token` starts an encoder feature at one token,
-        else it is the mean over all. `norm`: `none`, `sum1` (relevance sums to 1) or `sumT` (to the
-        number of tokens). `read` limits the places to compute; the walk ends at the last of them.
+        `composite` is one of the program's, by default the first. `seeds` is relevance given
+        outright, [K, *shape of the target]. `layer` chooses among the layers of encoder_feature and
+        decoder_query. `token` starts an encoder feature at one token, else it is the mean over all.
+        `norm`: `none`, `sum1` (relevance sums to 1) or `sumT` (to the number of tokens). `read`
+        limits the places to compute; the walk ends at the last of them.
         """
-        name, goal = self._target(target, layer)
+        composite = self._composite(composite)
+        name, goal = self._target(target, layer, composite)
         value = state.saved[goal.value[0]][goal.value[1]]
         if (at is None) == (seeds is None):
             raise ProgramError(f"{name}: give either at=[...] or seeds=S, and not both")
@@ -104,8 +109,9 @@ class Program:
             g = self._start(goal, name, value, at, token)
         g = normalised(g, value, norm, goal)
         places = self._places(goal, name, read)
+        rows = self._rows(name, composite) if ledger else None
         parts = [
-            self._sweep(name, goal, state, g[i : i + self.interface.chunk], places, ledger)
+            self._sweep(goal, state, g[i : i + self.interface.chunk], places, rows)
             for i in range(0, g.shape[0], self.interface.chunk)
         ]
         return joined(parts)
@@ -140,8 +146,37 @@ class Program:
             check_input(name, given[name], *self.interface.inputs[name])
         return {name: given[name].to(self.device) for name in names}
 
-    def _target(self, target: str, layer: int | None) -> tuple[str, Target]:
-        targets = self.interface.targets
+    def _batch(self, inputs: Mapping[str, Tensor]) -> int:
+        """The number of images, which all inputs have in common."""
+        sizes = {
+            name: value.shape[shape.index("B")]
+            for name, value in inputs.items()
+            if "B" in (shape := self.interface.inputs[name][1])
+        }
+        if len(set(sizes.values())) > 1:
+            told = ", ".join(f"{name} {size}" for name, size in sizes.items())
+            raise ProgramError(f"inputs hold different numbers of images: {told}")
+        return next(iter(sizes.values()), 1)
+
+    def _composite(self, name: str | None) -> str:
+        if name is None:
+            return self.composites[0]
+        if name not in self.composites:
+            raise ProgramError(
+                f"this program has no composite {name!r}; it has: {', '.join(self.composites)}"
+                " (compile with LRPC.COMPOSITE for others)"
+            )
+        return name
+
+    def _rows(self, target: str, composite: str) -> list[list[str]]:
+        """What the rows of a target's ledger are, in the order that its code appends them."""
+        more = self.interface.others
+        own = self.manifest["composites"][composite] if composite in more else self.manifest
+        rows: list[list[str]] = own["ledger"][target]
+        return rows
+
+    def _target(self, target: str, layer: int | None, composite: str) -> tuple[str, Target]:
+        targets = self.interface.others.get(composite, self.interface.targets)
         found = target if target in targets and layer is None else None
         if found is None:
             layered = [t for t in targets if t.split(":")[0] == target]
@@ -202,12 +237,17 @@ class Program:
         return frozenset(read)
 
     def _sweep(
-        self, name: str, goal: Target, state: State, g: Tensor, places: frozenset[str], ledger: bool
+        self,
+        goal: Target,
+        state: State,
+        g: Tensor,
+        places: frozenset[str],
+        rows: list[list[str]] | None,
     ) -> Relevance:
-        rows: list[Tensor] = []
+        amounts: list[Tensor] = []
         with matmul_precision(self.interface.tf32):
-            if ledger:
-                found = goal.run_ledger(self.weights, state.saved, g, places, rows)
+            if rows is not None:
+                found = goal.run_ledger(self.weights, state.saved, g, places, amounts)
             else:
                 found = goal.run(self.weights, state.saved, g, places)
         for place, value in found.items():
@@ -215,6 +255,4 @@ class Program:
         named = self.interface.read_inputs
         inputs = {named[k]: v for k, v in found.items() if k in named}
         layers = {k: v for k, v in found.items() if k not in named}
-        return Relevance(
-            inputs, layers, booked(self.manifest["ledger"][name], rows) if ledger else None
-        )
+        return Relevance(inputs, layers, None if rows is None else booked(rows, amounts))

@@ -77,7 +77,6 @@ def normalised(g: Tensor, value: Tensor, norm: str, goal: Target) -> Tensor:
     total = (g * value).sum(axes, keepdim=True)
     if bool((total == 0).any()):
         raise ProgramError(f"norm={norm}: the relevance to start with sums to 0; use norm='none'")
-    tokens = (
-        1 if norm == "sum1" else value.shape[goal.token_axis if goal.token_axis is not None else 1]
-    )
+    counted = goal.index_axes[:1] if goal.token_axis is None else (goal.token_axis,)
+    tokens = value.shape[counted[0]] if norm == "sumT" and counted else 1  # tokens, queries
     return g * (tokens / total)

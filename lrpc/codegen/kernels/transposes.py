@@ -11,17 +11,30 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def widened(x: Tensor) -> Tensor:
+    """`x` in float32 where it is in half precision, in which small eps and large squares vanish."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def narrowed(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """`x` in `dtype`; beyond its range it takes its largest number, not infinity."""
+    if x.dtype == dtype:
+        return x
+    most = torch.finfo(dtype).max
+    return x.clamp(-most, most).to(dtype)
+
+
 def stab_ratio(z: Tensor, eps: float) -> Tensor:
-    """z / stab(z) = |z| / (|z| + eps), in [0, 1]."""
-    a = z.abs()
-    return a / (a + eps)
+    """z / stab(z) = |z| / (|z| + eps), in [0, 1]; 1 where z is infinite (a masked score)."""
+    return narrowed(1.0 / (1.0 + eps / widened(z.abs())), z.dtype)
 
 
 def ratio(a: Tensor, z: Tensor, eps: float) -> Tensor:
     """a / stab(z), and 0 where stab(z) is 0."""
+    dtype = torch.promote_types(a.dtype, z.dtype)
+    a, z = widened(a), widened(z)
     d = torch.where(z >= 0, z + eps, z - eps)
-    r: Tensor = torch.where(d == 0, 0.0, a / d)
-    return r
+    return narrowed(torch.where(d == 0, 0.0, a / d), dtype)
 
 
 def gelu_ratio(x: Tensor, approximate: str) -> Tensor:
@@ -43,6 +56,25 @@ def tanh_ratio(x: Tensor) -> Tensor:
     return torch.where(small, 1 - x * x / 3, torch.tanh(x) / torch.where(small, 1.0, x))
 
 
+def relu6_ratio(x: Tensor) -> Tensor:
+    """relu6(x) / x."""
+    r: Tensor = (x > 0) * (6 / x.clamp_min(6))
+    return r
+
+
+def elu_ratio(x: Tensor) -> Tensor:
+    """elu(x) / x."""
+    below = x.clamp_max(0)
+    return torch.where(below < 0, torch.expm1(below) / below, 1.0)
+
+
+def centred_softplus_ratio(x: Tensor) -> Tensor:
+    """(softplus(x) - log 2) / x, without cancellation near 0."""
+    near = torch.log1p(torch.expm1(x.clamp(-1, 1)) / 2)
+    risen = torch.where(x.abs() < 1, near, F.softplus(x) - 0.6931471805599453)
+    return torch.where(x == 0, 0.5, risen / x)
+
+
 def conv2d_transpose(
     g: Tensor,
     weight: Tensor,
@@ -62,17 +94,50 @@ def conv2d_transpose(
     return back
 
 
+def conv_transpose2d_transpose(
+    g: Tensor,
+    weight: Tensor,
+    size: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+    groups: int,
+) -> Tensor:
+    """The input gradient of conv_transpose2d; size is (C, H, W) of its input.
+
+    An output padding of a stride or more leaves rows and columns that no input reaches.
+    """
+    back = F.conv2d(g, weight, None, stride, padding, dilation, groups)
+    return back[..., : size[1], : size[2]]
+
+
+def avg_pool2d(
+    x: Tensor,
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    ceil: bool | None = None,
+    uncounted: bool | None = None,
+    divisor: int | None = None,
+) -> Tensor:
+    """Averages of windows; `uncounted` padding does not count in them."""
+    return F.avg_pool2d(x, kernel, stride, padding, bool(ceil), not uncounted, divisor)
+
+
 def avg_pool2d_transpose(
     g: Tensor,
     size: tuple[int, ...],
     kernel: tuple[int, ...],
     stride: tuple[int, ...],
     padding: tuple[int, ...],
+    ceil: bool | None = None,
+    uncounted: bool | None = None,
+    divisor: int | None = None,
 ) -> Tensor:
     """The transpose of avg_pool2d; size is (C, H, W) of its input."""
     like = g.new_empty((g.shape[0], *size))
     back: Tensor = torch.ops.aten.avg_pool2d_backward(
-        g, like, kernel, stride, padding, False, True, None
+        g, like, kernel, stride, padding, bool(ceil), not uncounted, divisor
     )
     return back
 
@@ -125,26 +190,34 @@ def slice_transpose(g: Tensor, dim: int, start: int, step: int, size: int) -> Te
 
 def rstd(x: Tensor, eps: float, groups: int) -> Tensor:
     """1 / sqrt(var + eps) over the last axis, or over each group of channels."""
-    rows = x.reshape(x.shape[0], groups, -1) if groups else x
-    return (rows.var(-1, correction=0, keepdim=True) + eps).rsqrt()
+    rows = widened(x.reshape(x.shape[0], groups, -1) if groups else x)
+    return narrowed((rows.var(-1, correction=0, keepdim=True) + eps).rsqrt(), x.dtype)
+
+
+def reciprocal_rms(x: Tensor, eps: float) -> Tensor:
+    """1 / sqrt(mean(x²) + eps) over the last axis."""
+    mean = widened(x).square().mean(-1, keepdim=True)
+    return narrowed((mean + eps).rsqrt(), x.dtype)
 
 
 def layer_norm_transpose(g: Tensor, rstd: Tensor, weight: Tensor | None) -> Tensor:
     """The transpose of diag(weight · rstd)(I − 11ᵀ/C)."""
-    t = g * rstd if weight is None else g * weight * rstd
-    return t - t.mean(-1, keepdim=True)
+    t = widened(g) * rstd if weight is None else widened(g) * weight * rstd
+    return narrowed(t - t.mean(-1, keepdim=True), g.dtype)
 
 
 def group_norm_transpose(g: Tensor, rstd: Tensor, groups: int, weight: Tensor | None) -> Tensor:
     """The same over groups of channels; g [K, B, C, ...], rstd [B, groups, 1]."""
-    t = g if weight is None else g * weight.reshape(-1, *(1,) * (g.dim() - 3))
+    t = widened(g)
+    t = t if weight is None else t * weight.reshape(-1, *(1,) * (g.dim() - 3))
     t = t.reshape(*g.shape[:2], groups, -1) * rstd
-    return (t - t.mean(-1, keepdim=True)).reshape(g.shape)
+    return narrowed((t - t.mean(-1, keepdim=True)).reshape(g.shape), g.dtype)
 
 
 def norm_gradient(g: Tensor, x: Tensor, weight: Tensor | None, groups: int, eps: float) -> Tensor:
     """The transposed Jacobian of LayerNorm (groups = 0) or GroupNorm at x."""
-    shape = (*g.shape[:1], *x.shape)
+    shape, dtype = (*g.shape[:1], *x.shape), g.dtype
+    g, x = widened(g), widened(x)
     if weight is not None:
         g = g * (weight.reshape(-1, *(1,) * (x.dim() - 2)) if groups else weight)
     if groups:
@@ -152,20 +225,30 @@ def norm_gradient(g: Tensor, x: Tensor, weight: Tensor | None, groups: int, eps:
     centred = x - x.mean(-1, keepdim=True)
     r = ((centred * centred).mean(-1, keepdim=True) + eps).rsqrt()
     unit = centred * r
-    return (r * (g - g.mean(-1, keepdim=True) - unit * (g * unit).mean(-1, keepdim=True))).reshape(
-        shape
-    )
+    back = r * (g - g.mean(-1, keepdim=True) - unit * (g * unit).mean(-1, keepdim=True))
+    return narrowed(back.reshape(shape), dtype)
 
 
 def activation_gradient(g: Tensor, x: Tensor, kind: str) -> Tensor:
     """g times the derivative of an activation at x."""
     s = torch.sigmoid(x)
     if kind == "sigmoid":
-        return g * s * (1 - s)
+        return g * s * torch.sigmoid(-x)
     if kind == "tanh":
         return g * (1 - torch.tanh(x) ** 2)
     if kind == "silu":
         return g * s * (1 + x * (1 - s))
+    if kind == "centred_softplus":
+        return g * s
+    if kind == "relu6":
+        return g * ((x > 0) & (x < 6))
+    if kind == "elu":
+        return g * x.clamp_max(0).exp()
+    if kind == "hardswish":
+        return g * torch.where(x.abs() < 3, x / 3 + 0.5, (x > 0).to(x.dtype))
+    if kind == "mish":
+        t = F.softplus(x).tanh()
+        return g * (t + x * s * (1 - t * t))
     name = "none" if kind == "gelu_none" else "tanh"
     back: Tensor = torch.ops.aten.gelu_backward(torch.ones_like(x), x, approximate=name)
     return g * back
@@ -177,8 +260,22 @@ def softmax_transpose(g: Tensor, s: Tensor, dim: int) -> Tensor:
     return t - s * t.sum(dim, keepdim=True)
 
 
-def inner(a: Tensor, b: Tensor, batch: int) -> Tensor:
-    """Σ a ⊙ b over all but the seeds axis (0) and the batch axis: [K, B], booked in float64."""
-    t = a.double() * b
+def softmax_jacobian(s: Tensor, dim: int) -> Tensor:
+    """diag(s) − s sᵀ for every row of `s` along `dim`, which changes places with the last axis."""
+    rows = s.transpose(dim, -1)
+    return torch.diag_embed(rows) - rows.unsqueeze(-1) * rows.unsqueeze(-2)
+
+
+def inner(a: Tensor, b: Tensor, batch: int, fold: int = 1) -> Tensor:
+    """Σ a ⊙ b over all but the seeds axis (0) and the batch axis: [K, B], booked in float64.
+
+    Where a is 0 nothing is booked, be b a masked score of −∞. The batch axis may hold `fold`
+    entries of each image one after the other, or (negative) `fold` times all images.
+    """
+    t = (a.double() * b).masked_fill(a == 0, 0.0)
     t = t.movedim(batch, 1) if batch else t.unsqueeze(1)
-    return t.flatten(2).sum(-1) if t.dim() > 2 else t
+    t = t.flatten(2).sum(-1) if t.dim() > 2 else t
+    if fold == 1:
+        return t
+    parts = t.reshape(t.shape[0], -1, fold) if fold > 1 else t.reshape(t.shape[0], -fold, -1).mT
+    return parts.sum(-1)

@@ -1,7 +1,8 @@
-"""Rows for the calls that tracing keeps whole: both attentions, and boxes around masks."""
+"""Rows for attention, and for the other calls that tracing keeps whole: boxes around masks."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -70,9 +71,9 @@ def _masks(
 def _as_bool(c: Context, mask: Operand) -> Operand:
     """A mask as booleans; None where it hides nothing."""
     if not isinstance(mask, Stored):
-        if mask is not None and c.type(mask).dtype != "bool":
-            c.refuse("adds a traced mask to its scores")
-        return mask
+        if mask is None or c.type(mask).dtype == "bool":
+            return mask
+        return _filled_with(c, mask)
     hidden = mask.tensor
     if hidden.dtype != torch.bool:
         if not bool(((hidden == 0) | (hidden == float("-inf"))).all()):
@@ -83,10 +84,63 @@ def _as_bool(c: Context, mask: Operand) -> Operand:
     )
 
 
+def _filled_with(c: Context, numbers: Value) -> Value:
+    """The mask by which `numbers`, 0 elsewhere, were filled with −inf."""
+    filled = c.producers.get(numbers)
+    zero = None if filled is None or not filled.inputs else c.producers.get(filled.inputs[0])
+    hides = filled is not None and filled.op == "masked_fill" and filled.attr("value") == -math.inf
+    if filled is None or zero is None or not hides or (zero.op, zero.attr("value")) != ("full", 0):
+        c.refuse("adds traced numbers to its scores")
+    return filled.inputs[1]
+
+
 def _spread(c: Context, mask: Stored, hidden: torch.Tensor) -> Operand:
     if not bool(hidden.any()):
         return None
     return c.expand(c.constant(hidden), mask.type.shape)
+
+
+def dot_product_attention(
+    c: Context, query: Operand, key: Operand, value: Operand, attn_mask: Operand = None,
+    dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Operand:  # fmt: skip
+    """Scaled dot-product attention, in primitive operations."""
+    if dropout_p:
+        c.refuse("drops entries at random")
+    keys, values = c.value(key), c.value(value)
+    if enable_gqa:
+        keys, values = (_for_each_head(c, x, c.size(query, -3)) for x in (keys, values))
+    width = c.size(query, -1)
+    order = (*range(keys.type.rank - 2), keys.type.rank - 1, keys.type.rank - 2)
+    scores = c.op("matmul", query, c.permute(keys, order))
+    scores = c.op("scale", scores, by=width**-0.5 if scale is None else scale)
+    if is_causal:
+        attn_mask = c.constant(torch.ones(c.size(query, -2), c.size(keys, -2)).tril().bool())
+    if attn_mask is None:
+        return c.op("matmul", c.op("softmax", scores, dim=-1), values)
+    if c.type(attn_mask).dtype != "bool":
+        scores = c.op("add", scores, c.value(attn_mask, spread=False))
+        return c.op("matmul", c.op("softmax", scores, dim=-1), values)
+    return c.op("matmul", _masked_softmax(c, scores, attn_mask), values)
+
+
+def _for_each_head(c: Context, x: Value, heads: int) -> Value:
+    """Keys or values [..., groups, N, D] for each of the query heads: [..., heads, N, D]."""
+    *lead, groups, rows, width = x.type.shape
+    copies = heads // int(str(groups))
+    thin = c.reshape(x, (*lead, groups, 1, rows, width))
+    wide = c.expand(thin, (*lead, groups, copies, rows, width))
+    return c.reshape(wide, (*lead, heads, rows, width))
+
+
+def _masked_softmax(c: Context, scores: Value, seen: Operand) -> Value:
+    """Softmax over what is `seen`; a row that sees nothing is zero, as torch has it."""
+    hidden = c.op("logical_not", c.value(seen, spread=False))
+    blind = c.op("all", hidden, dims=(-1,), keepdim=True)
+    hidden = c.op("logical", hidden, c.op("logical_not", blind), kind="and")
+    shares = c.op("softmax", c.op("masked_fill", scores, hidden, value=float("-inf")), dim=-1)
+    return c.op("masked_fill", shares, blind, value=0.0)
 
 
 def deformable_attention(
@@ -122,6 +176,7 @@ def masks_to_boxes(c: Context, masks: Operand, convention: str) -> Operand:
 
 ROWS: dict[str, Any] = {
     "MultiheadAttention": multi_head_attention,
+    "scaled_dot_product_attention": dot_product_attention,
     "MSDeformAttn": deformable_attention,
     "masks_to_boxes": masks_to_boxes,
 }

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from lrpc.errors import IRError, TraceError
-from lrpc.frontend.records import Call, Stored, memory_of
+from lrpc.frontend.records import Call, ImageNumbers, Stored, memory_of
 from lrpc.ir.builder import Builder
 from lrpc.ir.graph import Attr, Node, Value
-from lrpc.ir.types import DTYPES, Dim, Sym, TensorType, type_of
+from lrpc.ir.types import DTYPES, B, Dim, Sym, TensorType, type_of
 
 MOVES = frozenset({"reshape", "permute", "expand", "slice", "cast", "full"})
 """Operations that go by their own names even where a module does them."""
@@ -27,7 +27,7 @@ class Missing:
 
 
 Operand = Any
-"""Value | Stored | number | Sym | None | Missing, or a tuple of operands."""
+"""Value | Stored | ImageNumbers | number | Sym | None | Missing, or a tuple of operands."""
 
 
 class Context:
@@ -91,8 +91,11 @@ class Context:
             raise TraceError(f"{x.reason}, at {self.call.loc}")
         if isinstance(x, (bool, int, float)):
             x = self.constant(torch.tensor(x))
+        if isinstance(x, ImageNumbers):
+            self.refuse("computes with the numbers of the images; they can only pick entries")
         if not isinstance(x, Stored):
             self.refuse(f"takes {type(x).__name__} where a tensor belongs")
+        spread = spread or x.repeated is not None
         key = (id(x.tensor), spread and x.varies)
         if key not in self._emitted:
             self._emitted[key] = (x.tensor, self._emit(x, spread))
@@ -103,6 +106,11 @@ class Context:
             shape = x.type.shape if spread else tuple(x.tensor.shape)
             return self.op("full", shape=shape, value=x.uniform, dtype=x.type.dtype)
         value = self.op("constant", weight=self.weight(x))
+        if (axis := x.repeated) is not None:
+            shape, own = x.type.shape, tuple(x.tensor.shape)
+            thin = self.op("reshape", value, shape=(*own[:axis], 1, *own[axis:]))
+            wide = self.op("expand", thin, shape=(*own[:axis], B, *own[axis:]))
+            return self.op("reshape", wide, shape=shape)
         return self.op("expand", value, shape=x.type.shape) if spread and x.varies else value
 
     def values(self, xs: Operand) -> list[Value]:

@@ -133,6 +133,8 @@ def clamp(c: Context, x: Operand, min: Operand = None, max: Operand = None) -> O
     low, high = (None if v is None else _number(c, v) for v in (min, max))
     if (low is None) != (min is None) or (high is None) != (max is None):
         c.refuse("has a traced bound")
+    if low == 0 and high in (None, 6):
+        return c.op("relu" if high is None else "relu6", c.cast(x, c.result.dtype))
     return c.op("clamp", c.cast(x, c.result.dtype), min=low, max=high)
 
 
@@ -175,7 +177,11 @@ def where(c: Context, condition: Operand, x: Operand, y: Operand) -> Operand:
     chosen = condition.uniform if isinstance(condition, Stored) else None
     if chosen is not None and not isinstance(picked := x if chosen else y, (int, float)):
         return c.expand(c.cast(picked, c.result.dtype), c.result.shape)
-    parts = (c.constant(torch.tensor(v)) if isinstance(v, (int, float)) else v for v in (x, y))
+    kind = DTYPES[c.result.dtype]
+    parts = (
+        c.constant(torch.tensor(v, dtype=kind)) if isinstance(v, (int, float)) else v
+        for v in (x, y)
+    )
     left, right = (c.value(c.cast(v, c.result.dtype), spread=False) for v in parts)
     return c.op("where", c.value(condition, spread=False), left, right)
 

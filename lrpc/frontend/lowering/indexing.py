@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 
 from lrpc.frontend.lowering.context import Context, Operand
-from lrpc.frontend.records import Stored
+from lrpc.frontend.records import ImageNumbers, Stored
 from lrpc.ir.graph import Value
 from lrpc.ir.types import Dim, Sym
 
@@ -15,17 +16,56 @@ Picks = list[tuple[int, Operand]]
 
 
 def getitem(c: Context, x: Operand, index: Operand) -> Operand:
-    """`x[index]`: numbers, slices, None, Ellipsis, and one index tensor."""
+    """`x[index]`: numbers, slices, None, Ellipsis, one index tensor, or one beside the images'."""
     if isinstance(x, tuple):
         return x[index]
     value = c.value(x)
     dim = 0
-    for pick in _full_index(c, index, value.type.rank):
+    picks = _full_index(c, index, value.type.rank)
+    if any(isinstance(p, ImageNumbers) for p in picks):
+        if any(isinstance(p, (Value, Stored)) for p in picks):
+            return _per_image(c, value, picks)
+        picks = [slice(None) if _every_image(p, value) else p for p in picks]
+    for pick in picks:
         if pick is None:
             continue
         value = _pick(c, value, dim - c.type(x).rank, pick)
         dim += 1
     return c.reshape(value, c.result.shape)
+
+
+def _per_image(c: Context, x: Value, picks: list[Operand]) -> Value:
+    """`x[images, picks]`: entries of each image, by an index that may differ between images."""
+    images, index, *rest = picks
+    if not _beside(images, index, x) or any(pick != slice(None) for pick in rest):
+        c.refuse("indexes images other than by the first axis, beside an index of the second")
+    own = any(isinstance(extent, Sym) for extent in index.type.shape)
+    count = math.prod(extent for extent in index.type.shape if isinstance(extent, int))
+    if not own:
+        flat = c.reshape(index, (count,)) if isinstance(index, Value) else _flat(c, index)
+        return c.reshape(_taken(c, x, 1 - x.type.rank, flat), c.result.shape)
+    thin = c.reshape(c.cast(index, "i64"), (x.type.shape[0], count) + (1,) * (x.type.rank - 2))
+    wide = c.expand(thin, (x.type.shape[0], count, *x.type.shape[2:]))
+    return c.reshape(c.op("gather", x, wide, dim=1 - x.type.rank), c.result.shape)
+
+
+def _every_image(pick: Operand, x: Value) -> bool:
+    return isinstance(pick, ImageNumbers) and pick.type.shape[0] == x.type.shape[0]
+
+
+def _beside(images: Operand, index: Operand, x: Value) -> bool:
+    """Whether the two index the first two axes, and images stay the first axis of the result."""
+    if not _every_image(images, x) or not isinstance(index, (Value, Stored)):
+        return False
+    rank, shape = len(images.type.shape), index.type.shape
+    inner = all(isinstance(extent, int) for extent in shape[1:])
+    if len(shape) == rank:
+        return inner and shape[0] in (1, images.type.shape[0])
+    return len(shape) < rank and inner and all(isinstance(extent, int) for extent in shape[:1])
+
+
+def _flat(c: Context, index: Stored) -> Stored:
+    return c.constant(index.tensor.flatten())
 
 
 def _full_index(c: Context, index: Operand, rank: int) -> list[Operand]:
@@ -72,6 +112,8 @@ def _taken(c: Context, x: Value, dim: int, index: Operand) -> Value:
     size = c.size(x, dim)
     if isinstance(index, Stored) and not index.varies:
         index = c.constant(index.tensor % size)
+        if torch.equal(index.tensor, torch.arange(size)):
+            return x
     shape: list[Dim] = [1] * x.type.rank
     shape[dim] = c.type(index).shape[0]
     full = list(x.type.shape)
@@ -179,12 +221,13 @@ def _put(c: Context, base: Value, ranges: list[range | None], filling: Value) ->
     return c.op("cat", *parts, dim=dim) if len(parts) > 1 else middle
 
 
-def embedding(c: Context, index: Operand, weight: Operand, *_: Any, **__: Any) -> Operand:
-    table = c.value(weight)
-    count = c.type(index).shape
-    if len(count) != 1:
-        c.refuse("looks up an index tensor that has not one axis")
-    return _taken(c, table, -2, index)
+def embedding(
+    c: Context, index: Operand, weight: Operand, padding_idx: int | None = None,
+    max_norm: float | None = None, norm_type: float = 2.0, *_: Any, **__: Any,
+) -> Operand:  # fmt: skip
+    if max_norm is not None:
+        c.refuse("rescales its table (max_norm)")
+    return c.op("embedding", c.cast(index, "i64"), weight=c.weight(weight))
 
 
 def take_along_dim(c: Context, x: Operand, indices: Operand, dim: int) -> Operand:

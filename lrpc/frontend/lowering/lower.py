@@ -21,6 +21,9 @@ from lrpc.frontend.records import Call, Program, Ref, Stored, mapped
 from lrpc.ir.graph import Node, Value
 from lrpc.ir.types import TensorType
 
+#: What to do about a call without a row, where no other call stands for it.
+ADVICE = {"log_softmax": "return the scores before it, and start from those"}
+
 
 @dataclass(frozen=True)
 class Lowered:
@@ -123,9 +126,11 @@ class Lowering(Context):
         whole, row = self.operand(view.view_of), ROWS.get(view.name)
         if row in (shapes.reshape, shapes.view):
             return self.reshape(part, self.type(whole).shape)
-        if row is indexing.getitem:
+        source = self.calls[view.args[0].index]
+        if row is indexing.getitem and not isinstance(source.type, tuple):
             return indexing.setitem(self, whole, view.args[1], part)
-        return Missing(f"{call.name} at {call.loc} changed this through {view.name}")
+        name = source.name if isinstance(source.type, tuple) else view.name
+        return Missing(f"{call.name} at {call.loc} changed this through {name}")
 
     def _checked(self, result: Operand) -> Operand:
         """`result`, made to have the type that was traced."""
@@ -154,6 +159,8 @@ def _no_row(call: Call) -> str:
     target, name = call.target, call.name
     if not isinstance(target, (str, torch.nn.Module)):
         name = torch.overrides.resolve_name(target) or name
+    if (advice := ADVICE.get(call.name)) is not None:
+        return f"{name} has no row in the op table, at {call.loc}; {advice}"
     close = difflib.get_close_matches(name.rpartition(".")[2], sorted(ROWS), 3, 0.5)
     nearest = ", ".join(close) or "none"
     return f"{name} has no row in the op table, at {call.loc}; nearest supported: {nearest}"

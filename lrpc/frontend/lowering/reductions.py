@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from lrpc.frontend.lowering import elementwise
@@ -26,6 +27,34 @@ def total(c: Context, x: Operand, dim: Operand = None, keepdim: bool = False, **
 
 def mean(c: Context, x: Operand, dim: Operand = None, keepdim: bool = False, **_: Any) -> Operand:
     return _reduce(c, "mean", x, dim, keepdim, c.result.dtype)
+
+
+def variance(
+    c: Context, x: Operand, dim: Operand = None, unbiased: bool = True, keepdim: bool = False,
+    *, correction: float | None = None,
+) -> Operand:  # fmt: skip
+    """`var(x, unbiased)` and `var(x, dim, unbiased, keepdim)`, with `correction` for both."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    value = c.value(x)
+    less = float(unbiased) if correction is None else correction
+    count = math.prod(c.size(value, d) for d in c.axes(dim, value.type.rank))
+    centred = c.op("sub", value, _reduce(c, "mean", value, dim, keepdim=True))
+    mean_square = _reduce(c, "mean", c.op("pow", centred, exponent=2), dim, keepdim)
+    return c.op("scale", mean_square, by=count / (count - less)) if less else mean_square
+
+
+def deviation(c: Context, *args: Operand, **kwargs: Operand) -> Operand:
+    return c.op("sqrt", variance(c, *args, **kwargs))
+
+
+def variance_and_mean(
+    c: Context, x: Operand, dim: Operand = None, unbiased: bool = True, keepdim: bool = False,
+    *, correction: float | None = None,
+) -> Operand:  # fmt: skip
+    over = None if isinstance(dim, bool) else dim
+    spread = variance(c, x, dim, unbiased, keepdim, correction=correction)
+    return spread, _reduce(c, "mean", x, over, keepdim)
 
 
 def amax(c: Context, x: Operand, dim: Operand = None, keepdim: bool = False) -> Operand:
@@ -95,7 +124,9 @@ def normalize(
 
 
 ROWS: dict[str, Any] = {
-    "sum": total, "mean": mean, "amax": amax, "amin": amin, "any": some, "all": every,
+    "sum": total, "mean": mean,
+    "var": variance, "std": deviation, "var_mean": variance_and_mean,
+    "amax": amax, "amin": amin, "any": some, "all": every,
     "max": maximum_along, "min": minimum_along, "argmax": argmax, "cumsum": cumsum,
     "norm": norm, "normalize": normalize,
 }  # fmt: skip

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
+from lrpc.frontend.lowering import indexing
 from lrpc.frontend.lowering.context import Context, Operand
 from lrpc.ir.graph import Value
 from lrpc.ir.types import Dim, Sym, TensorType
@@ -178,11 +181,55 @@ def roll(c: Context, x: Operand, shifts: Operand, dims: Operand = None) -> Opera
 def pad(
     c: Context, x: Operand, pad: tuple[int, ...], mode: str = "constant", value: float | None = None
 ) -> Operand:
-    if mode != "constant" or any(p < 0 for p in pad):
-        c.refuse(f"pads with mode={mode!r}, pad={pad}")
-    if not any(pad):
-        return x
-    return c.op("pad", x, pad=tuple(pad), value=float(value or 0.0))
+    for axis in range(len(pad) // 2):  # what is negative crops
+        before, after = (min(p, 0) for p in pad[2 * axis : 2 * axis + 2])
+        if before or after:
+            x = c.slice(x, -1 - axis, -before, c.size(x, -1 - axis) + after)
+    pad = tuple(max(p, 0) for p in pad)
+    if mode != "constant":
+        return _mirrored(c, c.value(x), pad, mode)
+    return c.op("pad", x, pad=pad, value=float(value or 0.0)) if any(pad) else x
+
+
+def _mirrored(c: Context, x: Value, pad: tuple[int, ...], mode: str) -> Value:
+    """Padding with the map's own entries, picked along one axis after the other."""
+    for axis in range(len(pad) // 2):
+        before, after = pad[2 * axis : 2 * axis + 2]
+        size = c.size(x, -1 - axis)
+        places = torch.arange(-before, size + after)
+        if mode == "replicate":
+            places = places.clamp(0, size - 1)
+        elif mode == "circular":
+            places = places % size
+        else:  # reflect: once at either end
+            places = size - 1 - (size - 1 - places.abs()).abs()
+        if before or after:
+            x = indexing.index_select(c, x, -1 - axis, c.constant(places))
+    return x
+
+
+def pixel_shuffle(c: Context, x: Operand, upscale_factor: int) -> Operand:
+    n, (batch, channels, height, width) = upscale_factor, _four(c, x)
+    parts = c.reshape(x, (batch, channels // n**2, n, n, height, width))
+    return c.reshape(c.permute(parts, (0, 1, 4, 2, 5, 3)), c.result.shape)
+
+
+def pixel_unshuffle(c: Context, x: Operand, downscale_factor: int) -> Operand:
+    n, (batch, channels, height, width) = downscale_factor, _four(c, x)
+    parts = c.reshape(x, (batch, channels, height // n, n, width // n, n))
+    return c.reshape(c.permute(parts, (0, 1, 3, 5, 2, 4)), c.result.shape)
+
+
+def channel_shuffle(c: Context, x: Operand, groups: int) -> Operand:
+    batch, channels, height, width = _four(c, x)
+    parts = c.reshape(x, (batch, groups, channels // groups, height, width))
+    return c.reshape(c.permute(parts, (0, 2, 1, 3, 4)), c.result.shape)
+
+
+def _four(c: Context, x: Operand) -> tuple[Dim, int, int, int]:
+    if c.type(x).rank != 4:
+        c.refuse(f"takes {c.type(x)}, not [B, C, H, W]")
+    return (c.type(x).shape[0], c.size(x, 1), c.size(x, 2), c.size(x, 3))
 
 
 ROWS: dict[str, Any] = {
@@ -195,4 +242,6 @@ ROWS: dict[str, Any] = {
     "cat": cat, "concat": cat, "concatenate": cat, "stack": stack,
     "split": split, "split_with_sizes": split, "chunk": split, "tensor_split": split,
     "unbind": unbind, "narrow": narrow, "select": select, "flip": flip, "roll": roll, "pad": pad,
+    "pixel_shuffle": pixel_shuffle, "pixel_unshuffle": pixel_unshuffle,
+    "channel_shuffle": channel_shuffle,
 }  # fmt: skip

@@ -11,6 +11,7 @@ from lrpc.frontend.lowering import (
     elementwise,
     indexing,
     layers,
+    maps,
     reductions,
     shapes,
 )
@@ -20,6 +21,6 @@ Row = Callable[..., Any]
 
 ROWS: dict[str, Row] = {
     name: row
-    for family in (elementwise, activations, shapes, indexing, reductions, layers, attention)
+    for family in (elementwise, activations, shapes, indexing, reductions, layers, maps, attention)
     for name, row in family.ROWS.items()
 }

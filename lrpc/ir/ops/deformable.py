@@ -16,8 +16,12 @@ from lrpc.ir.ops.row import Op, no_grad_transpose
 Levels = tuple[tuple[int, int], ...]
 
 
-def deform_sample(value: Tensor, loc: Tensor, weight: Tensor, levels: Levels) -> Tensor:
+def deform_sample(
+    value: Tensor, loc: Tensor, weight: Tensor, levels: Levels, outside: str = "zeros"
+) -> Tensor:
     """Σ over levels and points of weight · bilinear(value at loc), zeros outside each map.
+
+    With `outside="border"` a location outside a map samples the nearest place on its border.
 
     value [B, S, H, D]; loc [B, Q, H, L, P, 2] as (x, y) in [0, 1]; weight [B, Q, H, L, P];
     the result is [B, Q, H·D].
@@ -29,7 +33,7 @@ def deform_sample(value: Tensor, loc: Tensor, weight: Tensor, levels: Levels) ->
     total = torch.zeros((), dtype=value.dtype, device=value.device)
     for level, part in enumerate(value.split_with_sizes([h * w for h, w in levels], 1)):
         plane = part.permute(0, 2, 3, 1).reshape(batch * heads, width, *levels[level])
-        picked = F.grid_sample(plane, grids[level], "bilinear", "zeros", align_corners=False)
+        picked = F.grid_sample(plane, grids[level], "bilinear", outside, align_corners=False)
         scale = weight[:, :, :, level].transpose(1, 2).reshape(batch * heads, 1, queries, points)
         total = total + (picked * scale).sum(-1)  # [B·H, D, Q]
     return total.reshape(batch, heads * width, queries).transpose(1, 2)
@@ -48,6 +52,20 @@ def _splat(g: Tensor, loc: Tensor, weight: Tensor, levels: Levels) -> Tensor:
     return _seedwise(
         g, lambda s: no_grad_transpose(lambda v: deform_sample(v, loc, weight, levels), like, s)
     )
+
+
+def _spread(g: Tensor, loc: Tensor, weight: Tensor, levels: Levels) -> Tensor:
+    """The transpose of sampling all channels with each head, its mean over heads taken."""
+    heads, rows = loc.shape[2], sum(h * w for h, w in levels)
+    like = torch.empty(loc.shape[0], rows, g.shape[-1], dtype=g.dtype, device=g.device)
+    places, shares = loc.to(g.dtype), weight.to(g.dtype)
+
+    def mean(v: Tensor) -> Tensor:  # [B, S, C] → [B, Q, C]
+        table = v.unsqueeze(2).expand(-1, -1, heads, -1)
+        sampled = deform_sample(table, places, shares, levels, "border")
+        return torch.unflatten(sampled, -1, (heads, -1)).mean(-2)
+
+    return _seedwise(g, lambda s: no_grad_transpose(mean, like, s))
 
 
 def _to_weight(g: Tensor, value: Tensor, loc: Tensor, levels: Levels) -> Tensor:
@@ -120,21 +138,34 @@ ROWS = (
         3,
         {"levels": "pairs"},
         deform_sample,
-        "deform_sample({0}, {1}, {2}, {levels})",
+        "deform_sample({0}, {1}, {2}, {levels}{kept})",
     ),
-    Op("deform_splat", 3, {"levels": "pairs"}, _splat, "deform_splat({0}, {1}, {2}, {levels})"),
+    Op(
+        "deform_splat",
+        3,
+        {"levels": "pairs"},
+        _splat,
+        "deform_splat({0}, {1}, {2}, {levels}{kept})",
+    ),
+    Op(
+        "deform_spread",
+        3,
+        {"levels": "pairs"},
+        _spread,
+        "deform_spread({0}, {1}, {2}, {levels}{kept})",
+    ),
     Op(
         "deform_weight_transpose",
         3,
         {"levels": "pairs"},
         _to_weight,
-        "deform_weight_transpose({0}, {1}, {2}, {levels})",
+        "deform_weight_transpose({0}, {1}, {2}, {levels}{kept})",
     ),
     Op(
         "deform_location_transpose",
         4,
         {"levels": "pairs"},
         _to_location,
-        "deform_location_transpose({0}, {1}, {2}, {3}, {levels})",
+        "deform_location_transpose({0}, {1}, {2}, {3}, {levels}{kept})",
     ),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -44,6 +46,18 @@ def _gelu(x: Tensor, approximate: str) -> Tensor:
     return F.gelu(x, approximate=approximate)
 
 
+def _elu(x: Tensor) -> Tensor:
+    return torch.where(x > 0, x, torch.expm1(x.clamp(max=0)))
+
+
+def _hardswish(x: Tensor) -> Tensor:
+    return x * torch.clamp(x + 3, 0, 6) / 6
+
+
+def _centred_softplus(x: Tensor) -> Tensor:
+    return F.softplus(x) - math.log(2)
+
+
 def _masked_fill(x: Tensor, mask: Tensor, value: float) -> Tensor:
     return torch.where(mask, torch.full((), value, dtype=x.dtype, device=x.device), x)
 
@@ -65,8 +79,13 @@ ROWS = (
     Op("abs", 1, {}, torch.abs, "{0}.abs()"),
     Op("relu", 1, {}, lambda x: torch.where(x > 0, x, torch.zeros_like(x)), "F.relu({0})"),
     Op("leaky_relu", 1, {"slope": "number"}, _leaky, "F.leaky_relu({0}, {slope})"),
+    Op("relu6", 1, {}, lambda x: torch.clamp(x, 0, 6), "F.relu6({0})"),
+    Op("elu", 1, {}, _elu, "F.elu({0})"),
     Op("gelu", 1, {"approximate": "str"}, _gelu, "F.gelu({0}, approximate={approximate})"),
     Op("silu", 1, {}, lambda x: x * torch.sigmoid(x), "F.silu({0})"),
+    Op("hardswish", 1, {}, _hardswish, "F.hardswish({0})"),
+    Op("mish", 1, {}, lambda x: x * torch.tanh(F.softplus(x)), "F.mish({0})"),
+    Op("centred_softplus", 1, {}, _centred_softplus, "F.softplus({0}) - 0.6931471805599453"),
     Op("sigmoid", 1, {}, torch.sigmoid, "{0}.sigmoid()"),
     Op("tanh", 1, {}, torch.tanh, "{0}.tanh()"),
     Op("clamp", 1, {"min": "number?", "max": "number?"}, _clamp, "{0}.clamp({min}, {max})"),

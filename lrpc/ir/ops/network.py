@@ -20,6 +20,7 @@ CONV = {
 }
 CONV_T = {**CONV, "output_padding": "ints"}
 POOL = {"kernel": "ints", "stride": "ints", "padding": "ints"}
+AVERAGE = {**POOL, "ceil": "bool?", "uncounted": "bool?", "divisor": "int?"}
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -58,6 +59,15 @@ def _layer_norm(
     return y if bias is None else y + bias
 
 
+def _rms_norm(x: Tensor, eps: float, weight: Tensor | None = None) -> Tensor:
+    y = x / torch.sqrt((x * x).mean(-1, keepdim=True) + eps)
+    return y if weight is None else y * weight
+
+
+def _embedding(ids: Tensor, weight: Tensor) -> Tensor:
+    return weight.index_select(0, ids.reshape(-1)).reshape(*ids.shape, weight.shape[1])
+
+
 def _group_norm(
     x: Tensor, groups: int, eps: float, weight: Tensor | None = None, bias: Tensor | None = None
 ) -> Tensor:
@@ -79,10 +89,18 @@ def _max_pool2d(
     return values, indices
 
 
-def _avg_pool2d(
-    x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...]
+def avg_pool2d(
+    x: Tensor,
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    ceil: bool = False,
+    uncounted: bool = False,
+    divisor: int | None = None,
 ) -> Tensor:
-    return F.avg_pool2d(x, kernel, stride, padding)
+    """Averages of windows: `ceil` keeps those that overlap the end, `uncounted` divides by the
+    entries that are not padding, `divisor` by a number of its own."""
+    return F.avg_pool2d(x, kernel, stride, padding, ceil, not uncounted, divisor)
 
 
 def interpolate(x: Tensor, size: tuple[int, ...], mode: str, align_corners: bool) -> Tensor:
@@ -152,6 +170,14 @@ ROWS = (
         "F.layer_norm({0}, {0}.shape[-1:], {weight}, {bias}, {eps})",
     ),
     Op(
+        "rms_norm",
+        1,
+        {"weight": "weight?", "eps": "number"},
+        _rms_norm,
+        "F.rms_norm({0}, {0}.shape[-1:], {weight}, {eps})",
+    ),
+    Op("embedding", 1, {"weight": "weight"}, _embedding, "F.embedding({0}, {weight})"),
+    Op(
         "group_norm",
         1,
         {"groups": "int", "weight": "weight?", "bias": "weight?", "eps": "number"},
@@ -175,7 +201,13 @@ ROWS = (
         "F.max_pool2d({0}, {kernel}, {stride}, {padding}, {dilation}, {ceil}, return_indices=True)",
         outputs=2,
     ),
-    Op("avg_pool2d", 1, POOL, _avg_pool2d, "F.avg_pool2d({0}, {kernel}, {stride}, {padding})"),
+    Op(
+        "avg_pool2d",
+        1,
+        AVERAGE,
+        avg_pool2d,
+        "avg_pool2d({0}, {kernel}, {stride}, {padding}, {ceil}, {uncounted}, {divisor})",
+    ),
     Op(
         "interpolate",
         1,

@@ -7,37 +7,29 @@ that programs are made of.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lrpc.ir.ops.network import CONV, CONV_T, POOL, interpolate
+from lrpc.ir.ops.network import AVERAGE, CONV, CONV_T, avg_pool2d, interpolate
 from lrpc.ir.ops.row import Op, no_grad_transpose
 
 
 def _stab_ratio(z: Tensor, eps: float) -> Tensor:
-    sign = torch.where(z >= 0, 1.0, -1.0).to(z.dtype)
-    return z / (z + eps * sign)
+    wide = z.double()  # half precision has no such small eps
+    stabilised = wide + eps * torch.where(z >= 0, 1.0, -1.0).double()
+    return torch.where(torch.isinf(z), 1.0, wide / stabilised).to(z.dtype)
 
 
 def _ratio(a: Tensor, z: Tensor, eps: float) -> Tensor:
-    stabilised = z + eps * torch.where(z >= 0, 1.0, -1.0).to(z.dtype)
-    return torch.where(stabilised == 0, torch.zeros_like(z), a / stabilised)
-
-
-def _sigmoid_ratio(x: Tensor) -> Tensor:
-    small = x.abs() < 1e-4
-    safe = torch.where(small, torch.ones_like(x), x)
-    return torch.where(small, 0.25 - x * x / 48, (torch.sigmoid(safe) - 0.5) / safe)
-
-
-def _tanh_ratio(x: Tensor) -> Tensor:
-    small = x.abs() < 1e-4
-    safe = torch.where(small, torch.ones_like(x), x)
-    return torch.where(small, 1 - x * x / 3, torch.tanh(safe) / safe)
+    dtype = torch.promote_types(a.dtype, z.dtype)
+    stabilised = z.double() + eps * torch.where(z >= 0, 1.0, -1.0).double()
+    zero = torch.zeros((), dtype=torch.float64, device=z.device)
+    most = torch.finfo(dtype).max
+    found = torch.where(stabilised == 0, zero, a.double() / stabilised)
+    return found.clamp(-most, most).to(dtype)
 
 
 def _conv_from(g: Tensor, weight: Tensor, size: tuple[int, ...], **options: Any) -> Tensor:
@@ -54,15 +46,7 @@ def _conv_transpose_from(
 
 def _avg_pool_from(g: Tensor, size: tuple[int, ...], **options: Any) -> Tensor:
     like = torch.empty(g.shape[0], *size, dtype=g.dtype, device=g.device)
-    return no_grad_transpose(lambda x: F.avg_pool2d(x, **_renamed(options)), like, g)
-
-
-def _renamed(options: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "kernel_size": options["kernel"],
-        "stride": options["stride"],
-        "padding": options["padding"],
-    }
+    return no_grad_transpose(lambda x: avg_pool2d(x, **options), like, g)
 
 
 def _interpolate_from(g: Tensor, source: tuple[int, ...], mode: str, align_corners: bool) -> Tensor:
@@ -98,7 +82,12 @@ def _flatten_groups(x: Tensor, groups: int) -> Tensor:
 
 def _rstd(x: Tensor, eps: float, groups: int) -> Tensor:
     rows = _flatten_groups(x, groups) if groups else x
-    return (rows.var(-1, correction=0, keepdim=True) + eps) ** -0.5
+    return ((rows.double().var(-1, correction=0, keepdim=True) + eps) ** -0.5).to(x.dtype)
+
+
+def _reciprocal_rms(x: Tensor, eps: float) -> Tensor:
+    square = x.double() ** 2
+    return ((square.mean(-1, keepdim=True) + eps) ** -0.5).to(x.dtype)
 
 
 def _layer_norm_from(g: Tensor, rstd: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -129,56 +118,19 @@ def _norm_gradient(
     return back.reshape(back.shape[0], *x.shape)
 
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu_none": F.gelu,
-    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
-    "silu": F.silu,
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-}
-
-
-def _activation_gradient(g: Tensor, x: Tensor, kind: str) -> Tensor:
-    with torch.enable_grad():
-        leaf = x.detach().requires_grad_(True)
-        total = ACTIVATIONS[kind](leaf).sum()
-    return g * torch.autograd.grad(total, leaf)[0]
-
-
 def _softmax_from(g: Tensor, s: Tensor, dim: int) -> Tensor:
     return s * (g - (s * g).sum(dim, keepdim=True))
+
+
+def _softmax_jacobian(s: Tensor, dim: int) -> Tensor:
+    rows = s.transpose(dim, -1)
+    eye = torch.eye(rows.shape[-1], dtype=s.dtype, device=s.device)
+    return rows.unsqueeze(-1) * (eye - rows.unsqueeze(-2))
 
 
 ROWS = (
     Op("stab_ratio", 1, {"eps": "number"}, _stab_ratio, "stab_ratio({0}, {eps})"),
     Op("ratio", 2, {"eps": "number"}, _ratio, "ratio({0}, {1}, {eps})"),
-    Op(
-        "relu_gate",
-        2,
-        {},
-        lambda g, x: torch.where(x > 0, g, torch.zeros_like(g)),
-        "{0} * ({1} > 0)",
-    ),
-    Op(
-        "leaky_relu_gate",
-        2,
-        {"slope": "number"},
-        lambda g, x, slope: torch.where(x > 0, g, slope * g),
-        "torch.where({1} > 0, {0}, {slope} * {0})",
-    ),
-    Op(
-        "gelu_ratio",
-        1,
-        {"approximate": "str"},
-        lambda x, approximate: (
-            0.5 * (1 + torch.erf(x / 2**0.5))
-            if approximate == "none"
-            else 0.5 * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)))
-        ),
-        "gelu_ratio({0}, {approximate})",
-    ),
-    Op("sigmoid_ratio", 1, {}, _sigmoid_ratio, "sigmoid_ratio({0})"),
-    Op("tanh_ratio", 1, {}, _tanh_ratio, "tanh_ratio({0})"),
     Op(
         "linear_transpose",
         1,
@@ -198,14 +150,16 @@ ROWS = (
         1,
         {k: v for k, v in CONV_T.items() if k != "bias"} | {"size": "ints"},
         _conv_transpose_from,
-        "F.conv2d({0}, {weight}, None, {stride}, {padding}, {dilation}, {groups})",
+        "conv_transpose2d_transpose({0}, {weight}, {size}, {stride}, {padding}, {dilation},"
+        " {groups})",
     ),
     Op(
         "avg_pool2d_transpose",
         1,
-        {**POOL, "size": "ints"},
+        {**AVERAGE, "size": "ints"},
         _avg_pool_from,
-        "avg_pool2d_transpose({0}, {size}, {kernel}, {stride}, {padding})",
+        "avg_pool2d_transpose({0}, {size}, {kernel}, {stride}, {padding}, {ceil}, {uncounted},"
+        " {divisor})",
     ),
     Op(
         "interpolate_transpose",
@@ -237,6 +191,13 @@ ROWS = (
     ),
     Op("rstd", 1, {"eps": "number", "groups": "int"}, _rstd, "rstd({0}, {eps}, {groups})"),
     Op(
+        "reciprocal_rms",
+        1,
+        {"eps": "number"},
+        _reciprocal_rms,
+        "reciprocal_rms({0}, {eps})",
+    ),
+    Op(
         "layer_norm_transpose",
         2,
         {"weight": "weight?"},
@@ -257,25 +218,20 @@ ROWS = (
         _norm_gradient,
         "norm_gradient({0}, {1}, {weight}, {groups}, {eps})",
     ),
-    Op(
-        "activation_gradient",
-        2,
-        {"kind": "str"},
-        _activation_gradient,
-        "activation_gradient({0}, {1}, {kind})",
-    ),
     Op("softmax_transpose", 2, {"dim": "int"}, _softmax_from, "softmax_transpose({0}, {1}, {dim})"),
+    Op("softmax_jacobian", 1, {"dim": "int"}, _softmax_jacobian, "softmax_jacobian({0}, {dim})"),
 )
 
-# Effects: they have no output, and stand for what the program hands out beside its result.
+# Effects: they have no output, and stand for what the program hands out beside its result. A
+# `record` books Σ g ⊙ x, nothing where g is 0: x may be −inf there, as masked scores are.
 EFFECTS = (
     Op(
         "record",
         2,
-        {"batch": "int", "negative": "bool", "node": "str", "kind": "str"},
-        lambda g, x, batch, negative, node, kind: (),
+        {"batch": "int", "negative": "bool", "node": "str", "kind": "str", "fold": "int?"},
+        lambda g, x, batch, negative, node, kind, fold=1: (),
         "",
         outputs=0,
     ),
-    Op("read", 2, {"name": "str"}, lambda g, x, name: (), "", outputs=0),
+    Op("read", None, {"name": "str"}, lambda *parts, name: (), "", outputs=0),
 )

@@ -36,7 +36,8 @@ class Op:
 
     `reference(*inputs, **attrs)` is the meaning; attributes of kind `weight` arrive as tensors,
     extents as integers. `emit` is a format string over `{0}`, `{1}`, … (inputs), `{inputs}` (all of
-    them) and attribute names. Type inference runs the reference on meta tensors.
+    them), `{kept}` (the arguments `, PART, NAME` that say where the state keeps a part of the work,
+    or nothing) and attribute names. Type inference runs the reference on meta tensors.
     """
 
     name: str

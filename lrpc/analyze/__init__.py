@@ -1,0 +1,1 @@
+"""`lrpc analyze` and `lrpc validate`: one layer to the layer before, over a folder of images."""

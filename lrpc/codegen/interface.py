@@ -1,0 +1,122 @@
+"""The end of a program's text: the tables that hand its functions to the runtime."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lrpc.codegen.expression import TORCH_DTYPES, literal
+from lrpc.codegen.functions import INDENT, Saved
+from lrpc.ir.graph import Graph, Value
+from lrpc.ir.types import Sym
+
+
+@dataclass(frozen=True)
+class TargetCode:
+    """One target under one composite: its value, its joint graphs without and with ledger, and how
+    `at` indexes it. `composite` is empty where a program has one."""
+
+    name: str
+    value: Value
+    plain: Graph
+    booked: Graph
+    index_axes: tuple[int, ...]
+    index_names: tuple[str, ...]
+    token_axis: int | None
+    composite: str = ""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the program says of itself and how it presents the model."""
+
+    name: str
+    structure: object
+    read_inputs: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+    tf32: bool = False
+    chunk: int = 8
+
+
+def tables(
+    forward: Graph,
+    targets: Sequence[TargetCode],
+    names: Sequence[str],
+    about: Description,
+    saved: Saved,
+) -> str:
+    """The text of `INTERFACE` and `load`; `names` are those of each target's function."""
+    inputs = "".join(
+        f'        "{v.name}": ("{TORCH_DTYPES[v.type.dtype]}", {_shape(v.type.shape)}),\n'
+        for v in forward.inputs
+    )
+    blocks = "".join(f'        "{scope}",\n' for scope in saved.scopes)
+    rows: dict[str, str] = {}
+    for target, name in zip(targets, names, strict=True):
+        row = _target_row(target, name, saved)
+        rows[target.composite] = rows.get(target.composite, "") + row
+    first, *others = rows
+    return (
+        "INTERFACE = Interface(\n    forward=forward,\n"
+        f"    inputs={{\n{inputs}    }},\n    blocks=(\n{blocks}    ),\n   "
+        f" targets={{\n{rows[first]}    }},\n"
+        f"    read_inputs={_mapping(about.read_inputs)},\n"
+        f"    structure={_python(about.structure)},\n    dtype={TORCH_DTYPES[forward.dtype]},\n"
+        f"    tf32={about.tf32},\n    chunk={about.chunk},\n"
+        f"{_others({name: rows[name] for name in others})})\n\n\n"
+        'def load(path=None, device="cpu"):\n'
+        '    """The program with its weights on `device`; its files are checked first."""\n'
+        "    directory = Path(__file__).resolve().parent if path is None else Path(path)\n"
+        "    return Program(INTERFACE, directory, device)\n"
+    )
+
+
+def _others(rows: Mapping[str, str]) -> str:
+    """The targets of every composite after the first."""
+    if not rows:
+        return ""
+    tables = (
+        f"        {literal(name)}: {{\n{textwrap.indent(text, INDENT)}        }},\n"
+        for name, text in rows.items()
+    )
+    return f"    others={{\n{''.join(tables)}    }},\n"
+
+
+def _target_row(target: TargetCode, name: str, saved: Saved) -> str:
+    shape = target.value.type.shape
+    batch = next((i for i, d in enumerate(shape) if isinstance(d, Sym)), 0)
+    reads = [str(n.attr("name")) for n in target.plain.nodes if n.op == "read"]
+    return (
+        f'        "{target.name}": Target(\n            {name}, {name}_ledger,'
+        f" {_python(saved.places[target.value.name])},\n"
+        f"            shape={_shape(shape)}, batch_axis={batch},\n"
+        f"            index_axes={literal(target.index_axes)},"
+        f" index_names={literal(target.index_names)},\n"
+        f"            token_axis={target.token_axis}, reads={literal(tuple(reads))},\n"
+        "        ),\n"
+    )
+
+
+def _python(value: object) -> str:
+    if isinstance(value, Mapping):
+        return _mapping(value)
+    if isinstance(value, (list, tuple)):
+        inner = ", ".join(_python(v) for v in value)
+        return (
+            f"[{inner}]"
+            if isinstance(value, list)
+            else f"({inner},)"
+            if len(value) == 1
+            else f"({inner})"
+        )
+    return literal(value) if isinstance(value, (str, int, float)) else repr(value)
+
+
+def _mapping(value: Mapping[str, object]) -> str:
+    return "{" + ", ".join(f"{literal(k)}: {_python(v)}" for k, v in value.items()) + "}"
+
+
+def _shape(shape: Sequence[object]) -> str:
+    inner = ", ".join(f'"{d}"' if isinstance(d, Sym) else str(d) for d in shape)
+    return f"({inner},)"

@@ -1,0 +1,156 @@
+"""`lrpc evaluate`: what is compared, in which order, and what is printed and written."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from lrpc.errors import LrpcError, ProgramError
+from lrpc.evaluate.arguments import add_arguments
+from lrpc.evaluate.candidates import Candidate
+from lrpc.evaluate.contest import contest, programs_of
+from lrpc.evaluate.job import Job, read_job, split_words
+from lrpc.evaluate.measuring import measure_all
+from lrpc.evaluate.methods import Method, Relevance
+from lrpc.evaluate.model import Model
+from lrpc.evaluate.objects import Found, find
+from lrpc.evaluate.plot import write_curves
+from lrpc.evaluate.randomise import Likeness, check, randomised
+from lrpc.evaluate.results import Results, write_results
+from lrpc.evaluate.scenes import read_scenes
+from lrpc.evaluate.tables import tables
+from lrpc.run.facts import RANDOM_WARNING
+from lrpc.run.record import program_record
+
+__all__ = ["add_arguments", "main"]
+_WIDTH = 120  # of tables that go into a file or a pipe
+
+
+def main(args: argparse.Namespace, console: Console) -> int:
+    """Evaluate; the exit code is 0, 1 where an image or a method failed, 2 for an error.
+
+    Progress goes to stderr, tables to `console`. With `args.debug` errors are raised instead.
+    """
+    errors = Console(stderr=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix="lrpc-") as folder:
+            job = read_job(args, Path(folder))
+            found, results = _evaluate(job, errors)
+            _write(job, results)
+    except LrpcError as error:
+        if getattr(args, "debug", False):
+            raise
+        _say(errors, f"error: {error}", "red")
+        return 2
+    if not console.is_terminal:
+        console.width = _WIDTH
+    for table in tables(results):
+        console.print(table)
+    _say(console, _closing(job, found))
+    for name, reason in results.failed.items():
+        _say(errors, f"{name} failed: {reason}", "red")
+    return 1 if found.failed or results.failed else 0
+
+
+def _evaluate(job: Job, errors: Console) -> tuple[Found, Results]:
+    """Programs, objects, every method, and the randomisation check where it was asked for."""
+    args, settings = job.args, job.settings
+    models = programs_of(job)
+    classes = models[0].facts.classes if models else tuple(job.config().LRPC.CLASS_NAMES)
+    scenes = read_scenes(args.scenes, args.annotations, classes)
+    running = contest(job, models)
+    first, methods = running.models[0], running.methods
+    if first.facts.random_weights:
+        _say(errors, f"warning: {RANDOM_WARNING}", "bold red")
+    found = find(first, scenes, settings)
+    for failure in found.failed:
+        _say(errors, failure, "red")
+    _say(errors, f"{found.subjects} objects detected, {len(found.unmatched)} not")
+    told = partial(_tell, errors)
+    measured = measure_all(methods, first, found.pictures, settings, told)
+    failed = dict(measured.failed)
+    likeness: tuple[Likeness, ...] = ()
+    if args.randomise:
+        whole = [method for method in methods if method.name not in failed]
+        likeness = _randomise(job, whole, found, failed, errors)
+    about = _about(job, running.models, found)
+    rows, seconds = measured.rows, measured.seconds
+    return found, Results(rows, seconds, failed, likeness, about)
+
+
+def _randomise(
+    job: Job, methods: Sequence[Method], found: Found, failed: dict[str, str], errors: Console
+) -> tuple[Likeness, ...]:
+    """The check for every candidate that --config made; errors go to `failed`."""
+    candidates = {candidate.name: candidate for candidate in job.candidates}
+    config = job.recipe().of(Candidate("randomised"))
+    files = randomised(config, split_words(job.args.randomise), job.settings.seed, job.folder)
+    some = [m for m in methods if isinstance(m, Relevance) and m.name in candidates]
+    if not some:
+        return ()
+    load = partial(job.compile, [candidates[method.name] for method in some])
+    checked = check(some, found.pictures, files, load)
+    for method in some:
+        error = checked.failed.get(method.name)
+        _tell(errors, f"{method.name}, randomised", error or "done")
+        if error is not None:
+            failed[f"{method.name}, randomised"] = error
+    return checked.likeness
+
+
+def _about(job: Job, models: Sequence[Model], found: Found) -> dict[str, Any]:
+    """How the figures came about. No folder of this machine but those that were named."""
+    programs = {model.name: program_record(Path(), model.facts) for model in models}
+    for program in programs.values():
+        del program["directory"]
+    return {
+        "scenes": str(job.args.scenes),
+        "annotations": None if job.args.annotations is None else str(job.args.annotations),
+        "settings": asdict(job.settings),
+        "ig_steps": job.args.ig_steps if "integrated_gradients" in job.baselines else None,
+        "device": job.device,
+        "torch": str(torch.__version__),
+        "programs": programs,
+        "explained": found.subjects,
+        "not_detected": list(found.unmatched),
+        "failed": list(found.failed),
+    }
+
+
+def _write(job: Job, results: Results) -> None:
+    output: Path = job.args.output
+    if output.resolve() == job.args.scenes.resolve():
+        raise ProgramError(f"{output}: the scenes are read from this folder; name another for -o")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        write_results(output, results)
+        if not job.args.no_plot:
+            write_curves(output, results)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ProgramError(f"{output}: cannot be written ({reason})") from error
+
+
+def _closing(job: Job, found: Found) -> str:
+    missed = len(found.unmatched)
+    return (
+        f"{found.subjects} objects in {len(found.pictures)} images; {missed} not detected "
+        f"(score above {job.settings.score:g}, {job.settings.match} IoU from "
+        f"{job.settings.iou:g}); figures in {job.args.output}"
+    )
+
+
+def _tell(errors: Console, name: str, what: str) -> None:
+    _say(errors, f"{name}: {what}")
+
+
+def _say(console: Console, text: str, style: str = "") -> None:
+    console.print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,218 @@
+"""`lrpc.LRPExplainer`: a model, a rule, and questions in the manner of explainer libraries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lrpc.compiler import compile
+from lrpc.errors import ProgramError, RuleError
+from lrpc.explained_layers import called_layers, evaluating
+from lrpc.rules import CATALOGUE
+
+#: A rule's name, or a mapping with `rule` and its parameters.
+RuleSpec = str | Mapping[str, object]
+
+WEIGHTED = ("linear", "convolution")  # roles that a rule of the user's is for
+COMPARED: tuple[RuleSpec, ...] = ("epsilon", "gamma", "z_plus", "alpha_beta")
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """Why one output of one input is what it is, by one rule.
+
+    `relevance` is shaped like the input; `layers` holds the relevance that arrives at the input of
+    each layer, by module path, the first layer first. `output` is what relevance started from,
+    `sinks` says where the part went that did not arrive at the input (see the ledger), and
+    `closure` how exactly all of it is accounted for.
+    """
+
+    relevance: Tensor
+    target: int
+    label: str
+    output: float
+    rule: str
+    layers: Mapping[str, Tensor] = field(repr=False)
+    sinks: Mapping[str, float]
+    closure: float
+
+    @property
+    def total(self) -> float:
+        """The sum of the relevance."""
+        return float(self.relevance.double().sum())
+
+    @property
+    def delta(self) -> float:
+        """What conservation misses: output − Σ relevance, the sum of the sinks."""
+        return self.output - self.total
+
+    def top(self, count: int = 5) -> list[tuple[tuple[int, ...], float]]:
+        """The entries of the input with most relevance in magnitude, and their relevance."""
+        flat = self.relevance.flatten()
+        order = flat.abs().argsort(descending=True, stable=True)[:count]
+        places = torch.unravel_index(order, self.relevance.shape)
+        return [
+            (tuple(int(axis[i]) for axis in places), float(flat[order[i]]))
+            for i in range(len(order))
+        ]
+
+
+class LRPExplainer:
+    """Explains a model's outputs by layer-wise relevance propagation.
+
+    `model` maps one tensor [B, ...] to scores [B, n] or [B]; `example` is such an input. `rule`
+    holds for every linear map and convolution, `layers` (module path or glob → rule) for those that
+    it names, and everything else goes by `composite`. The model is explained as it is now, in
+    evaluation mode; its weights are copied. Raises LrpcError.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        example: Tensor,
+        rule: RuleSpec = "epsilon",
+        *,
+        epsilon: float = 1e-6,
+        layers: Mapping[str, RuleSpec] | None = None,
+        composite: str = "attnlrp",
+        class_names: Sequence[str] | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self.rule, self.epsilon, self.composite = rule, epsilon, composite
+        self.class_names = None if class_names is None else tuple(class_names)
+        self._dtype, self._shape, self._device = example.dtype, tuple(example.shape[1:]), device
+        self._own = [
+            entry for path, spec in (layers or {}).items() for entry in _entries(spec, path)
+        ]
+        with evaluating(model):
+            self.layers = called_layers(model, example)
+            self._model, self._example = model, example
+            self._program = self._compile([rule])
+        self._others: dict[str, Any] = {}
+
+    def explain(self, x: Any, target: int | None = None) -> Attribution:
+        """Why output `target` (None: the largest) is what it is for one input x [*input]."""
+        return self.explain_batch(self._tensor(x, batched=False)[None], target)[0]
+
+    def explain_batch(
+        self, inputs: Any, target: int | Sequence[int] | None = None
+    ) -> list[Attribution]:
+        """The same for inputs [B, *input] in one sweep; `target` for all, or one for each."""
+        return self._explain(self._program, self._tensor(inputs, batched=True), target)[
+            _name(self.rule)
+        ]
+
+    def compare_rules(
+        self,
+        x: Any,
+        target: int | None = None,
+        rules: Sequence[RuleSpec] = COMPARED,
+    ) -> dict[str, Attribution]:
+        """One input by several rules, from one forward pass; by the rules' names."""
+        key = repr([sorted(_spec(rule).items()) for rule in rules])
+        if key not in self._others:
+            with evaluating(self._model):
+                self._others[key] = self._compile(rules)
+        found = self._explain(self._others[key], self._tensor(x, batched=False)[None], target)
+        return {name: each[0] for name, each in found.items()}
+
+    # -- helpers ---------------------------------------------------------------------------------
+
+    def _compile(self, rules: Sequence[RuleSpec]) -> Any:
+        given = {
+            _name(rule): {"composite": self.composite, "rules": [*self._own, *_entries(rule)]}
+            for rule in rules
+        }
+        if len(given) < len(rules):
+            raise RuleError("rules to compare need names of their own: give each rule once")
+        return compile(
+            self._model,
+            (self._example,),
+            composite=given,
+            epsilon=self.epsilon,
+            read={layer.name: layer.place for layer in self.layers},
+            device=self._device,
+            fold_batch_norm=False,
+        )
+
+    def _tensor(self, x: Any, batched: bool) -> Tensor:
+        value = torch.as_tensor(x)
+        shape = tuple(value.shape[1:] if batched else value.shape)
+        if shape != self._shape or (batched and value.dim() != len(self._shape) + 1):
+            wanted = ", ".join([*(["B"] if batched else []), *map(str, self._shape)])
+            raise ProgramError(f"the input must be [{wanted}], got {list(value.shape)}")
+        return value.to(self._device, self._dtype)
+
+    def _explain(
+        self, program: Any, inputs: Tensor, target: int | Sequence[int] | None
+    ) -> dict[str, list[Attribution]]:
+        state = program.forward(inputs)
+        scores = state.outputs
+        if not isinstance(scores, Tensor) or scores.dim() not in (1, 2):
+            raise ProgramError("the model must return one tensor of scores, [B, n] or [B]")
+        chosen = _targets(scores, target)
+        seeds = torch.zeros_like(scores)
+        picked = seeds.reshape(len(scores), -1)
+        rows = torch.arange(len(scores), device=scores.device)
+        picked[rows, chosen] = scores.reshape(len(scores), -1)[rows, chosen]
+        results = {}
+        for name in program.composites:
+            found = program.relevance(
+                state, "output", seeds=seeds[None], composite=name, ledger=True
+            )
+            results[name] = [
+                self._one(name, found, b, int(chosen[b]), float(picked[b, chosen[b]]))
+                for b in range(len(scores))
+            ]
+        return results
+
+    def _one(self, rule: str, found: Any, b: int, target: int, output: float) -> Attribution:
+        places = {layer.name: found.layers.get(layer.name) for layer in self.layers}
+        return Attribution(
+            found.input[0, b].clone(),
+            target,
+            self.class_names[target] if self.class_names else str(target),
+            output,
+            rule,
+            {name: value[0, b].clone() for name, value in places.items() if value is not None},
+            {kind: float(amount[0, b]) for kind, amount in found.ledger.sinks.items()},
+            float(found.ledger.closure[0, b]),
+        )
+
+
+def _spec(rule: RuleSpec) -> dict[str, object]:
+    spec: dict[str, object] = {"rule": rule} if isinstance(rule, str) else dict(rule)
+    known = sorted({name for op, name in CATALOGUE if op in ("linear", "conv2d")})
+    if spec.get("rule") not in known:
+        raise RuleError(
+            f"no rule {spec.get('rule')!r} for linear maps and convolutions; there are:"
+            f" {', '.join(known)}"
+        )
+    return spec
+
+
+def _name(rule: RuleSpec) -> str:
+    return str(_spec(rule)["rule"])
+
+
+def _entries(rule: RuleSpec, module: str | None = None) -> list[dict[str, object]]:
+    place = {} if module is None else {"module": module}
+    return [{**place, "role": role, **_spec(rule)} for role in WEIGHTED]
+
+
+def _targets(scores: Tensor, target: int | Sequence[int] | None) -> Tensor:
+    """The index of the output to explain for each input, [B]."""
+    table = scores.reshape(len(scores), -1)
+    if target is None:
+        return table.argmax(1)
+    given = [target] * len(scores) if isinstance(target, int) else list(target)
+    if len(given) != len(scores):
+        raise ProgramError(f"{len(given)} targets are given for {len(scores)} inputs")
+    for index in given:
+        if not 0 <= index < table.shape[1]:
+            raise ProgramError(f"target must lie in 0..{table.shape[1] - 1}, got {index}")
+    return torch.tensor(given, device=scores.device)

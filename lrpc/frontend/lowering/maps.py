@@ -1,0 +1,260 @@
+"""Rows for maps over space: convolution, pooling, resizing. One axis is a map of height 1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from lrpc.frontend.lowering.context import Context, Operand
+from lrpc.frontend.records import Stored
+from lrpc.ir.graph import Value
+from lrpc.ir.types import DTYPES, TensorType
+
+Pair = int | tuple[int, ...]
+
+
+def pair(x: Operand) -> tuple[int, int]:
+    """Height and width; one number is both."""
+    if isinstance(x, (tuple, list)):
+        return (int(x[0]), int(x[-1]))
+    return (int(x), int(x))
+
+
+# One axis.
+
+
+def _wide(c: Context, x: Operand) -> Value:
+    """[B, C, L] as a map of height 1."""
+    value = c.value(x)
+    if value.type.rank != 3:
+        c.refuse(f"takes {value.type}; give it a batch axis, [B, C, L]")
+    return c.reshape(value, (*value.type.shape[:2], 1, value.type.shape[2]))
+
+
+def _beside(x: Operand, first: int) -> tuple[int, int]:
+    """An option along one axis, with `first` for the height of 1."""
+    return (first, pair(x)[1])
+
+
+def _narrow(c: Context, y: Operand) -> Value:
+    shape = c.value(y).type.shape
+    return c.reshape(y, (*shape[:2], shape[3]))
+
+
+def _wide_weight(c: Context, weight: Operand) -> Operand:
+    if not isinstance(weight, Stored):
+        return weight  # refused as such
+    kernel = weight.tensor.unsqueeze(2)
+    name = weight.name and f"{weight.name}@wide"
+    return Stored(name, kernel, TensorType(weight.type.dtype, tuple(kernel.shape)))
+
+
+# Convolution.
+
+
+def conv2d(
+    c: Context, x: Operand, weight: Operand, bias: Operand = None, stride: Pair = 1,
+    padding: Pair | str = 0, dilation: Pair = 1, groups: int = 1,
+) -> Operand:  # fmt: skip
+    if c.type(x).rank != 4:
+        c.refuse(f"takes {c.type(x)}; give it a batch axis, [B, C, H, W]")
+    if isinstance(padding, str):
+        x, padding = _named_padding(c, padding, x, weight, pair(dilation))
+    return c.op(
+        "conv2d", x, weight=c.weight(weight), bias=c.weight_or_none(bias), stride=pair(stride),
+        padding=pair(padding), dilation=pair(dilation), groups=groups,
+    )  # fmt: skip
+
+
+def _named_padding(
+    c: Context, name: str, x: Operand, weight: Stored, dilation: tuple[int, int]
+) -> tuple[Operand, Pair]:
+    """`x` and the padding left to do: where it is uneven, `x` is padded beforehand."""
+    if name == "valid":
+        return x, 0
+    down, across = (d * (k - 1) for d, k in zip(dilation, weight.tensor.shape[-2:], strict=True))
+    if down % 2 == across % 2 == 0:
+        return x, (down // 2, across // 2)
+    pad = (across // 2, across - across // 2, down // 2, down - down // 2)
+    return c.op("pad", x, pad=pad, value=0.0), 0
+
+
+def conv1d(
+    c: Context, x: Operand, weight: Operand, bias: Operand = None, stride: Pair = 1,
+    padding: Pair | str = 0, dilation: Pair = 1, groups: int = 1,
+) -> Operand:  # fmt: skip
+    beside = padding if isinstance(padding, str) else _beside(padding, 0)
+    y = conv2d(
+        c, _wide(c, x), _wide_weight(c, weight), bias, _beside(stride, 1), beside,
+        _beside(dilation, 1), groups,
+    )  # fmt: skip
+    return _narrow(c, y)
+
+
+def conv_transpose2d(
+    c: Context, x: Operand, weight: Operand, bias: Operand = None, stride: Pair = 1,
+    padding: Pair = 0, output_padding: Pair = 0, groups: int = 1, dilation: Pair = 1,
+) -> Operand:  # fmt: skip
+    return c.op(
+        "conv_transpose2d", x, weight=c.weight(weight), bias=c.weight_or_none(bias),
+        stride=pair(stride), padding=pair(padding), output_padding=pair(output_padding),
+        groups=groups, dilation=pair(dilation),
+    )  # fmt: skip
+
+
+def conv_transpose1d(
+    c: Context, x: Operand, weight: Operand, bias: Operand = None, stride: Pair = 1,
+    padding: Pair = 0, output_padding: Pair = 0, groups: int = 1, dilation: Pair = 1,
+) -> Operand:  # fmt: skip
+    y = conv_transpose2d(
+        c, _wide(c, x), _wide_weight(c, weight), bias, _beside(stride, 1), _beside(padding, 0),
+        _beside(output_padding, 0), groups, _beside(dilation, 1),
+    )  # fmt: skip
+    return _narrow(c, y)
+
+
+# Pooling.
+
+
+def _max_pool(
+    c: Context, x: Operand, kernel_size: Pair, stride: Operand = None, padding: Pair = 0,
+    dilation: Pair = 1, ceil_mode: bool = False, return_indices: bool = False,
+) -> tuple[Value, ...]:  # fmt: skip
+    return c.ops(
+        "max_pool2d", x, kernel=pair(kernel_size), stride=pair(stride or kernel_size),
+        padding=pair(padding), dilation=pair(dilation), ceil=ceil_mode,
+    )  # fmt: skip
+
+
+def max_pool2d(c: Context, *args: Any, **kwargs: Any) -> Operand:
+    return _max_pool(c, *args, **kwargs)[0]
+
+
+def max_pool1d(
+    c: Context, x: Operand, kernel_size: Pair, stride: Operand = None, padding: Pair = 0,
+    dilation: Pair = 1, ceil_mode: bool = False, return_indices: bool = False,
+) -> Operand:  # fmt: skip
+    y = _max_pool(
+        c, _wide(c, x), _beside(kernel_size, 1), _beside(stride or kernel_size, 1),
+        _beside(padding, 0), _beside(dilation, 1), ceil_mode,
+    )[0]  # fmt: skip
+    return _narrow(c, y)
+
+
+def avg_pool2d(
+    c: Context, x: Operand, kernel_size: Pair, stride: Operand = None, padding: Pair = 0,
+    ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None,
+) -> Operand:  # fmt: skip
+    uncounted = any(pair(padding)) and not count_include_pad
+    return c.op(
+        "avg_pool2d", x, kernel=pair(kernel_size), stride=pair(stride or kernel_size),
+        padding=pair(padding), ceil=ceil_mode or None, uncounted=uncounted or None,
+        divisor=divisor_override,
+    )  # fmt: skip
+
+
+def avg_pool1d(
+    c: Context, x: Operand, kernel_size: Pair, stride: Operand = None, padding: Pair = 0,
+    ceil_mode: bool = False, count_include_pad: bool = True,
+) -> Operand:  # fmt: skip
+    y = avg_pool2d(
+        c, _wide(c, x), _beside(kernel_size, 1), _beside(stride or kernel_size, 1),
+        _beside(padding, 0), ceil_mode, count_include_pad,
+    )  # fmt: skip
+    return _narrow(c, y)
+
+
+def adaptive_avg_pool2d(c: Context, x: Operand, output_size: Operand) -> Operand:
+    return _adaptive_avg(c, c.value(x), _extents(c, c.value(x), (-2, -1)))
+
+
+def adaptive_avg_pool1d(c: Context, x: Operand, output_size: Operand) -> Operand:
+    sizes = [(1, 1), *_extents(c, c.value(x), (-1,))]
+    return _narrow(c, _adaptive_avg(c, _wide(c, x), sizes))
+
+
+def _extents(c: Context, x: Value, axes: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Extents before and after, along the last axes."""
+    return [(c.size(x, d), int(str(c.result.shape[d]))) for d in axes]
+
+
+def _adaptive_avg(c: Context, x: Value, sizes: list[tuple[int, int]]) -> Value:
+    if all(out == 1 for _, out in sizes):
+        return c.op("mean", x, dims=(-2, -1), keepdim=True)
+    if any(size % out for size, out in sizes):
+        return _average_axes(c, x, sizes)
+    kernel = tuple(size // out for size, out in sizes)
+    return c.op("avg_pool2d", x, kernel=kernel, stride=kernel, padding=(0, 0))
+
+
+def _average_axes(c: Context, x: Value, sizes: list[tuple[int, int]]) -> Value:
+    """Cells of unequal size: a matrix of averages along each of the last two axes."""
+    rank = x.type.rank
+    turned = (*range(rank - 2), rank - 1, rank - 2)
+    for size, out in reversed(sizes):
+        matrix = torch.zeros(out, size, dtype=DTYPES[c.result.dtype])
+        for cell in range(out):
+            start, stop = cell * size // out, -(-(cell + 1) * size // out)
+            matrix[cell, start:stop] = 1 / (stop - start)
+        x = c.permute(c.op("linear", x, weight=c.weight(c.constant(matrix))), turned)
+    return x
+
+
+def adaptive_max_pool2d(
+    c: Context, x: Operand, output_size: Operand, return_indices: bool = False
+) -> Operand:
+    return _adaptive_max(c, c.value(x), _extents(c, c.value(x), (-2, -1)))
+
+
+def adaptive_max_pool1d(
+    c: Context, x: Operand, output_size: Operand, return_indices: bool = False
+) -> Operand:
+    sizes = [(1, 1), *_extents(c, c.value(x), (-1,))]
+    return _narrow(c, _adaptive_max(c, _wide(c, x), sizes))
+
+
+def _adaptive_max(c: Context, x: Value, sizes: list[tuple[int, int]]) -> Value:
+    if any(size % out for size, out in sizes):
+        c.refuse("has cells of unequal size; choose an output size that divides the input's")
+    return _max_pool(c, x, tuple(size // out for size, out in sizes))[0]
+
+
+# Resizing.
+
+
+def interpolate(
+    c: Context, x: Operand, size: Operand = None, scale_factor: Operand = None,
+    mode: str = "nearest", align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None, antialias: bool = False,
+) -> Operand:  # fmt: skip
+    value, axes = c.value(x), c.type(x).rank - 2
+    known = {1: ("nearest", "linear"), 2: ("nearest", "bilinear", "bicubic")}
+    if mode not in known.get(axes, ()) or antialias:
+        c.refuse(f"resizes with mode={mode!r}, antialias={antialias}")
+    target = tuple(int(str(d)) for d in c.result.shape[2:])
+    if scale_factor is not None and not recompute_scale_factor:
+        factors = (
+            scale_factor if isinstance(scale_factor, (tuple, list)) else (scale_factor,) * axes
+        )
+        exact = (c.size(value, d) * f for d, f in zip(range(-axes, 0), factors, strict=True))
+        if any(abs(e - t) > 1e-9 for e, t in zip(exact, target, strict=True)):
+            c.refuse("has a scale factor that does not give a whole number of pixels")
+    corners = bool(align_corners)
+    if axes == 2:
+        return c.op("interpolate", value, size=target, mode=mode, align_corners=corners)
+    mode = "bilinear" if mode == "linear" else mode
+    wide = _wide(c, value)
+    y = c.op("interpolate", wide, size=(1, *target), mode=mode, align_corners=corners)
+    return _narrow(c, y)
+
+
+ROWS: dict[str, Any] = {
+    "conv1d": conv1d, "conv2d": conv2d,
+    "conv_transpose1d": conv_transpose1d, "conv_transpose2d": conv_transpose2d,
+    "max_pool1d": max_pool1d, "max_pool2d": max_pool2d, "max_pool2d_with_indices": _max_pool,
+    "avg_pool1d": avg_pool1d, "avg_pool2d": avg_pool2d,
+    "adaptive_avg_pool1d": adaptive_avg_pool1d, "adaptive_avg_pool2d": adaptive_avg_pool2d,
+    "adaptive_max_pool1d": adaptive_max_pool1d, "adaptive_max_pool2d": adaptive_max_pool2d,
+    "interpolate": interpolate,
+}  # fmt: skip

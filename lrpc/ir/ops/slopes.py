@@ -1,0 +1,163 @@
+"""What activations multiply relevance by: f(x) / x, its parts at a kink, and the derivative.
+
+Where f(0) is not 0, the ratio is that of f(x) − f(0).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lrpc.ir.ops.row import Op
+
+
+def _sigmoid_ratio(x: Tensor) -> Tensor:
+    small = x.abs() < 1e-4
+    safe = torch.where(small, torch.ones_like(x), x)
+    return torch.where(small, 0.25 - x * x / 48, (torch.sigmoid(safe) - 0.5) / safe)
+
+
+def _tanh_ratio(x: Tensor) -> Tensor:
+    small = x.abs() < 1e-4
+    safe = torch.where(small, torch.ones_like(x), x)
+    return torch.where(small, 1 - x * x / 3, torch.tanh(safe) / safe)
+
+
+def _relu6_ratio(x: Tensor) -> Tensor:
+    return torch.where(x > 0, torch.clamp(x, 0, 6) / x, torch.zeros_like(x))
+
+
+def _elu_ratio(x: Tensor) -> Tensor:
+    return torch.where(x < 0, torch.expm1(x) / x, torch.ones_like(x))
+
+
+def _centred_softplus_ratio(x: Tensor) -> Tensor:
+    small = x.abs() < 1e-4
+    safe = torch.where(small, torch.ones_like(x), x)
+    exact = (F.softplus(safe) - math.log(2)) / safe
+    return torch.where(small, 0.5 + x / 8 - x**3 / 192, exact)
+
+
+def _exp_ratio(x: Tensor) -> Tensor:
+    zero = x == 0
+    return torch.where(zero, 1.0, torch.expm1(x) / torch.where(zero, 1.0, x))
+
+
+def _sin_ratio(x: Tensor) -> Tensor:
+    zero = x == 0
+    return torch.where(zero, 1.0, torch.sin(x) / torch.where(zero, 1.0, x))
+
+
+def _cos_ratio(x: Tensor) -> Tensor:
+    """(cos x − 1) / x."""
+    safe = torch.where(x == 0, 1.0, x)
+    return torch.where(x == 0, 0.0, -2 * torch.sin(x / 2) ** 2 / safe)
+
+
+def _clamp_ratio(x: Tensor, min: float | None = None, max: float | None = None) -> Tensor:
+    inside = (min is None or min < 0) and (max is None or max > 0)
+    zero = torch.zeros_like(x)
+    risen = torch.clamp(x, min, max) - torch.clamp(zero, min, max)
+    safe = torch.where(x == 0, torch.ones_like(x), x)
+    return torch.where(x == 0, float(inside), risen / safe)
+
+
+def _clamp_gate(g: Tensor, x: Tensor, min: float | None = None, max: float | None = None) -> Tensor:
+    low, high = (-math.inf if min is None else min), (math.inf if max is None else max)
+    return torch.where((x >= low) & (x <= high), g, torch.zeros_like(g))
+
+
+def _power_gradient(g: Tensor, x: Tensor, exponent: float, by: float) -> Tensor:
+    slope = by * x.double() ** (exponent - 1)
+    most = torch.finfo(x.dtype).max
+    unbounded = (x == 0) & (exponent < 1)
+    kept = torch.where(unbounded, torch.zeros_like(slope), slope)
+    return (g.double() * kept).clamp(-most, most).to(torch.promote_types(g.dtype, x.dtype))
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu_none": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "silu": F.silu,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "relu6": F.relu6,
+    "elu": F.elu,
+    "hardswish": F.hardswish,
+    "mish": F.mish,
+    "centred_softplus": F.softplus,
+}
+
+
+def _activation_gradient(g: Tensor, x: Tensor, kind: str) -> Tensor:
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_(True)
+        total = ACTIVATIONS[kind](leaf).sum()
+    return g * torch.autograd.grad(total, leaf)[0]
+
+
+BOUNDS = {"min": "number?", "max": "number?"}
+ROWS = (
+    Op(
+        "relu_gate",
+        2,
+        {},
+        lambda g, x: torch.where(x > 0, g, torch.zeros_like(g)),
+        "{0} * ({1} > 0)",
+    ),
+    Op(
+        "leaky_relu_gate",
+        2,
+        {"slope": "number"},
+        lambda g, x, slope: torch.where(x > 0, g, slope * g),
+        "torch.where({1} > 0, {0}, {slope} * {0})",
+    ),
+    Op(
+        "gelu_ratio",
+        1,
+        {"approximate": "str"},
+        lambda x, approximate: (
+            0.5 * (1 + torch.erf(x / 2**0.5))
+            if approximate == "none"
+            else 0.5 * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)))
+        ),
+        "gelu_ratio({0}, {approximate})",
+    ),
+    Op("sigmoid_ratio", 1, {}, _sigmoid_ratio, "sigmoid_ratio({0})"),
+    Op("tanh_ratio", 1, {}, _tanh_ratio, "tanh_ratio({0})"),
+    Op("relu6_ratio", 1, {}, _relu6_ratio, "relu6_ratio({0})"),
+    Op("elu_ratio", 1, {}, _elu_ratio, "elu_ratio({0})"),
+    Op("hardswish_ratio", 1, {}, lambda x: torch.clamp(x + 3, 0, 6) / 6, "F.hardsigmoid({0})"),
+    Op("mish_ratio", 1, {}, lambda x: torch.tanh(F.softplus(x)), "F.softplus({0}).tanh()"),
+    Op(
+        "centred_softplus_ratio",
+        1,
+        {},
+        _centred_softplus_ratio,
+        "centred_softplus_ratio({0})",
+    ),
+    Op("abs_ratio", 1, {}, torch.sign, "{0}.sign()"),
+    Op("exp_ratio", 1, {}, _exp_ratio, "exp_ratio({0})"),
+    Op("sin_ratio", 1, {}, _sin_ratio, "sin_ratio({0})"),
+    Op("cos_ratio", 1, {}, _cos_ratio, "cos_ratio({0})"),
+    Op("clamp_ratio", 1, BOUNDS, _clamp_ratio, "clamp_ratio({0}, {min}, {max})"),
+    Op("clamp_gate", 2, BOUNDS, _clamp_gate, "clamp_gate({0}, {1}, {min}, {max})"),
+    Op(
+        "power_gradient",
+        2,
+        {"exponent": "number", "by": "number"},
+        _power_gradient,
+        "power_gradient({0}, {1}, {exponent}, {by})",
+    ),
+    Op(
+        "activation_gradient",
+        2,
+        {"kind": "str"},
+        _activation_gradient,
+        "activation_gradient({0}, {1}, {kind})",
+    ),
+)

@@ -1,0 +1,132 @@
+"""The memory of whole calls: a forward pass, then one target's relevance from its state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from lrpc.codegen.functions import Saved
+from lrpc.codegen.interface import TargetCode
+from lrpc.codegen.program import Halves, halves
+from lrpc.ir.graph import Graph, Node
+from lrpc.memory.effect import Effects, Strided
+from lrpc.memory.tape import OUTSIDE, Storage, Tape, frame, run_main
+from lrpc.plan.liveness import profile
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What a call of `forward` and then of `relevance` allocates, over steps.
+
+    Steps before `turn` are the forward pass.
+    Weights and inputs are not among the storages: their owner holds them.
+    """
+
+    storages: tuple[Storage, ...]
+    turn: int
+    modules: tuple[str, ...]  # of each step
+
+    @cached_property
+    def live(self) -> list[int]:
+        """Live bytes at each step."""
+        found = profile(s.buffer for s in self.storages)
+        return found + [0] * (len(self.modules) - len(found))
+
+    @property
+    def forward_peak(self) -> int:
+        """The most bytes that `forward` has allocated at once."""
+        return max(self.live[: self.turn])
+
+    @property
+    def relevance_peak(self) -> int:
+        """The most bytes that `relevance` has allocated at once, beyond what it found."""
+        before = sum(s.size for s in self.storages if s.start < self.turn and s.end > self.turn)
+        return max(self.live[self.turn :], default=before) - before
+
+    @property
+    def state(self) -> int:
+        """Bytes that the state keeps."""
+        return sum(s.size for s in self.storages if s.part == "state")
+
+
+@dataclass
+class Model:
+    """A program as its memory sees it: the graph, the code of its targets, seeds in one sweep."""
+
+    graph: Graph
+    codes: Sequence[TargetCode]
+    chunk: int
+    effects: Effects = field(default_factory=Effects)
+
+    @cached_property
+    def halves(self) -> Halves:
+        return halves(self.graph, self.codes)
+
+    @cached_property
+    def weights(self) -> Mapping[str, Strided]:
+        found: dict[str, Strided] = {}
+        for graph in (g for code in self.codes for g in (code.plain, code.booked)):
+            found |= {name: Strided.contiguous(kind, {}) for name, kind in graph.weights}
+        return found | {n: Strided.contiguous(kind, {}) for n, kind in self.graph.weights}
+
+    def forward(self, batch: int) -> Tape:
+        """The tape after `forward` on `batch` images."""
+        tape = Tape(self.effects, self.weights, {"B": batch})
+        kept = [v.name for _, v in self.graph.outputs]
+        with frame(tape) as main:
+            for value in self.graph.inputs:
+                tape.where[value.name] = (Strided.contiguous(value.type, {"B": batch}), OUTSIDE)
+                tape.check(tape.where[value.name], value.name)
+            run_main(tape, self.halves.forward, main, kept, self.halves.saved, forward=True)
+            for name in dict.fromkeys(kept):
+                _, storage = tape.where[name]
+                tape.hold(storage)
+                if storage != OUTSIDE and tape.held[storage].part == "value":
+                    tape.held[storage].part = "output"
+        for name, value in self.graph.outputs:
+            tape.check(tape.where[value.name], name)
+        return tape
+
+    def timeline(self, target: int, seeds: int, after: Tape, ledger: bool = False) -> Timeline:
+        """`forward` as `after` has it, then relevance of one target (by index) with `seeds`."""
+        code, nodes = self.codes[target], self.halves.relevance[target][int(ledger)]
+        tape = replace(
+            after,
+            held=[h.copy() for h in after.held],
+            where=dict(after.where),
+            sizes=dict(after.sizes),
+            modules=list(after.modules),
+            kept={place: dict(parts) for place, parts in after.kept.items()},
+        )
+        turn = tape.step
+        value, joint = code.value, code.plain
+        seed = joint.inputs[-1]
+        whole = Strided.contiguous(seed.type, {**tape.sizes, "K": seeds})
+        start = tape.allocate(whole.bytes, "seed", value.name)
+        tape.hold(start)
+        tape.advance()
+        sweeps = []
+        for first in range(0, seeds, self.chunk):
+            tape.sizes["K"] = min(self.chunk, seeds - first)
+            tape.where[seed.name] = (Strided.contiguous(seed.type, tape.sizes), start)
+            sweeps.append(_sweep(tape, nodes, self.halves.saved))
+        if len(sweeps) > 1:
+            for name, _ in sweeps[0]:
+                parts = [tape.held[dict(sweep)[name]].size for sweep in sweeps]
+                tape.hold(tape.allocate(sum(parts), "result", name))
+                tape.advance()
+        return Timeline(tape.storages(), turn, tuple(tape.modules))
+
+
+def _sweep(tape: Tape, nodes: Sequence[Node], saved: Saved) -> list[tuple[str, int]]:
+    """One run of a target's function: what it hands out, by place."""
+    with frame(tape) as main:
+        given = run_main(tape, nodes, main, [], saved, forward=False)
+    reads = [n for n in nodes if not n.outputs]
+    kinds = [tape.where[n.inputs[0].name][0] for n in reads]
+    for node, kind, (name, storage) in zip(reads, kinds, given, strict=True):
+        if node.op == "read":
+            tape.held[storage].part = "result"
+            tape.check((kind, storage), name)
+    return given

@@ -1,0 +1,269 @@
+"""The buffers of a program in the order in which it runs: who holds each storage, and until when.
+
+A storage lives as long as something holds it: a local of the main function or of a block function,
+the state, what is handed out. A block function frees its own values at their last use; what it was
+given its caller holds until the call is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from lrpc.codegen.body import last_uses
+from lrpc.codegen.functions import Saved, needed_later
+from lrpc.codegen.keeping import Place
+from lrpc.codegen.segments import Segment, cut
+from lrpc.ir.graph import Node, Value
+from lrpc.memory.effect import Effect, Effects, Result, Strided, effect_of
+from lrpc.plan.liveness import Buffer
+
+#: What a buffer is: kept for relevance, handed out by the forward pass, a value of the forward
+#: pass, where relevance starts, a value of the relevance pass, relevance read, or held inside one
+#: operation.
+PARTS = ("state", "output", "value", "seed", "adjoint", "result", "workspace")
+
+OUTSIDE = -1  # the storage of weights and inputs, which the program does not allocate
+FINITE = "torch.isfinite(x[0]).all()"  # what loading.check_finite allocates
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """A buffer with its part, and the value and module path that it was made for."""
+
+    size: int
+    start: int
+    end: int
+    part: str
+    name: str
+    module: str
+    op: str
+
+    @property
+    def buffer(self) -> Buffer:
+        """For the planner, which counts steps and bytes alone."""
+        return Buffer(self.name, self.size, self.start, self.end)
+
+
+@dataclass(slots=True)
+class Held:
+    """A storage while the program runs."""
+
+    size: int
+    start: int
+    part: str
+    name: str
+    module: str
+    op: str
+    holders: int = 0
+    end: int | None = None
+
+    def copy(self) -> Held:
+        return Held(
+            self.size,
+            self.start,
+            self.part,
+            self.name,
+            self.module,
+            self.op,
+            self.holders,
+            self.end,
+        )
+
+
+@dataclass
+class Tape:
+    """Runs statements one after the other and notes what they allocate."""
+
+    effects: Effects
+    weights: Mapping[str, Strided]
+    sizes: dict[str, int]
+    modules: list[str] = field(default_factory=list)  # where each step so far belongs
+    held: list[Held] = field(default_factory=list)
+    where: dict[str, tuple[Strided, int]] = field(default_factory=dict)  # by value
+    kept: dict[Place, dict[str, tuple[Strided, ...]]] = field(default_factory=dict)
+
+    @property
+    def step(self) -> int:
+        return len(self.modules)
+
+    def advance(self, module: str = "") -> None:
+        """The present step is over; it belonged to `module`."""
+        self.modules.append(module)
+
+    # -- storages --------------------------------------------------------------------------------
+
+    def allocate(self, size: int, part: str, name: str, module: str = "", op: str = "") -> int:
+        self.held.append(Held(size, self.step, part, name, module, op))
+        return len(self.held) - 1
+
+    def hold(self, storage: int) -> None:
+        if storage != OUTSIDE:
+            self.held[storage].holders += 1
+
+    def drop(self, storage: int, end: int) -> None:
+        """One holder less; the last one frees the storage before step `end`."""
+        if storage == OUTSIDE:
+            return
+        found = self.held[storage]
+        found.holders -= 1
+        if not found.holders:
+            found.end = max(end, found.start + 1)
+
+    def storages(self) -> tuple[Storage, ...]:
+        """All buffers so far; what is still held lives to the end."""
+        return tuple(self.storage(i) for i, h in enumerate(self.held) if h.size)
+
+    def storage(self, index: int) -> Storage:
+        """One buffer, by the number that `allocate` gave it."""
+        h = self.held[index]
+        return Storage(h.size, h.start, h.end or self.step, h.part, h.name, h.module, h.op)
+
+    # -- statements ------------------------------------------------------------------------------
+
+    def check(self, value: tuple[Strided, int], name: str) -> None:
+        """A `check_finite` of a value."""
+        if value[0].dtype.is_floating_point:
+            self.work(effect_of(FINITE, (value[0],)).most, f"check {name}")
+        self.advance()
+
+    def work(self, size: int, name: str, module: str = "", op: str = "") -> None:
+        """Bytes that are held within the present step alone."""
+        if size:
+            place = self.allocate(size, "workspace", name, module, op)
+            self.held[place].end = self.step + 1
+
+    def node(self, node: Node, part: str, keeps: Place | None = None) -> list[int]:
+        """Run one node, which `keeps` a part of its work in the state: the storages of its results,
+        which nobody holds yet."""
+        inputs = [self.where[v.name] for v in node.inputs]
+        effect = self.effects.of_node(
+            node,
+            [kind for kind, _ in inputs],
+            self.weights.__getitem__,
+            self.sizes,
+            "" if keeps is None else keeps[1],
+            () if keeps is None else tuple(self.kept.get(keeps, {}).items()),
+        )
+        name = node.outputs[0].name if node.outputs else str(node.attr("name") or node.op)
+        module = node.loc.module
+        self.work(effect.workspace, name, module, node.op)
+        new = [self.allocate(size, part, name, module, node.op) for size in effect.new]
+        places = self._places(effect.results, [s for _, s in inputs], new)
+        if keeps is not None:
+            self._keep(effect, keeps, new)
+        for value, result, place in zip(node.outputs, effect.results, places, strict=False):
+            self.where[value.name] = (result.kind, place)
+            if result.new is not None:
+                self.held[place].name = value.name
+        if not node.outputs:  # a read or a record
+            self.where[f"{node.op} {name} {self.step}"] = (effect.results[0].kind, places[0])
+        return places
+
+    def _places(
+        self, results: Sequence[Result], inputs: Sequence[int], new: Sequence[int]
+    ) -> list[int]:
+        return [
+            new[r.new] if r.new is not None else OUTSIDE if r.shares is None else inputs[r.shares]
+            for r in results
+        ]
+
+    def _keep(self, effect: Effect, place: Place, new: Sequence[int]) -> None:
+        """The state holds what was put into it."""
+        for name, parts in effect.kept:
+            self.kept.setdefault(place, {})[name] = tuple(part.kind for part in parts)
+            for part in parts:
+                if part.new is not None:
+                    self.hold(new[part.new])
+                    self.held[new[part.new]].part = "state"
+
+
+@dataclass
+class Frame:
+    """The locals of one function."""
+
+    tape: Tape
+    names: dict[str, int] = field(default_factory=dict)
+
+    def bind(self, name: str, storage: int) -> None:
+        self.tape.hold(storage)
+        self.names[name] = storage
+
+    def delete(self, names: Iterable[str], end: int) -> None:
+        for name in names:
+            if name in self.names:
+                self.tape.drop(self.names.pop(name), end)
+
+
+@contextmanager
+def frame(tape: Tape) -> Iterator[Frame]:
+    """A function's locals, which are gone when it returns."""
+    own = Frame(tape)
+    yield own
+    own.delete(list(own.names), tape.step)
+
+
+def run_main(
+    tape: Tape,
+    nodes: Sequence[Node],
+    main: Frame,
+    keep: Sequence[str],
+    saved: Saved,
+    *,
+    forward: bool,
+) -> list[tuple[str, int]]:
+    """The main function of one half; gives what its reads and records hand out: name, storage.
+
+    What the forward pass saves is never dropped.
+    """
+    segments = cut(nodes, repeats=forward)
+    given: list[tuple[str, int]] = []
+    for segment, later in zip(segments, needed_later(segments, keep), strict=True):
+        if not segment.key:
+            dying = last_uses(segment.nodes, later)
+            _statements(tape, segment.nodes, dying, main, saved, saved.scopes, forward, given)
+            continue
+        results = [v for v in segment.made() if v.name in later]
+        with frame(tape) as block:
+            dying = last_uses(segment.nodes, {v.name for v in results})
+            reach = (saved.scope(segment),)
+            _statements(tape, segment.nodes, dying, block, saved, reach, forward, given)
+            for value in results:
+                main.bind(value.name, tape.where[value.name][1])
+        main.delete(_gone(segment, later), tape.step)
+    return given
+
+
+def _gone(segment: Segment, later: set[str]) -> list[str]:
+    return [v.name for v in segment.reads() if v.name not in later]
+
+
+def _statements(
+    tape: Tape,
+    nodes: Sequence[Node],
+    dying: Sequence[Sequence[Value]],
+    own: Frame,
+    saved: Saved,
+    reach: Sequence[str],
+    forward: bool,
+    given: list[tuple[str, int]],
+) -> None:
+    for node, dead in zip(nodes, dying, strict=True):
+        part = "result" if not node.outputs else "value" if forward else "adjoint"
+        places = tape.node(node, part, saved.keeping.place(node, reach))
+        for value, place in zip(node.outputs, places, strict=False):
+            own.bind(value.name, place)
+            if forward and value.name in saved.needed:
+                tape.hold(place)
+                _mark(tape, place, "state")
+        if not node.outputs:
+            tape.hold(places[0])
+            given.append((str(node.attr("name") or ""), places[0]))
+        tape.advance(node.loc.module)
+        own.delete([v.name for v in dead], tape.step)
+
+
+def _mark(tape: Tape, storage: int, part: str) -> None:
+    if storage != OUTSIDE:
+        tape.held[storage].part = part

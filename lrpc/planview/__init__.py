@@ -1,0 +1,1 @@
+"""`lrpc plan`: the memory of a program, as tables and a picture."""

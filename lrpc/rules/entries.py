@@ -1,0 +1,138 @@
+"""What composites are made of: entries that match nodes, and the options that a user may set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+
+from lrpc.errors import RuleError
+from lrpc.ir.blocks import layer_of
+from lrpc.ir.graph import Node, Rule
+from lrpc.rules import find
+
+#: The keys of a config that set options of composites.
+KEYS = {
+    "conv_gamma": "LRPC.GAMMA.CONVOLUTION",
+    "linear_gamma": "LRPC.GAMMA.LINEAR",
+    "low": "LRPC.BOX.LOW",
+    "high": "LRPC.BOX.HIGH",
+}
+
+
+@dataclass(frozen=True)
+class Option:
+    """A parameter of a rule that the user of a composite sets. No default: it must be set."""
+
+    name: str
+    default: float | None
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Nodes by role, op, module glob, layer range (first index in the module path) and whether they
+    are the `first` maps → a rule.
+
+    First are the linear maps and convolutions that a graph input reaches through no other. Nodes of
+    role `coordinate` (sampling locations, boxes) match only where `role` names that role: relevance
+    leaves them out unless asked to follow them.
+    """
+
+    rule: str
+    role: str = "*"
+    op: str = "*"
+    module: str = "*"
+    layers: tuple[int, int] | None = None
+    params: Mapping[str, object] = field(default_factory=dict)
+    first: bool = False
+
+    def matches(self, node: Node, first: bool = False) -> bool:
+        path = node.loc.module
+        named = node.role != "coordinate" or self.role == "coordinate"
+        return (
+            named
+            and (first or not self.first)
+            and fnmatchcase(node.role, self.role)
+            and fnmatchcase(node.op, self.op)
+            and fnmatchcase(path, self.module)
+            and (self.layers is None or self._in_layers(path))
+        )
+
+    def _in_layers(self, path: str) -> bool:
+        assert self.layers is not None
+        found = layer_of(path)
+        return found is not None and self.layers[0] <= found <= self.layers[1]
+
+
+def in_place_of(own: tuple[Entry, ...], rest: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """`own`, then those of `rest` that choose other nodes than any of `own`."""
+
+    def chosen(entry: Entry) -> tuple[object, ...]:
+        return (entry.role, entry.op, entry.module, entry.layers, entry.first)
+
+    taken = {chosen(entry) for entry in own}
+    return (*own, *(entry for entry in rest if chosen(entry) not in taken))
+
+
+@dataclass(frozen=True)
+class Composite:
+    """A named list of entries. `epsilon` fills every ε that an entry leaves open, `settings` the
+    options that entries name."""
+
+    name: str
+    entries: tuple[Entry, ...]
+    epsilon: float = 1e-6
+    doc: str = ""
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+    def rule_for(self, node: Node, first: bool = False) -> Rule | None:
+        """The rule for `node`, a first map or not; None where no entry matches it."""
+        for entry in self.entries:
+            if entry.matches(node, first):
+                declaration = find(node.op, entry.rule)
+                params = {key: self._set(value) for key, value in entry.params.items()}
+                if any(p.name == "eps" for p in declaration.params):
+                    params.setdefault("eps", self.epsilon)
+                return declaration.make(params)
+        return None
+
+    def _set(self, value: object) -> object:
+        if not isinstance(value, Option):
+            return value
+        found = self.settings.get(value.name, value.default)
+        if found is None:
+            raise RuleError(f"composite {self.name} needs {_called(value.name)}: {value.meaning}")
+        return found
+
+    def options(self) -> Iterator[Option]:
+        """The options that its entries name, each once."""
+        named = {
+            v.name: v for e in self.entries for v in e.params.values() if isinstance(v, Option)
+        }
+        yield from named.values()
+
+    def before(self, entries: Sequence[Entry]) -> Composite:
+        """This composite with `entries` taking precedence."""
+        return replace(self, entries=(*entries, *self.entries))
+
+    def with_epsilon(self, epsilon: float) -> Composite:
+        return replace(self, epsilon=epsilon)
+
+    def with_options(self, settings: Mapping[str, object]) -> Composite:
+        """This composite with options set; RuleError for one that it does not have, or misses."""
+        known = {option.name: option for option in self.options()}
+        for name in settings:
+            if name not in known:
+                raise RuleError(
+                    f"composite {self.name} has no option {_called(name)}; it has:"
+                    f" {', '.join(map(_called, known)) or 'none'}"
+                )
+        made = replace(self, settings={**self.settings, **settings})
+        for option in known.values():
+            made._set(option)
+        return made
+
+
+def _called(option: str) -> str:
+    return f"{option} ({KEYS[option]})" if option in KEYS else option

@@ -1,0 +1,238 @@
+"""Rules for linear maps that favour weights or contributions of one sign: γ, αβ, z⁺.
+
+Each is R_x = x ⊙ G for some G, found without a division by x: an entry of x that is above 0 sends
+its relevance through other weights than one below. Where the graph alone says that x is nowhere
+below 0, as behind a ReLU, the half for x⁻ is left out; so is γ's half for outputs below 0 where
+only a ReLU reads them, which sends nothing back to those.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lrpc.ir.graph import Node, Rule, Value
+from lrpc.rules.context import Context
+from lrpc.rules.declaration import EPS, Declaration, Param
+from lrpc.rules.linear import BIAS
+from lrpc.rules.maps import (
+    MAPS,
+    NEGATIVE,
+    POSITIVE,
+    Change,
+    apply,
+    bias_of,
+    not_negative,
+    plus_negative,
+    plus_positive,
+    transpose,
+)
+
+GAMMA = Param("gamma", 0.25, low=0.0, meaning="γ, how much more positive parts count")
+GAMMA_BIAS = Param(
+    "bias",
+    "scaled",
+    words=("scaled", "kept", "excluded"),
+    meaning="b + γb⁺, b, or nothing in the denominator",
+)
+ALPHA = Param("alpha", 2.0, low=1.0, meaning="α, the part of positive contributions")
+BETA = Param("beta", 1.0, low=0.0, meaning="β, the part of negative contributions; α − β = 1")
+
+
+@dataclass(frozen=True)
+class Half:
+    """z with other weights, for x above 0 (`above`) and below (`below`): D = f_above(x⁺) +
+    f_below(x⁻) + bias."""
+
+    above: Change
+    below: Change
+    bias: Value | None
+
+
+def _half(ctx: Context, node: Node, rule: Rule, above: Change, below: Change) -> Half:
+    excluded = rule.word("bias", "absorb") == "excluded"
+    return Half(above, below, None if excluded else bias_of(ctx, node, above))
+
+
+def _denominator(ctx: Context, node: Node, half: Half, x: Value) -> Value:
+    """D, in the dtype of x, which is the input or the same in float32."""
+    if not_negative(ctx, node.inputs[0]):
+        parts = [apply(ctx, node, x, half.above)]
+    else:
+        parts = [
+            apply(ctx, node, ctx.op("relu", x), half.above),
+            apply(ctx, node, ctx.op("clamp", x, max=0.0), half.below),
+        ]
+    return ctx.total(parts if half.bias is None else [*parts, half.bias])
+
+
+def _give(ctx: Context, node: Node, parts: list[tuple[Half, Value]]) -> None:
+    ctx.give(node.inputs[0], _back(ctx, node, parts))
+
+
+def _back(ctx: Context, node: Node, parts: list[tuple[Half, Value]]) -> Value:
+    """Σ f_halfᵀ(s), for the x above 0 and for those below."""
+    x = node.inputs[0]
+    above = ctx.total([transpose(ctx, node, s, half.above) for half, s in parts])
+    if not_negative(ctx, x):
+        return above
+    below = ctx.total([transpose(ctx, node, s, half.below) for half, s in parts])
+    positive = ctx.op("compare_scalar", x, kind="gt", value=0.0)
+    return ctx.op("where", positive, above, below)
+
+
+def _book(ctx: Context, node: Node, parts: list[tuple[Half, Value, Value]]) -> None:
+    """What did not go on: the biases' shares of s ⊙ D, and all that s ⊙ D is not."""
+    if not ctx.ledger:
+        return
+    ctx.lose_all(node, "epsilon")
+    for half, s, divisor in parts:
+        ctx.record("epsilon", s, divisor, negative=True)
+        if half.bias is not None:
+            ctx.lose("bias", s, half.bias)
+
+
+def gamma(ctx: Context, node: Node, rule: Rule) -> None:
+    eps, factor = rule.number("eps"), rule.number("gamma")
+    up, down = plus_positive(factor), plus_negative(factor)
+    parts = []
+    signs = [(up, down, "le"), (down, up, "ge")]
+    if ctx.nothing_below_zero(node):
+        signs.pop()
+    for above, below, others in signs:
+        half = _half(ctx, node, rule, above, below)
+        divisor = _denominator(ctx, node, half, node.inputs[0])
+        drop = ctx.op("compare_scalar", node.out, kind=others, value=0.0)
+        parts.append((half, _unless(ctx, node, drop, divisor, eps), divisor))
+    _book(ctx, node, parts)
+    _give(ctx, node, [(half, s) for half, s, _ in parts])
+
+
+def _unless(ctx: Context, node: Node, drop: Value, divisor: Value, eps: float) -> Value:
+    """R / stab_ε(divisor), and 0 where `drop` is true."""
+    came = ctx.arrived(node)
+    parts = []
+    if came.g is not None:
+        kept = ctx.op("masked_fill", node.out, drop, value=0.0)
+        parts.append(ctx.op("mul", came.g, ctx.op("ratio", kept, divisor, eps=eps)))
+    if came.r is not None:
+        kept = ctx.op("masked_fill", came.r, drop, value=0.0)
+        parts.append(ctx.op("ratio", kept, divisor, eps=eps))
+    return ctx.total(parts)
+
+
+def gamma_weight(ctx: Context, node: Node, rule: Rule) -> None:
+    eps, change = rule.number("eps"), plus_positive(rule.number("gamma"))
+    words = {"scaled": bias_of(ctx, node, change), "kept": bias_of(ctx, node), "excluded": None}
+    half = Half(change, change, words[rule.word("bias", "scaled")])
+    x = node.inputs[0]
+    divisor = apply(ctx, node, x, change)
+    if half.bias is not None:
+        divisor = ctx.op("add", divisor, half.bias)
+    s = ctx.divided(node, divisor, eps)
+    _book(ctx, node, [(half, s, divisor)])
+    ctx.give(x, transpose(ctx, node, s, change))
+
+
+def alpha_beta(ctx: Context, node: Node, rule: Rule) -> None:
+    _alpha_beta(ctx, node, rule, rule.number("alpha"), rule.number("beta"))
+
+
+def z_plus(ctx: Context, node: Node, rule: Rule) -> None:
+    _alpha_beta(ctx, node, rule, 1.0, 0.0)
+
+
+def _alpha_beta(ctx: Context, node: Node, rule: Rule, alpha: float, beta: float) -> None:
+    halves = [(_half(ctx, node, rule, POSITIVE, NEGATIVE), alpha)]
+    if beta:
+        halves.append((_half(ctx, node, rule, NEGATIVE, POSITIVE), -beta))
+    if node.out.type.dtype == "f16":  # which has no room for R / ε
+        _in_f32(ctx, node, rule, halves)
+        return
+    parts = []
+    for half, share in halves:
+        divisor = _denominator(ctx, node, half, node.inputs[0])
+        # Nothing of this sign contributes: R / ε would meet zeros only, and may be infinite.
+        drop = ctx.op("compare_scalar", divisor, kind="eq", value=0.0)
+        s = _unless(ctx, node, drop, divisor, rule.number("eps"))
+        parts.append((half, ctx.scaled(s, share), divisor))
+    _book(ctx, node, parts)
+    _give(ctx, node, [(half, s) for half, s, _ in parts])
+
+
+def _in_f32(ctx: Context, node: Node, rule: Rule, halves: list[tuple[Half, float]]) -> None:
+    """The same in float32, passed on as relevance itself."""
+    x, r = ctx.wide(node.inputs[0]), ctx.wide_relevance(node)
+    parts = []
+    for half, share in halves:
+        divisor = _denominator(ctx, node, half, x)
+        s = ctx.scaled(ctx.op("ratio", r, divisor, eps=rule.number("eps")), share)
+        parts.append((half, s, divisor))
+    back = ctx.op("mul", _back(ctx, node, [(half, s) for half, s, _ in parts]), x)
+    given = ctx.narrow(back, "f16")
+    if ctx.ledger:
+        ctx.lose_all(node, "epsilon")
+        for half, s, _ in parts:
+            if half.bias is not None:
+                bias = ctx.wide(half.bias)
+                ctx.lose("bias", s, bias)
+                ctx.record("epsilon", s, bias, negative=True)
+        ctx.lose_relevance("epsilon", given, negative=True)
+    ctx.give_relevance(node.inputs[0], given)
+
+
+def _refuse_shares(rule: Rule) -> str:
+    alpha, beta = rule.number("alpha"), rule.number("beta")
+    if abs(alpha - beta - 1) <= 1e-12 * alpha:
+        return ""
+    return (
+        f"alpha={alpha:g} and beta={beta:g}, but alpha − beta must be 1: positive contributions get"
+        " α times the relevance and negative ones −β times, which together must be all of it"
+    )
+
+
+RULES = (
+    Declaration(
+        "gamma",
+        MAPS,
+        gamma,
+        "R_x = x⁺ ⊙ [(W+γW⁺)ᵀs₊ + (W+γW⁻)ᵀs₋] + x⁻ ⊙ [(W+γW⁻)ᵀs₊ + (W+γW⁺)ᵀs₋];"
+        " s₊ = 1[z>0] R_z / stab_ε((W+γW⁺)x⁺ + (W+γW⁻)x⁻ + b + γb⁺),"
+        " s₋ = 1[z<0] R_z / stab_ε((W+γW⁻)x⁺ + (W+γW⁺)x⁻ + b + γb⁻)",
+        "Montavon et al. 2019 (10.1007/978-3-030-28954-6_10); Andéol et al. 2021 for"
+        " inputs of both signs",
+        "all but the bias's share, ε's, and relevance on outputs that are exactly 0 (sink"
+        " `epsilon`)",
+        (GAMMA, EPS, BIAS),
+    ),
+    Declaration(
+        "gamma_weight",
+        MAPS,
+        gamma_weight,
+        "R_x = x ⊙ (W+γW⁺)ᵀ(R_z / stab_ε((W+γW⁺)x + b + γb⁺)), whatever the sign of x",
+        "Montavon et al. 2019 (10.1007/978-3-030-28954-6_10), eq. for γ; stated for x ≥ 0 alone",
+        "all but the bias's share and ε's",
+        (GAMMA, EPS, GAMMA_BIAS),
+    ),
+    Declaration(
+        "alpha_beta",
+        MAPS,
+        alpha_beta,
+        "R_x = α [x⁺ ⊙ W⁺ᵀp + x⁻ ⊙ W⁻ᵀp] − β [x⁺ ⊙ W⁻ᵀn + x⁻ ⊙ W⁺ᵀn];"
+        " p = R_z / stab_ε(W⁺x⁺ + W⁻x⁻ + b⁺), n = R_z / stab_ε(W⁻x⁺ + W⁺x⁻ + b⁻)",
+        "Bach et al. 2015, eq. 60 (10.1371/journal.pone.0130140)",
+        "all but b⁺'s and b⁻'s shares and ε's; an output without contributions of one sign loses"
+        " that sign's part to sink `epsilon`",
+        (ALPHA, BETA, EPS, BIAS),
+        _refuse_shares,
+    ),
+    Declaration(
+        "z_plus",
+        MAPS,
+        z_plus,
+        "R_x = x⁺ ⊙ W⁺ᵀp + x⁻ ⊙ W⁻ᵀp; p = R_z / stab_ε(W⁺x⁺ + W⁻x⁻ + b⁺)",
+        "Montavon et al. 2017 (10.1016/j.patcog.2016.11.008); alpha_beta with α = 1, β = 0",
+        "all but b⁺'s share and ε's; an output without positive contributions loses all to sink"
+        " `epsilon`",
+        (EPS, BIAS),
+    ),
+)

@@ -1,0 +1,128 @@
+"""What one expression allocates, from meta tensors, against storages counted while it really runs:
+views, strides, and the most bytes held at once, byte for byte."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lrpc.codegen.expression import render
+from lrpc.codegen.kernels import boxes, deformable, slopes, transposes
+from lrpc.codegen.sources import FUNCTIONS
+from lrpc.ir.graph import Node
+from lrpc.ir.types import DTYPES, TensorType
+from lrpc.memory.effect import Effects, Strided, effect_of
+from tests.op_samples import Sample
+from tests.support.storage import Tracker
+from tests.test_optable import EMITTED, POSITIVE, label, limit_of
+
+
+def tensor(kind: TensorType, sizes: dict[str, int], limit: int, positive: bool) -> Tensor:
+    generator = torch.Generator().manual_seed(zlib.crc32(str(kind).encode()))
+    shape, dtype = kind.sized(sizes), DTYPES[kind.dtype]
+    if not kind.is_float:
+        high = 2 if dtype == torch.bool else limit
+        return torch.randint(high, shape, generator=generator).to(dtype)
+    values = torch.randn(shape, generator=generator).to(dtype)
+    return values.abs() if positive else values
+
+
+def really(
+    node: Node, values: list[Tensor], weights: dict[str, Tensor], sizes: dict[str, int]
+) -> tuple[list[Tensor], int]:
+    """Results of the emitted text, and the most bytes that it held."""
+    names = {f"x{i}": value for i, value in enumerate(values)}
+    text = render(node, list(names), lambda name: f"w[{name!r}]")
+    scope: dict[str, Any] = {"torch": torch, "F": F, "w": weights}
+    for module in (transposes, slopes, deformable, boxes):
+        scope |= {k: v for k, v in vars(module).items() if k in FUNCTIONS}
+    device = {"device": torch.device("cpu")}
+    with torch.no_grad(), Tracker() as tracker:
+        made = eval(text, scope, {**names, **sizes, **device})
+    return list(made) if isinstance(made, (list, tuple)) else [made], tracker.peak
+
+
+def owner(result: Tensor, values: list[Tensor]) -> int | None:
+    place = result.untyped_storage().data_ptr()
+    owners = [i for i, v in enumerate(values) if v.untyped_storage().data_ptr() == place]
+    return owners[0] if owners else None
+
+
+@pytest.mark.parametrize("sizes", [{"B": 2, "K": 3}, {"B": 1, "K": 1}], ids=["many", "one"])
+@pytest.mark.parametrize("sample", EMITTED, ids=label)
+def test_every_op_does_what_its_meta_run_says(sample: Sample, sizes: dict[str, int]) -> None:
+    graph = sample.graph()
+    (node,) = graph.nodes
+    positive, limit = sample.op in POSITIVE, limit_of(node) if node.inputs else 0
+    values = [tensor(v.type, sizes, limit, positive) for v in graph.inputs]
+    weights = {name: tensor(kind, sizes, 0, positive) for name, kind in graph.weights}
+    results, peak = really(node, values, weights, sizes)
+    given = [Strided.of(v) for v in values]
+    found = Effects().of_node(node, given, lambda name: Strided.of(weights[name]), sizes)
+    assert [r.kind for r in found.results] == [Strided.of(r) for r in results]
+    assert [r.shares for r in found.results] == [owner(r, values) for r in results]
+    assert found.most == peak
+    kept = {r.untyped_storage().data_ptr(): r.untyped_storage().nbytes() for r in results}
+    held = [*values, *weights.values()]
+    own = sum(size for place, size in kept.items() if place not in places(held))
+    assert sum(found.new) == own
+
+
+def places(tensors: list[Tensor]) -> set[int]:
+    return {t.untyped_storage().data_ptr() for t in tensors}
+
+
+def test_what_the_state_keeps_is_made_once() -> None:
+    """Indices and coefficients by the forward pass, the sorted entries by the first transpose."""
+    levels = ((3, 4), (2, 2))
+    value, loc = kind_of(2, 16, 2, 8), kind_of(2, 5, 2, 2, 3, 2)
+    weight, g = kind_of(2, 5, 2, 2, 3), kind_of(4, 2, 5, 16)
+    sample = effect_of(f'deform_sample(x[0], x[1], x[2], {levels}, k, "s")', (value, loc, weight))
+    ((name, (index, coefficient)),) = sample.kept
+    corners = 2 * 5 * 2 * 2 * 3 * 4
+    assert (name, index.kind.bytes, coefficient.kind.bytes) == (
+        "s.corners",
+        4 * corners,
+        4 * corners,
+    )
+    assert sum(sample.new) == 2 * 5 * 16 * 4 + 8 * corners
+    kept = tuple((name, tuple(part.kind for part in parts)) for name, parts in sample.kept)
+    splat = f'deform_splat(x[0], x[1], x[2], {levels}, k, "s")'
+    first = effect_of(splat, (g, loc, weight), kept=kept)
+    ((table, _),) = first.kept
+    assert table == "s.by_row"
+    own = tuple((name, tuple(part.kind for part in parts)) for name, parts in first.kept)
+    further = effect_of(splat, (g, loc, weight), kept=(*kept, *own))
+    assert further.kept == ()
+    assert further.most < first.most
+
+
+def kind_of(*shape: int, permuted: tuple[int, ...] | None = None) -> Strided:
+    made = torch.empty(shape, device="meta")
+    return Strided.of(made if permuted is None else made.permute(permuted))
+
+
+def test_operands_that_cannot_be_viewed_are_copied() -> None:
+    """A batched product of [K, B, …] by [B, …] repeats the second for every seed, unless K is 1;
+    a permuted value is copied to be reshaped."""
+    second = kind_of(2, 6, 7)
+    many = effect_of("x[0] @ x[1]", (kind_of(3, 2, 5, 6), second))
+    one = effect_of("x[0] @ x[1]", (kind_of(1, 2, 5, 6), second))
+    assert many.workspace == 3 * 2 * 6 * 7 * 4
+    assert one.workspace == 0
+    turned = effect_of("x[0].reshape(12, 5)", (kind_of(3, 5, 4, permuted=(0, 2, 1)),))
+    plain = effect_of("x[0].reshape(12, 5)", (kind_of(3, 4, 5),))
+    assert turned.new == (240,)
+    assert plain.results[0].shares == 0
+    assert plain.most == 0
+
+
+def test_a_view_of_a_new_storage_counts_whole() -> None:
+    found = effect_of("(x[0] * 2)[:1]", (kind_of(8, 4),))
+    assert found.new == (128,)
+    assert found.results[0].kind.bytes == 16

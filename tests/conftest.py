@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+import torch
 from hypothesis import settings
 
 from tests.support.programs import Programs
@@ -13,6 +14,11 @@ from tests.support.programs import Programs
 settings.register_profile("same", derandomize=True)
 settings.register_profile("fresh", derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+# Test files side by side (pytest -n): one thread each, as threads that wait for others cost most.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,8 @@
 
 Results are compared before anything is timed: the program's outputs with the model's, query by
 query, for a mask pixel at its threshold may flip a box between any two float32 implementations.
-Times are medians; memory is the peak resident size of the compiling process, imports included.
+Times are medians over rounds in which each part runs once, so that what slows the machine down slows
+all of them; memory is the peak resident size of the compiling process, imports included.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +44,16 @@ def compiled(config: Path, overrides: list[str], output: Path) -> dict[str, floa
     return {"compile_s": seconds, "compile_peak_gb": peak / 1e9}
 
 
-def median(function: Callable[[], Any], repeats: int) -> float:
-    """Median seconds of `function`, after one run that does not count."""
-    function()
-    times = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times)
+def medians(functions: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """Median seconds of each function over `repeats` rounds, after one round that does not
+    count."""
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(repeats + 1):
+        for name, function in functions.items():
+            begin = time.perf_counter()
+            function()
+            times[name].append(time.perf_counter() - begin)
+    return {name: statistics.median(found[1:]) for name, found in times.items()}
 
 
 def input_gradient(model: nn.Module, images: Tensor) -> Tensor:
@@ -81,17 +83,22 @@ def timed(config: Path, overrides: list[str], directory: Path, repeats: int) -> 
         at = [(query, 0) for query in range(seeds)]
         return program.relevance(state, "class_logit", at=at, **options)
 
-    with torch.no_grad():
-        forward = median(lambda: model(images), repeats)
+    def model_forward() -> Any:
+        with torch.no_grad():
+            return model(images)
+
+    parts: dict[str, Callable[[], Any]] = {
+        "model_forward_s": model_forward,
+        "model_forward_and_gradient_s": lambda: input_gradient(model, images),
+        "program_forward_s": lambda: program.forward(images),
+        "relevance_s": lambda: relevance(1, read=["input"]),
+        "relevance_of_4_seeds_s": lambda: relevance(4, read=["input"]),
+        "relevance_with_ledger_s": lambda: relevance(1, ledger=True),
+    }
     return {
         "outputs_differ_by": float(apart.median()),
         "queries_that_flipped": int((apart > 1e-5).sum()),
-        "model_forward_s": forward,
-        "model_forward_and_gradient_s": median(lambda: input_gradient(model, images), repeats),
-        "program_forward_s": median(lambda: program.forward(images), repeats),
-        "relevance_s": median(lambda: relevance(1, read=["input"]), repeats),
-        "relevance_of_4_seeds_s": median(lambda: relevance(4, read=["input"]), repeats),
-        "relevance_with_ledger_s": median(lambda: relevance(1, ledger=True), repeats),
+        **medians(parts, repeats),
     }
 
 
@@ -101,7 +108,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder) / "program"

@@ -19,6 +19,7 @@ from lrpc.ir.printer import print_graph
 from lrpc.ir.types import Sym
 from lrpc.manifest import Lowered, graph_file, manifest
 from lrpc.marks import chosen_places, with_input_marks, with_inputs
+from lrpc.memory.choose import choose
 from lrpc.memory.plan import memory_plans
 from lrpc.memory.run import Model
 from lrpc.rules.composite import Composite
@@ -48,6 +49,8 @@ class Settings:
     chunk: int = 8
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: str = "none"
+    budget: str | int = ""
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` needs to build the same program from graph.lrp again."""
@@ -58,6 +61,8 @@ class Settings:
             "tf32": self.tf32,
             "chunk": self.chunk,
             "notes": list(self.notes),
+            "checkpoint": self.checkpoint,
+            "budget": self.budget,
             "places": {"stops": list(self.places.stops), "inputs": dict(self.places.inputs)},
         }
 
@@ -74,6 +79,8 @@ class Settings:
             data["chunk"],
             tuple(data["notes"]),
             facts,
+            data["checkpoint"],
+            data["budget"],
         )
 
 
@@ -131,15 +138,19 @@ def build(
     _check_finite(module, settings.name)
     made = lowered(variants, targets, settings, watch)
     settings = replace(settings, places=with_inputs(settings.places, module.graph))
+    model = memory_model(made, settings)
+    choice = choose(model, settings.checkpoint, settings.budget)
+    model = choice.of(model)
     about = Description(
         settings.name,
         settings.structure,
         settings.places.inputs,
         settings.notes,
         settings.tf32,
-        settings.chunk,
+        choice.chunk,
+        choice.again,
+        choice.sweep,
     )
-    model = memory_model(made, settings)
     program = generate(made[0].graph, model.codes, about)
     tensors = _merged([t for one in made for t in one.tensors])
     files = {
@@ -155,6 +166,7 @@ def build(
         files,
         program.saved,
         memory_plans(model, [len(one.codes) for one in made]),
+        choice.to_json(),
     )
     return files
 

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from lrpc.build import Settings, Variant, annotate, build
 from lrpc.config import Config, composite_options
+from lrpc.config.checks import parse_budget
+from lrpc.config.schema import CHECKPOINTS
 from lrpc.directory import dumping, write_files
 from lrpc.errors import ConfigError, ProgramError
 from lrpc.frontend import import_model
@@ -63,6 +65,8 @@ def compile(
     read: Mapping[str, str] | None = None,
     unbatched: Collection[str] = (),
     fold_batch_norm: bool = True,
+    checkpoint: str = "none",
+    budget: str | int = "",
     device: str = "cpu",
 ) -> Program:
     """Compile any model that traces; return it as a loaded program.
@@ -77,9 +81,13 @@ def compile(
     a mapping of own names to them or to `{"composite": NAME, "epsilon": ..., "rules": [...]}` with
     the composite's options, makes a program of several that share the forward pass. `rules` come
     before the entries of each, and ε is its own unless given.
-    `fold_batch_norm=False` keeps batch norms apart from the maps before them. Raises LrpcError.
+    `fold_batch_norm=False` keeps batch norms apart from the maps before them.
+    `seeds` go through the program at once, or fewer under a `budget`: so many bytes for one image
+    beside weights and inputs, or a share of what it would hold without ("50%"). `checkpoint` says
+    what relevance may compute again instead of keeping it: `none`, `block` (all that saves
+    something) or `auto` (what the budget asks for). Raises LrpcError.
     """
-    marks = dict(read or {})
+    marks, limit = dict(read or {}), _limit(checkpoint, budget)
     imported, fixed = import_call(
         model, args, kwargs, scope=scope, marks=marks, unbatched=unbatched
     )
@@ -97,6 +105,8 @@ def compile(
             "precision": "as the model",
             "fold_batch_norm": fold_batch_norm,
         },
+        checkpoint=checkpoint,
+        budget=limit,
     )
     files = build(variants, startable(variants[0].module.graph), settings)
     folder = Path(tempfile.mkdtemp(prefix="lrpc-"))
@@ -104,6 +114,16 @@ def compile(
     program = load_program(folder / "program", device)
     weakref.finalize(program, shutil.rmtree, folder, ignore_errors=True)
     return program
+
+
+def _limit(checkpoint: str, budget: str | int) -> str | int:
+    """The budget, where both are what a config may hold."""
+    if checkpoint not in CHECKPOINTS:
+        raise ConfigError(f"checkpoint={checkpoint!r}: choose among {', '.join(CHECKPOINTS)}")
+    try:
+        return parse_budget(budget)
+    except ValueError as error:
+        raise ConfigError(f"budget: {error}") from None
 
 
 # -- from a config ---------------------------------------------------------------------------------
@@ -121,7 +141,6 @@ def compile_config(
     chosen = tuple(chosen) or configured_composites(config)
     shape = _shape(config)
     dtype = _dtype(options.PRECISION)
-    _check_memory(options)
     _check_class_names(config)
     extra = [_load_pass(path) for path in options.PASSES]
     model, weights = build_model(config)
@@ -164,6 +183,8 @@ def compile_config(
         options.SEEDS,
         notes,
         facts,
+        options.MEMORY.CHECKPOINT,
+        options.MEMORY.BUDGET,
     )
     files = build(variants, targets, settings, watch)
     write_files(output, {**files, **dumped})
@@ -215,14 +236,6 @@ def _check_class_names(config: Config) -> None:
     if names and len(names) != count:
         raise ConfigError(
             f"LRPC.CLASS_NAMES holds {len(names)} names, MODEL.SEM_SEG_HEAD.NUM_CLASSES is {count}"
-        )
-
-
-def _check_memory(options: Config) -> None:
-    if options.MEMORY.BUDGET or options.MEMORY.CHECKPOINT != "none":
-        raise ConfigError(
-            "LRPC.MEMORY: budgets and checkpointing are not available yet; leave BUDGET empty and"
-            " CHECKPOINT none, and lower LRPC.SEEDS to save memory"
         )
 
 

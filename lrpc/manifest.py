@@ -31,6 +31,7 @@ WRITTEN = frozenset(
             "targets",
             "rules",
             "plan",
+            "memory",
             "settings",
         ),
         *("ledger", "saved", "composites", "graph"),
@@ -88,8 +89,10 @@ def manifest(
     files: Mapping[str, bytes],
     saved: Mapping[str, tuple[str, str]],
     plans: Sequence[Mapping[str, Any]],
+    memory: Mapping[str, Any],
 ) -> bytes:
-    """The text of manifest.json; `plans` holds the memory plan of each composite.
+    """The text of manifest.json; `plans` holds the memory plan of each composite, `memory` what was
+    chosen to keep the budget.
 
     Its top level speaks of the first composite. Where there are several, `composites` lists all of
     them, each with its graph's file and whatever differs from the top level.
@@ -107,6 +110,7 @@ def manifest(
         "inputs": {v.name: str(v.type) for v in first.graph.inputs},
         "outputs": {name: str(v.type) for name, v in first.graph.outputs},
         **_of_rules(first, targets, plans[0]),
+        "memory": memory,
         "settings": settings,
         "saved": saved,
         "ledger": _ledger(first),

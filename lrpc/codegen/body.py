@@ -13,7 +13,11 @@ from lrpc.codegen.sources import FUNCTIONS
 from lrpc.ir.graph import Node, Value
 
 RESERVED = frozenset(
-    {"w", "p", "s", "B", "K", "F", "torch", "device", "saved", "read", "out", "ledger", *FUNCTIONS}
+    {
+        *("w", "p", "s", "B", "K", "F", "torch", "device"),
+        *("saved", "read", "out", "ledger", "chunk"),
+        *FUNCTIONS,
+    }
 )
 Weight = Callable[[str], str]
 
@@ -95,10 +99,10 @@ class Body:
             if value.name in saves:
                 self.lines.append(f"{saves[value.name]} = {self.names.local(value)}")
 
-    def delete(self, values: Iterable[Value]) -> None:
-        """`del` for values that are not used any more."""
+    def delete(self, values: Iterable[Value], others: Iterable[str] = ()) -> None:
+        """`del` for values and other locals that are not used any more."""
         local = [self.names.known[v.name] for v in values if v.name in self.names.known]
-        plain = [name for name in local if name.isidentifier()]
+        plain = [*(name for name in local if name.isidentifier()), *others]
         if plain:
             self.lines.append(f"del {', '.join(plain)}")
 

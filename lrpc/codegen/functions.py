@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lrpc.codegen.body import Body, Names, last_uses, weight_in
-from lrpc.codegen.keeping import Keeping
+from lrpc.codegen.expression import literal
+from lrpc.codegen.recompute import Windows, windows
+from lrpc.codegen.saved import Saved
 from lrpc.codegen.segments import Segment, cut
 from lrpc.ir.graph import Node, Value
+from lrpc.ir.types import Sym
 
 INDENT = "    "
 
@@ -56,72 +59,48 @@ class Library:
         return "\n\n\n".join(parts)
 
 
-@dataclass(frozen=True)
-class Saved:
-    """Where the forward pass keeps each value that relevance needs: segment key and local name."""
-
-    places: Mapping[str, tuple[str, str]]
-    needed: frozenset[str]
-    scopes: tuple[str, ...]
-    keeping: Keeping
-
-    def inside(self, key: str) -> dict[str, str]:
-        """Value name → the statement target that saves it, for values of segment `key`."""
-        var = "s"
-        return {
-            name: f'{var}["{local}"]'
-            for name, (where, local) in self.places.items()
-            if where == key and name in self.needed
-        }
-
-    def scope(self, segment: Segment) -> str:
-        """Which part of the saved values a function for `segment` is handed."""
-        return next((k for k in (segment.key, segment.block) if k in self.scopes), "")
-
-    def fetch(self, name: str, key: str) -> str:
-        """The expression that reads a saved value from a function working on segment `key`."""
-        where, local = self.places[name]
-        return f's["{local}"]' if where == key and key else f'saved["{where}"]["{local}"]'
-
-
-def local_places(
-    segments: Sequence[Segment], inputs: Sequence[Value]
-) -> dict[str, tuple[str, str]]:
-    """Where the forward pass would save each of its values."""
-    places = {v.name: ("", v.name) for v in inputs}
-    for segment in segments:
-        if not segment.key:
-            places.update({v.name: ("", v.name) for v in segment.made()})
-            continue
-        names = Names()
-        for value in segment.reads():
-            names.argument(value, "x")
-        places.update({v.name: (segment.key, names.local(v)) for v in segment.made()})
-    return places
-
-
 def function_stem(block: str) -> str:
     """`sem_seg_head.pixel_decoder.transformer.encoder.layers.3` → `encoder_layers`."""
     parts = [re.sub(r"\W", "_", part) for part in block.split(".") if not part.isdigit()]
     return "_".join(parts[-2:]) or "between"
 
 
+@dataclass(frozen=True)
+class Call:
+    """A call of a block function: its name, what it is handed beside weights and state."""
+
+    name: str
+    prefix: str
+    words: tuple[str, ...]
+    arguments: tuple[Value, ...]
+
+    def text(self, part: str, written: Callable[[Value], str]) -> str:
+        """The call with this part of the state."""
+        head = ["w", f'"{self.prefix}"', part, *self.words]
+        return f"{self.name}({', '.join([*head, *map(written, self.arguments)])})"
+
+
 @dataclass
 class Emitter:
     """Emits one main function over `nodes` into `library`; `composite` names its block functions
-    where there are several."""
+    where there are several. `calls` are those of the forward pass, by segment. With `chunked`,
+    a block function takes `chunk` seeds at a time."""
 
     library: Library
     saved: Saved
     kind: str
     ledger: bool = False
     composite: str = ""
+    calls: dict[str, Call] = field(default_factory=dict)
+    chunked: bool = False
     names: Names = field(default_factory=Names)
+    opened: set[str] = field(default_factory=set)
 
     def main(self, nodes: Sequence[Node], keep: Sequence[str], free: Sequence[Value]) -> str:
         """Statements of the main function; values named in `keep` stay alive, `free` are its
         inputs."""
-        segments = cut(nodes, repeats=self.kind == "forward")
+        stretches = self.saved.again.segments
+        segments = cut(nodes, repeats=self.kind == "forward", stretches=stretches)
         names = self.names
         made = {v.name for n in nodes for v in n.outputs} | {v.name for v in free}
         for value in free:
@@ -130,39 +109,94 @@ class Emitter:
             for value in segment.reads():
                 if value.name not in made:
                     names.bind(value, self.saved.fetch(value.name, ""))
+        names.taken |= {self.saved.part(key) for key in self.saved.again.segments}
         for value in (v for n in nodes for v in n.outputs):
             names.argument(value, value.name)
-        parts = {key: f'saved["{key}"]' for key in self.saved.scopes}
-        if self.kind == "forward":
-            parts[""] = "s"
+        parts = {key: self._part(key) for key in self.saved.scopes}
         body = Body(names, weight_in(""), ledger=self.ledger, kept=self._kept(parts))
         self._statements(body, segments, keep)
         return "\n".join(body.lines)
 
+    def _part(self, scope: str) -> str:
+        if self.kind == "forward":
+            return f'saved["{scope}"]' if scope else "s"
+        return self.saved.part(scope)
+
     def _statements(self, body: Body, segments: Sequence[Segment], keep: Sequence[str]) -> None:
         later = needed_later(segments, keep)
-        for segment, needed in zip(segments, later, strict=True):
+        turns = Windows({}, {})
+        if self.kind != "forward":
+            turns = windows(segments, self.saved.wanted, list(self.saved.again.segments))
+        for i, (segment, needed) in enumerate(zip(segments, later, strict=True)):
             if segment.key:
+                self._open(body, turns.before.get((i, 0), ()))
                 self._call(body, segment, needed)
-                body.delete(v for v in segment.reads() if v.name not in needed)
+                gone = [self.saved.part(key) for key in turns.after.get((i, 0), ())]
+                body.delete((v for v in segment.reads() if v.name not in needed), gone)
                 continue
             dying = last_uses(segment.nodes, needed)
             saves = self.saved.inside("") if self.kind == "forward" else {}
-            for node, dead in zip(segment.nodes, dying, strict=True):
+            for j, (node, dead) in enumerate(zip(segment.nodes, dying, strict=True)):
+                self._open(body, turns.before.get((i, j), ()))
                 body.node(node, saves)
-                body.delete(dead)
+                gone = [self.saved.part(key) for key in turns.after.get((i, j), ())]
+                body.delete(dead, gone)
+
+    def _open(self, body: Body, keys: Sequence[str]) -> None:
+        """Compute segments of the forward pass again."""
+        for key in keys:
+            part = self.saved.part(key)
+            call = self.calls[key].text(part, lambda v: self.saved.fetch(v.name, ""))
+            body.lines += [f"{part} = {{}}  # computed again", call]
+            self.opened.add(key)
 
     def _call(self, body: Body, segment: Segment, needed: set[str]) -> None:
         results = [v for v in segment.made() if v.name in needed]
         signature, text, arguments = self._block(segment, results)
         stem, end = f"{function_stem(segment.block)}_{self.kind}", "_ledger" if self.ledger else ""
         name = self.library.name_of(stem, self.composite, end, signature, text)
-        values = [body.names.local(v) for v in arguments]
-        head = ["w", f'"{segment.prefix}"', f'saved["{self.saved.scope(segment)}"]']
-        extra = [word for word in ("K", "B", "device", "ledger") if f" {word}," in f" {signature},"]
-        call = f"{name}({', '.join([*head, *extra, *values])})"
-        outputs = ", ".join(body.names.local(v) for v in results)
-        body.lines.append(f"{outputs} = {call}" if outputs else call)
+        words = [word for word in ("K", "B", "device", "ledger") if f" {word}," in f" {signature},"]
+        call = Call(name, segment.prefix, tuple(words), tuple(arguments))
+        local, again = body.names.local, segment.key in self.saved.again.segments
+        if self.kind == "forward":
+            self.calls[segment.key] = call
+            part = "{}" if again else f'saved["{self.saved.scope(segment)}"]'
+        else:
+            part = self._state_of(self.saved.scope(segment))
+        written = call.text(part, local)
+        if self.chunked and self.kind != "forward":
+            written = self._in_chunks(written, segment, results, arguments, body)
+        outputs = ", ".join(local(v) for v in results)
+        body.lines.append(f"{outputs} = {written}" if outputs else written)
+        if self.kind == "forward" and again:
+            kept = [v for v in results if v.name in self.saved.kept]
+            for value in kept:
+                where, name = self.saved.places[value.name]
+                body.lines.append(f'saved["{where}"]["{name}"] = {local(value)}')
+
+    def _state_of(self, scope: str) -> str:
+        """What a block function of a relevance pass is handed as its part of the state."""
+        reads_it = scope in self.opened or scope not in self.saved.again.segments
+        return self.saved.part(scope) if reads_it else f'saved["{scope}"]'
+
+    def _in_chunks(
+        self,
+        call: str,
+        segment: Segment,
+        results: Sequence[Value],
+        arguments: Sequence[Value],
+        body: Body,
+    ) -> str:
+        """The call for `chunk` seeds at a time."""
+        over = [body.names.local(v) for v in arguments if of_seeds(v)]
+        if not over:
+            return call
+        same = tuple(i for i, v in enumerate(results) if not of_seeds(v))
+        given = ["K", *(["ledger"] if self.ledger else []), *over]
+        end = [f"same={literal(same)}"] if same else []
+        end += ["ledger=ledger"] if self.ledger else []
+        inner = f"lambda {', '.join(given)}: {call}"
+        return f"in_chunks({', '.join(['chunk', 'K', inner, *over, *end])})"
 
     def _kept(self, parts: Mapping[str, str]) -> Callable[[Node], str]:
         return lambda node: self.saved.keeping.arguments(node, parts)
@@ -205,3 +239,11 @@ def needed_later(segments: Sequence[Segment], keep: Sequence[str]) -> list[set[s
         result.append(set(needed))
         needed |= {v.name for v in segment.reads()}
     return result[::-1]
+
+
+def of_seeds(value: Value) -> bool:
+    """Whether a value has an entry for each seed; those that cross segments have them in front."""
+    dims = [d for d in value.type.shape if isinstance(d, Sym) and d.seeds]
+    if dims and dims != [value.type.shape[0]]:
+        raise AssertionError(f"%{value.name}: seeds are not the leading axis: {value.type}")
+    return bool(dims)

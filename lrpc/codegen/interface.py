@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lrpc.codegen.expression import TORCH_DTYPES, literal
-from lrpc.codegen.functions import INDENT, Saved
+from lrpc.codegen.functions import INDENT
+from lrpc.codegen.saved import Saved
 from lrpc.ir.graph import Graph, Value
 from lrpc.ir.types import Sym
 
@@ -29,7 +30,11 @@ class TargetCode:
 
 @dataclass(frozen=True)
 class Description:
-    """What the program says of itself and how it presents the model."""
+    """What the program says of itself and how it presents the model.
+
+    Relevance computes the segments named in `again` anew; if there are any, `sweep` seeds go from
+    one segment to the next together, and `chunk` at a time through each.
+    """
 
     name: str
     structure: object
@@ -37,6 +42,8 @@ class Description:
     notes: tuple[str, ...] = ()
     tf32: bool = False
     chunk: int = 8
+    again: tuple[str, ...] = ()
+    sweep: int = 0
 
 
 def tables(
@@ -57,6 +64,7 @@ def tables(
         row = _target_row(target, name, saved)
         rows[target.composite] = rows.get(target.composite, "") + row
     first, *others = rows
+    sweep = f"    sweep={about.sweep},\n" if about.again else ""
     return (
         "INTERFACE = Interface(\n    forward=forward,\n"
         f"    inputs={{\n{inputs}    }},\n    blocks=(\n{blocks}    ),\n   "
@@ -64,7 +72,7 @@ def tables(
         f"    read_inputs={_mapping(about.read_inputs)},\n"
         f"    structure={_python(about.structure)},\n    dtype={TORCH_DTYPES[forward.dtype]},\n"
         f"    tf32={about.tf32},\n    chunk={about.chunk},\n"
-        f"{_others({name: rows[name] for name in others})})\n\n\n"
+        f"{sweep}{_others({name: rows[name] for name in others})})\n\n\n"
         'def load(path=None, device="cpu"):\n'
         '    """The program with its weights on `device`; its files are checked first."""\n'
         "    directory = Path(__file__).resolve().parent if path is None else Path(path)\n"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import lrpc
-from lrpc.codegen.functions import INDENT, Emitter, Library, Saved, local_places
+from lrpc.codegen.functions import INDENT, Call, Emitter, Library
 from lrpc.codegen.interface import Description, TargetCode, tables
 from lrpc.codegen.keeping import keeping
+from lrpc.codegen.recompute import recompute
+from lrpc.codegen.saved import Saved, local_places
 from lrpc.codegen.segments import cut
 from lrpc.codegen.sources import needed, runtime_text
 from lrpc.ir.graph import Graph, Node, Value
@@ -51,37 +53,43 @@ class Halves:
     relevance: tuple[tuple[tuple[Node, ...], tuple[Node, ...]], ...]
 
 
-def halves(forward: Graph, targets: Sequence[TargetCode]) -> Halves:
-    """The two halves of a program, as `generate` writes them."""
+def halves(forward: Graph, targets: Sequence[TargetCode], again: Collection[str] = ()) -> Halves:
+    """The two halves of a program, as `generate` writes them. Relevance computes the segments of
+    the forward pass named in `again` anew."""
     own = {v.name for v in forward.values()}
     parts = tuple(
         (_relevance_nodes(t.plain, own), _relevance_nodes(t.booked, own)) for t in targets
     )
-    saved_names = {t.value.name for t in targets}
+    starts = {t.value.name for t in targets}
+    saved_names = set(starts)
     for nodes in (n for pair in parts for n in pair):
         saved_names |= {v.name for n in nodes for v in n.inputs if v.name in own}
     run = tuple(_needed_nodes(forward, saved_names))
-    segments = cut(run, repeats=True)
+    segments = cut(run, repeats=True, stretches=again)
+    anew = recompute(segments, again, starts | {v.name for _, v in forward.outputs})
+    saved_names |= {v.name for s in anew.segments.values() for v in s.reads()}
     scopes = tuple(dict.fromkeys(["", *(s.key for s in segments)]))
     places, needed_names = local_places(segments, forward.inputs), frozenset(saved_names)
     shared = keeping(run, places, needed_names)
-    return Halves(run, Saved(places, needed_names, scopes, shared), parts)
+    return Halves(run, Saved(places, needed_names, scopes, shared, anew), parts)
 
 
 def generate(forward: Graph, targets: Sequence[TargetCode], about: Description) -> Emitted:
     """The source text of program.py: same graphs, same bytes."""
     several = targets[0].composite != ""
     forward = _without_rules(forward) if several else forward
-    made = halves(forward, targets)
+    made = halves(forward, targets, about.again)
     saved = made.saved
     jobs = list(zip(targets, made.relevance, strict=True))
     trial = Library()
     if several:  # to learn which functions composites share
+        _, calls = _forward(forward, made.forward, saved, trial)
         for target, part in jobs:
-            _bodies(target, part, saved, trial)
+            _bodies(target, part, Emitting(saved, trial, calls))
     library = Library(trial.used_by_several())
-    main = _forward(forward, made.forward, saved, library)
-    bodies = [_bodies(target, part, saved, library) for target, part in jobs]
+    main, calls = _forward(forward, made.forward, saved, library)
+    emitting = Emitting(saved, library, calls)
+    bodies = [_bodies(target, part, emitting) for target, part in jobs]
     names = function_names(targets, bodies)
     functions = [
         f"def {name}{end}{text}"
@@ -91,8 +99,16 @@ def generate(forward: Graph, targets: Sequence[TargetCode], about: Description) 
     interface = tables(forward, targets, names, about, saved)
     emitted = "\n\n\n".join(part for part in [library.text(), main, *functions, interface] if part)
     text = "\n\n\n".join([runtime_text(), needed(emitted), emitted])
-    kept = {name: place for name, place in saved.places.items() if name in saved.needed}
-    return Emitted(_header(targets, about) + text, kept)
+    return Emitted(_header(targets, about) + text, saved.kept)
+
+
+@dataclass(frozen=True)
+class Emitting:
+    """What the relevance functions of a program are written into and refer to."""
+
+    saved: Saved
+    library: Library
+    calls: Mapping[str, Call]
 
 
 def _relevance_nodes(joint: Graph, own: set[str]) -> tuple[Node, ...]:
@@ -114,7 +130,10 @@ def _needed_nodes(graph: Graph, saved: set[str]) -> list[Node]:
     return kept[::-1]
 
 
-def _forward(graph: Graph, nodes: Sequence[Node], saved: Saved, library: Library) -> str:
+def _forward(
+    graph: Graph, nodes: Sequence[Node], saved: Saved, library: Library
+) -> tuple[str, Mapping[str, Call]]:
+    """The text of `forward`, and its calls of block functions."""
     emitter = Emitter(library, saved, "forward")
     keep = [v.name for _, v in graph.outputs]
     body = emitter.main(nodes, keep, graph.inputs)
@@ -125,36 +144,32 @@ def _forward(graph: Graph, nodes: Sequence[Node], saved: Saved, library: Library
     sizes = _sizes(body, graph.inputs, names)
     text = "\n".join([*sizes, *lines, body, f"return {{{results}}}"])
     signature = ", ".join(["w", "saved", *names.values()])
-    return f"def forward({signature}):\n{_indent(text)}"
+    return f"def forward({signature}):\n{_indent(text)}", emitter.calls
 
 
 def _bodies(
-    target: TargetCode,
-    parts: tuple[Sequence[Node], Sequence[Node]],
-    saved: Saved,
-    library: Library,
+    target: TargetCode, parts: tuple[Sequence[Node], Sequence[Node]], into: Emitting
 ) -> Bodies:
     """What follows the name of a target's function, and of the one that keeps a ledger."""
     return (
-        _body(target, parts[0], target.plain, saved, library, False),
-        _body(target, parts[1], target.booked, saved, library, True),
+        _body(target, parts[0], target.plain, into, False),
+        _body(target, parts[1], target.booked, into, True),
     )
 
 
 def _body(
-    target: TargetCode,
-    nodes: Sequence[Node],
-    graph: Graph,
-    saved: Saved,
-    library: Library,
-    ledger: bool,
+    target: TargetCode, nodes: Sequence[Node], graph: Graph, into: Emitting, ledger: bool
 ) -> str:
     seed, composite = graph.inputs[-1], _word(target.composite)
-    body = Emitter(library, saved, "relevance", ledger, composite).main(nodes, [], [seed])
-    signature = f"w, saved, {seed.name}, read" + (", ledger" if ledger else "")
+    chunked = bool(into.saved.again.segments)
+    emitter = Emitter(
+        into.library, into.saved, "relevance", ledger, composite, dict(into.calls), chunked
+    )
+    body = emitter.main(nodes, [], [seed])
+    more = ", chunk" * chunked + ", ledger" * ledger
     sizes = _sizes(body, [seed], {seed.name: seed.name})
     text = "\n".join([*sizes, "out = {}", body, "return out"])
-    return f"({signature}):\n{_indent(text)}"
+    return f"(w, saved, {seed.name}, read{more}):\n{_indent(text)}"
 
 
 def _sizes(body: str, given: Sequence[Value], names: Mapping[str, str]) -> list[str]:

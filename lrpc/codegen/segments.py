@@ -4,13 +4,14 @@ them."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from lrpc.ir.blocks import block_of
 from lrpc.ir.graph import Node, Value
 
 SMALLEST = 6  # a run of fewer nodes reads better in place than as a function
+STRETCH = (3, 12)  # the fewest and the most nodes of a stretch of glue that may be computed again
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,21 @@ class Segment:
         return [v for n in self.nodes for v in n.outputs]
 
 
-def cut(nodes: Sequence[Node], repeats: bool = False) -> list[Segment]:
+class Every:
+    """Contains all keys."""
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+
+def cut(
+    nodes: Sequence[Node], repeats: bool = False, stretches: Container[str] = ()
+) -> list[Segment]:
     """Segments in program order; glue between two blocks is one segment.
 
     With `repeats`, glue that computes the same thing several times (what a model does between two
-    decoder layers) gets keys of its own, and so becomes a function as well.
+    decoder layers) gets keys of its own, and so becomes a function as well. So do those `stretches`
+    of the other glue: `stretch.1`, `stretch.2`, …, where few values go from one to the next.
     """
     runs: list[tuple[str, list[Node]]] = []
     for node in nodes:
@@ -56,7 +67,9 @@ def cut(nodes: Sequence[Node], repeats: bool = False) -> list[Segment]:
         else:
             merged.append((block, list(run)))
     segments = list(_keyed(merged))
-    return _name_repeats(segments) if repeats else segments
+    if not repeats:
+        return segments
+    return list(_name_stretches(_name_repeats(segments), stretches))
 
 
 def _name_repeats(segments: Sequence[Segment]) -> list[Segment]:
@@ -69,6 +82,47 @@ def _name_repeats(segments: Sequence[Segment]) -> list[Segment]:
             segment = replace(segment, key=f"between.{number}")
         found.append(segment)
     return found
+
+
+def _name_stretches(
+    segments: Sequence[Segment], chosen: Container[str]
+) -> Iterable[Segment]:
+    number = 0
+    for segment in segments:
+        if segment.key:
+            yield segment
+            continue
+        glue: list[Node] = []
+        for nodes in _stretches(segment.nodes):
+            number += 1
+            key = f"stretch.{number}"
+            if len(nodes) < STRETCH[0] or key not in chosen:
+                glue += nodes
+                continue
+            if glue:
+                yield replace(segment, nodes=tuple(glue))
+            yield replace(segment, key=key, nodes=tuple(nodes))
+            glue = []
+        if glue:
+            yield replace(segment, nodes=tuple(glue))
+
+
+def _stretches(nodes: Sequence[Node]) -> Iterable[Sequence[Node]]:
+    """Glue cut where the fewest of its values are read further on, of equals the earliest."""
+    last = {v.name: i for i, n in enumerate(nodes) for v in n.inputs}
+    made = {v.name: i for i, n in enumerate(nodes) for v in n.outputs}
+    crossing = [0] * len(nodes)
+    for name, i in made.items():
+        for at in range(i, last.get(name, i)):
+            crossing[at] += 1
+    fewest, most = STRETCH
+    start = 0
+    while len(nodes) - start > most:
+        ends = range(start + fewest - 1, start + most)
+        end = min(ends, key=lambda at: crossing[at]) + 1
+        yield nodes[start:end]
+        start = end
+    yield nodes[start:]
 
 
 def _shape(nodes: Sequence[Node]) -> tuple[object, ...]:

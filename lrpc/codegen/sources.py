@@ -9,6 +9,7 @@ from types import ModuleType
 
 from lrpc.codegen.kernels import (
     boxes,
+    chunks,
     deformable,
     loading,
     results,
@@ -21,7 +22,7 @@ from lrpc.codegen.kernels import (
 )
 
 RUNTIME: tuple[ModuleType, ...] = (loading, results, seeds, runtime)
-MODULES: tuple[ModuleType, ...] = (transposes, slopes, deformable, boxes)
+MODULES: tuple[ModuleType, ...] = (transposes, slopes, deformable, boxes, chunks)
 TRITON: tuple[ModuleType, ...] = (triton_support, triton_deformable)
 
 

@@ -192,9 +192,11 @@ LRPC: dict[str, Any] = {
     # Arithmetic of the program: fp64, fp32, tf32 or bf16.
     "PRECISION": "fp32",
     "MEMORY": {
-        # "" for no limit, a number of bytes, or a share of the device's memory such as "80%".
+        # What a program may hold for one image and SEEDS seeds beside weights and inputs: bytes, a
+        # share of what it holds with nothing computed again ("50%"), or "" for no limit.
         "BUDGET": "",
-        # What is recomputed instead of kept: auto, none or block.
+        # What relevance computes again instead of keeping it: none, block (all blocks) or auto (as
+        # much as the budget asks for).
         "CHECKPOINT": "none",
     },
     # Image sizes [H, W] planned for, multiples of MODEL.MaskDINO.SIZE_DIVISIBILITY.

@@ -25,6 +25,9 @@ class Limit:
     holds: Callable[[Any], bool]
 
 
+CHECKPOINTS = ("auto", "none", "block")
+
+
 def _one_of(*values: object) -> Limit:
     return Limit(f"one of {', '.join(show(value) for value in values)}", lambda v: v in values)
 
@@ -91,7 +94,7 @@ LIMITS: dict[str, Limit] = {
     "LRPC.EPSILON": Limit("a finite number of at least 0", lambda v: v >= 0),
     "LRPC.SEEDS": _POSITIVE,
     "LRPC.PRECISION": _one_of("fp64", "fp32", "tf32", "bf16"),
-    "LRPC.MEMORY.CHECKPOINT": _one_of("auto", "none", "block"),
+    "LRPC.MEMORY.CHECKPOINT": _one_of(*CHECKPOINTS),
     "LRPC.DETACH": _one_of("copy", "stop"),
     "LRPC.POSITION": _one_of("sink", "split"),
     "LRPC.INIT_SEED": _integer(0),

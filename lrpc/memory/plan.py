@@ -74,7 +74,8 @@ def target_plans(model: Model) -> list[TargetPlan]:
     """The plans of all targets, in the order of the model's codes."""
     one = model.forward(1)
     two, three = model.forward(2), model.forward(3)
-    sweep = replace(model, chunk=max(model.chunk, 3))  # the rows are of one sweep
+    chunk = max(model.chunk, 3)  # the rows are of one sweep
+    sweep = replace(model, chunk=chunk, sweep=chunk if model.sweep else 0)
     found = []
     for i, code in enumerate(model.codes):
         layout = arena(model.timeline(i, 1, one))
@@ -98,7 +99,8 @@ def kept_for(model: Model, target: int, after: Tape) -> list[Storage]:
     """
     wanted = {v.name for node in model.halves.relevance[target][0] for v in node.inputs}
     wanted.add(model.codes[target].value.name)
-    names = sorted(wanted & model.halves.saved.needed)
+    wanted |= {v.name for s in model.halves.saved.again.segments.values() for v in s.reads()}
+    names = sorted(wanted & model.halves.saved.kept.keys())
     places = {after.where[name][1] for name in names if name in after.where} - {OUTSIDE}
     return [after.storage(i) for i in sorted(places)]
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from lrpc.codegen.functions import Saved
 from lrpc.codegen.interface import TargetCode
 from lrpc.codegen.program import Halves, halves
+from lrpc.codegen.saved import Saved
 from lrpc.ir.graph import Graph, Node
 from lrpc.memory.effect import Effects, Strided
-from lrpc.memory.tape import OUTSIDE, Storage, Tape, frame, run_main
+from lrpc.memory.mains import Main, frame
+from lrpc.memory.tape import OUTSIDE, Storage, Tape
 from lrpc.plan.liveness import profile
 
 
@@ -52,16 +53,23 @@ class Timeline:
 
 @dataclass
 class Model:
-    """A program as its memory sees it: the graph, the code of its targets, seeds in one sweep."""
+    """A program as its memory sees it: the graph, the code of its targets, and how many seeds go
+    through a block at once.
+
+    Relevance computes the blocks named in `again` anew; `sweep` seeds go from block to block
+    together there, else `chunk`.
+    """
 
     graph: Graph
     codes: Sequence[TargetCode]
     chunk: int
+    again: tuple[str, ...] = ()
+    sweep: int = 0
     effects: Effects = field(default_factory=Effects)
 
     @cached_property
     def halves(self) -> Halves:
-        return halves(self.graph, self.codes)
+        return halves(self.graph, self.codes, self.again)
 
     @cached_property
     def weights(self) -> Mapping[str, Strided]:
@@ -78,7 +86,7 @@ class Model:
             for value in self.graph.inputs:
                 tape.where[value.name] = (Strided.contiguous(value.type, {"B": batch}), OUTSIDE)
                 tape.check(tape.where[value.name], value.name)
-            run_main(tape, self.halves.forward, main, kept, self.halves.saved, forward=True)
+            Main(tape, self.halves.saved, True, 0, main).run(self.halves.forward, kept)
             for name in dict.fromkeys(kept):
                 _, storage = tape.where[name]
                 tape.hold(storage)
@@ -98,6 +106,7 @@ class Model:
             sizes=dict(after.sizes),
             modules=list(after.modules),
             kept={place: dict(parts) for place, parts in after.kept.items()},
+            shelves={},
         )
         turn = tape.step
         value, joint = code.value, code.plain
@@ -107,10 +116,11 @@ class Model:
         tape.hold(start)
         tape.advance()
         sweeps = []
-        for first in range(0, seeds, self.chunk):
-            tape.sizes["K"] = min(self.chunk, seeds - first)
+        step = self.sweep or self.chunk
+        for first in range(0, seeds, step):
+            tape.sizes["K"] = min(step, seeds - first)
             tape.where[seed.name] = (Strided.contiguous(seed.type, tape.sizes), start)
-            sweeps.append(_sweep(tape, nodes, self.halves.saved))
+            sweeps.append(self._sweep(tape, nodes))
         if len(sweeps) > 1:
             for name, _ in sweeps[0]:
                 parts = [tape.held[dict(sweep)[name]].size for sweep in sweeps]
@@ -118,15 +128,15 @@ class Model:
                 tape.advance()
         return Timeline(tape.storages(), turn, tuple(tape.modules))
 
-
-def _sweep(tape: Tape, nodes: Sequence[Node], saved: Saved) -> list[tuple[str, int]]:
-    """One run of a target's function: what it hands out, by place."""
-    with frame(tape) as main:
-        given = run_main(tape, nodes, main, [], saved, forward=False)
-    reads = [n for n in nodes if not n.outputs]
-    kinds = [tape.where[n.inputs[0].name][0] for n in reads]
-    for node, kind, (name, storage) in zip(reads, kinds, given, strict=True):
-        if node.op == "read":
-            tape.held[storage].part = "result"
-            tape.check((kind, storage), name)
-    return given
+    def _sweep(self, tape: Tape, nodes: Sequence[Node]) -> list[tuple[str, int]]:
+        """One run of a target's function: what it hands out, by place."""
+        with frame(tape) as main:
+            chunk = self.chunk if self.sweep else 0
+            given = Main(tape, self.halves.saved, False, chunk, main).run(nodes, [])
+        reads = [n for n in nodes if not n.outputs]
+        kinds = [tape.where[n.inputs[0].name][0] for n in reads if n.op == "read"]
+        for node, (name, storage) in zip(reads, given, strict=True):
+            if node.op == "read":
+                tape.held[storage].part = "result"
+                tape.check((kinds.pop(0), storage), name)
+        return given

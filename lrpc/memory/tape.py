@@ -7,22 +7,18 @@ given its caller holds until the call is over.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lrpc.codegen.body import last_uses
-from lrpc.codegen.functions import Saved, needed_later
 from lrpc.codegen.keeping import Place
-from lrpc.codegen.segments import Segment, cut
-from lrpc.ir.graph import Node, Value
+from lrpc.ir.graph import Node
 from lrpc.memory.effect import Effect, Effects, Result, Strided, effect_of
 from lrpc.plan.liveness import Buffer
 
 #: What a buffer is: kept for relevance, handed out by the forward pass, a value of the forward
-#: pass, where relevance starts, a value of the relevance pass, relevance read, or held inside one
+#: pass, one computed again for relevance, where relevance starts, a value of the relevance pass, relevance read, or held inside one
 #: operation.
-PARTS = ("state", "output", "value", "seed", "adjoint", "result", "workspace")
+PARTS = ("state", "output", "value", "again", "seed", "adjoint", "result", "workspace")
 
 OUTSIDE = -1  # the storage of weights and inputs, which the program does not allocate
 FINITE = "torch.isfinite(x[0]).all()"  # what loading.check_finite allocates
@@ -83,6 +79,7 @@ class Tape:
     held: list[Held] = field(default_factory=list)
     where: dict[str, tuple[Strided, int]] = field(default_factory=dict)  # by value
     kept: dict[Place, dict[str, tuple[Strided, ...]]] = field(default_factory=dict)
+    shelves: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def step(self) -> int:
@@ -175,95 +172,30 @@ class Tape:
             self.kept.setdefault(place, {})[name] = tuple(part.kind for part in parts)
             for part in parts:
                 if part.new is not None:
-                    self.hold(new[part.new])
-                    self.held[new[part.new]].part = "state"
+                    self.save(place[0], new[part.new])
 
+    def label(self, storage: int, part: str) -> None:
+        """Say which part a storage is of, weights and inputs apart."""
+        if storage != OUTSIDE:
+            self.held[storage].part = part
 
-@dataclass
-class Frame:
-    """The locals of one function."""
+    # -- parts of the state that come and go -----------------------------------------------------
 
-    tape: Tape
-    names: dict[str, int] = field(default_factory=dict)
+    def open_shelf(self, scope: str) -> None:
+        """A dict in the place of a part of the state."""
+        self.shelves[scope] = []
 
-    def bind(self, name: str, storage: int) -> None:
-        self.tape.hold(storage)
-        self.names[name] = storage
+    def save(self, scope: str, storage: int) -> None:
+        """The state, or the dict in the place of its part `scope`, holds a storage."""
+        self.hold(storage)
+        if scope in self.shelves:
+            self.shelves[scope].append(storage)
+        else:
+            self.label(storage, "state")
 
-    def delete(self, names: Iterable[str], end: int) -> None:
-        for name in names:
-            if name in self.names:
-                self.tape.drop(self.names.pop(name), end)
-
-
-@contextmanager
-def frame(tape: Tape) -> Iterator[Frame]:
-    """A function's locals, which are gone when it returns."""
-    own = Frame(tape)
-    yield own
-    own.delete(list(own.names), tape.step)
-
-
-def run_main(
-    tape: Tape,
-    nodes: Sequence[Node],
-    main: Frame,
-    keep: Sequence[str],
-    saved: Saved,
-    *,
-    forward: bool,
-) -> list[tuple[str, int]]:
-    """The main function of one half; gives what its reads and records hand out: name, storage.
-
-    What the forward pass saves is never dropped.
-    """
-    segments = cut(nodes, repeats=forward)
-    given: list[tuple[str, int]] = []
-    for segment, later in zip(segments, needed_later(segments, keep), strict=True):
-        if not segment.key:
-            dying = last_uses(segment.nodes, later)
-            _statements(tape, segment.nodes, dying, main, saved, saved.scopes, forward, given)
-            continue
-        results = [v for v in segment.made() if v.name in later]
-        with frame(tape) as block:
-            dying = last_uses(segment.nodes, {v.name for v in results})
-            reach = (saved.scope(segment),)
-            _statements(tape, segment.nodes, dying, block, saved, reach, forward, given)
-            for value in results:
-                main.bind(value.name, tape.where[value.name][1])
-        main.delete(_gone(segment, later), tape.step)
-    return given
-
-
-def _gone(segment: Segment, later: set[str]) -> list[str]:
-    return [v.name for v in segment.reads() if v.name not in later]
-
-
-def _statements(
-    tape: Tape,
-    nodes: Sequence[Node],
-    dying: Sequence[Sequence[Value]],
-    own: Frame,
-    saved: Saved,
-    reach: Sequence[str],
-    forward: bool,
-    given: list[tuple[str, int]],
-) -> None:
-    for node, dead in zip(nodes, dying, strict=True):
-        part = "result" if not node.outputs else "value" if forward else "adjoint"
-        places = tape.node(node, part, saved.keeping.place(node, reach))
-        for value, place in zip(node.outputs, places, strict=False):
-            own.bind(value.name, place)
-            if forward and value.name in saved.needed:
-                tape.hold(place)
-                _mark(tape, place, "state")
-        if not node.outputs:
-            tape.hold(places[0])
-            given.append((str(node.attr("name") or ""), places[0]))
-        tape.advance(node.loc.module)
-        own.delete([v.name for v in dead], tape.step)
-
-
-def _mark(tape: Tape, storage: int, part: str) -> None:
-    if storage != OUTSIDE:
-        tape.held[storage].part = part
+    def close_shelf(self, scope: str) -> None:
+        """That dict is gone, with all that it holds alone."""
+        for storage in self.shelves.pop(scope):
+            self.drop(storage, self.step)
+        for place in [place for place in self.kept if place[0] == scope]:
+            del self.kept[place]

@@ -10,6 +10,7 @@ from lrpc.errors import ProgramError
 from lrpc.ir.graph import Module
 from lrpc.ir.parser import parse_graph
 from lrpc.manifest import own_facts, stated_targets
+from lrpc.memory.choose import Choice
 from lrpc.memory.run import Model
 from lrpc.rules.plugins import load_plugins, plugins_of
 from lrpc.run.program_dir import composites_of, under_composite
@@ -32,4 +33,5 @@ def open_model(directory: Path) -> Model:
         path = directory / str(own.get("graph", "graph.lrp"))
         graph = parse_graph(path.read_text(), str(path))
         variants.append(Variant(name, float(own["epsilon"]), Module(graph, tensors)))
-    return memory_model(lowered(variants, stated_targets(manifest), settings), settings)
+    model = memory_model(lowered(variants, stated_targets(manifest), settings), settings)
+    return Choice.from_json(manifest["memory"]).of(model)

@@ -38,6 +38,7 @@ class Interface:
     tf32: bool
     chunk: int
     others: Mapping[str, Mapping[str, Target]] = field(default_factory=dict)  # by composite
+    sweep: int = 0  # where relevance computes parts of the forward pass again: seeds at once
 
 
 @contextlib.contextmanager
@@ -110,9 +111,10 @@ class Program:
         g = normalised(g, value, norm, goal)
         places = self._places(goal, name, read)
         rows = self._rows(name, composite) if ledger else None
+        step = self.interface.sweep or self.interface.chunk
         parts = [
-            self._sweep(goal, state, g[i : i + self.interface.chunk], places, rows)
-            for i in range(0, g.shape[0], self.interface.chunk)
+            self._sweep(goal, state, g[i : i + step], places, rows)
+            for i in range(0, g.shape[0], step)
         ]
         return joined(parts)
 
@@ -245,11 +247,10 @@ class Program:
         rows: list[list[str]] | None,
     ) -> Relevance:
         amounts: list[Tensor] = []
+        given = [self.weights, state.saved, g, places]
+        given += [self.interface.chunk] if self.interface.sweep else []
         with matmul_precision(self.interface.tf32):
-            if rows is not None:
-                found = goal.run_ledger(self.weights, state.saved, g, places, amounts)
-            else:
-                found = goal.run(self.weights, state.saved, g, places)
+            found = goal.run(*given) if rows is None else goal.run_ledger(*given, amounts)
         for place, value in found.items():
             check_finite(value, f"relevance at {place}", "raise LRPC.EPSILON and compile again")
         named = self.interface.read_inputs

@@ -1,0 +1,58 @@
+"""Takes some of the seeds at a time through a function, so that what the function needs beside them
+is there once for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def in_chunks(
+    chunk: int,
+    seeds: int,
+    function: Callable[..., Any],
+    *given: Tensor,
+    same: tuple[int, ...] = (),
+    ledger: list[Tensor] | None = None,
+) -> Any:
+    """`function(K, *given)` for K of the `seeds` at a time; its results put together again.
+
+    Seeds are in front in `given` and in the results, but for the results at `same`, which do not
+    depend on them. With a ledger the function takes it after K.
+    """
+    if seeds <= chunk:
+        return function(seeds, *([] if ledger is None else [ledger]), *given)
+    whole: list[Tensor] = []
+    rows: list[list[Tensor]] = []
+    single = False
+    for first in range(0, seeds, chunk):
+        count = min(chunk, seeds - first)
+        booked: list[list[Tensor]] = [] if ledger is None else [[]]
+        made = function(count, *booked, *(_stretch(t, seeds, first, count) for t in given))
+        rows += booked
+        if isinstance(made, Tensor):
+            made, single = (made,), True
+        if not whole and made is not None:
+            whole = [_wide(t, i in same, seeds, count) for i, t in enumerate(made)]
+        for i in range(len(whole)):
+            if i not in same:
+                _stretch(whole[i], seeds, first, count).copy_(made[i])
+        del made
+    if ledger is not None:
+        ledger += [torch.cat(parts) for parts in zip(*rows, strict=True)]
+    return whole[0] if single else tuple(whole) if whole else None
+
+
+def _stretch(tensor: Tensor, seeds: int, first: int, count: int) -> Tensor:
+    """The part of some of the seeds."""
+    rows = tensor.shape[0] // seeds
+    return tensor[first * rows : (first + count) * rows]
+
+
+def _wide(tensor: Tensor, same: bool, seeds: int, count: int) -> Tensor:
+    """Room for all seeds, where `tensor` is of `count`."""
+    shape = (tensor.shape[0] // count * seeds, *tensor.shape[1:])
+    return tensor if same else tensor.new_empty(shape)

@@ -1,0 +1,88 @@
+"""What the state holds between the two halves of a program, and how their functions reach it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lrpc.codegen.body import Names, safe
+from lrpc.codegen.keeping import Keeping
+from lrpc.codegen.recompute import Recompute
+from lrpc.codegen.segments import Segment
+from lrpc.ir.graph import Node, Value
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Where the forward pass keeps each value that relevance needs: segment key and local name;
+    and what of it relevance computes again instead."""
+
+    places: Mapping[str, tuple[str, str]]
+    needed: frozenset[str]
+    scopes: tuple[str, ...]
+    keeping: Keeping
+    again: Recompute = field(default_factory=Recompute)
+
+    @property
+    def kept(self) -> dict[str, tuple[str, str]]:
+        """What the state holds after a forward pass."""
+        return {
+            name: place
+            for name, place in self.places.items()
+            if name in self.needed and not self.again.drops(name, place)
+        }
+
+    def inside(self, key: str) -> dict[str, str]:
+        """Value name → the statement target that saves it, for values of segment `key`."""
+        var = "s"
+        return {
+            name: f'{var}["{local}"]'
+            for name, (where, local) in self.places.items()
+            if where == key and name in self.needed
+        }
+
+    def scope(self, segment: Segment) -> str:
+        """Which part of the saved values a function for `segment` is handed."""
+        return next((k for k in (segment.key, segment.block) if k in self.scopes), "")
+
+    def fetch(self, name: str, key: str) -> str:
+        """The expression that reads a saved value from a function working on segment `key`."""
+        where, local = self.places[name]
+        if where == key and key:
+            return f's["{local}"]'
+        part = self.part(where) if self.again.drops(name, (where, local)) else f'saved["{where}"]'
+        return f'{part}["{local}"]'
+
+    def part(self, scope: str) -> str:
+        """How the main function of a relevance pass writes a part of the state."""
+        if scope not in self.again.segments:
+            return f'saved["{scope}"]'
+        return safe(re.sub(r"\W+", "_", scope))
+
+    def wanted(self, segment: Segment, node: Node) -> set[str]:
+        """The segments to compute again for a node of a relevance pass: those of values that the
+        state lacks, and whose dict the node's function reads or adds to."""
+        again, scope = self.again, self.scope(segment) if segment.key else None
+        reach = self.scopes if scope is None else (scope,)
+        found = {place[0] for place in [self.keeping.place(node, reach)] if place is not None}
+        for name, place in ((v.name, self.places.get(v.name)) for v in node.inputs):
+            if place is not None and (place[0] == scope or again.drops(name, place)):
+                found.add(place[0])
+        return found & again.segments.keys()
+
+
+def local_places(
+    segments: Sequence[Segment], inputs: Sequence[Value]
+) -> dict[str, tuple[str, str]]:
+    """Where the forward pass would save each of its values."""
+    places = {v.name: ("", v.name) for v in inputs}
+    for segment in segments:
+        if not segment.key:
+            places.update({v.name: ("", v.name) for v in segment.made()})
+            continue
+        names = Names()
+        for value in segment.reads():
+            names.argument(value, "x")
+        places.update({v.name: (segment.key, names.local(v)) for v in segment.made()})
+    return places

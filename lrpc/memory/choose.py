@@ -1,0 +1,225 @@
+"""Which blocks relevance computes again, and how many seeds it takes at a time, under a budget.
+
+Candidates are priced by simulating the program that they make (`Model`), so the bytes are exact;
+of those within the budget the cheapest is taken, by an estimate of the work it costs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lrpc.codegen.segments import Every, Segment, cut
+from lrpc.errors import ConfigError
+from lrpc.ir.graph import Node
+from lrpc.ir.types import Sym
+from lrpc.memory.run import Model
+from lrpc.memory.work import work_of
+
+TRIED = 24  # blocks that are left out again, one at a time, the costliest first
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a program runs: the blocks to compute again, the seeds that go through a block at once
+    and from block to block.
+
+    `peak` is the most bytes that forward and relevance of any target hold at once for one image and
+    `seeds` seeds, weights and inputs apart; `free` is the same with nothing computed again and all
+    these seeds at once; `more` is the estimated work beyond that, as a share.
+    """
+
+    again: tuple[str, ...]
+    chunk: int
+    sweep: int
+    seeds: int
+    peak: int
+    free: int
+    budget: int
+    more: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As the manifest holds it."""
+        return {
+            "again": list(self.again),
+            "chunk": self.chunk,
+            "sweep": self.sweep,
+            "seeds": self.seeds,
+            "peak": self.peak,
+            "free_peak": self.free,
+            "budget": self.budget or None,
+            "extra_work": round(self.more, 4),
+        }
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Choice:
+        """A choice as a manifest holds it."""
+        return Choice(
+            tuple(data["again"]),
+            *(data[key] for key in ("chunk", "sweep", "seeds", "peak", "free_peak")),
+            data["budget"] or 0,
+            data["extra_work"],
+        )
+
+    def of(self, model: Model) -> Model:
+        """The model of the program that runs so."""
+        return replace(model, again=self.again, chunk=self.chunk, sweep=self.sweep)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A block that relevance may compute again: its work, and the bytes that it need not keep."""
+
+    key: str
+    work: float
+    saves: int
+
+
+def choose(model: Model, checkpoint: str, budget: str | int) -> Choice:
+    """The cheapest way to run a program of `model`, all of whose seeds go through a block at once.
+
+    `checkpoint` is `none` (nothing is computed again), `block` (all that saves anything is) or
+    `auto` (what the budget asks for); `budget` is a number of bytes, a share of what the program
+    holds with nothing computed again ("50%"), or "" for no limit. Raises ConfigError that names the
+    smallest budget that can be met.
+    """
+    search = _Search(model)
+    free = search.peak((), model.chunk, model.chunk)
+    limit = _limit(budget, free)
+    blocks = candidates(model) if checkpoint != "none" else []
+    every = tuple(c.key for c in blocks)
+    if not limit:
+        again = every if checkpoint == "block" else ()
+        return search.choice(again, model.chunk, model.chunk, free, 0)
+    found: list[Choice] = []
+    for chunk, sweep in _steps(model.chunk):
+        if checkpoint == "block":
+            again = every if search.peak(every, chunk, sweep) <= limit else None
+        else:
+            again = search.cheapest(blocks, chunk, sweep, limit)
+        if again is not None and (again or sweep == chunk):
+            found.append(search.choice(again, chunk, sweep, free, limit))
+    if not found:
+        least = min(search.seen.values())
+        raise ConfigError(_too_small(budget, limit, free, least, checkpoint))
+    return min(found, key=lambda c: (c.more, -c.chunk, c.peak))
+
+
+def _steps(seeds: int) -> list[tuple[int, int]]:
+    """Seeds through a block at once and from block to block, in the order in which to try them."""
+    chunks = sorted({max(1, seeds // part) for part in (1, 2, 4, seeds)}, reverse=True)
+    return [(chunk, sweep) for chunk in chunks for sweep in dict.fromkeys((chunk, seeds))]
+
+
+def _limit(budget: str | int, free: int) -> int:
+    if isinstance(budget, str) and budget.endswith("%"):
+        return free * int(budget[:-1]) // 100
+    return int(budget) if budget else 0
+
+
+def _too_small(budget: str | int, limit: int, free: int, least: int, checkpoint: str) -> str:
+    asked = f"{budget}, {limit:,} bytes," if str(budget).endswith("%") else f"{limit:,} bytes"
+    hint = "" if checkpoint == "auto" else "; LRPC.MEMORY.CHECKPOINT auto may need less"
+    return (
+        f"LRPC.MEMORY.BUDGET: {asked} cannot be met for one image; the smallest budget that this"
+        f" program can meet is {least:,} bytes ({math.ceil(100 * least / free)}%){hint}"
+    )
+
+
+def candidates(model: Model) -> list[Candidate]:
+    """The blocks of the forward pass that keep something for relevance alone, cheapest bytes
+    first."""
+    plain = replace(model, again=(), sweep=0)
+    segments = cut(plain.halves.forward, repeats=True, stretches=Every())
+    every = replace(plain, again=tuple(s.key for s in segments if s.key))
+    dropped = {
+        name for name, place in every.halves.saved.places.items()
+        if name in plain.halves.saved.needed and every.halves.saved.again.drops(name, place)
+    }
+    held: dict[str, int] = {}
+    for storage in plain.forward(1).storages():
+        if storage.part == "state":
+            held[storage.name] = held.get(storage.name, 0) + storage.size
+    found = []
+    for segment in segments:
+        saves = sum(held.get(v.name, 0) for v in segment.made() if v.name in dropped)
+        if segment.key and saves:
+            found.append(Candidate(segment.key, _work(plain, segment), saves))
+    return sorted(found, key=lambda c: c.work / c.saves)
+
+
+def _work(model: Model, segment: Segment) -> float:
+    return sum(work_of(node, model.weights, {"B": 1, "K": 1}) for node in segment.nodes)
+
+
+class _Search:
+    """Peaks and prices of the ways to run one program, each simulated once."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.seeds = model.chunk
+        self.seen: dict[tuple[tuple[str, ...], int, int], int] = {}
+        nodes = model.halves.forward
+        self.forward = sum(work_of(n, model.weights, {"B": 1, "K": 1}) for n in nodes)
+        halves = [part for part, _ in model.halves.relevance]
+        works = [self._relevance(part) for part in halves]
+        self.of_seeds, self.once = max(works, key=sum)
+        self.work = {c.key: c.work for c in candidates(model)}
+
+    def _relevance(self, nodes: Sequence[Node]) -> tuple[float, float]:
+        """The work of a relevance pass for each seed, and for all of them."""
+        sizes, each, once = {"B": 1, "K": 1}, 0.0, 0.0
+        for node in nodes:
+            own = work_of(node, self.model.weights, sizes)
+            if any(isinstance(d, Sym) and d.seeds for v in node.outputs for d in v.type.shape):
+                each += own
+            else:
+                once += own
+        return each, once
+
+    def peak(self, again: tuple[str, ...], chunk: int, sweep: int) -> int:
+        """The most bytes held at once, for any target."""
+        key = (again, chunk, sweep)
+        if key not in self.seen:
+            model = replace(self.model, again=again, chunk=chunk, sweep=sweep if again else 0)
+            after = model.forward(1)
+            self.seen[key] = max(
+                max(model.timeline(i, self.seeds, after).live) for i in range(len(model.codes))
+            )
+        return self.seen[key]
+
+    def cheapest(
+        self, blocks: Sequence[Candidate], chunk: int, sweep: int, limit: int
+    ) -> tuple[str, ...] | None:
+        """The blocks to compute again: as many, cheapest bytes first, as the limit asks for, less
+        those that turn out not to be needed. None where all of them are not enough."""
+        order = [c.key for c in blocks]
+        low, high = 0, len(order)
+        if self.peak(tuple(order), chunk, sweep) > limit:
+            return () if self.peak((), chunk, sweep) <= limit else None
+        while low < high:
+            middle = (low + high) // 2
+            if self.peak(tuple(order[:middle]), chunk, sweep) <= limit:
+                high = middle
+            else:
+                low = middle + 1
+        taken = list(blocks[:low])
+        for block in sorted(taken, key=lambda c: -c.work)[:TRIED]:
+            rest = [c for c in taken if c is not block]
+            if self.peak(tuple(c.key for c in rest), chunk, sweep) <= limit:
+                taken = rest
+        return tuple(c.key for c in taken)
+
+    def choice(
+        self, again: tuple[str, ...], chunk: int, sweep: int, free: int, limit: int
+    ) -> Choice:
+        anew = sum(self.work[key] for key in again)
+        sweeps, chunks = math.ceil(self.seeds / sweep), math.ceil(self.seeds / chunk)
+        alone = self.forward + self.once + self.seeds * self.of_seeds
+        extra = sweeps * anew + (chunks - 1) * self.once
+        order = [key for key in self.work if key in again]
+        peak = self.peak(again, chunk, sweep)
+        run = sweep if again else 0
+        return Choice(tuple(order), chunk, run, self.seeds, peak, free, limit, extra / alone)

@@ -1,0 +1,55 @@
+"""An estimate of what an operation costs, to compare plans by: bytes moved, and arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+
+from lrpc.ir.graph import Node, Value
+from lrpc.ir.ops import TABLE
+from lrpc.ir.types import DTYPES
+from lrpc.memory.effect import Strided
+
+#: Multiply-adds that take as long as moving one byte. Processors lie between 5 and 50.
+BALANCE = 10.0
+
+
+def work_of(node: Node, weights: Mapping[str, Strided], sizes: Mapping[str, int]) -> float:
+    """The cost of a node, in bytes moved: what it reads and writes, or its arithmetic where that
+    takes longer."""
+    values = {v.name: v for v in (*node.inputs, *node.outputs)}.values()
+    used = [weights[name] for name in _weights(node) if name in weights]
+    moved = sum(_bytes(v, sizes) for v in values) + sum(w.bytes for w in used)
+    return max(float(moved), _multiplications(node, used, sizes) / BALANCE)
+
+
+def _weights(node: Node) -> list[str]:
+    row = TABLE[node.op]
+    return [str(value) for key, value in node.attrs if row.kind(key) == "weight" and value]
+
+
+def _bytes(value: Value, sizes: Mapping[str, int]) -> int:
+    return prod(value.type.sized(sizes)) * DTYPES[value.type.dtype].itemsize
+
+
+def _multiplications(node: Node, used: list[Strided], sizes: Mapping[str, int]) -> float:
+    """Of a map: each entry of its weight once for every place that it is applied at. Of a product:
+    the larger operand times the columns of the other. Of a sampling: the entries of the locations
+    times the channels of a head and the four corners."""
+    out = max((prod(v.type.sized(sizes)) for v in node.outputs), default=0)
+    if node.op.startswith("deform_") and len(node.inputs) > 1:
+        return 8.0 * out * _points(node, sizes)
+    if used and max(len(w.shape) for w in used) > 1:
+        weight = max(used, key=lambda w: len(w.shape))
+        rows = node.inputs[0] if "transpose" in node.op else node.outputs[0]
+        return prod(rows.type.sized(sizes)) * prod(weight.shape) / max(weight.shape[0], 1)
+    if node.op.startswith(("matmul", "einsum")):
+        left, right = (prod(v.type.sized(sizes)) for v in node.inputs[:2])
+        return (left * right * out) ** 0.5  # m·k, k·n and m·n of a plain product
+    return 0.0
+
+
+def _points(node: Node, sizes: Mapping[str, int]) -> int:
+    """Sampling points of a query and head: levels times points."""
+    shapes = [v.type.sized(sizes) for v in node.inputs if v.type.rank == 6]
+    return prod(shapes[0][3:5]) if shapes else 16

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from lrpc.codegen.body import Names, safe
 from lrpc.codegen.keeping import Keeping
@@ -24,7 +25,7 @@ class Saved:
     keeping: Keeping
     again: Recompute = field(default_factory=Recompute)
 
-    @property
+    @cached_property
     def kept(self) -> dict[str, tuple[str, str]]:
         """What the state holds after a forward pass."""
         return {

@@ -16,9 +16,10 @@ from lrpc.errors import ConfigError
 from lrpc.ir.graph import Node
 from lrpc.ir.types import Sym
 from lrpc.memory.run import Model
+from lrpc.memory.tape import Tape
 from lrpc.memory.work import work_of
 
-TRIED = 24  # blocks that are left out again, one at a time, the costliest first
+TRIED = 12  # blocks that are left out again, one at a time, the costliest first
 
 
 @dataclass(frozen=True)
@@ -85,26 +86,20 @@ def choose(model: Model, checkpoint: str, budget: str | int) -> Choice:
     holds with nothing computed again ("50%"), or "" for no limit. Raises ConfigError that names the
     smallest budget that can be met.
     """
-    search = _Search(model)
+    search = _Search(model, checkpoint)
     free = search.peak((), model.chunk, model.chunk)
     limit = _limit(budget, free)
-    blocks = candidates(model) if checkpoint != "none" else []
-    every = tuple(c.key for c in blocks)
     if not limit:
-        again = every if checkpoint == "block" else ()
+        again = search.every if checkpoint == "block" else ()
         return search.choice(again, model.chunk, model.chunk, free, 0)
-    found: list[Choice] = []
-    for chunk, sweep in _steps(model.chunk):
-        if checkpoint == "block":
-            again = every if search.peak(every, chunk, sweep) <= limit else None
-        else:
-            again = search.cheapest(blocks, chunk, sweep, limit)
-        if again is not None and (again or sweep == chunk):
-            found.append(search.choice(again, chunk, sweep, free, limit))
-    if not found:
-        least = min(search.seen.values())
-        raise ConfigError(_too_small(budget, limit, free, least, checkpoint))
-    return min(found, key=lambda c: (c.more, -c.chunk, c.peak))
+    while True:
+        found = search.within(limit)
+        if found is None:
+            least = min(search.peak(search.every, 1, sweep) for sweep in {1, model.chunk})
+            raise ConfigError(_too_small(budget, limit, free, least, checkpoint))
+        if search.peak(*found) <= limit:
+            return search.choice(*found, free, limit)
+        search.watch(found)  # another target needs more there
 
 
 def _steps(seeds: int) -> list[tuple[int, int]]:
@@ -154,19 +149,29 @@ def _work(model: Model, segment: Segment) -> float:
     return sum(work_of(node, model.weights, {"B": 1, "K": 1}) for node in segment.nodes)
 
 
-class _Search:
-    """Peaks and prices of the ways to run one program, each simulated once."""
+Way = tuple[tuple[str, ...], int, int]  # blocks computed again, seeds at once, seeds in a sweep
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+
+class _Search:
+    """Peaks and prices of the ways to run one program, each simulated once.
+
+    `watched` are the targets that decide; the others are looked at where something is found.
+    """
+
+    def __init__(self, model: Model, checkpoint: str) -> None:
+        self.model, self.checkpoint = model, checkpoint
         self.seeds = model.chunk
-        self.seen: dict[tuple[tuple[str, ...], int, int], int] = {}
-        nodes = model.halves.forward
-        self.forward = sum(work_of(n, model.weights, {"B": 1, "K": 1}) for n in nodes)
-        halves = [part for part, _ in model.halves.relevance]
-        works = [self._relevance(part) for part in halves]
+        self.blocks = candidates(model) if checkpoint != "none" else []
+        self.every = tuple(c.key for c in self.blocks)
+        self.work = {c.key: c.work for c in self.blocks}
+        self.seen: dict[tuple[Way, int], int] = {}
+        self.programs: dict[Way, tuple[Model, Tape]] = {}
+        sizes = {"B": 1, "K": 1}
+        self.forward = sum(work_of(n, model.weights, sizes) for n in model.halves.forward)
+        works = [self._relevance(part) for part, _ in model.halves.relevance]
         self.of_seeds, self.once = max(works, key=sum)
-        self.work = {c.key: c.work for c in candidates(model)}
+        self.watched: list[int] = []
+        self.watch(((), model.chunk, model.chunk))
 
     def _relevance(self, nodes: Sequence[Node]) -> tuple[float, float]:
         """The work of a relevance pass for each seed, and for all of them."""
@@ -179,47 +184,86 @@ class _Search:
                 once += own
         return each, once
 
-    def peak(self, again: tuple[str, ...], chunk: int, sweep: int) -> int:
-        """The most bytes held at once, for any target."""
-        key = (again, chunk, sweep)
-        if key not in self.seen:
-            model = replace(self.model, again=again, chunk=chunk, sweep=sweep if again else 0)
-            after = model.forward(1)
-            self.seen[key] = max(
-                max(model.timeline(i, self.seeds, after).live) for i in range(len(model.codes))
-            )
-        return self.seen[key]
+    def watch(self, way: Way) -> None:
+        """Let the target that needs most there decide as well."""
+        targets = range(len(self.model.codes))
+        self.watched.append(max(targets, key=lambda target: self._peak(way, target)))
 
-    def cheapest(
-        self, blocks: Sequence[Candidate], chunk: int, sweep: int, limit: int
-    ) -> tuple[str, ...] | None:
-        """The blocks to compute again: as many, cheapest bytes first, as the limit asks for, less
-        those that turn out not to be needed. None where all of them are not enough."""
-        order = [c.key for c in blocks]
-        low, high = 0, len(order)
-        if self.peak(tuple(order), chunk, sweep) > limit:
-            return () if self.peak((), chunk, sweep) <= limit else None
+    def peak(self, *way: Any) -> int:
+        """The most bytes held at once, for any target."""
+        return max(self._peak(way, target) for target in range(len(self.model.codes)))
+
+    def _peak(self, way: Way, target: int) -> int:
+        again, chunk, sweep = way
+        if (way, target) not in self.seen:
+            if way not in self.programs:
+                model = replace(self.model, again=again, chunk=chunk, sweep=sweep if again else 0)
+                self.programs = {way: (model, model.forward(1))}  # the last one alone
+            model, after = self.programs[way]
+            self.seen[way, target] = model.timeline(target, self.seeds, after).peak
+        return self.seen[way, target]
+
+    def _fits(self, way: Way, limit: int) -> bool:
+        return all(self._peak(way, target) <= limit for target in self.watched)
+
+    def within(self, limit: int) -> Way | None:
+        """The cheapest way whose watched targets keep the limit; None if there is none."""
+        found: list[Way] = []
+        for chunk, sweep in _steps(self.seeds):
+            best = min(map(self.more, found), default=math.inf)
+            if self.more(((), chunk, sweep)) >= best:
+                continue  # even with nothing computed again
+            again = self._fewest(chunk, sweep, limit)
+            if again is not None and (again or sweep == chunk):
+                found.append((again, chunk, sweep))
+        if not found:
+            return None
+        best_way = min(found, key=lambda way: (self.more(way), -way[1]))
+        return self._without_needless(best_way, limit)
+
+    def _fewest(self, chunk: int, sweep: int, limit: int) -> tuple[str, ...] | None:
+        """As many blocks, cheapest bytes first, as the limit asks for; None where all of them are
+        not enough."""
+        if self.checkpoint == "block":
+            return self.every if self._fits((self.every, chunk, sweep), limit) else None
+        if self._fits(((), chunk, sweep), limit):
+            return ()
+        if not self._fits((self.every, chunk, sweep), limit):
+            return None
+        low, high = 1, len(self.every)
         while low < high:
             middle = (low + high) // 2
-            if self.peak(tuple(order[:middle]), chunk, sweep) <= limit:
+            if self._fits((self.every[:middle], chunk, sweep), limit):
                 high = middle
             else:
                 low = middle + 1
-        taken = list(blocks[:low])
-        for block in sorted(taken, key=lambda c: -c.work)[:TRIED]:
-            rest = [c for c in taken if c is not block]
-            if self.peak(tuple(c.key for c in rest), chunk, sweep) <= limit:
-                taken = rest
-        return tuple(c.key for c in taken)
+        return self.every[:low]
+
+    def _without_needless(self, way: Way, limit: int) -> Way:
+        """Less the blocks that turn out not to be needed, the costliest first."""
+        again, chunk, sweep = way
+        if self.checkpoint == "block":
+            return way
+        for key in sorted(again, key=self.work.__getitem__, reverse=True)[:TRIED]:
+            rest = tuple(k for k in again if k != key)
+            if (rest or sweep == chunk) and self._fits((rest, chunk, sweep), limit):
+                again = rest
+        return again, chunk, sweep
+
+    def more(self, way: Way) -> float:
+        """The estimated work beyond that of all seeds at once with nothing computed again, as a
+        share of it."""
+        again, chunk, sweep = way
+        sweeps, chunks = math.ceil(self.seeds / sweep), math.ceil(self.seeds / chunk)
+        alone = self.forward + self.once + self.seeds * self.of_seeds
+        extra = sweeps * sum(self.work[key] for key in again) + (chunks - 1) * self.once
+        return extra / alone
 
     def choice(
         self, again: tuple[str, ...], chunk: int, sweep: int, free: int, limit: int
     ) -> Choice:
-        anew = sum(self.work[key] for key in again)
-        sweeps, chunks = math.ceil(self.seeds / sweep), math.ceil(self.seeds / chunk)
-        alone = self.forward + self.once + self.seeds * self.of_seeds
-        extra = sweeps * anew + (chunks - 1) * self.once
-        order = [key for key in self.work if key in again]
-        peak = self.peak(again, chunk, sweep)
+        way = (again, chunk, sweep)
         run = sweep if again else 0
-        return Choice(tuple(order), chunk, run, self.seeds, peak, free, limit, extra / alone)
+        return Choice(
+            again, chunk, run, self.seeds, self.peak(*way), free, limit, self.more(way)
+        )

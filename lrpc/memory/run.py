@@ -35,6 +35,11 @@ class Timeline:
         return found + [0] * (len(self.modules) - len(found))
 
     @property
+    def peak(self) -> int:
+        """The most bytes held at once."""
+        return max(self.live)
+
+    @property
     def forward_peak(self) -> int:
         """The most bytes that `forward` has allocated at once."""
         return max(self.live[: self.turn])

@@ -84,9 +84,7 @@ def _name_repeats(segments: Sequence[Segment]) -> list[Segment]:
     return found
 
 
-def _name_stretches(
-    segments: Sequence[Segment], chosen: Container[str]
-) -> Iterable[Segment]:
+def _name_stretches(segments: Sequence[Segment], chosen: Container[str]) -> Iterable[Segment]:
     number = 0
     for segment in segments:
         if segment.key:

@@ -11,6 +11,7 @@ from lrpc.codegen.kernels import (
     boxes,
     chunks,
     deformable,
+    limits,
     loading,
     results,
     runtime,
@@ -21,7 +22,7 @@ from lrpc.codegen.kernels import (
     triton_support,
 )
 
-RUNTIME: tuple[ModuleType, ...] = (loading, results, seeds, runtime)
+RUNTIME: tuple[ModuleType, ...] = (loading, results, limits, seeds, runtime)
 MODULES: tuple[ModuleType, ...] = (transposes, slopes, deformable, boxes, chunks)
 TRITON: tuple[ModuleType, ...] = (triton_support, triton_deformable)
 

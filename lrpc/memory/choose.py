@@ -59,7 +59,11 @@ class Choice:
         """A choice as a manifest holds it."""
         return Choice(
             tuple(data["again"]),
-            *(data[key] for key in ("chunk", "sweep", "seeds", "peak", "free_peak")),
+            data["chunk"],
+            data["sweep"],
+            data["seeds"],
+            data["peak"],
+            data["free_peak"],
             data["budget"] or 0,
             data["extra_work"],
         )
@@ -130,7 +134,8 @@ def candidates(model: Model) -> list[Candidate]:
     segments = cut(plain.halves.forward, repeats=True, stretches=Every())
     every = replace(plain, again=tuple(s.key for s in segments if s.key))
     dropped = {
-        name for name, place in every.halves.saved.places.items()
+        name
+        for name, place in every.halves.saved.places.items()
         if name in plain.halves.saved.needed and every.halves.saved.again.drops(name, place)
     }
     held: dict[str, int] = {}
@@ -264,6 +269,4 @@ class _Search:
     ) -> Choice:
         way = (again, chunk, sweep)
         run = sweep if again else 0
-        return Choice(
-            again, chunk, run, self.seeds, self.peak(*way), free, limit, self.more(way)
-        )
+        return Choice(again, chunk, run, self.seeds, self.peak(*way), free, limit, self.more(way))

@@ -136,9 +136,7 @@ class Main:
                     tape.label(storage, "state")
             tape.close_shelf(segment.key)
 
-    def _in_chunks(
-        self, segment: Segment, results: Sequence[Value], over: Sequence[Value]
-    ) -> None:
+    def _in_chunks(self, segment: Segment, results: Sequence[Value], over: Sequence[Value]) -> None:
         """`chunk` seeds at a time: kernels/chunks.py."""
         tape, seeds = self.tape, self.tape.sizes["K"]
         found = {v.name: tape.where[v.name] for v in over}

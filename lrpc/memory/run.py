@@ -8,10 +8,9 @@ from functools import cached_property
 
 from lrpc.codegen.interface import TargetCode
 from lrpc.codegen.program import Halves, halves
-from lrpc.codegen.saved import Saved
 from lrpc.ir.graph import Graph, Node
 from lrpc.memory.effect import Effects, Strided
-from lrpc.memory.mains import Main, frame
+from lrpc.memory.mains import Given, Main, frame
 from lrpc.memory.tape import OUTSIDE, Storage, Tape
 from lrpc.plan.liveness import profile
 
@@ -120,28 +119,60 @@ class Model:
         start = tape.allocate(whole.bytes, "seed", value.name)
         tape.hold(start)
         tape.advance()
-        sweeps = []
-        step = self.sweep or self.chunk
+        step, joined = self.sweep or self.chunk, Joined(tape, seeds)
         for first in range(0, seeds, step):
             tape.sizes["K"] = min(step, seeds - first)
             tape.where[seed.name] = (Strided.contiguous(seed.type, tape.sizes), start)
-            sweeps.append(self._sweep(tape, nodes))
-        if len(sweeps) > 1:
-            for name, _ in sweeps[0]:
-                parts = [tape.held[dict(sweep)[name]].size for sweep in sweeps]
-                tape.hold(tape.allocate(sum(parts), "result", name))
-                tape.advance()
+            joined.add(*self._sweep(tape, nodes))
+        joined.close()
         return Timeline(tape.storages(), turn, tuple(tape.modules))
 
-    def _sweep(self, tape: Tape, nodes: Sequence[Node]) -> list[tuple[str, int]]:
-        """One run of a target's function: what it hands out, by place."""
+    def _sweep(self, tape: Tape, nodes: Sequence[Node]) -> tuple[Given, Given]:
+        """One run of a target's function: the relevance that it hands out, and the amounts."""
         with frame(tape) as main:
             chunk = self.chunk if self.sweep else 0
             given = Main(tape, self.halves.saved, False, chunk, main).run(nodes, [])
-        reads = [n for n in nodes if not n.outputs]
-        kinds = [tape.where[n.inputs[0].name][0] for n in reads if n.op == "read"]
-        for node, (name, storage) in zip(reads, given, strict=True):
+        handing = [n for n in nodes if not n.outputs]
+        reads: Given = []
+        amounts: Given = []
+        kinds = [tape.where[n.inputs[0].name][0] for n in handing if n.op == "read"]
+        for node, (name, storage) in zip(handing, given, strict=True):
             if node.op == "read":
                 tape.held[storage].part = "result"
-                tape.check((kinds.pop(0), storage), name)
-        return given
+                tape.check((kinds[len(reads)], storage), name)
+                reads.append((name, storage))
+            else:
+                amounts.append((name, storage))
+        return reads, amounts
+
+
+@dataclass
+class Joined:
+    """Sweeps put together along the seeds, as `limits.joined` does."""
+
+    tape: Tape
+    seeds: int
+    books: list[Given] = field(default_factory=list)
+    whole: bool = False
+
+    def add(self, reads: Given, amounts: Given) -> None:
+        """A sweep's relevance goes into room for all of it; its amounts wait."""
+        tape = self.tape
+        if tape.sizes["K"] == self.seeds:
+            return
+        if not self.whole:
+            for name, storage in reads:
+                size = tape.held[storage].size // tape.sizes["K"] * self.seeds
+                tape.hold(tape.allocate(size, "result", name))
+            self.whole = True
+        tape.advance()
+        for _, storage in reads:
+            tape.drop(storage, tape.step)
+        self.books.append(amounts)
+
+    def close(self) -> None:
+        """The amounts of all sweeps put together."""
+        for parts in zip(*self.books, strict=True):
+            size = sum(self.tape.held[storage].size for _, storage in parts)
+            self.tape.hold(self.tape.allocate(size, "result", parts[0][0]))
+        self.tape.advance()

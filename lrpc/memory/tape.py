@@ -16,8 +16,8 @@ from lrpc.memory.effect import Effect, Effects, Result, Strided, effect_of
 from lrpc.plan.liveness import Buffer
 
 #: What a buffer is: kept for relevance, handed out by the forward pass, a value of the forward
-#: pass, one computed again for relevance, where relevance starts, a value of the relevance pass, relevance read, or held inside one
-#: operation.
+#: pass, one computed again for relevance, where relevance starts, a value of the relevance pass,
+#: relevance read, or held inside one operation.
 PARTS = ("state", "output", "value", "again", "seed", "adjoint", "result", "workspace")
 
 OUTSIDE = -1  # the storage of weights and inputs, which the program does not allocate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from math import prod
 
@@ -45,7 +46,7 @@ def _multiplications(node: Node, used: list[Strided], sizes: Mapping[str, int]) 
         return prod(rows.type.sized(sizes)) * prod(weight.shape) / max(weight.shape[0], 1)
     if node.op.startswith(("matmul", "einsum")):
         left, right = (prod(v.type.sized(sizes)) for v in node.inputs[:2])
-        return (left * right * out) ** 0.5  # m·k, k·n and m·n of a plain product
+        return math.sqrt(left * right * out)  # m·k, k·n and m·n of a plain product
     return 0.0
 
 

@@ -31,28 +31,28 @@ def in_chunks(
     for first in range(0, seeds, chunk):
         count = min(chunk, seeds - first)
         booked: list[list[Tensor]] = [] if ledger is None else [[]]
-        made = function(count, *booked, *(_stretch(t, seeds, first, count) for t in given))
+        made = function(count, *booked, *(_chunk_of(t, seeds, first, count) for t in given))
         rows += booked
         if isinstance(made, Tensor):
             made, single = (made,), True
         if not whole and made is not None:
-            whole = [_wide(t, i in same, seeds, count) for i, t in enumerate(made)]
+            whole = [_room_for(t, i in same, seeds, count) for i, t in enumerate(made)]
         for i in range(len(whole)):
             if i not in same:
-                _stretch(whole[i], seeds, first, count).copy_(made[i])
+                _chunk_of(whole[i], seeds, first, count).copy_(made[i])
         del made
     if ledger is not None:
         ledger += [torch.cat(parts) for parts in zip(*rows, strict=True)]
     return whole[0] if single else tuple(whole) if whole else None
 
 
-def _stretch(tensor: Tensor, seeds: int, first: int, count: int) -> Tensor:
+def _chunk_of(tensor: Tensor, seeds: int, first: int, count: int) -> Tensor:
     """The part of some of the seeds."""
     rows = tensor.shape[0] // seeds
     return tensor[first * rows : (first + count) * rows]
 
 
-def _wide(tensor: Tensor, same: bool, seeds: int, count: int) -> Tensor:
+def _room_for(tensor: Tensor, same: bool, seeds: int, count: int) -> Tensor:
     """Room for all seeds, where `tensor` is of `count`."""
     shape = (tensor.shape[0] // count * seeds, *tensor.shape[1:])
     return tensor if same else tensor.new_empty(shape)

@@ -87,3 +87,34 @@ def read_weights(path: Path, device: torch.device) -> dict[str, Tensor]:
         )
         tensors[name] = flat.reshape(shape).to(device)
     return tensors | {alias: tensors[name] for alias, name in aliases.items()}
+
+
+def given_inputs(
+    known: Mapping[str, tuple[str, tuple[int | str, ...]]],
+    images: Sequence[Tensor],
+    named: Mapping[str, Tensor],
+    device: torch.device,
+) -> dict[str, Tensor]:
+    """What `forward` was given, by name, checked against the inputs it takes."""
+    names = list(known)
+    given = dict(zip(names, images, strict=False)) | dict(named)
+    if len(images) > len(names) or given.keys() != set(names):
+        raise ProgramError(f"forward takes {', '.join(names)}; got {', '.join(given) or 'nothing'}")
+    for name in names:
+        check_input(name, given[name], *known[name])
+    return {name: given[name].to(device) for name in names}
+
+
+def batch_of(
+    known: Mapping[str, tuple[str, tuple[int | str, ...]]], inputs: Mapping[str, Tensor]
+) -> int:
+    """The number of images, which all inputs have in common."""
+    sizes = {
+        name: value.shape[shape.index("B")]
+        for name, value in inputs.items()
+        if "B" in (shape := known[name][1])
+    }
+    if len(set(sizes.values())) > 1:
+        told = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise ProgramError(f"inputs hold different numbers of images: {told}")
+    return next(iter(sizes.values()), 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,12 +14,16 @@ from torch import Tensor
 class State:
     """What one forward pass leaves: the model's outputs, and what relevance needs.
 
-    `saved` also takes what relevance works out once for all its calls on this state.
+    `saved` also takes what relevance works out once for all its calls on this state. Where memory
+    does not hold all images at once, `saved` is empty and `pieces` are the inputs of some at a
+    time: each relevance call runs the model again on one after the other.
     """
 
     outputs: Any
     saved: dict[str, dict[str, Any]] = field(repr=False)
     batch: int
+    inputs: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    pieces: tuple[dict[str, Tensor], ...] = field(default=(), repr=False)
 
 
 @dataclass
@@ -101,6 +105,22 @@ def rebuild(structure: Any, outputs: Mapping[str, Tensor]) -> Any:
     return tuple(parts) if kind == "tuple" else parts
 
 
+def flat(structure: Any, outputs: Any) -> dict[str, Tensor]:
+    """The tensors of the model's own nesting by their names: what `rebuild` was given."""
+    if isinstance(structure, str):
+        return {structure: outputs}
+    ((kind, content),) = structure.items()
+    if kind == "value":
+        return {}
+    if kind == "dict":
+        pairs = [(part, outputs[name]) for name, part in content.items()]
+    elif kind == "items":
+        pairs = [(part, outputs[key]) for key, part in content]
+    else:
+        pairs = list(zip(content, outputs, strict=True))
+    return {name: t for part, value in pairs for name, t in flat(part, value).items()}
+
+
 def booked(names: Sequence[Sequence[str]], amounts: Sequence[Tensor]) -> Ledger:
     """The ledger's rows with their names: node, module path, kind."""
     rows = [(n[0], n[1], n[2], amount) for n, amount in zip(names, amounts, strict=True)]
@@ -108,24 +128,3 @@ def booked(names: Sequence[Sequence[str]], amounts: Sequence[Tensor]) -> Ledger:
     ends = [row[3] for row in rows if row[2] == "end"]
     end = sum(ends, torch.zeros_like(start))
     return Ledger(start, end, [row for row in rows if row[2] not in ("start", "end")])
-
-
-def joined(parts: Sequence[Relevance]) -> Relevance:
-    """Seed chunks put together along the seeds axis."""
-    if len(parts) == 1:
-        return parts[0]
-
-    def cat(find: Callable[[Relevance], dict[str, Tensor]]) -> dict[str, Tensor]:
-        return {name: torch.cat([find(part)[name] for part in parts]) for name in find(parts[0])}
-
-    ledgers = [part.ledger for part in parts if part.ledger is not None]
-    ledger = None
-    if ledgers:
-        rows = [
-            (*row[:3], torch.cat([other.rows[i][3] for other in ledgers]))
-            for i, row in enumerate(ledgers[0].rows)
-        ]
-        ledger = Ledger(
-            torch.cat([x.start for x in ledgers]), torch.cat([x.end for x in ledgers]), rows
-        )
-    return Relevance(cat(lambda r: r.inputs), cat(lambda r: r.layers), ledger)

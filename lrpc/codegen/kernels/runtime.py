@@ -13,15 +13,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lrpc.codegen.kernels.limits import (
+    Limits,
+    apart,
+    joined,
+    of_images,
+    out_of_memory,
+    say,
+    side_by_side,
+    whole_outputs,
+)
 from lrpc.codegen.kernels.loading import (
     ProgramError,
+    batch_of,
     check_files,
     check_finite,
-    check_input,
+    given_inputs,
     read_weights,
 )
-from lrpc.codegen.kernels.results import Relevance, State, booked, joined, rebuild
-from lrpc.codegen.kernels.seeds import Target, normalised, one_hot, seeds_to_g
+from lrpc.codegen.kernels.results import Relevance, State, booked, flat, rebuild
+from lrpc.codegen.kernels.seeds import (
+    Target,
+    find_target,
+    normalised,
+    places_of,
+    seeds_to_g,
+    start_at,
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +57,24 @@ class Interface:
     chunk: int
     others: Mapping[str, Mapping[str, Target]] = field(default_factory=dict)  # by composite
     sweep: int = 0  # where relevance computes parts of the forward pass again: seeds at once
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question to a program: a target under a composite, and what is wanted of it."""
+
+    composite: str
+    name: str
+    goal: Target
+    token: int | None
+    norm: str
+    places: frozenset[str]
+    ledger: bool
+
+    def options(self) -> dict[str, Any]:
+        """The same as keyword arguments of `Program.relevance`."""
+        said = {"composite": self.composite, "token": self.token, "norm": self.norm}
+        return {**said, "read": sorted(self.places), "ledger": self.ledger}
 
 
 @contextlib.contextmanager
@@ -61,19 +97,35 @@ class Program:
         self.manifest: dict[str, Any] = json.loads((directory / "manifest.json").read_text())
         check_files(directory, self.manifest)
         self.composites = (str(self.manifest.get("composite", "")), *interface.others)
+        self.limits = Limits.of(self.manifest, interface.inputs)
         self.weights = read_weights(directory / "weights.safetensors", self.device)
 
     @torch.no_grad()
     def forward(self, *images: Tensor, **named: Tensor) -> State:
-        """Run the model. Inputs as compiled for, batch free; keeps what relevance needs."""
-        inputs = self._inputs(images, named)
-        batch = self._batch(inputs)
+        """Run the model. Inputs as compiled for, batch free; keeps what relevance needs.
+
+        Where memory, or the program's budget, does not hold so many images, it says so, and takes
+        fewer at a time.
+        """
+        inputs = given_inputs(self.interface.inputs, images, named, self.device)
+        batch = batch_of(self.interface.inputs, inputs)
+        count = self.limits.images(batch)
+        if count == batch:
+            try:
+                return self._forward(inputs, batch)
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+            count = self.limits.fewer(batch, "forward")
+        return self._in_pieces(inputs, batch, count)
+
+    def _forward(self, inputs: dict[str, Tensor], batch: int) -> State:
         saved: dict[str, dict[str, Any]] = {name: {} for name in self.interface.blocks}
         with matmul_precision(self.interface.tf32):
             outputs = self.interface.forward(self.weights, saved, *inputs.values())
         for name, value in outputs.items():
             check_finite(value, f"output {name}", "check the input's range and the weights")
-        return State(rebuild(self.interface.structure, outputs), saved, batch)
+        return State(rebuild(self.interface.structure, outputs), saved, batch, inputs)
 
     @torch.no_grad()
     def relevance(
@@ -100,23 +152,58 @@ class Program:
         limits the places to compute; the walk ends at the last of them.
         """
         composite = self._composite(composite)
-        name, goal = self._target(target, layer, composite)
-        value = state.saved[goal.value[0]][goal.value[1]]
+        targets = self.interface.others.get(composite, self.interface.targets)
+        name, goal = find_target(targets, target, layer)
         if (at is None) == (seeds is None):
             raise ProgramError(f"{name}: give either at=[...] or seeds=S, and not both")
+        asked = Asked(composite, name, goal, token, norm, places_of(goal, name, read), ledger)
+        if not state.pieces:
+            try:
+                return self._relevance(state, asked, at, seeds)
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+            count = self.limits.fewer(state.batch, f"relevance of {name}, one seed at a time")
+            state.saved.clear()
+            state.pieces = tuple(apart(state.inputs, self.limits.axes, count))
+        parts, first = [], 0
+        for piece in state.pieces:
+            own = self.forward(**piece)
+            where, given = of_images(at, seeds, goal.batch_axis, first, own.batch)
+            parts.append(self.relevance(own, name, where, seeds=given, **asked.options()))
+            first += own.batch
+            del own
+        return side_by_side(parts)
+
+    def _relevance(self, state: State, asked: Asked, at: Any, seeds: Tensor | None) -> Relevance:
+        name, goal = asked.name, asked.goal
+        value = state.saved[goal.value[0]][goal.value[1]]
         if seeds is not None:
             g = seeds_to_g(seeds, value, name)
         else:
-            g = self._start(goal, name, value, at, token)
-        g = normalised(g, value, norm, goal)
-        places = self._places(goal, name, read)
-        rows = self._rows(name, composite) if ledger else None
-        step = self.interface.sweep or self.interface.chunk
-        parts = [
-            self._sweep(goal, state, g[i : i + step], places, rows)
-            for i in range(0, g.shape[0], step)
-        ]
-        return joined(parts)
+            g = start_at(goal, name, value, at, asked.token)
+        g = normalised(g, value, asked.norm, goal)
+        return joined(self._sweeps(state, asked, g), g.shape[0])
+
+    def _sweeps(self, state: State, asked: Asked, g: Tensor) -> Iterator[Relevance]:
+        """As many seeds at once as the plan says, fewer where memory does not hold them."""
+        chunk, step = self.limits.seeds(asked.composite, asked.name, state.batch)
+        rows = self._rows(asked.name, asked.composite) if asked.ledger else None
+        first = 0
+        while first < g.shape[0]:
+            part = None
+            try:
+                part = self._sweep(asked, state, g[first : first + step], rows, min(chunk, step))
+            except RuntimeError as error:
+                if not out_of_memory(error) or step == 1:
+                    raise
+            if part is None:
+                step = min(step, g.shape[0] - first) // 2 or 1
+                say(f"out of memory: relevance of {asked.name} goes on with {step} seeds at a time")
+                continue
+            yield part
+            del part
+            first += step
 
     def __call__(self, *inputs: Tensor | str, **options: Any) -> Relevance:
         """`forward` and `relevance` in one go: the input tensors, then what `relevance` takes."""
@@ -137,29 +224,6 @@ class Program:
 
     # -- helpers ---------------------------------------------------------------------------------
 
-    def _inputs(self, images: Sequence[Tensor], named: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        names = list(self.interface.inputs)
-        given = dict(zip(names, images, strict=False)) | dict(named)
-        if len(images) > len(names) or given.keys() != set(names):
-            raise ProgramError(
-                f"forward takes {', '.join(names)}; got {', '.join(given) or 'nothing'}"
-            )
-        for name in names:
-            check_input(name, given[name], *self.interface.inputs[name])
-        return {name: given[name].to(self.device) for name in names}
-
-    def _batch(self, inputs: Mapping[str, Tensor]) -> int:
-        """The number of images, which all inputs have in common."""
-        sizes = {
-            name: value.shape[shape.index("B")]
-            for name, value in inputs.items()
-            if "B" in (shape := self.interface.inputs[name][1])
-        }
-        if len(set(sizes.values())) > 1:
-            told = ", ".join(f"{name} {size}" for name, size in sizes.items())
-            raise ProgramError(f"inputs hold different numbers of images: {told}")
-        return next(iter(sizes.values()), 1)
-
     def _composite(self, name: str | None) -> str:
         if name is None:
             return self.composites[0]
@@ -177,78 +241,13 @@ class Program:
         rows: list[list[str]] = own["ledger"][target]
         return rows
 
-    def _target(self, target: str, layer: int | None, composite: str) -> tuple[str, Target]:
-        targets = self.interface.others.get(composite, self.interface.targets)
-        found = target if target in targets and layer is None else None
-        if found is None:
-            layered = [t for t in targets if t.split(":")[0] == target]
-            wanted = (
-                f"{target}:{layer}" if layer is not None else (layered[-1] if layered else target)
-            )
-            found = wanted if wanted in targets else None
-        if found is None:
-            raise ProgramError(
-                f"this program has no target"
-                f" {target!r}{'' if layer is None else f' at layer {layer}'};"
-                f" it starts from: {', '.join(targets)} (compile with LRPC.TARGETS for others)"
-            )
-        return found, targets[found]
-
-    def _start(
-        self,
-        goal: Target,
-        name: str,
-        value: Tensor,
-        at: Sequence[Sequence[int]] | Tensor | None,
-        token: int | None,
-    ) -> Tensor:
-        batch = value.shape[goal.batch_axis]
-        index = torch.as_tensor(at, device=self.device)
-        if index.dim() == 1 and len(goal.index_axes) == 1:
-            index = index[:, None]
-        if index.dim() == 2:
-            index = index[:, None].expand(-1, batch, -1)
-        if (
-            index.dtype.is_floating_point
-            or index.dim() != 3
-            or (tuple(index.shape[1:]) != (batch, len(goal.index_axes)))
-        ):
-            raise ProgramError(
-                f"{name}: at takes ({', '.join(goal.index_names)}) per seed, or an integer tensor"
-                f" [K, {batch}, {len(goal.index_axes)}]; got shape"
-                f" {list(torch.as_tensor(at).shape)}"
-            )
-        for i, axis in enumerate(goal.index_axes):
-            low, high = int(index[..., i].min()), int(index[..., i].max())
-            if low < 0 or high >= value.shape[axis]:
-                raise ProgramError(
-                    f"{name}: {goal.index_names[i]} must lie in 0..{value.shape[axis] - 1}, got"
-                    f" {low if low < 0 else high}"
-                )
-        return one_hot(goal, value, index, token, name)
-
-    def _places(self, goal: Target, name: str, read: Sequence[str] | None) -> frozenset[str]:
-        if read is None:
-            return frozenset(goal.reads)
-        unknown = [place for place in read if place not in goal.reads]
-        if unknown:
-            raise ProgramError(
-                f"{name}: no relevance can be read at {unknown[0]!r}; places:"
-                f" {', '.join(goal.reads)}"
-            )
-        return frozenset(read)
-
     def _sweep(
-        self,
-        goal: Target,
-        state: State,
-        g: Tensor,
-        places: frozenset[str],
-        rows: list[list[str]] | None,
+        self, asked: Asked, state: State, g: Tensor, rows: list[list[str]] | None, chunk: int
     ) -> Relevance:
         amounts: list[Tensor] = []
-        given = [self.weights, state.saved, g, places]
-        given += [self.interface.chunk] if self.interface.sweep else []
+        given = [self.weights, state.saved, g, asked.places]
+        given += [chunk] if self.interface.sweep else []
+        goal = asked.goal
         with matmul_precision(self.interface.tf32):
             found = goal.run(*given) if rows is None else goal.run_ledger(*given, amounts)
         for place, value in found.items():
@@ -257,3 +256,13 @@ class Program:
         inputs = {named[k]: v for k, v in found.items() if k in named}
         layers = {k: v for k, v in found.items() if k not in named}
         return Relevance(inputs, layers, None if rows is None else booked(rows, amounts))
+
+    # -- memory ----------------------------------------------------------------------------------
+
+    def _in_pieces(self, inputs: dict[str, Tensor], batch: int, count: int) -> State:
+        """The model on `count` images at a time, which relevance will run it on again."""
+        pieces = tuple(apart(inputs, self.limits.axes, count))
+        structure = self.interface.structure
+        found = [flat(structure, self.forward(**piece).outputs) for piece in pieces]
+        outputs = whole_outputs(found, self.manifest["outputs"])
+        return State(rebuild(structure, outputs), {}, batch, inputs, pieces)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -80,3 +80,67 @@ def normalised(g: Tensor, value: Tensor, norm: str, goal: Target) -> Tensor:
     counted = goal.index_axes[:1] if goal.token_axis is None else (goal.token_axis,)
     tokens = value.shape[counted[0]] if norm == "sumT" and counted else 1  # tokens, queries
     return g * (tokens / total)
+
+
+def start_at(
+    goal: Target,
+    name: str,
+    value: Tensor,
+    at: Sequence[Sequence[int]] | Tensor | None,
+    token: int | None,
+) -> Tensor:
+    """G at the indices `at`, for each seed, or seed and image."""
+    batch = value.shape[goal.batch_axis]
+    index = torch.as_tensor(at, device=value.device)
+    if index.dim() == 1 and len(goal.index_axes) == 1:
+        index = index[:, None]
+    if index.dim() == 2:
+        index = index[:, None].expand(-1, batch, -1)
+    if (
+        index.dtype.is_floating_point
+        or index.dim() != 3
+        or (tuple(index.shape[1:]) != (batch, len(goal.index_axes)))
+    ):
+        raise ProgramError(
+            f"{name}: at takes ({', '.join(goal.index_names)}) per seed, or an integer tensor"
+            f" [K, {batch}, {len(goal.index_axes)}]; got shape"
+            f" {list(torch.as_tensor(at).shape)}"
+        )
+    for i, axis in enumerate(goal.index_axes):
+        low, high = int(index[..., i].min()), int(index[..., i].max())
+        if low < 0 or high >= value.shape[axis]:
+            raise ProgramError(
+                f"{name}: {goal.index_names[i]} must lie in 0..{value.shape[axis] - 1}, got"
+                f" {low if low < 0 else high}"
+            )
+    return one_hot(goal, value, index, token, name)
+
+
+def places_of(goal: Target, name: str, read: Sequence[str] | None) -> frozenset[str]:
+    """The places to read, by default all of the target's."""
+    if read is None:
+        return frozenset(goal.reads)
+    unknown = [place for place in read if place not in goal.reads]
+    if unknown:
+        raise ProgramError(
+            f"{name}: no relevance can be read at {unknown[0]!r}; places: {', '.join(goal.reads)}"
+        )
+    return frozenset(read)
+
+
+def find_target(
+    targets: Mapping[str, Target], target: str, layer: int | None
+) -> tuple[str, Target]:
+    """The target of that name, or of a layer of it, by default the last."""
+    found = target if target in targets and layer is None else None
+    if found is None:
+        layered = [t for t in targets if t.split(":")[0] == target]
+        wanted = f"{target}:{layer}" if layer is not None else (layered[-1] if layered else target)
+        found = wanted if wanted in targets else None
+    if found is None:
+        raise ProgramError(
+            f"this program has no target"
+            f" {target!r}{'' if layer is None else f' at layer {layer}'};"
+            f" it starts from: {', '.join(targets)} (compile with LRPC.TARGETS for others)"
+        )
+    return found, targets[found]

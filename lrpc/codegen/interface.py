@@ -32,8 +32,8 @@ class TargetCode:
 class Description:
     """What the program says of itself and how it presents the model.
 
-    Relevance computes the segments named in `again` anew; if there are any, `sweep` seeds go from
-    one segment to the next together, and `chunk` at a time through each.
+    Relevance computes the segments named in `again` anew. With `sweep`, so many seeds go from one
+    segment to the next together, and `chunk` at a time through each; else `chunk` all the way.
     """
 
     name: str
@@ -64,7 +64,7 @@ def tables(
         row = _target_row(target, name, saved)
         rows[target.composite] = rows.get(target.composite, "") + row
     first, *others = rows
-    sweep = f"    sweep={about.sweep},\n" if about.again else ""
+    sweep = f"    sweep={about.sweep},\n" if about.sweep else ""
     return (
         "INTERFACE = Interface(\n    forward=forward,\n"
         f"    inputs={{\n{inputs}    }},\n    blocks=(\n{blocks}    ),\n   "

@@ -85,10 +85,10 @@ def generate(forward: Graph, targets: Sequence[TargetCode], about: Description) 
     if several:  # to learn which functions composites share
         _, calls = _forward(forward, made.forward, saved, trial)
         for target, part in jobs:
-            _bodies(target, part, Emitting(saved, trial, calls))
+            _bodies(target, part, Emitting(saved, trial, calls, about.sweep > 0))
     library = Library(trial.used_by_several())
     main, calls = _forward(forward, made.forward, saved, library)
-    emitting = Emitting(saved, library, calls)
+    emitting = Emitting(saved, library, calls, about.sweep > 0)
     bodies = [_bodies(target, part, emitting) for target, part in jobs]
     names = function_names(targets, bodies)
     functions = [
@@ -109,6 +109,7 @@ class Emitting:
     saved: Saved
     library: Library
     calls: Mapping[str, Call]
+    chunked: bool
 
 
 def _relevance_nodes(joint: Graph, own: set[str]) -> tuple[Node, ...]:
@@ -161,12 +162,11 @@ def _body(
     target: TargetCode, nodes: Sequence[Node], graph: Graph, into: Emitting, ledger: bool
 ) -> str:
     seed, composite = graph.inputs[-1], _word(target.composite)
-    chunked = bool(into.saved.again.segments)
     emitter = Emitter(
-        into.library, into.saved, "relevance", ledger, composite, dict(into.calls), chunked
+        into.library, into.saved, "relevance", ledger, composite, dict(into.calls), into.chunked
     )
     body = emitter.main(nodes, [], [seed])
-    more = ", chunk" * chunked + ", ledger" * ledger
+    more = ", chunk" * into.chunked + ", ledger" * ledger
     sizes = _sizes(body, [seed], {seed.name: seed.name})
     text = "\n".join([*sizes, "out = {}", body, "return out"])
     return f"(w, saved, {seed.name}, read{more}):\n{_indent(text)}"

@@ -157,6 +157,12 @@ def _work(model: Model, segment: Segment) -> float:
 Way = tuple[tuple[str, ...], int, int]  # blocks computed again, seeds at once, seeds in a sweep
 
 
+def _run(way: Way) -> int:
+    """The seeds from block to block, 0 where all that are in a sweep go through a block at once."""
+    again, chunk, sweep = way
+    return sweep if again or sweep > chunk else 0
+
+
 class _Search:
     """Peaks and prices of the ways to run one program, each simulated once.
 
@@ -199,10 +205,10 @@ class _Search:
         return max(self._peak(way, target) for target in range(len(self.model.codes)))
 
     def _peak(self, way: Way, target: int) -> int:
-        again, chunk, sweep = way
+        again, chunk, _ = way
         if (way, target) not in self.seen:
             if way not in self.programs:
-                model = replace(self.model, again=again, chunk=chunk, sweep=sweep if again else 0)
+                model = replace(self.model, again=again, chunk=chunk, sweep=_run(way))
                 self.programs = {way: (model, model.forward(1))}  # the last one alone
             model, after = self.programs[way]
             self.seen[way, target] = model.timeline(target, self.seeds, after).peak
@@ -219,12 +225,14 @@ class _Search:
             if self.more(((), chunk, sweep)) >= best:
                 continue  # even with nothing computed again
             again = self._fewest(chunk, sweep, limit)
-            if again is not None and (again or sweep == chunk):
+            if again is not None:
                 found.append((again, chunk, sweep))
         if not found:
             return None
         best_way = min(found, key=lambda way: (self.more(way), -way[1]))
-        return self._without_needless(best_way, limit)
+        if self.checkpoint == "block":
+            return best_way
+        return self._with_cheaper(self._without_needless(best_way, limit), limit)
 
     def _fewest(self, chunk: int, sweep: int, limit: int) -> tuple[str, ...] | None:
         """As many blocks, cheapest bytes first, as the limit asks for; None where all of them are
@@ -247,13 +255,29 @@ class _Search:
     def _without_needless(self, way: Way, limit: int) -> Way:
         """Less the blocks that turn out not to be needed, the costliest first."""
         again, chunk, sweep = way
-        if self.checkpoint == "block":
-            return way
-        for key in sorted(again, key=self.work.__getitem__, reverse=True)[:TRIED]:
+        for key in self._costliest(again)[:TRIED]:
             rest = tuple(k for k in again if k != key)
-            if (rest or sweep == chunk) and self._fits((rest, chunk, sweep), limit):
+            if self._fits((rest, chunk, sweep), limit):
                 again = rest
         return again, chunk, sweep
+
+    def _with_cheaper(self, way: Way, limit: int) -> Way:
+        """With cheaper blocks in the place of others, the costliest first, where that will do."""
+        again, chunk, sweep = way
+        left = TRIED
+        for key in self._costliest(again):
+            rest = {k for k in again if k != key}
+            others = [k for k in self.every if self.work[k] < self.work[key] and k not in again]
+            for other in sorted(others, key=self.work.__getitem__)[:left]:
+                left -= 1
+                swapped = tuple(k for k in self.every if k in rest or k == other)
+                if self._fits((swapped, chunk, sweep), limit):
+                    again = swapped
+                    break
+        return again, chunk, sweep
+
+    def _costliest(self, again: tuple[str, ...]) -> list[str]:
+        return sorted(again, key=self.work.__getitem__, reverse=True)
 
     def more(self, way: Way) -> float:
         """The estimated work beyond that of all seeds at once with nothing computed again, as a
@@ -268,5 +292,6 @@ class _Search:
         self, again: tuple[str, ...], chunk: int, sweep: int, free: int, limit: int
     ) -> Choice:
         way = (again, chunk, sweep)
-        run = sweep if again else 0
-        return Choice(again, chunk, run, self.seeds, self.peak(*way), free, limit, self.more(way))
+        return Choice(
+            again, chunk, _run(way), self.seeds, self.peak(*way), free, limit, self.more(way)
+        )

@@ -60,8 +60,8 @@ class Model:
     """A program as its memory sees it: the graph, the code of its targets, and how many seeds go
     through a block at once.
 
-    Relevance computes the blocks named in `again` anew; `sweep` seeds go from block to block
-    together there, else `chunk`.
+    Relevance computes the blocks named in `again` anew. With `sweep`, so many seeds go from block
+    to block together; else `chunk` all the way.
     """
 
     graph: Graph

@@ -41,9 +41,13 @@ def main(args: argparse.Namespace, console: Console) -> int:
 
 def _show(view: View, found: list[View], model: Model, console: Console) -> None:
     weights = sum(kind.bytes for kind in model.weights.values())
-    say = f"{view.batch} image(s), {view.seeds} seed(s), {model.chunk} seeds in a sweep;"
+    say = f"{view.batch} image(s), {view.seeds} seed(s), {model.sweep or model.chunk} in a sweep"
+    blocks = f", {model.chunk} at once through a block" if model.sweep else ""
     megabytes = f"beside {weights / 1e6:.1f} MB of weights"
-    console.print(f"{say} {megabytes}", markup=False, highlight=False)
+    console.print(f"{say}{blocks}; {megabytes}", markup=False, highlight=False)
+    if model.again:
+        names = ", ".join(sorted(model.again))
+        console.print(f"computed again for relevance: {names}", markup=False, highlight=False)
     console.print(summary(found))
     console.print(f"{view.name} over program time", style="bold", markup=False, highlight=False)
     for line in chart(view, min(console.width, 120)):

@@ -55,7 +55,8 @@ class Programs:
         key = (config, *sorted((k, str(v)) for k, v in options.items()))
         if key not in self._directories:
             output = self.folder / f"{config.stem}-{len(self._directories)}"
-            overrides = [word for k, v in options.items() for word in (f"LRPC.{k}", str(v))]
+            keys = {f"LRPC.{k.replace('__', '.')}": str(v) for k, v in options.items()}
+            overrides = [word for pair in keys.items() for word in pair]
             traced = ("PRECISION", "SHAPES", "SCOPE", "PADDING_MASK")  # the rest is rules
             with self.one_trace(config, *(str(options.get(k)) for k in traced)):
                 lrpc.compiler.compile_config(load_config(config, overrides), output)

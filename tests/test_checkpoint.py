@@ -1,0 +1,339 @@
+"""Programs that compute blocks again: the same relevance, within the budget, at the least cost."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import json
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import lrpc
+from lrpc.codegen.segments import Every, cut
+from lrpc.errors import ConfigError
+from lrpc.memory.choose import Choice, _Search, _steps, choose
+from lrpc.memory.run import Model
+from lrpc.planview.load import open_model
+from tests.support.deep import deep
+from tests.support.programs import Programs, noise
+from tests.support.storage import Tracker
+from tests.test_memory_programs import measured, small
+
+SEEDS = 4
+AT = [(i % 4,) for i in range(SEEDS)]
+MODELS = ("tiny transformer", "CNN", "small ViT", "deformable encoder")
+
+
+def model_of(name: str) -> tuple[nn.Module, Tensor]:
+    """In float64, so that nothing but an error makes a difference."""
+    model, x = deep() if name == "deformable encoder" else small(name)
+    return model.double(), x.double()
+
+
+@functools.cache
+def compiled(name: str, composite: str, checkpoint: str = "none", budget: str = "") -> Any:
+    model, x = model_of(name)
+    return lrpc.compile(
+        model, (x,), composite=composite, seeds=SEEDS, checkpoint=checkpoint, budget=budget
+    )
+
+
+@functools.cache
+def forced(name: str, composite: str, chunk: int, sweep: int) -> Any:
+    """All blocks computed again, with these seeds at once, whatever a budget would ask for."""
+
+    def all_again(model: Model, checkpoint: str, budget: str | int) -> Choice:
+        segments = cut(model.halves.forward, repeats=True, stretches=Every())
+        keys = tuple(s.key for s in segments if s.key)
+        return Choice(keys, chunk, sweep, SEEDS, 0, 0, 0, 0.0)
+
+    model, x = model_of(name)
+    with patch("lrpc.build.choose", all_again):
+        return lrpc.compile(model, (x,), composite=composite, seeds=SEEDS)
+
+
+def both(program: Any, x: Tensor, **options: Any) -> Any:
+    return program.relevance(program.forward(x), "output", at=AT, ledger=True, **options)
+
+
+def same(found: Any, expected: Any) -> None:
+    """Equal but for the order of float64 sums, the ledger's rows too."""
+    for name, value in {**expected.inputs, **expected.layers}.items():
+        other = {**found.inputs, **found.layers}[name]
+        torch.testing.assert_close(other, value, rtol=1e-10, atol=1e-10 * float(value.abs().max()))
+    for a, b in zip(found.ledger.rows, expected.ledger.rows, strict=True):
+        assert a[:3] == b[:3]
+        torch.testing.assert_close(a[3], b[3], rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("composite", ["attnlrp", "gamma", "epsilon_alpha2_beta1"])
+@pytest.mark.parametrize("name", MODELS)
+def test_blocks_computed_again_change_nothing(name: str, composite: str) -> None:
+    _, x = model_of(name)
+    expected = both(compiled(name, composite), x)
+    program = compiled(name, composite, "block")
+    assert program.manifest["memory"]["again"]
+    same(both(program, x), expected)
+
+
+@pytest.mark.parametrize(("chunk", "sweep"), [(1, 4), (3, 4), (1, 1), (2, 3)])
+@pytest.mark.parametrize("name", ["small ViT", "deformable encoder"])
+def test_few_seeds_at_a_time_through_each_block(name: str, chunk: int, sweep: int) -> None:
+    _, x = model_of(name)
+    expected = both(compiled(name, "gamma"), x)
+    program = forced(name, "gamma", chunk, sweep)
+    text = (program.directory / "program.py").read_text()
+    assert "in_chunks(chunk, K, lambda K" in text
+    assert "computed again" in text
+    same(both(program, x), expected)
+
+
+@pytest.mark.parametrize("ledger", [False, True], ids=["plain", "ledger"])
+@pytest.mark.parametrize(("chunk", "sweep"), [(4, 4), (1, 4), (2, 3)])
+@pytest.mark.parametrize("name", MODELS)
+def test_predicted_to_the_byte(name: str, chunk: int, sweep: int, ledger: bool) -> None:
+    """With blocks computed again, seeds in chunks, several sweeps and what samplings keep."""
+    _, x = model_of(name)
+    program = forced(name, "attnlrp", chunk, sweep)
+    model = open_model(Path(program.directory))
+    assert (model.chunk, model.sweep) == (chunk, sweep)
+    for batch, seeds in [(1, 1), (2, 4), (1, 9)]:
+        inputs = torch.cat([x[:1]] * batch)
+        timeline = model.timeline(0, seeds, model.forward(batch), ledger)
+        found = measured(program, inputs, "output", [(0,)] * seeds, ledger)
+        assert timeline.forward_peak == found[0]
+        assert timeline.relevance_peak == pytest.approx(found[2], rel=0.005), (batch, seeds)
+
+
+@pytest.mark.parametrize("share", [100, 75, 50, 35])
+def test_budgets_are_kept(share: int) -> None:
+    """The measured peak of forward and relevance, weights and inputs apart."""
+    _, x = model_of("deformable encoder")
+    program = compiled("deformable encoder", "attnlrp", "auto", f"{share}%")
+    memory = program.manifest["memory"]
+    with Tracker() as tracker:
+        state = program.forward(x[:1])
+        program.relevance(state, "output", at=AT)
+    assert memory["budget"] == memory["free_peak"] * share // 100
+    assert memory["peak"] <= memory["budget"]
+    assert tracker.peak <= memory["budget"]
+    assert tracker.peak == pytest.approx(memory["peak"], rel=0.03)
+    same(both(program, x), both(compiled("deformable encoder", "attnlrp"), x))
+
+
+def test_the_digits_program_at_half_its_memory(programs: Programs) -> None:
+    program = programs.digits(SEEDS=1, MEMORY__BUDGET="50%", MEMORY__CHECKPOINT="auto")
+    usual = programs.digits(SEEDS=1)
+    images = noise(1, 160, 160).float()
+    for target in ("class_logit", "encoder_feature:2"):
+        at = [(3, 5)] if target == "class_logit" else [(7,)]
+        expected = usual.relevance(usual.forward(images), target, at=at).input
+        with Tracker() as tracker:
+            found = program.relevance(program.forward(images), target, at=at).input
+        assert tracker.peak <= program.manifest["memory"]["budget"]
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("composite", ["attnlrp", "gamma"])
+@pytest.mark.parametrize("name", ["tiny transformer", "small ViT"])
+def test_no_choice_is_cheaper(name: str, composite: str) -> None:
+    """Against all subsets of blocks, with all numbers of seeds."""
+    model = open_model(Path(compiled(name, composite).directory))
+    search = _Search(model, "auto")
+    ways = [
+        (again, chunk, sweep)
+        for count in range(len(search.every) + 1)
+        for again in itertools.combinations(search.every, count)
+        for chunk, sweep in _steps(SEEDS)
+    ]
+    priced = [(search.more(way), search.peak(*way)) for way in ways]
+    free, least = search.peak((), SEEDS, SEEDS), min(peak for _, peak in priced)
+    for share in range(int(100 * least / free) + 1, 101, 5):
+        limit = free * share // 100
+        best = min(more for more, peak in priced if peak <= limit)
+        found = choose(model, "auto", limit)
+        assert found.peak <= limit
+        assert found.more == pytest.approx(best, abs=1e-12), share
+
+
+def test_the_smallest_budget_is_named_and_works() -> None:
+    model = open_model(Path(compiled("small ViT", "attnlrp").directory))
+    with pytest.raises(ConfigError, match=r"smallest budget that this program can meet is ") as no:
+        choose(model, "auto", "1%")
+    least = int(str(no.value).split("can meet is ")[1].split(" bytes")[0].replace(",", ""))
+    assert choose(model, "auto", least).peak <= least
+    with pytest.raises(ConfigError, match="cannot be met for one image"):
+        choose(model, "auto", least - 1)
+    with pytest.raises(ConfigError, match="CHECKPOINT auto may need less"):
+        choose(model, "none", least)
+
+
+def test_without_checkpoints_a_budget_means_fewer_seeds() -> None:
+    model = open_model(Path(compiled("CNN", "attnlrp").directory))
+    free = choose(model, "none", "").peak
+    found = choose(model, "none", free * 8 // 10)
+    assert found.again == ()
+    assert found.chunk < SEEDS
+    assert found.peak <= free * 8 // 10
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"checkpoint": "some"}, r"checkpoint='some': choose among auto, none, block"),
+        ({"budget": "lots"}, r'budget: expected "", a number of bytes, or "1%" to "100%"'),
+        ({"budget": 10, "checkpoint": "auto"}, r"10 bytes cannot be met for one image"),
+    ],
+)
+def test_refused_in_one_line(options: dict[str, Any], message: str) -> None:
+    model, x = small("tiny transformer")
+    with pytest.raises(ConfigError, match=message) as no:
+        lrpc.compile(model, (x,), **options)
+    assert "\n" not in str(no.value)
+
+
+class Short:
+    """Runs a function of a program as long as memory holds: up to so many images and seeds."""
+
+    def __init__(self, function: Any, images: int, seeds: int = 99) -> None:
+        self.function, self.images, self.seeds = function, images, seeds
+        self.calls: list[tuple[int, ...]] = []
+
+    def __call__(self, w: Any, saved: Any, first: Tensor, *rest: Any) -> Any:
+        seeds, images = first.shape[:2] if rest else (0, first.shape[0])
+        self.calls.append((seeds, images))
+        if images > self.images or seeds > self.seeds:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB.")
+        return self.function(w, saved, first, *rest)
+
+
+def short(images: int, seeds: int = 99, forward: int = 99) -> tuple[Any, Short, Short]:
+    """The program of the small ViT where relevance holds so many images and seeds."""
+    program: Any = compiled("small ViT", "attnlrp")
+    other = type(program)(program.interface, program.directory, "cpu")
+    goal = other.interface.targets["output"]
+    plain, booked = Short(goal.run, images, seeds), Short(goal.run_ledger, images, seeds)
+    first = Short(other.interface.forward, forward)
+    targets = {"output": replace(goal, run=plain, run_ledger=booked)}
+    other.interface = replace(other.interface, targets=targets, forward=first)
+    return other, booked, first
+
+
+def four(x: Tensor) -> Tensor:
+    return torch.cat([x, x.flip(0) * 0.5])
+
+
+@contextlib.contextmanager
+def warned(*expected: str) -> Iterator[None]:
+    """What is done is exactly this, said in this order."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        yield
+    assert [str(w.message) for w in found] == list(expected)
+
+
+def test_out_of_memory_takes_fewer_seeds() -> None:
+    _, x = model_of("small ViT")
+    expected = both(compiled("small ViT", "attnlrp"), four(x))
+    program, booked, _ = short(99, seeds=1)
+    with warned(
+        "out of memory: relevance of output goes on with 2 seeds at a time",
+        "out of memory: relevance of output goes on with 1 seeds at a time",
+    ):
+        found = both(program, four(x))
+    assert [seeds for seeds, _ in booked.calls] == [4, 2, 1, 1, 1, 1]
+    same(found, expected)
+
+
+def test_then_fewer_images() -> None:
+    _, x = model_of("small ViT")
+    at = torch.tensor([[[0], [1], [2], [3]], [[3], [2], [1], [0]]])
+    whole = compiled("small ViT", "attnlrp")
+    expected = whole.relevance(whole.forward(four(x)), "output", at=at, ledger=True)
+    program, booked, _ = short(images=1)
+    state = program.forward(four(x))
+    one = "out of memory: relevance of output goes on with 1 seeds at a time"
+    fewer = "out of memory: relevance of output, one seed at a time, goes on with"
+    halves = [one, f"{fewer} 1 of 2 images at a time"] * 2
+    with warned(one, f"{fewer} 2 of 4 images at a time", *halves):
+        found = program.relevance(state, "output", at=at, ledger=True)
+    assert not state.saved
+    assert {images for _, images in booked.calls} == {4, 2, 1}
+    same(found, expected)
+    seeds = torch.randn(3, 4, 7).double()
+    with warned(*halves):
+        found = program.relevance(state, "output", seeds=seeds, ledger=True)
+    same(found, whole.relevance(whole.forward(four(x)), "output", seeds=seeds, ledger=True))
+
+
+def test_a_forward_pass_out_of_memory_takes_fewer_images() -> None:
+    _, x = model_of("small ViT")
+    whole = compiled("small ViT", "attnlrp")
+    program, _, first = short(99, forward=1)
+    fewer = "out of memory: forward, goes on with"
+    halves = [f"{fewer} 1 of 2 images at a time"] * 2
+    with warned(f"{fewer} 2 of 4 images at a time", *halves):
+        state = program.forward(four(x))
+    torch.testing.assert_close(state.outputs, whole.forward(four(x)).outputs)
+    assert state.batch == 4
+    with warned(*halves):
+        found = program.relevance(state, "output", at=AT, ledger=True)
+    same(found, both(whole, four(x)))
+    assert max(images for _, images in first.calls) == 4
+
+
+def test_one_image_that_does_not_fit_is_refused_in_one_line() -> None:
+    _, x = model_of("small ViT")
+    program, _, _ = short(images=0)
+    state = program.forward(x[:1])
+    with (
+        pytest.warns(RuntimeWarning),
+        pytest.raises(Exception, match="one seed at a time, one image; compile with") as no,
+    ):
+        program.relevance(state, "output", at=AT)
+    assert type(no.value).__name__ == "ProgramError"
+    assert "\n" not in str(no.value)
+
+
+def test_a_budget_holds_for_many_images() -> None:
+    """More images leave room for fewer seeds, and then for fewer images."""
+    _, x = model_of("deformable encoder")
+    program = compiled("deformable encoder", "attnlrp", "auto", "60%")
+    budget = program.manifest["memory"]["budget"]
+    many = torch.cat([x * (1 + i / 7) for i in range(5)])[:7]
+    with Tracker() as tracker:
+        state = program.forward(many)
+        found = program.relevance(state, "output", at=AT[:1], read=["input.x"])
+    results = sum(t.nbytes for t in (state.outputs, found.input))
+    assert tracker.peak <= budget + 2 * results  # those of all images together
+    usual = compiled("deformable encoder", "attnlrp")
+    expected = usual.relevance(usual.forward(many), "output", at=AT[:1], read=["input.x"])
+    torch.testing.assert_close(found.input, expected.input, rtol=1e-9, atol=1e-12)
+
+
+def test_an_edited_graph_keeps_the_budget(tmp_path: Path, programs: Programs) -> None:
+    """`lrpc compile --graph` chooses anew, by the settings of the program."""
+    directory = programs.directory(
+        Path("examples/maskdino.yaml").resolve(),
+        COMPOSITE="attnlrp",
+        EPSILON=1e-6,
+        SEEDS=1,
+        MEMORY__BUDGET="50%",
+        MEMORY__CHECKPOINT="auto",
+    )
+    report = lrpc.compiler.compile_graph(directory / "graph.lrp", tmp_path / "again")
+    assert report.nodes
+    for name in ("program.py", "weights.safetensors"):
+        assert (tmp_path / "again" / name).read_bytes() == (directory / name).read_bytes()
+    memory = json.loads((directory / "manifest.json").read_text())["memory"]
+    assert memory == json.loads((tmp_path / "again" / "manifest.json").read_text())["memory"]

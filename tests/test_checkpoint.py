@@ -202,6 +202,19 @@ def test_refused_in_one_line(options: dict[str, Any], message: str) -> None:
     assert "\n" not in str(no.value)
 
 
+@pytest.mark.parametrize("norm", ["none", "sum1"])
+def test_the_sum_over_seeds_costs_one(norm: str) -> None:
+    _, x = model_of("deformable encoder")
+    program = compiled("deformable encoder", "attnlrp")
+    state, at = program.forward(x), [(i % 7,) for i in range(11)]
+    whole = program.relevance(state, "output", at=at, norm=norm, ledger=True)
+    found = program.relevance(state, "output", at=at, norm=norm, ledger=True, total=True)
+    assert found.input.shape[0] == 1
+    torch.testing.assert_close(found.input[0], whole.input.sum(0), rtol=1e-9, atol=1e-12)
+    for a, b in zip(found.ledger.rows, whole.ledger.rows, strict=True):
+        torch.testing.assert_close(a[3][0], b[3].sum(0), rtol=1e-9, atol=1e-10)
+
+
 class Short:
     """Runs a function of a program as long as memory holds: up to so many images and seeds."""
 

@@ -115,15 +115,17 @@ class Model:
         turn = tape.step
         value, joint = code.value, code.plain
         seed = joint.inputs[-1]
-        whole = Strided.contiguous(seed.type, {**tape.sizes, "K": seeds})
-        start = tape.allocate(whole.bytes, "seed", value.name)
-        tape.hold(start)
-        tape.advance()
         step, joined = self.sweep or self.chunk, Joined(tape, seeds)
         for first in range(0, seeds, step):
             tape.sizes["K"] = min(step, seeds - first)
-            tape.where[seed.name] = (Strided.contiguous(seed.type, tape.sizes), start)
-            joined.add(*self._sweep(tape, nodes))
+            kind = Strided.contiguous(seed.type, tape.sizes)
+            start = tape.allocate(kind.bytes, "seed", value.name)
+            tape.hold(start)
+            tape.advance()
+            tape.where[seed.name] = (kind, start)
+            found = self._sweep(tape, nodes)
+            tape.drop(start, tape.step)
+            joined.add(*found)
         joined.close()
         return Timeline(tape.storages(), turn, tuple(tape.modules))
 

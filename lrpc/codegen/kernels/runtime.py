@@ -32,14 +32,7 @@ from lrpc.codegen.kernels.loading import (
     read_weights,
 )
 from lrpc.codegen.kernels.results import Relevance, State, booked, flat, rebuild
-from lrpc.codegen.kernels.seeds import (
-    Target,
-    find_target,
-    normalised,
-    places_of,
-    seeds_to_g,
-    start_at,
-)
+from lrpc.codegen.kernels.seeds import Start, Target, find_target, places_of, start
 
 
 @dataclass(frozen=True)
@@ -70,11 +63,13 @@ class Asked:
     norm: str
     places: frozenset[str]
     ledger: bool
+    total: bool
 
     def options(self) -> dict[str, Any]:
         """The same as keyword arguments of `Program.relevance`."""
         said = {"composite": self.composite, "token": self.token, "norm": self.norm}
-        return {**said, "read": sorted(self.places), "ledger": self.ledger}
+        flags = {"ledger": self.ledger, "total": self.total}
+        return {**said, **flags, "read": sorted(self.places)}
 
 
 @contextlib.contextmanager
@@ -141,6 +136,7 @@ class Program:
         norm: str = "none",
         read: Sequence[str] | None = None,
         ledger: bool = False,
+        total: bool = False,
     ) -> Relevance:
         """Relevance of `target`, started `at` indices (K of them, or a [K, B, n] tensor) or from
         `seeds`.
@@ -149,14 +145,17 @@ class Program:
         outright, [K, *shape of the target]. `layer` chooses among the layers of encoder_feature and
         decoder_query. `token` starts an encoder feature at one token, else it is the mean over all.
         `norm`: `none`, `sum1` (relevance sums to 1) or `sumT` (to the number of tokens). `read`
-        limits the places to compute; the walk ends at the last of them.
+        limits the places to compute; the walk ends at the last of them. `total` gives the sum over
+        the seeds, K = 1, for the price of one of them.
         """
         composite = self._composite(composite)
         targets = self.interface.others.get(composite, self.interface.targets)
         name, goal = find_target(targets, target, layer)
         if (at is None) == (seeds is None):
             raise ProgramError(f"{name}: give either at=[...] or seeds=S, and not both")
-        asked = Asked(composite, name, goal, token, norm, places_of(goal, name, read), ledger)
+        asked = Asked(
+            composite, name, goal, token, norm, places_of(goal, name, read), ledger, total
+        )
         if not state.pieces:
             try:
                 return self._relevance(state, asked, at, seeds)
@@ -176,29 +175,29 @@ class Program:
         return side_by_side(parts)
 
     def _relevance(self, state: State, asked: Asked, at: Any, seeds: Tensor | None) -> Relevance:
-        name, goal = asked.name, asked.goal
+        goal = asked.goal
         value = state.saved[goal.value[0]][goal.value[1]]
-        if seeds is not None:
-            g = seeds_to_g(seeds, value, name)
-        else:
-            g = start_at(goal, name, value, at, asked.token)
-        g = normalised(g, value, asked.norm, goal)
-        return joined(self._sweeps(state, asked, g), g.shape[0])
+        seed = start(goal, asked.name, value, at, seeds, asked.token, asked.norm)
+        if asked.total:
+            seed = seed.total(self.interface.chunk)
+        return joined(self._sweeps(state, asked, seed), seed.count)
 
-    def _sweeps(self, state: State, asked: Asked, g: Tensor) -> Iterator[Relevance]:
+    def _sweeps(self, state: State, asked: Asked, seed: Start) -> Iterator[Relevance]:
         """As many seeds at once as the plan says, fewer where memory does not hold them."""
         chunk, step = self.limits.seeds(asked.composite, asked.name, state.batch)
         rows = self._rows(asked.name, asked.composite) if asked.ledger else None
         first = 0
-        while first < g.shape[0]:
-            part = None
+        while first < seed.count:
+            part = g = None
             try:
-                part = self._sweep(asked, state, g[first : first + step], rows, min(chunk, step))
+                g = seed.some(first, step)
+                part = self._sweep(asked, state, g, rows, min(chunk, step))
             except RuntimeError as error:
                 if not out_of_memory(error) or step == 1:
                     raise
+            del g
             if part is None:
-                step = min(step, g.shape[0] - first) // 2 or 1
+                step = min(step, seed.count - first) // 2 or 1
                 say(f"out of memory: relevance of {asked.name} goes on with {step} seeds at a time")
                 continue
             yield part

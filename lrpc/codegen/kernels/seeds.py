@@ -49,8 +49,8 @@ def one_hot(goal: Target, value: Tensor, index: Tensor, token: int | None, name:
     return g
 
 
-def seeds_to_g(seeds: Tensor, value: Tensor, name: str) -> Tensor:
-    """Given relevance per unit of activation; relevance given to an exact zero cannot be
+def check_seeds(seeds: Tensor, value: Tensor, name: str) -> None:
+    """Refuse relevance of another shape, not finite, or given to an exact zero, which cannot be
     carried."""
     if seeds.dim() != value.dim() + 1 or seeds.shape[1:] != value.shape:
         raise ProgramError(
@@ -58,11 +58,15 @@ def seeds_to_g(seeds: Tensor, value: Tensor, name: str) -> Tensor:
             f" got {list(seeds.shape)}"
         )
     check_finite(seeds, f"seeds of {name}", "give finite relevance")
-    seeds = seeds.to(value)
-    if bool(((value == 0) & (seeds != 0)).any()):
+    zero = (value == 0).to(seeds.device)
+    if any(bool((zero & (seed != 0)).any()) for seed in seeds):
         raise ProgramError(
             f"{name}: relevance is given to an activation that is exactly 0; set it to 0 there"
         )
+
+
+def seeds_to_g(seeds: Tensor, value: Tensor) -> Tensor:
+    """Given relevance per unit of activation."""
     return torch.where(seeds == 0, 0.0, seeds / torch.where(value == 0, 1.0, value))
 
 
@@ -82,14 +86,8 @@ def normalised(g: Tensor, value: Tensor, norm: str, goal: Target) -> Tensor:
     return g * (tokens / total)
 
 
-def start_at(
-    goal: Target,
-    name: str,
-    value: Tensor,
-    at: Sequence[Sequence[int]] | Tensor | None,
-    token: int | None,
-) -> Tensor:
-    """G at the indices `at`, for each seed, or seed and image."""
+def indices(goal: Target, name: str, value: Tensor, at: Sequence[Sequence[int]] | Tensor) -> Tensor:
+    """`at` for each seed and image: [K, B, n]."""
     batch = value.shape[goal.batch_axis]
     index = torch.as_tensor(at, device=value.device)
     if index.dim() == 1 and len(goal.index_axes) == 1:
@@ -113,7 +111,52 @@ def start_at(
                 f"{name}: {goal.index_names[i]} must lie in 0..{value.shape[axis] - 1}, got"
                 f" {low if low < 0 else high}"
             )
-    return one_hot(goal, value, index, token, name)
+    return index
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where relevance starts: `some(first, count)` is G of some of the seeds."""
+
+    count: int
+    some: Callable[[int, int], Tensor]
+
+    def total(self, chunk: int) -> Start:
+        """The sum over the seeds as one seed: relevance is linear in where it starts."""
+        whole = self.some(0, chunk).sum(0, keepdim=True)
+        for first in range(chunk, self.count, chunk):
+            whole += self.some(first, chunk).sum(0)
+        return Start(1, lambda first, count: whole)
+
+
+def start(
+    goal: Target,
+    name: str,
+    value: Tensor,
+    at: Sequence[Sequence[int]] | Tensor | None,
+    seeds: Tensor | None,
+    token: int | None,
+    norm: str,
+) -> Start:
+    """Seeds at the indices `at`, or of relevance given outright, normalised."""
+    if at is not None:
+        index = indices(goal, name, value, at)
+
+        def some(first: int, count: int) -> Tensor:
+            g = one_hot(goal, value, index[first : first + count], token, name)
+            return normalised(g, value, norm, goal)
+
+        return Start(index.shape[0], some)
+    if seeds is None:
+        raise ProgramError(f"{name}: give either at=[...] or seeds=S, and not both")
+    given = seeds
+    check_seeds(given, value, name)
+
+    def part(first: int, count: int) -> Tensor:
+        g = seeds_to_g(given[first : first + count].to(value), value)
+        return normalised(g, value, norm, goal)
+
+    return Start(given.shape[0], part)
 
 
 def places_of(goal: Target, name: str, read: Sequence[str] | None) -> frozenset[str]:

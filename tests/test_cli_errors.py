@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -187,11 +188,6 @@ def test_a_key_with_a_typing_error(line: Line) -> None:
             ' got "fp16"; the default is "fp32"',
         ),
         (
-            ("LRPC.MEMORY.BUDGET", "50%"),
-            "LRPC.MEMORY: budgets and checkpointing are not available yet; leave BUDGET empty and"
-            " CHECKPOINT none, and lower LRPC.SEEDS to save memory",
-        ),
-        (
             ("LRPC.EPSILON", "-1"),
             "command line: LRPC.EPSILON: expected a finite number of at least 0, got -1;"
             " the default is 1e-06",
@@ -212,6 +208,15 @@ def test_a_key_with_a_typing_error(line: Line) -> None:
 )
 def test_values_that_are_wrong(line: Line, override: tuple[str, ...], said: str) -> None:
     assert line.small("network", *override) == said
+
+
+def test_a_budget_that_cannot_be_met(line: Line) -> None:
+    said = line.small("network", "LRPC.MEMORY.BUDGET", "10")
+    assert re.fullmatch(
+        r"LRPC\.MEMORY\.BUDGET: 10 bytes cannot be met for one image; the smallest budget that this"
+        r" program can meet is [\d,]+ bytes \(\d+%\); LRPC\.MEMORY\.CHECKPOINT auto may need less",
+        said,
+    )
 
 
 def test_a_layer_that_the_model_does_not_have(line: Line) -> None:

@@ -64,6 +64,8 @@ def compile(
     unbatched: Collection[str] = (),
     fold_batch_norm: bool = True,
     device: str = "cpu",
+    compile: bool = False,
+    capture: bool = False,
 ) -> Program:
     """Compile any model that traces; return it as a loaded program.
 
@@ -77,7 +79,9 @@ def compile(
     a mapping of own names to them or to `{"composite": NAME, "epsilon": ..., "rules": [...]}` with
     the composite's options, makes a program of several that share the forward pass. `rules` come
     before the entries of each, and ε is its own unless given.
-    `fold_batch_norm=False` keeps batch norms apart from the maps before them. Raises LrpcError.
+    `fold_batch_norm=False` keeps batch norms apart from the maps before them. `compile` and
+    `capture` load the program for torch.compile and CUDA graphs, as its `load` does. Raises
+    LrpcError.
     """
     marks = dict(read or {})
     imported, fixed = import_call(
@@ -101,7 +105,7 @@ def compile(
     files = build(variants, startable(variants[0].module.graph), settings)
     folder = Path(tempfile.mkdtemp(prefix="lrpc-"))
     write_files(folder / "program", files)
-    program = load_program(folder / "program", device)
+    program = load_program(folder / "program", device, compile=compile, capture=capture)
     weakref.finalize(program, shutil.rmtree, folder, ignore_errors=True)
     return program
 

@@ -9,6 +9,8 @@ from types import ModuleType
 
 from lrpc.codegen.kernels import (
     boxes,
+    calls,
+    capture,
     deformable,
     loading,
     results,
@@ -20,7 +22,7 @@ from lrpc.codegen.kernels import (
     triton_support,
 )
 
-RUNTIME: tuple[ModuleType, ...] = (loading, results, seeds, runtime)
+RUNTIME: tuple[ModuleType, ...] = (loading, results, seeds, calls, capture, runtime)
 MODULES: tuple[ModuleType, ...] = (transposes, slopes, deformable, boxes)
 TRITON: tuple[ModuleType, ...] = (triton_support, triton_deformable)
 

@@ -9,7 +9,7 @@ state saves, `name` the sampling's name in it. On a GPU, Triton kernels do the s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -142,7 +142,7 @@ def deform_spread(
         if has_triton(g):
             index, entries = triton_entries(loc, weight, level_sizes(levels), True)
         else:
-            margin = 0.5 / loc.new_tensor([(x, y) for y, x in levels]).unsqueeze(1)
+            margin = 0.5 / filled(loc, [(x, y) for y, x in levels]).unsqueeze(1)
             index, coefficient = deform_corners(loc.clamp(margin, 1 - margin), levels)
             index, entries = index // h, coefficient * weight.unsqueeze(-1) / h
         return deform_transposed(index, entries, b * q, rows)
@@ -237,7 +237,7 @@ def deform_location_transpose(
     h, d = value.shape[2:]
     index, coefficient = once(kept, f"{name}.corners", lambda: deform_corners(loc, levels))
     corners = value.reshape(-1, d)[index.flatten().long()].reshape(b * q * h, -1, d)
-    sizes = loc.new_tensor([(width, height) for height, width in levels]).unsqueeze(1)  # [L, 1, 2]
+    sizes = filled(loc, [(width, height) for height, width in levels]).unsqueeze(1)  # [L, 1, 2]
     place = loc * sizes - 0.5
     right, below = (place - place.floor()).unbind(-1)
     inside = deform_inside(place.floor(), levels)
@@ -256,8 +256,13 @@ def deform_location_transpose(
 
 def deform_inside(corner: Tensor, levels: tuple[tuple[int, int], ...]) -> Tensor:
     """Which of the four corners from `corner` [..., L, P, 2] lie in their map: [..., L, P, 4]."""
-    sizes = corner.new_tensor([(width, height) for height, width in levels]).unsqueeze(1)
-    steps = corner.new_tensor([(0, 0), (1, 0), (0, 1), (1, 1)])
+    sizes = filled(corner, [(width, height) for height, width in levels]).unsqueeze(1)
+    steps = filled(corner, [(0, 0), (1, 0), (0, 1), (1, 1)])
     places = corner.unsqueeze(-2) + steps
     found = (places >= 0) & (places < sizes.unsqueeze(-2))
     return found.all(-1).to(corner.dtype)
+
+
+def filled(like: Tensor, rows: Sequence[tuple[float, ...]]) -> Tensor:
+    """A small table beside `like`, made there: a CUDA graph records no copy from the host."""
+    return torch.stack([torch.stack([like.new_full((), x) for x in row]) for row in rows])

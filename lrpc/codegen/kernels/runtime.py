@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lrpc.codegen.kernels.capture import chosen_calls
 from lrpc.codegen.kernels.loading import (
     ProgramError,
     check_files,
@@ -54,9 +55,17 @@ def matmul_precision(tf32: bool) -> Iterator[None]:
 class Program:
     """A compiled model: `forward` once, then `relevance` as often as wanted."""
 
-    def __init__(self, interface: Interface, directory: Path, device: str | torch.device) -> None:
+    def __init__(
+        self,
+        interface: Interface,
+        directory: Path,
+        device: str | torch.device,
+        compile: bool = False,
+        capture: bool = False,
+    ) -> None:
         self.interface, self.directory = interface, directory
         self.device = torch.device(device)
+        self.calls = chosen_calls(self.device, compile, capture)
         self.manifest: dict[str, Any] = json.loads((directory / "manifest.json").read_text())
         check_files(directory, self.manifest)
         self.composites = (str(self.manifest.get("composite", "")), *interface.others)
@@ -67,9 +76,11 @@ class Program:
         """Run the model. Inputs as compiled for, batch free; keeps what relevance needs."""
         inputs = self._inputs(images, named)
         batch = self._batch(inputs)
-        saved: dict[str, dict[str, Any]] = {name: {} for name in self.interface.blocks}
-        with matmul_precision(self.interface.tf32):
-            outputs = self.interface.forward(self.weights, saved, *inputs.values())
+        made = self.interface
+        with matmul_precision(made.tf32):
+            outputs, saved = self.calls.forward(
+                made.forward, self.weights, made.blocks, list(inputs.values())
+            )
         for name, value in outputs.items():
             check_finite(value, f"output {name}", "check the input's range and the weights")
         return State(rebuild(self.interface.structure, outputs), saved, batch)
@@ -100,6 +111,7 @@ class Program:
         """
         composite = self._composite(composite)
         name, goal = self._target(target, layer, composite)
+        self.calls.check(state.saved)
         value = state.saved[goal.value[0]][goal.value[1]]
         if (at is None) == (seeds is None):
             raise ProgramError(f"{name}: give either at=[...] or seeds=S, and not both")
@@ -244,12 +256,10 @@ class Program:
         places: frozenset[str],
         rows: list[list[str]] | None,
     ) -> Relevance:
-        amounts: list[Tensor] = []
+        ledger = rows is not None
+        run = goal.run_ledger if ledger else goal.run
         with matmul_precision(self.interface.tf32):
-            if rows is not None:
-                found = goal.run_ledger(self.weights, state.saved, g, places, amounts)
-            else:
-                found = goal.run(self.weights, state.saved, g, places)
+            found, amounts = self.calls.relevance(run, self.weights, state.saved, g, places, ledger)
         for place, value in found.items():
             check_finite(value, f"relevance at {place}", "raise LRPC.EPSILON and compile again")
         named = self.interface.read_inputs

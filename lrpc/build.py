@@ -21,6 +21,8 @@ from lrpc.manifest import Lowered, graph_file, manifest
 from lrpc.marks import chosen_places, with_input_marks, with_inputs
 from lrpc.memory.plan import memory_plans
 from lrpc.memory.run import Model
+from lrpc.mixed import narrowed
+from lrpc.precision import Compared, precision_report
 from lrpc.rules.composite import Composite
 from lrpc.targets import (
     Places,
@@ -47,7 +49,10 @@ class Settings:
     tf32: bool = False
     chunk: int = 8
     notes: tuple[str, ...] = ()
+    precision: str = ""  # tf32 and bf16 are held against float64, within `bound`
+    bound: float = 0.25
     facts: Mapping[str, Any] = field(default_factory=dict)
+    example: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` needs to build the same program from graph.lrp again."""
@@ -58,6 +63,8 @@ class Settings:
             "tf32": self.tf32,
             "chunk": self.chunk,
             "notes": list(self.notes),
+            "precision": self.precision,
+            "bound": self.bound,
             "places": {"stops": list(self.places.stops), "inputs": dict(self.places.inputs)},
         }
 
@@ -73,6 +80,8 @@ class Settings:
             data["tf32"],
             data["chunk"],
             tuple(data["notes"]),
+            data["precision"],
+            data["bound"],
             facts,
         )
 
@@ -130,6 +139,7 @@ def build(
     module = variants[0].module
     _check_finite(module, settings.name)
     made = lowered(variants, targets, settings, watch)
+    run = [narrowed(one) if settings.precision == "bf16" else one for one in made]
     settings = replace(settings, places=with_inputs(settings.places, module.graph))
     about = Description(
         settings.name,
@@ -139,18 +149,26 @@ def build(
         settings.tf32,
         settings.chunk,
     )
-    model = memory_model(made, settings)
-    program = generate(made[0].graph, model.codes, about)
-    tensors = _merged([t for one in made for t in one.tensors])
+    model = memory_model(run, settings)
+    program = generate(run[0].graph, model.codes, about)
+    tensors = _merged([t for one in run for t in one.tensors])
     files = {
         "program.py": program.text.encode(),
         "weights.safetensors": serialize_weights(tensors, {"producer": f"lrpc {lrpc.__version__}"}),
         **{graph_file(one, made[0]): print_graph(one.graph).encode() for one in made},
     }
+    facts = settings.facts
+    if settings.precision in ("tf32", "bf16"):
+        exact = _merged([t for one in made for t in one.tensors])
+        job = Compared(
+            settings.precision, program.text, tensors, exact, made, targets, about,
+            settings.example, settings.bound,
+        )  # fmt: skip
+        facts = {**facts, "precision_report": precision_report(job)}
     files["manifest.json"] = manifest(
         made,
         targets,
-        settings.facts,
+        facts,
         settings.to_json(),
         files,
         program.saved,

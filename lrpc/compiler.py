@@ -19,8 +19,8 @@ from lrpc.config import Config, composite_options
 from lrpc.directory import dumping, write_files
 from lrpc.errors import ConfigError, ProgramError
 from lrpc.frontend import import_model
-from lrpc.frontend.arguments import Arguments, import_call
-from lrpc.ir.graph import Module
+from lrpc.frontend.arguments import Arguments, example_tensors, import_call
+from lrpc.ir.graph import Graph, Module
 from lrpc.ir.parser import parse_graph
 from lrpc.manifest import Report, own_facts, report_of, stated_targets
 from lrpc.marks import startable
@@ -44,7 +44,12 @@ from lrpc.targets import (
 from lrpc.weights import load_weights
 from passes import Pass
 
-DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "tf32": torch.float32}
+DTYPES = {
+    "fp64": torch.float64,
+    "fp32": torch.float32,
+    "tf32": torch.float32,
+    "bf16": torch.float32,
+}
 
 
 # -- from Python -----------------------------------------------------------------------------------
@@ -63,6 +68,7 @@ def compile(
     read: Mapping[str, str] | None = None,
     unbatched: Collection[str] = (),
     fold_batch_norm: bool = True,
+    precision: str = "",
     device: str = "cpu",
     compile: bool = False,
     capture: bool = False,
@@ -79,7 +85,9 @@ def compile(
     a mapping of own names to them or to `{"composite": NAME, "epsilon": ..., "rules": [...]}` with
     the composite's options, makes a program of several that share the forward pass. `rules` come
     before the entries of each, and ε is its own unless given.
-    `fold_batch_norm=False` keeps batch norms apart from the maps before them. `compile` and
+    `fold_batch_norm=False` keeps batch norms apart from the maps before them. `precision` is that
+    of the model (fp64, fp32), or tf32 or bf16 for one in float32: those are held against float64 on
+    the example, and the program's manifest has the report. `compile` and
     `capture` load the program for torch.compile and CUDA graphs, as its `load` does. Raises
     LrpcError.
     """
@@ -87,20 +95,24 @@ def compile(
     imported, fixed = import_call(
         model, args, kwargs, scope=scope, marks=marks, unbatched=unbatched
     )
+    own = check_precision(precision, imported.module.graph)
     chosen = composites(composite, Common(epsilon, tuple(rules)))
     variants = annotate(imported.module, chosen, fold_batch_norm=fold_batch_norm)
     settings = Settings(
         type(model).__name__,
         imported.structure,
         Places(marks),
+        tf32=own in ("tf32", "bf16"),
         chunk=seeds,
         notes=(*fixed, *imported.notes),
+        precision=own,
         facts={
             "composite": chosen[0].name,
             "epsilon": chosen[0].epsilon,
-            "precision": "as the model",
+            "precision": precision or "as the model",
             "fold_batch_norm": fold_batch_norm,
         },
+        example={} if scope or own != precision else example_tensors(model, args, kwargs or {}),
     )
     files = build(variants, startable(variants[0].module.graph), settings)
     folder = Path(tempfile.mkdtemp(prefix="lrpc-"))
@@ -108,6 +120,20 @@ def compile(
     program = load_program(folder / "program", device, compile=compile, capture=capture)
     weakref.finalize(program, shutil.rmtree, folder, ignore_errors=True)
     return program
+
+
+def check_precision(wanted: str, graph: Graph) -> str:
+    """The precision of a program from `graph`; ConfigError where its numbers are of another."""
+    own = {"f64": "fp64", "f32": "fp32"}.get(graph.dtype, graph.dtype)
+    if wanted and wanted not in DTYPES:
+        raise ConfigError(f"precision={wanted!r} is unknown; choose among {', '.join(DTYPES)}")
+    if wanted and own != ("fp64" if wanted == "fp64" else "fp32"):
+        raise ConfigError(
+            f"precision={wanted!r} is for models in"
+            f" {'float64' if wanted == 'fp64' else 'float32'}, this one is in {own}; convert model"
+            " and example first"
+        )
+    return wanted or own
 
 
 # -- from a config ---------------------------------------------------------------------------------
@@ -124,7 +150,7 @@ def compile_config(
     options = config.LRPC
     chosen = tuple(chosen) or configured_composites(config)
     shape = _shape(config)
-    dtype = _dtype(options.PRECISION)
+    dtype = DTYPES[options.PRECISION]
     _check_memory(options)
     _check_class_names(config)
     extra = [_load_pass(path) for path in options.PASSES]
@@ -164,9 +190,11 @@ def compile_config(
         imported.structure,
         places,
         tuple(options.READ),
-        options.PRECISION == "tf32",
+        options.PRECISION in ("tf32", "bf16"),
         options.SEEDS,
         notes,
+        options.PRECISION,
+        options.PRECISION_TOLERANCE,
         facts,
     )
     files = build(variants, targets, settings, watch)
@@ -204,14 +232,6 @@ def _shape(config: Config) -> tuple[int, int]:
             f"LRPC.SHAPES holds {len(shapes)} sizes; a program holds one: compile once for each"
         )
     return int(shapes[0][0]), int(shapes[0][1])
-
-
-def _dtype(precision: str) -> torch.dtype:
-    if precision not in DTYPES:
-        raise ConfigError(
-            f"LRPC.PRECISION {precision} is not available yet; choose among {', '.join(DTYPES)}"
-        )
-    return DTYPES[precision]
 
 
 def _check_class_names(config: Config) -> None:

@@ -89,7 +89,7 @@ def _under(run: _Run, manifest: Mapping[str, Any], module: Module) -> Iterator[C
     relevance = partial(run.program.relevance, state, **own)
     for i, target in enumerate(manifest["targets"]):
         value = graph.marked[target["mark"]]
-        at = _strongest(run.values[value.name], target, value.type.shape)
+        at = strongest(run.values[value.name], target, value.type.shape)
         booked = relevance(target["name"], at=at, ledger=True)
         node, path, kind, share = (booked.ledger.biggest(1) or [("", "", "none", 0.0)])[0]
         yield Check(
@@ -211,7 +211,7 @@ def _shortest_table(graph: Graph) -> int:
     return min((int(str(graph.weight_types[t].shape[0])) for t in tables), default=1)
 
 
-def _strongest(value: Tensor, target: Mapping[str, Any], shape: tuple[object, ...]) -> Tensor:
+def strongest(value: Tensor, target: Mapping[str, Any], shape: tuple[object, ...]) -> Tensor:
     """The indices [1, B, n] of the largest entry of each image."""
     batch = next(i for i, d in enumerate(shape) if isinstance(d, Sym))
     rest = [i for i in range(value.dim()) if i != batch]

@@ -46,7 +46,13 @@ ALLOWED: dict[str, set[str]] = {
             "lrpc.targets",
             "lrpc.weights",
         ),
-        *("lrpc.manifest", "passes"),
+        *("lrpc.manifest", "lrpc.mixed", "lrpc.precision", "passes"),
+    },
+    "lrpc.mixed": {"lrpc.ir", "lrpc.manifest", "passes"},
+    "lrpc.tf32": set(),
+    "lrpc.twin": {"lrpc.ir", "lrpc.manifest"},
+    "lrpc.precision": {
+        *("lrpc.codegen", "lrpc.manifest", "lrpc.targets", "lrpc.tf32", "lrpc.twin", "lrpc.verify"),
     },
     "lrpc.compiler": {
         *("lrpc.build", "lrpc.config", "lrpc.frontend", "lrpc.ir", "lrpc.models", "lrpc.rules"),

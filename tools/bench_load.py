@@ -84,7 +84,7 @@ def main() -> int:
     target = options.target or next(iter(plain.interface.targets))
     block, name = plain.interface.targets[target].value
     value = plain.forward(*inputs).saved[block][name]
-    seeds = torch.rand(options.seeds, *value.shape).to(value)
+    seeds = torch.rand(options.seeds, *value.shape).to(value) * value  # G of the same size
     times: dict[str, dict[str, list[float]]] = {way: {} for way in ways}
     expected = plain.relevance(plain.forward(*inputs), target, seeds=seeds).input
     for way, program in programs.items():

@@ -191,6 +191,8 @@ LRPC: dict[str, Any] = {
     "SEEDS": 8,
     # Arithmetic of the program: fp64, fp32, tf32 or bf16.
     "PRECISION": "fp32",
+    # How far relevance in tf32 or bf16 may be from float64 (Σ|R − R64| / Σ|R64| at the input).
+    "PRECISION_TOLERANCE": 0.25,
     "MEMORY": {
         # "" for no limit, a number of bytes, or a share of the device's memory such as "80%".
         "BUDGET": "",

@@ -91,6 +91,7 @@ LIMITS: dict[str, Limit] = {
     "LRPC.EPSILON": Limit("a finite number of at least 0", lambda v: v >= 0),
     "LRPC.SEEDS": _POSITIVE,
     "LRPC.PRECISION": _one_of("fp64", "fp32", "tf32", "bf16"),
+    "LRPC.PRECISION_TOLERANCE": Limit("a number above 0", lambda v: v > 0),
     "LRPC.MEMORY.CHECKPOINT": _one_of("auto", "none", "block"),
     "LRPC.DETACH": _one_of("copy", "stop"),
     "LRPC.POSITION": _one_of("sink", "split"),

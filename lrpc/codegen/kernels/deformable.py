@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lrpc.codegen.kernels.transposes import narrowed, widened
 from lrpc.codegen.kernels.triton_deformable import (
     triton_entries,
     triton_gather,
@@ -87,11 +88,11 @@ def deform_sample(
     b, _, h, d = value.shape
     index, coefficient = once(kept, f"{name}.corners", lambda: deform_corners(loc, levels))
     entries = (coefficient * weight.unsqueeze(-1)).reshape(-1, index[0, 0, 0].numel())
-    table = value.reshape(-1, d)
+    table = widened(value.reshape(-1, d))
     out = F.embedding_bag(
         index.reshape(entries.shape), table, mode="sum", per_sample_weights=entries.to(table.dtype)
     )
-    return out.reshape(b, -1, h * d)
+    return narrowed(out.reshape(b, -1, h * d), value.dtype)
 
 
 def deform_splat(
@@ -185,9 +186,9 @@ def deform_gather(seeds: Tensor, offsets: Tensor, source: Tensor, entries: Tenso
     """Σ of entries · seeds by row of the value: [K, rows, D] from seeds [K, N, D]."""
     if has_triton(seeds):
         return triton_gather(seeds, offsets, source, entries)
-    rows, parts = offsets.shape[0] - 1, entries.to(seeds.dtype)
-    out = seeds.new_empty(seeds.shape[0], rows, seeds.shape[2])
-    for k, seed in enumerate(seeds):  # one more row takes the entries that are 0
+    rows, wide = offsets.shape[0] - 1, widened(seeds)
+    parts, out = entries.to(wide.dtype), seeds.new_empty(seeds.shape[0], rows, seeds.shape[2])
+    for k, seed in enumerate(wide):  # one more row takes the entries that are 0
         bags = F.embedding_bag(source, seed, offsets, mode="sum", per_sample_weights=parts)
         out[k] = bags[:rows]
     return out
@@ -208,15 +209,15 @@ def deform_weight_transpose(
     h, d = value.shape[2:]
     index, coefficient = once(kept, f"{name}.corners", lambda: deform_corners(loc, levels))
     points = loc[0, 0, 0, ..., 0].numel()
-    table = value.reshape(-1, d)
+    table = widened(value.reshape(-1, d))
     picked = F.embedding_bag(
         index.reshape(-1, 4),
         table,
         mode="sum",
         per_sample_weights=coefficient.reshape(-1, 4).to(table.dtype),
     ).reshape(b * q * h, points, d)
-    out = torch.bmm(picked, g.reshape(k, b * q * h, d).permute(1, 2, 0))
-    return out.permute(2, 0, 1).reshape(k, *loc.shape[:-1])
+    out = torch.bmm(picked, g.to(picked.dtype).reshape(k, b * q * h, d).permute(1, 2, 0))
+    return narrowed(out.permute(2, 0, 1).reshape(k, *loc.shape[:-1]), g.dtype)
 
 
 def deform_location_transpose(

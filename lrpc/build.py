@@ -21,7 +21,7 @@ from lrpc.manifest import Lowered, graph_file, manifest
 from lrpc.marks import chosen_places, with_input_marks, with_inputs
 from lrpc.memory.plan import memory_plans
 from lrpc.memory.run import Model
-from lrpc.mixed import narrowed
+from lrpc.mixed import running, used_weights
 from lrpc.precision import Compared, precision_report
 from lrpc.rules.composite import Composite
 from lrpc.targets import (
@@ -139,7 +139,7 @@ def build(
     module = variants[0].module
     _check_finite(module, settings.name)
     made = lowered(variants, targets, settings, watch)
-    run = [narrowed(one) if settings.precision == "bf16" else one for one in made]
+    run = running(made, settings.precision)
     settings = replace(settings, places=with_inputs(settings.places, module.graph))
     about = Description(
         settings.name,
@@ -157,14 +157,15 @@ def build(
         "weights.safetensors": serialize_weights(tensors, {"producer": f"lrpc {lrpc.__version__}"}),
         **{graph_file(one, made[0]): print_graph(one.graph).encode() for one in made},
     }
-    facts = settings.facts
+    facts = dict(settings.facts)
     if settings.precision in ("tf32", "bf16"):
         exact = _merged([t for one in made for t in one.tensors])
         job = Compared(
             settings.precision, program.text, tensors, exact, made, targets, about,
             settings.example, settings.bound,
         )  # fmt: skip
-        facts = {**facts, "precision_report": precision_report(job)}
+        facts["reference_weights"] = sorted(tensors.keys() - used_weights(run))
+        facts["precision_report"] = precision_report(job)
     files["manifest.json"] = manifest(
         made,
         targets,

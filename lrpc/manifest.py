@@ -33,7 +33,7 @@ WRITTEN = frozenset(
             "plan",
             "settings",
         ),
-        *("ledger", "saved", "composites", "graph"),
+        *("ledger", "saved", "composites", "graph", "reference_weights", "precision_report"),
     }
 )
 
@@ -63,6 +63,7 @@ class Report:
     places: tuple[str, ...]
     notes: tuple[str, ...]
     composites: tuple[str, ...]
+    precision: Mapping[str, Any] | None = None
 
 
 def report_of(
@@ -72,7 +73,8 @@ def report_of(
     places = sorted({place for target in manifest["targets"] for place in target["reads"]})
     names = tuple(target["name"] for target in manifest["targets"])
     composites = tuple(manifest.get("composites", (manifest["composite"],)))
-    return Report(output, nodes, names, tuple(places), tuple(notes), composites)
+    precision = manifest.get("precision_report")
+    return Report(output, nodes, names, tuple(places), tuple(notes), composites, precision)
 
 
 def graph_file(one: Lowered, first: Lowered) -> str:

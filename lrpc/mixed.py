@@ -11,16 +11,34 @@ from lrpc.ir.graph import Graph, Module
 from lrpc.manifest import Lowered
 from passes import run_pipeline
 from passes.mixed_precision import MixedPrecision
+from passes.rewrite import weights_of
 
 
-def narrowed(one: Lowered) -> Lowered:
-    """The same code with its large maps in bfloat16; `tensors` keep the model's own besides."""
-    names = frozenset(v.name for v in one.graph.values())
-    forward = run_pipeline(Module(one.graph, one.tensors[0]), (MixedPrecision(),))
+def as_run(module: Module, precision: str, forward: Graph | None = None) -> Module:
+    """A forward graph, or a joint graph made from `forward`, as a `precision` program runs it."""
+    if precision != "bf16":
+        return module
+    names = frozenset() if forward is None else frozenset(v.name for v in forward.values())
+    return run_pipeline(module, (MixedPrecision(forward=names),))
+
+
+def running(made: Sequence[Lowered], precision: str) -> list[Lowered]:
+    """What runs for `made` in a program of `precision`; `tensors` keep the model's own besides."""
+    return [_narrowed(one, precision) if precision == "bf16" else one for one in made]
+
+
+def used_weights(run: Sequence[Lowered]) -> set[str]:
+    """The names of the weights that the code reads: others are for reference alone."""
+    graphs = [g for one in run for c in one.codes for g in (one.graph, c.plain, c.booked)]
+    return {name for graph in graphs for node in graph.nodes for name in weights_of(node)}
+
+
+def _narrowed(one: Lowered, precision: str) -> Lowered:
+    forward = as_run(Module(one.graph, one.tensors[0]), precision)
     tensors = [one.tensors[0], forward.tensors]
 
     def joint(graph: Graph, own: Mapping[str, Tensor]) -> Graph:
-        module = run_pipeline(Module(graph, own), (MixedPrecision(forward=names),))
+        module = as_run(Module(graph, own), precision, one.graph)
         tensors.append(module.tensors)
         return module.graph
 

@@ -3,25 +3,24 @@ reported, or too large."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lrpc.codegen.interface import Description
+from lrpc.codegen.interface import Description, TargetCode
 from lrpc.codegen.kernels.results import booked
 from lrpc.codegen.program import generate, ledger_rows
 from lrpc.errors import PrecisionError
 from lrpc.manifest import Lowered
 from lrpc.targets import Target
 from lrpc.tf32 import Tf32
-from lrpc.twin import Running, in_double, running
+from lrpc.twin import in_double, running
 from lrpc.verify import example_inputs, one_hot, strongest
 
 MOVED = 0.05  # of the largest output: a row further off fell otherwise at a near tie
-Saved = Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,19 +43,24 @@ def precision_report(job: Compared) -> dict[str, Any]:
     """The errors of outputs and relevance against float64, on the example or one seeded input.
 
     Raises PrecisionError where relevance of a target is off by more than `job.bound` in sum, or a
-    number is not finite. Where there is no hardware for it, TF32 is emulated.
+    number is not finite. TF32 is emulated: models are compiled on the CPU.
     """
     graph = job.made[0].graph
     inputs = {**example_inputs(graph), **job.example}
     inputs = {v.name: inputs[v.name] for v in graph.inputs}
-    wide = [in_double(one) for one in job.made]
-    codes = [code for one in wide for code in one.codes]
-    double = {name: _double(t) for name, t in job.exact.items()}
-    twin = running(generate(wide[0].graph, codes, replace(job.about, tf32=False)).text, double)
-    program = running(job.text, job.weights)
+    program, goals = running(job.text, job.weights), list(_goals(job))
     with Tf32():  # type: ignore[no-untyped-call]
         outputs, saved = program.forward(inputs)
-    exact, kept = twin.forward({name: _double(x) for name, x in inputs.items()})
+    values = [program.value(saved, goal.name, goal.under).clone() for goal in goals]
+    del saved  # one state at a time
+    exact, starts, references = _reference(job, inputs, goals, values)
+    with Tf32():  # type: ignore[no-untyped-call]
+        saved = program.forward(inputs)[1]
+        found = [
+            program.relevance(saved, goal.name, goal.under, one_hot(value, goal.said, at), True)
+            for goal, value, at in zip(goals, values, starts, strict=True)
+        ]
+    rows = zip(goals, starts, found, references, strict=True)
     report: dict[str, Any] = {
         "precision": job.precision,
         "against": "fp64",
@@ -64,45 +68,72 @@ def precision_report(job: Compared) -> dict[str, Any]:
         "input": "the example" if job.example else "random, seeded",
         "bound": job.bound,
         "outputs": [_output(name, outputs[name], exact[name]) for name in exact],
-        "targets": [
-            _target(one, i, target, (program, saved), (twin, kept))
-            for one in job.made
-            for i, target in enumerate(job.targets)
-        ],
+        "targets": [_row(*row) for row in rows],
     }
     _refuse(report)
     return report
 
 
-def _target(
-    one: Lowered,
-    number: int,
-    target: Target,
-    ours: tuple[Running, Saved],
-    theirs: tuple[Running, Saved],
+@dataclass(frozen=True, eq=False)
+class _Goal:
+    """One target under one composite, empty where there is one."""
+
+    target: Target
+    code: TargetCode
+
+    @property
+    def name(self) -> str:
+        return self.target.name
+
+    @property
+    def under(self) -> str:
+        return self.code.composite
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What a manifest says of the target's axes."""
+        return {"axes": self.target.axes, "token": self.target.token}
+
+
+def _goals(job: Compared) -> Iterator[_Goal]:
+    for one in job.made:
+        for target, code in zip(job.targets, one.codes, strict=True):
+            yield _Goal(target, code)
+
+
+def _reference(
+    job: Compared, inputs: Mapping[str, Tensor], goals: Sequence[_Goal], values: Sequence[Tensor]
+) -> tuple[dict[str, Tensor], list[Tensor], list[Tensor]]:
+    """In float64: the outputs, where relevance of each goal starts (at its strongest entry that
+    did not move), and relevance at the inputs."""
+    wide = [in_double(one) for one in job.made]
+    codes = [code for one in wide for code in one.codes]
+    text = generate(wide[0].graph, codes, replace(job.about, tf32=False)).text
+    twin = running(text, {name: _double(t) for name, t in job.exact.items()})
+    outputs, saved = twin.forward({name: _double(x) for name, x in inputs.items()})
+    starts, found = [], []
+    for goal, value in zip(goals, values, strict=True):
+        exact = twin.value(saved, goal.name, goal.under)
+        shape = goal.code.value.type.shape
+        at = strongest(_settled(value, exact, goal.target), goal.said, shape)
+        g = one_hot(exact, goal.said, at)
+        starts.append(at)
+        found.append(twin.relevance(saved, goal.name, goal.under, g, False)[0])
+    return outputs, starts, found
+
+
+def _row(
+    goal: _Goal, at: Tensor, found: tuple[Tensor, list[Tensor]], exact: Tensor
 ) -> dict[str, Any]:
-    """Errors of relevance at the inputs, started at the strongest entry that did not move."""
-    (program, saved), (twin, kept), name = ours, theirs, target.name
-    code = one.codes[number]
-    under = code.composite
-    found, exact = program.value(saved, name, under), twin.value(kept, name, under)
-    said = {"axes": target.axes, "token": target.token}
-    at = strongest(_settled(found, exact, target), said, code.value.type.shape)
-    inputs = frozenset(program.goal(name, under).reads) & set(program.interface.read_inputs)
-    places = inputs or frozenset(program.goal(name, under).reads)
-    with Tf32():  # type: ignore[no-untyped-call]
-        result, amounts = program.relevance(saved, name, under, one_hot(found, said, at), places)
-    reference, _ = twin.relevance(kept, name, under, one_hot(exact, said, at), places)
-    ledger = booked(ledger_rows(code.booked), amounts)
-    a = torch.cat([result[p].double().flatten() for p in sorted(places)])
-    b = torch.cat([reference[p].flatten() for p in sorted(places)])
+    """Errors of relevance at the inputs, and what the ledger leaves open."""
+    apart, amounts = (found[0].double() - exact).abs(), found[1]
     return {
-        **({"composite": under} if under else {}),
-        "target": name,
+        **({"composite": goal.under} if goal.under else {}),
+        "target": goal.name,
         "at": at[0].tolist(),
-        "relative_l1": _figure((a - b).abs().sum() / b.abs().sum().clamp_min(1e-300)),
-        "correlation": _figure(torch.corrcoef(torch.stack([a, b]))[0, 1]),
-        "closure": _figure(ledger.closure.max()),
+        "relative_l1": _figure(apart.sum() / exact.abs().sum().clamp_min(1e-300)),
+        "correlation": _figure(torch.corrcoef(torch.stack([found[0].double(), exact]))[0, 1]),
+        "closure": _figure(booked(ledger_rows(goal.code.booked), amounts).closure.max()),
     }
 
 

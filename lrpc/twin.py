@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lrpc.ir.graph import Attr, Graph, Node, Value
@@ -88,12 +89,17 @@ class Running:
         return found
 
     def relevance(
-        self, saved: Any, target: str, composite: str, g: Tensor, places: frozenset[str]
-    ) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """Relevance at `places`, and the ledger's amounts."""
-        amounts: list[Tensor] = []
-        run = self.goal(target, composite).run_ledger
-        return run(self.weights, saved, g, places, amounts), amounts
+        self, saved: Any, target: str, composite: str, g: Tensor, ledger: bool
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Relevance at the inputs (or, where it ends before, at all places), flat and in the order
+        of their names, and the amounts that the ledger books."""
+        goal, amounts = self.goal(target, composite), list[Tensor]()
+        places = frozenset(goal.reads) & set(self.interface.read_inputs) or frozenset(goal.reads)
+        if ledger:
+            found = goal.run_ledger(self.weights, saved, g, places, amounts)
+        else:
+            found = goal.run(self.weights, saved, g, places)
+        return torch.cat([found[place].flatten() for place in sorted(places)]), amounts
 
 
 def running(text: str, weights: Mapping[str, Tensor]) -> Running:

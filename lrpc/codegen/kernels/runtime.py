@@ -69,7 +69,8 @@ class Program:
         self.manifest: dict[str, Any] = json.loads((directory / "manifest.json").read_text())
         check_files(directory, self.manifest)
         self.composites = (str(self.manifest.get("composite", "")), *interface.others)
-        self.weights = read_weights(directory / "weights.safetensors", self.device)
+        left = self.manifest.get("reference_weights", ())
+        self.weights = read_weights(directory / "weights.safetensors", self.device, left)
 
     @torch.no_grad()
     def forward(self, *images: Tensor, **named: Tensor) -> State:

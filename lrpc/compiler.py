@@ -20,10 +20,11 @@ from lrpc.directory import dumping, write_files
 from lrpc.errors import ConfigError, ProgramError
 from lrpc.frontend import import_model
 from lrpc.frontend.arguments import Arguments, example_tensors, import_call
-from lrpc.ir.graph import Graph, Module
+from lrpc.ir.graph import Module
 from lrpc.ir.parser import parse_graph
 from lrpc.manifest import Report, own_facts, report_of, stated_targets
 from lrpc.marks import startable
+from lrpc.mixed import DTYPES, check_precision
 from lrpc.models.maskdino.spec import MaskDINOSpec
 from lrpc.models.sources import build_model
 from lrpc.rules.composite import Composite
@@ -43,14 +44,6 @@ from lrpc.targets import (
 )
 from lrpc.weights import load_weights
 from passes import Pass
-
-DTYPES = {
-    "fp64": torch.float64,
-    "fp32": torch.float32,
-    "tf32": torch.float32,
-    "bf16": torch.float32,
-}
-
 
 # -- from Python -----------------------------------------------------------------------------------
 
@@ -106,12 +99,7 @@ def compile(
         chunk=seeds,
         notes=(*fixed, *imported.notes),
         precision=own,
-        facts={
-            "composite": chosen[0].name,
-            "epsilon": chosen[0].epsilon,
-            "precision": precision or "as the model",
-            "fold_batch_norm": fold_batch_norm,
-        },
+        facts=_first(chosen, precision or "as the model") | {"fold_batch_norm": fold_batch_norm},
         example={} if scope or own != precision else example_tensors(model, args, kwargs or {}),
     )
     files = build(variants, startable(variants[0].module.graph), settings)
@@ -122,18 +110,10 @@ def compile(
     return program
 
 
-def check_precision(wanted: str, graph: Graph) -> str:
-    """The precision of a program from `graph`; ConfigError where its numbers are of another."""
-    own = {"f64": "fp64", "f32": "fp32"}.get(graph.dtype, graph.dtype)
-    if wanted and wanted not in DTYPES:
-        raise ConfigError(f"precision={wanted!r} is unknown; choose among {', '.join(DTYPES)}")
-    if wanted and own != ("fp64" if wanted == "fp64" else "fp32"):
-        raise ConfigError(
-            f"precision={wanted!r} is for models in"
-            f" {'float64' if wanted == 'fp64' else 'float32'}, this one is in {own}; convert model"
-            " and example first"
-        )
-    return wanted or own
+def _first(chosen: Sequence[Composite], precision: str) -> dict[str, Any]:
+    """What a manifest says of the first composite."""
+    first = chosen[0]
+    return {"composite": first.name, "epsilon": first.epsilon, "precision": precision}
 
 
 # -- from a config ---------------------------------------------------------------------------------
@@ -170,10 +150,7 @@ def compile_config(
     )
     targets = _targets(config, variants[0].module)
     notes = (*((weights.note,) if weights.note else ()), *imported.notes)
-    facts = {
-        "composite": chosen[0].name,
-        "epsilon": chosen[0].epsilon,
-        "precision": options.PRECISION,
+    facts = _first(chosen, options.PRECISION) | {
         "shapes": [list(shape)],
         "config": config.to_dict(portable=True),
         "config_sha256": config.digest(),

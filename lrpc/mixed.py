@@ -1,17 +1,36 @@
-"""What runs where a program computes its large maps in bfloat16."""
+"""The precisions of programs, and what runs where large maps are in bfloat16."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
+from lrpc.errors import ConfigError
 from lrpc.ir.graph import Graph, Module
 from lrpc.manifest import Lowered
 from passes import run_pipeline
 from passes.mixed_precision import MixedPrecision
 from passes.rewrite import weights_of
+
+#: What models are in, by the precision of their programs.
+DTYPES = {"fp64": torch.float64} | dict.fromkeys(("fp32", "tf32", "bf16"), torch.float32)
+
+
+def check_precision(wanted: str, graph: Graph) -> str:
+    """The precision of a program from `graph`; ConfigError where its numbers are of another."""
+    own = {"f64": "fp64", "f32": "fp32"}.get(graph.dtype, graph.dtype)
+    if wanted and wanted not in DTYPES:
+        raise ConfigError(f"precision={wanted!r} is unknown; choose among {', '.join(DTYPES)}")
+    if wanted and own != ("fp64" if wanted == "fp64" else "fp32"):
+        raise ConfigError(
+            f"precision={wanted!r} is for models in"
+            f" {'float64' if wanted == 'fp64' else 'float32'}, this one is in {own}; convert model"
+            " and example first"
+        )
+    return wanted or own
 
 
 def as_run(module: Module, precision: str, forward: Graph | None = None) -> Module:

@@ -57,8 +57,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "lrpc.compiler": {
         *("lrpc.build", "lrpc.config", "lrpc.frontend", "lrpc.ir", "lrpc.models", "lrpc.rules"),
-        *("lrpc.directory", "lrpc.manifest", "lrpc.marks", "lrpc.run", "lrpc.targets"),
-        *("lrpc.weights", "passes"),
+        *("lrpc.directory", "lrpc.manifest", "lrpc.marks", "lrpc.mixed", "lrpc.run"),
+        *("lrpc.targets", "lrpc.weights", "passes"),
     },
     "lrpc.planview": {
         *("lrpc.build", "lrpc.ir", "lrpc.manifest", "lrpc.memory", "lrpc.mixed", "lrpc.plan"),

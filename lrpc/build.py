@@ -22,6 +22,8 @@ from lrpc.marks import chosen_places, with_input_marks, with_inputs
 from lrpc.memory.choose import choose
 from lrpc.memory.plan import memory_plans
 from lrpc.memory.run import Model
+from lrpc.mixed import running, used_weights
+from lrpc.precision import Compared, precision_report
 from lrpc.rules.composite import Composite
 from lrpc.targets import (
     Places,
@@ -48,9 +50,12 @@ class Settings:
     tf32: bool = False
     chunk: int = 8
     notes: tuple[str, ...] = ()
+    precision: str = ""  # tf32 and bf16 are held against float64, within `bound`
+    bound: float = 0.25
     facts: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: str = "none"
     budget: str | int = ""
+    example: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` needs to build the same program from graph.lrp again."""
@@ -63,6 +68,8 @@ class Settings:
             "notes": list(self.notes),
             "checkpoint": self.checkpoint,
             "budget": self.budget,
+            "precision": self.precision,
+            "bound": self.bound,
             "places": {"stops": list(self.places.stops), "inputs": dict(self.places.inputs)},
         }
 
@@ -78,6 +85,8 @@ class Settings:
             data["tf32"],
             data["chunk"],
             tuple(data["notes"]),
+            data["precision"],
+            data["bound"],
             facts,
             data["checkpoint"],
             data["budget"],
@@ -137,8 +146,9 @@ def build(
     module = variants[0].module
     _check_finite(module, settings.name)
     made = lowered(variants, targets, settings, watch)
+    run = running(made, settings.precision)
     settings = replace(settings, places=with_inputs(settings.places, module.graph))
-    model = memory_model(made, settings)
+    model = memory_model(run, settings)
     choice = choose(model, settings.checkpoint, settings.budget)
     model = choice.of(model)
     about = Description(
@@ -151,17 +161,26 @@ def build(
         choice.again,
         choice.sweep,
     )
-    program = generate(made[0].graph, model.codes, about)
-    tensors = _merged([t for one in made for t in one.tensors])
+    program = generate(run[0].graph, model.codes, about)
+    tensors = _merged([t for one in run for t in one.tensors])
     files = {
         "program.py": program.text.encode(),
         "weights.safetensors": serialize_weights(tensors, {"producer": f"lrpc {lrpc.__version__}"}),
         **{graph_file(one, made[0]): print_graph(one.graph).encode() for one in made},
     }
+    facts = dict(settings.facts)
+    if settings.precision in ("tf32", "bf16"):
+        exact = _merged([t for one in made for t in one.tensors])
+        job = Compared(
+            settings.precision, program.text, tensors, exact, made, targets, about,
+            settings.example, settings.bound,
+        )  # fmt: skip
+        facts["reference_weights"] = sorted(tensors.keys() - used_weights(run))
+        facts["precision_report"] = precision_report(job)
     files["manifest.json"] = manifest(
         made,
         targets,
-        settings.facts,
+        facts,
         settings.to_json(),
         files,
         program.saved,

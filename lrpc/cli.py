@@ -171,6 +171,10 @@ def _compile(args: argparse.Namespace, console: Console) -> int:
         console.print(
             f"  {name:<8} {', '.join(found)}", markup=False, highlight=False, soft_wrap=True
         )
+    if report.precision is not None:
+        from lrpc.precision_table import precision_table
+
+        console.print(precision_table(report.precision))
     return 0
 
 

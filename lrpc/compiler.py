@@ -21,11 +21,12 @@ from lrpc.config.schema import CHECKPOINTS
 from lrpc.directory import dumping, write_files
 from lrpc.errors import ConfigError, ProgramError
 from lrpc.frontend import import_model
-from lrpc.frontend.arguments import Arguments, import_call
+from lrpc.frontend.arguments import Arguments, example_tensors, import_call
 from lrpc.ir.graph import Module
 from lrpc.ir.parser import parse_graph
 from lrpc.manifest import Report, own_facts, report_of, stated_targets
 from lrpc.marks import startable
+from lrpc.mixed import DTYPES, check_precision
 from lrpc.models.maskdino.spec import MaskDINOSpec
 from lrpc.models.sources import build_model
 from lrpc.rules.composite import Composite
@@ -46,9 +47,6 @@ from lrpc.targets import (
 from lrpc.weights import load_weights
 from passes import Pass
 
-DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "tf32": torch.float32}
-
-
 # -- from Python -----------------------------------------------------------------------------------
 
 
@@ -67,7 +65,10 @@ def compile(
     fold_batch_norm: bool = True,
     checkpoint: str = "none",
     budget: str | int = "",
+    precision: str = "",
     device: str = "cpu",
+    compile: bool = False,
+    capture: bool = False,
 ) -> Program:
     """Compile any model that traces; return it as a loaded program.
 
@@ -81,37 +82,39 @@ def compile(
     a mapping of own names to them or to `{"composite": NAME, "epsilon": ..., "rules": [...]}` with
     the composite's options, makes a program of several that share the forward pass. `rules` come
     before the entries of each, and ε is its own unless given.
-    `fold_batch_norm=False` keeps batch norms apart from the maps before them.
+    `fold_batch_norm=False` keeps batch norms apart from the maps before them. `precision` is that
+    of the model (fp64, fp32), or tf32 or bf16 for one in float32: those are held against float64 on
+    the example, and the program's manifest has the report.
     `seeds` go through the program at once, or fewer under a `budget`: so many bytes for one image
     beside weights and inputs, or a share of what it would hold without ("50%"). `checkpoint` says
     what relevance may compute again instead of keeping it: `none`, `block` (all that saves
-    something) or `auto` (what the budget asks for). Raises LrpcError.
+    something) or `auto` (what the budget asks for). `compile` and `capture` load the program for
+    torch.compile and CUDA graphs, as its `load` does. Raises LrpcError.
     """
     marks, limit = dict(read or {}), _limit(checkpoint, budget)
     imported, fixed = import_call(
         model, args, kwargs, scope=scope, marks=marks, unbatched=unbatched
     )
+    own = check_precision(precision, imported.module.graph)
     chosen = composites(composite, Common(epsilon, tuple(rules)))
     variants = annotate(imported.module, chosen, fold_batch_norm=fold_batch_norm)
     settings = Settings(
         type(model).__name__,
         imported.structure,
         Places(marks),
+        tf32=own in ("tf32", "bf16"),
         chunk=seeds,
         notes=(*fixed, *imported.notes),
-        facts={
-            "composite": chosen[0].name,
-            "epsilon": chosen[0].epsilon,
-            "precision": "as the model",
-            "fold_batch_norm": fold_batch_norm,
-        },
+        precision=own,
+        facts=_first(chosen, precision or "as the model") | {"fold_batch_norm": fold_batch_norm},
+        example={} if scope or own != precision else example_tensors(model, args, kwargs or {}),
         checkpoint=checkpoint,
         budget=limit,
     )
     files = build(variants, startable(variants[0].module.graph), settings)
     folder = Path(tempfile.mkdtemp(prefix="lrpc-"))
     write_files(folder / "program", files)
-    program = load_program(folder / "program", device)
+    program = load_program(folder / "program", device, compile=compile, capture=capture)
     weakref.finalize(program, shutil.rmtree, folder, ignore_errors=True)
     return program
 
@@ -124,6 +127,12 @@ def _limit(checkpoint: str, budget: str | int) -> str | int:
         return parse_budget(budget)
     except ValueError as error:
         raise ConfigError(f"budget: {error}") from None
+
+
+def _first(chosen: Sequence[Composite], precision: str) -> dict[str, Any]:
+    """What a manifest says of the first composite."""
+    first = chosen[0]
+    return {"composite": first.name, "epsilon": first.epsilon, "precision": precision}
 
 
 # -- from a config ---------------------------------------------------------------------------------
@@ -140,7 +149,7 @@ def compile_config(
     options = config.LRPC
     chosen = tuple(chosen) or configured_composites(config)
     shape = _shape(config)
-    dtype = _dtype(options.PRECISION)
+    dtype = DTYPES[options.PRECISION]
     _check_class_names(config)
     extra = [_load_pass(path) for path in options.PASSES]
     model, weights = build_model(config)
@@ -159,10 +168,7 @@ def compile_config(
     )
     targets = _targets(config, variants[0].module)
     notes = (*((weights.note,) if weights.note else ()), *imported.notes)
-    facts = {
-        "composite": chosen[0].name,
-        "epsilon": chosen[0].epsilon,
-        "precision": options.PRECISION,
+    facts = _first(chosen, options.PRECISION) | {
         "shapes": [list(shape)],
         "config": config.to_dict(portable=True),
         "config_sha256": config.digest(),
@@ -179,9 +185,11 @@ def compile_config(
         imported.structure,
         places,
         tuple(options.READ),
-        options.PRECISION == "tf32",
+        options.PRECISION in ("tf32", "bf16"),
         options.SEEDS,
         notes,
+        options.PRECISION,
+        options.PRECISION_TOLERANCE,
         facts,
         options.MEMORY.CHECKPOINT,
         options.MEMORY.BUDGET,
@@ -221,14 +229,6 @@ def _shape(config: Config) -> tuple[int, int]:
             f"LRPC.SHAPES holds {len(shapes)} sizes; a program holds one: compile once for each"
         )
     return int(shapes[0][0]), int(shapes[0][1])
-
-
-def _dtype(precision: str) -> torch.dtype:
-    if precision not in DTYPES:
-        raise ConfigError(
-            f"LRPC.PRECISION {precision} is not available yet; choose among {', '.join(DTYPES)}"
-        )
-    return DTYPES[precision]
 
 
 def _check_class_names(config: Config) -> None:

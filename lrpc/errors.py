@@ -37,3 +37,7 @@ class ImageError(LrpcError):
 
 class AnalysisError(LrpcError):
     """An analysis that cannot be made as asked, or a table that cannot be read."""
+
+
+class PrecisionError(LrpcError):
+    """A program whose numbers are further from float64 than allowed."""

@@ -34,7 +34,7 @@ WRITTEN = frozenset(
             "memory",
             "settings",
         ),
-        *("ledger", "saved", "composites", "graph"),
+        *("ledger", "saved", "composites", "graph", "reference_weights", "precision_report"),
     }
 )
 
@@ -64,6 +64,7 @@ class Report:
     places: tuple[str, ...]
     notes: tuple[str, ...]
     composites: tuple[str, ...]
+    precision: Mapping[str, Any] | None = None
 
 
 def report_of(
@@ -73,7 +74,8 @@ def report_of(
     places = sorted({place for target in manifest["targets"] for place in target["reads"]})
     names = tuple(target["name"] for target in manifest["targets"])
     composites = tuple(manifest.get("composites", (manifest["composite"],)))
-    return Report(output, nodes, names, tuple(places), tuple(notes), composites)
+    precision = manifest.get("precision_report")
+    return Report(output, nodes, names, tuple(places), tuple(notes), composites, precision)
 
 
 def graph_file(one: Lowered, first: Lowered) -> str:

@@ -179,10 +179,6 @@ def test_a_key_with_a_typing_error(line: Line) -> None:
             ' "encoder_feature", "dec…',
         ),
         (
-            ("LRPC.PRECISION", "bf16"),
-            "LRPC.PRECISION bf16 is not available yet; choose among fp64, fp32, tf32",
-        ),
-        (
             ("LRPC.PRECISION", "fp16"),
             'command line: LRPC.PRECISION: expected one of "fp64", "fp32", "tf32", "bf16",'
             ' got "fp16"; the default is "fp32"',

@@ -38,6 +38,7 @@ NO_ROW = {
     "once",
     "deform_corners",
     "deform_inside",
+    "filled",
 }  # parts of other functions
 LIMITS = {torch.float64: 1e-11, torch.float32: 2e-5}
 

@@ -46,19 +46,28 @@ ALLOWED: dict[str, set[str]] = {
             "lrpc.targets",
             "lrpc.weights",
         ),
-        *("lrpc.manifest", "passes"),
+        *("lrpc.manifest", "lrpc.mixed", "lrpc.precision", "passes"),
+    },
+    "lrpc.mixed": {"lrpc.ir", "lrpc.manifest", "passes"},
+    "lrpc.tf32": set(),
+    "lrpc.precision_table": set(),
+    "lrpc.twin": {"lrpc.ir", "lrpc.manifest"},
+    "lrpc.precision": {
+        *("lrpc.codegen", "lrpc.manifest", "lrpc.targets", "lrpc.tf32", "lrpc.twin", "lrpc.verify"),
     },
     "lrpc.compiler": {
         *("lrpc.build", "lrpc.config", "lrpc.frontend", "lrpc.ir", "lrpc.models", "lrpc.rules"),
-        *("lrpc.directory", "lrpc.manifest", "lrpc.marks", "lrpc.run", "lrpc.targets"),
-        *("lrpc.weights", "passes"),
+        *("lrpc.directory", "lrpc.manifest", "lrpc.marks", "lrpc.mixed", "lrpc.run"),
+        *("lrpc.targets", "lrpc.weights", "passes"),
     },
     "lrpc.planview": {
-        *("lrpc.build", "lrpc.ir", "lrpc.manifest", "lrpc.memory", "lrpc.plan", "lrpc.rules"),
-        *("lrpc.run", "lrpc.weights"),
+        *("lrpc.build", "lrpc.ir", "lrpc.manifest", "lrpc.memory", "lrpc.mixed", "lrpc.plan"),
+        *("lrpc.rules", "lrpc.run", "lrpc.weights"),
     },
+    "lrpc.tolerance": set(),
     "lrpc.verify": {
-        *("lrpc.ir", "lrpc.rules", "lrpc.run", "lrpc.targets", "lrpc.weights", "passes"),
+        *("lrpc.ir", "lrpc.mixed", "lrpc.rules", "lrpc.run", "lrpc.targets", "lrpc.tolerance"),
+        *("lrpc.weights", "passes"),
     },
     "lrpc.analyze": {
         *("lrpc.compiler", "lrpc.config", "lrpc.ir", "lrpc.models", "lrpc.run", "lrpc.targets"),
@@ -71,7 +80,7 @@ ALLOWED: dict[str, set[str]] = {
     "lrpc.explainer": {"lrpc.compiler", "lrpc.explained_layers", "lrpc.rules"},
     "lrpc.cli": {
         *("lrpc.analyze", "lrpc.catalogue", "lrpc.compiler", "lrpc.config", "lrpc.evaluate"),
-        *("lrpc.planview", "lrpc.rules", "lrpc.run", "lrpc.verify"),
+        *("lrpc.planview", "lrpc.precision_table", "lrpc.rules", "lrpc.run", "lrpc.verify"),
     },
     "lrpc": {"lrpc.compiler", "lrpc.explainer", "lrpc.rules", "lrpc.run"},  # on demand
 }

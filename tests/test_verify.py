@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from lrpc.cli import main
+from lrpc.tolerance import TOLERANCES
 from lrpc.verify import _output_check
 from tests.support.programs import DIGITS, Programs
 
@@ -54,9 +55,9 @@ def test_outputs_may_part_at_near_ties_only() -> None:
     for queries, passes in ((0, True), (2, True), (3, False)):
         got = expected.clone()
         got[:, :queries] = 2.0
-        check = _output_check("logits", got, expected, 1e-4)
+        check = _output_check("logits", got, expected, TOLERANCES["fp32"])
         assert check.passed is passes
         assert (f"{10 * queries} of 1000 entries" in check.remark) is (queries > 0)
-    exact = _output_check("logits", got.double(), expected.double(), 1e-10)
+    exact = _output_check("logits", got.double(), expected.double(), TOLERANCES["fp64"])
     assert not exact.passed
-    assert not _output_check("logits", got * torch.nan, expected, 1e-4).passed
+    assert not _output_check("logits", got * torch.nan, expected, TOLERANCES["fp32"]).passed

@@ -12,6 +12,14 @@ from lrpc.codegen.saved import Saved
 from lrpc.ir.graph import Graph, Value
 from lrpc.ir.types import Sym
 
+LOAD = '''    """The program with its weights on `device`; its files are checked first.
+
+    `compile` runs its functions through torch.compile: each once for every shape of its inputs and
+    seeds and every choice of places, when it is first called. `capture` (CUDA only) replays them as
+    CUDA graphs, one for each of these; a state then lasts until the next forward of its shape.
+    """
+'''
+
 
 @dataclass(frozen=True)
 class TargetCode:
@@ -73,10 +81,10 @@ def tables(
         f"    structure={_python(about.structure)},\n    dtype={TORCH_DTYPES[forward.dtype]},\n"
         f"    tf32={about.tf32},\n    chunk={about.chunk},\n"
         f"{sweep}{_others({name: rows[name] for name in others})})\n\n\n"
-        'def load(path=None, device="cpu"):\n'
-        '    """The program with its weights on `device`; its files are checked first."""\n'
+        'def load(path=None, device="cpu", *, compile=False, capture=False):\n'
+        f"{LOAD}"
         "    directory = Path(__file__).resolve().parent if path is None else Path(path)\n"
-        "    return Program(INTERFACE, directory, device)\n"
+        "    return Program(INTERFACE, directory, device, compile, capture)\n"
     )
 
 

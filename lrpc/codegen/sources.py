@@ -9,6 +9,8 @@ from types import ModuleType
 
 from lrpc.codegen.kernels import (
     boxes,
+    calls,
+    capture,
     chunks,
     deformable,
     limits,
@@ -22,7 +24,7 @@ from lrpc.codegen.kernels import (
     triton_support,
 )
 
-RUNTIME: tuple[ModuleType, ...] = (loading, results, limits, seeds, runtime)
+RUNTIME: tuple[ModuleType, ...] = (loading, results, limits, seeds, calls, capture, runtime)
 MODULES: tuple[ModuleType, ...] = (transposes, slopes, deformable, boxes, chunks)
 TRITON: tuple[ModuleType, ...] = (triton_support, triton_deformable)
 

@@ -191,6 +191,8 @@ LRPC: dict[str, Any] = {
     "SEEDS": 8,
     # Arithmetic of the program: fp64, fp32, tf32 or bf16.
     "PRECISION": "fp32",
+    # How far relevance in tf32 or bf16 may be from float64 (Σ|R − R64| / Σ|R64| at the input).
+    "PRECISION_TOLERANCE": 0.25,
     "MEMORY": {
         # What a program may hold for one image and SEEDS seeds beside weights and inputs: bytes, a
         # share of what it holds with nothing computed again ("50%"), or "" for no limit.

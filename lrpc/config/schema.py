@@ -95,6 +95,7 @@ LIMITS: dict[str, Limit] = {
     "LRPC.SEEDS": _POSITIVE,
     "LRPC.PRECISION": _one_of("fp64", "fp32", "tf32", "bf16"),
     "LRPC.MEMORY.CHECKPOINT": _one_of(*CHECKPOINTS),
+    "LRPC.PRECISION_TOLERANCE": Limit("a number above 0", lambda v: v > 0),
     "LRPC.DETACH": _one_of("copy", "stop"),
     "LRPC.POSITION": _one_of("sink", "split"),
     "LRPC.INIT_SEED": _integer(0),

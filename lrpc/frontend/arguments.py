@@ -48,6 +48,14 @@ def import_call(
     return imported, _fixed(bound)
 
 
+def example_tensors(
+    model: nn.Module, args: Arguments, kwargs: Mapping[str, Any]
+) -> dict[str, Tensor]:
+    """The tensors of the call by the names of the inputs that they become."""
+    example = named_arguments(bound_call(model, args, kwargs))
+    return {x.name: x.value for x in found((example.args, example.kwargs), Input)}
+
+
 def bound_call(
     model: nn.Module, args: Arguments, kwargs: Mapping[str, Any]
 ) -> inspect.BoundArguments:

@@ -12,6 +12,7 @@ from lrpc.ir.parser import parse_graph
 from lrpc.manifest import own_facts, stated_targets
 from lrpc.memory.choose import Choice
 from lrpc.memory.run import Model
+from lrpc.mixed import running
 from lrpc.rules.plugins import load_plugins, plugins_of
 from lrpc.run.program_dir import composites_of, under_composite
 from lrpc.weights import load_weights
@@ -33,5 +34,6 @@ def open_model(directory: Path) -> Model:
         path = directory / str(own.get("graph", "graph.lrp"))
         graph = parse_graph(path.read_text(), str(path))
         variants.append(Variant(name, float(own["epsilon"]), Module(graph, tensors)))
-    model = memory_model(lowered(variants, stated_targets(manifest), settings), settings)
+    made = lowered(variants, stated_targets(manifest), settings)
+    model = memory_model(running(made, settings.precision), settings)
     return Choice.from_json(manifest["memory"]).of(model)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
+import weakref
 import zlib
 from collections.abc import Mapping
 from importlib.machinery import SourceFileLoader
@@ -14,6 +16,7 @@ from typing import Any, cast
 from lrpc.errors import ProgramError
 from lrpc.run.protocol import Program
 
+_COMPILED = itertools.count(1)
 FILES = ("program.py", "weights.safetensors", "graph.lrp", "manifest.json")
 
 
@@ -26,12 +29,15 @@ class _SourceOnly(SourceFileLoader):
         return self.source_to_code(self.get_data(path), path)
 
 
-def load_program(directory: Path, device: str) -> Program:
+def load_program(
+    directory: Path, device: str, *, compile: bool = False, capture: bool = False
+) -> Program:
     """Import `directory/program.py` under a name of its own and load it on `device`.
 
-    `sys.modules` is as before afterwards. Hashes, dtypes and the manifest are checked by the
-    program itself; what it says is passed on. Raises ProgramError with one line where a file is
-    missing or the program refuses to load.
+    `compile` and `capture` are what the program's own `load` says. `sys.modules` is as before
+    afterwards; with `compile` it has the module for as long as the program lives. Hashes, dtypes
+    and the manifest are checked by the program itself; what it says is passed on. Raises
+    ProgramError with one line where a file is missing or the program refuses to load.
     """
     if not directory.is_dir():
         raise ProgramError(f"{directory}: not a directory; `lrpc compile -o {directory}` makes one")
@@ -42,6 +48,7 @@ def load_program(directory: Path, device: str) -> Program:
         )
     source = (directory / "program.py").resolve()
     name = f"_lrpc_program_{zlib.crc32(str(source).encode()):08x}"
+    name += f"_{next(_COMPILED)}" if compile else ""
     loader = _SourceOnly(name, str(source))
     spec = spec_from_loader(name, loader)
     if spec is None:
@@ -51,7 +58,12 @@ def load_program(directory: Path, device: str) -> Program:
     before, sys.modules[name] = sys.modules.get(name), module
     try:
         loader.exec_module(module)
-        return cast(Program, module.load(device=device))
+        asked = {"compile": compile, "capture": capture}
+        program = module.load(device=device, **{k: True for k, wanted in asked.items() if wanted})
+        if compile:  # torch.compile looks names up in it when a function is first called
+            before = module
+            weakref.finalize(program, sys.modules.pop, name, None)
+        return cast(Program, program)
     except ProgramError:
         raise
     except Exception as error:  # whatever generated code raises, the user gets one line

@@ -625,7 +625,12 @@ INTERFACE = Interface(
 )
 
 
-def load(path=None, device="cpu"):
-    """The program with its weights on `device`; its files are checked first."""
+def load(path=None, device="cpu", *, compile=False, capture=False):
+    """The program with its weights on `device`; its files are checked first.
+
+    `compile` runs its functions through torch.compile: each once for every shape of its inputs and
+    seeds and every choice of places, when it is first called. `capture` (CUDA only) replays them as
+    CUDA graphs, one for each of these; a state then lasts until the next forward of its shape.
+    """
     directory = Path(__file__).resolve().parent if path is None else Path(path)
-    return Program(INTERFACE, directory, device)
+    return Program(INTERFACE, directory, device, compile, capture)

@@ -9,13 +9,14 @@ state saves, `name` the sampling's name in it. On a GPU, Triton kernels do the s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lrpc.codegen.kernels.transposes import narrowed, widened
 from lrpc.codegen.kernels.triton_deformable import (
     triton_entries,
     triton_gather,
@@ -87,11 +88,11 @@ def deform_sample(
     b, _, h, d = value.shape
     index, coefficient = once(kept, f"{name}.corners", lambda: deform_corners(loc, levels))
     entries = (coefficient * weight.unsqueeze(-1)).reshape(-1, index[0, 0, 0].numel())
-    table = value.reshape(-1, d)
+    table = widened(value.reshape(-1, d))
     out = F.embedding_bag(
         index.reshape(entries.shape), table, mode="sum", per_sample_weights=entries.to(table.dtype)
     )
-    return out.reshape(b, -1, h * d)
+    return narrowed(out.reshape(b, -1, h * d), value.dtype)
 
 
 def deform_splat(
@@ -142,7 +143,7 @@ def deform_spread(
         if has_triton(g):
             index, entries = triton_entries(loc, weight, level_sizes(levels), True)
         else:
-            margin = 0.5 / loc.new_tensor([(x, y) for y, x in levels]).unsqueeze(1)
+            margin = 0.5 / filled(loc, [(x, y) for y, x in levels]).unsqueeze(1)
             index, coefficient = deform_corners(loc.clamp(margin, 1 - margin), levels)
             index, entries = index // h, coefficient * weight.unsqueeze(-1) / h
         return deform_transposed(index, entries, b * q, rows)
@@ -185,9 +186,9 @@ def deform_gather(seeds: Tensor, offsets: Tensor, source: Tensor, entries: Tenso
     """Σ of entries · seeds by row of the value: [K, rows, D] from seeds [K, N, D]."""
     if has_triton(seeds):
         return triton_gather(seeds, offsets, source, entries)
-    rows, parts = offsets.shape[0] - 1, entries.to(seeds.dtype)
-    out = seeds.new_empty(seeds.shape[0], rows, seeds.shape[2])
-    for k, seed in enumerate(seeds):  # one more row takes the entries that are 0
+    rows, wide = offsets.shape[0] - 1, widened(seeds)
+    parts, out = entries.to(wide.dtype), seeds.new_empty(seeds.shape[0], rows, seeds.shape[2])
+    for k, seed in enumerate(wide):  # one more row takes the entries that are 0
         bags = F.embedding_bag(source, seed, offsets, mode="sum", per_sample_weights=parts)
         out[k] = bags[:rows]
     return out
@@ -208,15 +209,15 @@ def deform_weight_transpose(
     h, d = value.shape[2:]
     index, coefficient = once(kept, f"{name}.corners", lambda: deform_corners(loc, levels))
     points = loc[0, 0, 0, ..., 0].numel()
-    table = value.reshape(-1, d)
+    table = widened(value.reshape(-1, d))
     picked = F.embedding_bag(
         index.reshape(-1, 4),
         table,
         mode="sum",
         per_sample_weights=coefficient.reshape(-1, 4).to(table.dtype),
     ).reshape(b * q * h, points, d)
-    out = torch.bmm(picked, g.reshape(k, b * q * h, d).permute(1, 2, 0))
-    return out.permute(2, 0, 1).reshape(k, *loc.shape[:-1])
+    out = torch.bmm(picked, g.to(picked.dtype).reshape(k, b * q * h, d).permute(1, 2, 0))
+    return narrowed(out.permute(2, 0, 1).reshape(k, *loc.shape[:-1]), g.dtype)
 
 
 def deform_location_transpose(
@@ -237,7 +238,7 @@ def deform_location_transpose(
     h, d = value.shape[2:]
     index, coefficient = once(kept, f"{name}.corners", lambda: deform_corners(loc, levels))
     corners = value.reshape(-1, d)[index.flatten().long()].reshape(b * q * h, -1, d)
-    sizes = loc.new_tensor([(width, height) for height, width in levels]).unsqueeze(1)  # [L, 1, 2]
+    sizes = filled(loc, [(width, height) for height, width in levels]).unsqueeze(1)  # [L, 1, 2]
     place = loc * sizes - 0.5
     right, below = (place - place.floor()).unbind(-1)
     inside = deform_inside(place.floor(), levels)
@@ -256,8 +257,13 @@ def deform_location_transpose(
 
 def deform_inside(corner: Tensor, levels: tuple[tuple[int, int], ...]) -> Tensor:
     """Which of the four corners from `corner` [..., L, P, 2] lie in their map: [..., L, P, 4]."""
-    sizes = corner.new_tensor([(width, height) for height, width in levels]).unsqueeze(1)
-    steps = corner.new_tensor([(0, 0), (1, 0), (0, 1), (1, 1)])
+    sizes = filled(corner, [(width, height) for height, width in levels]).unsqueeze(1)
+    steps = filled(corner, [(0, 0), (1, 0), (0, 1), (1, 1)])
     places = corner.unsqueeze(-2) + steps
     found = (places >= 0) & (places < sizes.unsqueeze(-2))
     return found.all(-1).to(corner.dtype)
+
+
+def filled(like: Tensor, rows: Sequence[tuple[float, ...]]) -> Tensor:
+    """A small table beside `like`, made there: a CUDA graph records no copy from the host."""
+    return torch.stack([torch.stack([like.new_full((), x) for x in row]) for row in rows])

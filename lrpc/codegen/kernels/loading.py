@@ -69,14 +69,17 @@ SAFETENSORS = {
 }
 
 
-def read_weights(path: Path, device: torch.device) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, aliases included."""
+def read_weights(path: Path, device: torch.device, left: Sequence[str] = ()) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, aliases included, without those in `left`."""
     data = bytearray(path.read_bytes())
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + length])
     aliases = json.loads(header.pop("__metadata__", {}).get("aliases", "{}"))
+    wanted = {aliases.get(name, name) for name in (*header, *aliases) if name not in set(left)}
     tensors = {}
     for name, entry in header.items():
+        if name not in wanted:
+            continue
         dtype, shape = SAFETENSORS[entry["dtype"]], entry["shape"]
         first = 8 + length + entry["data_offsets"][0]
         count = math.prod(shape)
@@ -86,7 +89,7 @@ def read_weights(path: Path, device: torch.device) -> dict[str, Tensor]:
             else torch.empty(0, dtype=dtype)
         )
         tensors[name] = flat.reshape(shape).to(device)
-    return tensors | {alias: tensors[name] for alias, name in aliases.items()}
+    return tensors | {alias: tensors[name] for alias, name in aliases.items() if name in wanted}
 
 
 def given_inputs(

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lrpc.codegen.kernels.capture import chosen_calls
 from lrpc.codegen.kernels.limits import (
     Limits,
     apart,
@@ -86,14 +87,23 @@ def matmul_precision(tf32: bool) -> Iterator[None]:
 class Program:
     """A compiled model: `forward` once, then `relevance` as often as wanted."""
 
-    def __init__(self, interface: Interface, directory: Path, device: str | torch.device) -> None:
+    def __init__(
+        self,
+        interface: Interface,
+        directory: Path,
+        device: str | torch.device,
+        compile: bool = False,
+        capture: bool = False,
+    ) -> None:
         self.interface, self.directory = interface, directory
         self.device = torch.device(device)
+        self.calls = chosen_calls(self.device, compile, capture)
         self.manifest: dict[str, Any] = json.loads((directory / "manifest.json").read_text())
         check_files(directory, self.manifest)
         self.composites = (str(self.manifest.get("composite", "")), *interface.others)
         self.limits = Limits.of(self.manifest, interface.inputs)
-        self.weights = read_weights(directory / "weights.safetensors", self.device)
+        left = self.manifest.get("reference_weights", ())
+        self.weights = read_weights(directory / "weights.safetensors", self.device, left)
 
     @torch.no_grad()
     def forward(self, *images: Tensor, **named: Tensor) -> State:
@@ -115,9 +125,11 @@ class Program:
         return self._in_pieces(inputs, batch, count)
 
     def _forward(self, inputs: dict[str, Tensor], batch: int) -> State:
-        saved: dict[str, dict[str, Any]] = {name: {} for name in self.interface.blocks}
-        with matmul_precision(self.interface.tf32):
-            outputs = self.interface.forward(self.weights, saved, *inputs.values())
+        made = self.interface
+        with matmul_precision(made.tf32):
+            outputs, saved = self.calls.forward(
+                made.forward, self.weights, made.blocks, list(inputs.values())
+            )
         for name, value in outputs.items():
             check_finite(value, f"output {name}", "check the input's range and the weights")
         return State(rebuild(self.interface.structure, outputs), saved, batch, inputs)
@@ -243,12 +255,13 @@ class Program:
     def _sweep(
         self, asked: Asked, state: State, g: Tensor, rows: list[list[str]] | None, chunk: int
     ) -> Relevance:
-        amounts: list[Tensor] = []
-        given = [self.weights, state.saved, g, asked.places]
-        given += [chunk] if self.interface.sweep else []
-        goal = asked.goal
+        goal, ledger = asked.goal, rows is not None
+        run = goal.run_ledger if ledger else goal.run
+        inner = chunk if self.interface.sweep else 0
         with matmul_precision(self.interface.tf32):
-            found = goal.run(*given) if rows is None else goal.run_ledger(*given, amounts)
+            found, amounts = self.calls.relevance(
+                run, self.weights, state.saved, g, asked.places, ledger, inner
+            )
         for place, value in found.items():
             check_finite(value, f"relevance at {place}", "raise LRPC.EPSILON and compile again")
         named = self.interface.read_inputs

@@ -24,9 +24,13 @@ def deform_sample(
     With `outside="border"` a location outside a map samples the nearest place on its border.
 
     value [B, S, H, D]; loc [B, Q, H, L, P, 2] as (x, y) in [0, 1]; weight [B, Q, H, L, P];
-    the result is [B, Q, H·D].
+    the result is [B, Q, H·D]. A narrower value is summed in the type of the locations.
     Deformable DETR, equation 3 (arXiv 2010.04159).
     """
+    if value.dtype != loc.dtype:
+        wide = torch.promote_types(value.dtype, loc.dtype)
+        found = deform_sample(value.to(wide), loc.to(wide), weight.to(wide), levels, outside)
+        return found.to(value.dtype)
     batch, _, heads, width = value.shape
     queries, points = loc.shape[1], loc.shape[4]
     grids = (2 * loc - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)  # [L, B·H, Q, P, 2]

@@ -1,0 +1,219 @@
+"""The deformable encoder: programs against autograd, and many seeds of one image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lrpc.bench import offered
+from lrpc.bench.contest import EPSILON, LIMITS, Contest, Ready, Row, Way
+from lrpc.bench.detached import detached, relevance
+from lrpc.bench.encoder import Encoder, Layout, drawn, with_attention
+from lrpc.bench.floors import Ceilings, ceilings
+from lrpc.bench.goals import figures, verdicts
+from lrpc.bench.memory import held
+from lrpc.bench.offered import Compiler
+from lrpc.bench.peers import EXTENSION, ExtensionAttention, importable
+from lrpc.bench.settings import Options, machine
+from lrpc.bench.tf32 import matmuls
+
+TITLE = "forward + pass back to the input"
+
+
+class Encoders:
+    """The model, its inputs and its programs, for one batch and number of seeds."""
+
+    def __init__(self, layout: Layout, batch: int, seeds: int, options: Options) -> None:
+        self.layout, self.batch, self.seeds, self.options = layout, batch, seeds, options
+        self.device = options.device
+        self.model = Encoder(layout)
+        tokens, weights = drawn(batch, layout, seeds)
+        common = {"seeds": min(seeds, 32), "epsilon": EPSILON}
+        self.compiler = Compiler(self.model, tokens[:1], common)
+        self.tokens, self.weights = tokens.to(self.device), weights.to(self.device)
+        self.inputs = held([self.tokens, self.weights])
+
+    # -- what is expected --------------------------------------------------------------------------
+
+    def reference(self, composite: str) -> Tensor:
+        """Relevance in double precision, image by image and seed by seed: [K, B, N, C]."""
+        model = detached(self.model, composite).double().to(self.device)
+        seeds = []
+        for weights in self.weights:
+            images = [
+                relevance(model, x[None].double(), partial(_weighed, w[None].double()))
+                for x, w in zip(self.tokens, weights, strict=True)
+            ]
+            seeds.append(torch.cat(images))
+        return torch.stack(seeds)
+
+    # -- alternatives ------------------------------------------------------------------------------
+
+    def autograd(self, model: Encoder, compiled: bool) -> Ready:
+        """Forward, and one gradient in the input for each seed."""
+        held_bytes = held([*model.parameters(), *model.buffers()])
+        run: Any = model.to(self.device)
+        if compiled:
+            run = torch.compile(run)
+
+        def call() -> Tensor:
+            leaf = self.tokens.detach().requires_grad_(True)
+            with matmuls(self.options.gpu):
+                out = run(leaf)
+                last = self.seeds - 1
+                grads = [
+                    torch.autograd.grad(out, leaf, w, retain_graph=k < last)[0]
+                    for k, w in enumerate(self.weights)
+                ]
+            return torch.stack(grads) * self.tokens
+
+        @torch.no_grad()
+        def forward() -> Tensor:
+            with matmuls(self.options.gpu):
+                out: Tensor = run(self.tokens)
+            return out
+
+        return Ready(call, None if compiled else forward, held_bytes, self.inputs)
+
+    def extension(self) -> Ready:
+        """The same with the compiled sampling of Deformable DETR."""
+        if (reason := importable(EXTENSION)) is not None:
+            raise offered.NotOfferedError(reason)
+        return self.autograd(with_attention(self.model, ExtensionAttention), False)
+
+    # -- ours --------------------------------------------------------------------------------------
+
+    def program(self, composite: str, way: offered.Way) -> Ready:
+        """Forward and relevance of a program, compiled and loaded in a way."""
+        return self.ready(self.compiler.program(composite, way, self.device))
+
+    def stored(self, directory: Path) -> Ready:
+        """The same of a program that was compiled before, such as by another version."""
+        return self.ready(offered.load(directory, self.device, {}))
+
+    def ready(self, program: Any) -> Ready:
+        tokens = self.tokens.to(offered.input_dtype(program))
+
+        def call() -> Tensor:
+            state = program.forward(tokens)
+            found: Tensor = program.relevance(state, seeds=state.outputs * self.weights).input
+            return found.float()
+
+        weights = held(program.weights.values())
+        return Ready(call, lambda: program.forward(tokens), weights, self.inputs)
+
+
+def _weighed(weights: Tensor, out: Tensor) -> Tensor:
+    return (weights * out).sum()
+
+
+def rows_of(
+    layout: Layout, batch: int, seeds: int, options: Options, limits: Ceilings, goal: str
+) -> list[Row]:
+    """The table of one batch and number of seeds; `goal` is what its programs count for, "" for the
+    precision that they are in."""
+    made = Encoders(layout, batch, seeds, options)
+    floor = layout.work(batch, seeds)
+    precision = "tf32" if options.gpu else "fp32"
+    mine = LIMITS[precision]
+    gradient = "gradient_input"
+    ways = [
+        Way(
+            "autograd through grid_sample",
+            lambda: made.autograd(made.model, False),
+            gradient,
+            mine,
+            floor=limits.seconds(floor),
+        ),
+        Way("autograd, compiled extension", made.extension, gradient, mine),
+    ]
+    if options.torch_compile:
+        compiled = partial(made.autograd, made.model, True)
+        ways.insert(1, Way("autograd, torch.compile", compiled, gradient, mine))
+    for composite in options.composites:
+        for way in offered.ways(options.device):
+            kind = way.name.split(",")[0]
+            least = limits.seconds(floor, 2 if kind == "bf16" else 4)
+            counts = goal or f"encoder/{kind}"
+            ways.append(
+                Way(
+                    f"program, {composite}, {way.name}",
+                    partial(made.program, composite, way),
+                    composite,
+                    LIMITS[kind],
+                    ours=True,
+                    goal=f"{counts}/{composite}",
+                    floor=least,
+                )
+            )
+    ways += _stored(made, options)
+    references: dict[str, Callable[[], Tensor]] = {
+        name: partial(made.reference, name) for name in {gradient, *options.composites}
+    }
+    rows = Contest(options.device, references, options.repeats, options.tell).run(ways)
+    if options.save is not None and not options.save.exists():
+        made.compiler.copy(options.composites[0], options.save)
+        options.tell(f"saved to {options.save}")
+    return rows
+
+
+def _stored(made: Encoders, options: Options) -> list[Way]:
+    if options.against is None:
+        return []
+    make = partial(made.stored, options.against)
+    first = options.composites[0]
+    limit = LIMITS["tf32" if options.gpu else "fp32"]
+    return [Way(f"program in {options.against}", make, first, limit, ours=True)]
+
+
+def run(options: Options) -> dict[str, Any]:
+    """The case as JSON holds it: tables for the batch and for the seeds, goals and ceilings."""
+    layout = Layout(options.levels)
+    limits = ceilings(options.device, tf32=options.gpu)
+    several = [(1, options.seeds)] if options.gpu or options.quick else [(1, 4), (1, options.seeds)]
+    tables, rows = [], []
+    for batch, seeds in [(options.batch, 1), *several]:
+        options.tell(f"encoder: B={batch}, K={seeds}")
+        goal = "encoder/seeds" if seeds > 1 else ""
+        found = rows_of(layout, batch, seeds, options, limits, goal)
+        rows += found
+        seeds_of = "" if seeds == 1 else f" of {seeds} seeds"
+        tables.append(
+            {
+                "title": f"{layout.described()}, B={batch}: {TITLE}{seeds_of}",
+                "rows": [row.to_json() for row in found],
+            }
+        )
+    return {
+        "machine": machine(options.device),
+        "settings": {
+            "levels": [list(level) for level in layout.levels],
+            "batch": options.batch,
+            "seeds": [seeds for _, seeds in several],
+            "repeats": options.repeats,
+        },
+        "ceilings": limits.to_json(),
+        "tables": tables,
+        "verdicts": _verdicts(rows, layout, options),
+    }
+
+
+def _verdicts(rows: list[Row], layout: Layout, options: Options) -> list[dict[str, Any]]:
+    """Absolute figures are goals at the sizes that they were set for; ratios are everywhere."""
+    if options.quick or (options.gpu and layout.tokens != 13_125):
+        return []
+    asked: list[dict[str, Any]] = []
+    for composite in options.composites:
+        keys = {row.goal for row in rows if row.goal.endswith(f"/{composite}")}
+        if options.batch != 8 and options.gpu:
+            keys = {key for key in keys if "seeds" in key}
+        found = figures(rows, sorted(keys))
+        values = {key.removesuffix(f"/{composite}"): value for key, value in found.items()}
+        for one in verdicts(values, options.gpu_name):
+            asked.append({**one, "work": f"{one['work']}: {composite}"})
+    return asked

@@ -21,6 +21,7 @@ from lrpc.bench.offered import Compiler
 from lrpc.bench.peers import EXTENSION, ExtensionAttention, importable
 from lrpc.bench.settings import Options, machine
 from lrpc.bench.tf32 import matmuls
+from lrpc.bench.timing import Second
 
 TITLE = "forward + pass back to the input"
 
@@ -78,7 +79,7 @@ class Encoders:
                 out: Tensor = run(self.tokens)
             return out
 
-        return Ready(call, None if compiled else forward, held_bytes, self.inputs)
+        return Ready(call, None if compiled else forward, weights=held_bytes, inputs=self.inputs)
 
     def extension(self) -> Ready:
         """The same with the compiled sampling of Deformable DETR."""
@@ -99,13 +100,25 @@ class Encoders:
     def ready(self, program: Any) -> Ready:
         tokens = self.tokens.to(offered.input_dtype(program))
 
-        def call() -> Tensor:
-            state = program.forward(tokens)
+        def forward() -> Any:
+            return program.forward(tokens)
+
+        def back(state: Any) -> Tensor:
             found: Tensor = program.relevance(state, seeds=state.outputs * self.weights).input
             return found.float()
 
-        weights = held(program.weights.values())
-        return Ready(call, lambda: program.forward(tokens), weights, self.inputs)
+        def used() -> Any:
+            state = forward()
+            back(state)
+            return state
+
+        return Ready(
+            lambda: back(forward()),
+            forward,
+            Second(used, back),
+            weights=held(program.weights.values()),
+            inputs=self.inputs,
+        )
 
 
 def _weighed(weights: Tensor, out: Tensor) -> Tensor:

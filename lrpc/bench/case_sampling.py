@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -17,10 +18,10 @@ from lrpc.codegen.kernels.triton_support import has_triton
 from lrpc.ir.ops import TABLE
 from lrpc.models.maskdino.pixel_decoder import POINTS
 
-LIMIT = 1e-4
+LIMITS = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
 
 
-def drawn(layout: Layout, batch: int, seeds: int, device: str) -> list[Tensor]:
+def drawn(layout: Layout, batch: int, seeds: int) -> list[Tensor]:
     """g [K, B, N, C], value [B, N, H, D], locations [B, N, H, L, P, 2] and weights without the 2,
     as in a model: the initial pattern and one pixel of noise."""
     generator = torch.Generator().manual_seed(0)
@@ -32,15 +33,19 @@ def drawn(layout: Layout, batch: int, seeds: int, device: str) -> list[Tensor]:
     weights = torch.randn(batch, rows, heads, count * POINTS, generator=generator).softmax(-1)
     g = torch.randn(seeds, batch, rows, layout.width, generator=generator)
     value = torch.randn(batch, rows, heads, layout.width // heads, generator=generator)
-    return [t.to(device) for t in (g, value, places, weights.view(noise.shape[:-1]))]
+    return [g, value, places, weights.view(noise.shape[:-1])]
 
 
 class Op:
     """The op's tensors, what its paths should give, and the paths."""
 
-    def __init__(self, layout: Layout, batch: int, seeds: int, device: str) -> None:
-        self.levels = layout.levels
-        self.g, self.value, self.places, self.weights = drawn(layout, batch, seeds, device)
+    def __init__(
+        self, layout: Layout, batch: int, seeds: int, device: str, dtype: torch.dtype
+    ) -> None:
+        self.levels, self.limit = layout.levels, LIMITS[dtype]
+        self.g, self.value, self.places, self.weights = (
+            t.to(device, dtype) for t in drawn(layout, batch, seeds)
+        )
         self.fast = has_triton(self.value)
         self.sizes = deformable.level_sizes(self.levels)
         b, q, h = self.places.shape[:3]
@@ -85,15 +90,23 @@ class Op:
         found: Tensor = deformable.deform_splat(self.g, self.places, self.weights, self.levels)
         return found[-1:]
 
+    def sorting(self) -> Ready:
+        """What the first splat on a state pays once."""
+        found = self.entries()
+
+        def call() -> Any:
+            return deformable.deform_transposed(*found, self.rows, self.rows)
+
+        return Ready(call, checked=lambda: self.gathered(call()))
+
     def gather(self) -> Ready:
         table = deformable.deform_transposed(*self.entries(), self.rows, self.rows)
+        return Ready(lambda: self.gathered(table))
+
+    def gathered(self, table: Any) -> Tensor:
         flat = self.g.reshape(self.g.shape[0], self.rows, -1)
-
-        def call() -> Tensor:
-            found: Tensor = deformable.deform_gather(flat, *table)
-            return found.view(*self.g.shape[:1], *self.value.shape)[-1:]
-
-        return Ready(call)
+        found: Tensor = deformable.deform_gather(flat, *table)
+        return found.view(*self.g.shape[:1], *self.value.shape)[-1:]
 
     def atomics(self) -> Tensor:
         from lrpc.codegen.kernels import triton_deformable
@@ -119,9 +132,12 @@ class Op:
         }
         if self.fast:
             paths["splat by atomics"] = ("splat", self.atomics)
-        found = [Way(n, partial(Ready, c), e, LIMIT, ours=True) for n, (e, c) in paths.items()]
-        kept_ways = Way("splat by gather, transpose kept", self.gather, "splat", LIMIT, ours=True)
-        return [*found[:3], kept_ways, *found[3:]]
+        found = [Way(n, partial(Ready, c), e, self.limit, ours=True) for n, (e, c) in paths.items()]
+        more = [
+            Way("of that, sorting the entries", self.sorting, "splat", self.limit, ours=True),
+            Way("splat by gather, entries sorted", self.gather, "splat", self.limit, ours=True),
+        ]
+        return [*found[:3], *more, *found[3:]]
 
 
 def run(options: Options) -> dict[str, Any]:
@@ -129,16 +145,18 @@ def run(options: Options) -> dict[str, Any]:
     layout = Layout(options.levels)
     several = 2 if options.quick else 32 if options.gpu else 4
     sizes = [(1, 1), (1, several)] + ([(options.batch, 1)] if options.batch > 1 else [])
+    dtypes = (torch.float32, torch.bfloat16) if options.gpu else (torch.float32,)
     tables = []
-    for batch, seeds in sizes:
-        options.tell(f"sampling: B={batch}, K={seeds}")
-        op = Op(layout, batch, seeds, options.device)
+    for dtype, (batch, seeds) in itertools.product(dtypes, sizes):
+        name = str(dtype).removeprefix("torch.")
+        options.tell(f"sampling: {name}, B={batch}, K={seeds}")
+        op = Op(layout, batch, seeds, options.device, dtype)
         with torch.no_grad():
             rows: list[Row] = Contest(
                 options.device, op.expected(), options.repeats, options.tell
             ).run(op.ways())
         title = f"one sampling, {layout.tokens:,} queries, {layout.heads} heads of "
-        title += f"{layout.width // layout.heads}, {POINTS} points, B={batch}, K={seeds}"
+        title += f"{layout.width // layout.heads}, {POINTS} points, {name}, B={batch}, K={seeds}"
         tables.append({"title": title, "rows": [row.to_json() for row in rows]})
     return {
         "machine": machine(options.device),

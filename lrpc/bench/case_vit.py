@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -80,7 +81,7 @@ class Transformers:
                 out: Tensor = run(self.images)
             return out
 
-        return Ready(call, forward, weights, self.inputs)
+        return Ready(call, forward, weights=weights, inputs=self.inputs)
 
     def lxt(self, gamma: bool) -> Ready:
         """LXT's patches, and zennit's γ besides."""
@@ -91,7 +92,7 @@ class Transformers:
         if gamma:
             gamma_hooks(model, CONV, LINEAR)
         ready = self._gradient(model)
-        return Ready(ready.call, None, ready.weights, ready.inputs)
+        return replace(ready, forward=None)
 
     def program(self, name: str, way: offered.Way) -> Ready:
         """Forward and relevance of a program."""
@@ -99,13 +100,15 @@ class Transformers:
         program = self.compiler.program(made.get(name, name), way, self.device)
         images = self.images.to(offered.input_dtype(program))
 
+        def forward() -> Any:
+            return program.forward(images)
+
         def call() -> Tensor:
-            state = program.forward(images)
-            found: Tensor = program.relevance(state, at=[(LABEL,)]).input[0]
+            found: Tensor = program.relevance(forward(), at=[(LABEL,)]).input[0]
             return found.float()
 
         weights = held(program.weights.values())
-        return Ready(call, lambda: program.forward(images), weights, self.inputs)
+        return Ready(call, forward, weights=weights, inputs=self.inputs)
 
 
 def _without_gamma(part: nn.Module) -> None:

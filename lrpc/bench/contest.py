@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lrpc.bench.memory import allocated, peak
 from lrpc.bench.offered import NotOfferedError
-from lrpc.bench.timing import Spread, interleaved
+from lrpc.bench.timing import Second, Spread, Timed, interleaved
 
 #: ε of the programs: it costs what any ε costs, and results can be held against those for ε = 0.
 EPSILON = 1e-9
@@ -21,11 +21,14 @@ LIMITS = {"fp32": 1e-3, "tf32": 2e-2, "bf16": 1.5e-1}
 
 @dataclass(frozen=True)
 class Ready:
-    """A way that can be called: `call` does all of the work and gives what is checked; `forward`
-    does the first part of it; `weights` and `inputs` are bytes that it needs besides."""
+    """A way that can be called: `call` does all of the work and gives what is checked (else
+    `checked` does); `forward` does the first part of it; `again` is what further results cost;
+    `weights` and `inputs` are bytes that it needs besides."""
 
-    call: Callable[[], Tensor]
+    call: Callable[[], Any]
     forward: Callable[[], Any] | None = None
+    again: Second | None = None
+    checked: Callable[[], Tensor] | None = None
     weights: int = 0
     inputs: int = 0
 
@@ -60,16 +63,17 @@ class Row:
     limit: float | None = None
     time: Spread | None = None
     forward: Spread | None = None
+    again: Spread | None = None
     peak: int | None = None  # weights and inputs, which are `resident`, included
     resident: int = 0
     floor: float | None = None
     against: float | None = None  # of the best alternative's time
 
     def to_json(self) -> dict[str, Any]:
-        data = {k: v for k, v in vars(self).items() if k not in ("time", "forward")}
-        for name, value in (("time", self.time), ("forward", self.forward)):
-            data[name] = None if value is None else value.to_json()
-        return data
+        return {
+            name: value.to_json() if isinstance(value, Spread) else value
+            for name, value in vars(self).items()
+        }
 
 
 @dataclass
@@ -85,20 +89,25 @@ class Contest:
 
     def run(self, ways: Sequence[Way]) -> list[Row]:
         """A row for every way, in their order."""
-        rows, calls, ready = [], {}, {}
+        rows: list[Row] = []
+        calls: dict[str, Timed] = {}
+        ready: set[str] = set()
         for way in ways:
             row, made = self._checked(way)
             rows.append(row)
             if made is not None:
-                calls[way.name], ready[way.name] = made.call, made
-                if made.forward is not None:
-                    calls[f"{way.name}: forward"] = made.forward
+                ready.add(way.name)
+                calls[way.name] = made.call
+                for part, call in (("forward", made.forward), ("again", made.again)):
+                    if call is not None:
+                        calls[f"{way.name}: {part}"] = call
         self.tell(f"timing {len(ready)} ways, {self.repeats} rounds")
         times = interleaved(calls, self.repeats, self.device)
         for row in rows:
             if row.name in ready:
                 row.time = times[row.name]
                 row.forward = times.get(f"{row.name}: forward")
+                row.again = times.get(f"{row.name}: again")
         others = [r.time.median for r in rows if r.time is not None and not r.ours]
         for row in rows:
             if others and row.time is not None:
@@ -113,7 +122,7 @@ class Contest:
         try:
             made = way.make()
             row.resident = made.weights + made.inputs
-            row.error = distance(made.call(), reference)
+            row.error = distance((made.checked or made.call)(), reference)
             if not row.error <= way.limit:
                 row.status = "wrong"
                 row.note = f"differs by {row.error:.1e}, more than {way.limit:.0e}: not timed"
@@ -154,15 +163,3 @@ def distance(found: Tensor, expected: Tensor) -> float:
     wanted = expected.double()
     apart = torch.linalg.vector_norm(found.detach().cpu().double() - wanted)
     return float(apart / torch.linalg.vector_norm(wanted))
-
-
-def best(rows: Sequence[Row], goal: str, ours: bool = True) -> Row | None:
-    """The fastest row that was measured for a goal, or of the alternatives."""
-    timed = [r for r in rows if r.time is not None and r.ours == ours]
-    chosen = [r for r in timed if not ours or r.goal == goal]
-    return min(chosen, key=lambda r: r.time.median if r.time else 0.0, default=None)
-
-
-def renamed(rows: Sequence[Row], prefix: str) -> list[Row]:
-    """The rows with their names after a prefix."""
-    return [replace(row, name=f"{prefix}{row.name}") for row in rows]

@@ -61,6 +61,7 @@ def _rows(table: Mapping[str, Any]) -> Sheet:
     columns: dict[str, Callable[[Any], str]] = {
         "time": lambda r: spanned(r["time"]),
         "forward alone": lambda r: duration(r["forward"]["median"]) if r["forward"] else "",
+        "further ones": lambda r: duration(r["again"]["median"]) if r["again"] else "",
         "peak": lambda r: size(r["peak"]) if r["peak"] is not None else "",
         ratio: lambda r: _times(r["against"], ratio == "speed-up"),
         "over the floor": lambda r: (

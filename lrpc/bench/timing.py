@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,14 +33,27 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(middle, low, high, len(values))
 
 
+@dataclass(frozen=True)
+class Second:
+    """A call that takes what `first` gives; `first` is not timed."""
+
+    first: Callable[[], Any]
+    then: Callable[[Any], Any]
+
+
+Timed = Callable[[], Any] | Second
+
+
 def finish(device: str) -> None:
     """Wait until a GPU has done what it was given."""
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
 
 
-def seconds(call: Callable[[], Any], device: str) -> float:
+def seconds(call: Timed, device: str) -> float:
     """Wall seconds of one call, its work on the GPU included."""
+    if isinstance(call, Second):
+        call = partial(call.then, call.first())
     finish(device)
     begin = time.perf_counter()
     call()
@@ -48,7 +62,7 @@ def seconds(call: Callable[[], Any], device: str) -> float:
 
 
 def interleaved(
-    calls: Mapping[str, Callable[[], Any]], repeats: int, device: str, warmups: int = 1
+    calls: Mapping[str, Timed], repeats: int, device: str, warmups: int = 1
 ) -> dict[str, Spread]:
     """The spread of every call over `repeats` rounds, in which all of them take turns.
 

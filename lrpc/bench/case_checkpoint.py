@@ -8,7 +8,7 @@ from typing import Any
 from lrpc.bench import offered
 from lrpc.bench.case_encoder import Encoders
 from lrpc.bench.contest import LIMITS, Contest, Row, Way
-from lrpc.bench.encoder import Layout
+from lrpc.bench.encoder import chosen
 from lrpc.bench.goals import verdicts
 from lrpc.bench.settings import Options, machine
 
@@ -35,7 +35,7 @@ def ways(made: Encoders) -> list[Way]:
 
 def run(options: Options) -> dict[str, Any]:
     """The case as JSON holds it."""
-    layout = Layout(options.levels)
+    layout = chosen(options.levels, options.quick)
     made = Encoders(layout, options.batch, 1, options)
     references = {COMPOSITE: partial(made.reference, COMPOSITE)}
     rows = Contest(options.device, references, options.repeats, options.tell).run(ways(made))

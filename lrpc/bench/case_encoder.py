@@ -13,7 +13,7 @@ from torch import Tensor
 from lrpc.bench import offered
 from lrpc.bench.contest import EPSILON, LIMITS, Contest, Ready, Row, Way
 from lrpc.bench.detached import detached, relevance
-from lrpc.bench.encoder import Encoder, Layout, drawn, with_attention
+from lrpc.bench.encoder import Encoder, Layout, chosen, drawn, with_attention
 from lrpc.bench.floors import Ceilings, ceilings
 from lrpc.bench.goals import figures, verdicts
 from lrpc.bench.memory import held
@@ -44,14 +44,11 @@ class Encoders:
     def reference(self, composite: str) -> Tensor:
         """Relevance in double precision, image by image and seed by seed: [K, B, N, C]."""
         model = detached(self.model, composite).double().to(self.device)
-        seeds = []
-        for weights in self.weights:
-            images = [
-                relevance(model, x[None].double(), partial(_weighed, w[None].double()))
-                for x, w in zip(self.tokens, weights, strict=True)
-            ]
-            seeds.append(torch.cat(images))
-        return torch.stack(seeds)
+        images = [
+            relevance(model, self.tokens[b : b + 1].double(), self.weights[:, b : b + 1].double())
+            for b in range(self.batch)
+        ]
+        return torch.cat(images, 1)
 
     # -- alternatives ------------------------------------------------------------------------------
 
@@ -63,15 +60,8 @@ class Encoders:
             run = torch.compile(run)
 
         def call() -> Tensor:
-            leaf = self.tokens.detach().requires_grad_(True)
             with matmuls(self.options.gpu):
-                out = run(leaf)
-                last = self.seeds - 1
-                grads = [
-                    torch.autograd.grad(out, leaf, w, retain_graph=k < last)[0]
-                    for k, w in enumerate(self.weights)
-                ]
-            return torch.stack(grads) * self.tokens
+                return relevance(run, self.tokens, self.weights)
 
         @torch.no_grad()
         def forward() -> Tensor:
@@ -121,10 +111,6 @@ class Encoders:
         )
 
 
-def _weighed(weights: Tensor, out: Tensor) -> Tensor:
-    return (weights * out).sum()
-
-
 def rows_of(
     layout: Layout, batch: int, seeds: int, options: Options, limits: Ceilings, goal: str
 ) -> list[Row]:
@@ -151,7 +137,7 @@ def rows_of(
     for composite in options.composites:
         for way in offered.ways(options.device):
             kind = way.name.split(",")[0]
-            least = limits.seconds(floor, 2 if kind == "bf16" else 4)
+            least = limits.seconds(floor, kind == "bf16")
             counts = goal or f"encoder/{kind}"
             ways.append(
                 Way(
@@ -186,8 +172,8 @@ def _stored(made: Encoders, options: Options) -> list[Way]:
 
 def run(options: Options) -> dict[str, Any]:
     """The case as JSON holds it: tables for the batch and for the seeds, goals and ceilings."""
-    layout = Layout(options.levels)
-    limits = ceilings(options.device, tf32=options.gpu)
+    layout = chosen(options.levels, options.quick)
+    limits = ceilings(options.device, tf32=options.gpu, quick=options.quick)
     several = [(1, options.seeds)] if options.gpu or options.quick else [(1, 4), (1, options.seeds)]
     tables, rows = [], []
     for batch, seeds in [(options.batch, 1), *several]:

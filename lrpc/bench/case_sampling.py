@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lrpc.bench.contest import Contest, Ready, Row, Way
-from lrpc.bench.encoder import Layout, offset_pattern, references
+from lrpc.bench.encoder import Layout, chosen, offset_pattern, references
 from lrpc.bench.settings import Options, machine
 from lrpc.codegen.kernels import deformable
 from lrpc.codegen.kernels.triton_support import has_triton
@@ -142,7 +142,7 @@ class Op:
 
 def run(options: Options) -> dict[str, Any]:
     """The case as JSON holds it: a table for one image and seed, for many seeds, for a batch."""
-    layout = Layout(options.levels)
+    layout = chosen(options.levels, options.quick)
     several = 2 if options.quick else 32 if options.gpu else 4
     sizes = [(1, 1), (1, several)] + ([(options.batch, 1)] if options.batch > 1 else [])
     dtypes = (torch.float32, torch.bfloat16) if options.gpu else (torch.float32,)

@@ -51,7 +51,14 @@ class Transformers:
     def reference(self, name: str) -> Tensor:
         """Relevance of every image's logit in double precision: [B, 3, H, W]."""
         model = self._detached(name).double().to(self.device)
-        return torch.cat([relevance(model, x[None].double(), _logit) for x in self.images])
+        images = (x[None].double() for x in self.images)
+        return torch.cat([relevance(model, x, self.seeds(x))[0] for x in images])
+
+    def seeds(self, images: Tensor) -> Tensor:
+        """1 at the logit of every image: [1, B, classes]."""
+        made = images.new_zeros(1, len(images), self.sizes.classes)
+        made[..., LABEL] = 1
+        return made
 
     def _detached(self, name: str) -> nn.Module:
         if name == OUTSIDE:
@@ -70,11 +77,11 @@ class Transformers:
 
     def _gradient(self, model: nn.Module) -> Ready:
         weights = held([*model.parameters(), *model.buffers()])
-        run = model.to(self.device)
+        run, seeds = model.to(self.device), self.seeds(self.images)
 
         def call() -> Tensor:
             with matmuls(self.options.gpu):
-                return relevance(run, self.images, _logit)
+                return relevance(run, self.images, seeds)[0]
 
         def forward() -> Tensor:
             with matmuls(self.options.gpu), torch.no_grad():
@@ -117,10 +124,6 @@ def _without_gamma(part: nn.Module) -> None:
             module.gamma = 0.0
 
 
-def _logit(logits: Tensor) -> Tensor:
-    return logits[:, LABEL].sum()
-
-
 def _table(
     made: Transformers, name: str, others: list[Way], ours: tuple[str, ...], limits: Ceilings
 ) -> list[Row]:
@@ -138,7 +141,7 @@ def _table(
                     LIMITS[kind],
                     ours=True,
                     goal=f"vit/{name}" if kind != "bf16" and which in ("attnlrp", "gamma") else "",
-                    floor=limits.seconds(work, 2 if kind == "bf16" else 4),
+                    floor=limits.seconds(work, kind == "bf16"),
                 )
             )
     names = {way.expected for way in ways}
@@ -149,7 +152,10 @@ def _table(
 def run(options: Options) -> dict[str, Any]:
     """The case as JSON holds it."""
     sizes = SMALL if options.quick else Sizes()
-    made, limits = Transformers(sizes, options), ceilings(options.device, tf32=options.gpu)
+    made, limits = (
+        Transformers(sizes, options),
+        ceilings(options.device, tf32=options.gpu, quick=options.quick),
+    )
     mine = LIMITS["tf32" if options.gpu else "fp32"]
     plain = Way(
         "autograd, plain input gradient", partial(made.autograd, "gradient_input"),

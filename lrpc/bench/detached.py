@@ -183,8 +183,14 @@ class _Gamma(torch.autograd.Function):
 _gamma: Any = _Gamma.apply
 
 
-def relevance(model: nn.Module, x: Tensor, start: Callable[[Tensor], Tensor]) -> Tensor:
-    """Input times gradient of the scalar `start(model(x))`, of the shape of `x`."""
+def relevance(model: nn.Module, x: Tensor, seeds: Tensor) -> Tensor:
+    """Input times gradient of Σ seed · model(x), for each of `seeds` [K, *shape of the output]:
+    [K, *x.shape]."""
     leaf = x.detach().requires_grad_(True)
-    (found,) = torch.autograd.grad(start(model(leaf)), leaf)
-    return found * x
+    out = model(leaf)
+    last = len(seeds) - 1
+    found = [
+        torch.autograd.grad(out, leaf, seed, retain_graph=k < last)[0]
+        for k, seed in enumerate(seeds)
+    ]
+    return torch.stack(found) * x

@@ -44,6 +44,12 @@ class Layout:
         return f"{self.layers} layers, {self.tokens:,} tokens ({levels})"
 
 
+def chosen(levels: Levels, quick: bool) -> Layout:
+    """The encoder that is measured, or a small one."""
+    small = {"layers": 2, "width": 64, "ffn": 128, "heads": 4}
+    return Layout(levels, **small) if quick else Layout(levels)
+
+
 def offset_pattern(heads: int, levels: int) -> Tensor:
     """Where an initialised model samples, in pixels: head by head along a direction of its own,
     point by point further out. [H, L, P, 2]"""

@@ -8,13 +8,13 @@ offsets constant: rules that follow them too do more.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from lrpc.bench.tf32 import matmuls
-from lrpc.bench.timing import interleaved
+from lrpc.bench.timing import Timed, interleaved
 
 
 @dataclass(frozen=True)
@@ -33,18 +33,21 @@ class Work:
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What the machine reaches: operations per second in large matrix products, bytes per second
-    read and written in copying."""
+    """What the machine reaches: operations per second in large matrix products, of float32 (TF32
+    where it may be) and of bfloat16; bytes per second read and written in copying."""
 
     matmul: float
     copy: float
+    half: float = 0.0
 
-    def seconds(self, work: Work, width: int = 4) -> float:
-        """The floor of `work` on numbers of `width` bytes: the slower of computing and moving."""
-        return max(work.operations / self.matmul, work.numbers * width / self.copy)
+    def seconds(self, work: Work, half: bool = False) -> float:
+        """The floor of `work`, of bfloat16 where it is `half`: the slower of computing and
+        moving."""
+        width, rate = (2, self.half) if half else (4, self.matmul)
+        return max(work.operations / rate, work.numbers * width / self.copy)
 
     def to_json(self) -> dict[str, float]:
-        return {"matmul_flops": self.matmul, "copy_bytes": self.copy}
+        return {"matmul_flops": self.matmul, "copy_bytes": self.copy, "half_flops": self.half}
 
 
 def encoder_forward(
@@ -86,20 +89,19 @@ def vit_relevance(tokens: int, width: int, ffn: int, patch: int) -> Work:
     return Work(operations, 22 * tokens * width + 3 * tokens * ffn).plus(first)
 
 
-def ceilings(device: str, dtype: torch.dtype = torch.float32, tf32: bool = False) -> Ceilings:
-    """Measured here: a matrix product of an encoder's shape and a copy, the best of a few."""
+def ceilings(device: str, tf32: bool = False, quick: bool = False) -> Ceilings:
+    """Measured here: matrix products and a copy, the lower quartile of a few."""
     gpu = device.startswith("cuda")
-    rows, count = (52_500, 2**28) if gpu else (4_096, 2**24)
-    a = torch.randn(rows, 1024, device=device, dtype=dtype)
-    b = torch.randn(1024, 1024, device=device, dtype=dtype)
-    out = torch.empty(rows, 1024, device=device, dtype=dtype)
+    rows, count = (256, 2**20) if quick else (52_500, 2**28) if gpu else (4_096, 2**24)
     source = torch.zeros(count, device=device)
     target = torch.empty_like(source)
-    calls: dict[str, Callable[[], object]] = {
-        "matmul": lambda: torch.matmul(a, b, out=out),
-        "copy": lambda: target.copy_(source),
-    }
+    calls: dict[str, Timed] = {"copy": lambda: target.copy_(source)}
+    for dtype in (torch.float32, torch.bfloat16)[: 1 + gpu]:
+        a, b = (torch.randn(n, 1024, device=device, dtype=dtype) for n in (rows, 1024))
+        out = torch.empty(rows, 1024, device=device, dtype=dtype)
+        calls[str(dtype)] = partial(torch.matmul, a, b, out=out)
     with matmuls(tf32):
         found = interleaved(calls, 7, device, warmups=2)
-    matmul, copy = (found[name].low for name in ("matmul", "copy"))
-    return Ceilings(2 * rows * 1024**2 / matmul, 2 * 4 * count / copy)
+    work = 2 * rows * 1024**2
+    half = work / found["torch.bfloat16"].low if gpu else 0.0
+    return Ceilings(work / found["torch.float32"].low, 2 * 4 * count / found["copy"].low, half)

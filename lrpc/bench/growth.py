@@ -147,9 +147,9 @@ class Growth:
         """Refuse a program whose relevance is not that of autograd through the detached model."""
         dtype = torch.float64 if self.device.startswith("cuda") else torch.float32
         other = detached(model, COMPOSITE).to(self.device, dtype)
-        expected = relevance(other, tokens.to(dtype), lambda out: (out * weights[0]).sum())
+        expected = relevance(other, tokens.to(dtype), weights.to(dtype))
         state = program.forward(tokens)
-        found = program.relevance(state, seeds=state.outputs * weights).input[0]
+        found = program.relevance(state, seeds=state.outputs * weights).input
         error = distance(found, expected.cpu())
         if not error < LIMITS["fp32"]:
             raise ProgramError(f"growth: the program's relevance differs by {error:.1e}: not timed")

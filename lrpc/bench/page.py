@@ -51,6 +51,8 @@ def _machine(case: Case) -> str:
     text = f"*{about['device']}, {about['threads']} thread(s), torch {about['torch']}"
     if ceilings:
         text += f"; matrix products {ceilings['matmul_flops'] / 1e12:.3g} TFLOP/s"
+        if ceilings["half_flops"]:
+            text += f" ({ceilings['half_flops'] / 1e12:.3g} in bfloat16)"
         text += f", copying {ceilings['copy_bytes'] / 1e9:.3g} GB/s"
     return f"{text}*\n"
 

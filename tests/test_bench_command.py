@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lrpc.bench import case_encoder, case_sampling, command, page, store
+from lrpc.bench import case_checkpoint, case_encoder, case_sampling, command, offered, page, store
 from lrpc.bench.contest import Ready
 from lrpc.bench.encoder import Layout
 from lrpc.bench.growth_plot import digest
@@ -55,22 +55,38 @@ def test_refusals(
     assert error.count("\n") == 1
 
 
-def test_a_case_from_a_checkout(tmp_path: Path) -> None:
-    """As a process of its own, from another folder, without lrpc being installed there."""
-    out = tmp_path / "figures.json"
-    words = ["--quick", "--cases", "sampling", "--levels", "4,2", "--json", str(out)]
+BARE = """
+import builtins, runpy, sys
+real = builtins.__import__
+def bare(name, *rest):
+    if name.split(".")[0] in ("rich", "PIL", "matplotlib", "scipy"):
+        raise ImportError(name)
+    return real(name, *rest)
+builtins.__import__ = bare
+sys.argv = ["bench.py", "--quick", "--cases", "sampling,encoder", "--levels", "4,2", "--seeds", "1",
+            "--composites", "cp_lrp", "--ways", "fp32", "--json", "figures.json"]
+runpy.run_path(TOOL, run_name="__main__")
+"""
+
+
+def test_a_checkout_on_a_bare_machine(tmp_path: Path) -> None:
+    """torch and what compiling imports are enough, lrpc need not be installed; tables are Markdown
+    where rich is missing."""
+    script = BARE.replace("TOOL", repr(str(ROOT / "tools" / "bench.py")))
     found = subprocess.run(
-        [sys.executable, str(ROOT / "tools" / "bench.py"), *words],
+        [sys.executable, "-c", script],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        check=True,
     )
-    assert "splat by gather, entries sorted" in found.stdout
-    assert "K=2" in found.stdout
-    cases = store.read(out)
-    assert list(cases) == ["sampling"]
+    assert found.returncode == 0, found.stderr
+    assert "Traceback" not in found.stderr
+    assert "| splat by gather, entries sorted |" in found.stdout
+    assert "| program, cp_lrp, fp32 |" in found.stdout
+    assert re.search(r"^- not here: autograd, compiled extension – Multi", found.stdout, re.M)
+    cases = store.read(tmp_path / "figures.json")
+    assert list(cases) == ["sampling", "encoder"]
     first, second = cases["sampling"]["tables"]
     assert "20 queries" in first["title"]
     for row in first["rows"] + second["rows"]:
@@ -99,6 +115,25 @@ def test_the_encoder_case_and_another_program(tmp_path: Path) -> None:
     assert rows["autograd, compiled extension"]["status"] == "absent"
     assert "of 2 seeds" in several["title"]
     assert found["ceilings"]["matmul_flops"] > 1e8
+
+
+def test_budgets_are_asked_for_and_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compiler that takes the options and ignores them: its programs exceed their budgets."""
+    compile_, asked = offered.compiler.compile, []
+
+    def takes(model: Any, args: Any, *, checkpoint: str = "", budget: str = "", **more: Any) -> Any:
+        asked.append((checkpoint, budget))
+        return compile_(model, args, **more)
+
+    monkeypatch.setattr(offered.compiler, "compile", takes)
+    options = Options(
+        "cpu", **{**QUICK, "levels": ((4, 4), (2, 2))}, quick=True, tell=lambda _: None
+    )
+    found = case_checkpoint.run(options)
+    assert asked == [("", ""), ("block", ""), ("auto", "75%"), ("auto", "50%"), ("auto", "35%")]
+    rows = found["tables"][0]["rows"]
+    assert [row["status"] for row in rows] == ["measured"] * 2 + ["wrong"] * 3
+    assert rows[2]["note"] == "takes 100% of the peak: over its budget"
 
 
 def test_a_wrong_program_fails_the_command(

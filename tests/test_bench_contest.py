@@ -13,10 +13,11 @@ from torch import Tensor
 from lrpc.bench.case_checkpoint import against_first
 from lrpc.bench.contest import Contest, Ready, Row, Way, distance
 from lrpc.bench.goals import GOALS, figures, verdicts
-from lrpc.bench.offered import NotOfferedError, check, load, ways
+from lrpc.bench.offered import WAYS, NotOfferedError, check, load
+from lrpc.bench.offered import way as way_of
 from lrpc.bench.sheets import sheets, to_markdown
 from lrpc.bench.timing import Second, Spread, interleaved, spread
-from lrpc.errors import ProgramError
+from lrpc.errors import ConfigError, ProgramError
 
 X = torch.arange(1.0, 9.0)
 calls: list[str] = []
@@ -174,7 +175,13 @@ def test_options_are_asked_for(tmp_path: Any) -> None:
     check(function, {"precision": "tf32"}, "it")
     with pytest.raises(NotOfferedError, match=r"^it has no capture=True, budget='50%' in this"):
         check(function, {"capture": True, "precision": "tf32", "budget": "50%"}, "it")
-    assert not ways("cpu")[0].compiling
-    assert {"tf32, captured", "bf16, compiled"} <= {one.name for one in ways("cuda")}
+    assert not way_of(WAYS["cpu"][0]).compiling
+    one = way_of("tf32+compile+capture")
+    assert (one.compiling, one.loading) == (
+        {"precision": "tf32"}, {"compile": True, "capture": True}
+    )  # fmt: skip
+    assert all(way_of(name).name == name for names in WAYS.values() for name in names)
+    with pytest.raises(ConfigError, match=r"^--ways tf32\+fast: expected one of fp32, tf32, bf16"):
+        way_of("tf32+fast")
     with pytest.raises(ProgramError, match="not a program directory"):
         load(tmp_path, "cpu", {})

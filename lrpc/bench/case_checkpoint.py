@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from lrpc.bench import offered
-from lrpc.bench.case_encoder import Encoders
+from lrpc.bench.case_encoder import Encoders, compiler_of
 from lrpc.bench.contest import LIMITS, Contest, Row, Way
 from lrpc.bench.encoder import chosen
 from lrpc.bench.goals import verdicts
@@ -36,7 +36,7 @@ def ways(made: Encoders) -> list[Way]:
 def run(options: Options) -> dict[str, Any]:
     """The case as JSON holds it."""
     layout = chosen(options.levels, options.quick)
-    made = Encoders(layout, options.batch, 1, options)
+    made = Encoders(layout, compiler_of(layout, options), options.batch, 1, options)
     references = {COMPOSITE: partial(made.reference, COMPOSITE)}
     rows = Contest(options.device, references, options.repeats, options.tell).run(ways(made))
     against_first(rows)

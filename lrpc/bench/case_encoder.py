@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -29,13 +30,13 @@ TITLE = "forward + pass back to the input"
 class Encoders:
     """The model, its inputs and its programs, for one batch and number of seeds."""
 
-    def __init__(self, layout: Layout, batch: int, seeds: int, options: Options) -> None:
-        self.layout, self.batch, self.seeds, self.options = layout, batch, seeds, options
+    def __init__(
+        self, layout: Layout, compiler: Compiler, batch: int, seeds: int, options: Options
+    ) -> None:
+        self.batch, self.seeds, self.options = batch, seeds, options
         self.device = options.device
-        self.model = Encoder(layout)
+        self.model, self.compiler = Encoder(layout), compiler  # with the same weights
         tokens, weights = drawn(batch, layout, seeds)
-        common = {"seeds": min(seeds, 32), "epsilon": EPSILON}
-        self.compiler = Compiler(self.model, tokens[:1], common)
         self.tokens, self.weights = tokens.to(self.device), weights.to(self.device)
         self.inputs = held([self.tokens, self.weights])
 
@@ -55,7 +56,7 @@ class Encoders:
     def autograd(self, model: Encoder, compiled: bool) -> Ready:
         """Forward, and one gradient in the input for each seed."""
         held_bytes = held([*model.parameters(), *model.buffers()])
-        run: Any = model.to(self.device)
+        run: Any = copy.deepcopy(model).to(self.device)
         if compiled:
             run = torch.compile(run)
 
@@ -111,13 +112,20 @@ class Encoders:
         )
 
 
+def compiler_of(layout: Layout, options: Options) -> Compiler:
+    """Compiles the encoder; up to 32 seeds go in one sweep."""
+    tokens, _ = drawn(1, layout, 1)
+    common = {"seeds": min(max(options.seeds, 8), 32), "epsilon": EPSILON}
+    return Compiler(Encoder(layout), tokens, common)
+
+
 def rows_of(
-    layout: Layout, batch: int, seeds: int, options: Options, limits: Ceilings, goal: str
+    made: Encoders, layout: Layout, options: Options, limits: Ceilings, goal: str
 ) -> list[Row]:
     """The table of one batch and number of seeds; `goal` is what its programs count for, "" for the
     precision that they are in."""
-    made = Encoders(layout, batch, seeds, options)
-    floor = layout.work(batch, seeds)
+    seeds = made.seeds
+    floor = layout.work(made.batch, seeds)
     precision = "tf32" if options.gpu else "fp32"
     mine = LIMITS[precision]
     gradient = "gradient_input"
@@ -131,12 +139,12 @@ def rows_of(
         ),
         Way("autograd, compiled extension", made.extension, gradient, mine),
     ]
-    if options.torch_compile:
+    if options.torch_compile and seeds == 1:
         compiled = partial(made.autograd, made.model, True)
         ways.insert(1, Way("autograd, torch.compile", compiled, gradient, mine))
     for composite in options.composites:
-        for way in offered.ways(options.device):
-            kind = way.name.split(",")[0]
+        for way in options.ways:
+            kind = way.name.split("+")[0]
             least = limits.seconds(floor, kind == "bf16")
             counts = goal or f"encoder/{kind}"
             ways.append(
@@ -175,11 +183,12 @@ def run(options: Options) -> dict[str, Any]:
     layout = chosen(options.levels, options.quick)
     limits = ceilings(options.device, tf32=options.gpu, quick=options.quick)
     several = [(1, options.seeds)] if options.gpu or options.quick else [(1, 4), (1, options.seeds)]
-    tables, rows = [], []
+    tables, rows, compiler = [], [], compiler_of(layout, options)
     for batch, seeds in [(options.batch, 1), *several]:
         options.tell(f"encoder: B={batch}, K={seeds}")
         goal = "encoder/seeds" if seeds > 1 else ""
-        found = rows_of(layout, batch, seeds, options, limits, goal)
+        encoders = Encoders(layout, compiler, batch, seeds, options)
+        found = rows_of(encoders, layout, options, limits, goal)
         rows += found
         seeds_of = "" if seeds == 1 else f" of {seeds} seeds"
         tables.append(

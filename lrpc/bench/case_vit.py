@@ -72,8 +72,7 @@ class Transformers:
 
     def autograd(self, name: str) -> Ready:
         """Forward and input gradient of the model as detached for a composite."""
-        model = self._detached(name) if name != "gradient_input" else self.model
-        return self._gradient(model)
+        return self._gradient(self._detached(name))
 
     def _gradient(self, model: nn.Module) -> Ready:
         weights = held([*model.parameters(), *model.buffers()])
@@ -131,8 +130,8 @@ def _table(
     options, ways = made.options, list(others)
     work = made.sizes.work(options.vit_batch)
     for which in ours:
-        for way in offered.ways(options.device):
-            kind = way.name.split(",")[0]
+        for way in options.ways:
+            kind = way.name.split("+")[0]
             ways.append(
                 Way(
                     f"program, {which}, {way.name}",

@@ -15,6 +15,7 @@ import torch
 from lrpc.bench import growth, store
 from lrpc.bench.encoder import Levels
 from lrpc.bench.growth_sheets import growth_sheets
+from lrpc.bench.offered import WAYS, way
 from lrpc.bench.page import write_docs
 from lrpc.bench.settings import CPU, GPU, QUICK, Options
 from lrpc.bench.sheets import Case, Sheet, sheets, to_markdown
@@ -41,6 +42,11 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--seeds", type=int, metavar="K", help="seeds of one image")
     top.add_argument("--vit-batch", type=int, metavar="B", help="images, of the transformer")
     top.add_argument("--composites", metavar="A,B", help="of the encoder's programs")
+    top.add_argument(
+        "--ways",
+        metavar="W,W",
+        help="of compiling and loading programs, such as tf32 or bf16+compile+capture",
+    )
     top.add_argument(
         "--torch-compile", action="store_true", help="autograd under torch.compile as well"
     )
@@ -78,7 +84,12 @@ def _run(args: argparse.Namespace, names: list[str], options: Options) -> int:
     bad = False
     for name in names:
         begin = time.perf_counter()
-        case = _growth(args, options) if name == "growth" else _case(name, options)
+        try:
+            case = _growth(args, options) if name == "growth" else _case(name, options)
+        except LrpcError as error:
+            print(f"error: {name}: {error}", file=sys.stderr)
+            bad = True
+            continue
         options.tell(f"{name}: {time.perf_counter() - begin:.0f} s")
         show(growth_sheets(case) if name == "growth" else sheets(case))
         bad |= _bad(case)
@@ -147,9 +158,11 @@ def _options(args: argparse.Namespace) -> Options:
         chosen["levels"] = levels_of(args.levels)
     if args.composites is not None:
         chosen["composites"] = _composites(args.composites)
+    ways = WAYS[device] if args.ways is None else args.ways.split(",")
     return Options(
         device,
         quick=args.quick,
+        ways=tuple(map(way, ways)),
         torch_compile=args.torch_compile,
         against=args.against,
         save=args.save,

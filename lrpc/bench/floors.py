@@ -34,17 +34,18 @@ class Work:
 @dataclass(frozen=True)
 class Ceilings:
     """What the machine reaches: operations per second in large matrix products, of float32 (TF32
-    where it may be) and of bfloat16; bytes per second read and written in copying."""
+    where it may be) and of bfloat16 (0: not measured); bytes per second, read and written, in
+    copying."""
 
     matmul: float
     copy: float
     half: float = 0.0
 
-    def seconds(self, work: Work, half: bool = False) -> float:
-        """The floor of `work`, of bfloat16 where it is `half`: the slower of computing and
-        moving."""
+    def seconds(self, work: Work, half: bool = False) -> float | None:
+        """The floor of `work`, of bfloat16 where it is `half`: the slower of computing and moving.
+        None where the rate was not measured."""
         width, rate = (2, self.half) if half else (4, self.matmul)
-        return max(work.operations / rate, work.numbers * width / self.copy)
+        return None if not rate else max(work.operations / rate, work.numbers * width / self.copy)
 
     def to_json(self) -> dict[str, float]:
         return {"matmul_flops": self.matmul, "copy_bytes": self.copy, "half_flops": self.half}

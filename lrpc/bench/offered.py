@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lrpc import compiler
-from lrpc.errors import LrpcError, ProgramError
+from lrpc.errors import ConfigError, LrpcError, ProgramError
 
 _numbers = itertools.count()
 
@@ -33,23 +33,26 @@ class Way:
     loading: Mapping[str, Any] = field(default_factory=dict)
 
 
-def ways(device: str) -> tuple[Way, ...]:
-    """Those that are worth measuring on a device; the first has no options at all."""
-    plain = Way("fp32")
-    if not device.startswith("cuda"):
-        return plain, Way("fp32, compiled", {}, {"compile": True})
-    tf32, bf16 = {"precision": "tf32"}, {"precision": "bf16"}
-    compiled, captured = {"compile": True}, {"capture": True}
-    return (
-        plain,
-        Way("tf32", tf32),
-        Way("tf32, compiled", tf32, compiled),
-        Way("tf32, captured", tf32, captured),
-        Way("tf32, compiled, captured", tf32, {**compiled, **captured}),
-        Way("bf16", bf16),
-        Way("bf16, compiled", bf16, compiled),
-        Way("bf16, compiled, captured", bf16, {**compiled, **captured}),
-    )
+PRECISIONS = ("fp32", "tf32", "bf16")
+#: What is measured by default. The first has no options at all.
+WAYS = {
+    "cpu": ("fp32", "fp32+compile"),
+    "cuda": (
+        *("fp32", "tf32", "tf32+capture", "tf32+compile", "tf32+compile+capture"),
+        *("bf16", "bf16+compile", "bf16+compile+capture"),
+    ),
+}
+
+
+def way(name: str) -> Way:
+    """A way by name: a precision, then `+compile` and `+capture` as wanted."""
+    precision, *more = name.split("+")
+    if precision not in PRECISIONS or not {"compile", "capture"} >= set(more):
+        raise ConfigError(
+            f"--ways {name}: expected one of {', '.join(PRECISIONS)}, then +compile, +capture"
+        )
+    compiling = {} if precision == "fp32" else {"precision": precision}
+    return Way(name, compiling, dict.fromkeys(more, True))
 
 
 def check(function: Callable[..., Any], options: Mapping[str, Any], what: str) -> None:

@@ -12,6 +12,7 @@ import torch
 
 import lrpc
 from lrpc.bench.encoder import Levels
+from lrpc.bench.offered import Way
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Options:
     seeds: int = 4
     vit_batch: int = 2
     composites: tuple[str, ...] = ("attnlrp", "cp_lrp", "gradient_input")
+    ways: tuple[Way, ...] = (Way("fp32"),)
     torch_compile: bool = False
     against: Path | None = None
     save: Path | None = None

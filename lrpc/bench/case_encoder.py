@@ -182,7 +182,8 @@ def run(options: Options) -> dict[str, Any]:
     """The case as JSON holds it: tables for the batch and for the seeds, goals and ceilings."""
     layout = chosen(options.levels, options.quick)
     limits = ceilings(options.device, tf32=options.gpu, quick=options.quick)
-    several = [(1, options.seeds)] if options.gpu or options.quick else [(1, 4), (1, options.seeds)]
+    few = {options.seeds} if options.gpu or options.quick else {4, options.seeds}
+    several = [(1, seeds) for seeds in sorted(few - {1})]
     tables, rows, compiler = [], [], compiler_of(layout, options)
     for batch, seeds in [(options.batch, 1), *several]:
         options.tell(f"encoder: B={batch}, K={seeds}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,18 +51,45 @@ def draw(cases: Mapping[str, Case]) -> Figure:
         for (name, case), colour in zip(cases.items(), COLOURS, strict=False):
             _time(above, case, axis, name, colour)
             _peak(below, case, axis, name, colour)
-        bases = {base_of(case, axis) for case in cases.values()}
-        above.set_title("\n".join(sorted(bases)), fontsize=8, color="#444444")
+        bases = {name: base_of(case, axis) for name, case in cases.items()}
+        lines = [f"{name}: {base}" for name, base in bases.items()]
+        alike = len(set(bases.values())) == 1
+        title = next(iter(bases.values())) if alike else "\n".join(lines)
+        above.set_title(title, fontsize=8, color="#444444")
         below.set_xlabel(LABELS[axis])
+        xs = sorted({row["x"] for case in cases.values() for row in case["axes"][axis]})
         for one in (above, below):
-            one.set_xscale("log")
-            one.set_yscale("log")
-            one.grid(alpha=0.25, linewidth=0.6, which="both")
-            one.spines[["top", "right"]].set_visible(False)
-            one.legend(frameon=False, fontsize=7.5)
+            _scales(one, xs)
+            one.legend(frameon=False, fontsize=7.5, loc="upper left")
     grid[0][0].set_ylabel("forward + relevance, s")
     grid[1][0].set_ylabel("peak without weights, GB")
     return figure
+
+
+def _scales(axes: Axes, xs: Sequence[int]) -> None:
+    """Logarithmic, ticks at the points that were taken and at plain numbers; room for the
+    legend."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high * (high / low) ** 0.25)
+    shown = [x for x, last in pairwise([*reversed(xs), 0]) if x > 1.25 * last]
+    axes.xaxis.set_major_locator(FixedLocator(shown))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _short(x)))
+    few = (1.0, 2.0, 5.0) if high > 10 * low else tuple(map(float, range(1, 10)))
+    axes.yaxis.set_major_locator(LogLocator(subs=few))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _short(x: float) -> str:
+    """`525`, `3k`, `13k`."""
+    return f"{x:g}" if x < 1000 else f"{x / 1000:.2g}k"
 
 
 def _time(axes: Axes, case: Case, axis: str, name: str, colour: str) -> None:

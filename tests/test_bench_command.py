@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from lrpc.bench import case_checkpoint, case_encoder, case_sampling, command, offered, page, store
-from lrpc.bench.contest import Ready
+from lrpc.bench.contest import Ready, Row
 from lrpc.bench.encoder import Layout
+from lrpc.bench.growth import halved
 from lrpc.bench.growth_plot import digest
 from lrpc.bench.settings import CPU, QUICK, Options
 from lrpc.bench.sheets import duration, size, spanned
+from lrpc.bench.timing import Spread
 from lrpc.errors import ProgramError
 
 ROOT = Path(__file__).parents[1]
@@ -115,6 +117,31 @@ def test_the_encoder_case_and_another_program(tmp_path: Path) -> None:
     assert rows["autograd, compiled extension"]["status"] == "absent"
     assert "of 2 seeds" in several["title"]
     assert found["ceilings"]["matmul_flops"] > 1e8
+
+
+def test_goals_hold_at_the_sizes_that_they_were_set_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a table for B=8 and one for 32 seeds; what was faster in bf16 does not count for tf32."""
+    monkeypatch.setattr(Options, "gpu_name", "NVIDIA H200")
+    rows = [
+        timed("batch", "encoder/tf32/cp_lrp", 0.015),
+        timed("half", "encoder/bf16/cp_lrp", 0.008),
+        timed("seeds", "encoder/seeds/cp_lrp", 0.050),
+    ]
+
+    def works(batch: int, seeds: int, side: int = 100) -> list[tuple[str, bool]]:
+        layout = Layout(halved(side))
+        options = Options("cuda", batch=batch, seeds=seeds, composites=("cp_lrp",))
+        found = case_encoder._verdicts(rows, layout, options)
+        return [(one["row"], one["reached"]) for one in found if one["kind"] == "seconds"]
+
+    assert works(8, 32) == [("batch", True), ("half", True), ("seeds", False)]
+    assert works(4, 32) == [("seeds", False)]
+    assert works(8, 16) == [("batch", True), ("half", True)]
+    assert works(8, 32, side=40) == []
+
+
+def timed(name: str, goal: str, seconds: float) -> Row:
+    return Row(name, True, goal, time=Spread(seconds, seconds, seconds, 1))
 
 
 def test_budgets_are_asked_for_and_held(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,6 +147,8 @@ def rows_of(
             kind = way.name.split("+")[0]
             least = limits.seconds(floor, kind == "bf16")
             counts = goal or f"encoder/{kind}"
+            if goal and kind == "bf16":
+                counts = ""  # the goal for seeds is of tf32
             ways.append(
                 Way(
                     f"program, {composite}, {way.name}",
@@ -154,7 +156,7 @@ def rows_of(
                     composite,
                     LIMITS[kind],
                     ours=True,
-                    goal=f"{counts}/{composite}",
+                    goal=counts and f"{counts}/{composite}",
                     floor=least,
                 )
             )
@@ -219,8 +221,10 @@ def _verdicts(rows: list[Row], layout: Layout, options: Options) -> list[dict[st
     asked: list[dict[str, Any]] = []
     for composite in options.composites:
         keys = {row.goal for row in rows if row.goal.endswith(f"/{composite}")}
-        if options.batch != 8 and options.gpu:
+        if options.gpu and options.batch != 8:
             keys = {key for key in keys if "seeds" in key}
+        if options.seeds != 32:
+            keys = {key for key in keys if "seeds" not in key}
         found = figures(rows, sorted(keys))
         values = {key.removesuffix(f"/{composite}"): value for key, value in found.items()}
         for one in verdicts(values, options.gpu_name):

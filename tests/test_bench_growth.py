@@ -71,7 +71,7 @@ def test_every_point_is_measured_and_predicted(grown: dict[str, Any]) -> None:
     assert (tokens["time"]["from"], tokens["time"]["to"]) == (21, 84)
 
 
-def test_points_beyond_the_limit_are_predicted_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_points_beyond_the_limit_are_predicted_alone() -> None:
     short = replace(TINY, sides=(4,), batches=(1, 2), seeds=(1,), layers=(1,))
     found = Growth("cpu", short, limit=0.0, repeats=1, tell=lambda _: None).run()
     assert [row["time"] is None for row in found["axes"]["batch"]] == [False, True]
@@ -80,9 +80,20 @@ def test_points_beyond_the_limit_are_predicted_alone(monkeypatch: pytest.MonkeyP
     assert found["fits"]["batch"]["predicted"] is not None
     sheet = growth_sheets(found)[2]
     assert sheet.rows[1][:4] == ["2", "not measured", "not measured", "not measured"]
-    monkeypatch.setattr(module, "free", lambda device: 1000)
+
+
+def test_points_that_do_not_fit_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    short = replace(TINY, sides=(4,), batches=(1,), seeds=(1,), layers=(1,))
+    monkeypatch.setattr(module, "predicted", lambda model, point: 10**15)
     found = Growth("cpu", short, limit=600, repeats=1, tell=lambda _: None).run()
-    assert all(row["time"] is None for row in found["axes"]["tokens"])
+    (row,) = found["axes"]["tokens"]
+    assert (row["time"], row["predicted"]) == (None, 10**15)
+    monkeypatch.setattr(module, "free", lambda device: 1000)  # nor are they compiled
+    found = Growth("cpu", short, limit=600, repeats=1, tell=lambda _: None).run()
+    (row,) = found["axes"]["tokens"]
+    assert (row["time"], row["predicted"]) == (None, None)
+    assert growth_sheets(found)[1].rows[0][-2:] == ["too little memory", ""]
+    assert found["fits"]["tokens"]["predicted"] is None
 
 
 def test_a_wrong_program_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:

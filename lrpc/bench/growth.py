@@ -25,6 +25,7 @@ from lrpc.memory.run import Model
 from lrpc.planview.load import open_model
 
 COMPOSITE = "attnlrp"
+TRACING = 25_000  # bytes of tracing for each token and layer of width 256, and more
 AXES = ("tokens", "batch", "seeds", "layers")
 
 
@@ -82,7 +83,8 @@ class Growth:
     """Measures along the axes until `limit` seconds are spent, a quarter on each.
 
     A point is measured where its time, as the point before lets expect, fits what is left, and its
-    predicted peak fits into the memory; every point's peak is predicted.
+    predicted peak fits into the memory. Peaks are predicted for every point whose program can be
+    compiled in the memory that there is.
     """
 
     device: str
@@ -111,22 +113,26 @@ class Growth:
         }
 
     def _axis(self, axis: str) -> list[dict[str, Any]]:
-        spent, rate, found, stopped = 0.0, 0.0, [], False
+        spent, rate, stopped = 0.0, 0.0, False
+        found: list[dict[str, Any]] = []
         for point in self.span.points(axis):
             x = point.along(axis)
             self.tell(f"growth: {axis} {x}")
+            row: dict[str, Any] = {"x": x}
+            row |= dict.fromkeys(("predicted", "forward", "relevance", "time", "peak"))
+            found.append(row)
+            if free("cpu") < TRACING * point.layout.tokens * point.layout.layers:
+                continue
             _, program, model = self._program(point.layout)
             expected = predicted(model, point)
             cost = rate * x * (self.repeats + 3)
             stopped = stopped or spent + cost > self.limit / 4 or expected > 0.7 * free(self.device)
-            row: dict[str, Any] = {"x": x, "predicted": expected}
-            row |= dict.fromkeys(("forward", "relevance", "time", "peak"))
+            row["predicted"] = expected
             if not stopped:
                 begin = time.perf_counter()
                 row |= self._measured(program, point)
                 spent += time.perf_counter() - begin
                 rate = row["time"]["median"] / x
-            found.append(row)
         return found
 
     def _program(self, layout: Layout) -> tuple[Any, Any, Model]:
@@ -199,9 +205,10 @@ def fits(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Exponents of time, of the measured and of the predicted peak."""
     measured = [row for row in rows if row["time"] is not None]
     xs = [row["x"] for row in measured]
+    known = [row for row in rows if row["predicted"] is not None]
     found = {
         "time": fit(xs, [row["time"]["median"] for row in measured]),
         "peak": fit(xs, [row["peak"] for row in measured]),
-        "predicted": fit([row["x"] for row in rows], [row["predicted"] for row in rows]),
+        "predicted": fit([row["x"] for row in known], [row["predicted"] for row in known]),
     }
     return {name: None if one is None else one.to_json() for name, one in found.items()}

@@ -106,7 +106,8 @@ def _peak(axes: Axes, case: Case, axis: str, name: str, colour: str) -> None:
     rows = case["axes"][axis]
     measured = [row for row in rows if row["peak"] is not None]
     told = f"{name}: predicted{_exponent(case['fits'][axis]['predicted'])}"
-    xs, peaks = [row["x"] for row in rows], [row["predicted"] / 1e9 for row in rows]
+    known = [row for row in rows if row["predicted"] is not None]
+    xs, peaks = [row["x"] for row in known], [row["predicted"] / 1e9 for row in known]
     axes.plot(xs, peaks, "--", lw=1.2, color=colour, alpha=0.7, label=told)
     xs, peaks = [row["x"] for row in measured], [row["peak"] / 1e9 for row in measured]
     axes.plot(xs, peaks, "o", ms=4, color=colour, label=f"{name}: measured")

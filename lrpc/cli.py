@@ -1,5 +1,5 @@
 """The command line: `lrpc compile`, `run`, `compare`, `analyze`, `validate`, `evaluate`, `verify`,
-`plan`, `rules`."""
+`plan`, `bench`, `rules`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.console import Console
 
 import lrpc
 from lrpc.analyze import command as analysis
+from lrpc.bench import arguments as bench
 from lrpc.errors import LrpcError
 from lrpc.evaluate.arguments import add_arguments as evaluate_arguments
 from lrpc.planview import arguments as plan
@@ -50,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
         "--every", action="store_true", help="hold every target against the interpreter"
     )
     plan.add_arguments(commands.add_parser("plan", help="the memory that a program takes"))
+    bench.add_arguments(commands.add_parser("bench", help="the time that a program takes"))
     rules = commands.add_parser("rules", help="the rules and composites, with formulas and sources")
     rules.add_argument("name", nargs="?", help="one rule in detail")
     _plugin_argument(rules)
@@ -116,6 +118,10 @@ def _dispatch(args: argparse.Namespace, console: Console) -> int:
         from lrpc.planview import command as planning
 
         return planning.main(args, console)
+    if args.command == "bench":
+        from lrpc.bench import own
+
+        return own.main(args, console)
     from lrpc.rules.plugins import load_plugins
 
     load_plugins(args.plugin)

@@ -76,11 +76,16 @@ ALLOWED: dict[str, set[str]] = {
         *("lrpc.codegen", "lrpc.compiler", "lrpc.config", "lrpc.models", "lrpc.rules"),
         *("lrpc.run", "lrpc.weights"),
     },
+    "lrpc.bench": {
+        *("lrpc.codegen", "lrpc.compiler", "lrpc.config", "lrpc.ir", "lrpc.memory", "lrpc.models"),
+        *("lrpc.planview", "lrpc.rules", "lrpc.run", "lrpc.weights"),
+    },
     "lrpc.explained_layers": set(),
     "lrpc.explainer": {"lrpc.compiler", "lrpc.explained_layers", "lrpc.rules"},
     "lrpc.cli": {
         *("lrpc.analyze", "lrpc.catalogue", "lrpc.compiler", "lrpc.config", "lrpc.evaluate"),
         *("lrpc.planview", "lrpc.precision_table", "lrpc.rules", "lrpc.run", "lrpc.verify"),
+        "lrpc.bench",
     },
     "lrpc": {"lrpc.compiler", "lrpc.explainer", "lrpc.rules", "lrpc.run"},  # on demand
 }

@@ -8,47 +8,13 @@ import importlib.util
 from types import ModuleType
 
 import pytest
-import torch
 
-POOLED = "Tensor input, Tensor rois, float scale, SymInt height, SymInt width"
-GRAD = (
-    "Tensor grad, Tensor rois, {}float scale, SymInt height, SymInt width, SymInt batch,"
-    " SymInt channels, SymInt in_height, SymInt in_width{}"
-)
-MAPPED = GRAD.format("Tensor channel_mapping, ", "")
-DEFORM = (
-    "Tensor input, Tensor weight, Tensor offset, Tensor mask, Tensor bias, SymInt stride_h,"
-    " SymInt stride_w, SymInt pad_h, SymInt pad_w, SymInt dilation_h, SymInt dilation_w,"
-    " SymInt groups, SymInt offset_groups, bool use_mask"
-)
-
-#: What torchvision's Python code registers itself with; none of them is ever called here.
-SCHEMAS = {
-    "nms": "(Tensor dets, Tensor scores, float threshold) -> Tensor",
-    "qnms": "(Tensor dets, Tensor scores, float threshold) -> Tensor",
-    "roi_align": f"({POOLED}, int sampling_ratio, bool aligned) -> Tensor",
-    "_roi_align_backward": f"({GRAD.format('', ', int sampling_ratio, bool aligned')}) -> Tensor",
-    "roi_pool": f"({POOLED}) -> (Tensor, Tensor)",
-    "_roi_pool_backward": f"({GRAD.format('Tensor argmax, ', '')}) -> Tensor",
-    "ps_roi_align": f"({POOLED}, int sampling_ratio) -> (Tensor, Tensor)",
-    "_ps_roi_align_backward": f"({MAPPED}, int sampling_ratio) -> Tensor",
-    "ps_roi_pool": f"({POOLED}) -> (Tensor, Tensor)",
-    "_ps_roi_pool_backward": f"({MAPPED}) -> Tensor",
-    "deform_conv2d": f"({DEFORM}) -> Tensor",
-    "_deform_conv2d_backward": (
-        f"(Tensor grad, {DEFORM}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
-    ),
-}
-_library: list[torch.library.Library] = []  # declarations go with the object
+from lrpc.bench.torchvision_ops import declare
 
 
 def torchvision_models() -> ModuleType:
     """`torchvision.models`; the test is skipped where torchvision is not installed."""
     if importlib.util.find_spec("torchvision") is None:
         pytest.skip("torchvision is not installed")
-    if not _library and not hasattr(torch.ops.torchvision, "nms"):
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        for name, schema in SCHEMAS.items():
-            library.define(name + schema)
-        _library.append(library)
+    declare()
     return importlib.import_module("torchvision.models")

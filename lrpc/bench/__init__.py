@@ -1,0 +1,1 @@
+"""Measurements: what `tools/bench.py` and `lrpc bench` time, check and print."""

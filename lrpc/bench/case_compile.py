@@ -1,0 +1,95 @@
+"""How long `lrpc compile` takes, as a command of its own, with weights on disk."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import lrpc
+from lrpc.bench.goals import verdicts
+from lrpc.bench.offered import load
+from lrpc.bench.settings import Options, machine
+from lrpc.config import load_config
+from lrpc.errors import ProgramError
+from lrpc.models.sources import build_model
+from lrpc.weights import serialize_weights
+
+ROOT = Path(lrpc.__file__).resolve().parents[1]
+FULL, DIGITS = "examples/maskdino_r50_coco.yaml", "examples/maskdino.yaml"
+LIMIT = 1e-3
+
+
+def run(options: Options) -> dict[str, Any]:
+    """The case as JSON holds it: seconds and peak resident memory of the compiling process, imports
+    included; and how far the program's outputs are from the model's."""
+    name = DIGITS if options.quick else FULL
+    config = ROOT / name
+    settings = load_config(config, [])
+    model, _ = build_model(settings)
+    seconds, peaks = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "weights.safetensors"
+        weights.write_bytes(serialize_weights(dict(model.state_dict())))
+        for turn in range(1 if options.quick else min(3, options.repeats)):
+            options.tell(f"compile: {name}, {turn + 1}")
+            output = Path(folder) / f"program{turn}"
+            taken, peak = compiled(config, weights, output)
+            seconds.append(taken)
+            peaks.append(peak)
+        height, width = settings.LRPC.SHAPES[0]
+        images = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0)) * 255
+        with torch.no_grad():
+            expected = model(images)
+        found = load(output, "cpu", {}).forward(images).outputs
+    error = apart(found, expected)
+    if not error < LIMIT:
+        raise ProgramError(f"{name}: the program's outputs differ from the model's by {error:.1e}")
+    middle = statistics.median(seconds)
+    values = {"compile": {"seconds": (name, middle)}} if not options.quick else {}
+    return {
+        "machine": machine("cpu"),
+        "settings": {"config": name, "repeats": len(seconds)},
+        "figures": {
+            "seconds": middle,
+            "least_seconds": min(seconds),
+            "most_seconds": max(seconds),
+            "peak_bytes": max(peaks),
+            "outputs_differ_by": error,
+        },
+        "tables": [],
+        "verdicts": verdicts(values, options.gpu_name),
+    }
+
+
+def compiled(config: Path, weights: Path, output: Path) -> tuple[float, int]:
+    """Compile in a process of its own: wall seconds, and the most resident bytes."""
+    command = [sys.executable, "-m", "lrpc.cli", "compile", "--config", str(config)]
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    begin = time.perf_counter()
+    process = subprocess.Popen(
+        [*command, "-o", str(output), "MODEL.WEIGHTS", str(weights)],
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise ProgramError(f"lrpc compile --config {config} failed with {process.returncode}")
+    return time.perf_counter() - begin, usage.ru_maxrss * 1024
+
+
+def apart(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> float:
+    """The median over queries of the largest difference, relative to the largest output: a mask
+    pixel at its threshold may flip a box between any two float32 implementations."""
+    parts = [
+        ((found[k] - v).abs() / v.abs().max()).flatten(2).amax((0, 2)) for k, v in expected.items()
+    ]
+    return float(torch.stack(parts).amax(0).median())

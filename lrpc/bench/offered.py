@@ -1,0 +1,124 @@
+"""Ways to compile and load a program, and which of them this version of lrpc offers."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lrpc import compiler
+from lrpc.errors import ConfigError, LrpcError, ProgramError
+
+_numbers = itertools.count()
+
+
+class NotOfferedError(LrpcError):
+    """An option that this version of lrpc does not have."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """Options of `lrpc.compile`, and of the program's `load`."""
+
+    name: str
+    compiling: Mapping[str, Any] = field(default_factory=dict)
+    loading: Mapping[str, Any] = field(default_factory=dict)
+
+
+PRECISIONS = ("fp32", "tf32", "bf16")
+#: What is measured by default. The first has no options at all.
+WAYS = {
+    "cpu": ("fp32", "fp32+compile"),
+    "cuda": (
+        *("fp32", "tf32", "tf32+capture", "tf32+compile", "tf32+compile+capture"),
+        *("bf16", "bf16+compile", "bf16+compile+capture"),
+    ),
+}
+
+
+def way(name: str) -> Way:
+    """A way by name: a precision, then `+compile` and `+capture` as wanted."""
+    precision, *more = name.split("+")
+    if precision not in PRECISIONS or not {"compile", "capture"} >= set(more):
+        raise ConfigError(
+            f"--ways {name}: expected one of {', '.join(PRECISIONS)}, then +compile, +capture"
+        )
+    compiling = {} if precision == "fp32" else {"precision": precision}
+    return Way(name, compiling, dict.fromkeys(more, True))
+
+
+def check(function: Callable[..., Any], options: Mapping[str, Any], what: str) -> None:
+    """Raise NotOfferedError where a function does not have one of these options."""
+    known = inspect.signature(function).parameters
+    lacking = [f"{name}={value!r}" for name, value in options.items() if name not in known]
+    if lacking:
+        raise NotOfferedError(f"{what} has no {', '.join(lacking)} in this version")
+
+
+@dataclass
+class Compiler:
+    """Compiles one model, each set of options once, on an example input on the CPU."""
+
+    model: nn.Module
+    example: Tensor
+    common: Mapping[str, Any] = field(default_factory=dict)
+    _made: dict[str, Any] = field(default_factory=dict)
+
+    def directory(self, composite: Any, options: Mapping[str, Any]) -> Path:
+        """The program directory under a composite with options of `lrpc.compile`."""
+        check(compiler.compile, options, "lrpc.compile")
+        key = repr((composite, sorted(options.items())))
+        if key not in self._made:
+            self._made[key] = compiler.compile(
+                self.model, (self.example,), composite=composite, **self.common, **options
+            )
+        return place(self._made[key])
+
+    def program(self, composite: Any, way: Way, device: str) -> Any:
+        """The program loaded that way. Raises NotOfferedError, LrpcError."""
+        return load(self.directory(composite, way.compiling), device, way.loading)
+
+    def copy(self, composite: Any, directory: Path) -> None:
+        """Keep the program without options in a directory of the user's."""
+        self.directory(composite, {})
+        self._made[repr((composite, []))].save(directory)
+
+
+def place(program: Any) -> Path:
+    """The directory of what `lrpc.compile` gives; it goes with the object."""
+    return Path(program.directory)
+
+
+def load(directory: Path, device: str, options: Mapping[str, Any]) -> Any:
+    """A program loaded with options of its own `load`, under a module name of its own.
+
+    What compiles a program later looks its module up by name, so that it stays among the modules.
+    """
+    name = f"_lrpc_bench_program_{next(_numbers)}"
+    spec = spec_from_file_location(name, directory.resolve() / "program.py")
+    if spec is None or spec.loader is None or not (directory / "program.py").is_file():
+        raise ProgramError(f"{directory}: not a program directory; `lrpc compile` makes one")
+    module = module_from_spec(spec)
+    sys.modules[name] = module
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.dont_write_bytecode = before
+    check(module.load, options, "the program's load")
+    return module.load(device=device, **options)
+
+
+def input_dtype(program: Any) -> torch.dtype:
+    """What a program wants its first input to be."""
+    name = str(next(iter(program.interface.inputs.values()))[0]).removeprefix("torch.")
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype

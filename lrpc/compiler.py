@@ -82,19 +82,16 @@ def compile(
     a mapping of own names to them or to `{"composite": NAME, "epsilon": ..., "rules": [...]}` with
     the composite's options, makes a program of several that share the forward pass. `rules` come
     before the entries of each, and ε is its own unless given.
-    `fold_batch_norm=False` keeps batch norms apart from the maps before them. `precision` is that
-    of the model (fp64, fp32), or tf32 or bf16 for one in float32: those are held against float64 on
-    the example, and the program's manifest has the report.
-    `seeds` go through the program at once, or fewer under a `budget`: so many bytes for one image
-    beside weights and inputs, or a share of what it would hold without ("50%"). `checkpoint` says
-    what relevance may compute again instead of keeping it: `none`, `block` (all that saves
-    something) or `auto` (what the budget asks for). `compile` and `capture` load the program for
-    torch.compile and CUDA graphs, as its `load` does. Raises LrpcError.
+    `fold_batch_norm=False` keeps batch norms apart from the maps before them. `precision`: fp64 and
+    fp32 are the model's, tf32 and bf16 are held against float64, and the manifest has the report.
+    `seeds` go through it at once, or fewer under a `budget`: bytes for one image beside weights and
+    inputs, or a share ("50%") of what it would hold. `checkpoint`, what relevance may compute again
+    instead: `none`, `block` (all that saves something), `auto` (what the budget asks for).
+    `compile` and `capture` are those of the program's `load`. Raises LrpcError.
     """
     marks, limit = dict(read or {}), _limit(checkpoint, budget)
-    imported, fixed = import_call(
-        model, args, kwargs, scope=scope, marks=marks, unbatched=unbatched
-    )
+    how: Any = {"scope": scope, "marks": marks, "unbatched": unbatched}
+    imported, fixed = import_call(model, args, kwargs, **how)
     own = check_precision(precision, imported.module.graph)
     chosen = composites(composite, Common(epsilon, tuple(rules)))
     variants = annotate(imported.module, chosen, fold_batch_norm=fold_batch_norm)
@@ -112,9 +109,14 @@ def compile(
         budget=limit,
     )
     files = build(variants, startable(variants[0].module.graph), settings)
+    return _loaded(files, device, compile=compile, capture=capture)
+
+
+def _loaded(files: Mapping[str, bytes], device: str, **options: bool) -> Program:
+    """The program of these files, which go with it."""
     folder = Path(tempfile.mkdtemp(prefix="lrpc-"))
     write_files(folder / "program", files)
-    program = load_program(folder / "program", device, compile=compile, capture=capture)
+    program = load_program(folder / "program", device, **options)
     weakref.finalize(program, shutil.rmtree, folder, ignore_errors=True)
     return program
 

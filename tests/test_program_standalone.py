@@ -360,7 +360,7 @@ def test_seeds_in_chunks_are_the_same(directory: Path, state: Any) -> None:
     results = {}
     calls = {}
     for chunk in (1, 2, 5):
-        program.interface = replace(program.interface, chunk=chunk)
+        program.limits = replace(program.limits, chunk=chunk, sweep=chunk)
         with Counter() as counter:
             results[chunk] = program.relevance(state, "class_logit", at=pairs, ledger=True)
         calls[chunk] = counter.calls

@@ -5,8 +5,8 @@
 
 Results are compared before anything is timed: the program's outputs with the model's, query by
 query, for a mask pixel at its threshold may flip a box between any two float32 implementations.
-Times are medians over rounds in which each part runs once, so that what slows the machine down slows
-all of them; memory is the peak resident size of the compiling process, imports included.
+Times are medians over rounds in which each part runs once, so that what slows the machine down
+slows all of them; memory is the peak resident size of the compiling process, imports included.
 """
 
 from __future__ import annotations

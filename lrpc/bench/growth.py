@@ -121,7 +121,7 @@ class Growth:
             self.tell(f"growth: {axis} {x}")
             row: dict[str, Any] = {"x": x}
             row |= dict.fromkeys(("predicted", "forward", "relevance", "time", "peak"))
-            late = found and time.perf_counter() - begun > self.limit / 2
+            late = bool(found) and time.perf_counter() - begun > self.limit / 2
             found.append(row)
             if point.layout not in self._programs and (late or not fits_tracing(point.layout)):
                 continue

@@ -200,6 +200,7 @@ def test_words() -> None:
     assert [duration(t) for t in (2.345, 0.0123, 4.5e-5)] == ["2.35 s", "12.3 ms", "0.045 ms"]
     assert [size(n) for n in (12, 4_560, 7.89e6, 2.5e9)] == ["12 B", "4.56 kB", "7.89 MB", "2.5 GB"]
     assert spanned({"median": 2e-3, "low": 1e-3, "high": 3e-3, "count": 5}) == "2 ms (1–3)"
+    assert spanned({"median": 0.4, "low": 0.3, "high": 1.2, "count": 5}) == "400 ms (300–1200)"
     assert spanned({"median": 2.0, "low": 2.0, "high": 2.0, "count": 1}) == "2 s"
     assert command.levels_of("100x80,50") == ((100, 80), (50, 50))
     assert Layout(CPU["levels"]).tokens == 2_100

@@ -70,6 +70,6 @@ def against_first(rows: list[Row]) -> None:
             continue
         row.against = row.time.median / first.time.median
         share = (row.peak - row.resident) / (first.peak - first.resident)
-        row.note = f"takes {share:.0%}"
+        row.note = f"takes {share:.0%}" if row is not first else ""
         if row.name.startswith("budget") and share > 1.03 * float(row.name.split()[1]) / 100:
             row.status, row.note = "wrong", f"{row.note} of the peak: over its budget"

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ from lrpc.memory.run import Model
 from lrpc.planview.load import open_model
 
 COMPOSITE = "attnlrp"
-TRACING = 25_000  # bytes of tracing for each token and layer of width 256, and more
+TRACING = 40_000  # bytes of tracing for each token and layer of width 256, and more
 AXES = ("tokens", "batch", "seeds", "layers")
 
 
@@ -80,11 +81,11 @@ QUICK = Range(
 
 @dataclass
 class Growth:
-    """Measures along the axes until `limit` seconds are spent, a quarter on each.
+    """Measures along the axes for about `limit` seconds, a quarter of them on each.
 
     A point is measured where its time, as the point before lets expect, fits what is left, and its
     predicted peak fits into the memory. Peaks are predicted for every point whose program can be
-    compiled in the memory that there is.
+    compiled in the memory that there is, until an axis has taken half of all the time.
     """
 
     device: str
@@ -113,15 +114,16 @@ class Growth:
         }
 
     def _axis(self, axis: str) -> list[dict[str, Any]]:
-        spent, rate, stopped = 0.0, 0.0, False
+        begun, spent, rate, stopped = time.perf_counter(), 0.0, 0.0, False
         found: list[dict[str, Any]] = []
         for point in self.span.points(axis):
             x = point.along(axis)
             self.tell(f"growth: {axis} {x}")
             row: dict[str, Any] = {"x": x}
             row |= dict.fromkeys(("predicted", "forward", "relevance", "time", "peak"))
+            late = bool(found) and time.perf_counter() - begun > self.limit / 2
             found.append(row)
-            if free("cpu") < TRACING * point.layout.tokens * point.layout.layers:
+            if point.layout not in self._programs and (late or not fits_tracing(point.layout)):
                 continue
             _, program, model = self._program(point.layout)
             expected = predicted(model, point)
@@ -194,10 +196,21 @@ def predicted(model: Model, point: Point) -> int:
     return max(model.timeline(0, point.seeds, model.forward(point.batch)).live)
 
 
+def fits_tracing(layout: Layout) -> bool:
+    """Whether a program of this size can be compiled in the memory that is free."""
+    return free("cpu") > TRACING * layout.tokens * layout.layers
+
+
 def free(device: str) -> int:
-    """Bytes that are free on the device."""
+    """Bytes that are free on the device, or can be made free."""
     if device.startswith("cuda"):
+        torch.cuda.empty_cache()
         return torch.cuda.mem_get_info(device)[0]
+    table = Path("/proc/meminfo")  # Linux; elsewhere what is free right now
+    for line in table.read_text().splitlines() if table.exists() else ():
+        name, _, value = line.partition(":")
+        if name == "MemAvailable":
+            return int(value.split()[0]) * 1024
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 

@@ -45,7 +45,7 @@ def _exponent(found: Mapping[str, Any] | None) -> str:
 def _axis(case: Case, axis: str) -> Sheet:
     rows = []
     for row in case["axes"][axis]:
-        told = "too little memory" if row["predicted"] is None else size(row["predicted"])
+        told = "not compiled" if row["predicted"] is None else size(row["predicted"])
         cells = ["not measured"] * 3 + ["", told, ""]
         if row["time"] is not None:
             ratio = f"{row['predicted'] / row['peak'] - 1:+.1%}"

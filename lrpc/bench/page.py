@@ -49,6 +49,8 @@ def _tables(name: str, case: Case) -> list[str]:
 def _machine(case: Case) -> str:
     about, ceilings = case["machine"], case.get("ceilings")
     text = f"*{about['device']}, {about['threads']} thread(s), torch {about['torch']}"
+    if "load" in about:
+        text += f"; load {about['load']:g} on {about['cores']} cores"
     if ceilings:
         text += f"; matrix products {ceilings['matmul_flops'] / 1e12:.3g} TFLOP/s"
         if ceilings["half_flops"]:

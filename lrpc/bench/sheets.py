@@ -24,7 +24,11 @@ class Sheet:
 
 def duration(value: float) -> str:
     """Seconds with three digits, in ms below one second."""
-    return f"{value:.3g} s" if value >= 1 else f"{value * 1e3:.3g} ms"
+    return f"{_digits(value)} s" if value >= 1 else f"{_digits(value * 1e3)} ms"
+
+
+def _digits(value: float) -> str:
+    return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
 
 
 def spanned(time: Mapping[str, float]) -> str:
@@ -33,7 +37,7 @@ def spanned(time: Mapping[str, float]) -> str:
     scale = 1 if middle.endswith(" s") else 1e3
     if time["count"] < 2:
         return middle
-    return f"{middle} ({time['low'] * scale:.3g}–{time['high'] * scale:.3g})"
+    return f"{middle} ({_digits(time['low'] * scale)}–{_digits(time['high'] * scale)})"
 
 
 def size(value: float) -> str:

@@ -25,7 +25,7 @@ from lrpc.tf32 import Tf32, rounded
 from lrpc.verify import checks
 from lrpc.weights import load_weights
 from passes.mixed_precision import MixedPrecision
-from tests.support.models import MSDeformAttn
+from tests.support.models import MSDeformAttn, Stack
 from tests.test_load_compile import again, counting
 
 
@@ -223,6 +223,21 @@ def test_without_a_graph_break(bf16: Any) -> None:
     assert torch.equal(found.input, expected.input)
     assert len(backend.graphs) == 2
     torch._dynamo.reset()
+
+
+def test_a_large_model_is_checked_from_its_first_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    def checked() -> tuple[list[str], list[str]]:
+        program: Any = lrpc.compile(
+            Stack().eval(), (torch.randn(2, 6),), composite="epsilon", precision="tf32"
+        )
+        report = program.manifest["precision_report"]
+        return [row["target"] for row in report["targets"]], report["unchecked"]
+
+    every, none = checked()
+    assert len(every) > 1
+    assert not none
+    monkeypatch.setattr("lrpc.precision.ENTRIES", 1)
+    assert checked() == (every[:1], every[1:])
 
 
 def test_too_far_from_float64_is_refused(

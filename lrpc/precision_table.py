@@ -22,6 +22,8 @@ def precision_table(report: Mapping[str, Any]) -> Table:
         under = f"{row['composite']}: " if "composite" in row else ""
         figures = (row["relative_l1"], row["correlation"], row["closure"])
         table.add_row(f"relevance of {under}{row['target']}", *map(_word, figures))
+    for name in report["unchecked"]:
+        table.add_row(f"relevance of {name}", "", "", "not checked")
     table.caption = f"relevance: Σ|R − R64| / Σ|R64| at the input, at most {report['bound']:g}"
     return table
 

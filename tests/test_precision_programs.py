@@ -25,7 +25,9 @@ from lrpc.tf32 import Tf32, rounded
 from lrpc.verify import checks
 from lrpc.weights import load_weights
 from passes.mixed_precision import MixedPrecision
-from tests.support.models import MSDeformAttn
+from tests.maskdino_cases import digits_image
+from tests.support.models import MSDeformAttn, Stack
+from tests.support.programs import Programs, strongest
 from tests.test_load_compile import again, counting
 
 
@@ -225,6 +227,21 @@ def test_without_a_graph_break(bf16: Any) -> None:
     torch._dynamo.reset()
 
 
+def test_a_large_model_is_checked_from_its_first_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    def checked() -> tuple[list[str], list[str]]:
+        program: Any = lrpc.compile(
+            Stack().eval(), (torch.randn(2, 6),), composite="epsilon", precision="tf32"
+        )
+        report = program.manifest["precision_report"]
+        return [row["target"] for row in report["targets"]], report["unchecked"]
+
+    every, none = checked()
+    assert len(every) > 1
+    assert not none
+    monkeypatch.setattr("lrpc.precision.ENTRIES", 1)
+    assert checked() == (every[:1], every[1:])
+
+
 def test_too_far_from_float64_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -300,3 +317,22 @@ def test_sampling_a_narrow_value_at_wide_places() -> None:
     offsets, source = torch.tensor([0, 2, 3], dtype=torch.int32), torch.tensor([1, 0, 1]).int()
     rows = deform_gather(g[:, 0], offsets, source, torch.rand(3))
     assert rows.dtype == torch.bfloat16
+
+
+@pytest.mark.slow
+def test_the_example_model_in_bfloat16(programs: Programs) -> None:
+    """Relevance of a detected digit; queries of low score may fall otherwise."""
+    program, exact = programs.digits(PRECISION="bf16"), programs.digits(PRECISION="fp64")
+    image = digits_image("02")
+    state, reference = program.forward(image.float()), exact.forward(image.double())
+    logits = reference.outputs["pred_logits"]
+    at = strongest(logits[0])
+    apart = (state.outputs["pred_logits"].double() - logits).abs() / logits.abs().max()
+    assert float(apart[0, at[0]].max()) < 0.01
+    assert float(apart.median()) < 0.01
+    for target, start in (("class_logit", at), ("decoder_query:2", at[:1])):
+        found = program.relevance(state, target, at=[start], read=["input"], ledger=True)
+        expected = exact.relevance(reference, target, at=[start], read=["input"]).input
+        error = (found.input.double() - expected).abs().sum() / expected.abs().sum()
+        assert 1e-4 < float(error) < 0.05
+        assert float(found.ledger.closure.max()) < 0.02

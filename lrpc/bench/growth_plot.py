@@ -78,7 +78,7 @@ def _scales(axes: Axes, xs: Sequence[int]) -> None:
     shown = [x for x, last in pairwise([*reversed(xs), 0]) if x > 1.25 * last]
     axes.xaxis.set_major_locator(FixedLocator(shown))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _short(x)))
-    few = (1.0, 2.0, 5.0) if high > 10 * low else tuple(map(float, range(1, 10)))
+    few = (1.0, 2.0, 5.0) if high > 8 * low else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
     axes.yaxis.set_major_locator(LogLocator(subs=few))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     axes.xaxis.set_minor_locator(NullLocator())

@@ -52,11 +52,16 @@ def _machine(case: Case) -> str:
     if "load" in about:
         text += f"; load {about['load']:g} on {about['cores']} cores"
     if ceilings:
-        text += f"; matrix products {ceilings['matmul_flops'] / 1e12:.3g} TFLOP/s"
+        text += f"; matrix products {_rate(ceilings['matmul_flops'])}"
         if ceilings["half_flops"]:
-            text += f" ({ceilings['half_flops'] / 1e12:.3g} in bfloat16)"
+            text += f" ({_rate(ceilings['half_flops'])} in bfloat16)"
         text += f", copying {ceilings['copy_bytes'] / 1e9:.3g} GB/s"
     return f"{text}*\n"
+
+
+def _rate(flops: float) -> str:
+    unit, scale = ("TFLOP/s", 1e12) if flops >= 1e12 else ("GFLOP/s", 1e9)
+    return f"{flops / scale:.3g} {unit}"
 
 
 def page(old: str, found: Mapping[str, Mapping[str, Case]]) -> str:

@@ -35,6 +35,7 @@ class Change:
 SAME = Change("", lambda w: w)
 POSITIVE = Change("positive", lambda w: w.clamp(min=0))
 NEGATIVE = Change("negative", lambda w: w.clamp(max=0))
+MAGNITUDE = Change("magnitude", torch.abs)
 SQUARED = Change("squared", lambda w: w * w, of_product=True)
 ONES = Change("ones", torch.ones_like, of_product=True)
 
@@ -42,11 +43,6 @@ ONES = Change("ones", torch.ones_like, of_product=True)
 def plus_positive(gamma: float) -> Change:
     """W + γW⁺."""
     return Change(f"gamma+{gamma!r}", lambda w: w + gamma * w.clamp(min=0)) if gamma else SAME
-
-
-def plus_negative(gamma: float) -> Change:
-    """W + γW⁻."""
-    return Change(f"gamma-{gamma!r}", lambda w: w + gamma * w.clamp(max=0)) if gamma else SAME
 
 
 def apply(ctx: Context, node: Node, x: Value, change: Change = SAME) -> Value:

@@ -2,8 +2,9 @@
 
 Each is R_x = x ⊙ G for some G, found without a division by x: an entry of x that is above 0 sends
 its relevance through other weights than one below. Where the graph alone says that x is nowhere
-below 0, as behind a ReLU, the half for x⁻ is left out; so is γ's half for outputs below 0 where
-only a ReLU reads them, which sends nothing back to those.
+below 0, as behind a ReLU, the half for x⁻ is left out. γ takes one map of |x| and two transposes,
+whatever the signs; behind a ReLU and where only a ReLU reads the output, which sends nothing back
+to entries below 0, one of each.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from lrpc.rules.context import Context
 from lrpc.rules.declaration import EPS, Declaration, Param
 from lrpc.rules.linear import BIAS
 from lrpc.rules.maps import (
+    MAGNITUDE,
     MAPS,
     NEGATIVE,
     POSITIVE,
@@ -22,7 +24,6 @@ from lrpc.rules.maps import (
     apply,
     bias_of,
     not_negative,
-    plus_negative,
     plus_positive,
     transpose,
 )
@@ -92,19 +93,76 @@ def _book(ctx: Context, node: Node, parts: list[tuple[Half, Value, Value]]) -> N
 
 
 def gamma(ctx: Context, node: Node, rule: Rule) -> None:
-    eps, factor = rule.number("eps"), rule.number("gamma")
-    up, down = plus_positive(factor), plus_negative(factor)
-    parts = []
-    signs = [(up, down, "le"), (down, up, "ge")]
+    factor, x = rule.number("gamma"), node.inputs[0]
+    if factor and not (ctx.nothing_below_zero(node) and not_negative(ctx, x)):
+        _by_magnitudes(ctx, node, rule, factor)
+        return
+    change = plus_positive(factor)
+    half = _half(ctx, node, rule, change, change)
+    kept = ctx.op("relu", node.out) if ctx.nothing_below_zero(node) else node.out
+    divisor = _denominator(ctx, node, half, x) if factor else _without_bias(ctx, node, kept, rule)
+    s = _share(ctx, node, kept, divisor, rule.number("eps"))
+    _book(ctx, node, [(half, s, divisor)])
+    ctx.give(x, transpose(ctx, node, s, change))
+
+
+def _by_magnitudes(ctx: Context, node: Node, rule: Rule, factor: float) -> None:
+    """γ for inputs or outputs of both signs, with |W| in place of W⁺ and W⁻.
+
+    With A = |W||x| + |b|, W⁺x⁺ + W⁻x⁻ + b⁺ = (z + A)/2 and W⁻x⁺ + W⁺x⁻ + b⁻ = (z − A)/2. So the
+    denominators are 1 + γ/2 times D = z + κ sign(z) A, κ = γ/(2 + γ), and what goes back is
+    Wᵀc + κ sign(x) ⊙ |W|ᵀ(sign(z) ⊙ c), c = R_z / stab(D), with ε over 1 + γ/2 as well.
+    """
+    x, share = node.inputs[0], factor / (2 + factor)
+    one_sign = not_negative(ctx, x)
+    z, signs = node.out, None  # κ sign(z), or None where it is κ
     if ctx.nothing_below_zero(node):
-        signs.pop()
-    for above, below, others in signs:
-        half = _half(ctx, node, rule, above, below)
-        divisor = _denominator(ctx, node, half, node.inputs[0])
-        drop = ctx.op("compare_scalar", node.out, kind=others, value=0.0)
-        parts.append((half, _unless(ctx, node, drop, divisor, eps), divisor))
-    _book(ctx, node, parts)
-    _give(ctx, node, [(half, s) for half, s, _ in parts])
+        z = ctx.op("relu", z)
+    else:
+        signs = ctx.scaled(ctx.op("abs_ratio", z), share)
+    bias = bias_of(ctx, node) if rule.word("bias", "absorb") != "excluded" else None
+    sizes = [apply(ctx, node, x if one_sign else ctx.op("abs", x), MAGNITUDE)]
+    if bias is not None:
+        sizes.append(ctx.op("abs", bias))
+    more = _times(ctx, ctx.total(sizes), signs, share)
+    divisor = ctx.op("add", _without_bias(ctx, node, z, rule), more)
+    c = _share(ctx, node, z, divisor, rule.number("eps") / (1 + factor / 2))
+    if ctx.ledger:
+        ctx.lose_all(node, "epsilon")
+        ctx.record("epsilon", c, divisor, negative=True)
+        if bias is not None:
+            own = ctx.op("add", _times(ctx, ctx.op("abs", bias), signs, share), bias)
+            ctx.lose("bias", c, own)
+    sized = c if signs is None else ctx.op("mul", c, signs)
+    sized = transpose(ctx, node, sized, MAGNITUDE)
+    if not one_sign:
+        way = ctx.op("abs_ratio", x)
+        sized = ctx.op("mul", sized, way if signs is not None else ctx.scaled(way, share))
+    ctx.give(x, ctx.op("add", transpose(ctx, node, c), sized))
+
+
+def _times(ctx: Context, sizes: Value, signs: Value | None, share: float) -> Value:
+    return ctx.scaled(sizes, share) if signs is None else ctx.op("mul", sizes, signs)
+
+
+def _without_bias(ctx: Context, node: Node, z: Value, rule: Rule) -> Value:
+    """`z`, the output, less the bias where that stays out of the denominator."""
+    if rule.word("bias", "absorb") != "excluded" or (bias := bias_of(ctx, node)) is None:
+        return z
+    return ctx.op("sub", node.out, bias)
+
+
+def _share(ctx: Context, node: Node, kept: Value, divisor: Value, eps: float) -> Value:
+    """R / stab_ε(divisor), and 0 where `kept`, the output or 0, is 0."""
+    came = ctx.arrived(node)
+    parts = []
+    if came.g is not None:
+        parts.append(ctx.op("mul", came.g, ctx.op("ratio", kept, divisor, eps=eps)))
+    if came.r is not None:
+        nothing = ctx.op("compare_scalar", kept, kind="eq", value=0.0)
+        r = ctx.op("masked_fill", came.r, nothing, value=0.0)
+        parts.append(ctx.op("ratio", r, divisor, eps=eps))
+    return ctx.total(parts)
 
 
 def _unless(ctx: Context, node: Node, drop: Value, divisor: Value, eps: float) -> Value:

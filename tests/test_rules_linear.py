@@ -467,3 +467,16 @@ def test_gamma_of_0_takes_no_map() -> None:
         "linear",
         "linear_transpose",
     ]
+
+
+@pytest.mark.parametrize("rule", ["epsilon", "gamma", "gradient_input"])
+def test_of_an_output_that_only_a_relu_reads_the_relu_is_enough(rule: str) -> None:
+    """No relevance is where the two differ: neither the rule nor its ledger reads the output."""
+    w, b, x = n(3, 4), n(3), n(2, 5, 4)
+    case = Case("linear", (x,), {}, {"weight": w, "bias": b}, after="relu")
+    found = flow(case, rule, n(SEEDS, 2, 5, 3))
+    (z,) = (node.out for node in found.nodes if node.op == "linear" and not node.role)
+    readers = [node.op for node in found.nodes if z in node.inputs]
+    assert readers == ["relu"]
+    rest = found.booked["start"] - found.booked["end"] - sum(found.sinks.values())
+    assert float(rest.abs().max()) < 1e-10

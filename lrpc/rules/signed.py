@@ -99,7 +99,7 @@ def gamma(ctx: Context, node: Node, rule: Rule) -> None:
         return
     change = plus_positive(factor)
     half = _half(ctx, node, rule, change, change)
-    kept = ctx.op("relu", node.out) if ctx.nothing_below_zero(node) else node.out
+    kept = ctx.output(node)
     divisor = _denominator(ctx, node, half, x) if factor else _without_bias(ctx, node, kept, rule)
     s = _share(ctx, node, kept, divisor, rule.number("eps"))
     _book(ctx, node, [(half, s, divisor)])
@@ -115,10 +115,8 @@ def _by_magnitudes(ctx: Context, node: Node, rule: Rule, factor: float) -> None:
     """
     x, share = node.inputs[0], factor / (2 + factor)
     one_sign = not_negative(ctx, x)
-    z, signs = node.out, None  # κ sign(z), or None where it is κ
-    if ctx.nothing_below_zero(node):
-        z = ctx.op("relu", z)
-    else:
+    z, signs = ctx.output(node), None  # κ sign(z), or None where it is κ
+    if not ctx.nothing_below_zero(node):
         signs = ctx.scaled(ctx.op("abs_ratio", z), share)
     bias = bias_of(ctx, node) if rule.word("bias", "absorb") != "excluded" else None
     sizes = [apply(ctx, node, x if one_sign else ctx.op("abs", x), MAGNITUDE)]
@@ -149,7 +147,7 @@ def _without_bias(ctx: Context, node: Node, z: Value, rule: Rule) -> Value:
     """`z`, the output, less the bias where that stays out of the denominator."""
     if rule.word("bias", "absorb") != "excluded" or (bias := bias_of(ctx, node)) is None:
         return z
-    return ctx.op("sub", node.out, bias)
+    return ctx.op("sub", z, bias)
 
 
 def _share(ctx: Context, node: Node, kept: Value, divisor: Value, eps: float) -> Value:

@@ -59,7 +59,6 @@ def encoder_layers_forward(w, p, s, B, x, x_2, x_3):
     del add_2
     # linear1: linear, epsilon(eps=1e-06)
     linear1 = F.linear(norm1, w[p + "linear1.weight"], w[p + "linear1.bias"])  # f32[B,525,512]
-    s["linear1"] = linear1
     # activation, pass
     relu = F.relu(linear1)  # f32[B,525,512]
     s["relu"] = relu
@@ -101,7 +100,7 @@ def encoder_layers_relevance(w, p, s, K, B, g):
     r_relu_gate = r_linear_transpose * (s["relu"] > 0)  # f32[K,B,525,512]
     del r_linear_transpose
     # linear1: epsilon(eps=1e-06)
-    r_stab_ratio_4 = stab_ratio(s["linear1"], 1e-06)  # f32[B,525,512]
+    r_stab_ratio_4 = stab_ratio(s["relu"], 1e-06)  # f32[B,525,512]
     r_mul_4 = r_relu_gate * r_stab_ratio_4  # f32[K,B,525,512]
     del r_relu_gate, r_stab_ratio_4
     r_linear_transpose_2 = r_mul_4 @ w[p + "linear1.weight"]  # f32[K,B,525,256]
@@ -365,7 +364,7 @@ def relevance_class_logit(w, saved, seed, read):
     r_relu_gate_54 = r_max_pool2d_transpose * (saved[""]["relu"] > 0)  # f32[K,B,16,80,80]
     del r_max_pool2d_transpose
     # backbone.stem.conv1: epsilon(eps=1e-06)
-    r_stab_ratio_172 = stab_ratio(saved[""]["conv1"], 1e-06)  # f32[B,16,80,80]
+    r_stab_ratio_172 = stab_ratio(saved[""]["relu"], 1e-06)  # f32[B,16,80,80]
     r_mul_172 = r_relu_gate_54 * r_stab_ratio_172  # f32[K,B,16,80,80]
     del r_relu_gate_54, r_stab_ratio_172
     r_reshape_143 = r_mul_172.reshape((K * B, 16, 80, 80))  # f32[K*B,16,80,80]

@@ -97,7 +97,6 @@ def forward(w, saved, images):
     del add
     # linear1: linear, epsilon(eps=1e-06)
     linear1 = F.linear(norm1, w["linear1.weight"], w["linear1.bias"])  # f64[B,4,16]
-    s["linear1"] = linear1
     # activation, pass
     relu = F.relu(linear1)  # f64[B,4,16]
     s["relu"] = relu
@@ -167,7 +166,7 @@ def relevance_output(w, saved, seed, read):
     r_relu_gate = r_linear_transpose_1 * (saved[""]["relu"] > 0)  # f64[K,B,4,16]
     del r_linear_transpose_1
     # linear1: epsilon(eps=1e-06)
-    r_stab_ratio_4 = stab_ratio(saved[""]["linear1"], 1e-06)  # f64[B,4,16]
+    r_stab_ratio_4 = stab_ratio(saved[""]["relu"], 1e-06)  # f64[B,4,16]
     r_mul_4 = r_relu_gate * r_stab_ratio_4  # f64[K,B,4,16]
     del r_relu_gate, r_stab_ratio_4
     r_linear_transpose_2 = r_mul_4 @ w["linear1.weight"]  # f64[K,B,4,8]
@@ -363,15 +362,15 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
     # pass
     r_relu_gate = r_linear_transpose_1 * (saved[""]["relu"] > 0)  # f64[K,B,4,16]
     del r_linear_transpose_1
-    ledger.append(inner(r_relu_gate, saved[""]["linear1"], 1))
-    ledger.append(inner(r_relu_gate, saved[""]["linear1"], 1))
+    ledger.append(inner(r_relu_gate, saved[""]["relu"], 1))
+    ledger.append(inner(r_relu_gate, saved[""]["relu"], 1))
     # linear1: epsilon(eps=1e-06)
-    r_stab_ratio_4 = stab_ratio(saved[""]["linear1"], 1e-06)  # f64[B,4,16]
+    r_stab_ratio_4 = stab_ratio(saved[""]["relu"], 1e-06)  # f64[B,4,16]
     r_mul_4 = r_relu_gate * r_stab_ratio_4  # f64[K,B,4,16]
     del r_stab_ratio_4
     r_sub_4 = r_relu_gate - r_mul_4  # f64[K,B,4,16]
     del r_relu_gate
-    ledger.append(inner(r_sub_4, saved[""]["linear1"], 1))
+    ledger.append(inner(r_sub_4, saved[""]["relu"], 1))
     del r_sub_4
     bias_3 = w["linear1.bias"]  # f64[16]
     ledger.append(inner(r_mul_4, bias_3, 1))

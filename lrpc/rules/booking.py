@@ -57,15 +57,20 @@ class Booking(Emitting):
         node = Node("record", (g, self.seen(g, value)), (), pairs, rule=self._rule, loc=self._loc)
         self.builder.nodes.append(node)
 
+    def gate(self, g: Value, y: Value) -> Value:
+        """`g` where `y` is above 0, and 0 elsewhere."""
+        return self.op("gate", g, self.op("compare_scalar", y, kind="gt", value=0.0))
+
     def seen(self, g: Value, value: Value) -> Value:
         """`value`, or what its ReLU makes of it where `g` came through that: g is 0 wherever the
         two differ."""
         gate = self.builder.made_by(g)
-        if gate is None or gate.op != "relu_gate":
+        if gate is None or gate.op != "gate":
             return value
-        node = self.graph.producers.get(gate.inputs[1].name)
-        own = node is not None and node.op == "relu" and node.inputs == (value,)
-        return gate.inputs[1] if own else value
+        mask = self.builder.made_by(gate.inputs[1])
+        relu = None if mask is None else self.builder.made_by(mask.inputs[0])
+        own = relu is not None and relu.op == "relu" and relu.inputs == (value,)
+        return relu.out if relu is not None and own else value
 
     def _last(self, value: Value) -> bool:
         """Whether images count fastest in what the current node books about `value`."""

@@ -141,7 +141,8 @@ def test_without_shares_of_weights_nothing_of_the_scores_is_kept() -> None:
     plain = {name for name, whom in plan_of(program)["saved_for"].items() if whom}
     kept = {name: t.shape for name, t in state_of(program, x).items() if name in plain}
     weights = [name for name, shape in kept.items() if shape == (2, 2, 4, 4)]
-    assert len(weights) == 1 and "probabilities" in weights[0]
+    assert len(weights) == 1
+    assert "probabilities" in weights[0]
     rest = {tuple(shape) for name, shape in kept.items() if name not in weights}
     # the input, deviations, a mask and the output
     assert rest == {(2, 3, 8, 8), (2, 4, 1), (2, 4, 16), (2, 4)}

@@ -61,6 +61,18 @@ def apply(ctx: Context, node: Node, x: Value, change: Change = SAME) -> Value:
     return ctx.op(node.op, x, **attrs | {"weight": _weight(ctx, node, change, x)})
 
 
+def apply_whole(ctx: Context, node: Node, x: Value, change: Change = SAME) -> Value:
+    """f_W(x) + b with changed weights and bias."""
+    name = _bias_name(ctx, node, change)
+    if name is None:
+        return apply(ctx, node, x, change)
+    if node.op == "batch_norm":
+        bias = _per_channel(ctx, node, name, node.out)
+        return ctx.op("add", apply(ctx, node, x, change), bias)
+    attrs: dict[str, Any] = dict(node.attrs) | {"weight": _weight(ctx, node, change, x)}
+    return ctx.op(node.op, x, **attrs | {"bias": name})
+
+
 def transpose(ctx: Context, node: Node, s: Value, change: Change = SAME) -> Value:
     """f_Wᵀ(s) with changed weights, in the dtype of s; s [K, B, …] → [K, *input]."""
     x = node.inputs[0]
@@ -88,14 +100,18 @@ def transpose(ctx: Context, node: Node, s: Value, change: Change = SAME) -> Valu
 
 def bias_of(ctx: Context, node: Node, change: Change = SAME) -> Value | None:
     """The map's bias, changed, shaped to broadcast against its output; None where it has none."""
+    name = _bias_name(ctx, node, change)
+    return None if name is None else _per_channel(ctx, node, name, node.out)
+
+
+def _bias_name(ctx: Context, node: Node, change: Change) -> str | None:
     if node.op == "batch_norm":
         name = _batch_norm_shift(ctx, node)
     elif node.attr("bias") is None:
         return None
     else:
         name = str(node.attr("bias"))
-    name = ctx.derived(name, change.name, change.of) if change.name else name
-    return _per_channel(ctx, node, name, node.out)
+    return ctx.derived(name, change.name, change.of) if change.name else name
 
 
 def entries(ctx: Context, node: Node, values: float | tuple[float, ...]) -> Value:

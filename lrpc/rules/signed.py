@@ -22,6 +22,7 @@ from lrpc.rules.maps import (
     POSITIVE,
     Change,
     apply,
+    apply_whole,
     bias_of,
     not_negative,
     plus_positive,
@@ -78,7 +79,7 @@ def _back(ctx: Context, node: Node, parts: list[tuple[Half, Value]]) -> Value:
         return above
     below = ctx.total([transpose(ctx, node, s, half.below) for half, s in parts])
     positive = ctx.op("compare_scalar", x, kind="gt", value=0.0)
-    return ctx.op("where", positive, above, below)
+    return ctx.op("choose", positive, above, below)
 
 
 def _book(ctx: Context, node: Node, parts: list[tuple[Half, Value, Value]]) -> None:
@@ -118,29 +119,27 @@ def _by_magnitudes(ctx: Context, node: Node, rule: Rule, factor: float) -> None:
     z, signs = ctx.output(node), None  # κ sign(z), or None where it is κ
     if not ctx.nothing_below_zero(node):
         signs = ctx.scaled(ctx.op("abs_ratio", z), share)
-    bias = bias_of(ctx, node) if rule.word("bias", "absorb") != "excluded" else None
-    sizes = [apply(ctx, node, x if one_sign else ctx.op("abs", x), MAGNITUDE)]
-    if bias is not None:
-        sizes.append(ctx.op("abs", bias))
-    more = _times(ctx, ctx.total(sizes), signs, share)
-    divisor = ctx.op("add", _without_bias(ctx, node, z, rule), more)
+    absorbed = rule.word("bias", "absorb") != "excluded"
+    size = x if one_sign else ctx.op("abs", x)
+    size = (apply_whole if absorbed else apply)(ctx, node, size, MAGNITUDE)
+    divisor = _plus(ctx, _without_bias(ctx, node, z, rule), size, signs, share)
     c = _share(ctx, node, z, divisor, rule.number("eps") / (1 + factor / 2))
     if ctx.ledger:
         ctx.lose_all(node, "epsilon")
         ctx.record("epsilon", c, divisor, negative=True)
-        if bias is not None:
-            own = ctx.op("add", _times(ctx, ctx.op("abs", bias), signs, share), bias)
-            ctx.lose("bias", c, own)
+        if absorbed and (bias := bias_of(ctx, node)) is not None:
+            ctx.lose("bias", c, _plus(ctx, bias, ctx.op("abs", bias), signs, share))
     sized = c if signs is None else ctx.op("mul", c, signs)
-    sized = transpose(ctx, node, sized, MAGNITUDE)
-    if not one_sign:
-        way = ctx.op("abs_ratio", x)
-        sized = ctx.op("mul", sized, way if signs is not None else ctx.scaled(way, share))
-    ctx.give(x, ctx.op("add", transpose(ctx, node, c), sized))
+    sized, share = transpose(ctx, node, sized, MAGNITUDE), share if signs is None else 1.0
+    ways = None if one_sign else ctx.scaled(ctx.op("abs_ratio", x), share)
+    ctx.give(x, _plus(ctx, transpose(ctx, node, c), sized, ways, share))
 
 
-def _times(ctx: Context, sizes: Value, signs: Value | None, share: float) -> Value:
-    return ctx.scaled(sizes, share) if signs is None else ctx.op("mul", sizes, signs)
+def _plus(ctx: Context, a: Value, size: Value, signs: Value | None, share: float) -> Value:
+    """a + signs ⊙ size, or a + share · size where there are none to say."""
+    if signs is None:
+        return ctx.op("add", a, ctx.scaled(size, share))
+    return ctx.op("add_product", a, size, signs)
 
 
 def _without_bias(ctx: Context, node: Node, z: Value, rule: Rule) -> Value:
@@ -157,22 +156,21 @@ def _share(ctx: Context, node: Node, kept: Value, divisor: Value, eps: float) ->
     if came.g is not None:
         parts.append(ctx.op("mul", came.g, ctx.op("ratio", kept, divisor, eps=eps)))
     if came.r is not None:
-        nothing = ctx.op("compare_scalar", kept, kind="eq", value=0.0)
-        r = ctx.op("masked_fill", came.r, nothing, value=0.0)
+        something = ctx.op("compare_scalar", kept, kind="ne", value=0.0)
+        r = ctx.op("gate", came.r, something)
         parts.append(ctx.op("ratio", r, divisor, eps=eps))
     return ctx.total(parts)
 
 
-def _unless(ctx: Context, node: Node, drop: Value, divisor: Value, eps: float) -> Value:
-    """R / stab_ε(divisor), and 0 where `drop` is true."""
+def _where(ctx: Context, node: Node, kept: Value, divisor: Value, eps: float) -> Value:
+    """R / stab_ε(divisor), and 0 where `kept` is false."""
     came = ctx.arrived(node)
     parts = []
     if came.g is not None:
-        kept = ctx.op("masked_fill", node.out, drop, value=0.0)
-        parts.append(ctx.op("mul", came.g, ctx.op("ratio", kept, divisor, eps=eps)))
+        own = ctx.op("gate", ctx.output(node), kept)
+        parts.append(ctx.op("mul", came.g, ctx.op("ratio", own, divisor, eps=eps)))
     if came.r is not None:
-        kept = ctx.op("masked_fill", came.r, drop, value=0.0)
-        parts.append(ctx.op("ratio", kept, divisor, eps=eps))
+        parts.append(ctx.op("ratio", ctx.op("gate", came.r, kept), divisor, eps=eps))
     return ctx.total(parts)
 
 
@@ -208,8 +206,8 @@ def _alpha_beta(ctx: Context, node: Node, rule: Rule, alpha: float, beta: float)
     for half, share in halves:
         divisor = _denominator(ctx, node, half, node.inputs[0])
         # Nothing of this sign contributes: R / ε would meet zeros only, and may be infinite.
-        drop = ctx.op("compare_scalar", divisor, kind="eq", value=0.0)
-        s = _unless(ctx, node, drop, divisor, rule.number("eps"))
+        some = ctx.op("compare_scalar", divisor, kind="ne", value=0.0)
+        s = _where(ctx, node, some, divisor, rule.number("eps"))
         parts.append((half, ctx.scaled(s, share), divisor))
     _book(ctx, node, parts)
     _give(ctx, node, [(half, s) for half, s, _ in parts])

@@ -100,14 +100,10 @@ def encoder_layers_relevance(w, p, s, K, B, g, x, x_2):
     del r_stab_ratio_3
     r_linear_transpose = r_mul_3 @ w[p + "linear2.weight"]  # f32[K,B,525,512]
     del r_mul_3
-    # pass
-    r_compare_scalar = torch.gt(s["relu"], 0.0)  # bool[B,525,512]
-    r_gate = r_linear_transpose * r_compare_scalar  # f32[K,B,525,512]
-    del r_linear_transpose, r_compare_scalar
     # linear1: epsilon(eps=1e-06)
     r_stab_ratio_4 = stab_ratio(s["relu"], 1e-06)  # f32[B,525,512]
-    r_mul_4 = r_gate * r_stab_ratio_4  # f32[K,B,525,512]
-    del r_gate, r_stab_ratio_4
+    r_mul_4 = r_linear_transpose * r_stab_ratio_4  # f32[K,B,525,512]
+    del r_linear_transpose, r_stab_ratio_4
     r_linear_transpose_2 = r_mul_4 @ w[p + "linear1.weight"]  # f32[K,B,525,256]
     del r_mul_4
     r_add = r_mul_2 + r_linear_transpose_2  # f32[K,B,525,256]
@@ -375,13 +371,10 @@ def relevance_class_logit(w, saved, seed, read):
     # backbone.stem: pass
     r_max_pool2d_transpose = max_pool2d_transpose(r_add_46, saved[""]["max_pool2d_1"], (80, 80))  # f32[K,B,16,80,80]
     del r_add_46
-    r_compare_scalar_54 = torch.gt(saved[""]["relu"], 0.0)  # bool[B,16,80,80]
-    r_gate_54 = r_max_pool2d_transpose * r_compare_scalar_54  # f32[K,B,16,80,80]
-    del r_max_pool2d_transpose, r_compare_scalar_54
     # backbone.stem.conv1: epsilon(eps=1e-06)
     r_stab_ratio_172 = stab_ratio(saved[""]["relu"], 1e-06)  # f32[B,16,80,80]
-    r_mul_172 = r_gate_54 * r_stab_ratio_172  # f32[K,B,16,80,80]
-    del r_gate_54, r_stab_ratio_172
+    r_mul_172 = r_max_pool2d_transpose * r_stab_ratio_172  # f32[K,B,16,80,80]
+    del r_max_pool2d_transpose, r_stab_ratio_172
     r_reshape_143 = r_mul_172.reshape((K * B, 16, 80, 80))  # f32[K*B,16,80,80]
     del r_mul_172
     r_conv2d_transpose_55 = conv2d_transpose(r_reshape_143, w["backbone.stem.conv1.weight@folded"], (3, 160, 160), (2, 2), (3, 3), (1, 1), 1)  # f32[K*B,3,160,160]

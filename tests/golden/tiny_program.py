@@ -163,14 +163,10 @@ def relevance_output(w, saved, seed, read):
     del r_stab_ratio_3
     r_linear_transpose_1 = r_mul_3 @ w["linear2.weight"]  # f64[K,B,4,16]
     del r_mul_3
-    # pass
-    r_compare_scalar = torch.gt(saved[""]["relu"], 0.0)  # bool[B,4,16]
-    r_gate = r_linear_transpose_1 * r_compare_scalar  # f64[K,B,4,16]
-    del r_linear_transpose_1, r_compare_scalar
     # linear1: epsilon(eps=1e-06)
     r_stab_ratio_4 = stab_ratio(saved[""]["relu"], 1e-06)  # f64[B,4,16]
-    r_mul_4 = r_gate * r_stab_ratio_4  # f64[K,B,4,16]
-    del r_gate, r_stab_ratio_4
+    r_mul_4 = r_linear_transpose_1 * r_stab_ratio_4  # f64[K,B,4,16]
+    del r_linear_transpose_1, r_stab_ratio_4
     r_linear_transpose_2 = r_mul_4 @ w["linear1.weight"]  # f64[K,B,4,8]
     del r_mul_4
     r_add = r_mul_2 + r_linear_transpose_2  # f64[K,B,4,8]
@@ -383,13 +379,13 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
     # pass
     r_compare_scalar = torch.gt(saved[""]["relu"], 0.0)  # bool[B,4,16]
     r_gate = r_linear_transpose_1 * r_compare_scalar  # f64[K,B,4,16]
-    del r_linear_transpose_1, r_compare_scalar
+    del r_compare_scalar
     ledger.append(inner(r_gate, saved[""]["relu"], 1))
     ledger.append(inner(r_gate, saved[""]["relu"], 1))
     # linear1: epsilon(eps=1e-06)
     r_stab_ratio_4 = stab_ratio(saved[""]["relu"], 1e-06)  # f64[B,4,16]
-    r_mul_4 = r_gate * r_stab_ratio_4  # f64[K,B,4,16]
-    del r_stab_ratio_4
+    r_mul_4 = r_linear_transpose_1 * r_stab_ratio_4  # f64[K,B,4,16]
+    del r_linear_transpose_1, r_stab_ratio_4
     r_sub_4 = r_gate - r_mul_4  # f64[K,B,4,16]
     del r_gate
     ledger.append(inner(r_sub_4, saved[""]["relu"], 1))

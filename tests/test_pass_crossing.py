@@ -17,18 +17,19 @@ from lrpc.ir.graph import Graph, Module
 from lrpc.ir.verifier import verify
 from passes.crossing import Crossed, cross
 from passes.roots import roots, size
+from tests.support.graphs import check_values, module
 from tests.support.random_checks import annotated, examples, run, start
 from tests.support.random_graphs import drawn
 from tests.support.sweeps import lowered, sweep
 from tests.support.tiny import tiny
 
 
-def crossed(module: Module, target: str) -> tuple[Crossed, list[Module]]:
+def crossed(model: Module, target: str) -> tuple[Crossed, list[Module]]:
     """Both halves for one target, and its joint modules without and with ledger."""
-    joints = [lowered(module, target, ledger, clean=True) for ledger in (False, True)]
+    joints = [lowered(model, target, ledger, clean=True) for ledger in (False, True)]
     plain, booked = joints
-    start = module.graph.marked[target].name
-    return cross(module.graph, [(plain.graph, booked.graph)], [start]), joints
+    start = model.graph.marked[target].name
+    return cross(model.graph, [(plain.graph, booked.graph)], [start]), joints
 
 
 def read(forward: Graph, joint: Graph) -> set[str]:
@@ -154,3 +155,39 @@ def test_kept_values_are_named_in_the_manifest() -> None:
     manifest = json.loads((program.directory / "manifest.json").read_text())
     assert any(name.startswith("kept_rstd") for name in manifest["saved"])
     assert any(name.startswith("kept_compare_scalar") for name in manifest["saved"])
+
+
+FORWARD = """
+    graph @f(%x: f64[B,6]) {
+      %y: f64[B,6] = scale(%x) {by=2.0}
+      %z: f64[B,6] = sin(%y)
+      %end: f64[B,6] = exp(%z)
+      return "end" %end
+    }
+    """
+JOINT = """
+    graph @f(%x: f64[B,6], %seed: f64[K,B,6]) {
+      weight "c": f64[6]
+      %y: f64[B,6] = scale(%x) {by=2.0}
+      %z: f64[B,6] = sin(%y)
+      %c: f64[6] = constant() {weight="c"} role=relevance
+      %s: f64[B,6] = sub(%z, %c) role=relevance
+      %m: bool[B,6] = compare_scalar(%s) {kind="gt", value=0.0} role=relevance
+      %g: f64[K,B,6] = gate(%seed, %m) role=relevance
+      return "g" %g
+    }
+    """
+
+
+def test_what_moves_takes_its_constants_along() -> None:
+    """A mask made of a value and a weight that relevance alone has is made by the forward pass."""
+    joint = module(JOINT)
+    found = cross(module(FORWARD).graph, [(joint.graph, joint.graph)], [])
+    verify(found.forward, "cross")
+    assert found.forward.weight_types == joint.graph.weight_types
+    assert [n.op for n in found.forward.nodes] == [
+        *("scale", "constant", "sin", "sub", "compare_scalar", "exp")
+    ]
+    after = found.joints[0][0]
+    assert read(found.forward, after) == {"kept_compare_scalar_2"}
+    check_values(joint, Module(after, joint.tensors))

@@ -33,6 +33,7 @@ from lrpc.targets import (
 )
 from lrpc.weights import not_finite, serialize_weights
 from passes import CLEANING, Pass, annotating, run_pipeline
+from passes.crossing import cross
 from passes.eliminate_dead import EliminateDead
 from passes.lower_relevance import LowerRelevance
 
@@ -161,7 +162,7 @@ def build(
         choice.again,
         choice.sweep,
     )
-    program = generate(run[0].graph, model.codes, about)
+    program = generate(model.graph, model.codes, about)
     tensors = _merged([t for one in run for t in one.tensors])
     files = {
         "program.py": program.text.encode(),
@@ -221,8 +222,14 @@ def lowered(
 
 
 def memory_model(made: Sequence[Lowered], settings: Settings) -> Model:
-    """The program as its memory sees it: all composites share one forward pass."""
-    return Model(made[0].graph, [code for one in made for code in one.codes], settings.chunk)
+    """The program as its memory sees it: all composites share one forward pass, which keeps what
+    they need as cheaply as may be."""
+    codes = [code for one in made for code in one.codes]
+    joints = [(code.plain, code.booked) for code in codes]
+    crossed = cross(made[0].graph, joints, [code.value.name for code in codes])
+    pairs = zip(codes, crossed.joints, strict=True)
+    codes = [replace(code, plain=plain, booked=booked) for code, (plain, booked) in pairs]
+    return Model(crossed.forward, codes, settings.chunk)
 
 
 def _lowered(

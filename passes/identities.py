@@ -138,6 +138,26 @@ def add_zero(node: Node, before: Before, new: Rewriter) -> Outputs | None:
     return None
 
 
+def gate_of_nothing(node: Node, before: Before, new: Rewriter) -> Outputs | None:
+    """gate(g, y > 0) ⊙ f is g ⊙ f, where f is 0 wherever y is, y being at least 0."""
+    for gated, factor in (node.inputs, node.inputs[::-1]):
+        gate, made = before.get(gated.name), before.get(factor.name)
+        mask = before.get(gate.inputs[1].name) if gate is not None and gate.op == "gate" else None
+        if gate is None or made is None or mask is None or not _above_zero(mask, before):
+            continue
+        vanishes = made.op == "ratio" or (made.op == "stab_ratio" and number(made, "eps") > 0)
+        if vanishes and made.inputs[0] == mask.inputs[0]:
+            return new.again(node, gate.inputs[0], factor, hint=node.out.name, attrs={})
+    return None
+
+
+def _above_zero(mask: Node, before: Before) -> bool:
+    """Whether `mask` is y > 0, y the output of a ReLU."""
+    y = before.get(mask.inputs[0].name)
+    above = mask.op == "compare_scalar" and mask.attr("kind") == "gt" and mask.attr("value") == 0
+    return above and y is not None and y.op == "relu"
+
+
 def _again(node: Node, source: Value, new: Rewriter, **attrs: Attr) -> Outputs:
     """`node` on an earlier value, with other attributes; a reshape back to the start is dropped."""
     if node.op == "reshape" and source.type == node.out.type:

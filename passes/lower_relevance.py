@@ -94,7 +94,7 @@ class LowerRelevance:
         for name in reads.get(value.name, ()):
             came = ctx.take(value)
             assert came is not None
-            parts = [] if came.g is None else [came.g, value]
+            parts = [] if came.g is None else [came.g, ctx.seen(came.g, value)]
             inputs = tuple(parts if came.r is None else [*parts, came.r])
             ctx.builder.nodes.append(Node("read", inputs, (), (("name", name),), loc=Loc()))
 

@@ -8,12 +8,20 @@ from typing import ClassVar
 from lrpc.ir.graph import Module
 from passes.common import merge_common
 from passes.hoist import hoist_constants
-from passes.identities import DOING_NOTHING, Identity, add_zero, double_scale, drop_identities
+from passes.identities import (
+    DOING_NOTHING,
+    Identity,
+    add_zero,
+    double_scale,
+    drop_identities,
+    gate_of_nothing,
+)
 
 ALGEBRA: dict[str, tuple[Identity, ...]] = {
     **DOING_NOTHING,
     "scale": (*DOING_NOTHING["scale"], double_scale),
     "add": (add_zero,),
+    "mul": (gate_of_nothing,),
 }
 
 

@@ -202,7 +202,9 @@ NETWORK = (
 RELEVANCE = (
     s("stab_ratio", X, eps=1e-6),
     s("ratio", G, X, eps=1e-6),
-    s("relu_gate", G, X),
+    s("add_product", G, G, X),
+    s("choose", M, G, G),
+    s("gate", G, M),
     s("leaky_relu_gate", G, X, slope=0.1),
     s("gelu_ratio", X, approximate="none"),
     s("gelu_ratio", X, approximate="tanh"),

@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "lrpc.targets": {"lrpc.ir"},
     "lrpc.directory": {"lrpc.ir"},
     "lrpc.show": {"lrpc.ir"},
-    "passes": {"lrpc.ir", "lrpc.rules"},
+    "passes": {"lrpc.ir", "lrpc.plan", "lrpc.rules"},
     "lrpc.run": {"lrpc.models"},  # programs are used as they are: no compiler behind them
     "lrpc.manifest": {"lrpc.codegen", "lrpc.ir", "lrpc.targets"},
     "lrpc.marks": {"lrpc.ir", "lrpc.targets", "passes"},

@@ -200,7 +200,7 @@ def test_a_plan_adds_up() -> None:
     saved = kept_for(model, 0, after)
     assert sum(plan.saved.values()) == sum(s.size for s in saved)
     state = model.timeline(0, 1, after).state
-    assert kept_without_ledger(model, after) == sum(plan.saved.values()) < state
+    assert kept_without_ledger(model, after) == sum(plan.saved.values()) <= state
     assert [name for name in plan.saved if name.startswith("blocks.")] == [
         "blocks.0", "blocks.1", "blocks.2",
     ]  # fmt: skip

@@ -124,3 +124,28 @@ def test_constants_that_several_blocks_read_come_first() -> None:
         body.format(before="", within=layer + "\n      "),
         body.format(before=net + "\n      ", within=""),
     )
+
+
+def test_gates_before_factors_that_vanish_with_them_go() -> None:
+    before = module(
+        """
+        graph @g(%g: f64[K,B,6], %x: f64[B,6], %d: f64[B,6]) {
+          %y: f64[B,6] = relu(%x)
+          %m: bool[B,6] = compare_scalar(%y) {kind="gt", value=0.0}
+          %k: f64[K,B,6] = gate(%g, %m)
+          %r: f64[B,6] = ratio(%y, %d) {eps=0.1}
+          %s: f64[B,6] = stab_ratio(%y) {eps=0.1}
+          %other: f64[B,6] = ratio(%d, %y) {eps=0.1}
+          %a: f64[K,B,6] = mul(%k, %r)
+          %b: f64[K,B,6] = mul(%s, %k)
+          %e: f64[K,B,6] = mul(%k, %other)
+          return "a" %a, "b" %b, "e" %e
+        }
+        """
+    )
+    after = rewritten(Simplify(), before)
+    readers = {node.out.name: [v.name for v in node.inputs] for node in after.graph.nodes}
+    assert sorted(readers["a"]) == ["g", "r"]
+    assert sorted(readers["b"]) == ["g", "s"]
+    assert "k" in readers["e"]
+    check_values(before, after)

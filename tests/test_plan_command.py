@@ -47,8 +47,8 @@ def test_tables(program: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (row,) = [line.split() for line in text.splitlines() if line.startswith(" output (attnlrp)")]
     assert size(plan["lower_bound"]) in " ".join(row)
     assert row[-1] == f"{plan['ratio']:.3f}"
-    assert "linear1" in text
-    assert size(plan["saved"]["linear1"]) in text
+    assert "linear2" in text
+    assert size(plan["saved"]["linear2"]) in text
     one, many = (printed(capsys, program, "--batch", b, "--seeds", b) for b in (1, 3))
     assert one == text != many
     assert "output (gamma)" in printed(capsys, program, "--composite", "gamma")
@@ -56,14 +56,17 @@ def test_tables(program: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_why_values_are_saved(program: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, program, "--saved")
-    (line,) = [line for line in text.splitlines() if "%linear1 " in line]
-    assert "linear1: epsilon (stab_ratio)" in line
+    lines = text.splitlines()
+    (row,) = [i for i, line in enumerate(lines) if "%linear2 " in line]
+    assert "model: epsilon (add)" in lines[row]  # a sum that is not saved itself
+    assert "linear2: epsilon (stab_ratio)" in lines[row + 1]
     (line,) = [line for line in text.splitlines() if "%images " in line]
     assert "input" in line
     capsys.readouterr()
     assert show([str(program), "--saved", "--module", "linear*"]) == 0
     rows = capsys.readouterr().out.splitlines()
-    assert any("%linear1 " in row and "linear1: epsilon (stab_ratio)" in row for row in rows)
+    assert any("%linear2 " in row and "model: epsilon (add)" in row for row in rows)
+    assert any("linear2: epsilon (stab_ratio)" in row for row in rows)
     assert show([str(program / "graph.lrp"), "--saved"]) == 2
 
 
@@ -72,7 +75,7 @@ def test_the_picture(program: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     drawing = ET.parse(tmp_path / "p.svg").getroot()
     texts = [e.text for e in drawing.iter() if e.tag.endswith("text")]
     assert "tiny: output (attnlrp)" in texts
-    assert "linear1" in texts
+    assert "linear2" in texts
     titles = [e.text or "" for e in drawing.iter() if e.tag.endswith("title")]
     assert any(title.startswith("r_linear_transpose ") for title in titles)
     image = Image.open(tmp_path / "p.png")

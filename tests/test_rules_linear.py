@@ -387,7 +387,7 @@ def test_inputs_known_not_to_be_negative(rule: str, params: dict[str, Any]) -> N
     found = flow(replace(case, before="relu"), rule, g, **params)
     usual = flow(m.case, rule, g, **params)
     counts = [sum(node.op.startswith("conv2d") for node in f.nodes) for f in (found, usual)]
-    assert counts[0] < counts[1] or rule not in ("gamma", "alpha_beta", "z_plus")
+    assert counts[0] < counts[1] or rule not in ("alpha_beta", "z_plus")
     for k in range(SEEDS):
         expected, _ = twin(rule, m, (m.output * g[k]).flatten(), params)
         torch.testing.assert_close(found.inputs[0][k].flatten(), expected, rtol=1e-9, atol=1e-10)
@@ -430,16 +430,53 @@ def test_epsilon_on_sums_along_axes(op: str, eps: float) -> None:
           lambda r: [back(matrix, over(r, f(x), eps), x)], eps=eps)  # fmt: skip
 
 
-def test_gamma_before_a_relu_needs_one_half() -> None:
-    """No relevance comes back to outputs below 0; the result is that of both halves."""
+@pytest.mark.parametrize("excluded", [False, True])
+@pytest.mark.parametrize(
+    ("before", "after", "maps", "transposes"),
+    [("", "", 2, 2), ("relu", "", 2, 2), ("", "relu", 2, 2), ("relu", "relu", 2, 1)],
+)
+def test_gamma_takes_as_few_maps_as_signs_allow(
+    before: str, after: str, maps: int, transposes: int, excluded: bool
+) -> None:
+    """Beside the forward pass one map, and two transposes, or one between two ReLUs: no relevance
+    comes back to outputs below 0. The result is that of the rule's definition."""
     torch.manual_seed(0)
     w, b, x = n(3, 4), n(3), n(2, 5, 4)
+    seed, given = n(SEEDS, 2, 5, 3), positive(x) if before else x
+    params: dict[str, Any] = {"gamma": 0.7, "eps": 0.1}
+    params |= {"bias": "excluded"} if excluded else {}
+    case = Case("linear", (x,), {}, {"weight": w, "bias": b}, before=before, after=after)
+    found = flow(case, "gamma", seed, **params)
+    assert sum(v.op == "linear" for v in found.nodes) == maps
+    assert sum(v.op == "linear_transpose" for v in found.nodes) == transposes
+    m = written_out(replace(case, inputs=(given,)), lambda v: v @ w.T, b)
+    for k in range(SEEDS):
+        arrived = (positive(m.output) if after else m.output) * seed[k]
+        expected, _ = twin("gamma", m, arrived.flatten(), params)
+        mine = found.inputs[0][k].flatten()
+        torch.testing.assert_close(mine, expected, rtol=1e-9, atol=1e-10)
+    rest = found.booked["start"] - found.booked["end"] - sum(found.sinks.values())
+    assert float(rest.abs().max()) < 1e-10
+
+
+def test_gamma_of_0_takes_no_map() -> None:
+    w, b, x = n(3, 4), n(3), n(2, 5, 4)
     case = Case("linear", (x,), {}, {"weight": w, "bias": b})
-    seed, z = n(2, 2, 5, 3), x @ w.T + b
-    both = flow(case, "gamma", seed * (z > 0))
-    half = flow(replace(case, after="relu"), "gamma", seed)
-    transposes = [sum(v.op == "linear_transpose" for v in f.nodes) for f in (both, half)]
-    assert transposes == [4, 2]
-    torch.testing.assert_close(half.inputs[0], both.inputs[0], rtol=1e-12, atol=1e-12)
-    rest = half.booked["start"] - half.booked["end"] - sum(half.sinks.values())
+    found = flow(case, "gamma", n(SEEDS, 2, 5, 3), gamma=0.0)
+    assert [v.op for v in found.nodes if v.op.startswith("linear")] == [
+        "linear",
+        "linear_transpose",
+    ]
+
+
+@pytest.mark.parametrize("rule", ["epsilon", "gamma", "gradient_input"])
+def test_of_an_output_that_only_a_relu_reads_the_relu_is_enough(rule: str) -> None:
+    """No relevance is where the two differ: neither the rule nor its ledger reads the output."""
+    w, b, x = n(3, 4), n(3), n(2, 5, 4)
+    case = Case("linear", (x,), {}, {"weight": w, "bias": b}, after="relu")
+    found = flow(case, rule, n(SEEDS, 2, 5, 3))
+    (z,) = (node.out for node in found.nodes if node.op == "linear" and not node.role)
+    readers = [node.op for node in found.nodes if z in node.inputs]
+    assert readers == ["relu"]
+    rest = found.booked["start"] - found.booked["end"] - sum(found.sinks.values())
     assert float(rest.abs().max()) < 1e-10

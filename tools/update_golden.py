@@ -21,8 +21,8 @@ def main() -> int:
     texts = golden.tiny_texts(tiny.directory)
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "digits"
-        overrides = ["LRPC.COMPOSITE", "attnlrp", "LRPC.EPSILON", "1e-6"]
-        compile_config(load_config(ROOT / "examples" / "maskdino.yaml", overrides), output)
+        attnlrp = ["LRPC.COMPOSITE", "attnlrp", "LRPC.EPSILON", "1e-6"]
+        compile_config(load_config(ROOT / "examples" / "maskdino.yaml", attnlrp), output)
         texts |= golden.digits_texts(output)
     golden.FOLDER.mkdir(exist_ok=True)
     for name, text in texts.items():

@@ -31,6 +31,7 @@ class Builder:
         self._counts: dict[str, int] = {}
         self._taken = set(taken)
         self._known: dict[object, tuple[Value, ...]] | None = {} if share else None
+        self._makers: dict[str, Node] = {}
 
     def name(self, hint: str) -> str:
         """A value name that is free, made from `hint`."""
@@ -67,18 +68,26 @@ class Builder:
             row, tuple(v.type for v in inputs), kept, weight_types(row.attrs, kept, self.weights)
         )
         outputs = tuple(Value(self.name(hint or op), t) for t in types)
-        self.nodes.append(Node(op, inputs, outputs, kept, role, rule, loc or Loc()))
+        self._append(Node(op, inputs, outputs, kept, role, rule, loc or Loc()))
         if self._known is not None:
             self._known[key] = outputs
         return outputs
+
+    def made_by(self, value: Value) -> Node | None:
+        """The node that made `value`; None for an input."""
+        return self._makers.get(value.name)
 
     def one(self, op: str, *inputs: Value, **options: object) -> Value:
         """`op`, for operations with one output."""
         return self.op(op, *inputs, **options)[0]  # type: ignore[arg-type]
 
+    def _append(self, node: Node) -> None:
+        self.nodes.append(node)
+        self._makers.update((value.name, node) for value in node.outputs)
+
     def keep(self, node: Node) -> None:
         """Append a node that already has its values."""
-        self.nodes.append(node)
+        self._append(node)
         self._taken.update(v.name for v in node.outputs)
         if self._known is not None:
             self._known.setdefault((node.op, node.inputs, node.attrs), node.outputs)

@@ -29,7 +29,7 @@ def passing(ctx: Context, node: Node, rule: Rule) -> None:
 def _times_quotient(ctx: Context, node: Node, g: Value, x: Value) -> Value:
     match node.op:
         case "relu":
-            return ctx.op("relu_gate", g, node.out)
+            return ctx.gate(g, node.out)
         case "leaky_relu":
             return ctx.op("leaky_relu_gate", g, x, slope=node.attr("slope"))
         case "gelu":

@@ -42,7 +42,8 @@ def z_box(ctx: Context, node: Node, rule: Rule) -> None:
     low = entries(ctx, node, rule.numbers("low"))
     high = entries(ctx, node, rule.numbers("high"))
     bias = bias_of(ctx, node)
-    pure = node.out if bias is None else ctx.op("sub", node.out, bias)  # b − b⁺ − b⁻ = 0
+    z = ctx.output(node)
+    pure = z if bias is None else ctx.op("sub", z, bias)  # b − b⁺ − b⁻ = 0
     below, above = apply(ctx, node, low, POSITIVE), apply(ctx, node, high, NEGATIVE)
     divisor = ctx.op("sub", pure, ctx.op("add", below, above))
     s = ctx.divided(node, divisor, rule.number("eps"))

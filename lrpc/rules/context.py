@@ -14,14 +14,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lrpc.errors import RuleError
 from lrpc.ir.blocks import block_of
 from lrpc.ir.builder import Builder
-from lrpc.ir.graph import Attr, Graph, Loc, Node, Value
-from lrpc.rules.emitting import Emitting
-from lrpc.rules.folds import batch_axis, images_last
-
-SINKS = ("bias", "epsilon", "softmax", "position", "detached", "border", "rescale")
+from lrpc.ir.graph import Graph, Loc, Node, Value
+from lrpc.rules.booking import Booking
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,7 @@ class Arrived:
     r: Value | None = None
 
 
-class Context(Emitting):
+class Context(Booking):
     """The state of one backward walk. Rules ask what arrived at their node and give it on."""
 
     def __init__(
@@ -44,10 +40,8 @@ class Context(Emitting):
         ledger: bool,
         tensors: Mapping[str, Tensor],
     ) -> None:
-        super().__init__(builder, tensors)
-        self.graph, self.ledger = graph, ledger
+        super().__init__(graph, builder, ledger, tensors)
         self._carrying, self._dependent = carrying, dependent
-        self._images_last = images_last(graph) if ledger else frozenset()
         self._parts: dict[tuple[str, str], list[tuple[str, Value]]] = {}
         self._start = ""
 
@@ -110,7 +104,7 @@ class Context(Emitting):
         In G-form it is G ⊙ |z| / (|z| + ε), without a division by an activation. ε's share goes to
         sink `epsilon`, and so does relevance on an output that is exactly 0.
         """
-        came, z = self.arrived(node), node.out
+        came, z = self.arrived(node), self.output(node)
         parts = [] if came.g is None else [self.stabilised(came.g, z, eps)]
         if came.r is not None:
             s = self.op("ratio", came.r, z, eps=eps)
@@ -125,31 +119,39 @@ class Context(Emitting):
         came = self.arrived(node)
         parts = []
         if came.g is not None:
-            share = self.op("ratio", self.wide(node.out), self.wide(divisor), eps=eps)
+            share = self.op("ratio", self.wide(self.output(node)), self.wide(divisor), eps=eps)
             s = self.op("mul", self.wide(came.g), share)
             parts.append(self.narrow(s, node.out.type.dtype))
         if came.r is not None:
             parts.append(self.op("ratio", came.r, divisor, eps=eps))
         return self.total(parts)
 
+    def output(self, node: Node) -> Value:
+        """The output of `node` as far as what arrived there can tell: its ReLU's output, 0 where it
+        is below 0, if all relevance came per unit of activation through that. The ReLU's output is
+        needed anyway; so the node's own need not be kept."""
+        came = self.arrived(node)
+        return node.out if came.g is None or came.r is not None else self.seen(came.g, node.out)
+
     def nothing_below_zero(self, node: Node) -> bool:
         """Whether no relevance can have reached entries of the output of `node` that are below 0:
-        it came per unit of activation, all of it through ReLUs."""
-        name = node.out.name
-        readers = self.graph.users.get(name, ())
-        through = all(reader.op == "relu" for reader in readers) and name != self._start
-        return through and self.arrived(node).r is None
+        it came per unit of activation, all of it through a ReLU."""
+        return self.output(node) != node.out
 
     def relevance(self, node: Node) -> Value:
         """R at the output of `node`, [K, *z]."""
         came = self.arrived(node)
-        parts = [] if came.g is None else [self.op("mul", came.g, node.out)]
+        parts = [] if came.g is None else [self.op("mul", came.g, self.output(node))]
         return self.total(parts if came.r is None else [*parts, came.r])
 
     def wide_relevance(self, node: Node) -> Value:
         """R at the output of `node`, in float32 where the model is in half precision."""
         came = self.arrived(node)
-        parts = [] if came.g is None else [self.op("mul", self.wide(came.g), self.wide(node.out))]
+        parts = (
+            []
+            if came.g is None
+            else [self.op("mul", self.wide(came.g), self.wide(self.output(node)))]
+        )
         return self.total(parts if came.r is None else [*parts, self.wide(came.r)])
 
     # -- what rules use --------------------------------------------------------------------------
@@ -205,22 +207,6 @@ class Context(Emitting):
         if came.r is not None:
             self.lose_relevance(kind, came.r)
 
-    def lose(self, kind: str, g: Value, value: Value, negative: bool = False) -> None:
-        """Enter Σ g ⊙ value into the ledger as sink `kind`; RuleError for an unknown sink."""
-        _known(kind)
-        self.record(kind, g, value, negative)
-
-    def lose_relevance(self, kind: str, r: Value, negative: bool = False) -> None:
-        """Enter Σ r into the ledger as sink `kind`; RuleError for an unknown sink."""
-        _known(kind)
-        self.record_relevance(kind, r, negative)
-
-    def record_relevance(self, kind: str, r: Value, negative: bool = False) -> None:
-        """A ledger row: Σ r per seed and image, or minus it."""
-        if self.ledger:
-            one = self.op("full", shape=(1,), value=1.0, dtype=r.type.dtype)
-            self.record(kind, r, one, negative)
-
     def record_arrived(self, kind: str, value: Value) -> None:
         """Ledger rows for all that arrived at `value`."""
         came = self.take(value)
@@ -229,22 +215,6 @@ class Context(Emitting):
             self.record(kind, came.g, value)
         if came.r is not None:
             self.record_relevance(kind, came.r)
-
-    def record(self, kind: str, g: Value, value: Value, negative: bool = False) -> None:
-        """A ledger row: Σ g ⊙ value per seed and image, or minus it."""
-        if not self.ledger:
-            return
-        axis, fold = batch_axis(g) or (0, 1)
-        pairs: tuple[tuple[str, Attr], ...] = (
-            ("batch", axis),
-            ("negative", negative),
-            ("node", self._node),
-            ("kind", kind),
-        )
-        if fold > 1:
-            pairs = (*pairs, ("fold", -fold if self._last(value) else fold))
-        node = Node("record", (g, value), (), pairs, rule=self._rule, loc=self._loc)
-        self.builder.nodes.append(node)
 
     def _add(self, form: str, value: Value, part: Value) -> None:
         parts = self._parts.setdefault((form, value.name), [])
@@ -265,17 +235,6 @@ class Context(Emitting):
         if self.ledger:
             self.lose("epsilon", self.op("sub", g, s), z)
         return s
-
-    def _last(self, value: Value) -> bool:
-        """Whether images count fastest in what the current node books about `value`."""
-        node = self.graph.producers.get(self._node)
-        near = () if node is None else (*node.inputs, *node.outputs)
-        return any(v.name in self._images_last for v in (value, *near))
-
-
-def _known(kind: str) -> None:
-    if kind not in SINKS:
-        raise RuleError(f"no sink is called {kind!r}; there are: {', '.join(SINKS)}")
 
 
 def dependents(graph: Graph) -> frozenset[str]:

@@ -21,7 +21,7 @@ BIAS = Param(
 def epsilon(ctx: Context, node: Node, rule: Rule) -> None:
     eps = rule.number("eps")
     if rule.word("bias", "absorb") == "excluded" and (bias := bias_of(ctx, node)) is not None:
-        pure = ctx.op("sub", node.out, bias)
+        pure = ctx.op("sub", ctx.output(node), bias)
         s = ctx.divided(node, pure, eps)
         if ctx.ledger:
             ctx.lose_all(node, "epsilon")

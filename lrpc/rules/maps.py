@@ -35,6 +35,7 @@ class Change:
 SAME = Change("", lambda w: w)
 POSITIVE = Change("positive", lambda w: w.clamp(min=0))
 NEGATIVE = Change("negative", lambda w: w.clamp(max=0))
+MAGNITUDE = Change("magnitude", torch.abs)
 SQUARED = Change("squared", lambda w: w * w, of_product=True)
 ONES = Change("ones", torch.ones_like, of_product=True)
 
@@ -42,11 +43,6 @@ ONES = Change("ones", torch.ones_like, of_product=True)
 def plus_positive(gamma: float) -> Change:
     """W + γW⁺."""
     return Change(f"gamma+{gamma!r}", lambda w: w + gamma * w.clamp(min=0)) if gamma else SAME
-
-
-def plus_negative(gamma: float) -> Change:
-    """W + γW⁻."""
-    return Change(f"gamma-{gamma!r}", lambda w: w + gamma * w.clamp(max=0)) if gamma else SAME
 
 
 def apply(ctx: Context, node: Node, x: Value, change: Change = SAME) -> Value:
@@ -63,6 +59,18 @@ def apply(ctx: Context, node: Node, x: Value, change: Change = SAME) -> Value:
         rows, columns = _matrices(ctx, node, change)
         return ctx.op("matmul", ctx.op("matmul", rows, x), _transposed(ctx, columns))
     return ctx.op(node.op, x, **attrs | {"weight": _weight(ctx, node, change, x)})
+
+
+def apply_whole(ctx: Context, node: Node, x: Value, change: Change = SAME) -> Value:
+    """f_W(x) + b with changed weights and bias."""
+    name = _bias_name(ctx, node, change)
+    if name is None:
+        return apply(ctx, node, x, change)
+    if node.op == "batch_norm":
+        bias = _per_channel(ctx, node, name, node.out)
+        return ctx.op("add", apply(ctx, node, x, change), bias)
+    attrs: dict[str, Any] = dict(node.attrs) | {"weight": _weight(ctx, node, change, x)}
+    return ctx.op(node.op, x, **attrs | {"bias": name})
 
 
 def transpose(ctx: Context, node: Node, s: Value, change: Change = SAME) -> Value:
@@ -92,14 +100,18 @@ def transpose(ctx: Context, node: Node, s: Value, change: Change = SAME) -> Valu
 
 def bias_of(ctx: Context, node: Node, change: Change = SAME) -> Value | None:
     """The map's bias, changed, shaped to broadcast against its output; None where it has none."""
+    name = _bias_name(ctx, node, change)
+    return None if name is None else _per_channel(ctx, node, name, node.out)
+
+
+def _bias_name(ctx: Context, node: Node, change: Change) -> str | None:
     if node.op == "batch_norm":
         name = _batch_norm_shift(ctx, node)
     elif node.attr("bias") is None:
         return None
     else:
         name = str(node.attr("bias"))
-    name = ctx.derived(name, change.name, change.of) if change.name else name
-    return _per_channel(ctx, node, name, node.out)
+    return ctx.derived(name, change.name, change.of) if change.name else name
 
 
 def entries(ctx: Context, node: Node, values: float | tuple[float, ...]) -> Value:

@@ -2,8 +2,9 @@
 
 Each is R_x = x ⊙ G for some G, found without a division by x: an entry of x that is above 0 sends
 its relevance through other weights than one below. Where the graph alone says that x is nowhere
-below 0, as behind a ReLU, the half for x⁻ is left out; so is γ's half for outputs below 0 where
-only a ReLU reads them, which sends nothing back to those.
+below 0, as behind a ReLU, the half for x⁻ is left out. γ takes one map of |x| and two transposes,
+whatever the signs; behind a ReLU and where only a ReLU reads the output, which sends nothing back
+to entries below 0, one of each.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from lrpc.rules.context import Context
 from lrpc.rules.declaration import EPS, Declaration, Param
 from lrpc.rules.linear import BIAS
 from lrpc.rules.maps import (
+    MAGNITUDE,
     MAPS,
     NEGATIVE,
     POSITIVE,
     Change,
     apply,
+    apply_whole,
     bias_of,
     not_negative,
-    plus_negative,
     plus_positive,
     transpose,
 )
@@ -77,7 +79,7 @@ def _back(ctx: Context, node: Node, parts: list[tuple[Half, Value]]) -> Value:
         return above
     below = ctx.total([transpose(ctx, node, s, half.below) for half, s in parts])
     positive = ctx.op("compare_scalar", x, kind="gt", value=0.0)
-    return ctx.op("where", positive, above, below)
+    return ctx.op("choose", positive, above, below)
 
 
 def _book(ctx: Context, node: Node, parts: list[tuple[Half, Value, Value]]) -> None:
@@ -92,31 +94,83 @@ def _book(ctx: Context, node: Node, parts: list[tuple[Half, Value, Value]]) -> N
 
 
 def gamma(ctx: Context, node: Node, rule: Rule) -> None:
-    eps, factor = rule.number("eps"), rule.number("gamma")
-    up, down = plus_positive(factor), plus_negative(factor)
-    parts = []
-    signs = [(up, down, "le"), (down, up, "ge")]
-    if ctx.nothing_below_zero(node):
-        signs.pop()
-    for above, below, others in signs:
-        half = _half(ctx, node, rule, above, below)
-        divisor = _denominator(ctx, node, half, node.inputs[0])
-        drop = ctx.op("compare_scalar", node.out, kind=others, value=0.0)
-        parts.append((half, _unless(ctx, node, drop, divisor, eps), divisor))
-    _book(ctx, node, parts)
-    _give(ctx, node, [(half, s) for half, s, _ in parts])
+    factor, x = rule.number("gamma"), node.inputs[0]
+    if factor and not (ctx.nothing_below_zero(node) and not_negative(ctx, x)):
+        _by_magnitudes(ctx, node, rule, factor)
+        return
+    change = plus_positive(factor)
+    half = _half(ctx, node, rule, change, change)
+    kept = ctx.output(node)
+    divisor = _denominator(ctx, node, half, x) if factor else _without_bias(ctx, node, kept, rule)
+    s = _share(ctx, node, kept, divisor, rule.number("eps"))
+    _book(ctx, node, [(half, s, divisor)])
+    ctx.give(x, transpose(ctx, node, s, change))
 
 
-def _unless(ctx: Context, node: Node, drop: Value, divisor: Value, eps: float) -> Value:
-    """R / stab_ε(divisor), and 0 where `drop` is true."""
+def _by_magnitudes(ctx: Context, node: Node, rule: Rule, factor: float) -> None:
+    """γ for inputs or outputs of both signs, with |W| in place of W⁺ and W⁻.
+
+    With A = |W||x| + |b|, W⁺x⁺ + W⁻x⁻ + b⁺ = (z + A)/2 and W⁻x⁺ + W⁺x⁻ + b⁻ = (z − A)/2. So the
+    denominators are 1 + γ/2 times D = z + κ sign(z) A, κ = γ/(2 + γ), and what goes back is
+    Wᵀc + κ sign(x) ⊙ |W|ᵀ(sign(z) ⊙ c), c = R_z / stab(D), with ε over 1 + γ/2 as well.
+    """
+    x, share = node.inputs[0], factor / (2 + factor)
+    one_sign = not_negative(ctx, x)
+    z, signs = ctx.output(node), None  # κ sign(z), or None where it is κ
+    if not ctx.nothing_below_zero(node):
+        signs = ctx.scaled(ctx.op("abs_ratio", z), share)
+    absorbed = rule.word("bias", "absorb") != "excluded"
+    size = x if one_sign else ctx.op("abs", x)
+    size = (apply_whole if absorbed else apply)(ctx, node, size, MAGNITUDE)
+    divisor = _plus(ctx, _without_bias(ctx, node, z, rule), size, signs, share)
+    c = _share(ctx, node, z, divisor, rule.number("eps") / (1 + factor / 2))
+    if ctx.ledger:
+        ctx.lose_all(node, "epsilon")
+        ctx.record("epsilon", c, divisor, negative=True)
+        if absorbed and (bias := bias_of(ctx, node)) is not None:
+            ctx.lose("bias", c, _plus(ctx, bias, ctx.op("abs", bias), signs, share))
+    sized = c if signs is None else ctx.op("mul", c, signs)
+    sized, share = transpose(ctx, node, sized, MAGNITUDE), share if signs is None else 1.0
+    ways = None if one_sign else ctx.scaled(ctx.op("abs_ratio", x), share)
+    ctx.give(x, _plus(ctx, transpose(ctx, node, c), sized, ways, share))
+
+
+def _plus(ctx: Context, a: Value, size: Value, signs: Value | None, share: float) -> Value:
+    """a + signs ⊙ size, or a + share · size where there are none to say."""
+    if signs is None:
+        return ctx.op("add", a, ctx.scaled(size, share))
+    return ctx.op("add_product", a, size, signs)
+
+
+def _without_bias(ctx: Context, node: Node, z: Value, rule: Rule) -> Value:
+    """`z`, the output, less the bias where that stays out of the denominator."""
+    if rule.word("bias", "absorb") != "excluded" or (bias := bias_of(ctx, node)) is None:
+        return z
+    return ctx.op("sub", z, bias)
+
+
+def _share(ctx: Context, node: Node, kept: Value, divisor: Value, eps: float) -> Value:
+    """R / stab_ε(divisor), and 0 where `kept`, the output or 0, is 0."""
     came = ctx.arrived(node)
     parts = []
     if came.g is not None:
-        kept = ctx.op("masked_fill", node.out, drop, value=0.0)
         parts.append(ctx.op("mul", came.g, ctx.op("ratio", kept, divisor, eps=eps)))
     if came.r is not None:
-        kept = ctx.op("masked_fill", came.r, drop, value=0.0)
-        parts.append(ctx.op("ratio", kept, divisor, eps=eps))
+        something = ctx.op("compare_scalar", kept, kind="ne", value=0.0)
+        r = ctx.op("gate", came.r, something)
+        parts.append(ctx.op("ratio", r, divisor, eps=eps))
+    return ctx.total(parts)
+
+
+def _where(ctx: Context, node: Node, kept: Value, divisor: Value, eps: float) -> Value:
+    """R / stab_ε(divisor), and 0 where `kept` is false."""
+    came = ctx.arrived(node)
+    parts = []
+    if came.g is not None:
+        own = ctx.op("gate", ctx.output(node), kept)
+        parts.append(ctx.op("mul", came.g, ctx.op("ratio", own, divisor, eps=eps)))
+    if came.r is not None:
+        parts.append(ctx.op("ratio", ctx.op("gate", came.r, kept), divisor, eps=eps))
     return ctx.total(parts)
 
 
@@ -152,8 +206,8 @@ def _alpha_beta(ctx: Context, node: Node, rule: Rule, alpha: float, beta: float)
     for half, share in halves:
         divisor = _denominator(ctx, node, half, node.inputs[0])
         # Nothing of this sign contributes: R / ε would meet zeros only, and may be infinite.
-        drop = ctx.op("compare_scalar", divisor, kind="eq", value=0.0)
-        s = _unless(ctx, node, drop, divisor, rule.number("eps"))
+        some = ctx.op("compare_scalar", divisor, kind="ne", value=0.0)
+        s = _where(ctx, node, some, divisor, rule.number("eps"))
         parts.append((half, ctx.scaled(s, share), divisor))
     _book(ctx, node, parts)
     _give(ctx, node, [(half, s) for half, s, _ in parts])

@@ -17,7 +17,7 @@ def taylor(ctx: Context, node: Node, rule: Rule) -> None:
     came = ctx.arrived(node)
     parts = [] if came.g is None else [ctx.op("softmax_transpose", came.g, s, dim=dim)]
     if came.r is not None:
-        reached = ctx.op("relu_gate", came.r, s)  # a masked score, with s = 0, gets nothing
+        reached = ctx.gate(came.r, s)  # a masked score, with s = 0, gets nothing
         total = ctx.op("sum", came.r, dims=(dim,), keepdim=True)
         parts.append(ctx.op("sub", reached, ctx.op("mul", total, s)))
     ctx.lose_all(node, "softmax")

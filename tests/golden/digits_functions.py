@@ -1,7 +1,6 @@
 def encoder_layers_forward(w, p, s, B, x, x_2, x_3):
     # positional, epsilon(eps=1e-06)
     add = x + x_2  # f32[B,525,256]
-    s["add"] = add
     del x_2
     # self_attn: linear, epsilon(eps=1e-06)
     self_attn_value_proj = F.linear(x, w[p + "self_attn.value_proj.weight"], w[p + "self_attn.value_proj.bias"])  # f32[B,525,256]
@@ -51,15 +50,12 @@ def encoder_layers_forward(w, p, s, B, x, x_2, x_3):
     del self_attn_sampled
     # residual, epsilon(eps=1e-06)
     add_2 = x + self_attn  # f32[B,525,256]
-    s["add_2"] = add_2
     del x, self_attn
     # norm1: layer_norm, detach_sigma(eps=1e-06)
     norm1 = F.layer_norm(add_2, add_2.shape[-1:], w[p + "norm1.weight"], w[p + "norm1.bias"], 1e-05)  # f32[B,525,256]
-    s["norm1"] = norm1
     del add_2
     # linear1: linear, epsilon(eps=1e-06)
     linear1 = F.linear(norm1, w[p + "linear1.weight"], w[p + "linear1.bias"])  # f32[B,525,512]
-    s["linear1"] = linear1
     # activation, pass
     relu = F.relu(linear1)  # f32[B,525,512]
     s["relu"] = relu
@@ -70,7 +66,6 @@ def encoder_layers_forward(w, p, s, B, x, x_2, x_3):
     del relu
     # residual, epsilon(eps=1e-06)
     add_3 = norm1 + linear2  # f32[B,525,256]
-    s["add_3"] = add_3
     del norm1, linear2
     # norm2: layer_norm, detach_sigma(eps=1e-06)
     norm2 = F.layer_norm(add_3, add_3.shape[-1:], w[p + "norm2.weight"], w[p + "norm2.bias"], 1e-05)  # f32[B,525,256]
@@ -79,16 +74,24 @@ def encoder_layers_forward(w, p, s, B, x, x_2, x_3):
     return norm2
 
 
-def encoder_layers_relevance(w, p, s, K, B, g):
+def encoder_layers_relevance(w, p, s, K, B, g, x, x_2):
     # norm2: detach_sigma(eps=1e-06)
     r_stab_ratio = stab_ratio(s["norm2"], 1e-06)  # f32[B,525,256]
     r_mul = g * r_stab_ratio  # f32[K,B,525,256]
     del g, r_stab_ratio
-    r_rstd = rstd(s["add_3"], 1e-05, 0)  # f32[B,525,1]
+    # residual, epsilon(eps=1e-06)
+    add_again = x + s["self_attn"]  # f32[B,525,256]
+    # norm1: layer_norm, detach_sigma(eps=1e-06)
+    norm1_again = F.layer_norm(add_again, add_again.shape[-1:], w[p + "norm1.weight"], w[p + "norm1.bias"], 1e-05)  # f32[B,525,256]
+    # residual, epsilon(eps=1e-06)
+    add_again_2 = norm1_again + s["linear2"]  # f32[B,525,256]
+    # norm2: detach_sigma(eps=1e-06)
+    r_rstd = rstd(add_again_2, 1e-05, 0)  # f32[B,525,1]
     r_layer_norm_transpose = layer_norm_transpose(r_mul, r_rstd, w[p + "norm2.weight"])  # f32[K,B,525,256]
     del r_mul, r_rstd
     # epsilon(eps=1e-06)
-    r_stab_ratio_2 = stab_ratio(s["add_3"], 1e-06)  # f32[B,525,256]
+    r_stab_ratio_2 = stab_ratio(add_again_2, 1e-06)  # f32[B,525,256]
+    del add_again_2
     r_mul_2 = r_layer_norm_transpose * r_stab_ratio_2  # f32[K,B,525,256]
     del r_layer_norm_transpose, r_stab_ratio_2
     # linear2: epsilon(eps=1e-06)
@@ -97,26 +100,25 @@ def encoder_layers_relevance(w, p, s, K, B, g):
     del r_stab_ratio_3
     r_linear_transpose = r_mul_3 @ w[p + "linear2.weight"]  # f32[K,B,525,512]
     del r_mul_3
-    # pass
-    r_relu_gate = r_linear_transpose * (s["relu"] > 0)  # f32[K,B,525,512]
-    del r_linear_transpose
     # linear1: epsilon(eps=1e-06)
-    r_stab_ratio_4 = stab_ratio(s["linear1"], 1e-06)  # f32[B,525,512]
-    r_mul_4 = r_relu_gate * r_stab_ratio_4  # f32[K,B,525,512]
-    del r_relu_gate, r_stab_ratio_4
+    r_stab_ratio_4 = stab_ratio(s["relu"], 1e-06)  # f32[B,525,512]
+    r_mul_4 = r_linear_transpose * r_stab_ratio_4  # f32[K,B,525,512]
+    del r_linear_transpose, r_stab_ratio_4
     r_linear_transpose_2 = r_mul_4 @ w[p + "linear1.weight"]  # f32[K,B,525,256]
     del r_mul_4
     r_add = r_mul_2 + r_linear_transpose_2  # f32[K,B,525,256]
     del r_mul_2, r_linear_transpose_2
     # norm1: detach_sigma(eps=1e-06)
-    r_stab_ratio_5 = stab_ratio(s["norm1"], 1e-06)  # f32[B,525,256]
+    r_stab_ratio_5 = stab_ratio(norm1_again, 1e-06)  # f32[B,525,256]
+    del norm1_again
     r_mul_5 = r_add * r_stab_ratio_5  # f32[K,B,525,256]
     del r_add, r_stab_ratio_5
-    r_rstd_2 = rstd(s["add_2"], 1e-05, 0)  # f32[B,525,1]
+    r_rstd_2 = rstd(add_again, 1e-05, 0)  # f32[B,525,1]
     r_layer_norm_transpose_2 = layer_norm_transpose(r_mul_5, r_rstd_2, w[p + "norm1.weight"])  # f32[K,B,525,256]
     del r_mul_5, r_rstd_2
     # epsilon(eps=1e-06)
-    r_stab_ratio_6 = stab_ratio(s["add_2"], 1e-06)  # f32[B,525,256]
+    r_stab_ratio_6 = stab_ratio(add_again, 1e-06)  # f32[B,525,256]
+    del add_again
     r_mul_6 = r_layer_norm_transpose_2 * r_stab_ratio_6  # f32[K,B,525,256]
     del r_layer_norm_transpose_2, r_stab_ratio_6
     # self_attn: epsilon(eps=1e-06)
@@ -162,8 +164,12 @@ def encoder_layers_relevance(w, p, s, K, B, g):
     del r_mul_10
     r_add_2 = r_mul_6 + r_linear_transpose_5  # f32[K,B,525,256]
     del r_mul_6, r_linear_transpose_5
+    # positional, epsilon(eps=1e-06)
+    add_again_3 = x + x_2  # f32[B,525,256]
+    del x, x_2
     # epsilon(eps=1e-06)
-    r_stab_ratio_11 = stab_ratio(s["add"], 1e-06)  # f32[B,525,256]
+    r_stab_ratio_11 = stab_ratio(add_again_3, 1e-06)  # f32[B,525,256]
+    del add_again_3
     r_mul_11 = r_linear_transpose_4 * r_stab_ratio_11  # f32[K,B,525,256]
     del r_linear_transpose_4, r_stab_ratio_11
     r_add_3 = r_add_2 + r_mul_11  # f32[K,B,525,256]
@@ -198,13 +204,13 @@ def relevance_class_logit(w, saved, seed, read):
         out["decoder.layers.2"] = r_layer_norm_transpose_1 * saved["sem_seg_head.predictor.decoder.layers.2"]["norm3"]  # f32[K,B,50,256]
         if len(out) == len(read):
             return out
-    r_linear_transpose_5, r_add_4 = decoder_layers_relevance(w, "sem_seg_head.predictor.decoder.layers.2.", saved["sem_seg_head.predictor.decoder.layers.2"], K, B, r_layer_norm_transpose_1)
+    r_linear_transpose_5, r_add_4 = decoder_layers_relevance(w, "sem_seg_head.predictor.decoder.layers.2.", saved["sem_seg_head.predictor.decoder.layers.2"], K, B, r_layer_norm_transpose_1, saved["between.2"]["layers_5"], saved["sem_seg_head.predictor.decoder.layers.1"]["norm3"])
     del r_layer_norm_transpose_1
     if "decoder.layers.1" in read:
         out["decoder.layers.1"] = r_add_4 * saved["sem_seg_head.predictor.decoder.layers.1"]["norm3"]  # f32[K,B,50,256]
         if len(out) == len(read):
             return out
-    r_linear_transpose_14, r_add_9 = decoder_layers_relevance(w, "sem_seg_head.predictor.decoder.layers.1.", saved["sem_seg_head.predictor.decoder.layers.1"], K, B, r_add_4)
+    r_linear_transpose_14, r_add_9 = decoder_layers_relevance(w, "sem_seg_head.predictor.decoder.layers.1.", saved["sem_seg_head.predictor.decoder.layers.1"], K, B, r_add_4, saved["between.1"]["layers_5"], saved["sem_seg_head.predictor.decoder.layers.0"]["norm3"])
     del r_add_4
     if "decoder.layers.0" in read:
         out["decoder.layers.0"] = r_add_9 * saved["sem_seg_head.predictor.decoder.layers.0"]["norm3"]  # f32[K,B,50,256]
@@ -212,15 +218,18 @@ def relevance_class_logit(w, saved, seed, read):
             return out
     r_add_10 = r_linear_transpose_5 + r_linear_transpose_14  # f32[K,B,525,256]
     del r_linear_transpose_5, r_linear_transpose_14
-    r_linear_transpose_23, r_add_15 = decoder_layers_relevance(w, "sem_seg_head.predictor.decoder.layers.0.", saved["sem_seg_head.predictor.decoder.layers.0"], K, B, r_add_9)
+    r_linear_transpose_23, r_add_15 = decoder_layers_relevance_2(w, "sem_seg_head.predictor.decoder.layers.0.", saved["sem_seg_head.predictor.decoder.layers.0"], K, B, r_add_9)
     del r_add_9
     r_add_16 = r_add_10 + r_linear_transpose_23  # f32[K,B,525,256]
     del r_add_10, r_linear_transpose_23
     # sem_seg_head.predictor: pass
     r_gather_transpose = gather_transpose(r_add_15, saved[""]["expand"], -2, 525)  # f32[K,B,525,256]
     del r_add_15
+    # sem_seg_head.predictor.enc_output_norm: layer_norm, detach_sigma(eps=1e-06)
+    enc_output_norm_again = F.layer_norm(saved[""]["enc_output"], saved[""]["enc_output"].shape[-1:], w["sem_seg_head.predictor.enc_output_norm.weight"], w["sem_seg_head.predictor.enc_output_norm.bias"], 1e-05)  # f32[B,525,256]
     # sem_seg_head.predictor.enc_output_norm: detach_sigma(eps=1e-06)
-    r_stab_ratio_63 = stab_ratio(saved[""]["enc_output_norm"], 1e-06)  # f32[B,525,256]
+    r_stab_ratio_63 = stab_ratio(enc_output_norm_again, 1e-06)  # f32[B,525,256]
+    del enc_output_norm_again
     r_mul_63 = r_gather_transpose * r_stab_ratio_63  # f32[K,B,525,256]
     del r_gather_transpose, r_stab_ratio_63
     r_rstd_11 = rstd(saved[""]["enc_output"], 1e-05, 0)  # f32[B,525,1]
@@ -254,19 +263,19 @@ def relevance_class_logit(w, saved, seed, read):
         out["encoder.layers.2"] = r_add_19 * saved["sem_seg_head.pixel_decoder.transformer.encoder.layers.2"]["norm2"]  # f32[K,B,525,256]
         if len(out) == len(read):
             return out
-    r_add_22 = encoder_layers_relevance(w, "sem_seg_head.pixel_decoder.transformer.encoder.layers.2.", saved["sem_seg_head.pixel_decoder.transformer.encoder.layers.2"], K, B, r_add_19)
+    r_add_22 = encoder_layers_relevance(w, "sem_seg_head.pixel_decoder.transformer.encoder.layers.2.", saved["sem_seg_head.pixel_decoder.transformer.encoder.layers.2"], K, B, r_add_19, saved["sem_seg_head.pixel_decoder.transformer.encoder.layers.1"]["norm2"], saved[""]["constant"])
     del r_add_19
     if "encoder.layers.1" in read:
         out["encoder.layers.1"] = r_add_22 * saved["sem_seg_head.pixel_decoder.transformer.encoder.layers.1"]["norm2"]  # f32[K,B,525,256]
         if len(out) == len(read):
             return out
-    r_add_25 = encoder_layers_relevance(w, "sem_seg_head.pixel_decoder.transformer.encoder.layers.1.", saved["sem_seg_head.pixel_decoder.transformer.encoder.layers.1"], K, B, r_add_22)
+    r_add_25 = encoder_layers_relevance(w, "sem_seg_head.pixel_decoder.transformer.encoder.layers.1.", saved["sem_seg_head.pixel_decoder.transformer.encoder.layers.1"], K, B, r_add_22, saved["sem_seg_head.pixel_decoder.transformer.encoder.layers.0"]["norm2"], saved[""]["constant"])
     del r_add_22
     if "encoder.layers.0" in read:
         out["encoder.layers.0"] = r_add_25 * saved["sem_seg_head.pixel_decoder.transformer.encoder.layers.0"]["norm2"]  # f32[K,B,525,256]
         if len(out) == len(read):
             return out
-    r_add_28 = encoder_layers_relevance(w, "sem_seg_head.pixel_decoder.transformer.encoder.layers.0.", saved["sem_seg_head.pixel_decoder.transformer.encoder.layers.0"], K, B, r_add_25)
+    r_add_28 = encoder_layers_relevance(w, "sem_seg_head.pixel_decoder.transformer.encoder.layers.0.", saved["sem_seg_head.pixel_decoder.transformer.encoder.layers.0"], K, B, r_add_25, saved[""]["cat"], saved[""]["constant"])
     del r_add_25
     if "encoder.input" in read:
         out["encoder.input"] = r_add_28 * saved[""]["cat"]  # f32[K,B,525,256]
@@ -362,12 +371,10 @@ def relevance_class_logit(w, saved, seed, read):
     # backbone.stem: pass
     r_max_pool2d_transpose = max_pool2d_transpose(r_add_46, saved[""]["max_pool2d_1"], (80, 80))  # f32[K,B,16,80,80]
     del r_add_46
-    r_relu_gate_54 = r_max_pool2d_transpose * (saved[""]["relu"] > 0)  # f32[K,B,16,80,80]
-    del r_max_pool2d_transpose
     # backbone.stem.conv1: epsilon(eps=1e-06)
-    r_stab_ratio_172 = stab_ratio(saved[""]["conv1"], 1e-06)  # f32[B,16,80,80]
-    r_mul_172 = r_relu_gate_54 * r_stab_ratio_172  # f32[K,B,16,80,80]
-    del r_relu_gate_54, r_stab_ratio_172
+    r_stab_ratio_172 = stab_ratio(saved[""]["relu"], 1e-06)  # f32[B,16,80,80]
+    r_mul_172 = r_max_pool2d_transpose * r_stab_ratio_172  # f32[K,B,16,80,80]
+    del r_max_pool2d_transpose, r_stab_ratio_172
     r_reshape_143 = r_mul_172.reshape((K * B, 16, 80, 80))  # f32[K*B,16,80,80]
     del r_mul_172
     r_conv2d_transpose_55 = conv2d_transpose(r_reshape_143, w["backbone.stem.conv1.weight@folded"], (3, 160, 160), (2, 2), (3, 3), (1, 1), 1)  # f32[K*B,3,160,160]

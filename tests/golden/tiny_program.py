@@ -62,7 +62,6 @@ def forward(w, saved, images):
     s["attention_kt"] = attention_kt
     del attention_k
     attention_scaled = attention_q * 0.5  # f64[B,2,4,4]
-    s["attention_scaled"] = attention_scaled
     del attention_q
     # attention: attention_scores, uniform(eps=1e-06)
     attention_scores = attention_scaled @ attention_kt  # f64[B,2,4,4]
@@ -70,7 +69,6 @@ def forward(w, saved, images):
     del attention_scaled, attention_kt
     # attention: attention_probabilities, taylor
     attention_probabilities = attention_scores.softmax(-1)  # f64[B,2,4,4]
-    s["attention_probabilities"] = attention_probabilities
     del attention_scores
     # attention: attention_values, uniform(eps=1e-06)
     attention_mixed = attention_probabilities @ attention_v  # f64[B,2,4,4]
@@ -81,7 +79,6 @@ def forward(w, saved, images):
     s["attention_turned"] = attention_turned
     del attention_mixed
     attention_joined = attention_turned.reshape((B, 4, 8))  # f64[B,4,8]
-    s["attention_joined"] = attention_joined
     del attention_turned
     # attention: linear, epsilon(eps=1e-06)
     attention = F.linear(attention_joined, w["attention.out_proj.weight"], w["attention.out_proj.bias"])  # f64[B,4,8]
@@ -89,15 +86,12 @@ def forward(w, saved, images):
     del attention_joined
     # residual, epsilon(eps=1e-06)
     add = permute + attention  # f64[B,4,8]
-    s["add"] = add
     del permute, attention
     # norm1: layer_norm, detach_sigma(eps=1e-06)
     norm1 = F.layer_norm(add, add.shape[-1:], w["norm1.weight"], w["norm1.bias"], 1e-05)  # f64[B,4,8]
-    s["norm1"] = norm1
     del add
     # linear1: linear, epsilon(eps=1e-06)
     linear1 = F.linear(norm1, w["linear1.weight"], w["linear1.bias"])  # f64[B,4,16]
-    s["linear1"] = linear1
     # activation, pass
     relu = F.relu(linear1)  # f64[B,4,16]
     s["relu"] = relu
@@ -108,7 +102,6 @@ def forward(w, saved, images):
     del relu
     # residual, epsilon(eps=1e-06)
     add_1 = norm1 + linear2  # f64[B,4,8]
-    s["add_1"] = add_1
     del norm1, linear2
     # norm2: layer_norm, detach_sigma(eps=1e-06)
     norm2 = F.layer_norm(add_1, add_1.shape[-1:], w["norm2.weight"], w["norm2.bias"], 1e-05)  # f64[B,4,8]
@@ -116,7 +109,6 @@ def forward(w, saved, images):
     del add_1
     # structural, pass
     mean = norm2.mean((-2,), False)  # f64[B,8]
-    s["mean"] = mean
     del norm2
     # head: linear, epsilon(eps=1e-06)
     head = F.linear(mean, w["head.weight"], w["head.bias"])  # f64[B,4]
@@ -150,11 +142,19 @@ def relevance_output(w, saved, seed, read):
     r_stab_ratio_1 = stab_ratio(saved[""]["norm2"], 1e-06)  # f64[B,4,8]
     r_mul_1 = r_scale * r_stab_ratio_1  # f64[K,B,4,8]
     del r_scale, r_stab_ratio_1
-    r_rstd = rstd(saved[""]["add_1"], 1e-05, 0)  # f64[B,4,1]
+    # residual, epsilon(eps=1e-06)
+    add_again = saved[""]["permute"] + saved[""]["attention"]  # f64[B,4,8]
+    # norm1: layer_norm, detach_sigma(eps=1e-06)
+    norm1_again = F.layer_norm(add_again, add_again.shape[-1:], w["norm1.weight"], w["norm1.bias"], 1e-05)  # f64[B,4,8]
+    # residual, epsilon(eps=1e-06)
+    add_1_again = norm1_again + saved[""]["linear2"]  # f64[B,4,8]
+    # norm2: detach_sigma(eps=1e-06)
+    r_rstd = rstd(add_1_again, 1e-05, 0)  # f64[B,4,1]
     r_layer_norm_transpose = layer_norm_transpose(r_mul_1, r_rstd, w["norm2.weight"])  # f64[K,B,4,8]
     del r_mul_1, r_rstd
     # epsilon(eps=1e-06)
-    r_stab_ratio_2 = stab_ratio(saved[""]["add_1"], 1e-06)  # f64[B,4,8]
+    r_stab_ratio_2 = stab_ratio(add_1_again, 1e-06)  # f64[B,4,8]
+    del add_1_again
     r_mul_2 = r_layer_norm_transpose * r_stab_ratio_2  # f64[K,B,4,8]
     del r_layer_norm_transpose, r_stab_ratio_2
     # linear2: epsilon(eps=1e-06)
@@ -163,26 +163,25 @@ def relevance_output(w, saved, seed, read):
     del r_stab_ratio_3
     r_linear_transpose_1 = r_mul_3 @ w["linear2.weight"]  # f64[K,B,4,16]
     del r_mul_3
-    # pass
-    r_relu_gate = r_linear_transpose_1 * (saved[""]["relu"] > 0)  # f64[K,B,4,16]
-    del r_linear_transpose_1
     # linear1: epsilon(eps=1e-06)
-    r_stab_ratio_4 = stab_ratio(saved[""]["linear1"], 1e-06)  # f64[B,4,16]
-    r_mul_4 = r_relu_gate * r_stab_ratio_4  # f64[K,B,4,16]
-    del r_relu_gate, r_stab_ratio_4
+    r_stab_ratio_4 = stab_ratio(saved[""]["relu"], 1e-06)  # f64[B,4,16]
+    r_mul_4 = r_linear_transpose_1 * r_stab_ratio_4  # f64[K,B,4,16]
+    del r_linear_transpose_1, r_stab_ratio_4
     r_linear_transpose_2 = r_mul_4 @ w["linear1.weight"]  # f64[K,B,4,8]
     del r_mul_4
     r_add = r_mul_2 + r_linear_transpose_2  # f64[K,B,4,8]
     del r_mul_2, r_linear_transpose_2
     # norm1: detach_sigma(eps=1e-06)
-    r_stab_ratio_5 = stab_ratio(saved[""]["norm1"], 1e-06)  # f64[B,4,8]
+    r_stab_ratio_5 = stab_ratio(norm1_again, 1e-06)  # f64[B,4,8]
+    del norm1_again
     r_mul_5 = r_add * r_stab_ratio_5  # f64[K,B,4,8]
     del r_add, r_stab_ratio_5
-    r_rstd_1 = rstd(saved[""]["add"], 1e-05, 0)  # f64[B,4,1]
+    r_rstd_1 = rstd(add_again, 1e-05, 0)  # f64[B,4,1]
     r_layer_norm_transpose_1 = layer_norm_transpose(r_mul_5, r_rstd_1, w["norm1.weight"])  # f64[K,B,4,8]
     del r_mul_5, r_rstd_1
     # epsilon(eps=1e-06)
-    r_stab_ratio_6 = stab_ratio(saved[""]["add"], 1e-06)  # f64[B,4,8]
+    r_stab_ratio_6 = stab_ratio(add_again, 1e-06)  # f64[B,4,8]
+    del add_again
     r_mul_6 = r_layer_norm_transpose_1 * r_stab_ratio_6  # f64[K,B,4,8]
     del r_layer_norm_transpose_1, r_stab_ratio_6
     # attention: epsilon(eps=1e-06)
@@ -205,20 +204,27 @@ def relevance_output(w, saved, seed, read):
     del r_permute_1
     r_scale_1 = r_matmul * 0.5  # f64[K,B,2,4,4]
     del r_matmul
-    r_permute_2 = saved[""]["attention_probabilities"].permute((0, 1, 3, 2))  # f64[B,2,4,4]
+    # attention: attention_probabilities, taylor
+    attention_probabilities_again = saved[""]["attention_scores"].softmax(-1)  # f64[B,2,4,4]
+    # attention: uniform(eps=1e-06)
+    r_permute_2 = attention_probabilities_again.permute((0, 1, 3, 2))  # f64[B,2,4,4]
     r_matmul_1 = r_permute_2 @ r_mul_8  # f64[K,B,2,4,4]
     del r_permute_2, r_mul_8
     r_scale_2 = r_matmul_1 * 0.5  # f64[K,B,2,4,4]
     del r_matmul_1
     # attention: taylor
-    r_softmax_transpose = softmax_transpose(r_scale_1, saved[""]["attention_probabilities"], -1)  # f64[K,B,2,4,4]
-    del r_scale_1
+    r_softmax_transpose = softmax_transpose(r_scale_1, attention_probabilities_again, -1)  # f64[K,B,2,4,4]
+    del r_scale_1, attention_probabilities_again
     # attention: uniform(eps=1e-06)
     r_stab_ratio_9 = stab_ratio(saved[""]["attention_scores"], 1e-06)  # f64[B,2,4,4]
     r_mul_9 = r_softmax_transpose * r_stab_ratio_9  # f64[K,B,2,4,4]
     del r_softmax_transpose, r_stab_ratio_9
     r_matmul_2 = r_mul_9 @ saved[""]["attention_k"]  # f64[K,B,2,4,4]
-    r_permute_4 = saved[""]["attention_scaled"].permute((0, 1, 3, 2))  # f64[B,2,4,4]
+    # attention: structural, pass
+    attention_scaled_again = saved[""]["attention_q"] * 0.5  # f64[B,2,4,4]
+    # attention: uniform(eps=1e-06)
+    r_permute_4 = attention_scaled_again.permute((0, 1, 3, 2))  # f64[B,2,4,4]
+    del attention_scaled_again
     r_matmul_3 = r_permute_4 @ r_mul_9  # f64[K,B,2,4,4]
     del r_permute_4, r_mul_9
     r_scale_4 = r_matmul_3 * 0.5  # f64[K,B,2,4,4]
@@ -306,8 +312,11 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
     del bias
     r_linear_transpose = r_mul @ w["head.weight"]  # f64[K,B,8]
     del r_mul
-    ledger.append(inner(r_linear_transpose, saved[""]["mean"], 1))
-    ledger.append(inner(r_linear_transpose, saved[""]["mean"], 1))
+    # structural, pass
+    mean_again = saved[""]["norm2"].mean((-2,), False)  # f64[B,8]
+    ledger.append(inner(r_linear_transpose, mean_again, 1))
+    ledger.append(inner(r_linear_transpose, mean_again, 1))
+    del mean_again
     # pass
     r_reshape = r_linear_transpose.reshape((K, B, 1, 8))  # f64[K,B,1,8]
     del r_linear_transpose
@@ -330,20 +339,27 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
     bias_1 = w["norm2.bias"]  # f64[8]
     ledger.append(inner(r_mul_1, bias_1, 1))
     del bias_1
-    r_rstd = rstd(saved[""]["add_1"], 1e-05, 0)  # f64[B,4,1]
+    # residual, epsilon(eps=1e-06)
+    add_again = saved[""]["permute"] + saved[""]["attention"]  # f64[B,4,8]
+    # norm1: layer_norm, detach_sigma(eps=1e-06)
+    norm1_again = F.layer_norm(add_again, add_again.shape[-1:], w["norm1.weight"], w["norm1.bias"], 1e-05)  # f64[B,4,8]
+    # residual, epsilon(eps=1e-06)
+    add_1_again = norm1_again + saved[""]["linear2"]  # f64[B,4,8]
+    # norm2: detach_sigma(eps=1e-06)
+    r_rstd = rstd(add_1_again, 1e-05, 0)  # f64[B,4,1]
     r_layer_norm_transpose = layer_norm_transpose(r_mul_1, r_rstd, w["norm2.weight"])  # f64[K,B,4,8]
     del r_mul_1, r_rstd
-    ledger.append(inner(r_layer_norm_transpose, saved[""]["add_1"], 1))
-    ledger.append(inner(r_layer_norm_transpose, saved[""]["add_1"], 1))
+    ledger.append(inner(r_layer_norm_transpose, add_1_again, 1))
+    ledger.append(inner(r_layer_norm_transpose, add_1_again, 1))
     # epsilon(eps=1e-06)
-    r_stab_ratio_2 = stab_ratio(saved[""]["add_1"], 1e-06)  # f64[B,4,8]
+    r_stab_ratio_2 = stab_ratio(add_1_again, 1e-06)  # f64[B,4,8]
     r_mul_2 = r_layer_norm_transpose * r_stab_ratio_2  # f64[K,B,4,8]
     del r_stab_ratio_2
     r_sub_2 = r_layer_norm_transpose - r_mul_2  # f64[K,B,4,8]
     del r_layer_norm_transpose
-    ledger.append(inner(r_sub_2, saved[""]["add_1"], 1))
-    del r_sub_2
-    ledger.append(inner(r_mul_2, saved[""]["norm1"], 1))
+    ledger.append(inner(r_sub_2, add_1_again, 1))
+    del r_sub_2, add_1_again
+    ledger.append(inner(r_mul_2, norm1_again, 1))
     ledger.append(inner(r_mul_2, saved[""]["linear2"], 1))
     ledger.append(inner(r_mul_2, saved[""]["linear2"], 1))
     # linear2: epsilon(eps=1e-06)
@@ -361,51 +377,52 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
     ledger.append(inner(r_linear_transpose_1, saved[""]["relu"], 1))
     ledger.append(inner(r_linear_transpose_1, saved[""]["relu"], 1))
     # pass
-    r_relu_gate = r_linear_transpose_1 * (saved[""]["relu"] > 0)  # f64[K,B,4,16]
-    del r_linear_transpose_1
-    ledger.append(inner(r_relu_gate, saved[""]["linear1"], 1))
-    ledger.append(inner(r_relu_gate, saved[""]["linear1"], 1))
+    r_compare_scalar = torch.gt(saved[""]["relu"], 0.0)  # bool[B,4,16]
+    r_gate = r_linear_transpose_1 * r_compare_scalar  # f64[K,B,4,16]
+    del r_compare_scalar
+    ledger.append(inner(r_gate, saved[""]["relu"], 1))
+    ledger.append(inner(r_gate, saved[""]["relu"], 1))
     # linear1: epsilon(eps=1e-06)
-    r_stab_ratio_4 = stab_ratio(saved[""]["linear1"], 1e-06)  # f64[B,4,16]
-    r_mul_4 = r_relu_gate * r_stab_ratio_4  # f64[K,B,4,16]
-    del r_stab_ratio_4
-    r_sub_4 = r_relu_gate - r_mul_4  # f64[K,B,4,16]
-    del r_relu_gate
-    ledger.append(inner(r_sub_4, saved[""]["linear1"], 1))
+    r_stab_ratio_4 = stab_ratio(saved[""]["relu"], 1e-06)  # f64[B,4,16]
+    r_mul_4 = r_linear_transpose_1 * r_stab_ratio_4  # f64[K,B,4,16]
+    del r_linear_transpose_1, r_stab_ratio_4
+    r_sub_4 = r_gate - r_mul_4  # f64[K,B,4,16]
+    del r_gate
+    ledger.append(inner(r_sub_4, saved[""]["relu"], 1))
     del r_sub_4
     bias_3 = w["linear1.bias"]  # f64[16]
     ledger.append(inner(r_mul_4, bias_3, 1))
     del bias_3
     r_linear_transpose_2 = r_mul_4 @ w["linear1.weight"]  # f64[K,B,4,8]
     del r_mul_4
-    ledger.append(inner(r_linear_transpose_2, saved[""]["norm1"], 1))
+    ledger.append(inner(r_linear_transpose_2, norm1_again, 1))
     r_add = r_mul_2 + r_linear_transpose_2  # f64[K,B,4,8]
     del r_mul_2, r_linear_transpose_2
-    ledger.append(inner(r_add, saved[""]["norm1"], 1))
+    ledger.append(inner(r_add, norm1_again, 1))
     # norm1: detach_sigma(eps=1e-06)
-    r_stab_ratio_5 = stab_ratio(saved[""]["norm1"], 1e-06)  # f64[B,4,8]
+    r_stab_ratio_5 = stab_ratio(norm1_again, 1e-06)  # f64[B,4,8]
     r_mul_5 = r_add * r_stab_ratio_5  # f64[K,B,4,8]
     del r_stab_ratio_5
     r_sub_5 = r_add - r_mul_5  # f64[K,B,4,8]
     del r_add
-    ledger.append(inner(r_sub_5, saved[""]["norm1"], 1))
-    del r_sub_5
+    ledger.append(inner(r_sub_5, norm1_again, 1))
+    del r_sub_5, norm1_again
     bias_4 = w["norm1.bias"]  # f64[8]
     ledger.append(inner(r_mul_5, bias_4, 1))
     del bias_4
-    r_rstd_1 = rstd(saved[""]["add"], 1e-05, 0)  # f64[B,4,1]
+    r_rstd_1 = rstd(add_again, 1e-05, 0)  # f64[B,4,1]
     r_layer_norm_transpose_1 = layer_norm_transpose(r_mul_5, r_rstd_1, w["norm1.weight"])  # f64[K,B,4,8]
     del r_mul_5, r_rstd_1
-    ledger.append(inner(r_layer_norm_transpose_1, saved[""]["add"], 1))
-    ledger.append(inner(r_layer_norm_transpose_1, saved[""]["add"], 1))
+    ledger.append(inner(r_layer_norm_transpose_1, add_again, 1))
+    ledger.append(inner(r_layer_norm_transpose_1, add_again, 1))
     # epsilon(eps=1e-06)
-    r_stab_ratio_6 = stab_ratio(saved[""]["add"], 1e-06)  # f64[B,4,8]
+    r_stab_ratio_6 = stab_ratio(add_again, 1e-06)  # f64[B,4,8]
     r_mul_6 = r_layer_norm_transpose_1 * r_stab_ratio_6  # f64[K,B,4,8]
     del r_stab_ratio_6
     r_sub_6 = r_layer_norm_transpose_1 - r_mul_6  # f64[K,B,4,8]
     del r_layer_norm_transpose_1
-    ledger.append(inner(r_sub_6, saved[""]["add"], 1))
-    del r_sub_6
+    ledger.append(inner(r_sub_6, add_again, 1))
+    del r_sub_6, add_again
     ledger.append(inner(r_mul_6, saved[""]["permute"], 1))
     ledger.append(inner(r_mul_6, saved[""]["attention"], 1))
     ledger.append(inner(r_mul_6, saved[""]["attention"], 1))
@@ -421,8 +438,11 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
     del bias_5
     r_linear_transpose_3 = r_mul_7 @ w["attention.out_proj.weight"]  # f64[K,B,4,8]
     del r_mul_7
-    ledger.append(inner(r_linear_transpose_3, saved[""]["attention_joined"], 1))
-    ledger.append(inner(r_linear_transpose_3, saved[""]["attention_joined"], 1))
+    # attention: structural, pass
+    attention_joined_again = saved[""]["attention_turned"].reshape((B, 4, 8))  # f64[B,4,8]
+    ledger.append(inner(r_linear_transpose_3, attention_joined_again, 1))
+    ledger.append(inner(r_linear_transpose_3, attention_joined_again, 1))
+    del attention_joined_again
     # attention: pass
     r_reshape_1 = r_linear_transpose_3.reshape((K, B, 4, 2, 4))  # f64[K,B,4,2,4]
     del r_linear_transpose_3
@@ -445,18 +465,21 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
     del r_permute_1
     r_scale_1 = r_matmul * 0.5  # f64[K,B,2,4,4]
     del r_matmul
-    ledger.append(inner(r_scale_1, saved[""]["attention_probabilities"], 1))
-    r_permute_2 = saved[""]["attention_probabilities"].permute((0, 1, 3, 2))  # f64[B,2,4,4]
+    # attention: attention_probabilities, taylor
+    attention_probabilities_again = saved[""]["attention_scores"].softmax(-1)  # f64[B,2,4,4]
+    ledger.append(inner(r_scale_1, attention_probabilities_again, 1))
+    # attention: uniform(eps=1e-06)
+    r_permute_2 = attention_probabilities_again.permute((0, 1, 3, 2))  # f64[B,2,4,4]
     r_matmul_1 = r_permute_2 @ r_mul_8  # f64[K,B,2,4,4]
     del r_permute_2, r_mul_8
     r_scale_2 = r_matmul_1 * 0.5  # f64[K,B,2,4,4]
     del r_matmul_1
     ledger.append(inner(r_scale_2, saved[""]["attention_v"], 1))
-    ledger.append(inner(r_scale_1, saved[""]["attention_probabilities"], 1))
+    ledger.append(inner(r_scale_1, attention_probabilities_again, 1))
     # attention: taylor
-    r_softmax_transpose = softmax_transpose(r_scale_1, saved[""]["attention_probabilities"], -1)  # f64[K,B,2,4,4]
-    ledger.append(inner(r_scale_1, saved[""]["attention_probabilities"], 1))
-    del r_scale_1
+    r_softmax_transpose = softmax_transpose(r_scale_1, attention_probabilities_again, -1)  # f64[K,B,2,4,4]
+    ledger.append(inner(r_scale_1, attention_probabilities_again, 1))
+    del r_scale_1, attention_probabilities_again
     ledger.append(-inner(r_softmax_transpose, saved[""]["attention_scores"], 1))
     ledger.append(inner(r_softmax_transpose, saved[""]["attention_scores"], 1))
     ledger.append(inner(r_softmax_transpose, saved[""]["attention_scores"], 1))
@@ -470,15 +493,18 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
     del r_sub_9
     r_matmul_2 = r_mul_9 @ saved[""]["attention_k"]  # f64[K,B,2,4,4]
     r_scale_3 = r_matmul_2 * 0.5  # f64[K,B,2,4,4]
-    ledger.append(inner(r_scale_3, saved[""]["attention_scaled"], 1))
-    r_permute_4 = saved[""]["attention_scaled"].permute((0, 1, 3, 2))  # f64[B,2,4,4]
+    # attention: structural, pass
+    attention_scaled_again = saved[""]["attention_q"] * 0.5  # f64[B,2,4,4]
+    ledger.append(inner(r_scale_3, attention_scaled_again, 1))
+    # attention: uniform(eps=1e-06)
+    r_permute_4 = attention_scaled_again.permute((0, 1, 3, 2))  # f64[B,2,4,4]
     r_matmul_3 = r_permute_4 @ r_mul_9  # f64[K,B,2,4,4]
     del r_permute_4, r_mul_9
     r_scale_4 = r_matmul_3 * 0.5  # f64[K,B,2,4,4]
     del r_matmul_3
     ledger.append(inner(r_scale_4, saved[""]["attention_kt"], 1))
-    ledger.append(inner(r_scale_3, saved[""]["attention_scaled"], 1))
-    del r_scale_3
+    ledger.append(inner(r_scale_3, attention_scaled_again, 1))
+    del r_scale_3, attention_scaled_again
     # attention: pass
     r_scale_5 = r_matmul_2 * 0.25  # f64[K,B,2,4,4]
     del r_matmul_2

@@ -26,14 +26,21 @@ def narrowed(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 def stab_ratio(z: Tensor, eps: float) -> Tensor:
     """z / stab(z) = |z| / (|z| + eps), in [0, 1]; 1 where z is infinite (a masked score)."""
-    return narrowed(1.0 / (1.0 + eps / widened(z.abs())), z.dtype)
+    size = widened(z.abs())
+    size.clamp_(max=torch.finfo(size.dtype).max)
+    return narrowed(size.div_(size + eps), z.dtype)
 
 
 def ratio(a: Tensor, z: Tensor, eps: float) -> Tensor:
-    """a / stab(z), and 0 where stab(z) is 0."""
+    """a / stab(z), and 0 where stab(z) is 0.
+
+    The sign is copied, and not chosen: CPUs mispredict choices between entries.
+    """
     dtype = torch.promote_types(a.dtype, z.dtype)
-    a, z = widened(a), widened(z)
-    d = torch.where(z >= 0, z + eps, z - eps)
+    a, z = widened(a), widened(z) + 0.0  # −0 counts as 0
+    d = torch.copysign(z.new_full((), eps), z).add_(z)
+    if eps >= torch.finfo(d.dtype).tiny:
+        return narrowed(a / d, dtype)
     return narrowed(torch.where(d == 0, 0.0, a / d), dtype)
 
 
@@ -235,7 +242,7 @@ def activation_gradient(g: Tensor, x: Tensor, kind: str) -> Tensor:
     if kind == "sigmoid":
         return g * s * torch.sigmoid(-x)
     if kind == "tanh":
-        return g * (1 - torch.tanh(x) ** 2)
+        return g * narrowed(1 - torch.tanh(widened(x)) ** 2, x.dtype)
     if kind == "silu":
         return g * s * (1 + x * (1 - s))
     if kind == "centred_softplus":

@@ -131,6 +131,9 @@ def _softmax_jacobian(s: Tensor, dim: int) -> Tensor:
 ROWS = (
     Op("stab_ratio", 1, {"eps": "number"}, _stab_ratio, "stab_ratio({0}, {eps})"),
     Op("ratio", 2, {"eps": "number"}, _ratio, "ratio({0}, {1}, {eps})"),
+    Op("add_product", 3, {}, lambda a, b, c: a + b * c, "torch.addcmul({0}, {1}, {2})"),
+    # Of finite entries; a blend by a weight of 0 or 1, for CPUs mispredict choices between entries.
+    Op("choose", 3, {}, torch.where, "torch.lerp({2}, {1}, {0}.to({1}.dtype))"),
     Op(
         "linear_transpose",
         1,

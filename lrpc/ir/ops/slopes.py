@@ -103,11 +103,11 @@ def _activation_gradient(g: Tensor, x: Tensor, kind: str) -> Tensor:
 BOUNDS = {"min": "number?", "max": "number?"}
 ROWS = (
     Op(
-        "relu_gate",
+        "gate",
         2,
         {},
-        lambda g, x: torch.where(x > 0, g, torch.zeros_like(g)),
-        "{0} * ({1} > 0)",
+        lambda g, mask: torch.where(mask, g, torch.zeros_like(g)),
+        "{0} * {1}",
     ),
     Op(
         "leaky_relu_gate",

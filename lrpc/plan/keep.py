@@ -1,0 +1,90 @@
+"""Which values to keep so that all that is needed later can be had: a least cut."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+FROM, TO = ("", 0), ("", 1)  # above what has to be kept where it is needed; below what is needed
+NO_BOUND = 1 << 100
+Point = tuple[str, int]
+Room = dict[Point, dict[Point, int]]
+
+
+def cheapest(
+    cost: Mapping[str, int], inputs: Mapping[str, Sequence[str]], needed: Iterable[str]
+) -> frozenset[str]:
+    """The values to keep at the least total cost, such that each of `needed` is kept or can be
+    made of kept ones.
+
+    `inputs` says what a value can be made of; one that is not in it cannot be made again, one with
+    no inputs needs nothing kept. Costs are at least 0; the graph must have no cycles.
+    """
+    needed = set(needed)
+    anyway = {name for name in needed if name not in inputs}
+    room = _network(cost, inputs, needed - anyway, anyway)
+    while path := _path(room):
+        flow = min(room[a][b] for a, b in path)
+        for a, b in path:
+            room[a][b] -= flow
+            room[b][a] += flow
+    reached = _reached(room)
+    cut = {name for name, side in reached if name and side == 0 and (name, 1) not in reached}
+    return frozenset(anyway | cut)
+
+
+def _network(
+    cost: Mapping[str, int],
+    inputs: Mapping[str, Sequence[str]],
+    needed: Iterable[str],
+    anyway: Collection[str],
+) -> Room:
+    """Each value is an edge of its cost, and what it is made of leads to it without bound; what is
+    kept anyway is as good as nothing."""
+    room: Room = {FROM: {}, TO: {}}
+    ahead, seen = list(needed), set[str]()
+    for name in ahead:
+        room.setdefault((name, 1), {})[TO] = NO_BOUND
+    while ahead:
+        name = ahead.pop()
+        if name in seen or name in anyway:
+            continue
+        seen.add(name)
+        room.setdefault((name, 0), {})[name, 1] = cost[name]
+        room.setdefault((name, 1), {})
+        if name not in inputs:
+            room[FROM][name, 0] = NO_BOUND
+        for source in inputs.get(name, ()):
+            if source not in anyway:
+                room.setdefault((source, 1), {})[name, 0] = NO_BOUND
+                ahead.append(source)
+    for point, ends in list(room.items()):
+        for end in list(ends):
+            room[end].setdefault(point, 0)
+    return room
+
+
+def _path(room: Room) -> list[tuple[Point, Point]]:
+    """The edges of a shortest way from FROM to TO that has room left; none: the cut is there."""
+    before = _reached(room)
+    if TO not in before:
+        return []
+    edges, point = [], TO
+    while point != FROM:
+        edges.append((before[point], point))
+        point = before[point]
+    return edges
+
+
+def _reached(room: Room) -> dict[Point, Point]:
+    """What can be reached from FROM, each with the point before it, up to TO."""
+    before, ahead = {FROM: FROM}, deque([FROM])
+    while ahead:
+        point = ahead.popleft()
+        for end, left in room[point].items():
+            if left > 0 and end not in before:
+                before[end] = point
+                ahead.append(end)
+                if end == TO:
+                    return before
+    return before

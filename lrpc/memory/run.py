@@ -116,6 +116,7 @@ class Model:
         value, joint = code.value, code.plain
         seed = joint.inputs[-1]
         step, joined = self.sweep or self.chunk, Joined(tape, seeds)
+        tape.hold(tape.allocate(8 * seeds * len(code.index_axes), "seed", "at"))  # indices
         for first in range(0, seeds, step):
             tape.sizes["K"] = min(step, seeds - first)
             kind = Strided.contiguous(seed.type, tape.sizes)

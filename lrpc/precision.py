@@ -16,10 +16,10 @@ from lrpc.codegen.kernels.results import booked
 from lrpc.codegen.program import generate, ledger_rows
 from lrpc.errors import PrecisionError
 from lrpc.manifest import Lowered
+from lrpc.probe import example_inputs, one_hot, strongest
 from lrpc.targets import Target
 from lrpc.tf32 import Tf32
 from lrpc.twin import in_double, running
-from lrpc.verify import example_inputs, one_hot, strongest
 
 ENTRIES = 5e8  # of values, all targets together, that are worth about a minute in float64
 MOVED = 0.05  # of the largest output: a row further off fell otherwise at a near tie

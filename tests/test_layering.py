@@ -53,8 +53,9 @@ ALLOWED: dict[str, set[str]] = {
     "lrpc.precision_table": set(),
     "lrpc.twin": {"lrpc.ir", "lrpc.manifest"},
     "lrpc.precision": {
-        *("lrpc.codegen", "lrpc.manifest", "lrpc.targets", "lrpc.tf32", "lrpc.twin", "lrpc.verify"),
+        *("lrpc.codegen", "lrpc.manifest", "lrpc.targets", "lrpc.tf32", "lrpc.twin", "lrpc.probe"),
     },
+    "lrpc.probe": {"lrpc.ir", "passes"},
     "lrpc.compiler": {
         *("lrpc.build", "lrpc.config", "lrpc.frontend", "lrpc.ir", "lrpc.models", "lrpc.rules"),
         *("lrpc.directory", "lrpc.manifest", "lrpc.marks", "lrpc.mixed", "lrpc.run"),
@@ -66,8 +67,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "lrpc.tolerance": set(),
     "lrpc.verify": {
-        *("lrpc.ir", "lrpc.mixed", "lrpc.rules", "lrpc.run", "lrpc.targets", "lrpc.tolerance"),
-        *("lrpc.weights", "passes"),
+        *("lrpc.ir", "lrpc.mixed", "lrpc.probe", "lrpc.rules", "lrpc.run", "lrpc.targets"),
+        *("lrpc.tolerance", "lrpc.weights", "passes"),
     },
     "lrpc.analyze": {
         *("lrpc.compiler", "lrpc.config", "lrpc.ir", "lrpc.models", "lrpc.run", "lrpc.targets"),

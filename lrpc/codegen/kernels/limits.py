@@ -118,23 +118,22 @@ def side_by_side(parts: Sequence[Relevance]) -> Relevance:
     return Relevance(inputs, layers, _one_book(books, 1) if books else None)
 
 
-def joined(parts: Iterator[Relevance], seeds: int) -> Relevance:
-    """Sweeps put together along the seeds, each as it comes, so that none waits for the others."""
+def joined(parts: Iterator[tuple[int, Relevance]], seeds: int) -> Relevance:
+    """Sweeps of so many seeds put together, each as it comes, so that none waits for the others."""
     whole: Relevance | None = None
     books: list[Ledger] = []
     first = 0
-    for part in parts:
-        count = next(iter({**part.inputs, **part.layers}.values())).shape[0]
+    for count, part in parts:
         if count == seeds:
             return part
         if whole is None:
             whole = Relevance(_wide(part.inputs, seeds), _wide(part.layers, seeds), None)
         for into, given in ((whole.inputs, part.inputs), (whole.layers, part.layers)):
-            for name, value in given.items():
-                into[name][first : first + count] = value
+            for name in given:
+                into[name][first : first + count] = given[name]
         books += [] if part.ledger is None else [part.ledger]
         first += count
-        del part, given, value
+        del part, given
     if whole is None:
         raise AssertionError("no sweep")
     whole.ledger = _one_book(books, 0) if books else None

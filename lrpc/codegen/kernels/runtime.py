@@ -194,7 +194,7 @@ class Program:
             seed = seed.total(self.interface.chunk)
         return joined(self._sweeps(state, asked, seed), seed.count)
 
-    def _sweeps(self, state: State, asked: Asked, seed: Start) -> Iterator[Relevance]:
+    def _sweeps(self, state: State, asked: Asked, seed: Start) -> Iterator[tuple[int, Relevance]]:
         """As many seeds at once as the plan says, fewer where memory does not hold them."""
         chunk, step = self.limits.seeds(asked.composite, asked.name, state.batch)
         rows = self._rows(asked.name, asked.composite) if asked.ledger else None
@@ -212,9 +212,10 @@ class Program:
                 step = min(step, seed.count - first) // 2 or 1
                 say(f"out of memory: relevance of {asked.name} goes on with {step} seeds at a time")
                 continue
-            yield part
+            count = min(step, seed.count - first)
+            yield count, part
             del part
-            first += step
+            first += count
 
     def __call__(self, *inputs: Tensor | str, **options: Any) -> Relevance:
         """`forward` and `relevance` in one go: the input tensors, then what `relevance` takes."""

@@ -36,7 +36,8 @@ def ways(made: Encoders) -> list[Way]:
 def run(options: Options) -> dict[str, Any]:
     """The case as JSON holds it."""
     layout = chosen(options.levels, options.quick)
-    made = Encoders(layout, compiler_of(layout, options), options.batch, 1, options)
+    # A budget is for the seeds that a program is compiled for: here the one that is asked.
+    made = Encoders(layout, compiler_of(layout, options, 1), options.batch, 1, options)
     references = {COMPOSITE: partial(made.reference, COMPOSITE)}
     rows = Contest(options.device, references, options.repeats, options.tell).run(ways(made))
     against_first(rows)

@@ -112,10 +112,10 @@ class Encoders:
         )
 
 
-def compiler_of(layout: Layout, options: Options) -> Compiler:
-    """Compiles the encoder; up to 32 seeds go in one sweep."""
+def compiler_of(layout: Layout, options: Options, seeds: int = 0) -> Compiler:
+    """Compiles the encoder for `seeds` at once, by default up to 32."""
     tokens, _ = drawn(1, layout, 1)
-    common = {"seeds": min(max(options.seeds, 8), 32), "epsilon": EPSILON}
+    common = {"seeds": seeds or min(max(options.seeds, 8), 32), "epsilon": EPSILON}
     return Compiler(Encoder(layout), tokens, common)
 
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 import lrpc
-from lrpc.memory.plan import kept_for, kept_without_ledger, most_live, target_plans
+from lrpc.codegen.kernels.limits import most_live
+from lrpc.memory.plan import kept_for, kept_without_ledger, target_plans
 from lrpc.memory.run import Model
 from lrpc.plan.arena import place
 from lrpc.plan.liveness import Buffer, lower_bound

@@ -142,8 +142,3 @@ def _row(f22: int, f23: int, f32: int, f33: int) -> Row:
     both = f33 - f32 - f23 + f22
     images, seeds = f32 - f22 - 2 * both, f23 - f22 - 2 * both
     return (f22 - 2 * images - 2 * seeds - 4 * both, images, seeds, both)
-
-
-def most_live(live: Sequence[Sequence[int]], batch: int, seeds: int) -> int:
-    """What the rows of a plan give for so many images and seeds."""
-    return max(a + b * batch + c * seeds + d * seeds * batch for a, b, c, d in live)

@@ -35,6 +35,7 @@ from lrpc.weights import not_finite, serialize_weights
 from passes import CLEANING, Pass, annotating, run_pipeline
 from passes.crossing import cross
 from passes.eliminate_dead import EliminateDead
+from passes.fuse_ratios import fuse_ratios
 from passes.lower_relevance import LowerRelevance
 
 Watch = Callable[[str, Module], None]
@@ -227,8 +228,12 @@ def memory_model(made: Sequence[Lowered], settings: Settings) -> Model:
     codes = [code for one in made for code in one.codes]
     joints = [(code.plain, code.booked) for code in codes]
     crossed = cross(made[0].graph, joints, [code.value.name for code in codes])
+    own = {v.name for v in crossed.forward.values()}
     pairs = zip(codes, crossed.joints, strict=True)
-    codes = [replace(code, plain=plain, booked=booked) for code, (plain, booked) in pairs]
+    codes = [
+        replace(code, plain=fuse_ratios(plain, own), booked=fuse_ratios(booked, own))
+        for code, (plain, booked) in pairs
+    ]
     return Model(crossed.forward, codes, settings.chunk)
 
 

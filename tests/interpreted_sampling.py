@@ -1,4 +1,4 @@
-"""The Triton kernels of the sampling map against plain torch; `test_sampling_triton.py` runs this.
+"""The Triton kernels of the sampling map against plain torch; `test_triton.py` runs this.
 
 On a GPU they are compiled; elsewhere triton interprets them, which it must be told before its
 import (TRITON_INTERPRET=1).

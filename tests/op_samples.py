@@ -201,6 +201,7 @@ NETWORK = (
 
 RELEVANCE = (
     s("stab_ratio", X, eps=1e-6),
+    s("stab_mul", G, X, eps=1e-6),
     s("ratio", G, X, eps=1e-6),
     s("add_product", G, G, X),
     s("choose", M, G, G),

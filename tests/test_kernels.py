@@ -16,15 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lrpc.codegen.kernels import boxes, deformable, seeds, slopes, transposes
-from lrpc.codegen.sources import FUNCTIONS
+from lrpc.codegen.kernels import deformable, seeds
+from lrpc.codegen.kernels.transposes import inner
+from lrpc.codegen.sources import FUNCTIONS, MODULES
 from lrpc.ir.ops import TABLE
 
 KERNELS: dict[str, Callable[..., Any]] = {
-    name: getattr(module, name)
-    for module in (transposes, slopes, deformable, boxes)
-    for name in FUNCTIONS
-    if hasattr(module, name)
+    name: getattr(module, name) for module in MODULES for name in FUNCTIONS if hasattr(module, name)
 }
 NO_ROW = {
     "widened",
@@ -69,6 +67,12 @@ CONV = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
 CASES: list[tuple[str, Callable[[], tuple[Tensor, ...]], dict[str, Any]]] = [
     ("stab_ratio", lambda: (n(3, 4),), {"eps": 1e-6}),
     ("stab_ratio", lambda: (n(3, 4) * 1e-7,), {"eps": 1e-6}),
+    *(
+        ("stab_mul", lambda size=size: (n(2, *size), n(*size)), {"eps": 1e-6})
+        for size in ((3, 4), (1, 1), (5, 1 << 16))  # the last is more than one stretch
+    ),
+    ("stab_mul", lambda: (n(2, 2), torch.tensor([1.0, -1.0]) * float("inf")), {"eps": 1e-6}),
+    ("stab_mul", lambda: (torch.zeros(2, 0, 3), torch.zeros(0, 3)), {"eps": 1e-6}),
     ("ratio", lambda: (n(2, 3, 4), n(3, 4)), {"eps": 0.25}),
     ("ratio", lambda: (n(2, 3, 4), n(3, 4)), {"eps": 0.0}),
     ("gelu_ratio", lambda: (6 * n(50),), {"approximate": "none"}),
@@ -322,7 +326,7 @@ def test_corners_inside_share_one_whole() -> None:
 )
 def test_ledger_sums(shape: tuple[int, ...], batch: int) -> None:
     a, b = n(*shape), n(*shape)
-    found = transposes.inner(a, b, batch)
+    found = inner(a, b, batch)
     rest = [i for i in range(1, len(shape)) if i != batch]
     expected = (a * b).sum(rest) if rest else a * b
     torch.testing.assert_close(found.reshape(expected.shape), expected)

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lrpc.codegen.expression import render
-from lrpc.codegen.kernels import boxes, deformable, slopes, transposes
-from lrpc.codegen.sources import FUNCTIONS
+from lrpc.codegen.sources import FUNCTIONS, MODULES
 from lrpc.ir.graph import Node
+from lrpc.ir.ops import TABLE
 from lrpc.ir.types import DTYPES, TensorType
 from lrpc.memory.effect import Effects, Strided, effect_of
 from tests.op_samples import Sample
@@ -33,13 +33,17 @@ def tensor(kind: TensorType, sizes: dict[str, int], limit: int, positive: bool) 
 
 
 def really(
-    node: Node, values: list[Tensor], weights: dict[str, Tensor], sizes: dict[str, int]
+    node: Node,
+    values: list[Tensor],
+    weights: dict[str, Tensor],
+    sizes: dict[str, int],
+    over: int | None = None,
 ) -> tuple[list[Tensor], int]:
     """Results of the emitted text, and the most bytes that it held."""
     names = {f"x{i}": value for i, value in enumerate(values)}
-    text = render(node, list(names), lambda name: f"w[{name!r}]")
+    text = render(node, list(names), lambda name: f"w[{name!r}]", over=over)
     scope: dict[str, Any] = {"torch": torch, "F": F, "w": weights}
-    for module in (transposes, slopes, deformable, boxes):
+    for module in MODULES:
         scope |= {k: v for k, v in vars(module).items() if k in FUNCTIONS}
     device = {"device": torch.device("cpu")}
     with torch.no_grad(), Tracker() as tracker:
@@ -71,6 +75,47 @@ def test_every_op_does_what_its_meta_run_says(sample: Sample, sizes: dict[str, i
     held = [*values, *weights.values()]
     own = sum(size for place, size in kept.items() if place not in places(held))
     assert sum(found.new) == own
+
+
+OVER = [
+    pytest.param(sample, operand, id=f"{label(sample)}-{operand}")
+    for sample in EMITTED
+    for operand in range(len(TABLE[sample.op].over))
+    if sample.graph().nodes[0].inputs[operand].type == sample.graph().nodes[0].out.type
+]
+
+
+@pytest.mark.parametrize(("sample", "operand"), OVER)
+def test_what_is_written_over_an_operand(sample: Sample, operand: int) -> None:
+    """It is the same to the bit, lies where the operand lay, and the meta run says so."""
+    (node,) = sample.graph().nodes
+    sizes, positive = {"B": 2, "K": 3}, sample.op in POSITIVE
+    values = [tensor(v.type, sizes, 2, positive) for v in node.inputs]
+    (wanted,), most = really(node, [v.clone() for v in values], {}, sizes)
+    (found,), peak = really(node, values, {}, sizes, operand)
+    assert torch.equal(found, wanted)
+    assert found.dtype == wanted.dtype
+    assert owner(found, values) == operand
+    said = Effects().of_node(
+        node, [Strided.of(v) for v in values], lambda name: Strided((), (), torch.float32), sizes,
+        over=operand,
+    )  # fmt: skip
+    assert (said.results[0].shares, said.new, said.most) == (operand, (), peak)
+    assert peak < most
+
+
+@pytest.mark.parametrize("sample", EMITTED, ids=label)
+def test_results_have_the_memory_that_rows_say(sample: Sample) -> None:
+    """Nothing that `allocates` shares memory with what it reads, however small its operands are."""
+    if not TABLE[sample.op].allocates:
+        return
+    (node,) = sample.graph().nodes
+    sizes, positive = {"B": 1, "K": 1}, sample.op in POSITIVE
+    values = [tensor(v.type, sizes, limit_of(node), positive) for v in node.inputs]
+    weights = {n: tensor(kind, sizes, 0, positive) for n, kind in sample.graph().weights}
+    results, _ = really(node, values, weights, sizes)
+    held = places([*values, *weights.values()])
+    assert all(r.untyped_storage().data_ptr() not in held for r in results)
 
 
 def places(tensors: list[Tensor]) -> set[int]:

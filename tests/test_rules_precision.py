@@ -19,8 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lrpc.codegen.expression import render
-from lrpc.codegen.kernels import boxes, deformable, slopes, transposes
-from lrpc.codegen.sources import FUNCTIONS
+from lrpc.codegen.sources import FUNCTIONS, MODULES
 from lrpc.ir.graph import Node
 from lrpc.ir.ops import TABLE, resolve
 from lrpc.ir.types import B
@@ -36,10 +35,7 @@ from tests.test_rules_norms import norm
 from tests.test_rules_structure import STRUCTURE
 
 KERNELS = {
-    name: getattr(module, name)
-    for module in (transposes, slopes, deformable, boxes)
-    for name in FUNCTIONS
-    if hasattr(module, name)
+    name: getattr(module, name) for module in MODULES for name in FUNCTIONS if hasattr(module, name)
 }
 ROUNDING = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11}
 TINY = {torch.bfloat16: 2.0**-133, torch.float16: 2.0**-24}  # the smallest denormals

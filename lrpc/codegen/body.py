@@ -80,8 +80,9 @@ class Body:
     lines: list[str] = field(default_factory=list)
     _said: str = ""
 
-    def node(self, node: Node, saves: Mapping[str, str]) -> None:
-        """One node: a comment where module or rule change, its statement, and what it saves."""
+    def node(self, node: Node, saves: Mapping[str, str], over: int | None = None) -> None:
+        """One node: a comment where module or rule change, its statement, which may write over an
+        operand, and what it saves."""
         if node.op == "record":
             if self.ledger:
                 self._record(node)
@@ -93,7 +94,7 @@ class Body:
             return
         outputs = ", ".join(self.names.local(v) for v in node.outputs)
         shapes = ", ".join(str(v.type) for v in node.outputs)
-        text = render(node, inputs, self.weight, self.kept(node))
+        text = render(node, inputs, self.weight, self.kept(node), over)
         self.lines.append(f"{outputs} = {text}  # {shapes}")
         for value in node.outputs:
             if value.name in saves:

@@ -28,9 +28,16 @@ class _Template(string.Formatter):
         return str(value).strip('"') if spec == "bare" else str(value)
 
 
-def render(node: Node, inputs: Sequence[str], weight: Callable[[str], str], kept: str = "") -> str:
+def render(
+    node: Node,
+    inputs: Sequence[str],
+    weight: Callable[[str], str],
+    kept: str = "",
+    over: int | None = None,
+) -> str:
     """The expression that computes `node` from the named `inputs`; `weight` renders a weight's
-    name. `kept` ends the arguments of operations that keep a part of their work in the state."""
+    name. `kept` ends the arguments of operations that keep a part of their work in the state;
+    `over` is the operand to write the result over."""
     row = TABLE[node.op]
     fields: dict[str, str] = {
         key: _attr(row.kind(key), node.attr(key), weight) for key in row.attrs
@@ -38,7 +45,8 @@ def render(node: Node, inputs: Sequence[str], weight: Callable[[str], str], kept
     fields["inputs"], fields["kept"] = ", ".join(inputs), kept
     if node.op == "slice":
         fields["slice"] = _slice(node)
-    return _Template().vformat(row.emit, tuple(inputs), fields)
+    text = row.emit if over is None else row.over[over]
+    return _Template().vformat(text, tuple(inputs), fields)
 
 
 def _attr(kind: str, value: Attr | None, weight: Callable[[str], str]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from lrpc.codegen.body import Body, Names, last_uses, weight_in
 from lrpc.codegen.expression import literal
+from lrpc.codegen.inplace import overwrites
 from lrpc.codegen.recompute import Windows, windows
 from lrpc.codegen.saved import Saved
 from lrpc.codegen.segments import Segment, cut
@@ -136,9 +137,10 @@ class Emitter:
                 continue
             dying = last_uses(segment.nodes, needed)
             saves = self.saved.inside("") if self.kind == "forward" else {}
+            over = overwrites(segment.nodes, needed | saves.keys())
             for j, (node, dead) in enumerate(zip(segment.nodes, dying, strict=True)):
                 self._open(body, turns.before.get((i, j), ()))
-                body.node(node, saves)
+                body.node(node, saves, over[j])
                 gone = [self.saved.part(key) for key in turns.after.get((i, j), ())]
                 body.delete(dead, gone)
 
@@ -215,9 +217,11 @@ class Emitter:
         saves = self.saved.inside(segment.key) if self.kind == "forward" else {}
         kept = self._kept({self.saved.scope(segment): "s"})
         body = Body(names, weight_in(segment.prefix), segment.prefix, self.ledger, kept)
-        dying = last_uses(segment.nodes, {v.name for v in results})
-        for node, dead in zip(segment.nodes, dying, strict=True):
-            body.node(node, saves)
+        handed = {v.name for v in results}
+        dying = last_uses(segment.nodes, handed)
+        over = overwrites(segment.nodes, handed | saves.keys())
+        for node, dead, operand in zip(segment.nodes, dying, over, strict=True):
+            body.node(node, saves, operand)
             body.delete(dead)
         body.lines.append(f"return {', '.join(names.local(v) for v in results)}".rstrip())
         text = "\n".join(body.lines)

@@ -15,18 +15,20 @@ from lrpc.codegen.kernels import (
     deformable,
     limits,
     loading,
+    ratios,
     results,
     runtime,
     seeds,
     slopes,
     transposes,
     triton_deformable,
+    triton_ratios,
     triton_support,
 )
 
 RUNTIME: tuple[ModuleType, ...] = (loading, results, limits, seeds, calls, capture, runtime)
-MODULES: tuple[ModuleType, ...] = (transposes, slopes, deformable, boxes, chunks)
-TRITON: tuple[ModuleType, ...] = (triton_support, triton_deformable)
+MODULES: tuple[ModuleType, ...] = (transposes, ratios, slopes, deformable, boxes, chunks)
+TRITON: tuple[ModuleType, ...] = (triton_ratios, triton_deformable)  # on top of triton_support
 
 
 @cache
@@ -54,9 +56,9 @@ def needed(text: str) -> str:
         found |= new
         pending += [sources[name] for name in new]
     texts = [source for name, source in sources.items() if name in found]
-    whole = _joined(TRITON)
     names = {n.id for text in texts for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Name)}
-    carried = [whole] if names & _defined(whole) else []
+    used = tuple(module for module in TRITON if names & _defined(inspect.getsource(module)))
+    carried = [_joined((triton_support, *used))] if used else []
     return "\n\n\n".join([*carried, *texts])
 
 

@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lrpc.codegen.body import booked_amount, handed_out
 from lrpc.codegen.expression import render
-from lrpc.codegen.kernels import boxes, deformable, slopes, transposes
+from lrpc.codegen.sources import MODULES
 from lrpc.ir.graph import Node
 from lrpc.ir.ops import TABLE, resolve
 from lrpc.ir.types import DTYPES, TensorType
@@ -143,7 +143,7 @@ class Storages(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def _scope() -> dict[str, Any]:
     found: dict[str, Any] = {"torch": torch, "F": F, "device": META}
-    for module in (transposes, slopes, deformable, boxes):
+    for module in MODULES:
         found |= {k: v for k, v in vars(module).items() if not k.startswith("__")}
     return found
 
@@ -195,7 +195,8 @@ def _compiled(text: str) -> CodeType:
 class Effects:
     """Effects of nodes."""
 
-    statements: dict[tuple[int, str], Statement] = field(default_factory=dict)  # node's id, name
+    #: By the node's id, its name in the state, the operand that it writes over.
+    statements: dict[tuple[int, str, int | None], Statement] = field(default_factory=dict)
 
     def of_node(
         self,
@@ -205,12 +206,14 @@ class Effects:
         sizes: Mapping[str, int],
         name: str = "",
         kept: Kept = (),
+        over: int | None = None,
     ) -> Effect:
         """The effect of the statement that a program holds for `node`, which keeps a part of its
-        work in the state under `name` where that is given; `kept` is what lies there."""
-        key = (id(node), name)
+        work in the state under `name` where that is given; `kept` is what lies there. It writes its
+        result `over` an operand."""
+        key = (id(node), name, over)
         if key not in self.statements:
-            self.statements[key] = _statement(node, name)
+            self.statements[key] = _statement(node, name, over)
         said = self.statements[key]
         own = (sizes["B"], sizes.get("K", 0)) if said.sized else (0, 0)
         used = tuple(weights(name) for name in said.weights)
@@ -227,7 +230,7 @@ class Statement:
     sized: bool
 
 
-def _statement(node: Node, name: str) -> Statement:
+def _statement(node: Node, name: str, over: int | None) -> Statement:
     names = [f"x[{i}]" for i in range(len(node.inputs))]
     if node.op == "read":
         return Statement(node, handed_out(names), (), False)
@@ -235,7 +238,7 @@ def _statement(node: Node, name: str) -> Statement:
         return Statement(node, booked_amount(node, names), (), False)
     used: dict[str, int] = {}
     kept = f', k, "{name}"' if name else ""
-    text = render(node, names, lambda name: f"w[{used.setdefault(name, len(used))}]", kept)
+    text = render(node, names, lambda name: f"w[{used.setdefault(name, len(used))}]", kept, over)
     return Statement(node, text, tuple(used), _symbolic(node))
 
 

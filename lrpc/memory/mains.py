@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from lrpc.codegen.body import last_uses
 from lrpc.codegen.functions import needed_later, of_seeds
+from lrpc.codegen.inplace import overwrites
 from lrpc.codegen.recompute import Windows, windows
 from lrpc.codegen.saved import Saved
 from lrpc.codegen.segments import Segment, cut
@@ -76,9 +77,10 @@ class Main:
                 self._close(turns.after.get((i, 0), ()))
                 continue
             dying = last_uses(segment.nodes, later)
+            over = overwrites(segment.nodes, later | self._saves(""))
             for j, (node, dead) in enumerate(zip(segment.nodes, dying, strict=True)):
                 self._open(turns.before.get((i, j), ()))
-                self._statement(node, dead, self.locals, self.saved.scopes, self.given)
+                self._statement(node, dead, over[j], self.locals, self.saved.scopes, self.given)
                 self._close(turns.after.get((i, j), ()))
         return self.given
 
@@ -109,10 +111,16 @@ class Main:
         self, segment: Segment, results: Sequence[Value], own: Frame, given: Given, part: str = ""
     ) -> None:
         """The statements of a block function."""
-        dying = last_uses(segment.nodes, {v.name for v in results})
+        handed = {v.name for v in results}
+        dying = last_uses(segment.nodes, handed)
+        over = overwrites(segment.nodes, handed | self._saves(segment.key))
         reach = (self.saved.scope(segment),)
-        for node, dead in zip(segment.nodes, dying, strict=True):
-            self._statement(node, dead, own, reach, given, part)
+        for node, dead, operand in zip(segment.nodes, dying, over, strict=True):
+            self._statement(node, dead, operand, own, reach, given, part)
+
+    def _saves(self, key: str) -> set[str]:
+        """What a segment's statements save."""
+        return set(self.saved.inside(key)) if self.forward else set()
 
     def _block(self, segment: Segment, later: set[str]) -> None:
         tape, results = self.tape, self.results(segment, later)
@@ -194,6 +202,7 @@ class Main:
         self,
         node: Node,
         dead: Sequence[Value],
+        over: int | None,
         own: Frame,
         reach: Sequence[str],
         given: Given,
@@ -202,7 +211,7 @@ class Main:
         tape, saved = self.tape, self.saved
         half = "value" if self.forward else "adjoint"
         part = "result" if not node.outputs else part or half
-        places = tape.node(node, part, saved.keeping.place(node, reach))
+        places = tape.node(node, part, saved.keeping.place(node, reach), over)
         for value, place in zip(node.outputs, places, strict=False):
             own.bind(value.name, place)
             if self.forward and value.name in saved.needed:

@@ -131,9 +131,11 @@ class Tape:
             place = self.allocate(size, "workspace", name, module, op)
             self.held[place].end = self.step + 1
 
-    def node(self, node: Node, part: str, keeps: Place | None = None) -> list[int]:
-        """Run one node, which `keeps` a part of its work in the state: the storages of its results,
-        which nobody holds yet."""
+    def node(
+        self, node: Node, part: str, keeps: Place | None = None, over: int | None = None
+    ) -> list[int]:
+        """Run one node, which `keeps` a part of its work in the state, and writes its result `over`
+        an operand: the storages of its results, which nobody holds yet."""
         inputs = [self.where[v.name] for v in node.inputs]
         effect = self.effects.of_node(
             node,
@@ -142,6 +144,7 @@ class Tape:
             self.sizes,
             "" if keeps is None else keeps[1],
             () if keeps is None else tuple(self.kept.get(keeps, {}).items()),
+            over,
         )
         name = node.outputs[0].name if node.outputs else str(node.attr("name") or node.op)
         module = node.loc.module
@@ -152,7 +155,7 @@ class Tape:
             self._keep(effect, keeps, new)
         for value, result, place in zip(node.outputs, effect.results, places, strict=False):
             self.where[value.name] = (result.kind, place)
-            if result.new is not None:
+            if result.new is not None or over is not None:
                 self.held[place].name = value.name
         if not node.outputs:  # a read or a record
             self.where[f"{node.op} {name} {self.step}"] = (effect.results[0].kind, places[0])

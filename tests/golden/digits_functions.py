@@ -19,9 +19,9 @@ def encoder_layers_forward(w, p, s, B, x, x_2, x_3):
     del x_3
     self_attn_extent = w["levels@20x20_10x10_5x5"]  # f32[3,1,2]
     # self_attn: coordinate
-    self_attn_shift = self_attn_offsets / self_attn_extent  # f32[B,525,8,3,4,2]
+    self_attn_shift = self_attn_offsets.div_(self_attn_extent)  # f32[B,525,8,3,4,2]
     del self_attn_offsets, self_attn_extent
-    self_attn_locations = self_attn_anchor + self_attn_shift  # f32[B,525,8,3,4,2]
+    self_attn_locations = self_attn_shift.add_(self_attn_anchor)  # f32[B,525,8,3,4,2]
     s["self_attn_locations"] = self_attn_locations
     del self_attn_anchor, self_attn_shift
     # self_attn: linear, epsilon(eps=1e-06)
@@ -57,7 +57,7 @@ def encoder_layers_forward(w, p, s, B, x, x_2, x_3):
     # linear1: linear, epsilon(eps=1e-06)
     linear1 = F.linear(norm1, w[p + "linear1.weight"], w[p + "linear1.bias"])  # f32[B,525,512]
     # activation, pass
-    relu = F.relu(linear1)  # f32[B,525,512]
+    relu = linear1.relu_()  # f32[B,525,512]
     s["relu"] = relu
     del linear1
     # linear2: linear, epsilon(eps=1e-06)
@@ -65,7 +65,7 @@ def encoder_layers_forward(w, p, s, B, x, x_2, x_3):
     s["linear2"] = linear2
     del relu
     # residual, epsilon(eps=1e-06)
-    add_3 = norm1 + linear2  # f32[B,525,256]
+    add_3 = norm1.add_(linear2)  # f32[B,525,256]
     del norm1, linear2
     # norm2: layer_norm, detach_sigma(eps=1e-06)
     norm2 = F.layer_norm(add_3, add_3.shape[-1:], w[p + "norm2.weight"], w[p + "norm2.bias"], 1e-05)  # f32[B,525,256]
@@ -76,9 +76,8 @@ def encoder_layers_forward(w, p, s, B, x, x_2, x_3):
 
 def encoder_layers_relevance(w, p, s, K, B, g, x, x_2):
     # norm2: detach_sigma(eps=1e-06)
-    r_stab_ratio = stab_ratio(s["norm2"], 1e-06)  # f32[B,525,256]
-    r_mul = g * r_stab_ratio  # f32[K,B,525,256]
-    del g, r_stab_ratio
+    r_mul = stab_mul(g, s["norm2"], 1e-06)  # f32[K,B,525,256]
+    del g
     # residual, epsilon(eps=1e-06)
     add_again = x + s["self_attn"]  # f32[B,525,256]
     # norm1: layer_norm, detach_sigma(eps=1e-06)
@@ -90,53 +89,41 @@ def encoder_layers_relevance(w, p, s, K, B, g, x, x_2):
     r_layer_norm_transpose = layer_norm_transpose(r_mul, r_rstd, w[p + "norm2.weight"])  # f32[K,B,525,256]
     del r_mul, r_rstd
     # epsilon(eps=1e-06)
-    r_stab_ratio_2 = stab_ratio(add_again_2, 1e-06)  # f32[B,525,256]
-    del add_again_2
-    r_mul_2 = r_layer_norm_transpose * r_stab_ratio_2  # f32[K,B,525,256]
-    del r_layer_norm_transpose, r_stab_ratio_2
+    r_mul_2 = stab_mul(r_layer_norm_transpose, add_again_2, 1e-06, over=True)  # f32[K,B,525,256]
+    del r_layer_norm_transpose, add_again_2
     # linear2: epsilon(eps=1e-06)
-    r_stab_ratio_3 = stab_ratio(s["linear2"], 1e-06)  # f32[B,525,256]
-    r_mul_3 = r_mul_2 * r_stab_ratio_3  # f32[K,B,525,256]
-    del r_stab_ratio_3
+    r_mul_3 = stab_mul(r_mul_2, s["linear2"], 1e-06)  # f32[K,B,525,256]
     r_linear_transpose = r_mul_3 @ w[p + "linear2.weight"]  # f32[K,B,525,512]
     del r_mul_3
     # linear1: epsilon(eps=1e-06)
-    r_stab_ratio_4 = stab_ratio(s["relu"], 1e-06)  # f32[B,525,512]
-    r_mul_4 = r_linear_transpose * r_stab_ratio_4  # f32[K,B,525,512]
-    del r_linear_transpose, r_stab_ratio_4
+    r_mul_4 = stab_mul(r_linear_transpose, s["relu"], 1e-06, over=True)  # f32[K,B,525,512]
+    del r_linear_transpose
     r_linear_transpose_2 = r_mul_4 @ w[p + "linear1.weight"]  # f32[K,B,525,256]
     del r_mul_4
-    r_add = r_mul_2 + r_linear_transpose_2  # f32[K,B,525,256]
+    r_add = r_mul_2.add_(r_linear_transpose_2)  # f32[K,B,525,256]
     del r_mul_2, r_linear_transpose_2
     # norm1: detach_sigma(eps=1e-06)
-    r_stab_ratio_5 = stab_ratio(norm1_again, 1e-06)  # f32[B,525,256]
-    del norm1_again
-    r_mul_5 = r_add * r_stab_ratio_5  # f32[K,B,525,256]
-    del r_add, r_stab_ratio_5
+    r_mul_5 = stab_mul(r_add, norm1_again, 1e-06, over=True)  # f32[K,B,525,256]
+    del r_add, norm1_again
     r_rstd_2 = rstd(add_again, 1e-05, 0)  # f32[B,525,1]
     r_layer_norm_transpose_2 = layer_norm_transpose(r_mul_5, r_rstd_2, w[p + "norm1.weight"])  # f32[K,B,525,256]
     del r_mul_5, r_rstd_2
     # epsilon(eps=1e-06)
-    r_stab_ratio_6 = stab_ratio(add_again, 1e-06)  # f32[B,525,256]
-    del add_again
-    r_mul_6 = r_layer_norm_transpose_2 * r_stab_ratio_6  # f32[K,B,525,256]
-    del r_layer_norm_transpose_2, r_stab_ratio_6
+    r_mul_6 = stab_mul(r_layer_norm_transpose_2, add_again, 1e-06, over=True)  # f32[K,B,525,256]
+    del r_layer_norm_transpose_2, add_again
     # self_attn: epsilon(eps=1e-06)
-    r_stab_ratio_7 = stab_ratio(s["self_attn"], 1e-06)  # f32[B,525,256]
-    r_mul_7 = r_mul_6 * r_stab_ratio_7  # f32[K,B,525,256]
-    del r_stab_ratio_7
+    r_mul_7 = stab_mul(r_mul_6, s["self_attn"], 1e-06)  # f32[K,B,525,256]
     r_linear_transpose_3 = r_mul_7 @ w[p + "self_attn.output_proj.weight"]  # f32[K,B,525,256]
     del r_mul_7
     # self_attn: value_and_weights(share=0.5, eps=1e-06)
-    r_stab_ratio_8 = stab_ratio(s["self_attn_sampled"], 1e-06)  # f32[B,525,256]
-    r_mul_8 = r_linear_transpose_3 * r_stab_ratio_8  # f32[K,B,525,256]
-    del r_linear_transpose_3, r_stab_ratio_8
+    r_mul_8 = stab_mul(r_linear_transpose_3, s["self_attn_sampled"], 1e-06, over=True)  # f32[K,B,525,256]
+    del r_linear_transpose_3
     r_deform_weight_transpose = deform_weight_transpose(r_mul_8, s["self_attn_values"], s["self_attn_locations"], ((20, 20), (10, 10), (5, 5)), s, "self_attn_sampled")  # f32[K,B,525,8,3,4]
-    r_scale = r_deform_weight_transpose * 0.5  # f32[K,B,525,8,3,4]
+    r_scale = r_deform_weight_transpose.mul_(0.5)  # f32[K,B,525,8,3,4]
     del r_deform_weight_transpose
     r_deform_splat = deform_splat(r_mul_8, s["self_attn_locations"], s["self_attn_weights"], ((20, 20), (10, 10), (5, 5)), s, "self_attn_sampled")  # f32[K,B,525,8,32]
     del r_mul_8
-    r_scale_2 = r_deform_splat * 0.5  # f32[K,B,525,8,32]
+    r_scale_2 = r_deform_splat.mul_(0.5)  # f32[K,B,525,8,32]
     del r_deform_splat
     # self_attn: pass
     r_reshape = r_scale.reshape((K, B, 525, 8, 12))  # f32[K,B,525,8,12]
@@ -148,31 +135,27 @@ def encoder_layers_relevance(w, p, s, K, B, g, x, x_2):
     r_reshape_2 = r_softmax_transpose.reshape((K, B, 525, 96))  # f32[K,B,525,96]
     del r_softmax_transpose
     # self_attn: epsilon(eps=1e-06)
-    r_stab_ratio_9 = stab_ratio(s["self_attn_attention_weights"], 1e-06)  # f32[B,525,96]
-    r_mul_9 = r_reshape_2 * r_stab_ratio_9  # f32[K,B,525,96]
-    del r_reshape_2, r_stab_ratio_9
+    r_mul_9 = stab_mul(r_reshape_2, s["self_attn_attention_weights"], 1e-06, over=True)  # f32[K,B,525,96]
+    del r_reshape_2
     r_linear_transpose_4 = r_mul_9 @ w[p + "self_attn.attention_weights.weight"]  # f32[K,B,525,256]
     del r_mul_9
     # self_attn: pass
     r_reshape_3 = r_scale_2.reshape((K, B, 525, 256))  # f32[K,B,525,256]
     del r_scale_2
     # self_attn: epsilon(eps=1e-06)
-    r_stab_ratio_10 = stab_ratio(s["self_attn_value_proj"], 1e-06)  # f32[B,525,256]
-    r_mul_10 = r_reshape_3 * r_stab_ratio_10  # f32[K,B,525,256]
-    del r_reshape_3, r_stab_ratio_10
+    r_mul_10 = stab_mul(r_reshape_3, s["self_attn_value_proj"], 1e-06, over=True)  # f32[K,B,525,256]
+    del r_reshape_3
     r_linear_transpose_5 = r_mul_10 @ w[p + "self_attn.value_proj.weight"]  # f32[K,B,525,256]
     del r_mul_10
-    r_add_2 = r_mul_6 + r_linear_transpose_5  # f32[K,B,525,256]
+    r_add_2 = r_mul_6.add_(r_linear_transpose_5)  # f32[K,B,525,256]
     del r_mul_6, r_linear_transpose_5
     # positional, epsilon(eps=1e-06)
     add_again_3 = x + x_2  # f32[B,525,256]
     del x, x_2
     # epsilon(eps=1e-06)
-    r_stab_ratio_11 = stab_ratio(add_again_3, 1e-06)  # f32[B,525,256]
-    del add_again_3
-    r_mul_11 = r_linear_transpose_4 * r_stab_ratio_11  # f32[K,B,525,256]
-    del r_linear_transpose_4, r_stab_ratio_11
-    r_add_3 = r_add_2 + r_mul_11  # f32[K,B,525,256]
+    r_mul_11 = stab_mul(r_linear_transpose_4, add_again_3, 1e-06, over=True)  # f32[K,B,525,256]
+    del r_linear_transpose_4, add_again_3
+    r_add_3 = r_add_2.add_(r_mul_11)  # f32[K,B,525,256]
     del r_add_2, r_mul_11
     return r_add_3
 
@@ -182,21 +165,18 @@ def relevance_class_logit(w, saved, seed, read):
     B = seed.shape[1]
     out = {}
     # sem_seg_head.predictor.class_embed: epsilon(eps=1e-06)
-    r_stab_ratio = stab_ratio(saved[""]["class_embed_1"], 1e-06)  # f32[B,50,10]
-    r_mul = seed * r_stab_ratio  # f32[K,B,50,10]
-    del seed, r_stab_ratio
+    r_mul = stab_mul(seed, saved[""]["class_embed_1"], 1e-06)  # f32[K,B,50,10]
+    del seed
     r_linear_transpose = r_mul @ w["sem_seg_head.predictor.class_embed.weight"]  # f32[K,B,50,256]
     del r_mul
     # sem_seg_head.predictor.decoder_norm: detach_sigma(eps=1e-06)
-    r_stab_ratio_1 = stab_ratio(saved[""]["decoder_norm_2"], 1e-06)  # f32[B,50,256]
-    r_mul_1 = r_linear_transpose * r_stab_ratio_1  # f32[K,B,50,256]
-    del r_linear_transpose, r_stab_ratio_1
+    r_mul_1 = stab_mul(r_linear_transpose, saved[""]["decoder_norm_2"], 1e-06, over=True)  # f32[K,B,50,256]
+    del r_linear_transpose
     r_rstd = rstd(saved[""]["decoder_norm_1"], 1e-05, 0)  # f32[B,50,1]
     r_layer_norm_transpose = layer_norm_transpose(r_mul_1, r_rstd, w["sem_seg_head.predictor.decoder_norm.weight"])  # f32[K,B,50,256]
     del r_mul_1, r_rstd
-    r_stab_ratio_2 = stab_ratio(saved[""]["decoder_norm_1"], 1e-06)  # f32[B,50,256]
-    r_mul_2 = r_layer_norm_transpose * r_stab_ratio_2  # f32[K,B,50,256]
-    del r_layer_norm_transpose, r_stab_ratio_2
+    r_mul_2 = stab_mul(r_layer_norm_transpose, saved[""]["decoder_norm_1"], 1e-06, over=True)  # f32[K,B,50,256]
+    del r_layer_norm_transpose
     r_rstd_1 = rstd(saved["sem_seg_head.predictor.decoder.layers.2"]["norm3"], 1e-05, 0)  # f32[B,50,1]
     r_layer_norm_transpose_1 = layer_norm_transpose(r_mul_2, r_rstd_1, w["sem_seg_head.predictor.decoder_norm.weight"])  # f32[K,B,50,256]
     del r_mul_2, r_rstd_1
@@ -228,20 +208,17 @@ def relevance_class_logit(w, saved, seed, read):
     # sem_seg_head.predictor.enc_output_norm: layer_norm, detach_sigma(eps=1e-06)
     enc_output_norm_again = F.layer_norm(saved[""]["enc_output"], saved[""]["enc_output"].shape[-1:], w["sem_seg_head.predictor.enc_output_norm.weight"], w["sem_seg_head.predictor.enc_output_norm.bias"], 1e-05)  # f32[B,525,256]
     # sem_seg_head.predictor.enc_output_norm: detach_sigma(eps=1e-06)
-    r_stab_ratio_63 = stab_ratio(enc_output_norm_again, 1e-06)  # f32[B,525,256]
-    del enc_output_norm_again
-    r_mul_63 = r_gather_transpose * r_stab_ratio_63  # f32[K,B,525,256]
-    del r_gather_transpose, r_stab_ratio_63
+    r_mul_63 = stab_mul(r_gather_transpose, enc_output_norm_again, 1e-06, over=True)  # f32[K,B,525,256]
+    del r_gather_transpose, enc_output_norm_again
     r_rstd_11 = rstd(saved[""]["enc_output"], 1e-05, 0)  # f32[B,525,1]
     r_layer_norm_transpose_11 = layer_norm_transpose(r_mul_63, r_rstd_11, w["sem_seg_head.predictor.enc_output_norm.weight"])  # f32[K,B,525,256]
     del r_mul_63, r_rstd_11
     # sem_seg_head.predictor.enc_output: epsilon(eps=1e-06)
-    r_stab_ratio_64 = stab_ratio(saved[""]["enc_output"], 1e-06)  # f32[B,525,256]
-    r_mul_64 = r_layer_norm_transpose_11 * r_stab_ratio_64  # f32[K,B,525,256]
-    del r_layer_norm_transpose_11, r_stab_ratio_64
+    r_mul_64 = stab_mul(r_layer_norm_transpose_11, saved[""]["enc_output"], 1e-06, over=True)  # f32[K,B,525,256]
+    del r_layer_norm_transpose_11
     r_linear_transpose_28 = r_mul_64 @ w["sem_seg_head.predictor.enc_output.weight"]  # f32[K,B,525,256]
     del r_mul_64
-    r_add_17 = r_add_16 + r_linear_transpose_28  # f32[K,B,525,256]
+    r_add_17 = r_add_16.add_(r_linear_transpose_28)  # f32[K,B,525,256]
     del r_add_16, r_linear_transpose_28
     # sem_seg_head.predictor: pass
     r_slice = r_add_17[..., :25, :]  # f32[K,B,25,256]
@@ -253,11 +230,11 @@ def relevance_class_logit(w, saved, seed, read):
     del r_slice
     r_slice_transpose_1 = slice_transpose(r_slice_1, -2, 400, 1, 525)  # f32[K,B,525,256]
     del r_slice_1
-    r_add_18 = r_slice_transpose + r_slice_transpose_1  # f32[K,B,525,256]
+    r_add_18 = r_slice_transpose.add_(r_slice_transpose_1)  # f32[K,B,525,256]
     del r_slice_transpose, r_slice_transpose_1
     r_slice_transpose_2 = slice_transpose(r_slice_2, -2, 0, 1, 525)  # f32[K,B,525,256]
     del r_slice_2
-    r_add_19 = r_add_18 + r_slice_transpose_2  # f32[K,B,525,256]
+    r_add_19 = r_add_18.add_(r_slice_transpose_2)  # f32[K,B,525,256]
     del r_add_18, r_slice_transpose_2
     if "encoder.layers.2" in read:
         out["encoder.layers.2"] = r_add_19 * saved["sem_seg_head.pixel_decoder.transformer.encoder.layers.2"]["norm2"]  # f32[K,B,525,256]
@@ -302,19 +279,19 @@ def relevance_class_logit(w, saved, seed, read):
         out["encoder.input.res5"] = r_reshape_30 * saved[""]["input_proj_2_1"]  # f32[K,B,256,5,5]
         if len(out) == len(read):
             return out
-    r_reshape_34 = pixel_decoder_input_proj_relevance(w, "sem_seg_head.pixel_decoder.input_proj.2.", saved[""], K, B, saved[""]["input_proj_2_1"], r_reshape_30, saved[""]["input_proj_2_0"])
+    r_reshape_34 = pixel_decoder_input_proj_relevance(w, "sem_seg_head.pixel_decoder.input_proj.2.", saved[""], K, B, r_reshape_30, saved[""]["input_proj_2_1"], saved[""]["input_proj_2_0"])
     del r_reshape_30
     if "encoder.input.res4" in read:
         out["encoder.input.res4"] = r_reshape_31 * saved[""]["input_proj_1_1"]  # f32[K,B,256,10,10]
         if len(out) == len(read):
             return out
-    r_reshape_36 = pixel_decoder_input_proj_relevance_2(w, "sem_seg_head.pixel_decoder.input_proj.1.", saved[""], K, B, saved[""]["input_proj_1_1"], r_reshape_31, saved[""]["input_proj_1_0"])
+    r_reshape_36 = pixel_decoder_input_proj_relevance_2(w, "sem_seg_head.pixel_decoder.input_proj.1.", saved[""], K, B, r_reshape_31, saved[""]["input_proj_1_1"], saved[""]["input_proj_1_0"])
     del r_reshape_31
     if "encoder.input.res3" in read:
         out["encoder.input.res3"] = r_reshape_32 * saved[""]["input_proj_0_1"]  # f32[K,B,256,20,20]
         if len(out) == len(read):
             return out
-    r_reshape_38 = pixel_decoder_input_proj_relevance_3(w, "sem_seg_head.pixel_decoder.input_proj.0.", saved[""], K, B, saved[""]["input_proj_0_1"], r_reshape_32, saved[""]["input_proj_0_0"])
+    r_reshape_38 = pixel_decoder_input_proj_relevance_3(w, "sem_seg_head.pixel_decoder.input_proj.0.", saved[""], K, B, r_reshape_32, saved[""]["input_proj_0_1"], saved[""]["input_proj_0_0"])
     del r_reshape_32
     if "backbone.res5" in read:
         out["backbone.res5"] = r_reshape_34 * saved["backbone.res5.2"]["relu_3"]  # f32[K,B,512,5,5]
@@ -372,9 +349,8 @@ def relevance_class_logit(w, saved, seed, read):
     r_max_pool2d_transpose = max_pool2d_transpose(r_add_46, saved[""]["max_pool2d_1"], (80, 80))  # f32[K,B,16,80,80]
     del r_add_46
     # backbone.stem.conv1: epsilon(eps=1e-06)
-    r_stab_ratio_172 = stab_ratio(saved[""]["relu"], 1e-06)  # f32[B,16,80,80]
-    r_mul_172 = r_max_pool2d_transpose * r_stab_ratio_172  # f32[K,B,16,80,80]
-    del r_max_pool2d_transpose, r_stab_ratio_172
+    r_mul_172 = stab_mul(r_max_pool2d_transpose, saved[""]["relu"], 1e-06, over=True)  # f32[K,B,16,80,80]
+    del r_max_pool2d_transpose
     r_reshape_143 = r_mul_172.reshape((K * B, 16, 80, 80))  # f32[K*B,16,80,80]
     del r_mul_172
     r_conv2d_transpose_55 = conv2d_transpose(r_reshape_143, w["backbone.stem.conv1.weight@folded"], (3, 160, 160), (2, 2), (3, 3), (1, 1), 1)  # f32[K*B,3,160,160]

@@ -93,7 +93,7 @@ def forward(w, saved, images):
     # linear1: linear, epsilon(eps=1e-06)
     linear1 = F.linear(norm1, w["linear1.weight"], w["linear1.bias"])  # f64[B,4,16]
     # activation, pass
-    relu = F.relu(linear1)  # f64[B,4,16]
+    relu = linear1.relu_()  # f64[B,4,16]
     s["relu"] = relu
     del linear1
     # linear2: linear, epsilon(eps=1e-06)
@@ -101,7 +101,7 @@ def forward(w, saved, images):
     s["linear2"] = linear2
     del relu
     # residual, epsilon(eps=1e-06)
-    add_1 = norm1 + linear2  # f64[B,4,8]
+    add_1 = norm1.add_(linear2)  # f64[B,4,8]
     del norm1, linear2
     # norm2: layer_norm, detach_sigma(eps=1e-06)
     norm2 = F.layer_norm(add_1, add_1.shape[-1:], w["norm2.weight"], w["norm2.bias"], 1e-05)  # f64[B,4,8]
@@ -122,9 +122,8 @@ def relevance_output(w, saved, seed, read):
     B = seed.shape[1]
     out = {}
     # head: epsilon(eps=1e-06)
-    r_stab_ratio = stab_ratio(saved[""]["head"], 1e-06)  # f64[B,4]
-    r_mul = seed * r_stab_ratio  # f64[K,B,4]
-    del seed, r_stab_ratio
+    r_mul = stab_mul(seed, saved[""]["head"], 1e-06)  # f64[K,B,4]
+    del seed
     r_linear_transpose = r_mul @ w["head.weight"]  # f64[K,B,8]
     del r_mul
     # pass
@@ -139,9 +138,8 @@ def relevance_output(w, saved, seed, read):
         if len(out) == len(read):
             return out
     # norm2: detach_sigma(eps=1e-06)
-    r_stab_ratio_1 = stab_ratio(saved[""]["norm2"], 1e-06)  # f64[B,4,8]
-    r_mul_1 = r_scale * r_stab_ratio_1  # f64[K,B,4,8]
-    del r_scale, r_stab_ratio_1
+    r_mul_1 = stab_mul(r_scale, saved[""]["norm2"], 1e-06, over=True)  # f64[K,B,4,8]
+    del r_scale
     # residual, epsilon(eps=1e-06)
     add_again = saved[""]["permute"] + saved[""]["attention"]  # f64[B,4,8]
     # norm1: layer_norm, detach_sigma(eps=1e-06)
@@ -153,41 +151,30 @@ def relevance_output(w, saved, seed, read):
     r_layer_norm_transpose = layer_norm_transpose(r_mul_1, r_rstd, w["norm2.weight"])  # f64[K,B,4,8]
     del r_mul_1, r_rstd
     # epsilon(eps=1e-06)
-    r_stab_ratio_2 = stab_ratio(add_1_again, 1e-06)  # f64[B,4,8]
-    del add_1_again
-    r_mul_2 = r_layer_norm_transpose * r_stab_ratio_2  # f64[K,B,4,8]
-    del r_layer_norm_transpose, r_stab_ratio_2
+    r_mul_2 = stab_mul(r_layer_norm_transpose, add_1_again, 1e-06, over=True)  # f64[K,B,4,8]
+    del r_layer_norm_transpose, add_1_again
     # linear2: epsilon(eps=1e-06)
-    r_stab_ratio_3 = stab_ratio(saved[""]["linear2"], 1e-06)  # f64[B,4,8]
-    r_mul_3 = r_mul_2 * r_stab_ratio_3  # f64[K,B,4,8]
-    del r_stab_ratio_3
+    r_mul_3 = stab_mul(r_mul_2, saved[""]["linear2"], 1e-06)  # f64[K,B,4,8]
     r_linear_transpose_1 = r_mul_3 @ w["linear2.weight"]  # f64[K,B,4,16]
     del r_mul_3
     # linear1: epsilon(eps=1e-06)
-    r_stab_ratio_4 = stab_ratio(saved[""]["relu"], 1e-06)  # f64[B,4,16]
-    r_mul_4 = r_linear_transpose_1 * r_stab_ratio_4  # f64[K,B,4,16]
-    del r_linear_transpose_1, r_stab_ratio_4
+    r_mul_4 = stab_mul(r_linear_transpose_1, saved[""]["relu"], 1e-06, over=True)  # f64[K,B,4,16]
+    del r_linear_transpose_1
     r_linear_transpose_2 = r_mul_4 @ w["linear1.weight"]  # f64[K,B,4,8]
     del r_mul_4
-    r_add = r_mul_2 + r_linear_transpose_2  # f64[K,B,4,8]
+    r_add = r_mul_2.add_(r_linear_transpose_2)  # f64[K,B,4,8]
     del r_mul_2, r_linear_transpose_2
     # norm1: detach_sigma(eps=1e-06)
-    r_stab_ratio_5 = stab_ratio(norm1_again, 1e-06)  # f64[B,4,8]
-    del norm1_again
-    r_mul_5 = r_add * r_stab_ratio_5  # f64[K,B,4,8]
-    del r_add, r_stab_ratio_5
+    r_mul_5 = stab_mul(r_add, norm1_again, 1e-06, over=True)  # f64[K,B,4,8]
+    del r_add, norm1_again
     r_rstd_1 = rstd(add_again, 1e-05, 0)  # f64[B,4,1]
     r_layer_norm_transpose_1 = layer_norm_transpose(r_mul_5, r_rstd_1, w["norm1.weight"])  # f64[K,B,4,8]
     del r_mul_5, r_rstd_1
     # epsilon(eps=1e-06)
-    r_stab_ratio_6 = stab_ratio(add_again, 1e-06)  # f64[B,4,8]
-    del add_again
-    r_mul_6 = r_layer_norm_transpose_1 * r_stab_ratio_6  # f64[K,B,4,8]
-    del r_layer_norm_transpose_1, r_stab_ratio_6
+    r_mul_6 = stab_mul(r_layer_norm_transpose_1, add_again, 1e-06, over=True)  # f64[K,B,4,8]
+    del r_layer_norm_transpose_1, add_again
     # attention: epsilon(eps=1e-06)
-    r_stab_ratio_7 = stab_ratio(saved[""]["attention"], 1e-06)  # f64[B,4,8]
-    r_mul_7 = r_mul_6 * r_stab_ratio_7  # f64[K,B,4,8]
-    del r_stab_ratio_7
+    r_mul_7 = stab_mul(r_mul_6, saved[""]["attention"], 1e-06)  # f64[K,B,4,8]
     r_linear_transpose_3 = r_mul_7 @ w["attention.out_proj.weight"]  # f64[K,B,4,8]
     del r_mul_7
     # attention: pass
@@ -196,13 +183,12 @@ def relevance_output(w, saved, seed, read):
     r_permute = r_reshape_1.permute((0, 1, 3, 2, 4))  # f64[K,B,2,4,4]
     del r_reshape_1
     # attention: uniform(eps=1e-06)
-    r_stab_ratio_8 = stab_ratio(saved[""]["attention_mixed"], 1e-06)  # f64[B,2,4,4]
-    r_mul_8 = r_permute * r_stab_ratio_8  # f64[K,B,2,4,4]
-    del r_permute, r_stab_ratio_8
+    r_mul_8 = stab_mul(r_permute, saved[""]["attention_mixed"], 1e-06, over=True)  # f64[K,B,2,4,4]
+    del r_permute
     r_permute_1 = saved[""]["attention_v_split"].permute((0, 2, 3, 1))  # f64[B,2,4,4]
     r_matmul = r_mul_8 @ r_permute_1  # f64[K,B,2,4,4]
     del r_permute_1
-    r_scale_1 = r_matmul * 0.5  # f64[K,B,2,4,4]
+    r_scale_1 = r_matmul.mul_(0.5)  # f64[K,B,2,4,4]
     del r_matmul
     # attention: attention_probabilities, taylor
     attention_probabilities_again = saved[""]["attention_scores"].softmax(-1)  # f64[B,2,4,4]
@@ -210,15 +196,14 @@ def relevance_output(w, saved, seed, read):
     r_permute_2 = attention_probabilities_again.permute((0, 1, 3, 2))  # f64[B,2,4,4]
     r_matmul_1 = r_permute_2 @ r_mul_8  # f64[K,B,2,4,4]
     del r_permute_2, r_mul_8
-    r_scale_2 = r_matmul_1 * 0.5  # f64[K,B,2,4,4]
+    r_scale_2 = r_matmul_1.mul_(0.5)  # f64[K,B,2,4,4]
     del r_matmul_1
     # attention: taylor
     r_softmax_transpose = softmax_transpose(r_scale_1, attention_probabilities_again, -1)  # f64[K,B,2,4,4]
     del r_scale_1, attention_probabilities_again
     # attention: uniform(eps=1e-06)
-    r_stab_ratio_9 = stab_ratio(saved[""]["attention_scores"], 1e-06)  # f64[B,2,4,4]
-    r_mul_9 = r_softmax_transpose * r_stab_ratio_9  # f64[K,B,2,4,4]
-    del r_softmax_transpose, r_stab_ratio_9
+    r_mul_9 = stab_mul(r_softmax_transpose, saved[""]["attention_scores"], 1e-06, over=True)  # f64[K,B,2,4,4]
+    del r_softmax_transpose
     r_matmul_2 = r_mul_9 @ saved[""]["attention_k"]  # f64[K,B,2,4,4]
     # attention: structural, pass
     attention_scaled_again = saved[""]["attention_q"] * 0.5  # f64[B,2,4,4]
@@ -227,22 +212,21 @@ def relevance_output(w, saved, seed, read):
     del attention_scaled_again
     r_matmul_3 = r_permute_4 @ r_mul_9  # f64[K,B,2,4,4]
     del r_permute_4, r_mul_9
-    r_scale_4 = r_matmul_3 * 0.5  # f64[K,B,2,4,4]
+    r_scale_4 = r_matmul_3.mul_(0.5)  # f64[K,B,2,4,4]
     del r_matmul_3
     # attention: pass
-    r_scale_5 = r_matmul_2 * 0.25  # f64[K,B,2,4,4]
+    r_scale_5 = r_matmul_2.mul_(0.25)  # f64[K,B,2,4,4]
     del r_matmul_2
     r_permute_6 = r_scale_2.permute((0, 1, 3, 2, 4))  # f64[K,B,4,2,4]
     del r_scale_2
     r_reshape_2 = r_permute_6.reshape((K, B, 4, 8))  # f64[K,B,4,8]
     del r_permute_6
     # attention: epsilon(eps=1e-06)
-    r_stab_ratio_10 = stab_ratio(saved[""]["attention_v_proj"], 1e-06)  # f64[B,4,8]
-    r_mul_10 = r_reshape_2 * r_stab_ratio_10  # f64[K,B,4,8]
-    del r_reshape_2, r_stab_ratio_10
+    r_mul_10 = stab_mul(r_reshape_2, saved[""]["attention_v_proj"], 1e-06, over=True)  # f64[K,B,4,8]
+    del r_reshape_2
     r_linear_transpose_4 = r_mul_10 @ w["attention.in_proj_weight@v"]  # f64[K,B,4,8]
     del r_mul_10
-    r_add_1 = r_mul_6 + r_linear_transpose_4  # f64[K,B,4,8]
+    r_add_1 = r_mul_6.add_(r_linear_transpose_4)  # f64[K,B,4,8]
     del r_mul_6, r_linear_transpose_4
     # attention: pass
     r_permute_7 = r_scale_4.permute((0, 1, 4, 2, 3))  # f64[K,B,4,2,4]
@@ -250,12 +234,11 @@ def relevance_output(w, saved, seed, read):
     r_reshape_3 = r_permute_7.reshape((K, B, 4, 8))  # f64[K,B,4,8]
     del r_permute_7
     # attention: epsilon(eps=1e-06)
-    r_stab_ratio_11 = stab_ratio(saved[""]["attention_k_proj"], 1e-06)  # f64[B,4,8]
-    r_mul_11 = r_reshape_3 * r_stab_ratio_11  # f64[K,B,4,8]
-    del r_reshape_3, r_stab_ratio_11
+    r_mul_11 = stab_mul(r_reshape_3, saved[""]["attention_k_proj"], 1e-06, over=True)  # f64[K,B,4,8]
+    del r_reshape_3
     r_linear_transpose_5 = r_mul_11 @ w["attention.in_proj_weight@k"]  # f64[K,B,4,8]
     del r_mul_11
-    r_add_2 = r_add_1 + r_linear_transpose_5  # f64[K,B,4,8]
+    r_add_2 = r_add_1.add_(r_linear_transpose_5)  # f64[K,B,4,8]
     del r_add_1, r_linear_transpose_5
     # attention: pass
     r_permute_8 = r_scale_5.permute((0, 1, 3, 2, 4))  # f64[K,B,4,2,4]
@@ -263,12 +246,11 @@ def relevance_output(w, saved, seed, read):
     r_reshape_4 = r_permute_8.reshape((K, B, 4, 8))  # f64[K,B,4,8]
     del r_permute_8
     # attention: epsilon(eps=1e-06)
-    r_stab_ratio_12 = stab_ratio(saved[""]["attention_q_proj"], 1e-06)  # f64[B,4,8]
-    r_mul_12 = r_reshape_4 * r_stab_ratio_12  # f64[K,B,4,8]
-    del r_reshape_4, r_stab_ratio_12
+    r_mul_12 = stab_mul(r_reshape_4, saved[""]["attention_q_proj"], 1e-06, over=True)  # f64[K,B,4,8]
+    del r_reshape_4
     r_linear_transpose_6 = r_mul_12 @ w["attention.in_proj_weight@q"]  # f64[K,B,4,8]
     del r_mul_12
-    r_add_3 = r_add_2 + r_linear_transpose_6  # f64[K,B,4,8]
+    r_add_3 = r_add_2.add_(r_linear_transpose_6)  # f64[K,B,4,8]
     del r_add_2, r_linear_transpose_6
     # pass
     r_permute_9 = r_add_3.permute((0, 1, 3, 2))  # f64[K,B,8,4]
@@ -276,9 +258,8 @@ def relevance_output(w, saved, seed, read):
     r_reshape_5 = r_permute_9.reshape((K, B, 8, 2, 2))  # f64[K,B,8,2,2]
     del r_permute_9
     # patches: epsilon(eps=1e-06)
-    r_stab_ratio_13 = stab_ratio(saved[""]["patches"], 1e-06)  # f64[B,8,2,2]
-    r_mul_13 = r_reshape_5 * r_stab_ratio_13  # f64[K,B,8,2,2]
-    del r_reshape_5, r_stab_ratio_13
+    r_mul_13 = stab_mul(r_reshape_5, saved[""]["patches"], 1e-06, over=True)  # f64[K,B,8,2,2]
+    del r_reshape_5
     r_reshape_6 = r_mul_13.reshape((K * B, 8, 2, 2))  # f64[K*B,8,2,2]
     del r_mul_13
     r_conv2d_transpose = conv2d_transpose(r_reshape_6, w["patches.weight"], (3, 8, 8), (4, 4), (0, 0), (1, 1), 1)  # f64[K*B,3,8,8]
@@ -300,9 +281,7 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
     ledger.append(inner(seed, saved[""]["head"], 1))
     ledger.append(inner(seed, saved[""]["head"], 1))
     # head: epsilon(eps=1e-06)
-    r_stab_ratio = stab_ratio(saved[""]["head"], 1e-06)  # f64[B,4]
-    r_mul = seed * r_stab_ratio  # f64[K,B,4]
-    del r_stab_ratio
+    r_mul = stab_mul(seed, saved[""]["head"], 1e-06)  # f64[K,B,4]
     r_sub = seed - r_mul  # f64[K,B,4]
     del seed
     ledger.append(inner(r_sub, saved[""]["head"], 1))
@@ -329,10 +308,8 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
         out["block"] = r_scale * saved[""]["norm2"]  # f64[K,B,4,8]
     ledger.append(inner(r_scale, saved[""]["norm2"], 1))
     # norm2: detach_sigma(eps=1e-06)
-    r_stab_ratio_1 = stab_ratio(saved[""]["norm2"], 1e-06)  # f64[B,4,8]
-    r_mul_1 = r_scale * r_stab_ratio_1  # f64[K,B,4,8]
-    del r_stab_ratio_1
-    r_sub_1 = r_scale - r_mul_1  # f64[K,B,4,8]
+    r_mul_1 = stab_mul(r_scale, saved[""]["norm2"], 1e-06)  # f64[K,B,4,8]
+    r_sub_1 = r_scale.sub_(r_mul_1)  # f64[K,B,4,8]
     del r_scale
     ledger.append(inner(r_sub_1, saved[""]["norm2"], 1))
     del r_sub_1
@@ -352,10 +329,8 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
     ledger.append(inner(r_layer_norm_transpose, add_1_again, 1))
     ledger.append(inner(r_layer_norm_transpose, add_1_again, 1))
     # epsilon(eps=1e-06)
-    r_stab_ratio_2 = stab_ratio(add_1_again, 1e-06)  # f64[B,4,8]
-    r_mul_2 = r_layer_norm_transpose * r_stab_ratio_2  # f64[K,B,4,8]
-    del r_stab_ratio_2
-    r_sub_2 = r_layer_norm_transpose - r_mul_2  # f64[K,B,4,8]
+    r_mul_2 = stab_mul(r_layer_norm_transpose, add_1_again, 1e-06)  # f64[K,B,4,8]
+    r_sub_2 = r_layer_norm_transpose.sub_(r_mul_2)  # f64[K,B,4,8]
     del r_layer_norm_transpose
     ledger.append(inner(r_sub_2, add_1_again, 1))
     del r_sub_2, add_1_again
@@ -363,9 +338,7 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
     ledger.append(inner(r_mul_2, saved[""]["linear2"], 1))
     ledger.append(inner(r_mul_2, saved[""]["linear2"], 1))
     # linear2: epsilon(eps=1e-06)
-    r_stab_ratio_3 = stab_ratio(saved[""]["linear2"], 1e-06)  # f64[B,4,8]
-    r_mul_3 = r_mul_2 * r_stab_ratio_3  # f64[K,B,4,8]
-    del r_stab_ratio_3
+    r_mul_3 = stab_mul(r_mul_2, saved[""]["linear2"], 1e-06)  # f64[K,B,4,8]
     r_sub_3 = r_mul_2 - r_mul_3  # f64[K,B,4,8]
     ledger.append(inner(r_sub_3, saved[""]["linear2"], 1))
     del r_sub_3
@@ -383,10 +356,9 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
     ledger.append(inner(r_gate, saved[""]["relu"], 1))
     ledger.append(inner(r_gate, saved[""]["relu"], 1))
     # linear1: epsilon(eps=1e-06)
-    r_stab_ratio_4 = stab_ratio(saved[""]["relu"], 1e-06)  # f64[B,4,16]
-    r_mul_4 = r_linear_transpose_1 * r_stab_ratio_4  # f64[K,B,4,16]
-    del r_linear_transpose_1, r_stab_ratio_4
-    r_sub_4 = r_gate - r_mul_4  # f64[K,B,4,16]
+    r_mul_4 = stab_mul(r_linear_transpose_1, saved[""]["relu"], 1e-06, over=True)  # f64[K,B,4,16]
+    del r_linear_transpose_1
+    r_sub_4 = r_gate.sub_(r_mul_4)  # f64[K,B,4,16]
     del r_gate
     ledger.append(inner(r_sub_4, saved[""]["relu"], 1))
     del r_sub_4
@@ -396,14 +368,12 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
     r_linear_transpose_2 = r_mul_4 @ w["linear1.weight"]  # f64[K,B,4,8]
     del r_mul_4
     ledger.append(inner(r_linear_transpose_2, norm1_again, 1))
-    r_add = r_mul_2 + r_linear_transpose_2  # f64[K,B,4,8]
+    r_add = r_mul_2.add_(r_linear_transpose_2)  # f64[K,B,4,8]
     del r_mul_2, r_linear_transpose_2
     ledger.append(inner(r_add, norm1_again, 1))
     # norm1: detach_sigma(eps=1e-06)
-    r_stab_ratio_5 = stab_ratio(norm1_again, 1e-06)  # f64[B,4,8]
-    r_mul_5 = r_add * r_stab_ratio_5  # f64[K,B,4,8]
-    del r_stab_ratio_5
-    r_sub_5 = r_add - r_mul_5  # f64[K,B,4,8]
+    r_mul_5 = stab_mul(r_add, norm1_again, 1e-06)  # f64[K,B,4,8]
+    r_sub_5 = r_add.sub_(r_mul_5)  # f64[K,B,4,8]
     del r_add
     ledger.append(inner(r_sub_5, norm1_again, 1))
     del r_sub_5, norm1_again
@@ -416,10 +386,8 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
     ledger.append(inner(r_layer_norm_transpose_1, add_again, 1))
     ledger.append(inner(r_layer_norm_transpose_1, add_again, 1))
     # epsilon(eps=1e-06)
-    r_stab_ratio_6 = stab_ratio(add_again, 1e-06)  # f64[B,4,8]
-    r_mul_6 = r_layer_norm_transpose_1 * r_stab_ratio_6  # f64[K,B,4,8]
-    del r_stab_ratio_6
-    r_sub_6 = r_layer_norm_transpose_1 - r_mul_6  # f64[K,B,4,8]
+    r_mul_6 = stab_mul(r_layer_norm_transpose_1, add_again, 1e-06)  # f64[K,B,4,8]
+    r_sub_6 = r_layer_norm_transpose_1.sub_(r_mul_6)  # f64[K,B,4,8]
     del r_layer_norm_transpose_1
     ledger.append(inner(r_sub_6, add_again, 1))
     del r_sub_6, add_again
@@ -427,9 +395,7 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
     ledger.append(inner(r_mul_6, saved[""]["attention"], 1))
     ledger.append(inner(r_mul_6, saved[""]["attention"], 1))
     # attention: epsilon(eps=1e-06)
-    r_stab_ratio_7 = stab_ratio(saved[""]["attention"], 1e-06)  # f64[B,4,8]
-    r_mul_7 = r_mul_6 * r_stab_ratio_7  # f64[K,B,4,8]
-    del r_stab_ratio_7
+    r_mul_7 = stab_mul(r_mul_6, saved[""]["attention"], 1e-06)  # f64[K,B,4,8]
     r_sub_7 = r_mul_6 - r_mul_7  # f64[K,B,4,8]
     ledger.append(inner(r_sub_7, saved[""]["attention"], 1))
     del r_sub_7
@@ -453,17 +419,15 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
     ledger.append(inner(r_permute, saved[""]["attention_mixed"], 1))
     ledger.append(inner(r_permute, saved[""]["attention_mixed"], 1))
     # attention: uniform(eps=1e-06)
-    r_stab_ratio_8 = stab_ratio(saved[""]["attention_mixed"], 1e-06)  # f64[B,2,4,4]
-    r_mul_8 = r_permute * r_stab_ratio_8  # f64[K,B,2,4,4]
-    del r_stab_ratio_8
-    r_sub_8 = r_permute - r_mul_8  # f64[K,B,2,4,4]
+    r_mul_8 = stab_mul(r_permute, saved[""]["attention_mixed"], 1e-06)  # f64[K,B,2,4,4]
+    r_sub_8 = r_permute.sub_(r_mul_8)  # f64[K,B,2,4,4]
     del r_permute
     ledger.append(inner(r_sub_8, saved[""]["attention_mixed"], 1))
     del r_sub_8
     r_permute_1 = saved[""]["attention_v_split"].permute((0, 2, 3, 1))  # f64[B,2,4,4]
     r_matmul = r_mul_8 @ r_permute_1  # f64[K,B,2,4,4]
     del r_permute_1
-    r_scale_1 = r_matmul * 0.5  # f64[K,B,2,4,4]
+    r_scale_1 = r_matmul.mul_(0.5)  # f64[K,B,2,4,4]
     del r_matmul
     # attention: attention_probabilities, taylor
     attention_probabilities_again = saved[""]["attention_scores"].softmax(-1)  # f64[B,2,4,4]
@@ -472,7 +436,7 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
     r_permute_2 = attention_probabilities_again.permute((0, 1, 3, 2))  # f64[B,2,4,4]
     r_matmul_1 = r_permute_2 @ r_mul_8  # f64[K,B,2,4,4]
     del r_permute_2, r_mul_8
-    r_scale_2 = r_matmul_1 * 0.5  # f64[K,B,2,4,4]
+    r_scale_2 = r_matmul_1.mul_(0.5)  # f64[K,B,2,4,4]
     del r_matmul_1
     ledger.append(inner(r_scale_2, saved[""]["attention_v"], 1))
     ledger.append(inner(r_scale_1, attention_probabilities_again, 1))
@@ -484,10 +448,8 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
     ledger.append(inner(r_softmax_transpose, saved[""]["attention_scores"], 1))
     ledger.append(inner(r_softmax_transpose, saved[""]["attention_scores"], 1))
     # attention: uniform(eps=1e-06)
-    r_stab_ratio_9 = stab_ratio(saved[""]["attention_scores"], 1e-06)  # f64[B,2,4,4]
-    r_mul_9 = r_softmax_transpose * r_stab_ratio_9  # f64[K,B,2,4,4]
-    del r_stab_ratio_9
-    r_sub_9 = r_softmax_transpose - r_mul_9  # f64[K,B,2,4,4]
+    r_mul_9 = stab_mul(r_softmax_transpose, saved[""]["attention_scores"], 1e-06)  # f64[K,B,2,4,4]
+    r_sub_9 = r_softmax_transpose.sub_(r_mul_9)  # f64[K,B,2,4,4]
     del r_softmax_transpose
     ledger.append(inner(r_sub_9, saved[""]["attention_scores"], 1))
     del r_sub_9
@@ -500,13 +462,13 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
     r_permute_4 = attention_scaled_again.permute((0, 1, 3, 2))  # f64[B,2,4,4]
     r_matmul_3 = r_permute_4 @ r_mul_9  # f64[K,B,2,4,4]
     del r_permute_4, r_mul_9
-    r_scale_4 = r_matmul_3 * 0.5  # f64[K,B,2,4,4]
+    r_scale_4 = r_matmul_3.mul_(0.5)  # f64[K,B,2,4,4]
     del r_matmul_3
     ledger.append(inner(r_scale_4, saved[""]["attention_kt"], 1))
     ledger.append(inner(r_scale_3, attention_scaled_again, 1))
     del r_scale_3, attention_scaled_again
     # attention: pass
-    r_scale_5 = r_matmul_2 * 0.25  # f64[K,B,2,4,4]
+    r_scale_5 = r_matmul_2.mul_(0.25)  # f64[K,B,2,4,4]
     del r_matmul_2
     ledger.append(inner(r_scale_5, saved[""]["attention_q"], 1))
     ledger.append(inner(r_scale_4, saved[""]["attention_kt"], 1))
@@ -522,10 +484,8 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
     ledger.append(inner(r_reshape_2, saved[""]["attention_v_proj"], 1))
     ledger.append(inner(r_reshape_2, saved[""]["attention_v_proj"], 1))
     # attention: epsilon(eps=1e-06)
-    r_stab_ratio_10 = stab_ratio(saved[""]["attention_v_proj"], 1e-06)  # f64[B,4,8]
-    r_mul_10 = r_reshape_2 * r_stab_ratio_10  # f64[K,B,4,8]
-    del r_stab_ratio_10
-    r_sub_10 = r_reshape_2 - r_mul_10  # f64[K,B,4,8]
+    r_mul_10 = stab_mul(r_reshape_2, saved[""]["attention_v_proj"], 1e-06)  # f64[K,B,4,8]
+    r_sub_10 = r_reshape_2.sub_(r_mul_10)  # f64[K,B,4,8]
     del r_reshape_2
     ledger.append(inner(r_sub_10, saved[""]["attention_v_proj"], 1))
     del r_sub_10
@@ -535,7 +495,7 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
     r_linear_transpose_4 = r_mul_10 @ w["attention.in_proj_weight@v"]  # f64[K,B,4,8]
     del r_mul_10
     ledger.append(inner(r_linear_transpose_4, saved[""]["permute"], 1))
-    r_add_1 = r_mul_6 + r_linear_transpose_4  # f64[K,B,4,8]
+    r_add_1 = r_mul_6.add_(r_linear_transpose_4)  # f64[K,B,4,8]
     del r_mul_6, r_linear_transpose_4
     ledger.append(inner(r_permute_5, saved[""]["attention_k"], 1))
     del r_permute_5
@@ -549,10 +509,8 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
     ledger.append(inner(r_reshape_3, saved[""]["attention_k_proj"], 1))
     ledger.append(inner(r_reshape_3, saved[""]["attention_k_proj"], 1))
     # attention: epsilon(eps=1e-06)
-    r_stab_ratio_11 = stab_ratio(saved[""]["attention_k_proj"], 1e-06)  # f64[B,4,8]
-    r_mul_11 = r_reshape_3 * r_stab_ratio_11  # f64[K,B,4,8]
-    del r_stab_ratio_11
-    r_sub_11 = r_reshape_3 - r_mul_11  # f64[K,B,4,8]
+    r_mul_11 = stab_mul(r_reshape_3, saved[""]["attention_k_proj"], 1e-06)  # f64[K,B,4,8]
+    r_sub_11 = r_reshape_3.sub_(r_mul_11)  # f64[K,B,4,8]
     del r_reshape_3
     ledger.append(inner(r_sub_11, saved[""]["attention_k_proj"], 1))
     del r_sub_11
@@ -562,7 +520,7 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
     r_linear_transpose_5 = r_mul_11 @ w["attention.in_proj_weight@k"]  # f64[K,B,4,8]
     del r_mul_11
     ledger.append(inner(r_linear_transpose_5, saved[""]["permute"], 1))
-    r_add_2 = r_add_1 + r_linear_transpose_5  # f64[K,B,4,8]
+    r_add_2 = r_add_1.add_(r_linear_transpose_5)  # f64[K,B,4,8]
     del r_add_1, r_linear_transpose_5
     ledger.append(inner(r_scale_5, saved[""]["attention_q"], 1))
     # attention: pass
@@ -575,10 +533,8 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
     ledger.append(inner(r_reshape_4, saved[""]["attention_q_proj"], 1))
     ledger.append(inner(r_reshape_4, saved[""]["attention_q_proj"], 1))
     # attention: epsilon(eps=1e-06)
-    r_stab_ratio_12 = stab_ratio(saved[""]["attention_q_proj"], 1e-06)  # f64[B,4,8]
-    r_mul_12 = r_reshape_4 * r_stab_ratio_12  # f64[K,B,4,8]
-    del r_stab_ratio_12
-    r_sub_12 = r_reshape_4 - r_mul_12  # f64[K,B,4,8]
+    r_mul_12 = stab_mul(r_reshape_4, saved[""]["attention_q_proj"], 1e-06)  # f64[K,B,4,8]
+    r_sub_12 = r_reshape_4.sub_(r_mul_12)  # f64[K,B,4,8]
     del r_reshape_4
     ledger.append(inner(r_sub_12, saved[""]["attention_q_proj"], 1))
     del r_sub_12
@@ -588,7 +544,7 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
     r_linear_transpose_6 = r_mul_12 @ w["attention.in_proj_weight@q"]  # f64[K,B,4,8]
     del r_mul_12
     ledger.append(inner(r_linear_transpose_6, saved[""]["permute"], 1))
-    r_add_3 = r_add_2 + r_linear_transpose_6  # f64[K,B,4,8]
+    r_add_3 = r_add_2.add_(r_linear_transpose_6)  # f64[K,B,4,8]
     del r_add_2, r_linear_transpose_6
     ledger.append(inner(r_add_3, saved[""]["permute"], 1))
     # pass
@@ -601,10 +557,8 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
     ledger.append(inner(r_reshape_5, saved[""]["patches"], 1))
     ledger.append(inner(r_reshape_5, saved[""]["patches"], 1))
     # patches: epsilon(eps=1e-06)
-    r_stab_ratio_13 = stab_ratio(saved[""]["patches"], 1e-06)  # f64[B,8,2,2]
-    r_mul_13 = r_reshape_5 * r_stab_ratio_13  # f64[K,B,8,2,2]
-    del r_stab_ratio_13
-    r_sub_13 = r_reshape_5 - r_mul_13  # f64[K,B,8,2,2]
+    r_mul_13 = stab_mul(r_reshape_5, saved[""]["patches"], 1e-06)  # f64[K,B,8,2,2]
+    r_sub_13 = r_reshape_5.sub_(r_mul_13)  # f64[K,B,8,2,2]
     del r_reshape_5
     ledger.append(inner(r_sub_13, saved[""]["patches"], 1))
     del r_sub_13

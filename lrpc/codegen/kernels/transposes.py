@@ -1,4 +1,4 @@
-"""Transposes of linear maps, stabilised ratios and ledger sums, as generated programs use them.
+"""Transposes of linear maps, slopes of activations and ledger sums, as generated programs use them.
 
 Relevance tensors have the seeds axis K in front. Every function is held against the reference
 semantics of the op of the same name.
@@ -22,26 +22,6 @@ def narrowed(x: Tensor, dtype: torch.dtype) -> Tensor:
         return x
     most = torch.finfo(dtype).max
     return x.clamp(-most, most).to(dtype)
-
-
-def stab_ratio(z: Tensor, eps: float) -> Tensor:
-    """z / stab(z) = |z| / (|z| + eps), in [0, 1]; 1 where z is infinite (a masked score)."""
-    size = widened(z.abs())
-    size.clamp_(max=torch.finfo(size.dtype).max)
-    return narrowed(size.div_(size + eps), z.dtype)
-
-
-def ratio(a: Tensor, z: Tensor, eps: float) -> Tensor:
-    """a / stab(z), and 0 where stab(z) is 0.
-
-    The sign is copied, and not chosen: CPUs mispredict choices between entries.
-    """
-    dtype = torch.promote_types(a.dtype, z.dtype)
-    a, z = widened(a), widened(z) + 0.0  # −0 counts as 0
-    d = torch.copysign(z.new_full((), eps), z).add_(z)
-    if eps >= torch.finfo(d.dtype).tiny:
-        return narrowed(a / d, dtype)
-    return narrowed(torch.where(d == 0, 0.0, a / d), dtype)
 
 
 def gelu_ratio(x: Tensor, approximate: str) -> Tensor:
@@ -210,8 +190,8 @@ def reciprocal_rms(x: Tensor, eps: float) -> Tensor:
 
 def layer_norm_transpose(g: Tensor, rstd: Tensor, weight: Tensor | None) -> Tensor:
     """The transpose of diag(weight · rstd)(I − 11ᵀ/C)."""
-    t = widened(g) * rstd if weight is None else widened(g) * weight * rstd
-    return narrowed(t - t.mean(-1, keepdim=True), g.dtype)
+    t = widened(g) * rstd if weight is None else (widened(g) * weight).mul_(rstd)
+    return narrowed(t.sub_(t.mean(-1, keepdim=True)), g.dtype)
 
 
 def group_norm_transpose(g: Tensor, rstd: Tensor, groups: int, weight: Tensor | None) -> Tensor:
@@ -219,7 +199,7 @@ def group_norm_transpose(g: Tensor, rstd: Tensor, groups: int, weight: Tensor | 
     t = widened(g)
     t = t if weight is None else t * weight.reshape(-1, *(1,) * (g.dim() - 3))
     t = t.reshape(*g.shape[:2], groups, -1) * rstd
-    return narrowed((t - t.mean(-1, keepdim=True)).reshape(g.shape), g.dtype)
+    return narrowed(t.sub_(t.mean(-1, keepdim=True)).reshape(g.shape), g.dtype)
 
 
 def norm_gradient(g: Tensor, x: Tensor, weight: Tensor | None, groups: int, eps: float) -> Tensor:
@@ -265,7 +245,7 @@ def activation_gradient(g: Tensor, x: Tensor, kind: str) -> Tensor:
 def softmax_transpose(g: Tensor, s: Tensor, dim: int) -> Tensor:
     """s ⊙ (g − Σ s ⊙ g) along `dim`."""
     t = g * s
-    return t - s * t.sum(dim, keepdim=True)
+    return t.addcmul_(s, t.sum(dim, keepdim=True), value=-1)
 
 
 def softmax_jacobian(s: Tensor, dim: int) -> Tensor:

@@ -143,6 +143,7 @@ ROWS = (
         {"levels": "pairs"},
         deform_sample,
         "deform_sample({0}, {1}, {2}, {levels}{kept})",
+        fresh=True,
     ),
     Op(
         "deform_splat",
@@ -150,6 +151,7 @@ ROWS = (
         {"levels": "pairs"},
         _splat,
         "deform_splat({0}, {1}, {2}, {levels}{kept})",
+        fresh=True,
     ),
     Op(
         "deform_spread",
@@ -157,6 +159,7 @@ ROWS = (
         {"levels": "pairs"},
         _spread,
         "deform_spread({0}, {1}, {2}, {levels}{kept})",
+        fresh=True,
     ),
     Op(
         "deform_weight_transpose",
@@ -164,6 +167,7 @@ ROWS = (
         {"levels": "pairs"},
         _to_weight,
         "deform_weight_transpose({0}, {1}, {2}, {levels}{kept})",
+        fresh=True,
     ),
     Op(
         "deform_location_transpose",
@@ -171,5 +175,6 @@ ROWS = (
         {"levels": "pairs"},
         _to_location,
         "deform_location_transpose({0}, {1}, {2}, {3}, {levels}{kept})",
+        fresh=True,
     ),
 )

@@ -139,6 +139,7 @@ ROWS = (
         {"weight": "weight", "bias": "weight?"},
         _linear,
         "F.linear({0}, {weight}, {bias})",
+        fresh=True,
     ),
     Op(
         "conv2d",
@@ -146,6 +147,7 @@ ROWS = (
         CONV,
         _conv2d,
         "F.conv2d({0}, {weight}, {bias}, {stride}, {padding}, {dilation}, {groups})",
+        fresh=True,
     ),
     Op(
         "conv_transpose2d",
@@ -154,6 +156,7 @@ ROWS = (
         _conv_transpose2d,
         "F.conv_transpose2d({0}, {weight}, {bias}, {stride}, {padding}, {output_padding}, {groups},"
         " {dilation})",
+        fresh=True,
     ),
     Op(
         "batch_norm",
@@ -161,6 +164,7 @@ ROWS = (
         {"weight": "weight", "bias": "weight", "mean": "weight", "var": "weight", "eps": "number"},
         _batch_norm,
         "F.batch_norm({0}, {mean}, {var}, {weight}, {bias}, False, 0.0, {eps})",
+        fresh=True,
     ),
     Op(
         "layer_norm",
@@ -168,6 +172,7 @@ ROWS = (
         {"weight": "weight?", "bias": "weight?", "eps": "number"},
         _layer_norm,
         "F.layer_norm({0}, {0}.shape[-1:], {weight}, {bias}, {eps})",
+        fresh=True,
     ),
     Op(
         "rms_norm",
@@ -175,6 +180,7 @@ ROWS = (
         {"weight": "weight?", "eps": "number"},
         _rms_norm,
         "F.rms_norm({0}, {0}.shape[-1:], {weight}, {eps})",
+        fresh=True,
     ),
     Op("embedding", 1, {"weight": "weight"}, _embedding, "F.embedding({0}, {weight})"),
     Op(
@@ -183,9 +189,17 @@ ROWS = (
         {"groups": "int", "weight": "weight?", "bias": "weight?", "eps": "number"},
         _group_norm,
         "F.group_norm({0}, {groups}, {weight}, {bias}, {eps})",
+        fresh=True,
     ),
-    Op("softmax", 1, {"dim": "int"}, lambda x, dim: torch.softmax(x, dim), "{0}.softmax({dim})"),
-    Op("matmul", 2, {}, torch.matmul, "{0} @ {1}"),
+    Op(
+        "softmax",
+        1,
+        {"dim": "int"},
+        lambda x, dim: torch.softmax(x, dim),
+        "{0}.softmax({dim})",
+        fresh=True,
+    ),
+    Op("matmul", 2, {}, torch.matmul, "{0} @ {1}", fresh=True),
     Op(
         "einsum",
         2,

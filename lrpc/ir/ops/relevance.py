@@ -129,9 +129,24 @@ def _softmax_jacobian(s: Tensor, dim: int) -> Tensor:
 
 
 ROWS = (
-    Op("stab_ratio", 1, {"eps": "number"}, _stab_ratio, "stab_ratio({0}, {eps})"),
-    Op("ratio", 2, {"eps": "number"}, _ratio, "ratio({0}, {1}, {eps})"),
-    Op("add_product", 3, {}, lambda a, b, c: a + b * c, "torch.addcmul({0}, {1}, {2})"),
+    Op("stab_ratio", 1, {"eps": "number"}, _stab_ratio, "stab_ratio({0}, {eps})", fresh=True),
+    Op(
+        "stab_mul",
+        2,
+        {"eps": "number"},
+        lambda g, z, eps: g * _stab_ratio(z, eps),
+        "stab_mul({0}, {1}, {eps})",
+        over=("stab_mul({0}, {1}, {eps}, over=True)",),
+    ),
+    Op("ratio", 2, {"eps": "number"}, _ratio, "ratio({0}, {1}, {eps})", fresh=True),
+    Op(
+        "add_product",
+        3,
+        {},
+        lambda a, b, c: a + b * c,
+        "torch.addcmul({0}, {1}, {2})",
+        over=("{0}.addcmul_({1}, {2})",),
+    ),
     # Of finite entries; a blend by a weight of 0 or 1, for CPUs mispredict choices between entries.
     Op("choose", 3, {}, torch.where, "torch.lerp({2}, {1}, {0}.to({1}.dtype))"),
     Op(
@@ -140,6 +155,7 @@ ROWS = (
         {"weight": "weight"},
         lambda g, weight: torch.einsum("...o,oi->...i", g, weight),
         "{0} @ {weight}",
+        fresh=True,
     ),
     Op(
         "conv2d_transpose",
@@ -147,6 +163,7 @@ ROWS = (
         {k: v for k, v in CONV.items() if k != "bias"} | {"size": "ints"},
         _conv_from,
         "conv2d_transpose({0}, {weight}, {size}, {stride}, {padding}, {dilation}, {groups})",
+        fresh=True,
     ),
     Op(
         "conv_transpose2d_transpose",
@@ -155,6 +172,7 @@ ROWS = (
         _conv_transpose_from,
         "conv_transpose2d_transpose({0}, {weight}, {size}, {stride}, {padding}, {dilation},"
         " {groups})",
+        fresh=True,
     ),
     Op(
         "avg_pool2d_transpose",
@@ -163,6 +181,7 @@ ROWS = (
         _avg_pool_from,
         "avg_pool2d_transpose({0}, {size}, {kernel}, {stride}, {padding}, {ceil}, {uncounted},"
         " {divisor})",
+        fresh=True,
     ),
     Op(
         "interpolate_transpose",
@@ -170,6 +189,7 @@ ROWS = (
         {"source": "ints", "mode": "str", "align_corners": "bool"},
         _interpolate_from,
         "interpolate_transpose({0}, {source}, {mode}, {align_corners})",
+        fresh=True,
     ),
     Op(
         "max_pool2d_transpose",
@@ -177,6 +197,7 @@ ROWS = (
         {"size": "ints"},
         _max_pool_from,
         "max_pool2d_transpose({0}, {1}, {size})",
+        fresh=True,
     ),
     Op(
         "gather_transpose",
@@ -184,6 +205,7 @@ ROWS = (
         {"dim": "int", "size": "int"},
         _gather_from,
         "gather_transpose({0}, {1}, {dim}, {size})",
+        fresh=True,
     ),
     Op(
         "slice_transpose",
@@ -191,6 +213,7 @@ ROWS = (
         {"dim": "int", "start": "int", "step": "int", "size": "int"},
         _slice_from,
         "slice_transpose({0}, {dim}, {start}, {step}, {size})",
+        fresh=True,
     ),
     Op("rstd", 1, {"eps": "number", "groups": "int"}, _rstd, "rstd({0}, {eps}, {groups})"),
     Op(
@@ -206,6 +229,7 @@ ROWS = (
         {"weight": "weight?"},
         _layer_norm_from,
         "layer_norm_transpose({0}, {1}, {weight})",
+        fresh=True,
     ),
     Op(
         "group_norm_transpose",
@@ -213,6 +237,7 @@ ROWS = (
         {"weight": "weight?", "groups": "int"},
         _group_norm_from,
         "group_norm_transpose({0}, {1}, {groups}, {weight})",
+        fresh=True,
     ),
     Op(
         "norm_gradient",
@@ -220,8 +245,16 @@ ROWS = (
         {"weight": "weight?", "groups": "int", "eps": "number"},
         _norm_gradient,
         "norm_gradient({0}, {1}, {weight}, {groups}, {eps})",
+        fresh=True,
     ),
-    Op("softmax_transpose", 2, {"dim": "int"}, _softmax_from, "softmax_transpose({0}, {1}, {dim})"),
+    Op(
+        "softmax_transpose",
+        2,
+        {"dim": "int"},
+        _softmax_from,
+        "softmax_transpose({0}, {1}, {dim})",
+        fresh=True,
+    ),
     Op("softmax_jacobian", 1, {"dim": "int"}, _softmax_jacobian, "softmax_jacobian({0}, {dim})"),
 )
 

@@ -38,6 +38,9 @@ class Op:
     extents as integers. `emit` is a format string over `{0}`, `{1}`, … (inputs), `{inputs}` (all of
     them), `{kept}` (the arguments `, PART, NAME` that say where the state keeps a part of the work,
     or nothing) and attribute names. Type inference runs the reference on meta tensors.
+
+    `over` has, operand by operand, the text that writes the same result over that operand. The
+    result of such an operation, and of one that is `fresh`, lies in memory of its own.
     """
 
     name: str
@@ -46,6 +49,13 @@ class Op:
     reference: Callable[..., Any]
     emit: str
     outputs: int = 1
+    fresh: bool = False
+    over: tuple[str, ...] = ()
+
+    @property
+    def allocates(self) -> bool:
+        """Whether the result never shares memory with an operand or a weight."""
+        return self.fresh or bool(self.over)
 
     def kind(self, attr: str) -> str:
         return self.attrs[attr].rstrip("?")

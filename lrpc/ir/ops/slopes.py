@@ -108,6 +108,7 @@ ROWS = (
         {},
         lambda g, mask: torch.where(mask, g, torch.zeros_like(g)),
         "{0} * {1}",
+        over=("{0}.mul_({1})",),
     ),
     Op(
         "leaky_relu_gate",

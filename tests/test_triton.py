@@ -1,4 +1,4 @@
-"""Runs `interpreted_sampling.py` where triton interprets its kernels: a process of its own."""
+"""Runs `interpreted_*.py` where triton interprets its kernels: a process of its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def run(environment: dict[str, str]) -> None:
     pytest.importorskip("triton")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [*command, "tests/interpreted_sampling.py"],
+        [*command, "tests/interpreted_sampling.py", "tests/interpreted_ratios.py"],
         cwd=ROOT, env=os.environ | environment, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]

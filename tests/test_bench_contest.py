@@ -62,6 +62,24 @@ def test_a_wrong_answer_is_not_timed() -> None:
     assert right.error == 0.0
 
 
+def test_rounding_to_zero_is_told_from_a_wrong_answer() -> None:
+    """Where the same way is right with ε = 0, and not far off with ε."""
+
+    def far() -> Tensor:
+        return 2 * X + 1.0 * (X == 8)
+
+    right, wrong = functools.partial(Ready, doubled), functools.partial(Ready, broken)
+    rows = contest(
+        way("rounded", broken, exact=right),
+        way("wrong both times", broken, exact=wrong),
+        way("far off", far, exact=right),
+    )
+    assert [row.status for row in rows] == ["measured", "wrong", "wrong"]
+    assert rows[0].note == "0e+00 with ε = 0"
+    assert rows[0].error == pytest.approx(3.5e-3, rel=1e-2)
+    assert rows[1].time is None
+
+
 def test_what_is_not_finite_or_of_another_shape_is_wrong() -> None:
     rows = contest(way("nan", lambda: 2 * X / (X != 8)), way("shape", lambda: 2 * X[:, None]))
     assert [row.status for row in rows] == ["wrong", "wrong"]

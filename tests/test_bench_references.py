@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import lrpc
 from lrpc.bench import peers
-from lrpc.bench.case_vit import LABEL, OUTSIDE, SMALL, Transformers, gamma_outside_attention
+from lrpc.bench.case_vit import LABEL, OUTSIDE, SMALL, Transformers, chosen
 from lrpc.bench.detached import Gamma, detached, relevance
 from lrpc.bench.encoder import Encoder, Layout, drawn, with_attention
 from lrpc.bench.floors import Ceilings, Work, encoder_forward, encoder_relevance, vit_forward
@@ -47,7 +47,7 @@ def test_programs_agree_with_detached_transformers(composite: str) -> None:
     options = Options("cpu", **QUICK, tell=lambda _: None)
     made = Transformers(SMALL, options)
     model, images = made.model.double(), made.images.double()
-    given = gamma_outside_attention().with_epsilon(0.0) if composite == OUTSIDE else composite
+    given = chosen(OUTSIDE, 0.0) if composite == OUTSIDE else composite
     program: Any = lrpc.compile(model, (images,), composite=given, epsilon=0.0)
     found = program.relevance(program.forward(images), at=[(LABEL,)]).input[0]
     assert difference(found, made.reference(composite)) < 1e-9

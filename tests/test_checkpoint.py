@@ -181,10 +181,10 @@ def test_the_smallest_budget_is_named_and_works() -> None:
 def test_without_checkpoints_a_budget_means_fewer_seeds() -> None:
     model = open_model(Path(compiled("CNN", "attnlrp").directory))
     free = choose(model, "none", "").peak
-    found = choose(model, "none", free * 8 // 10)
+    found = choose(model, "none", free * 9 // 10)
     assert found.again == ()
     assert found.chunk < SEEDS
-    assert found.peak <= free * 8 // 10
+    assert found.peak <= free * 9 // 10
 
 
 @pytest.mark.parametrize(

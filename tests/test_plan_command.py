@@ -59,14 +59,14 @@ def test_why_values_are_saved(program: Path, capsys: pytest.CaptureFixture[str])
     lines = text.splitlines()
     (row,) = [i for i, line in enumerate(lines) if "%linear2 " in line]
     assert "model: epsilon (add)" in lines[row]  # a sum that is not saved itself
-    assert "linear2: epsilon (stab_ratio)" in lines[row + 1]
+    assert "linear2: epsilon (stab_mul)" in lines[row + 1]
     (line,) = [line for line in text.splitlines() if "%images " in line]
     assert "input" in line
     capsys.readouterr()
     assert show([str(program), "--saved", "--module", "linear*"]) == 0
     rows = capsys.readouterr().out.splitlines()
     assert any("%linear2 " in row and "model: epsilon (add)" in row for row in rows)
-    assert any("linear2: epsilon (stab_ratio)" in row for row in rows)
+    assert any("linear2: epsilon (stab_mul)" in row for row in rows)
     assert show([str(program / "graph.lrp"), "--saved"]) == 2
 
 

@@ -30,10 +30,13 @@ CONV, LINEAR = 1.0, 0.5  # γ
 OUTSIDE = "gamma outside attention"
 
 
-def gamma_outside_attention() -> Any:
-    """The composite `gamma` with the epsilon rule on attention's own maps."""
-    rule = {"role": "linear", "module": "*self_attention*", "rule": "epsilon"}
-    return composite("gamma", EPSILON, [rule], conv_gamma=CONV, linear_gamma=LINEAR)
+def chosen(name: str, epsilon: float) -> Any:
+    """A composite of the table; OUTSIDE is `gamma` with the epsilon rule on attention's own
+    maps."""
+    rules = [{"role": "linear", "module": "*self_attention*", "rule": "epsilon"}]
+    if name == OUTSIDE:
+        return composite("gamma", epsilon, rules, conv_gamma=CONV, linear_gamma=LINEAR)
+    return composite(name, epsilon)
 
 
 class Transformers:
@@ -44,7 +47,7 @@ class Transformers:
         self.model = ViT(sizes)
         shape = (options.vit_batch, 3, sizes.image, sizes.image)
         images = torch.randn(*shape, generator=torch.Generator().manual_seed(1))
-        self.compiler = Compiler(self.model, images[:1], {"seeds": 1, "epsilon": EPSILON})
+        self.compiler = Compiler(self.model, images[:1], {"seeds": 1})
         self.images = images.to(self.device)
         self.inputs = held([self.images])
 
@@ -100,10 +103,9 @@ class Transformers:
         ready = self._gradient(model)
         return replace(ready, forward=None)
 
-    def program(self, name: str, way: offered.Way) -> Ready:
+    def program(self, name: str, way: offered.Way, epsilon: float) -> Ready:
         """Forward and relevance of a program."""
-        made = {OUTSIDE: gamma_outside_attention(), "gamma": composite("gamma", EPSILON)}
-        program = self.compiler.program(made.get(name, name), way, self.device)
+        program = self.compiler.program(chosen(name, epsilon), way, self.device)
         images = self.images.to(offered.input_dtype(program))
 
         def forward() -> Any:
@@ -135,9 +137,10 @@ def _table(
             ways.append(
                 Way(
                     f"program, {which}, {way.name}",
-                    partial(made.program, which, way),
+                    partial(made.program, which, way, EPSILON),
                     which,
                     LIMITS[kind],
+                    exact=partial(made.program, which, way, 0.0),
                     ours=True,
                     goal=f"vit/{name}" if kind != "bf16" and which in ("attnlrp", "gamma") else "",
                     floor=limits.seconds(work, kind == "bf16"),

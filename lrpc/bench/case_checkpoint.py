@@ -46,16 +46,16 @@ def run(options: Options) -> dict[str, Any]:
     if half is not None and half.against is not None and not options.quick:
         values = {"checkpoint/50": {"slowdown": (half.name, half.against)}}
     title = f"{layout.described()}, B={options.batch}, {COMPOSITE}: time under a memory budget"
+    table = {
+        "title": title,
+        "ratio": "time, of that without",
+        "rows": [row.to_json() for row in rows],
+    }
+    options.show(table)
     return {
         "machine": machine(options.device),
         "settings": {"levels": [list(x) for x in layout.levels], "repeats": options.repeats},
-        "tables": [
-            {
-                "title": title,
-                "ratio": "time, of that without",
-                "rows": [row.to_json() for row in rows],
-            }
-        ],
+        "tables": [table],
         "verdicts": verdicts(values, options.gpu_name),
     }
 

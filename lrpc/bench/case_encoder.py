@@ -194,12 +194,12 @@ def run(options: Options) -> dict[str, Any]:
         found = rows_of(encoders, layout, options, limits, goal)
         rows += found
         seeds_of = "" if seeds == 1 else f" of {seeds} seeds"
-        tables.append(
-            {
-                "title": f"{layout.described()}, B={batch}: {TITLE}{seeds_of}",
-                "rows": [row.to_json() for row in found],
-            }
-        )
+        table = {
+            "title": f"{layout.described()}, B={batch}: {TITLE}{seeds_of}",
+            "rows": [row.to_json() for row in found],
+        }
+        options.show(table)
+        tables.append(table)
     return {
         "machine": machine(options.device),
         "settings": {

@@ -158,6 +158,7 @@ def run(options: Options) -> dict[str, Any]:
         title = f"one sampling, {layout.tokens:,} queries, {layout.heads} heads of "
         title += f"{layout.width // layout.heads}, {POINTS} points, {name}, B={batch}, K={seeds}"
         tables.append({"title": title, "rows": [row.to_json() for row in rows]})
+        options.show(tables[-1])
     return {
         "machine": machine(options.device),
         "settings": {"levels": [list(x) for x in layout.levels], "repeats": options.repeats},

@@ -182,13 +182,13 @@ def run(options: Options) -> dict[str, Any]:
         options.tell(f"vit: {name}")
         found = _table(made, name, others, ours, limits)
         rows += found
-        tables.append(
-            {
-                "title": f"{what}, {sizes.image}×{sizes.image}, B={options.vit_batch}: forward + "
-                f"relevance of a logit, {name}",
-                "rows": [row.to_json() for row in found],
-            }
-        )
+        table = {
+            "title": f"{what}, {sizes.image}×{sizes.image}, B={options.vit_batch}: forward + "
+            f"relevance of a logit, {name}",
+            "rows": [row.to_json() for row in found],
+        }
+        options.show(table)
+        tables.append(table)
     asked = not options.quick and (options.vit_batch == 32 or not options.gpu)
     found_for = figures(rows, ["vit/attnlrp", "vit/gamma"]) if asked else {}
     if "vit/attnlrp" in found_for:

@@ -18,7 +18,7 @@ from lrpc.bench.growth_sheets import growth_sheets
 from lrpc.bench.offered import WAYS, way
 from lrpc.bench.page import write_docs
 from lrpc.bench.settings import CPU, GPU, QUICK, Options
-from lrpc.bench.sheets import Case, Sheet, sheets, to_markdown
+from lrpc.bench.sheets import Case, Sheet, rows_of, sheets, to_markdown
 from lrpc.errors import ConfigError, LrpcError
 
 CASES = ("encoder", "vit", "compile", "sampling", "checkpoint")
@@ -91,7 +91,8 @@ def _run(args: argparse.Namespace, names: list[str], options: Options) -> int:
             bad = True
             continue
         options.tell(f"{name}: {time.perf_counter() - begin:.0f} s")
-        show(growth_sheets(case) if name == "growth" else sheets(case))
+        rest = {k: v for k, v in case.items() if k != "tables"}  # those were shown when they came
+        show(growth_sheets(case) if name == "growth" else sheets(rest))
         bad |= _bad(case)
         if args.json is not None:
             store.write(args.json, {name: case})
@@ -167,6 +168,7 @@ def _options(args: argparse.Namespace) -> Options:
         against=args.against,
         save=args.save,
         tell=lambda text: print(text, file=sys.stderr, flush=True),
+        show=lambda table: show([rows_of(table)]),
         **chosen,
     )
 

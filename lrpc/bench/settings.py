@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,17 @@ import lrpc
 from lrpc.bench.encoder import Levels
 from lrpc.bench.offered import Way
 
+Table = Mapping[str, Any]
+
+
+def nowhere(table: Table) -> None:
+    """Do not show a table."""
+
 
 @dataclass(frozen=True)
 class Options:
-    """The choices of a run; what is None or empty follows from the device."""
+    """The choices of a run; what is None or empty follows from the device. A case says what it is
+    doing by `tell`, and gives each table to `show` when it has it."""
 
     device: str
     quick: bool = False
@@ -33,6 +40,7 @@ class Options:
     against: Path | None = None
     save: Path | None = None
     tell: Callable[[str], None] = print
+    show: Callable[[Table], None] = nowhere
 
     @property
     def gpu(self) -> bool:

@@ -50,7 +50,7 @@ def size(value: float) -> str:
 
 def sheets(case: Case) -> list[Sheet]:
     """The tables of a case, the goals that it is held against last."""
-    found = [_rows(table) for table in case.get("tables", ())]
+    found = [rows_of(table) for table in case.get("tables", ())]
     if "figures" in case:
         found.append(_figures(case))
     if case.get("verdicts"):
@@ -58,7 +58,8 @@ def sheets(case: Case) -> list[Sheet]:
     return found
 
 
-def _rows(table: Mapping[str, Any]) -> Sheet:
+def rows_of(table: Mapping[str, Any]) -> Sheet:
+    """One table of a case."""
     rows = table["rows"]
     measured = [row for row in rows if row["status"] == "measured" and row["time"]]
     ratio = table.get("ratio", "speed-up")

@@ -245,7 +245,7 @@ def activation_gradient(g: Tensor, x: Tensor, kind: str) -> Tensor:
 def softmax_transpose(g: Tensor, s: Tensor, dim: int) -> Tensor:
     """s ⊙ (g − Σ s ⊙ g) along `dim`."""
     t = g * s
-    return t.addcmul_(s, t.sum(dim, keepdim=True), value=-1)
+    return t.addcmul_(s, t.sum(dim, keepdim=True).neg_())
 
 
 def softmax_jacobian(s: Tensor, dim: int) -> Tensor:

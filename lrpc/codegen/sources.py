@@ -11,6 +11,7 @@ from lrpc.codegen.kernels import (
     boxes,
     calls,
     capture,
+    cells,
     chunks,
     deformable,
     limits,
@@ -19,13 +20,14 @@ from lrpc.codegen.kernels import (
     runtime,
     seeds,
     slopes,
+    softmaxes,
     transposes,
     triton_deformable,
     triton_support,
 )
 
 RUNTIME: tuple[ModuleType, ...] = (loading, results, limits, seeds, calls, capture, runtime)
-MODULES: tuple[ModuleType, ...] = (transposes, slopes, deformable, boxes, chunks)
+MODULES: tuple[ModuleType, ...] = (transposes, slopes, softmaxes, cells, deformable, boxes, chunks)
 TRITON: tuple[ModuleType, ...] = (triton_support, triton_deformable)
 
 

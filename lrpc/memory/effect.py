@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lrpc.codegen.body import booked_amount, handed_out
 from lrpc.codegen.expression import render
-from lrpc.codegen.kernels import boxes, deformable, slopes, transposes
+from lrpc.codegen.kernels import boxes, cells, deformable, slopes, softmaxes, transposes
 from lrpc.ir.graph import Node
 from lrpc.ir.ops import TABLE, resolve
 from lrpc.ir.types import DTYPES, TensorType
@@ -143,7 +143,7 @@ class Storages(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def _scope() -> dict[str, Any]:
     found: dict[str, Any] = {"torch": torch, "F": F, "device": META}
-    for module in (transposes, slopes, deformable, boxes):
+    for module in (transposes, slopes, softmaxes, cells, deformable, boxes):
         found |= {k: v for k, v in vars(module).items() if not k.startswith("__")}
     return found
 

@@ -184,7 +184,13 @@ ROWS = (
         _group_norm,
         "F.group_norm({0}, {groups}, {weight}, {bias}, {eps})",
     ),
-    Op("softmax", 1, {"dim": "int"}, lambda x, dim: torch.softmax(x, dim), "{0}.softmax({dim})"),
+    Op(
+        "softmax",
+        1,
+        {"dim": "int"},
+        lambda x, dim: torch.softmax(x, dim),
+        "softmax_along({0}, {dim})",
+    ),
     Op("matmul", 2, {}, torch.matmul, "{0} @ {1}"),
     Op(
         "einsum",

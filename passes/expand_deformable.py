@@ -87,16 +87,22 @@ class _Expansion:
         )
         if width == 2:
             moved = self.op("div", offsets, self.extent(), hint="shift")
-            return self.op("add", anchor, moved, hint="locations")
+            return self.op("add", self.repeated(anchor, "anchors"), moved, hint="locations")
         centre = self.op("slice", anchor, hint="centre", dim=-1, start=0, stop=2, step=1)
         size = self.op("slice", anchor, hint="size", dim=-1, start=2, stop=4, step=1)
         scaled = self.op("scale", offsets, hint="relative", by=0.5 / self.points)
-        moved = self.op("mul", scaled, size, hint="shift")
-        return self.op("add", centre, moved, hint="locations")
+        moved = self.op("mul", scaled, self.repeated(size, "sizes"), hint="shift")
+        return self.op("add", self.repeated(centre, "centres"), moved, hint="locations")
 
-    def extent(self) -> Value:  # [L, 1, 2], width and height of every level
+    def repeated(self, x: Value, hint: str) -> Value:  # [B, Q, 1, L, 1, 2] → [B, Q, 1, L, P, 2]
+        """`x` for every point: CPUs are slow where two numbers at a time are broadcast."""
+        many = (x,) * self.points
+        return x if self.points == 1 else self.op("cat", *many, hint=hint, dim=-2)
+
+    def extent(self) -> Value:  # [L, P, 2], width and height of every level
         dtype = DTYPES[self.node.inputs[0].type.dtype]
         sizes = torch.tensor(self.levels, dtype=dtype).flip(-1)
-        name = "levels@" + "_".join(f"{w:.0f}x{h:.0f}" for w, h in sizes.tolist())
-        weight = self.new.weight(name, sizes[:, None])
+        name = "_".join(f"{w:.0f}x{h:.0f}" for w, h in sizes.tolist())
+        table = sizes[:, None].repeat(1, self.points, 1)
+        weight = self.new.weight(f"levels@{name}@{self.points}", table)
         return self.op("constant", hint="extent", weight=weight)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lrpc.codegen.kernels import deformable, triton_deformable
+from lrpc.codegen.kernels import cells, deformable, triton_deformable
 from lrpc.ir.ops import TABLE
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -161,7 +161,8 @@ def test_nothing_inside() -> None:
 
 def test_entries_are_those_of_plain_torch() -> None:
     m = drawn(MAPS[3], b=2)
-    index, coefficient = deformable.deform_corners(m.loc, m.levels)
+    first, coefficient = cells.deform_corners(m.loc, m.levels)
+    index = cells.deform_rows(first, m.levels)
     expected = coefficient * m.weight.unsqueeze(-1)
     found, entry = triton_deformable.triton_entries(m.loc, m.weight, m.sizes, False)
     torch.testing.assert_close(entry, expected, rtol=1e-5, atol=1e-5)

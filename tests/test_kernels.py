@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lrpc.codegen.kernels import deformable, seeds
+from lrpc.codegen.kernels import cells, deformable, seeds, softmaxes
 from lrpc.codegen.kernels.transposes import inner
 from lrpc.codegen.sources import FUNCTIONS, MODULES
 from lrpc.ir.ops import TABLE
@@ -28,14 +28,20 @@ NO_ROW = {
     "widened",
     "narrowed",
     "inner",
-    "deform_axis",
+    "softmax_along",
+    "deform_cells",
+    "deform_rows",
+    "deform_shares",
+    "deform_slopes",
+    "deform_second",
+    "deform_sorted",
+    "deform_add",
+    "deform_map",
     "deform_transposed",
-    "deform_gather",
     "few_seeds",
     "level_sizes",
     "once",
     "deform_corners",
-    "deform_inside",
     "filled",
     "in_chunks",
     "_chunk_of",
@@ -295,6 +301,58 @@ def test_sampling_map_with_nothing_inside() -> None:
     assert not deformable.deform_splat(g, torch.full_like(loc, 7.0), weight, LEVELS[0]).any()
 
 
+#: Along an axis: pixel centres, borders, less and more than a cell outside, far away.
+EDGES = (0.0, 1.0, 0.5, 0.1, 0.9, -0.05, 1.05, -0.125, 1.125, -0.3, 1.3, -4.0, 1e6, -1e12)
+
+
+@pytest.mark.parametrize("levels", [((1, 1),), ((1, 4), (5, 1)), ((2, 2), (3, 5), (1, 2))], ids=str)
+def test_places_on_and_beside_borders(levels: tuple[tuple[int, int], ...]) -> None:
+    """Every pair of such places on every map, with several images, heads and seeds."""
+    torch.manual_seed(0)
+    pairs = torch.tensor([(x, y) for x in EDGES for y in EDGES], dtype=torch.float64)
+    rows, count = sum(h * w for h, w in levels), len(levels)
+    loc = pairs.view(1, -1, 1, 1, 1, 2).expand(2, -1, 3, count, 2, 2)
+    weight, value = n(2, len(pairs), 3, count, 2), n(2, rows, 3, 2)
+    g = n(2, 2, len(pairs), 6)
+    for name, tensors in deformable_cases(g, value, loc, weight):
+        if name != "deform_location_transpose":  # its slopes jump where a place is a pixel's
+            check(name, tensors, {"levels": levels})
+    first, coefficient = cells.deform_corners(loc, levels)
+    index = cells.deform_rows(first, levels)
+    assert 0 <= int(index.min()) <= int(index.max()) < 2 * rows * 3
+    assert coefficient.isfinite().all()
+
+
+def test_slopes_beside_borders() -> None:
+    """The gradient in the locations less than a cell outside a map, and on maps of one row."""
+    torch.manual_seed(0)
+    levels = ((1, 4), (5, 1), (1, 1), (3, 5))
+    pairs = torch.tensor([(x, y) for x in EDGES[3:] for y in EDGES[3:]], dtype=torch.float64)
+    loc = (pairs + 0.013).view(1, -1, 1, 1, 1, 2).expand(2, -1, 3, 4, 2, 2)
+    weight, value = n(2, len(pairs), 3, 4, 2), n(2, sum(h * w for h, w in levels), 3, 2)
+    tensors = (n(2, 2, len(pairs), 6), value, loc, weight)
+    check("deform_location_transpose", tensors, {"levels": levels})
+
+
+def test_places_that_are_no_numbers_read_within_the_maps() -> None:
+    levels = ((3, 4), (1, 2))
+    loc = torch.tensor([float("nan"), float("inf"), -float("inf")]).view(1, 3, 1, 1, 1, 1)
+    first, coefficient = cells.deform_corners(loc.expand(1, 3, 2, 2, 2, 2), levels)
+    index = cells.deform_rows(first, levels)
+    assert 0 <= int(index.min()) <= int(index.max()) < 14 * 2
+    assert coefficient[:, 0].isnan().all()
+    assert not coefficient[:, 1:].any()
+
+
+@pytest.mark.parametrize("queries", [1, 5, 70])
+def test_weights_are_taken_in_pieces(queries: int) -> None:
+    """More pieces than one, the last of them shorter."""
+    torch.manual_seed(0)
+    levels = ((4, 6), (2, 3))
+    value, loc = n(2, 30, 2, 512), places(2, queries, 2, 2, 4)
+    check("deform_weight_transpose", (n(3, 2, queries, 1024), value, loc), {"levels": levels})
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=3), st.data())
 def test_transposes_are_transposes(levels: list[tuple[int, int]], data: st.DataObject) -> None:
@@ -314,11 +372,35 @@ def test_corners_inside_share_one_whole() -> None:
     torch.manual_seed(0)
     levels = ((3, 5), (2, 2))
     loc = torch.rand(2, 4, 2, 2, 3, 2, dtype=torch.float64) * 0.3 + 0.35
-    index, coefficient = deformable.deform_corners(loc, levels)
+    first, coefficient = cells.deform_corners(loc, levels)
+    index = cells.deform_rows(first, levels)
     assert index.shape == coefficient.shape == (2, 4, 2, 2, 3, 4)
     assert int(index.min()) >= 0
     assert int(index.max()) < 2 * 19 * 2
     torch.testing.assert_close(coefficient.sum(-1), torch.ones(2, 4, 2, 2, 3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("size", [1, 2, 12, 15, 16, 40])
+@pytest.mark.parametrize("dim", [-1, 1, 2, 0])
+def test_softmax_of_short_axes(dtype: torch.dtype, size: int, dim: int) -> None:
+    """As torch has it, masked scores among them, and rows that are masked whole."""
+    torch.manual_seed(0)
+    x = 30 * torch.randn(5, 7, size)
+    x[0, :, 0] = float("-inf")
+    x[1, 2] = 1e30
+    x[2, 3] = float("-inf")
+    for scores in (x.to(dtype), x.to(dtype).transpose(0, 1).contiguous().transpose(0, 1)):
+        before = scores.clone()
+        found, expected = softmaxes.softmax_along(scores, dim), scores.softmax(dim)
+        assert torch.equal(scores, before)
+        assert found.dtype == dtype
+        assert torch.equal(found.isnan(), expected.isnan())
+        exact = scores.double().softmax(dim)
+        limit = torch.finfo(dtype).eps
+        torch.testing.assert_close(
+            found.double(), exact, rtol=80 * limit, atol=0.01 * limit, equal_nan=True
+        )
 
 
 @pytest.mark.parametrize(

@@ -125,9 +125,9 @@ def test_recordings_are_used_again(plain: Any) -> None:
 def test_entries_are_sorted_once_for_each_state(plain: Any, monkeypatch: Any) -> None:
     program, recorder = recorded(plain)
     names, sorts = program.interface.forward.__globals__, []
-    transposed = names["deform_transposed"]
+    transposed = names["deform_sorted"]
     monkeypatch.setitem(
-        names, "deform_transposed", lambda *given: sorts.append(given) or transposed(*given)
+        names, "deform_sorted", lambda *given: sorts.append(given) or transposed(*given)
     )
     state = program.forward(X)
     program.relevance(state, seeds=SEEDS[:2])

@@ -123,28 +123,27 @@ def places(tensors: list[Tensor]) -> set[int]:
 
 
 def test_what_the_state_keeps_is_made_once() -> None:
-    """Indices and coefficients by the forward pass, the sorted entries by the first transpose."""
+    """Rows and coefficients by the forward pass, the sorted points by the first transpose."""
     levels = ((3, 4), (2, 2))
     value, loc = kind_of(2, 16, 2, 8), kind_of(2, 5, 2, 2, 3, 2)
     weight, g = kind_of(2, 5, 2, 2, 3), kind_of(4, 2, 5, 16)
     sample = effect_of(f'deform_sample(x[0], x[1], x[2], {levels}, k, "s")', (value, loc, weight))
-    ((name, (index, coefficient)),) = sample.kept
-    corners = 2 * 5 * 2 * 2 * 3 * 4
-    assert (name, index.kind.bytes, coefficient.kind.bytes) == (
-        "s.corners",
-        4 * corners,
-        4 * corners,
-    )
-    assert sum(sample.new) == 2 * 5 * 16 * 4 + 8 * corners
+    ((name, (first, coefficient)),) = sample.kept
+    points = 2 * 5 * 2 * 2 * 3
+    kept_bytes = (first.kind.bytes, coefficient.kind.bytes)
+    assert (name, *kept_bytes) == ("s.corners", 4 * points, 16 * points)
+    assert sum(sample.new) == 2 * 5 * 16 * 4 + 20 * points
     kept = tuple((name, tuple(part.kind for part in parts)) for name, parts in sample.kept)
     splat = f'deform_splat(x[0], x[1], x[2], {levels}, k, "s")'
-    first = effect_of(splat, (g, loc, weight), kept=kept)
-    ((table, _),) = first.kept
+    once = effect_of(splat, (g, loc, weight), kept=kept)
+    ((table, sorted_points),) = once.kept
     assert table == "s.by_row"
-    own = tuple((name, tuple(part.kind for part in parts)) for name, parts in first.kept)
+    rows = 2 * 16 * 2 + 1
+    assert [part.kind.bytes for part in sorted_points] == [4 * rows, 4 * points, 16 * points]
+    own = tuple((name, tuple(part.kind for part in parts)) for name, parts in once.kept)
     further = effect_of(splat, (g, loc, weight), kept=(*kept, *own))
     assert further.kept == ()
-    assert further.most < first.most
+    assert further.most < once.most
 
 
 def kind_of(*shape: int, permuted: tuple[int, ...] | None = None) -> Strided:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import lrpc
 from lrpc.cli import main
-from lrpc.codegen.kernels.deformable import deform_gather, deform_sample, deform_weight_transpose
+from lrpc.codegen.kernels.deformable import deform_sample, deform_splat, deform_weight_transpose
 from lrpc.errors import ConfigError
 from lrpc.ir.graph import Graph, Module
 from lrpc.ir.interpreter import interpret
@@ -314,9 +314,9 @@ def test_sampling_a_narrow_value_at_wide_places() -> None:
     expected = TABLE["deform_weight_transpose"].reference(g, value, loc, levels=levels)
     assert back.dtype == torch.bfloat16
     torch.testing.assert_close(back, expected, rtol=1e-2, atol=1e-2)
-    offsets, source = torch.tensor([0, 2, 3], dtype=torch.int32), torch.tensor([1, 0, 1]).int()
-    rows = deform_gather(g[:, 0], offsets, source, torch.rand(3))
-    assert rows.dtype == torch.bfloat16
+    splat = deform_splat(g, loc, weight, levels)
+    assert splat.dtype == torch.bfloat16
+    assert torch.equal(splat, deform_splat(g.float(), loc, weight, levels).bfloat16())
 
 
 @pytest.mark.slow

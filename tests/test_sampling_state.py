@@ -58,7 +58,7 @@ def counted(program: Any, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often the program computes indices, and their transpose."""
     calls: Counter[str] = Counter()
     names = functions_of(program)
-    for name in ("deform_corners", "deform_transposed"):
+    for name in ("deform_corners", "deform_sorted"):
         plain = names[name]
 
         def told(*given: Any, name: str = name, plain: Any = plain) -> Any:
@@ -79,9 +79,9 @@ def test_once_per_state(program: Any, counted: Counter[str]) -> None:
     for composite in COMPOSITES:
         program.relevance(state, seeds=seeds(5), composite=composite)
         program.relevance(state, seeds=seeds(1), composite=composite, ledger=True)
-    assert counted == {"deform_corners": 2, "deform_transposed": 2}
+    assert counted == {"deform_corners": 2, "deform_sorted": 2}
     program.relevance(program.forward(X), seeds=seeds(1))
-    assert counted == {"deform_corners": 4, "deform_transposed": 4}
+    assert counted == {"deform_corners": 4, "deform_sorted": 4}
 
 
 def test_splatting_has_a_transpose_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,11 +13,12 @@ from torch import Tensor
 from lrpc.bench.contest import Contest, Ready, Row, Way
 from lrpc.bench.encoder import Layout, chosen, offset_pattern, references
 from lrpc.bench.settings import Options, machine
-from lrpc.codegen.kernels import deformable
+from lrpc.codegen.kernels import cells, deformable
 from lrpc.codegen.kernels.triton_support import has_triton
 from lrpc.ir.ops import TABLE
 from lrpc.models.maskdino.pixel_decoder import POINTS
 
+Table = tuple[Tensor, Tensor, Tensor]
 LIMITS = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
 
 
@@ -67,17 +68,16 @@ class Op:
             "to weights": lambda: mixed(g, value, places, levels=self.levels),
         }
 
-    def entries(self) -> tuple[Tensor, Tensor]:
-        """The row and the coefficient of every corner."""
+    def entries(self) -> Callable[[], Table]:
+        """What sorts the entries by row; what it sorts is there already."""
         if self.fast:
             from lrpc.codegen.kernels import triton_deformable
 
-            found: tuple[Tensor, Tensor] = triton_deformable.triton_entries(
-                self.places, self.weights, self.sizes, False
-            )
-            return found
-        index, coefficient = deformable.deform_corners(self.places, self.levels)
-        return index, coefficient * self.weights.unsqueeze(-1)
+            found = triton_deformable.triton_entries(self.places, self.weights, self.sizes, False)
+            return partial(deformable.deform_transposed, *found, self.rows, self.rows)
+        corners = cells.deform_corners(self.places, self.levels)
+        heads = self.places.shape[2]
+        return partial(cells.deform_sorted, *corners, self.weights, self.levels, heads)
 
     def sample(self, kept: dict[str, Any] | None) -> Tensor:
         more = () if kept is None else (kept, "x")
@@ -92,20 +92,21 @@ class Op:
 
     def sorting(self) -> Ready:
         """What the first splat on a state pays once."""
-        found = self.entries()
-
-        def call() -> Any:
-            return deformable.deform_transposed(*found, self.rows, self.rows)
-
+        call = self.entries()
         return Ready(call, checked=lambda: self.gathered(call()))
 
     def gather(self) -> Ready:
-        table = deformable.deform_transposed(*self.entries(), self.rows, self.rows)
+        table = self.entries()()
         return Ready(lambda: self.gathered(table))
 
-    def gathered(self, table: Any) -> Tensor:
+    def gathered(self, table: Table) -> Tensor:
         flat = self.g.reshape(self.g.shape[0], self.rows, -1)
-        found: Tensor = deformable.deform_gather(flat, *table)
+        if self.fast:
+            from lrpc.codegen.kernels import triton_deformable
+
+            found: Tensor = triton_deformable.triton_gather(flat, *table)
+        else:
+            found = cells.deform_add(flat, *table, self.levels, self.places.shape[2])
         return found.view(*self.g.shape[:1], *self.value.shape)[-1:]
 
     def atomics(self) -> Tensor:

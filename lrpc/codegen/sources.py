@@ -11,6 +11,7 @@ from lrpc.codegen.kernels import (
     boxes,
     calls,
     capture,
+    cells,
     chunks,
     deformable,
     limits,
@@ -20,6 +21,7 @@ from lrpc.codegen.kernels import (
     runtime,
     seeds,
     slopes,
+    softmaxes,
     transposes,
     triton_deformable,
     triton_ratios,
@@ -27,7 +29,10 @@ from lrpc.codegen.kernels import (
 )
 
 RUNTIME: tuple[ModuleType, ...] = (loading, results, limits, seeds, calls, capture, runtime)
-MODULES: tuple[ModuleType, ...] = (transposes, ratios, slopes, deformable, boxes, chunks)
+MODULES: tuple[ModuleType, ...] = (
+    *(transposes, ratios, slopes, softmaxes),
+    *(cells, deformable, boxes, chunks),
+)
 TRITON: tuple[ModuleType, ...] = (triton_ratios, triton_deformable)  # on top of triton_support
 
 

@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lrpc.codegen.kernels.deformable import deform_corners
+from lrpc.codegen.kernels.cells import deform_corners, deform_rows
 from lrpc.evaluate.methods import Maps
 from lrpc.evaluate.model import Picture, in_batches
 from lrpc.models.maskdino import MaskDINO
@@ -150,7 +150,9 @@ def sampling(attention: MSDeformAttn, inputs: Inputs) -> Sampling:
     weights = attention.attention_weights(query).unflatten(-1, (heads, -1)).softmax(-1)
     weights = weights.unflatten(-1, (attention.n_levels, points))  # [B, Q, M, L, P]
     locations = sampling_locations(references, offsets, shapes).expand_as(offsets)
-    index, coefficient = deform_corners(locations, tuple(shapes))
+    levels = tuple(shapes)
+    first, coefficient = deform_corners(locations, levels)
+    index = deform_rows(first, levels)
     count = tokens.shape[1]
     token = (index.long() // heads % count).flatten(2)  # rows are (image, token, head)
     weight = (coefficient * weights.unsqueeze(-1)).flatten(2) / heads

@@ -17,13 +17,17 @@ def encoder_layers_forward(w, p, s, B, x, x_2, x_3):
     # self_attn: constant
     self_attn_anchor = x_3.reshape((1, 525, 1, 3, 1, 2))  # f32[1,525,1,3,1,2]
     del x_3
-    self_attn_extent = w["levels@20x20_10x10_5x5"]  # f32[3,1,2]
+    self_attn_extent = w["levels@20x20_10x10_5x5@4"]  # f32[3,4,2]
     # self_attn: coordinate
     self_attn_shift = self_attn_offsets.div_(self_attn_extent)  # f32[B,525,8,3,4,2]
     del self_attn_offsets, self_attn_extent
-    self_attn_locations = self_attn_shift.add_(self_attn_anchor)  # f32[B,525,8,3,4,2]
+    # self_attn: constant
+    self_attn_anchors = torch.cat([self_attn_anchor, self_attn_anchor, self_attn_anchor, self_attn_anchor], -2)  # f32[1,525,1,3,4,2]
+    del self_attn_anchor
+    # self_attn: coordinate
+    self_attn_locations = self_attn_shift.add_(self_attn_anchors)  # f32[B,525,8,3,4,2]
     s["self_attn_locations"] = self_attn_locations
-    del self_attn_anchor, self_attn_shift
+    del self_attn_anchors, self_attn_shift
     # self_attn: linear, epsilon(eps=1e-06)
     self_attn_attention_weights = F.linear(add, w[p + "self_attn.attention_weights.weight"], w[p + "self_attn.attention_weights.bias"])  # f32[B,525,96]
     s["self_attn_attention_weights"] = self_attn_attention_weights
@@ -33,7 +37,7 @@ def encoder_layers_forward(w, p, s, B, x, x_2, x_3):
     s["self_attn_scores"] = self_attn_scores
     del self_attn_attention_weights
     # self_attn: deformable_probabilities, taylor
-    self_attn_probabilities = self_attn_scores.softmax(-1)  # f32[B,525,8,12]
+    self_attn_probabilities = softmax_along(self_attn_scores, -1)  # f32[B,525,8,12]
     s["self_attn_probabilities"] = self_attn_probabilities
     del self_attn_scores
     # self_attn: structural, pass

@@ -68,7 +68,7 @@ def forward(w, saved, images):
     s["attention_scores"] = attention_scores
     del attention_scaled, attention_kt
     # attention: attention_probabilities, taylor
-    attention_probabilities = attention_scores.softmax(-1)  # f64[B,2,4,4]
+    attention_probabilities = softmax_along(attention_scores, -1)  # f64[B,2,4,4]
     del attention_scores
     # attention: attention_values, uniform(eps=1e-06)
     attention_mixed = attention_probabilities @ attention_v  # f64[B,2,4,4]
@@ -191,7 +191,7 @@ def relevance_output(w, saved, seed, read):
     r_scale_1 = r_matmul.mul_(0.5)  # f64[K,B,2,4,4]
     del r_matmul
     # attention: attention_probabilities, taylor
-    attention_probabilities_again = saved[""]["attention_scores"].softmax(-1)  # f64[B,2,4,4]
+    attention_probabilities_again = softmax_along(saved[""]["attention_scores"], -1)  # f64[B,2,4,4]
     # attention: uniform(eps=1e-06)
     r_permute_2 = attention_probabilities_again.permute((0, 1, 3, 2))  # f64[B,2,4,4]
     r_matmul_1 = r_permute_2 @ r_mul_8  # f64[K,B,2,4,4]
@@ -430,7 +430,7 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
     r_scale_1 = r_matmul.mul_(0.5)  # f64[K,B,2,4,4]
     del r_matmul
     # attention: attention_probabilities, taylor
-    attention_probabilities_again = saved[""]["attention_scores"].softmax(-1)  # f64[B,2,4,4]
+    attention_probabilities_again = softmax_along(saved[""]["attention_scores"], -1)  # f64[B,2,4,4]
     ledger.append(inner(r_scale_1, attention_probabilities_again, 1))
     # attention: uniform(eps=1e-06)
     r_permute_2 = attention_probabilities_again.permute((0, 1, 3, 2))  # f64[B,2,4,4]

@@ -9,13 +9,23 @@ state saves, `name` the sampling's name in it. On a GPU, Triton kernels do the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lrpc.codegen.kernels.cells import (
+    deform_add,
+    deform_cells,
+    deform_corners,
+    deform_rows,
+    deform_shares,
+    deform_slopes,
+    deform_sorted,
+    filled,
+)
 from lrpc.codegen.kernels.transposes import narrowed, widened
 from lrpc.codegen.kernels.triton_deformable import (
     triton_entries,
@@ -36,44 +46,6 @@ def once(kept: dict[str, Any] | None, name: str, make: Callable[[], Any]) -> Any
     return kept[name]
 
 
-def deform_corners(loc: Tensor, levels: tuple[tuple[int, int], ...]) -> tuple[Tensor, Tensor]:
-    """Value row and bilinear coefficient of every corner: both [B, Q, H, L, P, 4].
-
-    loc [B, Q, H, L, P, 2] as (x, y) in [0, 1]; pixel centres lie at half-integers. A coefficient is
-    the product of one factor per axis, 0 outside the map.
-    """
-    loc = loc.float() if loc.dtype in (torch.float16, torch.bfloat16) else loc
-    b, _, h = loc.shape[:3]
-    rows = sum(height * width for height, width in levels)
-    image = torch.arange(b, device=loc.device, dtype=torch.int32).view(b, 1, 1, 1) * rows
-    head = torch.arange(h, device=loc.device, dtype=torch.int32).view(1, 1, h, 1)
-    index = torch.empty((*loc.shape[:-1], 4), dtype=torch.int32, device=loc.device)
-    coefficient = loc.new_empty((*loc.shape[:-1], 4))
-    start = 0
-    for level, (height, width) in enumerate(levels):
-        columns = deform_axis(loc[:, :, :, level, :, 0], width)
-        lines = deform_axis(loc[:, :, :, level, :, 1], height)
-        first = (image + start) * h + head
-        for j, (line, below) in enumerate(lines):
-            row = first + line * (width * h)
-            for i, (column, right) in enumerate(columns):
-                index[:, :, :, level, :, 2 * j + i] = row + column * h
-                coefficient[:, :, :, level, :, 2 * j + i] = below * right
-        start += height * width
-    return index, coefficient
-
-
-def deform_axis(loc: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
-    """The two cells next to `loc` along one axis, clamped, each with its factor."""
-    place = loc * size - 0.5
-    low = place.floor()
-    right = place - low
-    left = (1 - right).masked_fill_((low < 0) | (low >= size), 0.0)
-    right.masked_fill_((low < -1) | (low >= size - 1), 0.0)
-    cell = low.int()
-    return [(cell.clamp(0, size - 1), left), ((cell + 1).clamp_(0, size - 1), right)]
-
-
 def deform_sample(
     value: Tensor,
     loc: Tensor,
@@ -86,11 +58,11 @@ def deform_sample(
     if has_triton(value):
         return triton_sample(value, loc, weight, level_sizes(levels))
     b, _, h, d = value.shape
-    index, coefficient = once(kept, f"{name}.corners", lambda: deform_corners(loc, levels))
-    entries = (coefficient * weight.unsqueeze(-1)).reshape(-1, index[0, 0, 0].numel())
-    table = widened(value.reshape(-1, d))
+    first, coefficient = once(kept, f"{name}.corners", lambda: deform_corners(loc, levels))
+    index = deform_rows(first, levels).view(-1, coefficient[0, 0, 0].numel())
+    entries, table = coefficient * weight.unsqueeze(-1), widened(value.reshape(-1, d))
     out = F.embedding_bag(
-        index.reshape(entries.shape), table, mode="sum", per_sample_weights=entries.to(table.dtype)
+        index, table, mode="sum", per_sample_weights=entries.view(index.shape).to(table.dtype)
     )
     return narrowed(out.reshape(b, -1, h * d), value.dtype)
 
@@ -107,19 +79,23 @@ def deform_splat(
     k, b, q = g.shape[:3]
     h = loc.shape[2]
     rows = b * h * sum(height * width for height, width in levels)
+    seeds, key = g.reshape(k, b * q * h, -1), f"{name}.by_row"
+    if not has_triton(g):
 
-    def make() -> tuple[Tensor, Tensor, Tensor]:
-        if has_triton(g):
-            index, entries = triton_entries(loc, weight, level_sizes(levels), False)
-        else:
-            index, coefficient = once(kept, f"{name}.corners", lambda: deform_corners(loc, levels))
-            entries = coefficient * weight.unsqueeze(-1)
+        def points() -> tuple[Tensor, Tensor, Tensor]:
+            first, coefficient = once(kept, f"{name}.corners", lambda: deform_corners(loc, levels))
+            return deform_sorted(first, coefficient, weight, levels, h)
+
+        offsets, source, entries = once(kept, key, points)
+        return deform_add(seeds, offsets, source, entries, levels, h)
+
+    def corners() -> tuple[Tensor, Tensor, Tensor]:
+        index, entries = triton_entries(loc, weight, level_sizes(levels), False)
         return deform_transposed(index, entries, b * q * h, rows)
 
-    key = f"{name}.by_row"
-    if has_triton(g) and few_seeds(k) and (kept is None or key not in kept):
+    if few_seeds(k) and (kept is None or key not in kept):
         return triton_splat(g, loc, weight, level_sizes(levels))
-    out = deform_gather(g.reshape(k, b * q * h, -1), *once(kept, key, make))
+    out = triton_gather(seeds, *once(kept, key, corners))
     return out.reshape(k, b, -1, h, out.shape[-1])
 
 
@@ -138,17 +114,22 @@ def deform_spread(
     k, b, q = g.shape[:3]
     h = loc.shape[2]
     rows = b * sum(height * width for height, width in levels)
+    seeds, key = g.reshape(k, b * q, -1), f"{name}.by_token"
+    if not has_triton(g):
 
-    def make() -> tuple[Tensor, Tensor, Tensor]:
-        if has_triton(g):
-            index, entries = triton_entries(loc, weight, level_sizes(levels), True)
-        else:
+        def points() -> tuple[Tensor, Tensor, Tensor]:
             margin = 0.5 / filled(loc, [(x, y) for y, x in levels]).unsqueeze(1)
-            index, coefficient = deform_corners(loc.clamp(margin, 1 - margin), levels)
-            index, entries = index // h, coefficient * weight.unsqueeze(-1) / h
+            first, coefficient = deform_corners(loc.clamp(margin, 1 - margin), levels)
+            return deform_sorted(first, coefficient, weight / h, levels, 1)
+
+        offsets, source, entries = once(kept, key, points)
+        return deform_add(seeds, offsets, source, entries, levels, 1).squeeze(-2)
+
+    def corners() -> tuple[Tensor, Tensor, Tensor]:
+        index, entries = triton_entries(loc, weight, level_sizes(levels), True)
         return deform_transposed(index, entries, b * q, rows)
 
-    out = deform_gather(g.reshape(k, b * q, -1), *once(kept, f"{name}.by_token", make))
+    out = triton_gather(seeds, *once(kept, key, corners))
     return out.reshape(k, b, -1, out.shape[-1])
 
 
@@ -182,18 +163,6 @@ def deform_transposed(
     return offsets, order.to(torch.int32) // (index.numel() // sources), flat.index_select(0, order)
 
 
-def deform_gather(seeds: Tensor, offsets: Tensor, source: Tensor, entries: Tensor) -> Tensor:
-    """Σ of entries · seeds by row of the value: [K, rows, D] from seeds [K, N, D]."""
-    if has_triton(seeds):
-        return triton_gather(seeds, offsets, source, entries)
-    rows, wide = offsets.shape[0] - 1, widened(seeds)
-    parts, out = entries.to(wide.dtype), seeds.new_empty(seeds.shape[0], rows, seeds.shape[2])
-    for k, seed in enumerate(wide):  # one more row takes the entries that are 0
-        bags = F.embedding_bag(source, seed, offsets, mode="sum", per_sample_weights=parts)
-        out[k] = bags[:rows]
-    return out
-
-
 def deform_weight_transpose(
     g: Tensor,
     value: Tensor,
@@ -205,19 +174,22 @@ def deform_weight_transpose(
     """The transpose of `deform_sample` in weight: [K, B, Q, H, L, P] from g [K, B, Q, H·D]."""
     if has_triton(g):
         return triton_weights(g, value, loc, level_sizes(levels))
-    k, b, q = g.shape[:3]
-    h, d = value.shape[2:]
-    index, coefficient = once(kept, f"{name}.corners", lambda: deform_corners(loc, levels))
-    points = loc[0, 0, 0, ..., 0].numel()
-    table = widened(value.reshape(-1, d))
-    picked = F.embedding_bag(
-        index.reshape(-1, 4),
-        table,
-        mode="sum",
-        per_sample_weights=coefficient.reshape(-1, 4).to(table.dtype),
-    ).reshape(b * q * h, points, d)
-    out = torch.bmm(picked, g.to(picked.dtype).reshape(k, b * q * h, d).permute(1, 2, 0))
-    return narrowed(out.permute(2, 0, 1).reshape(k, *loc.shape[:-1]), g.dtype)
+    first, coefficient = once(kept, f"{name}.corners", lambda: deform_corners(loc, levels))
+    (k, b, q), (h, d), points = g.shape[:3], value.shape[2:], loc[0, 0, 0, ..., 0].numel()
+    table, out = widened(value.reshape(-1, d)), g.new_empty(k, b * q, *loc.shape[2:5])
+    seeds, first = g.reshape(k, b * q, h, d), first.flatten(0, 1)
+    entries = coefficient.flatten(0, 1).to(table.dtype)
+    step = max(1, 2**20 // (h * points * d), b * q // 32)  # what a few sampled stays in a cache
+    for i in range(0, b * q, step):
+        own = slice(i, i + step)
+        picked = F.embedding_bag(
+            deform_rows(first[own], levels).view(-1, 4), table, mode="sum",
+            per_sample_weights=entries[own].view(-1, 4),
+        ).view(-1, points, d)  # fmt: skip
+        seed = seeds[:, own].reshape(k, -1, d).to(picked.dtype).transpose(0, 1)
+        found = torch.bmm(seed, picked.transpose(1, 2)).transpose(0, 1)  # [K, N, L·P]
+        out[:, own] = narrowed(found.reshape(k, -1, *loc.shape[2:5]), g.dtype)
+    return out.view(k, *loc.shape[:-1])
 
 
 def deform_location_transpose(
@@ -236,34 +208,19 @@ def deform_location_transpose(
     """
     k, b, q = g.shape[:3]
     h, d = value.shape[2:]
-    index, coefficient = once(kept, f"{name}.corners", lambda: deform_corners(loc, levels))
+    first, past = deform_cells(loc, levels)
+    index = deform_rows(first, levels)
     corners = value.reshape(-1, d)[index.flatten().long()].reshape(b * q * h, -1, d)
-    sizes = filled(loc, [(width, height) for height, width in levels]).unsqueeze(1)  # [L, 1, 2]
-    place = loc * sizes - 0.5
-    right, below = (place - place.floor()).unbind(-1)
-    inside = deform_inside(place.floor(), levels)
-    signs = torch.stack(
-        [
-            torch.stack([below - 1, 1 - below, -below, below], -1),
-            torch.stack([right - 1, -right, 1 - right, right], -1),
-        ],
-        -2,
-    )  # [B, Q, H, L, P, 2, 4]: what each corner adds to the slope along x, along y
-    slopes = signs * inside.unsqueeze(-2) * (weight.unsqueeze(-1) * sizes).unsqueeze(-1)
+    (x, dx), (y, dy) = (
+        (deform_shares(axis, sizes), deform_slopes(axis, sizes))
+        for axis, sizes in zip(past, ([x for _, x in levels], [y for y, _ in levels]), strict=True)
+    )
+    slopes = [
+        torch.stack([line * column for line in lines for column in columns], -1)
+        for lines, columns in ((y, dx), (dy, x))
+    ]  # what each corner adds to the slope along x, along y
+    sizes = filled(weight, [(width, height) for height, width in levels]).unsqueeze(1)  # [L, 1, 2]
+    scaled = torch.stack(slopes, -2) * (weight.unsqueeze(-1) * sizes).unsqueeze(-1)
     products = torch.matmul(g.reshape(k, b * q * h, 1, d), corners.transpose(-1, -2))
-    products = products.reshape(k, *coefficient.shape)  # g · corner: [K, B, Q, H, L, P, 4]
-    return (slopes * products.unsqueeze(-2)).sum(-1)
-
-
-def deform_inside(corner: Tensor, levels: tuple[tuple[int, int], ...]) -> Tensor:
-    """Which of the four corners from `corner` [..., L, P, 2] lie in their map: [..., L, P, 4]."""
-    sizes = filled(corner, [(width, height) for height, width in levels]).unsqueeze(1)
-    steps = filled(corner, [(0, 0), (1, 0), (0, 1), (1, 1)])
-    places = corner.unsqueeze(-2) + steps
-    found = (places >= 0) & (places < sizes.unsqueeze(-2))
-    return found.all(-1).to(corner.dtype)
-
-
-def filled(like: Tensor, rows: Sequence[tuple[float, ...]]) -> Tensor:
-    """A small table beside `like`, made there: a CUDA graph records no copy from the host."""
-    return torch.stack([torch.stack([like.new_full((), x) for x in row]) for row in rows])
+    products = products.reshape(k, *index.shape)  # g · corner: [K, B, Q, H, L, P, 4]
+    return narrowed((scaled * products.unsqueeze(-2)).sum(-1), loc.dtype)

@@ -196,7 +196,7 @@ ROWS = (
         1,
         {"dim": "int"},
         lambda x, dim: torch.softmax(x, dim),
-        "{0}.softmax({dim})",
+        "softmax_along({0}, {dim})",
         fresh=True,
     ),
     Op("matmul", 2, {}, torch.matmul, "{0} @ {1}", fresh=True),

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lrpc.codegen.expression import render
-from lrpc.codegen.kernels import boxes, deformable, slopes, transposes
+from lrpc.codegen.kernels import boxes, cells, deformable, slopes, softmaxes, transposes
 from lrpc.codegen.sources import FUNCTIONS
 from lrpc.ir.graph import Node
 from lrpc.ir.types import DTYPES, TensorType
@@ -39,7 +39,7 @@ def really(
     names = {f"x{i}": value for i, value in enumerate(values)}
     text = render(node, list(names), lambda name: f"w[{name!r}]")
     scope: dict[str, Any] = {"torch": torch, "F": F, "w": weights}
-    for module in (transposes, slopes, deformable, boxes):
+    for module in (transposes, slopes, softmaxes, cells, deformable, boxes):
         scope |= {k: v for k, v in vars(module).items() if k in FUNCTIONS}
     device = {"device": torch.device("cpu")}
     with torch.no_grad(), Tracker() as tracker:

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lrpc.codegen.expression import render
-from lrpc.codegen.kernels import boxes, deformable, slopes, transposes
+from lrpc.codegen.kernels import boxes, cells, deformable, slopes, softmaxes, transposes
 from lrpc.codegen.sources import FUNCTIONS
 from lrpc.ir.graph import Node
 from lrpc.ir.ops import TABLE, resolve
@@ -37,7 +37,7 @@ from tests.test_rules_structure import STRUCTURE
 
 KERNELS = {
     name: getattr(module, name)
-    for module in (transposes, slopes, deformable, boxes)
+    for module in (transposes, slopes, softmaxes, cells, deformable, boxes)
     for name in FUNCTIONS
     if hasattr(module, name)
 }

@@ -49,7 +49,7 @@ def ratio(a: Tensor, z: Tensor, eps: float) -> Tensor:
     """
     dtype = torch.promote_types(a.dtype, z.dtype)
     a, z = widened(a), widened(z) + 0.0  # −0 counts as 0
-    d = torch.copysign(z.new_full((), eps), z).add_(z)
-    if eps >= torch.finfo(d.dtype).tiny:
-        return narrowed(a / d, dtype)
-    return narrowed(torch.where(d == 0, 0.0, a / d), dtype)
+    z.add_(torch.copysign(z.new_full((), eps), z))
+    if eps >= torch.finfo(z.dtype).tiny:
+        return narrowed(a / z, dtype)
+    return narrowed(torch.where(z == 0, 0.0, a / z), dtype)

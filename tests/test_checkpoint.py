@@ -20,8 +20,9 @@ from torch import Tensor, nn
 import lrpc
 from lrpc.codegen.segments import Every, cut
 from lrpc.errors import ConfigError
-from lrpc.memory.choose import Choice, _Search, _steps, choose
+from lrpc.memory.choose import Choice, choose
 from lrpc.memory.run import Model
+from lrpc.memory.search import Search, steps
 from lrpc.planview.load import open_model
 from tests.support.deep import deep
 from tests.support.programs import Programs, noise
@@ -53,8 +54,8 @@ def forced(name: str, composite: str, chunk: int, sweep: int) -> Any:
 
     def all_again(model: Model, checkpoint: str, budget: str | int) -> Choice:
         segments = cut(model.halves.forward, repeats=True, stretches=Every())
-        keys = tuple(s.key for s in segments if s.key)
-        return Choice(keys, chunk, sweep, SEEDS, 0, 0, 0, 0.0)
+        keys = [s.key for s in segments if s.key]
+        return Choice(dict.fromkeys(keys, ()), chunk, sweep, SEEDS, 0, 0, 0, 0.0)
 
     model, x = model_of(name)
     with patch("lrpc.build.choose", all_again):
@@ -149,13 +150,14 @@ def test_the_digits_program_at_half_its_memory(programs: Programs) -> None:
 def test_no_choice_is_cheaper(name: str, composite: str) -> None:
     """Against all subsets of blocks, with all numbers of seeds."""
     model = open_model(Path(compiled(name, composite).directory))
-    search = _Search(model, "auto")
+    search = Search(model, "auto")
+    print([len(x.rungs) for x in search.ladders])
     ways = [
-        (again, chunk, sweep)
-        for count in range(len(search.every) + 1)
-        for again in itertools.combinations(search.every, count)
-        for chunk, sweep in _steps(SEEDS)
+        (search.kept(levels), chunk, sweep)
+        for levels in itertools.product(*(range(len(x.rungs)) for x in search.ladders))
+        for chunk, sweep in steps(SEEDS)
     ]
+    print(len(ways))
     priced = [(search.more(way), search.peak(*way)) for way in ways]
     free, least = search.peak((), SEEDS, SEEDS), min(peak for _, peak in priced)
     for share in range(int(100 * least / free) + 1, 101, 5):
@@ -182,7 +184,7 @@ def test_without_checkpoints_a_budget_means_fewer_seeds() -> None:
     model = open_model(Path(compiled("CNN", "attnlrp").directory))
     free = choose(model, "none", "").peak
     found = choose(model, "none", free * 8 // 10)
-    assert found.again == ()
+    assert not found.again
     assert found.chunk < SEEDS
     assert found.peak <= free * 8 // 10
 

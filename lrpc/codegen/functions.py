@@ -145,19 +145,24 @@ class Emitter:
     def _open(self, body: Body, keys: Sequence[str]) -> None:
         """Compute segments of the forward pass again."""
         for key in keys:
-            part = self.saved.part(key)
-            call = self.calls[key].text(part, lambda v: self.saved.fetch(v.name, ""))
-            body.lines += [f"{part} = {{}}  # computed again", call]
+            part, again = self.saved.part(key), self.saved.again
+            made = "{}  # computed again" if key in again.whole else f'dict(saved["{key}"])'
+            body.lines.append(f"{part} = {made}")
             self.opened.add(key)
+            if not again.segments[key].nodes:
+                continue
+            call = self.calls[key] if key in again.whole else self._anew(again.segments[key])
+            body.lines.append(call.text(part, lambda v: self.saved.fetch(v.name, "")))
+
+    def _anew(self, segment: Segment) -> Call:
+        """The call of a function that computes what a segment of the forward pass did not keep."""
+        own = Emitter(self.library, self.saved, "again")
+        return own.function(segment, [])
 
     def _call(self, body: Body, segment: Segment, needed: set[str]) -> None:
         results = [v for v in segment.made() if v.name in needed]
-        signature, text, arguments = self._block(segment, results)
-        stem, end = f"{function_stem(segment.block)}_{self.kind}", "_ledger" if self.ledger else ""
-        name = self.library.name_of(stem, self.composite, end, signature, text)
-        words = [word for word in ("K", "B", "device", "ledger") if f" {word}," in f" {signature},"]
-        call = Call(name, segment.prefix, tuple(words), tuple(arguments))
-        local, again = body.names.local, segment.key in self.saved.again.segments
+        call = self.function(segment, results)
+        local, again = body.names.local, segment.key in self.saved.again.whole
         if self.kind == "forward":
             self.calls[segment.key] = call
             part = "{}" if again else f'saved["{self.saved.scope(segment)}"]'
@@ -165,7 +170,7 @@ class Emitter:
             part = self._state_of(self.saved.scope(segment))
         written = call.text(part, local)
         if self.chunked and self.kind != "forward":
-            written = self._in_chunks(written, segment, results, arguments, body)
+            written = self._in_chunks(written, results, call.arguments, body)
         outputs = ", ".join(local(v) for v in results)
         body.lines.append(f"{outputs} = {written}" if outputs else written)
         if self.kind == "forward" and again:
@@ -180,12 +185,7 @@ class Emitter:
         return self.saved.part(scope) if reads_it else f'saved["{scope}"]'
 
     def _in_chunks(
-        self,
-        call: str,
-        segment: Segment,
-        results: Sequence[Value],
-        arguments: Sequence[Value],
-        body: Body,
+        self, call: str, results: Sequence[Value], arguments: Sequence[Value], body: Body
     ) -> str:
         """The call for `chunk` seeds at a time."""
         over = [body.names.local(v) for v in arguments if of_seeds(v)]
@@ -199,21 +199,36 @@ class Emitter:
         return f"in_chunks({', '.join(['chunk', 'K', inner, *over, *end])})"
 
     def _kept(self, parts: Mapping[str, str]) -> Callable[[Node], str]:
-        return lambda node: self.saved.keeping.arguments(node, parts)
+        forward, saved = self.kind == "forward", self.saved
+
+        def arguments(node: Node) -> str:
+            place = saved.tables(node, parts, forward)
+            return "" if place is None else saved.keeping.arguments(node, parts)
+
+        return arguments
+
+    def function(self, segment: Segment, results: Sequence[Value]) -> Call:
+        """A call of the function for a segment, which the library gets where it lacks it."""
+        signature, text, arguments = self._block(segment, results)
+        stem, end = f"{function_stem(segment.block)}_{self.kind}", "_ledger" if self.ledger else ""
+        name = self.library.name_of(stem, self.composite, end, signature, text)
+        words = [word for word in ("K", "B", "device", "ledger") if f" {word}," in f" {signature},"]
+        return Call(name, segment.prefix, tuple(words), tuple(arguments))
 
     def _block(self, segment: Segment, results: Sequence[Value]) -> tuple[str, str, list[Value]]:
-        names, arguments = Names(), []
+        names, arguments, again = Names(), [], self.kind == "again"
+        scope = segment.key if again else self.saved.scope(segment)
         for value in segment.reads():
             where, _ = self.saved.places.get(value.name, ("?", ""))
-            if self.kind != "forward" and where and where == self.saved.scope(segment):
+            if self.kind != "forward" and where and where == scope:
                 names.bind(value, self.saved.fetch(value.name, where))
             else:
                 arguments.append(value)
                 names.argument(
                     value, "x" if self.kind == "forward" or value.name in self.saved.places else "g"
                 )
-        saves = self.saved.inside(segment.key) if self.kind == "forward" else {}
-        kept = self._kept({self.saved.scope(segment): "s"})
+        saves = self.saved.inside(segment.key, again) if self.kind != "relevance" else {}
+        kept = self._kept({scope: "s"})
         body = Body(names, weight_in(segment.prefix), segment.prefix, self.ledger, kept)
         dying = last_uses(segment.nodes, {v.name for v in results})
         for node, dead in zip(segment.nodes, dying, strict=True):

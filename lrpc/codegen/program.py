@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import lrpc
 from lrpc.codegen.functions import INDENT, Call, Emitter, Library
 from lrpc.codegen.interface import Description, TargetCode, tables
 from lrpc.codegen.keeping import keeping
-from lrpc.codegen.recompute import recompute
+from lrpc.codegen.recompute import Again, recompute
 from lrpc.codegen.saved import Saved, local_places
 from lrpc.codegen.segments import cut
 from lrpc.codegen.sources import needed, runtime_text
@@ -19,6 +20,7 @@ from lrpc.ir.graph import Graph, Node, Value
 from lrpc.ir.types import Sym
 
 Bodies = tuple[str, str]
+NOTHING: Again = MappingProxyType({})
 
 HEADER = '''"""Relevance program `{name}`, made by lrpc {version}. Change the config, not this file.
 
@@ -53,9 +55,9 @@ class Halves:
     relevance: tuple[tuple[tuple[Node, ...], tuple[Node, ...]], ...]
 
 
-def halves(forward: Graph, targets: Sequence[TargetCode], again: Collection[str] = ()) -> Halves:
+def halves(forward: Graph, targets: Sequence[TargetCode], again: Again = NOTHING) -> Halves:
     """The two halves of a program, as `generate` writes them. Relevance computes the segments of
-    the forward pass named in `again` anew."""
+    the forward pass named in `again` anew, as far as they are not kept."""
     own = {v.name for v in forward.values()}
     parts = tuple(
         (_relevance_nodes(t.plain, own), _relevance_nodes(t.booked, own)) for t in targets
@@ -66,10 +68,11 @@ def halves(forward: Graph, targets: Sequence[TargetCode], again: Collection[str]
         saved_names |= {v.name for n in nodes for v in n.inputs if v.name in own}
     run = tuple(_needed_nodes(forward, saved_names))
     segments = cut(run, repeats=True, stretches=again)
-    anew = recompute(segments, again, starts | {v.name for _, v in forward.outputs})
-    saved_names |= {v.name for s in anew.segments.values() for v in s.reads()}
+    places = local_places(segments, forward.inputs)
+    outside = starts | {v.name for _, v in forward.outputs}
+    anew = recompute(segments, again, outside, saved_names, places)
     scopes = tuple(dict.fromkeys(["", *(s.key for s in segments)]))
-    places, needed_names = local_places(segments, forward.inputs), frozenset(saved_names)
+    needed_names = frozenset(saved_names | anew.reads() | anew.named)
     shared = keeping(run, places, needed_names)
     return Halves(run, Saved(places, needed_names, scopes, shared, anew), parts)
 

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from lrpc.codegen.interface import TargetCode
 from lrpc.codegen.program import Halves, halves
+from lrpc.codegen.recompute import Again
 from lrpc.ir.graph import Graph, Node
 from lrpc.memory.effect import Effects, Strided
 from lrpc.memory.mains import Given, Main, frame
@@ -60,14 +61,14 @@ class Model:
     """A program as its memory sees it: the graph, the code of its targets, and how many seeds go
     through a block at once.
 
-    Relevance computes the blocks named in `again` anew. With `sweep`, so many seeds go from block
+    Relevance computes the blocks named in `again` anew, but for what they keep. With `sweep`, so many seeds go from block
     to block together; else `chunk` all the way.
     """
 
     graph: Graph
     codes: Sequence[TargetCode]
     chunk: int
-    again: tuple[str, ...] = ()
+    again: Again = field(default_factory=dict)
     sweep: int = 0
     effects: Effects = field(default_factory=Effects)
 

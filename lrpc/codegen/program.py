@@ -55,26 +55,48 @@ class Halves:
     relevance: tuple[tuple[tuple[Node, ...], tuple[Node, ...]], ...]
 
 
-def halves(forward: Graph, targets: Sequence[TargetCode], again: Again = NOTHING) -> Halves:
-    """The two halves of a program, as `generate` writes them. Relevance computes the segments of
-    the forward pass named in `again` anew, as far as they are not kept."""
+@dataclass(frozen=True)
+class Reading:
+    """The nodes of the halves, and what each wants of the other: where relevance starts, and all
+    that it reads of the forward pass."""
+
+    run: tuple[Node, ...]
+    parts: tuple[tuple[tuple[Node, ...], tuple[Node, ...]], ...]
+    starts: frozenset[str]
+    needed: frozenset[str]
+
+
+def reading(forward: Graph, targets: Sequence[TargetCode]) -> Reading:
+    """What the halves of a program read, whatever of it is computed again."""
     own = {v.name for v in forward.values()}
     parts = tuple(
         (_relevance_nodes(t.plain, own), _relevance_nodes(t.booked, own)) for t in targets
     )
     starts = {t.value.name for t in targets}
-    saved_names = set(starts)
+    needed = set(starts)
     for nodes in (n for pair in parts for n in pair):
-        saved_names |= {v.name for n in nodes for v in n.inputs if v.name in own}
-    run = tuple(_needed_nodes(forward, saved_names))
-    segments = cut(run, repeats=True, stretches=again)
+        needed |= {v.name for n in nodes for v in n.inputs if v.name in own}
+    run = tuple(_needed_nodes(forward, needed))
+    return Reading(run, parts, frozenset(starts), frozenset(needed))
+
+
+def halves(
+    forward: Graph,
+    targets: Sequence[TargetCode],
+    again: Again = NOTHING,
+    read: Reading | None = None,
+) -> Halves:
+    """The two halves of a program, as `generate` writes them. Relevance computes the segments of
+    the forward pass named in `again` anew, as far as they are not kept."""
+    read = read or reading(forward, targets)
+    segments = cut(read.run, repeats=True, stretches=again)
     places = local_places(segments, forward.inputs)
-    outside = starts | {v.name for _, v in forward.outputs}
-    anew = recompute(segments, again, outside, saved_names, places)
+    outside = read.starts | {v.name for _, v in forward.outputs}
+    anew = recompute(segments, again, outside, read.needed, places)
     scopes = tuple(dict.fromkeys(["", *(s.key for s in segments)]))
-    needed_names = frozenset(saved_names | anew.reads() | anew.named)
-    shared = keeping(run, places, needed_names)
-    return Halves(run, Saved(places, needed_names, scopes, shared, anew), parts)
+    needed_names = read.needed | anew.reads() | anew.named
+    shared = keeping(read.run, places, needed_names)
+    return Halves(read.run, Saved(places, needed_names, scopes, shared, anew), read.parts)
 
 
 def generate(forward: Graph, targets: Sequence[TargetCode], about: Description) -> Emitted:

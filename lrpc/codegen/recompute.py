@@ -17,8 +17,8 @@ from lrpc.ir.graph import Node
 At = tuple[int, int]  # a segment, and a node in it; (i, 0) is a block as a whole
 Place = tuple[str, str]  # segment key and local name
 
-#: Segment key → the local names of what it keeps beside what others read; with none, relevance
-#: calls the function of the forward pass once more. `NAME.tables` is what the sampling NAME keeps.
+#: Segment key → the local names of what it keeps; with none, that is what other segments read, and
+#: relevance calls the function of the forward pass. `NAME.tables` is what the sampling NAME shares.
 Again = Mapping[str, Sequence[str]]
 TABLES = ".tables"
 

@@ -18,8 +18,8 @@ from lrpc.plan.levels import Block, Kept, Step, hull
 
 @dataclass(frozen=True)
 class Rung:
-    """One choice for a block: what it keeps beside what others read of it, by local names; the
-    estimated work to make the rest again, and the bytes kept. None: nothing is made again."""
+    """One choice for a block: what the state keeps of it, by local names; the estimated work to make
+    the rest again, and the bytes that are kept for that. None: nothing is made again."""
 
     kept: tuple[str, ...] | None
     work: int
@@ -32,11 +32,16 @@ class Rung:
 
 @dataclass(frozen=True)
 class Ladder:
-    """The choices for one block, from all kept to nothing kept: each step down costs more for a
-    byte than the one before."""
+    """The choices for one block, from all kept to the fewest bytes: each step down costs more for a
+    byte than the one before. `whole` is the work of the block."""
 
     key: str
     rungs: tuple[Rung, ...]
+    whole: int
+
+    def ends(self) -> Ladder:
+        """All kept, or all run again."""
+        return replace(self, rungs=(self.rungs[0], Rung((), self.whole, 0)))
 
 
 def ladders(model: Model, free: Sequence[Timeline]) -> list[Ladder]:
@@ -50,9 +55,9 @@ def ladders(model: Model, free: Sequence[Timeline]) -> list[Ladder]:
         if not segment.key or not problem.block.needed:
             continue
         if problem.kind not in solved:
-            solved[problem.kind] = hull(problem.block)
+            solved[problem.kind] = [*hull(problem.block), problem.block.least()]
         found.append(problem.ladder(solved[problem.kind]))
-    return [ladder for ladder in found if ladder.rungs[0].size > 0]
+    return [ladder for ladder in found if len(ladder.rungs) > 1]
 
 
 @dataclass(frozen=True)
@@ -142,13 +147,19 @@ class _Problem:
         return tuple(block.steps), tuple(block.size.items()), tuple(sorted(block.needed))
 
     def ladder(self, best: Sequence[Kept]) -> Ladder:
-        """The choices `best` between all and nothing kept."""
+        """The choices `best` between all and nothing kept. The last one stands below the others,
+        even where it does not by what is known of one block."""
+        whole = sum(step.work for step in self.steps)
         found = [Rung(self._names(kept), kept.work, kept.size) for kept in best]
-        everything = self.block.kept(frozenset(range(len(self.steps))))
-        whole = Rung((), everything.work, min(everything.size, found[-1].size - 1))
+        *others, last = found
+        if last.kept == others[-1].kept:
+            found = others
+        elif last.size >= others[-1].size:
+            found = [*others, replace(last, size=others[-1].size - 1)]
+        found = [rung if rung.kept else replace(rung, work=whole) for rung in found]
         later = self.facts.later.get(self.segment.key, 0)
         first = Rung(None, 0, found[0].size + later)
-        return Ladder(self.segment.key, _convex([first, *(r for r in found if r.kept), whole]))
+        return Ladder(self.segment.key, _convex([first, *found]), whole)
 
     def _crosses(self, value: Value) -> bool:
         """Whether the state holds a value whatever its block keeps."""
@@ -156,13 +167,14 @@ class _Problem:
         return value.name in needed and value.name not in self.facts.dropped
 
     def _names(self, kept: Kept) -> tuple[str, ...]:
-        """The local names of what is kept: what relevance reads of it, or a step that runs again."""
+        """The local names of what is kept: what relevance reads of it, or a step that runs again,
+        and what the state holds in any case."""
         run = [node for i, node in enumerate(self.nodes) if node is not None and i in kept.steps]
         read = {v.name for node in run for v in node.inputs} | self.facts.dropped
         names = [
             self.facts.every.places[v.name][1]
             for v in self.segment.made()
-            if v.name in read and not self._crosses(v) and self._numbers([v]) & kept.values
+            if self._crosses(v) or (v.name in read and self._numbers([v]) & kept.values)
         ]
         return (*names, *(name for number, name in self.sampled.items() if number in kept.values))
 

@@ -6,6 +6,7 @@ within the limit the cheapest is taken, by an estimate of the work that it costs
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from lrpc.memory.tape import Tape
 from lrpc.memory.work import work_of
 
 TRIED = 16  # simulations to take steps back, and as many to replace some by others
+FEW = 64  # steps down, up to which more is tried: all of them, or as many for equal blocks
 
 Kept = tuple[tuple[str, tuple[str, ...]], ...]  # blocks computed again, and what each keeps
 Way = tuple[Kept, int, int]  # these, seeds at once, seeds in a sweep
@@ -59,13 +61,12 @@ class Search:
         timelines = [self._timeline(free, target) for target in range(len(model.codes))]
         self.ladders = ladders(model, timelines) if checkpoint != "none" else []
         if checkpoint == "block":
-            ends = [(ladder.rungs[0], ladder.rungs[-1]) for ladder in self.ladders]
-            self.ladders = [replace(x, rungs=e) for x, e in zip(self.ladders, ends, strict=True)]
+            self.ladders = [ladder.ends() for ladder in self.ladders]
         self.rungs = {(x.key, rung.kept): rung for x in self.ladders for rung in x.rungs}
         self.down = self._downwards()
         self.none: Levels = (0,) * len(self.ladders)
         self.all: Levels = tuple(len(ladder.rungs) - 1 for ladder in self.ladders)
-        self.whole = self.kept(self.all)
+        self.least = self.kept(self.all)
         sizes = {"B": 1, "K": 1}
         self.forward = sum(work_of(n, model.weights, sizes) for n in model.halves.forward)
         works = [self._relevance(part) for part, _ in model.halves.relevance]
@@ -142,7 +143,11 @@ class Search:
             return None
         levels, chunk, sweep = min(found, key=lambda way: (self._more(*way), -way[1]))
         if self.checkpoint != "block":
-            levels = self._improved(levels, chunk, sweep, limit)
+            starts = [levels]
+            if any(levels) and len(self.down) <= FEW:
+                starts += [self.all, self._even(chunk, sweep, limit)]
+            ends = [self._improved(start, chunk, sweep, limit) for start in starts]
+            levels = min(ends, key=self._work)
         return self.kept(levels), chunk, sweep
 
     def _fewest(self, chunk: int, sweep: int, limit: int) -> Levels | None:
@@ -170,10 +175,22 @@ class Search:
             levels[i] += 1
         return tuple(levels)
 
+    def _even(self, chunk: int, sweep: int, limit: int) -> Levels:
+        """The cheapest rungs that will do with equal blocks on equal rungs; at worst the lowest."""
+        ladders = dict.fromkeys(ladder.rungs for ladder in self.ladders)
+        if math.prod(map(len, ladders)) > FEW:
+            return self.all
+        found = []
+        for rungs in itertools.product(*(range(len(rungs)) for rungs in ladders)):
+            of = dict(zip(ladders, rungs, strict=True))
+            found.append(tuple(of[ladder.rungs] for ladder in self.ladders))
+        fitting = (x for x in sorted(found, key=self._work) if self._fits(x, chunk, sweep, limit))
+        return next(fitting, self.all)
+
     def _improved(self, levels: Levels, chunk: int, sweep: int, limit: int) -> Levels:
         """Less the steps that turn out not to be needed; then with one more in the place of
         others, the cheapest first, as long as that is cheaper."""
-        tries = Tries(TRIED)
+        tries = Tries(TRIED + sum(levels) if levels == self.all else TRIED)
         levels = self._less(levels, chunk, sweep, limit, tries)
         tries, better = Tries(TRIED), True
         while better:
@@ -191,16 +208,17 @@ class Search:
         """Less the steps that the limit allows to take back, the costliest first; of equal blocks
         on equal rungs one stands for all that follow where it does not. `but` stays where it is."""
         failed: set[tuple[tuple[Rung, ...], int]] = set()
-        for i in self._costliest(levels):
-            while levels[i] and i != but and (self.ladders[i].rungs, levels[i]) not in failed:
-                if not tries.left:
-                    return levels
-                tries.left -= 1
-                other = _moved(levels, i, -1)
-                if self._fits(other, chunk, sweep, limit):
-                    levels = other
-                else:
-                    failed.add((self.ladders[i].rungs, levels[i]))
+        while tries.left:
+            kinds = {i: (self.ladders[i].rungs, levels[i]) for i in self._costliest(levels)}
+            i = next((i for i, kind in kinds.items() if i != but and kind not in failed), None)
+            if i is None:
+                return levels
+            tries.left -= 1
+            other = _moved(levels, i, -1)
+            if self._fits(other, chunk, sweep, limit):
+                levels = other
+            else:
+                failed.add(kinds[i])
         return levels
 
     def _step(self, block: int, rung: int) -> int:

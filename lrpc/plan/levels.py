@@ -9,10 +9,12 @@ all choices, found corner by corner between two known ones.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from lrpc.plan.keep import FROM, NO_BOUND, TO, Room, above
+
+MUCH = NO_BOUND >> 50  # a price of bytes that no work comes near
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,16 @@ class Block:
         return self.kept(frozenset(int(name[1:]) for name, kind in found if kind and name))
 
 
+    def least(self) -> Kept:
+        """The choice that keeps the fewest bytes of what the steps make, whatever they read."""
+        made = {value: size for value, size in self.size.items() if value in self.maker}
+        found = replace(self, size=made).best(1, MUCH)
+        return self.kept(found.steps)
+
+
 def hull(block: Block) -> list[Kept]:
     """The choices that are best at some price of a byte, from all kept to the least bytes."""
-    first, last = block.kept(frozenset()), block.best(1, NO_BOUND >> 50)
+    first, last = block.kept(frozenset()), block.best(1, MUCH)
     return [first, *_between(block, first, last), last] if last.size < first.size else [first]
 
 

@@ -186,7 +186,7 @@ def build(
         files,
         program.saved,
         memory_plans(model, [len(one.codes) for one in made]),
-        choice.to_json(),
+        choice.to_json() | {"made": {k: made for k, (_, made) in model.halves.saved.ways().items()}},
     )
     return files
 

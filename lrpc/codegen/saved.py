@@ -9,7 +9,7 @@ from functools import cached_property
 
 from lrpc.codegen.body import Names, safe
 from lrpc.codegen.keeping import Keeping, Place
-from lrpc.codegen.recompute import Recompute
+from lrpc.codegen.recompute import TABLES, Recompute
 from lrpc.codegen.segments import Segment
 from lrpc.ir.graph import Node, Value
 
@@ -50,6 +50,20 @@ class Saved:
         if key not in self.again.segments or key in self.again.whole:
             return found
         return {n: text for n, text in found.items() if (n in self.again.kept) != anew}
+
+    def ways(self) -> dict[str, tuple[list[str], list[str]]]:
+        """Of each segment that is computed again: the local names of what the state keeps of it,
+        and of what relevance makes."""
+        found = {}
+        for key in self.again.segments:
+            parts: tuple[list[str], list[str]] = ([], [])
+            for name in self._needed_of.get(key, {}):
+                parts[name not in self.again.kept].append(self.places[name][1])
+            for where, local in dict.fromkeys(self.keeping.places.values()):
+                if where == key:
+                    parts[(key, local) not in self.again.tables].append(f"{local}{TABLES}")
+            found[key] = parts
+        return found
 
     def tables(self, node: Node, reach: Container[str], forward: bool = False) -> Place | None:
         """Where `node` keeps a part of its work, of the parts of the state within `reach`."""

@@ -8,6 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from lrpc.codegen.saved import Saved
 from lrpc.ir.graph import Graph
 from lrpc.memory.plan import by_layer, layer_name
 from lrpc.memory.reasons import Reader
@@ -88,6 +89,20 @@ def largest(view: View, count: int = 12) -> Table:
         words, colour = LOOKS[s.part]
         cells = (Text(words, colour), Text(s.name), Text(s.op), Text(s.module, "dim"))
         table.add_row(size(s.size), *cells)
+    return table
+
+
+def again(saved: Saved) -> Table:
+    """The blocks that relevance computes again, those of a kind together: what the state keeps of
+    them, and what is made anew."""
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for key, (kept, made) in saved.ways().items():
+        kinds.setdefault((", ".join(kept) or "nothing", ", ".join(made)), []).append(key)
+    table = _table()
+    for name in ("block", "kept", "made again"):
+        table.add_column(name, overflow="fold")
+    for (kept, made), keys in kinds.items():
+        table.add_row(Text("\n".join(keys)), Text(kept), Text(made, LOOKS["again"][1]))
     return table
 
 

@@ -178,6 +178,7 @@ def build(
         )  # fmt: skip
         facts["reference_weights"] = sorted(tensors.keys() - used_weights(run))
         facts["precision_report"] = precision_report(job)
+    ways = model.halves.saved.ways()
     files["manifest.json"] = manifest(
         made,
         targets,
@@ -186,7 +187,7 @@ def build(
         files,
         program.saved,
         memory_plans(model, [len(one.codes) for one in made]),
-        choice.to_json() | {"made": {k: made for k, (_, made) in model.halves.saved.ways().items()}},
+        choice.to_json() | {"made": {key: made for key, (_, made) in ways.items()}},
     )
     return files
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import lrpc
+from lrpc.cli import main
 from lrpc.memory.choose import Choice
 from lrpc.memory.run import Model
 from lrpc.memory.search import Search
@@ -25,7 +26,10 @@ SEEDS = 4
 AT = [(i % 4,) for i in range(SEEDS)]
 MODELS = ("CNN", "small ViT", "deformable encoder")
 PLACES = [0.1, 0.3, 0.5, 0.7, 0.9, 1.0]  # on the ladder, from all kept to nothing
-PARTS = r"(\w+) = dict\(saved\[\"(.+?)\"\]\)(?:\n +(\w+_again\w*)\(w, \".*?\", \1[,)])?"
+PARTS = (
+    r"(\w+) = dict\(saved\[\"(.+?)\"\]\)  # the rest is computed again"
+    r"(?:\n +(\w+_again\w*)\(w, \".*?\", \1[,)])?"
+)
 
 
 def model_of(name: str) -> tuple[nn.Module, Tensor]:
@@ -33,7 +37,9 @@ def model_of(name: str) -> tuple[nn.Module, Tensor]:
 
 
 @functools.cache
-def compiled(name: str, place: float, chunk: int = SEEDS, sweep: int = SEEDS, **options: Any) -> Any:
+def compiled(
+    name: str, place: float, chunk: int = SEEDS, sweep: int = SEEDS, **options: Any
+) -> Any:
     """All blocks on the rungs at this place of their ladders; at 0 nothing is computed again."""
 
     def there(model: Model, checkpoint: str, budget: str | int) -> Choice:
@@ -116,6 +122,23 @@ def test_equal_blocks_share_the_function_that_makes_the_rest(place: float) -> No
     for local in kept["layers.0"]:
         assert f"    {local} = " not in body
     assert ("deform_sample(" in body) == ("attention_sampled" not in kept["layers.0"])
+
+
+def test_the_plan_says_what_each_block_does(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kept and made again, by name, blocks of a kind together; the manifest says the same."""
+    monkeypatch.setenv("COLUMNS", "1000")
+    program = compiled("deformable encoder", 0.5)
+    memory = program.manifest["memory"]
+    assert set(memory["made"]) == set(memory["kept"]) == set(memory["again"])
+    assert main(["plan", str(program.directory)]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    at = lines.index("computed again for relevance")
+    kept, made = (", ".join(memory[key]["layers.0"]) for key in ("kept", "made"))
+    (row,) = [i for i, line in enumerate(lines) if line.startswith("layers.0 ") and i > at][:1]
+    assert [cell.strip() for cell in lines[row].split("   ") if cell] == ["layers.0", kept, made]
+    assert lines[row + 1 : row + 6] == [f"layers.{i}" for i in range(1, 6)]
 
 
 def test_tables_stay_where_they_are_kept() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -66,9 +66,7 @@ def test_each_step_down_costs_more(block: Block) -> None:
     assert not found[0].work
     assert found[0].values == block.needed
     assert found[-1].size == min(kept.size for kept in every(block))
-    slopes = [
-        Fraction(b.work - a.work, a.size - b.size) for a, b in zip(found, found[1:], strict=False)
-    ]
+    slopes = [Fraction(b.work - a.work, a.size - b.size) for a, b in pairwise(found)]
     assert slopes == sorted(set(slopes))
     made = {value for step in block.steps for value in step.makes}
     own = {v: n for v, n in block.size.items() if v in made}

@@ -146,10 +146,10 @@ class Emitter:
         """Compute segments of the forward pass again."""
         for key in keys:
             part, again = self.saved.part(key), self.saved.again
-            made = "{}  # computed again" if key in again.whole else f'dict(saved["{key}"])'
-            body.lines.append(f"{part} = {made}")
+            there = "{}  #" if key in again.whole else f'dict(saved["{key}"])  # the rest is'
+            body.lines.append(f"{part} = {there} computed again")
             self.opened.add(key)
-            if not again.segments[key].nodes:
+            if not again.segments[key].nodes:  # but for tables, which go with the dict
                 continue
             call = self.calls[key] if key in again.whole else self._anew(again.segments[key])
             body.lines.append(call.text(part, lambda v: self.saved.fetch(v.name, "")))
@@ -234,7 +234,8 @@ class Emitter:
         for node, dead in zip(segment.nodes, dying, strict=True):
             body.node(node, saves)
             body.delete(dead)
-        body.lines.append(f"return {', '.join(names.local(v) for v in results)}".rstrip())
+        if results or not again:
+            body.lines.append(f"return {', '.join(names.local(v) for v in results)}".rstrip())
         text = "\n".join(body.lines)
         used = [word for word in ("K", "B", "device") if re.search(rf"\b{word}\b", _code(text))]
         used += ["ledger"] if self.ledger else []

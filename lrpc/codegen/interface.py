@@ -41,8 +41,9 @@ class TargetCode:
 class Description:
     """What the program says of itself and how it presents the model.
 
-    Relevance computes the segments named in `again` anew, but for what they keep. With `sweep`, so many seeds go from one
-    segment to the next together, and `chunk` at a time through each; else `chunk` all the way.
+    Relevance computes the segments named in `again` anew, but for what they keep. With `sweep`, so
+    many seeds go from one segment to the next together, and `chunk` at a time through each; else
+    `chunk` all the way.
     """
 
     name: str

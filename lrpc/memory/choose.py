@@ -73,7 +73,7 @@ def choose(model: Model, checkpoint: str, budget: str | int) -> Choice:
     holds with nothing computed again ("50%"), or "" for no limit. Raises ConfigError that names the
     smallest budget that can be met.
     """
-    search = Search(model, checkpoint)
+    search = Search(model, checkpoint if budget or checkpoint == "block" else "none")
     free = search.peak((), model.chunk, model.chunk)
     limit = _limit(budget, free)
     if not limit:

@@ -18,8 +18,8 @@ from lrpc.plan.levels import Block, Kept, Step, hull
 
 @dataclass(frozen=True)
 class Rung:
-    """One choice for a block: what the state keeps of it, by local names; the estimated work to make
-    the rest again, and the bytes that are kept for that. None: nothing is made again."""
+    """One choice for a block: what the state keeps of it, by local names; the estimated work to
+    make the rest again, and the bytes that are kept for that. None: nothing is made again."""
 
     kept: tuple[str, ...] | None
     work: int
@@ -122,7 +122,7 @@ class _Problem:
 
     def __init__(self, facts: _Facts, segment: Segment) -> None:
         self.facts, self.segment = facts, segment
-        self.numbers: dict[Hashable, str] = {}
+        self.numbers: dict[int | Place, str] = {}
         self.steps: list[Step] = []
         self.nodes: list[Node | None] = []  # of each step; None: it makes a table
         self.sampled: dict[str, str] = {}  # number of a table → the name to keep it by
@@ -182,7 +182,7 @@ class _Problem:
         places = [self.facts.tape.where[v.name][1] for v in values]
         return {self._number(place) for place in places if place != OUTSIDE}
 
-    def _number(self, place: Hashable) -> str:
+    def _number(self, place: int | Place) -> str:
         return self.numbers.setdefault(place, str(len(self.numbers)))
 
     def _step(self, work: int, reads: set[str], makes: set[str], node: Node | None) -> None:
@@ -202,7 +202,7 @@ class _Problem:
             self.sampled[number] = f"{place[1]}{TABLES}"
         return {number}
 
-    def _size(self, place: Hashable) -> int:
+    def _size(self, place: int | Place) -> int:
         """The bytes that keeping a storage costs, or a table: none where it is there anyway."""
         if isinstance(place, tuple):
             return self.facts.tables[place]

@@ -69,8 +69,8 @@ class Model:
     """A program as its memory sees it: the graph, the code of its targets, and how many seeds go
     through a block at once.
 
-    Relevance computes the blocks named in `again` anew, but for what they keep. With `sweep`, so many seeds go from block
-    to block together; else `chunk` all the way.
+    Relevance computes the blocks named in `again` anew, but for what they keep. With `sweep`, so
+    many seeds go from block to block together; else `chunk` all the way.
     """
 
     graph: Graph

@@ -6,10 +6,10 @@ within the limit the cheapest is taken, by an estimate of the work that it costs
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise, product
 from typing import Any
 
 from lrpc.ir.graph import Node
@@ -80,7 +80,7 @@ class Search:
         prices = [
             (above.price(below), i)
             for i, ladder in enumerate(self.ladders)
-            for above, below in zip(ladder.rungs, ladder.rungs[1:], strict=False)
+            for above, below in pairwise(ladder.rungs)
         ]
         return [i for _, i in sorted(prices)]
 
@@ -181,7 +181,7 @@ class Search:
         if math.prod(map(len, ladders)) > FEW:
             return self.all
         found = []
-        for rungs in itertools.product(*(range(len(rungs)) for rungs in ladders)):
+        for rungs in product(*(range(len(rungs)) for rungs in ladders)):
             of = dict(zip(ladders, rungs, strict=True))
             found.append(tuple(of[ladder.rungs] for ladder in self.ladders))
         fitting = (x for x in sorted(found, key=self._work) if self._fits(x, chunk, sweep, limit))

@@ -75,7 +75,6 @@ class Block:
         found = above(room)
         return self.kept(frozenset(int(name[1:]) for name, kind in found if kind and name))
 
-
     def least(self) -> Kept:
         """The choice that keeps the fewest bytes of what the steps make, whatever they read."""
         made = {value: size for value, size in self.size.items() if value in self.maker}

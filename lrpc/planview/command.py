@@ -47,7 +47,7 @@ def _show(view: View, found: list[View], model: Model, console: Console) -> None
     console.print(f"{say}{blocks}; {megabytes}", markup=False, highlight=False)
     if model.again:
         console.print("computed again for relevance", style="bold", highlight=False)
-        console.print(again(model.halves.saved))
+        console.print(again(model.halves.saved.ways()))
     console.print(summary(found))
     console.print(f"{view.name} over program time", style="bold", markup=False, highlight=False)
     for line in chart(view, min(console.width, 120)):

@@ -8,7 +8,6 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from lrpc.codegen.saved import Saved
 from lrpc.ir.graph import Graph
 from lrpc.memory.plan import by_layer, layer_name
 from lrpc.memory.reasons import Reader
@@ -92,11 +91,11 @@ def largest(view: View, count: int = 12) -> Table:
     return table
 
 
-def again(saved: Saved) -> Table:
+def again(ways: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> Table:
     """The blocks that relevance computes again, those of a kind together: what the state keeps of
     them, and what is made anew."""
     kinds: dict[tuple[str, str], list[str]] = {}
-    for key, (kept, made) in saved.ways().items():
+    for key, (kept, made) in ways.items():
         kinds.setdefault((", ".join(kept) or "nothing", ", ".join(made)), []).append(key)
     table = _table()
     for name in ("block", "kept", "made again"):

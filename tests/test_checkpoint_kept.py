@@ -18,8 +18,10 @@ from lrpc.memory.choose import Choice
 from lrpc.memory.run import Model
 from lrpc.memory.search import Search
 from lrpc.planview.load import open_model
+from lrpc.run.program_dir import load_program
 from tests.support.deep import deep
 from tests.support.storage import Tracker
+from tests.test_load_compile import counting
 from tests.test_memory_programs import measured, small
 
 SEEDS = 4
@@ -158,3 +160,15 @@ def test_tables_stay_where_they_are_kept() -> None:
         assert {n for n in before if "." not in n} == {n for n in kept if "." not in n}
         seen.add(there)
     assert seen == {True, False}
+
+
+def test_torch_compile_takes_such_a_program_whole() -> None:
+    torch._dynamo.reset()
+    _, x = model_of("deformable encoder")
+    program = compiled("deformable encoder", 0.5, 2)
+    fast = load_program(program.directory, "cpu", compile=True)
+    backend = counting(fast)
+    found, expected = (p.relevance(p.forward(x), "output", at=AT) for p in (fast, program))
+    assert torch.equal(found.input, expected.input)
+    assert len(backend.graphs) == 2  # one for each half
+    torch._dynamo.reset()

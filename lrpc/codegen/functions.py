@@ -95,6 +95,7 @@ class Emitter:
     chunked: bool = False
     names: Names = field(default_factory=Names)
     opened: set[str] = field(default_factory=set)
+    closed_over: set[str] = field(default_factory=set)
 
     def main(self, nodes: Sequence[Node], keep: Sequence[str], free: Sequence[Value]) -> str:
         """Statements of the main function; values named in `keep` stay alive, `free` are its
@@ -115,7 +116,17 @@ class Emitter:
         parts = {key: self._part(key) for key in self.saved.scopes}
         body = Body(names, weight_in(""), ledger=self.ledger, kept=self._kept(parts))
         self._statements(body, segments, keep)
-        return "\n".join(body.lines)
+        return "\n".join(map(self._freed, body.lines))
+
+    def _freed(self, line: str) -> str:
+        """A `del` without the locals that a function closes over, which become None: torch.compile
+        takes no `del` of them."""
+        if not line.startswith("del "):
+            return line
+        names = line.removeprefix("del ").split(", ")
+        plain = ", ".join(name for name in names if name not in self.closed_over)
+        cells = [f"{name} = None" for name in names if name in self.closed_over]
+        return "\n".join([*([f"del {plain}"] if plain else []), *cells])
 
     def _part(self, scope: str) -> str:
         if self.kind == "forward":
@@ -170,6 +181,7 @@ class Emitter:
             part = self._state_of(self.saved.scope(segment))
         written = call.text(part, local)
         if self.chunked and self.kind != "forward":
+            self.closed_over |= {part, *(local(v) for v in call.arguments if not of_seeds(v))}
             written = self._in_chunks(written, results, call.arguments, body)
         outputs = ", ".join(local(v) for v in results)
         body.lines.append(f"{outputs} = {written}" if outputs else written)

@@ -13,9 +13,10 @@ from lrpc.memory.effect import Strided
 
 #: Multiply-adds that take as long as moving one byte. Processors lie between 5 and 50.
 BALANCE = 10.0
-#: Measured against matrix products on a CPU: a softmax is worth four passes over its bytes, the
-#: tables of a sampling four of theirs, a multiply-add of a gathered row two others.
-PASSES, SHARED, GATHERED = 4, 4, 2
+#: Measured against matrix products on a CPU: a softmax of rows too short for vectors is worth eight
+#: passes over its bytes, the tables of a sampling four of theirs, a multiply-add of a gathered row
+#: two others.
+SHORT, PASSES, SHARED, GATHERED = 16, 8, 4, 2
 FREE = frozenset({"constant", "reshape", "permute", "expand", "slice", "detach"})
 
 
@@ -27,13 +28,17 @@ def work_of(node: Node, weights: Mapping[str, Strided], sizes: Mapping[str, int]
     values = {v.name: v for v in (*node.inputs, *node.outputs)}.values()
     used = [weights[name] for name in _weights(node) if name in weights]
     moved = sum(_bytes(v, sizes) for v in values) + sum(w.bytes for w in used)
-    moved *= PASSES if node.op.startswith("softmax") else 1
+    moved *= PASSES if node.op == "softmax" and _row(node, sizes) < SHORT else 1
     return max(float(moved), _multiplications(node, used, sizes) / BALANCE)
 
 
 def work_of_tables(size: int) -> int:
     """The cost of what a sampling shares with others, of so many bytes."""
     return SHARED * size
+
+
+def _row(node: Node, sizes: Mapping[str, int]) -> int:
+    return node.out.type.sized(sizes)[node.integer("dim")]
 
 
 def _weights(node: Node) -> list[str]:

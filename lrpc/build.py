@@ -179,6 +179,7 @@ def build(
         )  # fmt: skip
         facts["reference_weights"] = sorted(tensors.keys() - used_weights(run))
         facts["precision_report"] = precision_report(job)
+    ways = model.halves.saved.ways()
     files["manifest.json"] = manifest(
         made,
         targets,
@@ -187,7 +188,7 @@ def build(
         files,
         program.saved,
         memory_plans(model, [len(one.codes) for one in made]),
-        choice.to_json(),
+        choice.to_json() | {"made": {key: made for key, (_, made) in ways.items()}},
     )
     return files
 

@@ -96,6 +96,7 @@ class Emitter:
     chunked: bool = False
     names: Names = field(default_factory=Names)
     opened: set[str] = field(default_factory=set)
+    closed_over: set[str] = field(default_factory=set)
 
     def main(self, nodes: Sequence[Node], keep: Sequence[str], free: Sequence[Value]) -> str:
         """Statements of the main function; values named in `keep` stay alive, `free` are its
@@ -116,7 +117,17 @@ class Emitter:
         parts = {key: self._part(key) for key in self.saved.scopes}
         body = Body(names, weight_in(""), ledger=self.ledger, kept=self._kept(parts))
         self._statements(body, segments, keep)
-        return "\n".join(body.lines)
+        return "\n".join(map(self._freed, body.lines))
+
+    def _freed(self, line: str) -> str:
+        """A `del` without the locals that a function closes over, which become None: torch.compile
+        takes no `del` of them."""
+        if not line.startswith("del "):
+            return line
+        names = line.removeprefix("del ").split(", ")
+        plain = ", ".join(name for name in names if name not in self.closed_over)
+        cells = [f"{name} = None" for name in names if name in self.closed_over]
+        return "\n".join([*([f"del {plain}"] if plain else []), *cells])
 
     def _part(self, scope: str) -> str:
         if self.kind == "forward":
@@ -147,19 +158,24 @@ class Emitter:
     def _open(self, body: Body, keys: Sequence[str]) -> None:
         """Compute segments of the forward pass again."""
         for key in keys:
-            part = self.saved.part(key)
-            call = self.calls[key].text(part, lambda v: self.saved.fetch(v.name, ""))
-            body.lines += [f"{part} = {{}}  # computed again", call]
+            part, again = self.saved.part(key), self.saved.again
+            there = "{}  #" if key in again.whole else f'dict(saved["{key}"])  # the rest is'
+            body.lines.append(f"{part} = {there} computed again")
             self.opened.add(key)
+            if not again.segments[key].nodes:  # but for tables, which go with the dict
+                continue
+            call = self.calls[key] if key in again.whole else self._anew(again.segments[key])
+            body.lines.append(call.text(part, lambda v: self.saved.fetch(v.name, "")))
+
+    def _anew(self, segment: Segment) -> Call:
+        """The call of a function that computes what a segment of the forward pass did not keep."""
+        own = Emitter(self.library, self.saved, "again")
+        return own.function(segment, [])
 
     def _call(self, body: Body, segment: Segment, needed: set[str]) -> None:
         results = [v for v in segment.made() if v.name in needed]
-        signature, text, arguments = self._block(segment, results)
-        stem, end = f"{function_stem(segment.block)}_{self.kind}", "_ledger" if self.ledger else ""
-        name = self.library.name_of(stem, self.composite, end, signature, text)
-        words = [word for word in ("K", "B", "device", "ledger") if f" {word}," in f" {signature},"]
-        call = Call(name, segment.prefix, tuple(words), tuple(arguments))
-        local, again = body.names.local, segment.key in self.saved.again.segments
+        call = self.function(segment, results)
+        local, again = body.names.local, segment.key in self.saved.again.whole
         if self.kind == "forward":
             self.calls[segment.key] = call
             part = "{}" if again else f'saved["{self.saved.scope(segment)}"]'
@@ -167,7 +183,8 @@ class Emitter:
             part = self._state_of(self.saved.scope(segment))
         written = call.text(part, local)
         if self.chunked and self.kind != "forward":
-            written = self._in_chunks(written, segment, results, arguments, body)
+            self.closed_over |= {part, *(local(v) for v in call.arguments if not of_seeds(v))}
+            written = self._in_chunks(written, results, call.arguments, body)
         outputs = ", ".join(local(v) for v in results)
         body.lines.append(f"{outputs} = {written}" if outputs else written)
         if self.kind == "forward" and again:
@@ -182,12 +199,7 @@ class Emitter:
         return self.saved.part(scope) if reads_it else f'saved["{scope}"]'
 
     def _in_chunks(
-        self,
-        call: str,
-        segment: Segment,
-        results: Sequence[Value],
-        arguments: Sequence[Value],
-        body: Body,
+        self, call: str, results: Sequence[Value], arguments: Sequence[Value], body: Body
     ) -> str:
         """The call for `chunk` seeds at a time."""
         over = [body.names.local(v) for v in arguments if of_seeds(v)]
@@ -201,21 +213,36 @@ class Emitter:
         return f"in_chunks({', '.join(['chunk', 'K', inner, *over, *end])})"
 
     def _kept(self, parts: Mapping[str, str]) -> Callable[[Node], str]:
-        return lambda node: self.saved.keeping.arguments(node, parts)
+        forward, saved = self.kind == "forward", self.saved
+
+        def arguments(node: Node) -> str:
+            place = saved.tables(node, parts, forward)
+            return "" if place is None else saved.keeping.arguments(node, parts)
+
+        return arguments
+
+    def function(self, segment: Segment, results: Sequence[Value]) -> Call:
+        """A call of the function for a segment, which the library gets where it lacks it."""
+        signature, text, arguments = self._block(segment, results)
+        stem, end = f"{function_stem(segment.block)}_{self.kind}", "_ledger" if self.ledger else ""
+        name = self.library.name_of(stem, self.composite, end, signature, text)
+        words = [word for word in ("K", "B", "device", "ledger") if f" {word}," in f" {signature},"]
+        return Call(name, segment.prefix, tuple(words), tuple(arguments))
 
     def _block(self, segment: Segment, results: Sequence[Value]) -> tuple[str, str, list[Value]]:
-        names, arguments = Names(), []
+        names, arguments, again = Names(), [], self.kind == "again"
+        scope = segment.key if again else self.saved.scope(segment)
         for value in segment.reads():
             where, _ = self.saved.places.get(value.name, ("?", ""))
-            if self.kind != "forward" and where and where == self.saved.scope(segment):
+            if self.kind != "forward" and where and where == scope:
                 names.bind(value, self.saved.fetch(value.name, where))
             else:
                 arguments.append(value)
                 names.argument(
                     value, "x" if self.kind == "forward" or value.name in self.saved.places else "g"
                 )
-        saves = self.saved.inside(segment.key) if self.kind == "forward" else {}
-        kept = self._kept({self.saved.scope(segment): "s"})
+        saves = self.saved.inside(segment.key, again) if self.kind != "relevance" else {}
+        kept = self._kept({scope: "s"})
         body = Body(names, weight_in(segment.prefix), segment.prefix, self.ledger, kept)
         handed = {v.name for v in results}
         dying = last_uses(segment.nodes, handed)
@@ -223,7 +250,8 @@ class Emitter:
         for node, dead, operand in zip(segment.nodes, dying, over, strict=True):
             body.node(node, saves, operand)
             body.delete(dead)
-        body.lines.append(f"return {', '.join(names.local(v) for v in results)}".rstrip())
+        if results or not again:
+            body.lines.append(f"return {', '.join(names.local(v) for v in results)}".rstrip())
         text = "\n".join(body.lines)
         used = [word for word in ("K", "B", "device") if re.search(rf"\b{word}\b", _code(text))]
         used += ["ledger"] if self.ledger else []

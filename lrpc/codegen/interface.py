@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lrpc.codegen.expression import TORCH_DTYPES, literal
 from lrpc.codegen.functions import INDENT
+from lrpc.codegen.recompute import Again
 from lrpc.codegen.saved import Saved
 from lrpc.ir.graph import Graph, Value
 from lrpc.ir.types import Sym
@@ -40,8 +41,9 @@ class TargetCode:
 class Description:
     """What the program says of itself and how it presents the model.
 
-    Relevance computes the segments named in `again` anew. With `sweep`, so many seeds go from one
-    segment to the next together, and `chunk` at a time through each; else `chunk` all the way.
+    Relevance computes the segments named in `again` anew, but for what they keep. With `sweep`, so
+    many seeds go from one segment to the next together, and `chunk` at a time through each; else
+    `chunk` all the way.
     """
 
     name: str
@@ -50,7 +52,7 @@ class Description:
     notes: tuple[str, ...] = ()
     tf32: bool = False
     chunk: int = 8
-    again: tuple[str, ...] = ()
+    again: Again = field(default_factory=dict)
     sweep: int = 0
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import lrpc
 from lrpc.codegen.functions import INDENT, Call, Emitter, Library
 from lrpc.codegen.interface import Description, TargetCode, tables
 from lrpc.codegen.keeping import keeping
-from lrpc.codegen.recompute import recompute
+from lrpc.codegen.recompute import Again, recompute
 from lrpc.codegen.saved import Saved, local_places
 from lrpc.codegen.segments import cut
 from lrpc.codegen.sources import needed, runtime_text
@@ -19,6 +20,7 @@ from lrpc.ir.graph import Graph, Node, Value
 from lrpc.ir.types import Sym
 
 Bodies = tuple[str, str]
+NOTHING: Again = MappingProxyType({})
 
 HEADER = '''"""Relevance program `{name}`, made by lrpc {version}. Change the config, not this file.
 
@@ -53,25 +55,48 @@ class Halves:
     relevance: tuple[tuple[tuple[Node, ...], tuple[Node, ...]], ...]
 
 
-def halves(forward: Graph, targets: Sequence[TargetCode], again: Collection[str] = ()) -> Halves:
-    """The two halves of a program, as `generate` writes them. Relevance computes the segments of
-    the forward pass named in `again` anew."""
+@dataclass(frozen=True)
+class Reading:
+    """The nodes of the halves, and what each wants of the other: where relevance starts, and all
+    that it reads of the forward pass."""
+
+    run: tuple[Node, ...]
+    parts: tuple[tuple[tuple[Node, ...], tuple[Node, ...]], ...]
+    starts: frozenset[str]
+    needed: frozenset[str]
+
+
+def reading(forward: Graph, targets: Sequence[TargetCode]) -> Reading:
+    """What the halves of a program read, whatever of it is computed again."""
     own = {v.name for v in forward.values()}
     parts = tuple(
         (_relevance_nodes(t.plain, own), _relevance_nodes(t.booked, own)) for t in targets
     )
     starts = {t.value.name for t in targets}
-    saved_names = set(starts)
+    needed = set(starts)
     for nodes in (n for pair in parts for n in pair):
-        saved_names |= {v.name for n in nodes for v in n.inputs if v.name in own}
-    run = tuple(_needed_nodes(forward, saved_names))
-    segments = cut(run, repeats=True, stretches=again)
-    anew = recompute(segments, again, starts | {v.name for _, v in forward.outputs})
-    saved_names |= {v.name for s in anew.segments.values() for v in s.reads()}
+        needed |= {v.name for n in nodes for v in n.inputs if v.name in own}
+    run = tuple(_needed_nodes(forward, needed))
+    return Reading(run, parts, frozenset(starts), frozenset(needed))
+
+
+def halves(
+    forward: Graph,
+    targets: Sequence[TargetCode],
+    again: Again = NOTHING,
+    read: Reading | None = None,
+) -> Halves:
+    """The two halves of a program, as `generate` writes them. Relevance computes the segments of
+    the forward pass named in `again` anew, as far as they are not kept."""
+    read = read or reading(forward, targets)
+    segments = cut(read.run, repeats=True, stretches=again)
+    places = local_places(segments, forward.inputs)
+    outside = read.starts | {v.name for _, v in forward.outputs}
+    anew = recompute(segments, again, outside, read.needed, places)
     scopes = tuple(dict.fromkeys(["", *(s.key for s in segments)]))
-    places, needed_names = local_places(segments, forward.inputs), frozenset(saved_names)
-    shared = keeping(run, places, needed_names)
-    return Halves(run, Saved(places, needed_names, scopes, shared, anew), parts)
+    needed_names = read.needed | anew.reads() | anew.named
+    shared = keeping(read.run, places, needed_names)
+    return Halves(read.run, Saved(places, needed_names, scopes, shared, anew), read.parts)
 
 
 def generate(forward: Graph, targets: Sequence[TargetCode], about: Description) -> Emitted:

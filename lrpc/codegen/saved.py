@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from lrpc.codegen.body import Names, safe
-from lrpc.codegen.keeping import Keeping
-from lrpc.codegen.recompute import Recompute
+from lrpc.codegen.keeping import Keeping, Place
+from lrpc.codegen.recompute import TABLES, Recompute
 from lrpc.codegen.segments import Segment
 from lrpc.ir.graph import Node, Value
 
@@ -34,14 +34,43 @@ class Saved:
             if name in self.needed and not self.again.drops(name, place)
         }
 
-    def inside(self, key: str) -> dict[str, str]:
-        """Value name → the statement target that saves it, for values of segment `key`."""
-        var = "s"
-        return {
-            name: f'{var}["{local}"]'
-            for name, (where, local) in self.places.items()
-            if where == key and name in self.needed
-        }
+    @cached_property
+    def _needed_of(self) -> dict[str, dict[str, str]]:
+        """By segment: value name → the statement target that saves it."""
+        found: dict[str, dict[str, str]] = {}
+        for name, (where, local) in self.places.items():
+            if name in self.needed:
+                found.setdefault(where, {})[name] = f's["{local}"]'
+        return found
+
+    def inside(self, key: str, anew: bool = False) -> dict[str, str]:
+        """Value name → the statement target that saves it, for values of segment `key`: in the
+        forward pass, or where it is computed again (`anew`)."""
+        found = self._needed_of.get(key, {})
+        if key not in self.again.segments or key in self.again.whole:
+            return found
+        return {n: text for n, text in found.items() if (n in self.again.kept) != anew}
+
+    def ways(self) -> dict[str, tuple[list[str], list[str]]]:
+        """Of each segment that is computed again: the local names of what the state keeps of it,
+        and of what relevance makes."""
+        found = {}
+        for key in self.again.segments:
+            parts: tuple[list[str], list[str]] = ([], [])
+            for name in self._needed_of.get(key, {}):
+                parts[name not in self.again.kept].append(self.places[name][1])
+            for where, local in dict.fromkeys(self.keeping.places.values()):
+                if where == key:
+                    parts[(key, local) not in self.again.tables].append(f"{local}{TABLES}")
+            found[key] = parts
+        return found
+
+    def tables(self, node: Node, reach: Container[str], forward: bool = False) -> Place | None:
+        """Where `node` keeps a part of its work, of the parts of the state within `reach`."""
+        place = self.keeping.place(node, reach)
+        if place is None or (forward and not self.again.keeps_tables(place)):
+            return None
+        return place
 
     def scope(self, segment: Segment) -> str:
         """Which part of the saved values a function for `segment` is handed."""

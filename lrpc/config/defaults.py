@@ -197,8 +197,8 @@ LRPC: dict[str, Any] = {
         # What a program may hold for one image and SEEDS seeds beside weights and inputs: bytes, a
         # share of what it holds with nothing computed again ("50%"), or "" for no limit.
         "BUDGET": "",
-        # What relevance computes again instead of keeping it: none, block (all blocks) or auto (as
-        # much as the budget asks for).
+        # What relevance computes again instead of keeping it: none, block (all blocks) or auto (the
+        # parts of blocks that the budget asks for).
         "CHECKPOINT": "none",
     },
     # Image sizes [H, W] planned for, multiples of MODEL.MaskDINO.SIZE_DIVISIBILITY.

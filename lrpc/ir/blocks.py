@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 # A list's index, as in encoder.layers.3, or a numbered name, as in layers.encoder_layer_3.
 _INDEXED = re.compile(r"^((?:.*?\.)??(?:\w+_layer_)?(\d+))(?:\.|$)")
 
 
+@lru_cache(maxsize=65536)
 def block_of(module: str) -> str:
     """The module path up to its first index (`encoder.layers.3`), or "" outside any list."""
     match = _INDEXED.match(module)

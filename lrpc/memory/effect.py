@@ -101,9 +101,11 @@ def _batch_norm(*args: Any) -> tuple[Tensor, ...]:
 
 
 def _bags(*args: Any) -> tuple[Tensor, ...]:
-    """torch's meta function has the sizes of two by-products the wrong way round."""
+    """torch's meta function has the sizes of two by-products the wrong way round. In float64 torch
+    notes the bag of every entry, with room for one more."""
     out, _, sizes, _ = torch.ops.aten._embedding_bag_forward_only.default(*args)
-    return out, sizes.new_empty(0), sizes, torch.empty_like(sizes)
+    bags = args[1].numel() + 1 if out.dtype == torch.float64 else 0
+    return out, sizes.new_empty(bags), sizes, torch.empty_like(sizes)
 
 
 #: Operations that allocate something else than their meta functions say.

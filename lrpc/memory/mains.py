@@ -5,7 +5,7 @@ This follows the text of a program line by line (`lrpc/codegen/functions.py` wri
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -77,21 +77,22 @@ class Main:
                 self._close(turns.after.get((i, 0), ()))
                 continue
             dying = last_uses(segment.nodes, later)
-            over = overwrites(segment.nodes, later | self._saves(""))
+            saves = self.saved.inside("") if self.forward else {}
+            over = overwrites(segment.nodes, later | saves.keys())
             for j, (node, dead) in enumerate(zip(segment.nodes, dying, strict=True)):
                 self._open(turns.before.get((i, j), ()))
-                self._statement(node, dead, over[j], self.locals, self.saved.scopes, self.given)
+                there = (self.locals, self.saved.scopes, self.given)
+                self._statement(node, dead, over[j], *there, saves)
                 self._close(turns.after.get((i, j), ()))
         return self.given
 
     def _open(self, keys: Sequence[str]) -> None:
         """Segments of the forward pass are computed again, each into a dict of its own."""
         for key in keys:
-            segment, tape = self.saved.again.segments[key], self.tape
-            stored = {
-                v.name: tape.where[v.name] for v in segment.made() if v.name in self.saved.kept
-            }
-            tape.open_shelf(key)
+            tape, saved = self.tape, self.saved
+            segment, whole = saved.again.segments[key], key in saved.again.whole
+            stored = {v.name: tape.where[v.name] for v in segment.made() if v.name in saved.kept}
+            tape.open_shelf(key, beside=not whole)
             half = replace(self, forward=True)
             with frame(tape) as block:
                 half.function(segment, half.results(segment, set()), block, [], "again")
@@ -103,24 +104,22 @@ class Main:
 
     def results(self, segment: Segment, later: set[str]) -> list[Value]:
         """What the function of a segment gives its caller."""
-        anew = self.forward and segment.key in self.saved.again.segments
-        wanted = self.saved.again.kept if anew else later
+        whole = self.forward and segment.key in self.saved.again.whole
+        wanted = self.saved.again.kept if whole else later
         return [v for v in segment.made() if v.name in wanted]
 
     def function(
         self, segment: Segment, results: Sequence[Value], own: Frame, given: Given, part: str = ""
     ) -> None:
-        """The statements of a block function."""
+        """The statements of a block function; `part` is `again` where relevance runs one of the
+        forward pass."""
         handed = {v.name for v in results}
         dying = last_uses(segment.nodes, handed)
-        over = overwrites(segment.nodes, handed | self._saves(segment.key))
-        reach = (self.saved.scope(segment),)
+        reach = (segment.key if part else self.saved.scope(segment),)
+        saves = self.saved.inside(segment.key, bool(part)) if self.forward else {}
+        over = overwrites(segment.nodes, handed | saves.keys())
         for node, dead, operand in zip(segment.nodes, dying, over, strict=True):
-            self._statement(node, dead, operand, own, reach, given, part)
-
-    def _saves(self, key: str) -> set[str]:
-        """What a segment's statements save."""
-        return set(self.saved.inside(key)) if self.forward else set()
+            self._statement(node, dead, operand, own, reach, given, saves, part)
 
     def _block(self, segment: Segment, later: set[str]) -> None:
         tape, results = self.tape, self.results(segment, later)
@@ -129,14 +128,14 @@ class Main:
             if over:
                 self._in_chunks(segment, results, over)
                 return
-        anew = self.forward and segment.key in self.saved.again.segments
-        if anew:
+        whole = self.forward and segment.key in self.saved.again.whole
+        if whole:
             tape.open_shelf(segment.key)
         with frame(tape) as block:
             self.function(segment, results, block, self.given)
             for value in results:
                 self.locals.bind(value.name, tape.where[value.name][1])
-        if anew:
+        if whole:
             for value in results:
                 if value.name in self.saved.kept:
                     storage = tape.where[value.name][1]
@@ -206,15 +205,17 @@ class Main:
         own: Frame,
         reach: Sequence[str],
         given: Given,
+        saves: Container[str],
         part: str = "",
     ) -> None:
         tape, saved = self.tape, self.saved
+        first = self.forward and not part
         half = "value" if self.forward else "adjoint"
         part = "result" if not node.outputs else part or half
-        places = tape.node(node, part, saved.keeping.place(node, reach), over)
+        places = tape.node(node, part, saved.tables(node, reach, first), over)
         for value, place in zip(node.outputs, places, strict=False):
             own.bind(value.name, place)
-            if self.forward and value.name in saved.needed:
+            if value.name in saves:
                 tape.save(saved.places[value.name][0], place)
         if not node.outputs:
             tape.hold(places[0])

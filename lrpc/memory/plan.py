@@ -99,7 +99,7 @@ def kept_for(model: Model, target: int, after: Tape) -> list[Storage]:
     """
     wanted = {v.name for node in model.halves.relevance[target][0] for v in node.inputs}
     wanted.add(model.codes[target].value.name)
-    wanted |= {v.name for s in model.halves.saved.again.segments.values() for v in s.reads()}
+    wanted |= model.halves.saved.again.reads()
     names = sorted(wanted & model.halves.saved.kept.keys())
     places = {after.where[name][1] for name in names if name in after.where} - {OUTSIDE}
     return [after.storage(i) for i in sorted(places)]

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from lrpc.codegen.interface import TargetCode
-from lrpc.codegen.program import Halves, halves
+from lrpc.codegen.program import Halves, Reading, halves, reading
+from lrpc.codegen.recompute import Again
 from lrpc.ir.graph import Graph, Node
 from lrpc.memory.effect import Effects, Strided
 from lrpc.memory.mains import Given, Main, frame
@@ -56,31 +57,44 @@ class Timeline:
 
 
 @dataclass
+class Common:
+    """What the ways to run one program have in common, worked out once."""
+
+    read: Reading | None = None
+    weights: dict[str, Strided] = field(default_factory=dict)
+
+
+@dataclass
 class Model:
     """A program as its memory sees it: the graph, the code of its targets, and how many seeds go
     through a block at once.
 
-    Relevance computes the blocks named in `again` anew. With `sweep`, so many seeds go from block
-    to block together; else `chunk` all the way.
+    Relevance computes the blocks named in `again` anew, but for what they keep. With `sweep`, so
+    many seeds go from block to block together; else `chunk` all the way.
     """
 
     graph: Graph
     codes: Sequence[TargetCode]
     chunk: int
-    again: tuple[str, ...] = ()
+    again: Again = field(default_factory=dict)
     sweep: int = 0
     effects: Effects = field(default_factory=Effects)
+    common: Common = field(default_factory=Common)
 
     @cached_property
     def halves(self) -> Halves:
-        return halves(self.graph, self.codes, self.again)
+        if self.common.read is None:
+            self.common.read = reading(self.graph, self.codes)
+        return halves(self.graph, self.codes, self.again, self.common.read)
 
-    @cached_property
+    @property
     def weights(self) -> Mapping[str, Strided]:
-        found: dict[str, Strided] = {}
-        for graph in (g for code in self.codes for g in (code.plain, code.booked)):
-            found |= {name: Strided.contiguous(kind, {}) for name, kind in graph.weights}
-        return found | {n: Strided.contiguous(kind, {}) for n, kind in self.graph.weights}
+        found = self.common.weights
+        if not found:
+            for graph in (g for code in self.codes for g in (code.plain, code.booked)):
+                found.update((name, Strided.contiguous(kind, {})) for name, kind in graph.weights)
+            found.update((n, Strided.contiguous(kind, {})) for n, kind in self.graph.weights)
+        return found
 
     def forward(self, batch: int) -> Tape:
         """The tape after `forward` on `batch` images."""

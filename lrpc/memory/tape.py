@@ -69,6 +69,15 @@ class Held:
 
 
 @dataclass
+class Shelf:
+    """A dict in the place of a part of the state: the storages that it holds beside those of that
+    part, and what samplings kept there when it was opened."""
+
+    kept: dict[Place, dict[str, tuple[Strided, ...]]]
+    storages: list[int] = field(default_factory=list)
+
+
+@dataclass
 class Tape:
     """Runs statements one after the other and notes what they allocate."""
 
@@ -79,7 +88,7 @@ class Tape:
     held: list[Held] = field(default_factory=list)
     where: dict[str, tuple[Strided, int]] = field(default_factory=dict)  # by value
     kept: dict[Place, dict[str, tuple[Strided, ...]]] = field(default_factory=dict)
-    shelves: dict[str, list[int]] = field(default_factory=dict)
+    shelves: dict[str, Shelf] = field(default_factory=dict)
 
     @property
     def step(self) -> int:
@@ -184,21 +193,25 @@ class Tape:
 
     # -- parts of the state that come and go -----------------------------------------------------
 
-    def open_shelf(self, scope: str) -> None:
-        """A dict in the place of a part of the state."""
-        self.shelves[scope] = []
+    def open_shelf(self, scope: str, beside: bool = False) -> None:
+        """A dict in the place of a part of the state, with all that is there where it is `beside`
+        it."""
+        there = [place for place in self.kept if place[0] == scope] if beside else []
+        self.shelves[scope] = Shelf({place: dict(self.kept[place]) for place in there})
 
     def save(self, scope: str, storage: int) -> None:
         """The state, or the dict in the place of its part `scope`, holds a storage."""
         self.hold(storage)
         if scope in self.shelves:
-            self.shelves[scope].append(storage)
+            self.shelves[scope].storages.append(storage)
         else:
             self.label(storage, "state")
 
     def close_shelf(self, scope: str) -> None:
         """That dict is gone, with all that it holds alone."""
-        for storage in self.shelves.pop(scope):
+        shelf = self.shelves.pop(scope)
+        for storage in shelf.storages:
             self.drop(storage, self.step)
         for place in [place for place in self.kept if place[0] == scope]:
             del self.kept[place]
+        self.kept |= shelf.kept

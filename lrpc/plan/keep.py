@@ -22,15 +22,25 @@ def cheapest(
     """
     needed = set(needed)
     anyway = {name for name in needed if name not in inputs}
-    room = _network(cost, inputs, needed - anyway, anyway)
+    reached = above(_network(cost, inputs, needed - anyway, anyway))
+    cut = {name for name, side in reached if name and side == 0 and (name, 1) not in reached}
+    return frozenset(anyway | cut)
+
+
+def above(room: Room) -> Collection[Point]:
+    """The points above a least cut between FROM and TO, the nearest to FROM of all such cuts.
+
+    `room` holds what passes from each point to others, and is used up; every point has an entry.
+    """
+    for point, ends in list(room.items()):
+        for end in list(ends):
+            room[end].setdefault(point, 0)
     while path := _path(room):
         flow = min(room[a][b] for a, b in path)
         for a, b in path:
             room[a][b] -= flow
             room[b][a] += flow
-    reached = _reached(room)
-    cut = {name for name, side in reached if name and side == 0 and (name, 1) not in reached}
-    return frozenset(anyway | cut)
+    return _reached(room)
 
 
 def _network(
@@ -58,9 +68,6 @@ def _network(
             if source not in anyway:
                 room.setdefault((source, 1), {})[name, 0] = NO_BOUND
                 ahead.append(source)
-    for point, ends in list(room.items()):
-        for end in list(ends):
-            room[end].setdefault(point, 0)
     return room
 
 

@@ -15,7 +15,7 @@ from lrpc.memory.run import Model
 from lrpc.planview.load import open_model
 from lrpc.planview.picture import picture
 from lrpc.planview.shapes import to_image, to_svg
-from lrpc.planview.tables import chart, largest, layers, reasons, summary
+from lrpc.planview.tables import again, chart, largest, layers, reasons, summary
 from lrpc.planview.view import View, views
 
 
@@ -46,8 +46,8 @@ def _show(view: View, found: list[View], model: Model, console: Console) -> None
     megabytes = f"beside {weights / 1e6:.1f} MB of weights"
     console.print(f"{say}{blocks}; {megabytes}", markup=False, highlight=False)
     if model.again:
-        names = ", ".join(sorted(model.again))
-        console.print(f"computed again for relevance: {names}", markup=False, highlight=False)
+        console.print("computed again for relevance", style="bold", highlight=False)
+        console.print(again(model.halves.saved.ways()))
     console.print(summary(found))
     console.print(f"{view.name} over program time", style="bold", markup=False, highlight=False)
     for line in chart(view, min(console.width, 120)):

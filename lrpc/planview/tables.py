@@ -91,6 +91,20 @@ def largest(view: View, count: int = 12) -> Table:
     return table
 
 
+def again(ways: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> Table:
+    """The blocks that relevance computes again, those of a kind together: what the state keeps of
+    them, and what is made anew."""
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for key, (kept, made) in ways.items():
+        kinds.setdefault((", ".join(kept) or "nothing", ", ".join(made)), []).append(key)
+    table = _table()
+    for name in ("block", "kept", "made again"):
+        table.add_column(name, overflow="fold")
+    for (kept, made), keys in kinds.items():
+        table.add_row(Text("\n".join(keys)), Text(kept), Text(made, LOOKS["again"][1]))
+    return table
+
+
 def layers(saved: Sequence[Storage]) -> Table:
     """Saved bytes of every layer, with a bar."""
     found = by_layer(saved)

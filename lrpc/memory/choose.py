@@ -77,12 +77,12 @@ def choose(model: Model, checkpoint: str, budget: str | int) -> Choice:
     free = search.peak((), model.chunk, model.chunk)
     limit = _limit(budget, free)
     if not limit:
-        again = search.least if checkpoint == "block" else ()
+        again = search.least[0] if checkpoint == "block" else ()
         return _choice(search, (again, model.chunk, model.chunk), free, 0)
     while True:
         found = search.within(limit)
         if found is None:
-            least = min(search.peak(search.least, 1, sweep) for sweep in {1, model.chunk})
+            least = min(search.peak(x, 1, y) for x in search.least for y in {1, model.chunk})
             raise ConfigError(_too_small(budget, limit, free, least, checkpoint))
         if search.peak(*found) <= limit:
             return _choice(search, found, free, limit)

@@ -89,7 +89,8 @@ def _facts(plain: Model, free: Sequence[Timeline]) -> _Facts:
     for node, place in _samplings((n for p, _ in plain.halves.relevance for n in p), every):
         used[place] = None
         makers[node.out.name] = place[0]
-    tape, tables = plain.forward(1), {}
+    # Each result has memory of its own here: what is written over is worth keeping all the same.
+    tape, tables = plain.forward(1, apart=True), {}
     for node, place in _samplings(plain.halves.forward, every):
         there = own.keeping.place(node, Every())
         if place in used and there in tape.kept:
@@ -159,7 +160,7 @@ class _Problem:
         found = [rung if rung.kept else replace(rung, work=whole) for rung in found]
         later = self.facts.later.get(self.segment.key, 0)
         first = Rung(None, 0, found[0].size + later)
-        return Ladder(self.segment.key, _convex([first, *found]), whole)
+        return Ladder(self.segment.key, _with_whole(_convex([first, *found]), whole), whole)
 
     def _crosses(self, value: Value) -> bool:
         """Whether the state holds a value whatever its block keeps."""
@@ -209,6 +210,15 @@ class _Problem:
         held = self.facts.tape.held[place]
         made = {self.facts.tape.where[v.name][1] for v in self.segment.made()}
         return held.size if place in made or held.part not in ("state", "output") else 0
+
+
+def _with_whole(rungs: tuple[Rung, ...], work: int) -> tuple[Rung, ...]:
+    """With the whole function run again below all others: it makes what crosses to other blocks as
+    well, and may write over more of it than one that finds this in the state."""
+    last = rungs[-1]
+    if not last.kept:
+        return rungs
+    return (*rungs, Rung((), max(work, last.work) + 1, last.size - 1))
 
 
 def _convex(rungs: Sequence[Rung]) -> tuple[Rung, ...]:

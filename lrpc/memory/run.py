@@ -96,9 +96,10 @@ class Model:
             found.update((n, Strided.contiguous(kind, {})) for n, kind in self.graph.weights)
         return found
 
-    def forward(self, batch: int) -> Tape:
-        """The tape after `forward` on `batch` images."""
-        tape = Tape(self.effects, self.weights, {"B": batch})
+    def forward(self, batch: int, apart: bool = False) -> Tape:
+        """The tape after `forward` on `batch` images; with `apart`, as if each result had memory of
+        its own, and were not written over an operand."""
+        tape = Tape(self.effects, self.weights, {"B": batch}, apart=apart)
         kept = [v.name for _, v in self.graph.outputs]
         with frame(tape) as main:
             for value in self.graph.inputs:

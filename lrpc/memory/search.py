@@ -66,7 +66,9 @@ class Search:
         self.down = self._downwards()
         self.none: Levels = (0,) * len(self.ladders)
         self.all: Levels = tuple(len(ladder.rungs) - 1 for ladder in self.ladders)
-        self.least = self.kept(self.all)
+        #: One rung up where something is computed again there as well.
+        self.trimmed: Levels = tuple(max(1, level - 1) for level in self.all)
+        self.least = [self.kept(levels) for levels in dict.fromkeys((self.all, self.trimmed))]
         sizes = {"B": 1, "K": 1}
         self.forward = sum(work_of(n, model.weights, sizes) for n in model.halves.forward)
         works = [self._relevance(part) for part, _ in model.halves.relevance]
@@ -158,7 +160,7 @@ class Search:
         if self._fits(self.none, chunk, sweep, limit):
             return self.none
         if not self._fits(self.all, chunk, sweep, limit):
-            return None
+            return self.trimmed if self._fits(self.trimmed, chunk, sweep, limit) else None
         low, high = 1, len(self.down)
         while low < high:
             middle = (low + high) // 2

@@ -89,6 +89,7 @@ class Tape:
     where: dict[str, tuple[Strided, int]] = field(default_factory=dict)  # by value
     kept: dict[Place, dict[str, tuple[Strided, ...]]] = field(default_factory=dict)
     shelves: dict[str, Shelf] = field(default_factory=dict)
+    apart: bool = False  # nothing is written over an operand
 
     @property
     def step(self) -> int:
@@ -145,6 +146,7 @@ class Tape:
     ) -> list[int]:
         """Run one node, which `keeps` a part of its work in the state, and writes its result `over`
         an operand: the storages of its results, which nobody holds yet."""
+        over = None if self.apart else over
         inputs = [self.where[v.name] for v in node.inputs]
         effect = self.effects.of_node(
             node,

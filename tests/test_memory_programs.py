@@ -23,6 +23,7 @@ from lrpc.memory.run import Model
 from lrpc.plan.arena import place
 from lrpc.plan.liveness import Buffer, lower_bound
 from lrpc.planview.load import open_model
+from tests.support.deep import deep
 from tests.support.programs import Programs, noise
 from tests.support.storage import Tracker
 from tests.support.tiny import tiny
@@ -89,6 +90,8 @@ class SmallViT(nn.Module):
 def small(name: str) -> tuple[nn.Module, Tensor]:
     if name == "tiny transformer":
         return tiny()
+    if name == "deformable encoder":
+        return deep()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         if name == "three blocks":
@@ -139,7 +142,7 @@ def allocated(call: Callable[[], Any], trace: Path) -> tuple[Any, int]:
     return result, max(accumulate(event["args"]["Bytes"] for event in events))
 
 
-@pytest.mark.parametrize("name", ["tiny transformer", "three blocks"])
+@pytest.mark.parametrize("name", ["deformable encoder", "three blocks"])
 def test_the_allocator_agrees(name: str, tmp_path: Path) -> None:
     """What kernels allocate out of the dispatcher's sight counts here as well: without
     convolutions, whose CPU kernels copy their operands to formats of their own, that is nothing."""

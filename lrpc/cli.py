@@ -14,6 +14,7 @@ from rich.console import Console
 import lrpc
 from lrpc.analyze import command as analysis
 from lrpc.bench import arguments as bench
+from lrpc.codegen.kernels.pages import keep_freed_memory
 from lrpc.errors import LrpcError
 from lrpc.evaluate.arguments import add_arguments as evaluate_arguments
 from lrpc.planview import arguments as plan
@@ -87,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 for a failed check or image, 2 for an error."""
     args = parser().parse_args(argv)
     console = Console()
+    keep_freed_memory()
     try:
         return _dispatch(args, console)
     except LrpcError as error:

@@ -69,6 +69,7 @@ def compile(
     device: str = "cpu",
     compile: bool = False,
     capture: bool = False,
+    keep_pages: bool = False,
 ) -> Program:
     """Compile any model that traces; return it as a loaded program.
 
@@ -81,13 +82,12 @@ def compile(
     `composite` is a name, or what `lrpc.composite` makes of a name and options; a list of them, or
     a mapping of own names to them or to `{"composite": NAME, "epsilon": ..., "rules": [...]}` with
     the composite's options, makes a program of several that share the forward pass. `rules` come
-    before the entries of each, and ε is its own unless given.
-    `fold_batch_norm=False` keeps batch norms apart from the maps before them. `precision`: fp64 and
-    fp32 are the model's, tf32 and bf16 are held against float64, and the manifest has the report.
-    `seeds` go through it at once, or fewer under a `budget`: bytes for one image beside weights and
-    inputs, or a share ("50%") of what it would hold. `checkpoint`, what relevance may compute again
-    instead: `none`, `block` (all that saves something), `auto` (what the budget asks for).
-    `compile` and `capture` are those of the program's `load`. Raises LrpcError.
+    before the entries of each, and ε is its own unless given. `fold_batch_norm=False` keeps batch
+    norms apart from the maps before them. `precision`: fp64 and fp32 are the model's, tf32 and bf16
+    are held against float64, and the manifest has the report. `seeds` go through it at once, or
+    fewer under a `budget`: bytes for one image beside weights and inputs, or a share ("50%") of
+    what it would hold. `checkpoint`, what relevance may compute again instead: `none`, `block`
+    (all), `auto` (what the budget asks for). The last three are those of `load`. Raises LrpcError.
     """
     marks, limit = dict(read or {}), _limit(checkpoint, budget)
     how: Any = {"scope": scope, "marks": marks, "unbatched": unbatched}
@@ -109,7 +109,7 @@ def compile(
         budget=limit,
     )
     files = build(variants, startable(variants[0].module.graph), settings)
-    return _loaded(files, device, compile=compile, capture=capture)
+    return _loaded(files, device, compile=compile, capture=capture, keep_pages=keep_pages)
 
 
 def _loaded(files: Mapping[str, bytes], device: str, **options: bool) -> Program:

@@ -86,7 +86,7 @@ ALLOWED: dict[str, set[str]] = {
     "lrpc.cli": {
         *("lrpc.analyze", "lrpc.catalogue", "lrpc.compiler", "lrpc.config", "lrpc.evaluate"),
         *("lrpc.planview", "lrpc.precision_table", "lrpc.rules", "lrpc.run", "lrpc.verify"),
-        "lrpc.bench",
+        *("lrpc.bench", "lrpc.codegen"),
     },
     "lrpc": {"lrpc.compiler", "lrpc.explainer", "lrpc.rules", "lrpc.run"},  # on demand
 }

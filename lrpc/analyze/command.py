@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -24,6 +23,7 @@ from lrpc.analyze.table import pyarrow, rows
 from lrpc.analyze.validate import report
 from lrpc.analyze.write import write
 from lrpc.errors import AnalysisError, ImageError
+from lrpc.run.devices import device_of
 from lrpc.run.facts import RANDOM_WARNING, read_facts
 from lrpc.run.images import find_images
 
@@ -76,7 +76,7 @@ def analyze(args: argparse.Namespace, console: Console) -> int:
     """`lrpc analyze`; all errors are LrpcErrors, and nothing is written before all is computed."""
     outputs = _outputs(args)
     question, switches = _question(args), _switches(args)
-    device = _device(args.device)
+    device = device_of(args.device)
     paths = _images(args.images_dir, args.images_glob)
     errors = Console(stderr=True)
     with _program(args, question, switches) as directory:
@@ -99,13 +99,6 @@ def _images(directory: Path, pattern: str) -> list[Path]:
     if not found:
         raise ImageError(f"{directory}: no image of this folder is named {pattern}")
     return found
-
-
-def _device(asked: str | None) -> str:
-    device = asked or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise AnalysisError(f"--device {device}: torch sees no CUDA device here; use --device cpu")
-    return device
 
 
 def _outputs(args: argparse.Namespace) -> list[Path]:

@@ -18,6 +18,8 @@ LOAD = '''    """The program with its weights on `device`; its files are checked
     `compile` runs its functions through torch.compile: each once for every shape of its inputs and
     seeds and every choice of places, when it is first called. `capture` (CUDA only) replays them as
     CUDA graphs, one for each of these; a state then lasts until the next forward of its shape.
+    `keep_pages` (glibc only) has this process keep what CPU tensors free, for good: large batches
+    then need no new pages from the system.
     """
 '''
 
@@ -83,9 +85,11 @@ def tables(
         f"    structure={_python(about.structure)},\n    dtype={TORCH_DTYPES[forward.dtype]},\n"
         f"    tf32={about.tf32},\n    chunk={about.chunk},\n"
         f"{sweep}{_others({name: rows[name] for name in others})})\n\n\n"
-        'def load(path=None, device="cpu", *, compile=False, capture=False):\n'
+        'def load(path=None, device="cpu", *, compile=False, capture=False, keep_pages=False):\n'
         f"{LOAD}"
         "    directory = Path(__file__).resolve().parent if path is None else Path(path)\n"
+        "    if keep_pages and not keep_freed_memory():\n"
+        '        raise ProgramError("keep_pages=True needs glibc; leave it out")\n'
         "    return Program(INTERFACE, directory, device, compile, capture)\n"
     )
 

@@ -16,6 +16,7 @@ from lrpc.codegen.kernels import (
     deformable,
     limits,
     loading,
+    pages,
     ratios,
     results,
     runtime,
@@ -28,7 +29,7 @@ from lrpc.codegen.kernels import (
     triton_support,
 )
 
-RUNTIME: tuple[ModuleType, ...] = (loading, results, limits, seeds, calls, capture, runtime)
+RUNTIME: tuple[ModuleType, ...] = (loading, results, limits, seeds, calls, capture, pages, runtime)
 MODULES: tuple[ModuleType, ...] = (
     *(transposes, ratios, slopes, softmaxes),
     *(cells, deformable, boxes, chunks),

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
 from lrpc.config import Config, load_config
-from lrpc.errors import ConfigError, ProgramError
+from lrpc.errors import ConfigError
 from lrpc.evaluate.arguments import BASELINES
 from lrpc.evaluate.candidates import (
     Candidate,
@@ -23,6 +21,7 @@ from lrpc.evaluate.candidates import (
 from lrpc.evaluate.model import Model
 from lrpc.evaluate.plot import need_matplotlib
 from lrpc.evaluate.settings import Settings, grid
+from lrpc.run.devices import device_of
 
 
 @dataclass(frozen=True)
@@ -56,9 +55,7 @@ def read_job(args: argparse.Namespace, folder: Path) -> Job:
     """The arguments as a job that compiles into `folder`; raises LrpcError for what cannot be."""
     if not args.no_plot:
         need_matplotlib()
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ProgramError(f"--device {device}: torch sees no CUDA device here; use --device cpu")
+    device = device_of(args.device)
     settings = Settings(
         score=args.score,
         iou=args.iou,

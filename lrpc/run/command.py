@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,6 +13,7 @@ from rich.table import Table
 
 from lrpc.errors import LrpcError, ProgramError
 from lrpc.run.calls import Request
+from lrpc.run.devices import device_of
 from lrpc.run.facts import RANDOM_WARNING
 from lrpc.run.images import find_images
 from lrpc.run.pictures import Display
@@ -100,14 +100,6 @@ def _options(args: argparse.Namespace, debug: bool) -> Options:
         display=Display(args.percentile, args.smooth),
         debug=debug,
     )
-
-
-def device_of(given: str | None) -> str:
-    """The device asked for, or the best there is; ProgramError where torch does not see it."""
-    device = given or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ProgramError(f"--device {device}: torch sees no CUDA device here; use --device cpu")
-    return device
 
 
 def make_folder(path: Path, sources: Sequence[Path]) -> None:

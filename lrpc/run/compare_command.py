@@ -16,6 +16,7 @@ from rich.table import Table
 from lrpc.errors import LrpcError, ProgramError
 from lrpc.run import command
 from lrpc.run.calls import Request
+from lrpc.run.devices import device_of
 from lrpc.run.images import find_images
 from lrpc.run.names import output_stems
 from lrpc.run.pictures import Display
@@ -88,7 +89,7 @@ def _choice(args: argparse.Namespace) -> Choice:
         parse_targets(args.target),
         args.score,
         args.top,
-        command.device_of(args.device),
+        device_of(args.device),
         wanted,
         Request(),
         Display(args.percentile, args.smooth),

@@ -29,15 +29,13 @@ class _SourceOnly(SourceFileLoader):
         return self.source_to_code(self.get_data(path), path)
 
 
-def load_program(
-    directory: Path, device: str, *, compile: bool = False, capture: bool = False
-) -> Program:
+def load_program(directory: Path, device: str, **options: bool) -> Program:
     """Import `directory/program.py` under a name of its own and load it on `device`.
 
-    `compile` and `capture` are what the program's own `load` says. `sys.modules` is as before
-    afterwards; with `compile` it has the module for as long as the program lives. Hashes, dtypes
-    and the manifest are checked by the program itself; what it says is passed on. Raises
-    ProgramError with one line where a file is missing or the program refuses to load.
+    `options` are those of the program's own `load`. `sys.modules` is as before afterwards; with
+    `compile` it has the module for as long as the program lives. Hashes, dtypes and the manifest
+    are checked by the program itself; what it says is passed on. Raises ProgramError with one line
+    where a file is missing or the program refuses to load.
     """
     if not directory.is_dir():
         raise ProgramError(f"{directory}: not a directory; `lrpc compile -o {directory}` makes one")
@@ -48,7 +46,8 @@ def load_program(
         )
     source = (directory / "program.py").resolve()
     name = f"_lrpc_program_{zlib.crc32(str(source).encode()):08x}"
-    name += f"_{next(_COMPILED)}" if compile else ""
+    compiled = options.get("compile", False)
+    name += f"_{next(_COMPILED)}" if compiled else ""
     loader = _SourceOnly(name, str(source))
     spec = spec_from_loader(name, loader)
     if spec is None:
@@ -58,9 +57,8 @@ def load_program(
     before, sys.modules[name] = sys.modules.get(name), module
     try:
         loader.exec_module(module)
-        asked = {"compile": compile, "capture": capture}
-        program = module.load(device=device, **{k: True for k, wanted in asked.items() if wanted})
-        if compile:  # torch.compile looks names up in it when a function is first called
+        program = module.load(device=device, **{k: True for k, wanted in options.items() if wanted})
+        if compiled:  # torch.compile looks names up in it when a function is first called
             before = module
             weakref.finalize(program, sys.modules.pop, name, None)
         return cast(Program, program)

@@ -605,12 +605,16 @@ INTERFACE = Interface(
 )
 
 
-def load(path=None, device="cpu", *, compile=False, capture=False):
+def load(path=None, device="cpu", *, compile=False, capture=False, keep_pages=False):
     """The program with its weights on `device`; its files are checked first.
 
     `compile` runs its functions through torch.compile: each once for every shape of its inputs and
     seeds and every choice of places, when it is first called. `capture` (CUDA only) replays them as
     CUDA graphs, one for each of these; a state then lasts until the next forward of its shape.
+    `keep_pages` (glibc only) has this process keep what CPU tensors free, for good: large batches
+    then need no new pages from the system.
     """
     directory = Path(__file__).resolve().parent if path is None else Path(path)
+    if keep_pages and not keep_freed_memory():
+        raise ProgramError("keep_pages=True needs glibc; leave it out")
     return Program(INTERFACE, directory, device, compile, capture)

@@ -74,12 +74,17 @@ class Asked:
 
 
 @contextlib.contextmanager
-def matmul_precision(tf32: bool) -> Iterator[None]:
-    """The program's own matmul precision; the caller's is back afterwards."""
+def own_settings(tf32: bool, device: torch.device) -> Iterator[None]:
+    """The program's own matmul precision and GPU; the caller's are back afterwards.
+
+    Triton launches on the current GPU, wherever its tensors are.
+    """
     cuda, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    here = torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
     try:
-        yield
+        with here:
+            yield
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = cuda, cudnn
 
@@ -126,7 +131,7 @@ class Program:
 
     def _forward(self, inputs: dict[str, Tensor], batch: int) -> State:
         made = self.interface
-        with matmul_precision(made.tf32):
+        with own_settings(made.tf32, self.device):
             outputs, saved = self.calls.forward(
                 made.forward, self.weights, made.blocks, list(inputs.values())
             )
@@ -259,7 +264,7 @@ class Program:
         goal, ledger = asked.goal, rows is not None
         run = goal.run_ledger if ledger else goal.run
         inner = chunk if self.interface.sweep else 0
-        with matmul_precision(self.interface.tf32):
+        with own_settings(self.interface.tf32, self.device):
             found, amounts = self.calls.relevance(
                 run, self.weights, state.saved, g, asked.places, ledger, inner
             )

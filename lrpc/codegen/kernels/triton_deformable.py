@@ -1,6 +1,7 @@
 """Triton kernels of the sampling map: forward, entries, the two forms of its transpose, weights.
 
-They take float32, bfloat16 or float16 tensors, strided as they come, and sum in float32. Without
+They take float32, bfloat16 or float16 tensors, strided as they come, and sum in float32. Offsets
+are 64 bits wide: all seeds together may have more than 2³¹ entries, a single one may not. Without
 triton this module imports all the same; `deformable.py` asks `has_triton` first. Each call is an
 operator of torch's own, which torch.compile takes whole.
 """
@@ -114,11 +115,13 @@ def splat_kernel(
                 x, y, part, within = corner(left, top, right, below, height, width, c)
                 to = ((first + y * width + x) * H + h)[:, None] * D + d[None]
                 known = (inside & within)[:, None] & (d < D)[None]
-                for k in range(K):
-                    at = (k * B * Q * H + row)[:, None] * D + d[None]
+                at = row[:, None] * D + d[None]
+                for _ in range(K):
                     seed = tl.load(g + at, inside[:, None] & (d < D)[None], 0.0).to(tl.float32)
                     more = seed * (part * share)[:, None]
-                    tl.atomic_add(out + k * B * S * H * D + to, more, known, sem="relaxed")
+                    tl.atomic_add(out + to, more, known, sem="relaxed")
+                    at += B * Q * H * D
+                    to += B * S * H * D
 
 
 @jit
@@ -189,11 +192,12 @@ def weights_kernel(
                 at = ((first + y * width + x) * H + h)[:, None] * D + d[None]
                 known = (inside & within)[:, None] & (d < D)[None]
                 found += tl.load(value + at, known, 0.0).to(tl.float32) * part[:, None]
-            for k in range(K):
-                at = (k * B * Q * H + row)[:, None] * D + d[None]
+            at = row[:, None] * D + d[None]
+            for _ in range(K):
                 seed = tl.load(g + at, inside[:, None] & (d < D)[None], 0.0).to(tl.float32)
-                to = out + k * B * Q * H * (L * P) + i
-                tl.store(to, tl.sum(seed * found, 1).to(out.dtype.element_ty), inside)
+                tl.store(out + i, tl.sum(seed * found, 1).to(out.dtype.element_ty), inside)
+                at += B * Q * H * D
+                i += B * Q * H * (L * P)
 
 
 def sample_like(value: Tensor, loc: Tensor, weight: Tensor, sizes: list[int]) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -183,6 +184,18 @@ def test_a_wrong_program_fails_the_command(
     assert "WRONG: splat by gather, entries sorted – differs by 1.0e-02" in " ".join(
         capsys.readouterr().out.split()
     )
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_figures_say_where_memory_was_kept(tmp_path: Path) -> None:
+    out = tmp_path / "f.json"
+    for kept in (False, True):
+        more = ["--keep-pages"] if kept else []
+        args = ("--quick", "--cases", "sampling", "--levels", "4", "--json", out, *more)
+        assert run(*args) == 0
+        case = store.read(out)["sampling"]
+        assert case["machine"]["keep_pages"] is kept
+        assert ("; freed memory kept" in page.text_of({"x": {"sampling": case}})) is kept
 
 
 def test_files_keep_other_cases(tmp_path: Path) -> None:

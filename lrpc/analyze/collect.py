@@ -92,7 +92,7 @@ def _sweep(
     gross = _counted(read.abs(), local.axes) * factor.abs()[..., None]
     elsewhere = _elsewhere(result, local, factor)
     sinks = {kind: _kept(amount) * factor for kind, amount in result.ledger.sinks.items()}
-    closure = _closure(result.ledger, contribution / factor[..., None])
+    closure = _closure(result.ledger, (gross / factor.abs()[..., None]).sum(2))
     return [
         OneImage(
             contribution[:, b],
@@ -146,15 +146,15 @@ def _elsewhere(result: Relevance, local: Local, factor: Tensor) -> dict[str, Ten
     return found
 
 
-def _closure(ledger: Ledger, contribution: Tensor) -> Tensor:
-    """|start − end − Σ sinks| over the largest of them and of Σ|contribution|: [K, B].
+def _closure(ledger: Ledger, gross: Tensor) -> Tensor:
+    """|start − end − Σ sinks| over the largest of them and of Σ|relevance|, `gross` [K, B].
 
-    Where contributions of both signs cancel, their sum is no measure of what was computed.
+    Where relevance of both signs cancels, its sum is no measure of what was computed.
     """
     start, end = _kept(ledger.start), _kept(ledger.end)
     sinks = [_kept(amount) for amount in ledger.sinks.values()]
     rest = start - end - sum(sinks, torch.zeros_like(start))
-    sizes = [start.abs(), end.abs(), contribution.abs().sum(2), *(s.abs() for s in sinks)]
+    sizes = [start.abs(), end.abs(), gross, *(s.abs() for s in sinks)]
     return rest.abs() / torch.stack(sizes).amax(0).clamp_min(torch.finfo(rest.dtype).tiny)
 
 

@@ -19,6 +19,7 @@ from lrpc.bench.offered import WAYS, way
 from lrpc.bench.page import write_docs
 from lrpc.bench.settings import CPU, GPU, QUICK, Options
 from lrpc.bench.sheets import Case, Sheet, rows_of, sheets, to_markdown
+from lrpc.codegen.kernels.pages import keep_freed_memory
 from lrpc.errors import ConfigError, LrpcError
 
 CASES = ("encoder", "vit", "compile", "sampling", "checkpoint")
@@ -50,6 +51,9 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument(
         "--torch-compile", action="store_true", help="autograd under torch.compile as well"
     )
+    top.add_argument(
+        "--keep-pages", action="store_true", help="this process keeps freed memory, for all rows"
+    )
     top.add_argument("--save", type=Path, metavar="DIR", help="keep the encoder's program")
     top.add_argument("--against", type=Path, metavar="DIR", help="time that program as well")
     top.add_argument("--growth", action="store_true", help="measure growth, and no cases")
@@ -72,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         options = _options(args)
         names = _names(args)
+        if args.keep_pages and not keep_freed_memory():
+            raise ConfigError("--keep-pages needs glibc; leave it out")
         if args.json is not None and args.json.exists():
             store.read(args.json)  # an error now, not after an hour
         return _run(args, names, options)
@@ -95,7 +101,8 @@ def _run(args: argparse.Namespace, names: list[str], options: Options) -> int:
         show(growth_sheets(case) if name == "growth" else sheets(rest))
         bad |= _bad(case)
         if args.json is not None:
-            store.write(args.json, {name: case})
+            about = {**case["machine"], "keep_pages": args.keep_pages}
+            store.write(args.json, {name: {**case, "machine": about}})
     return int(bad)
 
 

@@ -51,6 +51,8 @@ def _machine(case: Case) -> str:
     text = f"*{about['device']}, {about['threads']} thread(s), torch {about['torch']}"
     if "load" in about:
         text += f"; load {about['load']:g} on {about['cores']} cores"
+    if about.get("keep_pages"):
+        text += "; freed memory kept"
     if ceilings:
         text += f"; matrix products {_rate(ceilings['matmul_flops'])}"
         if ceilings["half_flops"]:

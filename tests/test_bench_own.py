@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import lrpc
-from lrpc.bench import own, rebuilt
+from lrpc.bench import loadings, own, rebuilt
 from lrpc.cli import main
 from lrpc.compiler import compile_config
 from lrpc.config import load_config
 from tests.support.deep import deep
 
+Captured = pytest.CaptureFixture[str]
 SMALL = """
 LRPC:
   SOURCE: tests.support.small:network
@@ -83,6 +86,39 @@ def test_beside_its_model(configured: Path, capsys: pytest.CaptureFixture[str]) 
     assert "outputs differ from the model's by" in text
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of torch's own making
+def test_other_ways_to_load(tmp_path: Path, capsys: Captured) -> None:
+    model, out = nn.Sequential(nn.Linear(4, 3), nn.ReLU()).eval(), tmp_path / "own.json"
+    program = lrpc.compile(model, (torch.ones(1, 4),)).save(tmp_path / "small")
+    text = printed(capsys, program, "--repeats", 1, "--ways", "compile", "--json", out)
+    assert re.search(
+        r"compile: first calls took \S+ s, relevance of output differs by \de[-+]\d\d", text
+    )
+    rows = json.loads(out.read_text())["cases"]["program"]["rows"]
+    assert [(row["target"], row["what"]) for row in rows if "compile" in row["what"]] == [
+        ("", "compile: forward"),
+        ("output", "compile: forward and relevance"),
+    ]
+    assert [row["target"] for row in rows] == sorted(row["target"] for row in rows)
+
+
+def test_a_way_that_gives_something_else_is_not_timed(
+    program: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = loadings.load_program
+
+    def wrong(directory: Path, device: str, **options: bool) -> Any:
+        found: Any = right(directory, device, **{**options, "compile": False})
+        weights = {k: v * 1.1 if v.is_floating_point() else v for k, v in found.weights.items()}
+        found.weights = weights
+        return found
+
+    monkeypatch.setattr(loadings, "load_program", wrong)
+    error = printed(capsys, program, "--ways", "compile", code=2)
+    assert "output: relevance of the program loaded with compile differs by" in error
+    assert "not timed" in error
+
+
 def test_another_model_is_not_timed(
     configured: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -113,6 +149,8 @@ def test_a_ledger_that_does_not_close_is_not_timed(
     [
         (["--target", "outptu"], "--target outptu (perhaps output): the program has output"),
         (["--composite", "epsilon"], "--composite epsilon: the program has attnlrp, gamma"),
+        (["--ways", "compile,fast"], "--ways fast: expected compile, capture or compile+capture"),
+        (["--ways", "capture"], "capture=True records CUDA graphs, and this program is on cpu"),
         (["--device", "cuda"], "--device cuda: torch sees no GPU here"),
         (["--json", "/nowhere/f.json"], "/nowhere/f.json: cannot be written"),
     ],

@@ -25,9 +25,10 @@ from lrpc.memory.run import Model
 from lrpc.memory.search import Search, steps
 from lrpc.planview.load import open_model
 from tests.support.deep import deep
+from tests.support.networks import small
+from tests.support.peaks import peaks_as_predicted
 from tests.support.programs import Programs, noise
 from tests.support.storage import Tracker
-from tests.test_memory_programs import measured, small
 
 SEEDS = 4
 AT = [(i % 4,) for i in range(SEEDS)]
@@ -108,11 +109,7 @@ def test_predicted_to_the_byte(name: str, chunk: int, sweep: int, ledger: bool) 
     model = open_model(Path(program.directory))
     assert (model.chunk, model.sweep) == (chunk, sweep)
     for batch, seeds in [(1, 1), (2, 4), (1, 9)]:
-        inputs = torch.cat([x[:1]] * batch)
-        timeline = model.timeline(0, seeds, model.forward(batch), ledger)
-        found = measured(program, inputs, "output", [(0,)] * seeds, ledger)
-        assert timeline.forward_peak == found[0]
-        assert timeline.relevance_peak == pytest.approx(found[2], rel=0.005), (batch, seeds)
+        peaks_as_predicted(program, model, x, batch, seeds, ledger)
 
 
 @pytest.mark.parametrize("share", [100, 75, 50, 35])

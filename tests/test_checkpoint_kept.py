@@ -20,9 +20,10 @@ from lrpc.memory.search import Search
 from lrpc.planview.load import open_model
 from lrpc.run.program_dir import load_program
 from tests.support.deep import deep
+from tests.support.networks import small
+from tests.support.peaks import peaks_as_predicted
 from tests.support.storage import Tracker
 from tests.test_load_compile import counting
-from tests.test_memory_programs import measured, small
 
 SEEDS = 4
 AT = [(i % 4,) for i in range(SEEDS)]
@@ -86,11 +87,7 @@ def test_predicted_to_the_byte(place: float, chunk: int, sweep: int, ledger: boo
         program = compiled(name, place, chunk, sweep)
         model = open_model(Path(program.directory))
         for batch, seeds in [(1, 1), (2, 4)]:
-            inputs = torch.cat([x[:1]] * batch)
-            timeline = model.timeline(0, seeds, model.forward(batch), ledger)
-            found = measured(program, inputs, "output", [(0,)] * seeds, ledger)
-            assert timeline.forward_peak == found[0]
-            assert timeline.relevance_peak == pytest.approx(found[2], rel=0.005), (batch, seeds)
+            peaks_as_predicted(program, model, x, batch, seeds, ledger)
 
 
 @pytest.mark.parametrize("place", [0.1, 0.5, 0.7, 1.0])

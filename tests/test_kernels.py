@@ -16,8 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lrpc.codegen.kernels import cells, deformable, seeds, softmaxes
-from lrpc.codegen.kernels.transposes import inner
+from lrpc.codegen.kernels import cells, deformable, ledgers, seeds, softmaxes
 from lrpc.codegen.sources import FUNCTIONS, MODULES
 from lrpc.ir.ops import TABLE
 
@@ -28,6 +27,9 @@ NO_ROW = {
     "widened",
     "narrowed",
     "inner",
+    "inner_at_once",
+    "inner_in_stretches",
+    "books_in_stretches",
     "softmax_along",
     "deform_cells",
     "deform_rows",
@@ -408,11 +410,40 @@ def test_softmax_of_short_axes(dtype: torch.dtype, size: int, dim: int) -> None:
 )
 def test_ledger_sums(shape: tuple[int, ...], batch: int) -> None:
     a, b = n(*shape), n(*shape)
-    found = inner(a, b, batch)
+    found = ledgers.inner(a, b, batch)
     rest = [i for i in range(1, len(shape)) if i != batch]
     expected = (a * b).sum(rest) if rest else a * b
     torch.testing.assert_close(found.reshape(expected.shape), expected)
     assert found.shape == (3, shape[batch] if batch else 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    ("shape", "lead"),
+    [((3, 2, 90_000), 1), ((300, 1, 1100), 1), ((2, 3, 700, 8, 5), 1), ((2, 3, 700, 40), 3),
+     ((3, 2, 300, 8, 5), 2), ((1, 1, 140_000), 2), ((2, 1, 8200), 3)],
+)  # fmt: skip
+def test_ledger_sums_in_stretches(shape: tuple[int, ...], lead: int, dtype: torch.dtype) -> None:
+    """Equal to sums of the whole product in float64; masked scores of −∞ where a is 0 or not."""
+    torch.manual_seed(0)
+    a, b = torch.randn(shape).to(dtype), torch.randn(shape[lead:]).to(dtype)
+    assert ledgers.books_in_stretches(a, b, 1)
+
+    def check() -> None:
+        product = (a.double() * b.double()).masked_fill(a == 0, 0.0).reshape(*shape[:2], -1)
+        found, size = ledgers.inner(a, b, 1), product.abs().sum(-1)
+        expected = product.sum(-1)
+        assert torch.equal(found.isfinite(), expected.isfinite())
+        finite = expected.isfinite()
+        assert bool(((found - expected).abs() <= 1e-14 * size)[finite].all())
+
+    check()
+    b.view(-1)[-1] = float("-inf")
+    a.view(*shape[:lead], -1)[..., -1] = 0.0
+    check()
+    a[0, -1] = 1.0
+    check()
+    assert not bool(ledgers.inner(a, b, 1).isfinite().all())
 
 
 def test_every_kernel_is_held_against_a_row() -> None:

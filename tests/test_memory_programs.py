@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 import lrpc
@@ -23,81 +22,11 @@ from lrpc.memory.run import Model
 from lrpc.plan.arena import place
 from lrpc.plan.liveness import Buffer, lower_bound
 from lrpc.planview.load import open_model
-from tests.support.deep import deep
+from tests.support.networks import small
+from tests.support.peaks import measured
 from tests.support.programs import Programs, noise
-from tests.support.storage import Tracker
-from tests.support.tiny import tiny
 
 SIZES = [(1, 1), (2, 1), (1, 2), (3, 2), (2, 5), (3, 5), (2, 11)]  # 11 seeds take two sweeps
-
-
-class Convolutional(nn.Module):
-    """Strided, grouped and dilated convolutions, norms, pooling, a residual sum."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 8, 3, padding=1)
-        self.norm = nn.BatchNorm2d(8)
-        self.first = nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=2)
-        self.group = nn.GroupNorm(2, 8)
-        self.second = nn.Conv2d(8, 8, 1)
-        self.pool, self.mean = nn.MaxPool2d(2), nn.AvgPool2d(2)
-        self.head = nn.Linear(8 * 4 * 4, 5)
-
-    def forward(self, images: Tensor) -> Tensor:
-        x = self.pool(self.norm(self.stem(images)).relu())
-        x = x + self.second(self.group(self.first(x)).relu())
-        scores: Tensor = self.head(self.mean(x).flatten(1))
-        return scores
-
-
-class Block(nn.Module):
-    """Attention and a feed-forward part, each before a residual sum."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(12), nn.LayerNorm(12)
-        self.attention = nn.MultiheadAttention(12, 3, batch_first=True)
-        self.up, self.down = nn.Linear(12, 24), nn.Linear(24, 12)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.norm1(x)
-        x = x + self.attention(y, y, y, need_weights=False)[0]
-        out: Tensor = x + self.down(nn.functional.gelu(self.up(self.norm2(x))))
-        return out
-
-
-class SmallViT(nn.Module):
-    """Patches, a class token, three equal blocks, which become one function."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.patches = nn.Conv2d(3, 12, 4, stride=4)
-        self.token = nn.Parameter(torch.randn(1, 1, 12))
-        self.positions = nn.Parameter(torch.randn(1, 17, 12))
-        self.blocks = nn.ModuleList(Block() for _ in range(3))
-        self.norm, self.head = nn.LayerNorm(12), nn.Linear(12, 7)
-
-    def forward(self, images: Tensor) -> Tensor:
-        x = self.patches(images).flatten(2).transpose(1, 2)
-        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.positions
-        for block in self.blocks:
-            x = block(x)
-        scores: Tensor = self.head(self.norm(x)[:, 0])
-        return scores
-
-
-def small(name: str) -> tuple[nn.Module, Tensor]:
-    if name == "tiny transformer":
-        return tiny()
-    if name == "deformable encoder":
-        return deep()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        if name == "three blocks":
-            return nn.Sequential(Block(), Block(), Block()).eval(), torch.randn(2, 17, 12)
-        model = SmallViT() if name == "small ViT" else Convolutional()
-        return model.eval().requires_grad_(False), torch.randn(2, 3, 16, 16)
 
 
 @functools.cache
@@ -105,16 +34,6 @@ def compiled(name: str, composite: str) -> tuple[Any, Model, Tensor]:
     model, x = small(name)
     program = lrpc.compile(model, (x,), composite=composite)
     return program, open_model(Path(program.directory)), x
-
-
-def measured(program: Any, inputs: Tensor, target: str, at: Any, ledger: bool) -> tuple[int, ...]:
-    """The most bytes of `forward`, what it leaves, the most bytes of `relevance`."""
-    with Tracker() as tracker:
-        state = program.forward(inputs)
-    peak, left = tracker.peak, tracker.live
-    with Tracker() as tracker:
-        program.relevance(state, target, at=at, ledger=ledger)
-    return peak, left, tracker.peak
 
 
 @pytest.mark.parametrize("ledger", [False, True], ids=["plain", "ledger"])

@@ -22,6 +22,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--weights", type=Path, metavar="FILE", help="the checkpoint that it was compiled from"
     )
+    command.add_argument(
+        "--ways",
+        default="",
+        metavar="W,W",
+        help="also as loaded with compile, capture (on a GPU) or compile+capture",
+    )
     command.add_argument("--device", default="cpu")
     command.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ def run(options: Options) -> dict[str, Any]:
         for turn in range(1 if options.quick else min(3, options.repeats)):
             options.tell(f"compile: {name}, {turn + 1}")
             output = Path(folder) / f"program{turn}"
-            taken, peak = compiled(config, weights, output)
+            words = ["MODEL.WEIGHTS", str(weights)]
+            taken, peak = run_alone(command_of(config, output, words))
             seconds.append(taken)
             peaks.append(peak)
         height, width = settings.LRPC.SHAPES[0]
@@ -69,20 +71,23 @@ def run(options: Options) -> dict[str, Any]:
     }
 
 
-def compiled(config: Path, weights: Path, output: Path) -> tuple[float, int]:
-    """Compile in a process of its own: wall seconds, and the most resident bytes."""
+def command_of(config: Path, output: Path, words: Sequence[str]) -> list[str]:
+    """`lrpc compile` of a config into a directory; `words` override its keys."""
     command = [sys.executable, "-m", "lrpc.cli", "compile", "--config", str(config)]
+    return [*command, "-o", str(output), *words]
+
+
+def run_alone(command: Sequence[str]) -> tuple[float, int]:
+    """Run a command of lrpc in a process of its own: wall seconds, and the most resident bytes."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     begin = time.perf_counter()
     process = subprocess.Popen(
-        [*command, "-o", str(output), "MODEL.WEIGHTS", str(weights)],
-        stdout=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": path},
+        command, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": path}
     )
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise ProgramError(f"lrpc compile --config {config} failed with {process.returncode}")
+        raise ProgramError(f"{' '.join(command[2:])} failed with {process.returncode}")
     return time.perf_counter() - begin, usage.ru_maxrss * 1024
 
 

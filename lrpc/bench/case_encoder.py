@@ -90,12 +90,13 @@ class Encoders:
 
     def ready(self, program: Any) -> Ready:
         tokens = self.tokens.to(offered.input_dtype(program))
+        seeds = program.forward(tokens).outputs * self.weights  # the caller's, as weights are
 
         def forward() -> Any:
             return program.forward(tokens)
 
         def back(state: Any) -> Tensor:
-            found: Tensor = program.relevance(state, seeds=state.outputs * self.weights).input
+            found: Tensor = program.relevance(state, seeds=seeds).input
             return found.float()
 
         def used() -> Any:

@@ -14,6 +14,7 @@ from rich.console import Console
 from torch import Tensor
 
 from lrpc.bench import rebuilt, store
+from lrpc.bench.loadings import Loaded, loaded, ways_of
 from lrpc.bench.memory import peak
 from lrpc.bench.settings import machine
 from lrpc.bench.sheets import Sheet, size, spanned, to_rich
@@ -59,8 +60,15 @@ def main(args: Namespace, console: Console) -> int:
         notes.append(f"outputs differ from the model's by {checked['outputs_differ_by']:.0e}")
     worst = max(checked["closures"].values())
     notes.append(f"ledgers close to {worst:.0e} at most")
-    model = open_model(args.program)
-    calls = _calls(program, inputs, state, model, targets, composite, args.seeds)
+    others = _others(args, program, inputs, targets[0], composite)
+    for one in others:
+        notes.append(
+            f"{one.way}: first calls took {one.seconds:.1f} s, relevance of {targets[0]['name']}"
+            f" differs by {one.apart:.0e}"
+        )
+    calls = _calls(program, inputs, state, open_model(args.program), targets, composite, args.seeds)
+    calls += [call for one in others for call in _way_calls(one, inputs, targets, composite)]
+    calls.sort(key=lambda call: ["", *(t["name"] for t in targets)].index(call.target))
     first = [] if isinstance(other, str) else _model_calls(other)
     case = _measured([*first, *calls], args)
     case |= {"checked": checked, "program": str(args.program), "composite": composite}
@@ -138,6 +146,45 @@ def _agree(outputs: Any, other: rebuilt.Original, manifest: Mapping[str, Any]) -
             " not timed; run `lrpc verify` on the program"
         )
     return found
+
+
+def _others(
+    args: Namespace,
+    program: Any,
+    inputs: Mapping[str, Tensor],
+    target: Mapping[str, Any],
+    composite: str,
+) -> list[Loaded]:
+    """The program loaded in the other ways that were asked for, held against itself."""
+    ways = ways_of(args.ways)
+    if not ways:
+        return []
+    options = {"composite": composite, "at": _at(target, 1)}
+    expected = program.relevance(program.forward(**inputs), target["name"], **options)
+    asked = (target["name"], options)
+    return loaded(args.program, args.device, ways, inputs, expected, asked)
+
+
+def _way_calls(
+    one: Loaded,
+    inputs: Mapping[str, Tensor],
+    targets: Sequence[Mapping[str, Any]],
+    composite: str,
+) -> list[Call]:
+    """Calls of a program loaded some way: a captured one keeps its last state alone, so relevance
+    comes with its forward pass."""
+
+    def forward() -> Any:
+        return one.program.forward(**inputs)
+
+    def both(target: Mapping[str, Any]) -> Any:
+        options = {"composite": composite, "at": _at(target, 1)}
+        return one.program.relevance(forward(), target["name"], **options)
+
+    return [
+        Call("", f"{one.way}: forward", forward),
+        *(Call(t["name"], f"{one.way}: forward and relevance", partial(both, t)) for t in targets),
+    ]
 
 
 def _model_calls(other: rebuilt.Original) -> list[Call]:

@@ -14,6 +14,7 @@ from lrpc.codegen.kernels import (
     cells,
     chunks,
     deformable,
+    ledgers,
     limits,
     loading,
     pages,
@@ -31,7 +32,7 @@ from lrpc.codegen.kernels import (
 
 RUNTIME: tuple[ModuleType, ...] = (loading, results, limits, seeds, calls, capture, pages, runtime)
 MODULES: tuple[ModuleType, ...] = (
-    *(transposes, ratios, slopes, softmaxes),
+    *(transposes, ratios, slopes, softmaxes, ledgers),
     *(cells, deformable, boxes, chunks),
 )
 TRITON: tuple[ModuleType, ...] = (triton_ratios, triton_deformable)  # on top of triton_support

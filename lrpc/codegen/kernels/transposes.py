@@ -252,18 +252,3 @@ def softmax_jacobian(s: Tensor, dim: int) -> Tensor:
     """diag(s) − s sᵀ for every row of `s` along `dim`, which changes places with the last axis."""
     rows = s.transpose(dim, -1)
     return torch.diag_embed(rows) - rows.unsqueeze(-1) * rows.unsqueeze(-2)
-
-
-def inner(a: Tensor, b: Tensor, batch: int, fold: int = 1) -> Tensor:
-    """Σ a ⊙ b over all but the seeds axis (0) and the batch axis: [K, B], booked in float64.
-
-    Where a is 0 nothing is booked, be b a masked score of −∞. The batch axis may hold `fold`
-    entries of each image one after the other, or (negative) `fold` times all images.
-    """
-    t = (a.double() * b).masked_fill(a == 0, 0.0)
-    t = t.movedim(batch, 1) if batch else t.unsqueeze(1)
-    t = t.flatten(2).sum(-1) if t.dim() > 2 else t
-    if fold == 1:
-        return t
-    parts = t.reshape(t.shape[0], -1, fold) if fold > 1 else t.reshape(t.shape[0], -fold, -1).mT
-    return parts.sum(-1)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
 import json
-import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,6 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 import lrpc
 from lrpc.codegen.segments import Every, cut
@@ -24,29 +20,13 @@ from lrpc.memory.choose import Choice, choose
 from lrpc.memory.run import Model
 from lrpc.memory.search import Search, steps
 from lrpc.planview.load import open_model
-from tests.support.deep import deep
+from tests.support.checkpoints import AT, SEEDS, both, compiled, model_of, same
 from tests.support.networks import small
 from tests.support.peaks import peaks_as_predicted
 from tests.support.programs import Programs, noise
 from tests.support.storage import Tracker
 
-SEEDS = 4
-AT = [(i % 4,) for i in range(SEEDS)]
 MODELS = ("tiny transformer", "CNN", "small ViT", "deformable encoder")
-
-
-def model_of(name: str) -> tuple[nn.Module, Tensor]:
-    """In float64, so that nothing but an error makes a difference."""
-    model, x = deep() if name == "deformable encoder" else small(name)
-    return model.double(), x.double()
-
-
-@functools.cache
-def compiled(name: str, composite: str, checkpoint: str = "none", budget: str = "") -> Any:
-    model, x = model_of(name)
-    return lrpc.compile(
-        model, (x,), composite=composite, seeds=SEEDS, checkpoint=checkpoint, budget=budget
-    )
 
 
 @functools.cache
@@ -61,20 +41,6 @@ def forced(name: str, composite: str, chunk: int, sweep: int) -> Any:
     model, x = model_of(name)
     with patch("lrpc.build.choose", all_again):
         return lrpc.compile(model, (x,), composite=composite, seeds=SEEDS)
-
-
-def both(program: Any, x: Tensor, **options: Any) -> Any:
-    return program.relevance(program.forward(x), "output", at=AT, ledger=True, **options)
-
-
-def same(found: Any, expected: Any) -> None:
-    """Equal but for the order of float64 sums, the ledger's rows too."""
-    for name, value in {**expected.inputs, **expected.layers}.items():
-        other = {**found.inputs, **found.layers}[name]
-        torch.testing.assert_close(other, value, rtol=1e-10, atol=1e-10 * float(value.abs().max()))
-    for a, b in zip(found.ledger.rows, expected.ledger.rows, strict=True):
-        assert a[:3] == b[:3]
-        torch.testing.assert_close(a[3], b[3], rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("composite", ["attnlrp", "gamma", "epsilon_alpha2_beta1"])
@@ -223,125 +189,6 @@ def test_the_sum_over_seeds_costs_one(norm: str) -> None:
     torch.testing.assert_close(found.input[0], whole.input.sum(0), rtol=1e-9, atol=1e-12)
     for a, b in zip(found.ledger.rows, whole.ledger.rows, strict=True):
         torch.testing.assert_close(a[3][0], b[3].sum(0), rtol=1e-9, atol=1e-10)
-
-
-class Short:
-    """Runs a function of a program as long as memory holds: up to so many images and seeds."""
-
-    def __init__(self, function: Any, images: int, seeds: int = 99) -> None:
-        self.function, self.images, self.seeds = function, images, seeds
-        self.calls: list[tuple[int, ...]] = []
-
-    def __call__(self, w: Any, saved: Any, first: Tensor, *rest: Any) -> Any:
-        seeds, images = first.shape[:2] if rest else (0, first.shape[0])
-        self.calls.append((seeds, images))
-        if images > self.images or seeds > self.seeds:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB.")
-        return self.function(w, saved, first, *rest)
-
-
-def short(images: int, seeds: int = 99, forward: int = 99) -> tuple[Any, Short, Short]:
-    """The program of the small ViT where relevance holds so many images and seeds."""
-    program: Any = compiled("small ViT", "attnlrp")
-    other = type(program)(program.interface, program.directory, "cpu")
-    goal = other.interface.targets["output"]
-    plain, booked = Short(goal.run, images, seeds), Short(goal.run_ledger, images, seeds)
-    first = Short(other.interface.forward, forward)
-    targets = {"output": replace(goal, run=plain, run_ledger=booked)}
-    other.interface = replace(other.interface, targets=targets, forward=first)
-    return other, booked, first
-
-
-def four(x: Tensor) -> Tensor:
-    return torch.cat([x, x.flip(0) * 0.5])
-
-
-@contextlib.contextmanager
-def warned(*expected: str) -> Iterator[None]:
-    """What is done is exactly this, said in this order."""
-    with warnings.catch_warnings(record=True) as found:
-        warnings.simplefilter("always")
-        yield
-    assert [str(w.message) for w in found] == list(expected)
-
-
-def test_out_of_memory_takes_fewer_seeds() -> None:
-    _, x = model_of("small ViT")
-    expected = both(compiled("small ViT", "attnlrp"), four(x))
-    program, booked, _ = short(99, seeds=1)
-    with warned(
-        "out of memory: relevance of output goes on with 2 seeds at a time",
-        "out of memory: relevance of output goes on with 1 seeds at a time",
-    ):
-        found = both(program, four(x))
-    assert [seeds for seeds, _ in booked.calls] == [4, 2, 1, 1, 1, 1]
-    same(found, expected)
-
-
-def test_then_fewer_images() -> None:
-    _, x = model_of("small ViT")
-    at = torch.tensor([[[0], [1], [2], [3]], [[3], [2], [1], [0]]])
-    whole = compiled("small ViT", "attnlrp")
-    expected = whole.relevance(whole.forward(four(x)), "output", at=at, ledger=True)
-    program, booked, _ = short(images=1)
-    state = program.forward(four(x))
-    one = "out of memory: relevance of output goes on with 1 seeds at a time"
-    fewer = "out of memory: relevance of output, one seed at a time, goes on with"
-    halves = [one, f"{fewer} 1 of 2 images at a time"] * 2
-    with warned(one, f"{fewer} 2 of 4 images at a time", *halves):
-        found = program.relevance(state, "output", at=at, ledger=True)
-    assert not state.saved
-    assert {images for _, images in booked.calls} == {4, 2, 1}
-    same(found, expected)
-    seeds = torch.randn(3, 4, 7).double()
-    with warned(*halves):
-        found = program.relevance(state, "output", seeds=seeds, ledger=True)
-    same(found, whole.relevance(whole.forward(four(x)), "output", seeds=seeds, ledger=True))
-
-
-def test_a_forward_pass_out_of_memory_takes_fewer_images() -> None:
-    _, x = model_of("small ViT")
-    whole = compiled("small ViT", "attnlrp")
-    program, _, first = short(99, forward=1)
-    fewer = "out of memory: forward, goes on with"
-    halves = [f"{fewer} 1 of 2 images at a time"] * 2
-    with warned(f"{fewer} 2 of 4 images at a time", *halves):
-        state = program.forward(four(x))
-    torch.testing.assert_close(state.outputs, whole.forward(four(x)).outputs)
-    assert state.batch == 4
-    with warned(*halves):
-        found = program.relevance(state, "output", at=AT, ledger=True)
-    same(found, both(whole, four(x)))
-    assert max(images for _, images in first.calls) == 4
-
-
-def test_one_image_that_does_not_fit_is_refused_in_one_line() -> None:
-    _, x = model_of("small ViT")
-    program, _, _ = short(images=0)
-    state = program.forward(x[:1])
-    with (
-        pytest.warns(RuntimeWarning),
-        pytest.raises(Exception, match="one seed at a time, one image; compile with") as no,
-    ):
-        program.relevance(state, "output", at=AT)
-    assert type(no.value).__name__ == "ProgramError"
-    assert "\n" not in str(no.value)
-
-
-def test_a_budget_holds_for_many_images() -> None:
-    """More images leave room for fewer seeds, and then for fewer images."""
-    _, x = model_of("deformable encoder")
-    program = compiled("deformable encoder", "attnlrp", "auto", "60%")
-    budget = program.manifest["memory"]["budget"]
-    many = torch.cat([x * (1 + i / 7) for i in range(5)])[:7]
-    with Tracker() as tracker:
-        state = program.forward(many)
-        found = program.relevance(state, "output", at=AT[:1], read=["input.x"])
-    results = sum(t.nbytes for t in (state.outputs, found.input))
-    assert tracker.peak <= budget + 2 * results  # those of all images together
-    usual = compiled("deformable encoder", "attnlrp")
-    expected = usual.relevance(usual.forward(many), "output", at=AT[:1], read=["input.x"])
-    torch.testing.assert_close(found.input, expected.input, rtol=1e-9, atol=1e-12)
 
 
 def test_an_edited_graph_keeps_the_budget(tmp_path: Path, programs: Programs) -> None:

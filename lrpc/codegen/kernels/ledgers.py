@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -10,24 +12,35 @@ def inner(a: Tensor, b: Tensor, batch: int, fold: int = 1) -> Tensor:
     """Σ a ⊙ b over all but the seeds axis (0) and the batch axis: [K, B], booked in float64.
 
     Where a is 0 nothing is booked, be b a masked score of −∞. The batch axis may hold `fold`
-    entries of each image one after the other, or (negative) `fold` times all images. A CPU goes in
-    stretches, which stay in its cache.
+    entries of each image one after the other, or (negative) `fold` times all images. Large ones go
+    in stretches: double precision of all of it would take twice the memory that it has.
     """
-    fits = not (a.is_cuda or torch.compiler.is_compiling()) and books_in_stretches(a, b, batch)
-    t = inner_in_stretches(a, b) if fits else inner_at_once(a, b, batch)
-    if fits and not a.is_meta and bool(t.isnan().any()):  # 0 · −∞, if nothing worse
+    if torch.compiler.is_compiling() or not books_in_stretches(a, b, batch):
         t = inner_at_once(a, b, batch)
+    elif a.is_cuda:
+        t = inner_in_stretches(a, b, 1 << 22, inner_at_once)
+    else:
+        t = inner_in_stretches(a, b, 1 << 17, inner_of_finite)  # what a cache holds
+        if not a.is_meta and bool(t.isnan().any()):  # 0 · −∞, if nothing worse
+            t = inner_at_once(a, b, batch)
     if fold == 1:
         return t
     parts = t.reshape(t.shape[0], -1, fold) if fold > 1 else t.reshape(t.shape[0], -fold, -1).mT
     return parts.sum(-1)
 
 
-def inner_at_once(a: Tensor, b: Tensor, batch: int) -> Tensor:
+def inner_at_once(a: Tensor, b: Tensor, batch: int = 1) -> Tensor:
     """`inner` before it is folded, of any strides."""
     t = (a.double() * b).masked_fill(a == 0, 0.0)
     t = t.movedim(batch, 1) if batch else t.unsqueeze(1)
     return t.flatten(2).sum(-1) if t.dim() > 2 else t
+
+
+def inner_of_finite(a: Tensor, b: Tensor) -> Tensor:
+    """Σ a ⊙ b of one image, [K, 1], from a [K, 1, n] and b [1, n], or a [K, 1, n, m] and b [m];
+    NaN where b is infinite and a is 0."""
+    products = a[:, 0].double() @ b.flatten().double()
+    return products.unsqueeze(1) if a.dim() == 3 else products.sum(1, keepdim=True)
 
 
 def books_in_stretches(a: Tensor, b: Tensor, batch: int) -> bool:
@@ -35,32 +48,23 @@ def books_in_stretches(a: Tensor, b: Tensor, batch: int) -> bool:
     order; and whether it is worth it."""
     lead = a.dim() - b.dim()
     alike = a.dim() > 2 and lead > 0 and b.shape == a.shape[lead:] and batch == 1
-    return alike and a.is_contiguous() and b.is_contiguous() and a.numel() >= 1 << 14
+    return alike and a.is_contiguous() and b.is_contiguous() and a.numel() >= 1 << 18
 
 
-def inner_in_stretches(a: Tensor, b: Tensor) -> Tensor:
-    """Σ a ⊙ b, [K, B], from a [K, B, ...] and b, whose shape is the end of a's; NaN where b is
-    infinite and a is 0."""
+def inner_in_stretches(
+    a: Tensor, b: Tensor, size: int, part: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """Σ a ⊙ b, [K, B], from a [K, B, ...] and b, whose shape is the end of a's: by `part` of one
+    image and some `size` products at a time."""
     seeds, images = a.shape[:2]
+    own = a.dim() - b.dim() == 1  # each image has its own b
+    rows = a.flatten(2) if own else a.reshape(seeds, images, -1, b.numel())
+    b = b.flatten(1 if own else 0)
+    step = max(size * images * rows.shape[2] // rows.numel(), 1)
     total = a.new_zeros(seeds, images, dtype=torch.float64)
-    if a.dim() - b.dim() == 1:
-        rows, own = a.flatten(2), b.flatten(1)
-        step = min(max((1 << 17) // seeds, 1024), own.shape[1])
-        wide = total.new_empty(seeds + 1, step)
-        for image in range(images):
-            for first in range(0, own.shape[1], step):
-                here = slice(first, first + step)
-                room = wide[:, : own[image, here].shape[0]]
-                room[:-1], room[-1] = rows[:, image, here], own[image, here]
-                total[:, image] += room[:-1] @ room[-1]
-        return total
-    row = b.flatten().double()
-    rows = a.reshape(seeds, images, -1, row.shape[0])
-    step = min(max((1 << 17) // (seeds * row.shape[0]), 1), rows.shape[2])
-    wide = total.new_empty(seeds, step, row.shape[0])
     for image in range(images):
+        one = slice(image, image + 1)
         for first in range(0, rows.shape[2], step):
-            part = rows[:, image, first : first + step]
-            room = wide[:, : part.shape[1]].copy_(part)
-            total[:, image] += (room @ row).sum(1)
+            here = slice(first, first + step)
+            total[:, one] += part(rows[:, one, here], b[one, here] if own else b)
     return total

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import lrpc
-from lrpc.codegen.kernels.transposes import inner
+from lrpc.codegen.kernels.ledgers import inner
 from lrpc.rules.folds import images_last
 from tests.support.graphs import module
 

@@ -88,7 +88,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 for a failed check or image, 2 for an error."""
     args = parser().parse_args(argv)
     console = Console()
-    keep_freed_memory()
     try:
         return _dispatch(args, console)
     except LrpcError as error:
@@ -186,5 +185,11 @@ def _compile(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def script() -> int:
+    """`main` in a process that is there for it alone, and keeps the memory that tensors free."""
+    keep_freed_memory()
+    return main()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(script())

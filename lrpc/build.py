@@ -23,6 +23,7 @@ from lrpc.memory.choose import choose
 from lrpc.memory.plan import memory_plans
 from lrpc.memory.run import Model
 from lrpc.mixed import running, used_weights
+from lrpc.model_check import UNCHECKED, ModelCheck
 from lrpc.precision import Compared, precision_report
 from lrpc.rules.composite import Composite
 from lrpc.targets import (
@@ -141,8 +142,12 @@ def build(
     targets: Sequence[Target],
     settings: Settings,
     watch: Watch | None = None,
+    check: ModelCheck | None = None,
 ) -> dict[str, bytes]:
-    """The files of the program directory, by name, from the annotated graph of each composite."""
+    """The files of the program directory, by name, from the annotated graph of each composite.
+
+    `check` holds the program against its model; MismatchError where they differ.
+    """
     if not targets:
         raise ConfigError("no target to start relevance from; set LRPC.TARGETS")
     module = variants[0].module
@@ -170,7 +175,9 @@ def build(
         "weights.safetensors": serialize_weights(tensors, {"producer": f"lrpc {lrpc.__version__}"}),
         **{graph_file(one, made[0]): print_graph(one.graph).encode() for one in made},
     }
-    facts = dict(settings.facts)
+    facts = {**settings.facts, "check": dict(UNCHECKED)}
+    if check is not None:
+        facts["check"] = check.check(program.text, tensors, settings.precision)
     if settings.precision in ("tf32", "bf16"):
         exact = _merged([t for one in made for t in one.tensors])
         job = Compared(

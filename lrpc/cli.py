@@ -81,6 +81,9 @@ def _compile_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--dump-passes", action="store_true", help="write the graph after each pass"
     )
+    command.add_argument(
+        "--no-check", action="store_true", help="do not hold the program against the model"
+    )
     command.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="as in detectron2")
 
 
@@ -152,14 +155,16 @@ def _compile(args: argparse.Namespace, console: Console) -> int:
     )
     began = time.perf_counter()
     if args.config:
-        report = compile_config(load_config(args.config, args.overrides), output, args.dump_passes)
+        config = load_config(args.config, args.overrides)
+        report = compile_config(config, output, args.dump_passes, check=not args.no_check)
     else:
         if args.overrides:
             raise ConfigError("KEY VALUE overrides go with --config; edit the graph instead")
         report = compile_graph(args.graph, output, args.dump_passes)
-    for note in report.notes:
+    said = [f"warning: {text}" for text in report.warnings]
+    for note in (*said, *(f"note: {text}" for text in report.notes)):
         console.print(
-            f"note: {note}",
+            note,
             style="bold red" if "random" in note.lower() else "yellow",
             markup=False,
             highlight=False,

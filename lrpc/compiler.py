@@ -6,6 +6,7 @@ import importlib
 import json
 import shutil
 import tempfile
+import warnings
 import weakref
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -19,14 +20,17 @@ from lrpc.config import Config, composite_options
 from lrpc.config.checks import parse_budget
 from lrpc.config.schema import CHECKPOINTS
 from lrpc.directory import dumping, write_files
-from lrpc.errors import ConfigError, ProgramError
+from lrpc.errors import ConfigError, LrpcWarning, ProgramError
 from lrpc.frontend import import_model
 from lrpc.frontend.arguments import Arguments, example_tensors, import_call
+from lrpc.frontend.calls import ModelCall
+from lrpc.frontend.capture import model_example
 from lrpc.ir.graph import Module
 from lrpc.ir.parser import parse_graph
 from lrpc.manifest import Report, own_facts, report_of, stated_targets
 from lrpc.marks import startable
 from lrpc.mixed import DTYPES, check_precision
+from lrpc.model_check import ModelCheck, warning_of
 from lrpc.models.maskdino.spec import MaskDINOSpec
 from lrpc.models.sources import build_model
 from lrpc.rules.composite import Composite
@@ -66,6 +70,7 @@ def compile(
     checkpoint: str = "none",
     budget: str | int = "",
     precision: str = "",
+    check: bool = True,
     device: str = "cpu",
     compile: bool = False,
     capture: bool = False,
@@ -87,11 +92,18 @@ def compile(
     are held against float64, and the manifest has the report. `seeds` go through it at once, or
     fewer under a `budget`: bytes for one image beside weights and inputs, or a share ("50%") of
     what it would hold. `checkpoint`, what relevance may compute again instead: `none`, `block`
-    (all), `auto` (what the budget asks for). The last three are those of `load`. Raises LrpcError.
+    (all), `auto` (what the budget asks for). The last three are those of `load`.
+
+    The program is run beside the model on the example, on other values, on one image and on more
+    than were traced: MismatchError where they differ, which `check=False` leaves out. What the
+    model reads out of tensors with Python is fixed as on the example; a warning says so. Raises
+    LrpcError.
     """
     marks, limit = dict(read or {}), _limit(checkpoint, budget)
     how: Any = {"scope": scope, "marks": marks, "unbatched": unbatched}
-    imported, fixed = import_call(model, args, kwargs, **how)
+    imported, call, fixed = import_call(model, args, kwargs, **how)
+    if imported.notes:
+        warnings.warn(warning_of(imported.notes), LrpcWarning, stacklevel=2)
     own = check_precision(precision, imported.module.graph)
     chosen = composites(composite, Common(epsilon, tuple(rules)))
     variants = annotate(imported.module, chosen, fold_batch_norm=fold_batch_norm)
@@ -108,7 +120,8 @@ def compile(
         checkpoint=checkpoint,
         budget=limit,
     )
-    files = build(variants, startable(variants[0].module.graph), settings)
+    held = ModelCheck(call, imported) if check else None
+    files = build(variants, startable(variants[0].module.graph), settings, check=held)
     return _loaded(files, device, compile=compile, capture=capture, keep_pages=keep_pages)
 
 
@@ -141,12 +154,18 @@ def _first(chosen: Sequence[Composite], precision: str) -> dict[str, Any]:
 
 
 def compile_config(
-    config: Config, output: Path, dump: bool = False, *, chosen: Sequence[Composite] = ()
+    config: Config,
+    output: Path,
+    dump: bool = False,
+    *,
+    chosen: Sequence[Composite] = (),
+    check: bool = True,
 ) -> Report:
     """Compile what `config` describes into the program directory `output`. Raises LrpcError.
 
     `dump` adds the graph after every pass, in `passes/`. `chosen` are composites, of different
-    names, in place of the config's own.
+    names, in place of the config's own. `check=False` leaves out holding the program against the
+    model.
     """
     options = config.LRPC
     chosen = tuple(chosen) or configured_composites(config)
@@ -156,9 +175,10 @@ def compile_config(
     extra = [_load_pass(path) for path in options.PASSES]
     model, weights = build_model(config)
     places = _places(config)
+    example = model_example(model.to(dtype), _example(config, shape, dtype), {})
     imported = import_model(
-        model.to(dtype),
-        _example(config, shape, dtype),
+        model,
+        example,
         scope=options.SCOPE,
         marks=places.marks if not options.SCOPE else inside(places.marks, options.SCOPE),
     )
@@ -196,12 +216,14 @@ def compile_config(
         options.MEMORY.CHECKPOINT,
         options.MEMORY.BUDGET,
     )
-    files = build(variants, targets, settings, watch)
+    call = ModelCall(model, example, options.SCOPE)
+    held = ModelCheck(call, imported) if check else None
+    files = build(variants, targets, settings, watch, held)
     write_files(output, {**files, **dumped})
-    said = (*config.notes, *notes)  # a config's notes name its folder: they stay out of the files
-    return report_of(
-        output, len(variants[0].module.graph.nodes), json.loads(files["manifest.json"]), said
-    )
+    own = notes[: len(notes) - len(imported.notes)]
+    said = (*config.notes, *own)  # a config's notes name its folder: they stay out of the files
+    nodes = len(variants[0].module.graph.nodes)
+    return report_of(output, nodes, json.loads(files["manifest.json"]), said, imported.notes)
 
 
 def configured_composites(config: Config) -> tuple[Composite, ...]:

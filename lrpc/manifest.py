@@ -65,17 +65,34 @@ class Report:
     notes: tuple[str, ...]
     composites: tuple[str, ...]
     precision: Mapping[str, Any] | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def report_of(
-    output: Path, nodes: int, manifest: Mapping[str, Any], notes: Sequence[str]
+    output: Path,
+    nodes: int,
+    manifest: Mapping[str, Any],
+    notes: Sequence[str],
+    special: Sequence[str] = (),
 ) -> Report:
-    """The report of a compilation that wrote this manifest."""
+    """The report of a compilation that wrote this manifest; `special` says what the program holds
+    fixed as on its example."""
     places = sorted({place for target in manifest["targets"] for place in target["reads"]})
     names = tuple(target["name"] for target in manifest["targets"])
     composites = tuple(manifest.get("composites", (manifest["composite"],)))
     precision = manifest.get("precision_report")
-    return Report(output, nodes, names, tuple(places), tuple(notes), composites, precision)
+    warnings = (*special, *check_warnings(manifest))
+    return Report(
+        output, nodes, names, tuple(places), tuple(notes), composites, precision, warnings
+    )
+
+
+def check_warnings(manifest: Mapping[str, Any]) -> list[str]:
+    """What a user must know of how the program was held against its model."""
+    said = manifest["check"]
+    if said["against"] is None:
+        return ["the program was not held against a model"]
+    return [f"not held against the model on {case}" for case in said["not_on"]]
 
 
 def graph_file(one: Lowered, first: Lowered) -> str:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
 from lrpc.errors import TraceError
 from lrpc.frontend.batch import SIZES, unify
+from lrpc.frontend.calls import ModelCall
 from lrpc.frontend.capture import (
     Example,
     as_for_inference,
-    captured,
     model_example,
     of_size,
-    submodule,
 )
 from lrpc.frontend.finish import finish
 from lrpc.frontend.lowering import lower
@@ -36,12 +35,14 @@ SHAPES_ONLY_ABOVE = 1 << 18
 class Imported:
     """The forward graph of a model, how its outputs nest, and what in it is special to the example.
 
-    `structure` is JSON-able: see `structure.described`; `structure.rebuilt` undoes it.
+    `structure` is JSON-able: see `structure.described`; `structure.rebuilt` undoes it. `recorded`
+    holds the calls that the graph was made of.
     """
 
     module: Module
     structure: Any
     decisions: tuple[str, ...]
+    recorded: Program = field(repr=False, compare=False)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -67,22 +68,21 @@ def import_model(
     first tensor argument, "path:out1" or "path:out.key" a part of what it returns, "path@0" its
     first call instead of its last. Spatial sizes are those of the example. Raises TraceError.
     """
-    target = submodule(model, scope)
+    example = inputs
+    if not isinstance(example, Example):
+        example = model_example(model, example, constants or {})
+    call = ModelCall(model, example, scope, frozenset(unbatched))
+    target = call.target
     places = {name: parse_mark(target, name, place) for name, place in (marks or {}).items()}
     with as_for_inference(model):
-        example = inputs
-        if not isinstance(example, Example):
-            example = model_example(model, example, constants or {})
-        small, large = (
-            _inside(model, target, scope, of_size(example, size, unbatched)) for size in SIZES
-        )
-        two = _trace(target, small, places)
-        program = _unified(two, target, large, places)
-        return _imported(program, target, places)
+        return _imported(recorded(call, places), target, places)
 
 
-def _inside(model: nn.Module, target: nn.Module, scope: str, example: Example) -> Example:
-    return example if target is model else captured(model, target, scope, example)
+def recorded(call: ModelCall, places: Mapping[str, Place]) -> Program:
+    """The calls that the model makes, batch sizes read as symbols; to be used while the model is
+    `as_for_inference`."""
+    small, large = (call.inside(of_size(call.example, size, call.unbatched)) for size in SIZES)
+    return _unified(_trace(call.target, small, places), call.target, large, places)
 
 
 def _trace(
@@ -103,14 +103,19 @@ def _unified(two: Trace, target: nn.Module, large: Example, places: Mapping[str,
     return unify(two, _trace(target, large, places))
 
 
+def state_names(target: nn.Module) -> dict[object, str]:
+    """The names of parameters and buffers, by the memory that they are."""
+    names: dict[object, str] = {}
+    for name, tensor in (*target.named_parameters(), *target.named_buffers()):
+        names.setdefault(memory_of(tensor), name)
+    return names
+
+
 def _imported(program: Program, target: nn.Module, places: Mapping[str, Place]) -> Imported:
     structure, outputs = described(program.output, Ref)
     if not outputs:
         raise TraceError(f"{type(target).__name__} returns no tensor")
     marked = {name: place.find(name, program.boundaries) for name, place in places.items()}
-    names: dict[object, str] = {}
-    for name, tensor in (*target.named_parameters(), *target.named_buffers()):
-        names.setdefault(memory_of(tensor), name)
-    lowered = lower(program, (*outputs.values(), *marked.values()), names)
+    lowered = lower(program, (*outputs.values(), *marked.values()), state_names(target))
     module = finish(lowered, tuple(outputs), tuple(marked))
-    return Imported(module, structure, program.decisions)
+    return Imported(module, structure, program.decisions, program)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lrpc.errors import ConfigError, TraceError
 from lrpc.frontend import Imported, import_model
+from lrpc.frontend.calls import ModelCall
 from lrpc.frontend.capture import Example, named_arguments
 from lrpc.frontend.records import Input, found
 
@@ -26,9 +27,9 @@ def import_call(
     scope: str = "",
     marks: Mapping[str, str] | None = None,
     unbatched: Collection[str] = (),
-) -> tuple[Imported, tuple[str, ...]]:
-    """`import_model` on the call `model(*args, **kwargs)`, and a note on each plain argument, which
-    a program holds fixed.
+) -> tuple[Imported, ModelCall, tuple[str, ...]]:
+    """`import_model` on `model(*args, **kwargs)`, that call itself, and a note on each plain
+    argument, which a program holds fixed.
 
     `args` may be a mapping by name. Tensors in tuples, lists and dicts become inputs, too, named by
     the path to each. ConfigError where the model cannot be compiled as it is, where the call does
@@ -45,7 +46,7 @@ def import_call(
         if not reason:
             raise
         raise TraceError(f"{error}; {reason}") from error
-    return imported, _fixed(bound)
+    return imported, ModelCall(model, example, scope, frozenset(unbatched)), _fixed(bound)
 
 
 def example_tensors(

@@ -62,9 +62,15 @@ class ValueTracer(fx.Tracer):
     a constant. Numbers that model code reads out of traced tensors are listed as decisions.
     """
 
-    def __init__(self, watched: Collection[str] = (), shapes_only: bool = False) -> None:
+    def __init__(
+        self,
+        watched: Collection[str] = (),
+        shapes_only: bool = False,
+        observe: Callable[[fx.Node, Tensor], None] | None = None,
+    ) -> None:
         super().__init__(autowrap_modules=())  # type: ignore[arg-type]
         self.watched = watched
+        self.observe = observe  # is shown every tensor as it is computed
         self.fake = FakeTensorMode(allow_non_fake_inputs=True) if shapes_only else None
         self.running = False
         self.modules: list[str] = []
@@ -240,6 +246,8 @@ class ValueTracer(fx.Tracer):
 
     def _proxy(self, node: fx.Node, value: Tensor, operands: list[ValueProxy]) -> ValueProxy:
         node.meta["type"] = _kind(value)
+        if self.observe is not None:
+            self.observe(node, value)
         for x in operands if self.fake is None else ():
             if value.untyped_storage().data_ptr() == x.value.untyped_storage().data_ptr() != 0:
                 node.meta.update(view_of=x.node, same=memory_of(value) == memory_of(x.value))

@@ -38,6 +38,7 @@ class Facts:
     score_masks: bool  # whether a detection's score counts its mask
     outputs: tuple[str, ...]  # names of what the model returns
     padding_mask: bool  # whether `forward` takes a mask of padded pixels
+    check: Mapping[str, Any]  # how the program was held against its model
 
     def class_name(self, label: int) -> str | None:
         """The class's name where the config gives one."""
@@ -69,6 +70,7 @@ def read_facts(manifest: Mapping[str, Any]) -> Facts:
         score_masks=not tests.get("TEST_FOUCUS_ON_BOX", False),
         outputs=tuple(str(name) for name in _mapping(manifest.get("outputs"))),
         padding_mask=others > 0,
+        check=_mapping(manifest.get("check")),
     )
 
 

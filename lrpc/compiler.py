@@ -67,6 +67,7 @@ def compile(
     read: Mapping[str, str] | None = None,
     unbatched: Collection[str] = (),
     fold_batch_norm: bool = True,
+    no_grad: str = "detach",
     checkpoint: str = "none",
     budget: str | int = "",
     precision: str = "",
@@ -88,11 +89,13 @@ def compile(
     a mapping of own names to them or to `{"composite": NAME, "epsilon": ..., "rules": [...]}` with
     the composite's options, makes a program of several that share the forward pass. `rules` come
     before the entries of each, and ε is its own unless given. `fold_batch_norm=False` keeps batch
-    norms apart from the maps before them. `precision`: fp64 and fp32 are the model's, tf32 and bf16
-    are held against float64, and the manifest has the report. `seeds` go through it at once, or
-    fewer under a `budget`: bytes for one image beside weights and inputs, or a share ("50%") of
-    what it would hold. `checkpoint`, what relevance may compute again instead: `none`, `block`
-    (all), `auto` (what the budget asks for). The last three are those of `load`.
+    norms apart from the maps before them. What the model computes under `torch.no_grad()` is as
+    detached where it goes on; with `no_grad="ignore"`, as if gradients were on. `precision`: fp64
+    and fp32 are the model's, tf32 and bf16 are held against float64, and the manifest has the
+    report. `seeds` go through it at once, or fewer under a `budget`: bytes for one image beside
+    weights and inputs, or a share ("50%") of what it would hold. `checkpoint`, what relevance may
+    compute again instead: `none`, `block` (all), `auto` (what the budget asks for). The last three
+    are those of `load`.
 
     The program is run beside the model on the example, on other values, on one image and on more
     than were traced: MismatchError where they differ, which `check=False` leaves out. What the
@@ -100,10 +103,10 @@ def compile(
     LrpcError.
     """
     marks, limit = dict(read or {}), _limit(checkpoint, budget)
-    how: Any = {"scope": scope, "marks": marks, "unbatched": unbatched}
+    how: Any = {"scope": scope, "marks": marks, "unbatched": unbatched, "no_grad": no_grad}
     imported, call, fixed = import_call(model, args, kwargs, **how)
-    if imported.notes:
-        warnings.warn(warning_of(imported.notes), LrpcWarning, stacklevel=2)
+    if imported.fixed:
+        warnings.warn(warning_of(imported.fixed), LrpcWarning, stacklevel=2)
     own = check_precision(precision, imported.module.graph)
     chosen = composites(composite, Common(epsilon, tuple(rules)))
     variants = annotate(imported.module, chosen, fold_batch_norm=fold_batch_norm)
@@ -181,6 +184,7 @@ def compile_config(
         example,
         scope=options.SCOPE,
         marks=places.marks if not options.SCOPE else inside(places.marks, options.SCOPE),
+        no_grad=options.NO_GRAD,
     )
     watch, dumped = dumping() if dump else (None, {})
     if watch is not None:
@@ -220,10 +224,10 @@ def compile_config(
     held = ModelCheck(call, imported) if check else None
     files = build(variants, targets, settings, watch, held)
     write_files(output, {**files, **dumped})
-    own = notes[: len(notes) - len(imported.notes)]
+    own = [note for note in notes if note not in imported.fixed]
     said = (*config.notes, *own)  # a config's notes name its folder: they stay out of the files
     nodes = len(variants[0].module.graph.nodes)
-    return report_of(output, nodes, json.loads(files["manifest.json"]), said, imported.notes)
+    return report_of(output, nodes, json.loads(files["manifest.json"]), said, imported.fixed)
 
 
 def configured_composites(config: Config) -> tuple[Composite, ...]:

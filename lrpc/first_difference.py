@@ -56,7 +56,9 @@ def other_calls(call: ModelCall, example: Example, program: Program) -> str:
     for nowhere. Shapes are propagated, no values: TraceError where the model reads some."""
     with as_for_inference(call.model):
         inner = call.inside(example)
-        trace = ValueTracer(shapes_only=True).record(call.target, inner.args, inner.kwargs)
+        trace = ValueTracer((), True, call.ignore_no_grad).record(
+            call.target, inner.args, inner.kwargs
+        )
     there = _There(program, trace, {}, call.batch_of(example), ROUNDING)
     return there.other_calls()
 
@@ -67,7 +69,10 @@ def _search(call: ModelCall, example: Example, near: float) -> str:
     with as_for_inference(call.model), torch.no_grad():
         program = recorded(call, {})
         inner = call.inside(example)
-        tracer = ValueTracer(observe=lambda node, value: seen.update({node: fingerprint(value)}))
+        tracer = ValueTracer(
+            ignore_no_grad=call.ignore_no_grad,
+            observe=lambda node, value: seen.update({node: fingerprint(value)}),
+        )
         trace = tracer.record(call.target, inner.args, inner.kwargs)
         given = {x.name: x.value for x in found((inner.args, inner.kwargs), Input)}
         there = _There(program, trace, seen, call.batch_of(example), near)

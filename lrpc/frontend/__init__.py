@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -23,9 +24,12 @@ from lrpc.frontend.marks import Place, parse_mark, watched
 from lrpc.frontend.records import Program, Ref, memory_of
 from lrpc.frontend.structure import described, rebuilt
 from lrpc.frontend.tracer import Trace, ValueTracer
-from lrpc.ir.graph import Module
+from lrpc.ir.graph import Loc, Module
 
-__all__ = ["Imported", "import_model", "rebuilt"]
+__all__ = ["NO_GRAD", "Imported", "import_model", "rebuilt"]
+
+NO_GRAD = ("detach", "ignore")
+"""What may hold for results that a model computes under `torch.no_grad()`."""
 
 SHAPES_ONLY_ABOVE = 1 << 18
 """Elements in the inputs above which propagating shapes is quicker than running the model."""
@@ -41,13 +45,34 @@ class Imported:
 
     module: Module
     structure: Any
-    decisions: tuple[str, ...]
     recorded: Program = field(repr=False, compare=False)
+
+    @property
+    def decisions(self) -> tuple[str, ...]:
+        """What model code read out of values, in words: it stays as it was on the example."""
+        return tuple(map(str, self.recorded.decisions))
+
+    @property
+    def stopped(self) -> tuple[Loc, ...]:
+        """Where it computed under `torch.no_grad()` what it went on with: that is detached."""
+        return self.recorded.stopped
+
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        """A note on each of `decisions`."""
+        return tuple(f"special to the example: {decision}" for decision in self.decisions)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user of the program should know of it."""
-        return tuple(f"special to the example: {decision}" for decision in self.decisions)
+        notes = self.fixed
+        if not self.stopped:
+            return notes
+        places = "; ".join(map(str, self.stopped))
+        return (
+            *notes,
+            f"under torch.no_grad(), so treated as detached: what is computed at {places}",
+        )
 
 
 def import_model(
@@ -58,20 +83,23 @@ def import_model(
     marks: Mapping[str, str] | None = None,
     constants: Mapping[str, Any] | None = None,
     unbatched: Collection[str] = (),
+    no_grad: str = "detach",
 ) -> Imported:
     """Trace `model`, or the submodule `scope` of it, and lower what its outputs and marks need.
 
     `inputs` are example tensors by the names of the forward signature, with the batch in front
     except for those in `unbatched`; `constants` are its other arguments; an `Example` holds both.
-    The model runs in evaluation mode, twice, on batches of 2 and 3 that repeat the given images,
-    and is left as it was. `marks` names places: "path" is what that module returns, "path:in0" its
-    first tensor argument, "path:out1" or "path:out.key" a part of what it returns, "path@0" its
-    first call instead of its last. Spatial sizes are those of the example. Raises TraceError.
+    The model runs in evaluation mode, twice, on batches of 2 and 3 (the given images, and others
+    made of them by `of_size`), and is left as it was. `marks` names places: "path" is what that
+    module returns, "path:in0" its first tensor argument, "path:out1" or "path:out.key" a part of
+    what it returns, "path@0" its first call instead of its last. Spatial sizes are those of the
+    example. What the model computes under `torch.no_grad()` (or in inference mode) is treated as
+    detached where it goes on; with `no_grad` "ignore", as if gradients were on. Raises TraceError.
     """
     example = inputs
     if not isinstance(example, Example):
         example = model_example(model, example, constants or {})
-    call = ModelCall(model, example, scope, frozenset(unbatched))
+    call = ModelCall(model, example, scope, frozenset(unbatched), no_grad == "ignore")
     target = call.target
     places = {name: parse_mark(target, name, place) for name, place in (marks or {}).items()}
     with as_for_inference(model):
@@ -82,25 +110,30 @@ def recorded(call: ModelCall, places: Mapping[str, Place]) -> Program:
     """The calls that the model makes, batch sizes read as symbols; to be used while the model is
     `as_for_inference`."""
     small, large = (call.inside(of_size(call.example, size, call.unbatched)) for size in SIZES)
-    return _unified(_trace(call.target, small, places), call.target, large, places)
+    trace = partial(_trace, call.target, places=places, ignore_no_grad=call.ignore_no_grad)
+    return _unified(trace(small), large, trace)
 
 
 def _trace(
-    target: nn.Module, example: Example, places: Mapping[str, Place], shapes_only: bool = False
+    target: nn.Module,
+    example: Example,
+    places: Mapping[str, Place],
+    shapes_only: bool = False,
+    ignore_no_grad: bool = False,
 ) -> Trace:
-    tracer = ValueTracer(watched(places), shapes_only)
+    tracer = ValueTracer(watched(places), shapes_only, ignore_no_grad)
     return tracer.record(target, example.args, example.kwargs)
 
 
-def _unified(two: Trace, target: nn.Module, large: Example, places: Mapping[str, Place]) -> Program:
+def _unified(two: Trace, large: Example, trace: Callable[..., Trace]) -> Program:
     """For large inputs the second trace runs on shapes only, unless the first read numbers out of
     tensors; where shapes alone lead to an error, values decide whether it is one."""
     if large.elements > SHAPES_ONLY_ABOVE and not two.decisions:
         try:
-            return unify(two, _trace(target, large, places, shapes_only=True))
+            return unify(two, trace(large, shapes_only=True))
         except TraceError:
             pass
-    return unify(two, _trace(target, large, places))
+    return unify(two, trace(large))
 
 
 def state_names(target: nn.Module) -> dict[object, str]:
@@ -118,4 +151,4 @@ def _imported(program: Program, target: nn.Module, places: Mapping[str, Place]) 
     marked = {name: place.find(name, program.boundaries) for name, place in places.items()}
     lowered = lower(program, (*outputs.values(), *marked.values()), state_names(target))
     module = finish(lowered, tuple(outputs), tuple(marked))
-    return Imported(module, structure, program.decisions, program)
+    return Imported(module, structure, program)

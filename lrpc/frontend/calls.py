@@ -22,6 +22,7 @@ class ModelCall:
     example: Example
     scope: str = ""
     unbatched: frozenset[str] = field(default_factory=frozenset)
+    ignore_no_grad: bool = False
 
     @property
     def target(self) -> nn.Module:

@@ -193,7 +193,7 @@ def compile_config(
         imported.module, chosen, extra, watch, fold_batch_norm=options.FOLD_BATCH_NORM
     )
     targets = _targets(config, variants[0].module)
-    notes = (*((weights.note,) if weights.note else ()), *imported.notes)
+    notes = (*((weights.note,) if weights.note else ()), *_unused(config, targets), *imported.notes)
     facts = _first(chosen, options.PRECISION) | {
         "shapes": [list(shape)],
         "config": config.to_dict(portable=True),
@@ -295,6 +295,16 @@ def _targets(config: Config, module: Module) -> list[Target]:
     if config.LRPC.SOURCE in ("embedded", "detectron2") and not config.LRPC.SCOPE:
         return maskdino_targets(list(config.LRPC.TARGETS), module.graph)
     return startable(module.graph)
+
+
+def _unused(config: Config, targets: Sequence[Target]) -> list[str]:
+    """What is to be said where LRPC.TARGETS was set, and the model has none of those targets."""
+    key = "LRPC.TARGETS"
+    theirs = config.LRPC.SOURCE in ("embedded", "detectron2") and not config.LRPC.SCOPE
+    if theirs or config.where(key) == "defaults":
+        return []
+    names = ", ".join(target.name for target in targets)
+    return [f"{key} names targets of a whole MaskDINO, and is not used here: there are {names}"]
 
 
 def _load_pass(path: str) -> Pass:

@@ -46,7 +46,11 @@ ALLOWED: dict[str, set[str]] = {
             "lrpc.targets",
             "lrpc.weights",
         ),
-        *("lrpc.manifest", "lrpc.mixed", "lrpc.precision", "passes"),
+        *("lrpc.manifest", "lrpc.mixed", "lrpc.model_check", "lrpc.precision", "passes"),
+    },
+    "lrpc.first_difference": {"lrpc.frontend", "lrpc.ir"},
+    "lrpc.model_check": {
+        *("lrpc.first_difference", "lrpc.frontend", "lrpc.tolerance", "lrpc.twin"),
     },
     "lrpc.mixed": {"lrpc.ir", "lrpc.manifest", "passes"},
     "lrpc.tf32": set(),
@@ -58,8 +62,8 @@ ALLOWED: dict[str, set[str]] = {
     "lrpc.probe": {"lrpc.ir", "passes"},
     "lrpc.compiler": {
         *("lrpc.build", "lrpc.config", "lrpc.frontend", "lrpc.ir", "lrpc.models", "lrpc.rules"),
-        *("lrpc.directory", "lrpc.manifest", "lrpc.marks", "lrpc.mixed", "lrpc.run"),
-        *("lrpc.targets", "lrpc.weights", "passes"),
+        *("lrpc.directory", "lrpc.manifest", "lrpc.marks", "lrpc.mixed", "lrpc.model_check"),
+        *("lrpc.run", "lrpc.targets", "lrpc.weights", "passes"),
     },
     "lrpc.planview": {
         *("lrpc.build", "lrpc.ir", "lrpc.manifest", "lrpc.memory", "lrpc.mixed", "lrpc.plan"),

@@ -182,6 +182,12 @@ def test_compile_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert not output.exists()
     assert main(["compile", "--config", str(config), "-o", str(output), "--no-check"]) == 0
     assert "warning: the program was not held against a model" in capsys.readouterr().out
+    target = ["LRPC.TARGETS", "[box]"]
+    main(["compile", "--config", str(config), "-o", str(output), "--no-check", *target])
+    assert (
+        "LRPC.TARGETS names targets of a whole MaskDINO, and is not used here: there are output"
+        in capsys.readouterr().out
+    )
     manifest = json.loads((output / "manifest.json").read_text())
     assert manifest["check"]["against"] is None
 

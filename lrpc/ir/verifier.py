@@ -11,6 +11,14 @@ from lrpc.ir.ops import TABLE, infer
 from lrpc.ir.types import TensorType
 
 
+class NodeError(IRError):
+    """What is wrong with the node `index` of a graph, the first that is wrong."""
+
+    def __init__(self, index: int, what: str) -> None:
+        super().__init__(what)
+        self.index = index
+
+
 def verify(graph: Graph, after: str = "") -> Graph:
     """Return `graph` unchanged, or raise IRError naming the first node that is wrong."""
     where = f" after {after}" if after else ""
@@ -18,19 +26,27 @@ def verify(graph: Graph, after: str = "") -> Graph:
     for value in graph.inputs:
         _define(defined, value, f"input of @{graph.name}{where}")
     weights = graph.weight_types
-    for node in graph.nodes:
-        place = (
-            f"%{node.outputs[0].name if node.outputs else '?'} = {node.op}{where} (from {node.loc})"
-        )
-        for value in node.inputs:
-            _require(defined, value, place)
-        _check_types(node, weights, place)
-        for value in node.outputs:
-            _define(defined, value, place)
+    for index, node in enumerate(graph.nodes):
+        try:
+            _check(node, defined, weights, where)
+        except IRError as error:
+            raise NodeError(index, str(error)) from None
     for kind, pairs in (("output", graph.outputs), ("mark", graph.marks)):
         for name, value in pairs:
             _require(defined, value, f'{kind} "{name}" of @{graph.name}{where}')
     return graph
+
+
+def _check(
+    node: Node, defined: dict[str, Value], weights: Mapping[str, TensorType], where: str
+) -> None:
+    name = node.outputs[0].name if node.outputs else "?"
+    place = f"%{name} = {node.op}{where} (from {node.loc})"
+    for value in node.inputs:
+        _require(defined, value, place)
+    _check_types(node, weights, place)
+    for value in node.outputs:
+        _define(defined, value, place)
 
 
 def _define(defined: dict[str, Value], value: Value, place: str) -> None:

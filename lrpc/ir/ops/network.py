@@ -16,11 +16,12 @@ CONV = {
     "stride": "ints",
     "padding": "ints",
     "dilation": "ints",
-    "groups": "int",
+    "groups": "count",
 }
 CONV_T = {**CONV, "output_padding": "ints"}
+MODES = "nearest|bilinear|bicubic"
 POOL = {"kernel": "ints", "stride": "ints", "padding": "ints"}
-AVERAGE = {**POOL, "ceil": "bool?", "uncounted": "bool?", "divisor": "int?"}
+AVERAGE = {**POOL, "ceil": "bool?", "uncounted": "bool?", "divisor": "count?"}
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -186,7 +187,7 @@ ROWS = (
     Op(
         "group_norm",
         1,
-        {"groups": "int", "weight": "weight?", "bias": "weight?", "eps": "number"},
+        {"groups": "count", "weight": "weight?", "bias": "weight?", "eps": "number"},
         _group_norm,
         "F.group_norm({0}, {groups}, {weight}, {bias}, {eps})",
         fresh=True,
@@ -225,7 +226,7 @@ ROWS = (
     Op(
         "interpolate",
         1,
-        {"size": "ints", "mode": "str", "align_corners": "bool"},
+        {"size": "ints", "mode": MODES, "align_corners": "bool"},
         interpolate,
         "interpolate({0}, {size}, {mode}, {align_corners})",
     ),
@@ -233,7 +234,7 @@ ROWS = (
         "multi_head_attention",
         None,
         {
-            "heads": "int",
+            "heads": "count",
             "in_weight": "weight",
             "in_bias": "weight?",
             "out_weight": "weight",

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lrpc.ir.ops.network import AVERAGE, CONV, CONV_T, avg_pool2d, interpolate
+from lrpc.ir.ops.network import AVERAGE, CONV, CONV_T, MODES, avg_pool2d, interpolate
 from lrpc.ir.ops.row import Op, no_grad_transpose
 
 
@@ -186,7 +186,7 @@ ROWS = (
     Op(
         "interpolate_transpose",
         1,
-        {"source": "ints", "mode": "str", "align_corners": "bool"},
+        {"source": "ints", "mode": MODES, "align_corners": "bool"},
         _interpolate_from,
         "interpolate_transpose({0}, {source}, {mode}, {align_corners})",
         fresh=True,
@@ -234,7 +234,7 @@ ROWS = (
     Op(
         "group_norm_transpose",
         2,
-        {"weight": "weight?", "groups": "int"},
+        {"weight": "weight?", "groups": "count"},
         _group_norm_from,
         "group_norm_transpose({0}, {1}, {groups}, {weight})",
         fresh=True,

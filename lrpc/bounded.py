@@ -17,10 +17,11 @@ NEAR_KNOWN = 5_000
 SHOWN = 60
 
 
-def short(name: str) -> str:
-    """A name on one line, cut after 60 characters."""
-    line = name if name.isprintable() else repr(name)[1:-1]
-    return line if len(line) <= SHOWN else f"{line[:SHOWN]}…"
+def short(text: str, most: int = SHOWN) -> str:
+    """A name or value on one printable line, cut after `most` characters."""
+    start = text[: most + 1]
+    line = start if start.isprintable() else repr(start)[1:-1]
+    return line if len(line) <= most else f"{line[:most]}…"
 
 
 def near(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
@@ -32,7 +33,12 @@ def near(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
 
 
 class Unreadable(Exception):
-    """Why a file cannot be read, in words that follow its name."""
+    """Why a file cannot be read, in words that follow its name; `found` tells whether there is a
+    file to speak of."""
+
+    def __init__(self, why: str, found: bool = True) -> None:
+        super().__init__(why)
+        self.found = found
 
 
 def read_text(path: Path, most: int) -> str:
@@ -46,9 +52,9 @@ def read_text(path: Path, most: int) -> str:
                 raise Unreadable("not a regular file")
             data = file.read(most + 1)
     except OSError as error:
-        raise Unreadable((error.strerror or str(error)).lower()) from error
+        raise Unreadable((error.strerror or str(error)).lower(), found=False) from error
     except ValueError as error:  # a NUL or half a character in the path
-        raise Unreadable("not a name of a file") from error
+        raise Unreadable("not a name of a file", found=False) from error
     if len(data) > most:
         raise Unreadable(f"larger than {most:,} bytes")
     try:
@@ -59,4 +65,4 @@ def read_text(path: Path, most: int) -> str:
 
 def _without_waiting(path: str, flags: int) -> int:
     """Open a path; a pipe that nobody writes to does not make us wait."""
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)

@@ -118,11 +118,8 @@ def _entries(path: Path, cause: str, is_section: IsSection) -> dict[str, Entry]:
     try:
         document = Document(read_text(path, limits.FILE))
     except Unreadable as error:
-        shown, remedy = (
-            short(str(path), 300),
-            "give a YAML file" if error.found else "check the path",
-        )
-        raise ConfigError(f"{cause}{shown}: {error}; {remedy}") from error
+        remedy = "give a YAML file" if error.found else "check the path"
+        raise ConfigError(f"{cause}{short(str(path), 300)}: {error}; {remedy}") from error
     if not isinstance(document.root, yaml.MappingNode):
         raise ConfigError(f"{path}:1: expected keys such as MODEL at the top of the file")
     return dict(_flatten(document, path, document.root, "", is_section, ()))
@@ -136,7 +133,7 @@ def _flatten(
     is_section: IsSection,
     inside: tuple[yaml.Node, ...],
 ) -> Iterator[tuple[str, Entry]]:
-    for name, (key_node, value_node) in document.pairs(node, inside).items():
+    for name, (key_node, value_node) in document.pairs(node, inside, prefix).items():
         key, within = f"{prefix}{name}", (*inside, node)
         if is_section(key) and isinstance(value_node, yaml.MappingNode):
             yield from _flatten(document, path, value_node, f"{key}.", is_section, within)

@@ -13,14 +13,14 @@ from lrpc.ir.ops.row import Op
 CONV = {
     "weight": "weight",
     "bias": "weight?",
-    "stride": "ints",
+    "stride": "counts",
     "padding": "ints",
-    "dilation": "ints",
+    "dilation": "counts",
     "groups": "count",
 }
 CONV_T = {**CONV, "output_padding": "ints"}
 MODES = "nearest|bilinear|bicubic"
-POOL = {"kernel": "ints", "stride": "ints", "padding": "ints"}
+POOL = {"kernel": "counts", "stride": "counts", "padding": "ints"}
 AVERAGE = {**POOL, "ceil": "bool?", "uncounted": "bool?", "divisor": "count?"}
 
 
@@ -211,7 +211,7 @@ ROWS = (
     Op(
         "max_pool2d",
         1,
-        {**POOL, "dilation": "ints", "ceil": "bool"},
+        {**POOL, "dilation": "counts", "ceil": "bool"},
         _max_pool2d,
         "F.max_pool2d({0}, {kernel}, {stride}, {padding}, {dilation}, {ceil}, return_indices=True)",
         outputs=2,
@@ -226,7 +226,7 @@ ROWS = (
     Op(
         "interpolate",
         1,
-        {"size": "ints", "mode": MODES, "align_corners": "bool"},
+        {"size": "counts", "mode": MODES, "align_corners": "bool"},
         interpolate,
         "interpolate({0}, {size}, {mode}, {align_corners})",
     ),

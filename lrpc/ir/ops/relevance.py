@@ -160,7 +160,7 @@ ROWS = (
     Op(
         "conv2d_transpose",
         1,
-        {k: v for k, v in CONV.items() if k != "bias"} | {"size": "ints"},
+        {k: v for k, v in CONV.items() if k != "bias"} | {"size": "counts"},
         _conv_from,
         "conv2d_transpose({0}, {weight}, {size}, {stride}, {padding}, {dilation}, {groups})",
         fresh=True,
@@ -168,7 +168,7 @@ ROWS = (
     Op(
         "conv_transpose2d_transpose",
         1,
-        {k: v for k, v in CONV_T.items() if k != "bias"} | {"size": "ints"},
+        {k: v for k, v in CONV_T.items() if k != "bias"} | {"size": "counts"},
         _conv_transpose_from,
         "conv_transpose2d_transpose({0}, {weight}, {size}, {stride}, {padding}, {dilation},"
         " {groups})",
@@ -177,7 +177,7 @@ ROWS = (
     Op(
         "avg_pool2d_transpose",
         1,
-        {**AVERAGE, "size": "ints"},
+        {**AVERAGE, "size": "counts"},
         _avg_pool_from,
         "avg_pool2d_transpose({0}, {size}, {kernel}, {stride}, {padding}, {ceil}, {uncounted},"
         " {divisor})",
@@ -186,7 +186,7 @@ ROWS = (
     Op(
         "interpolate_transpose",
         1,
-        {"source": "ints", "mode": MODES, "align_corners": "bool"},
+        {"source": "counts", "mode": MODES, "align_corners": "bool"},
         _interpolate_from,
         "interpolate_transpose({0}, {source}, {mode}, {align_corners})",
         fresh=True,
@@ -194,7 +194,7 @@ ROWS = (
     Op(
         "max_pool2d_transpose",
         2,
-        {"size": "ints"},
+        {"size": "counts"},
         _max_pool_from,
         "max_pool2d_transpose({0}, {1}, {size})",
         fresh=True,

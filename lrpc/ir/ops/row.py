@@ -42,6 +42,7 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "dtype": lambda v: isinstance(v, str) and v in DTYPES,
     "weight": lambda v: isinstance(v, str),
     "ints": lambda v: _all(v, _whole),
+    "counts": lambda v: _all(v, lambda n: _whole(n, 1)),
     "dim": _extent,
     "dims": lambda v: _all(v, _extent),
     "pairs": lambda v: _all(v, lambda p: _all(p, lambda n: _whole(n, 1)) and len(p) == 2),

@@ -19,9 +19,19 @@ SHOWN = 60
 
 def short(text: str, most: int = SHOWN) -> str:
     """A name or value on one printable line, cut after `most` characters."""
-    start = text[: most + 1]
-    line = start if start.isprintable() else repr(start)[1:-1]
+    line = "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: most + 1]
+    )
     return line if len(line) <= most else f"{line[:most]}…"
+
+
+def is_text(text: str) -> bool:
+    """Whether a file can hold `text`: no half of a surrogate pair is in it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def near(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:

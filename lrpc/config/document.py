@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from lrpc.bounded import short
+from lrpc.bounded import is_text, short
 from lrpc.config import limits
 
 Pairs = Mapping[str, tuple[yaml.Node, yaml.Node]]
@@ -121,6 +121,8 @@ class Document:
                 key.start_mark,
                 f"a key of {len(key.value):,} characters; at most {limits.KEY}",
             )
+        if not is_text(key.value):
+            raise DocumentError(_line(key.start_mark), f"{short(key.value)} is no text")
         return str(key.value)
 
     def _merge(self, node: yaml.Node, inside: tuple[yaml.Node, ...]) -> Pairs:
@@ -168,6 +170,8 @@ class Document:
         except (yaml.YAMLError, ValueError, LookupError):
             shown = short(str(node.value))
             raise DocumentError(_line(node.start_mark), f"{shown!r} is not a value") from None
+        if isinstance(value, str) and not is_text(value):
+            raise DocumentError(_line(node.start_mark), f"{short(value)} is no text")
         if isinstance(value, int) and abs(value) > limits.INTEGER:
             raise _beyond(node.start_mark, f"{short(node.value)} is no integer of 64 bits")
         return value

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lrpc.bounded import short
+from lrpc.bounded import is_text, short
 from lrpc.config.document import Tag
 from lrpc.config.limits import KEY
 from lrpc.config.node import Config
@@ -44,6 +44,8 @@ def _parse_overrides(overrides: Sequence[str]) -> dict[str, Entry]:
         )
     entries: dict[str, Entry] = {}
     for key, text in zip(overrides[::2], overrides[1::2], strict=True):
+        if not (is_text(key) and is_text(text)):
+            raise ConfigError(f"{_COMMAND_LINE}: {short(key)} {short(text)}: is no text in UTF-8")
         if key == BASE_KEY:
             raise ConfigError(
                 f"{_COMMAND_LINE}: {BASE_KEY}: belongs into a file; give another file"

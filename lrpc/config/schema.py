@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lrpc.bounded import NEAR_LENGTH
+from lrpc.bounded import NEAR_LENGTH, is_text
 from lrpc.config import limits
 from lrpc.config.checks import PARSERS, parse_rules
 from lrpc.config.defaults import LRPC, MODEL_AND_INPUT
@@ -212,7 +212,7 @@ def literal(text: str) -> Any:
         raise ValueError(f"a value of {len(text):,} characters; at most {limits.VALUE:,}")
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return _flow(text) if text[:1] in ("[", "{") else text
     return value if _plain(value) else text
 
@@ -227,7 +227,7 @@ def _plain(value: Any, depth: int = 0) -> bool:
         return all(isinstance(k, str) and _plain(v, depth + 1) for k, v in value.items())
     if isinstance(value, int):
         return abs(value) <= limits.INTEGER
-    return value is None or isinstance(value, str | float)
+    return is_text(value) if isinstance(value, str) else value is None or isinstance(value, float)
 
 
 def _flow(text: str) -> Any:

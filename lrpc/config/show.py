@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from lrpc.bounded import SHOWN
+from lrpc.bounded import SHOWN, short
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
 
@@ -16,5 +16,5 @@ def show(value: Any) -> str:
     for part in _ENCODER.iterencode(value):
         text += part
         if len(text) > SHOWN:
-            return f"{text[:SHOWN]}…"
-    return text
+            break
+    return short(text)

@@ -1,6 +1,6 @@
 """Feeds mutated graph texts to the parser, the verifier and the printer.
 
-    python -m tests.fuzz.graphs --count 1000000 --seed 0
+python -m tests.fuzz.graphs --count 1000000 --seed 0
 """
 
 from __future__ import annotations

@@ -40,6 +40,10 @@ class Report:
         return ", ".join(f"{n:,} {what}" for what, n in self.outcomes.most_common())
 
 
+def ascii_of(text: str) -> str:
+    return text.encode("ascii", "backslashreplace").decode()
+
+
 def _signature(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if "/lrpc/" in f.filename or "/passes/" in f.filename]
@@ -57,5 +61,5 @@ def command(what: str, case: Case, count: int) -> int:
     report.run(case, args.count, args.seed, said=60.0)
     print(f"{args.count:,} {what} with seed {args.seed}: {report}")
     for key, (number, text) in report.failures.items():
-        print(f"\ncase {number}: {key}\n{text}")
+        print(ascii_of(f"\ncase {number}: {key}\n{text}"))
     return int(bool(report.failures))

@@ -31,6 +31,10 @@ def _all(value: Any, holds: Callable[[Any], bool]) -> bool:
     return isinstance(value, tuple) and all(map(holds, value))
 
 
+# How torch says on meta tensors that shapes, dtypes or sizes do not go together. Where the meta
+# function is one of its decompositions in Python, that is an assertion or a division by zero too.
+REFUSALS = (RuntimeError, ValueError, IndexError, TypeError, ArithmeticError, AssertionError)
+
 # What an attribute may hold. `?` at the end of a kind makes the attribute optional; a kind with
 # bars in it is one of the words between them.
 KINDS: dict[str, Callable[[Any], bool]] = {
@@ -157,7 +161,7 @@ def _results(
         keywords.update({k: t.meta(sizes) for k, t in weights})
         with torch.device("meta"):
             result = op.reference(*(t.meta(sizes) for t in inputs), **keywords)
-    except (RuntimeError, ValueError, IndexError, TypeError, OverflowError) as error:
+    except REFUSALS as error:
         reason = _in_symbols(str(error).partition("\n")[0], sizes)
         raise IRError(f"op {op.name} does not fit inputs {_listed(inputs)}: {reason}") from error
     return result if isinstance(result, tuple) else (result,)

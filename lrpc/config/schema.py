@@ -136,13 +136,15 @@ def nearest_key(key: str) -> str | None:
     """Return the known key or section that is spelt most like `key`; None for a very long one."""
     if len(key) > NEAR_LENGTH:
         return None
-    known = sorted({*DEFAULTS, *SECTIONS})
-
-    def likeness(name: str) -> tuple[float, float]:
-        folded = difflib.SequenceMatcher(None, key.lower(), name.lower()).ratio()
-        return folded, difflib.SequenceMatcher(None, key, name).ratio()
-
-    return max(known, key=likeness)
+    best, likeness = "", (-1.0, -1.0)
+    for name in sorted({*DEFAULTS, *SECTIONS}):
+        if 2 * min(len(key), len(name)) < likeness[0] * (len(key) + len(name)):
+            continue  # too long or short to be more alike
+        folded = difflib.SequenceMatcher(None, key.lower(), name.lower())
+        if folded.quick_ratio() >= likeness[0] and (ratio := folded.ratio()) >= likeness[0]:
+            found = ratio, difflib.SequenceMatcher(None, key, name).ratio()
+            best, likeness = (name, found) if found > likeness else (best, likeness)
+    return best
 
 
 def is_unread(key: str) -> bool:

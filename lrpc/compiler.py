@@ -23,7 +23,7 @@ from lrpc.errors import ConfigError, ProgramError
 from lrpc.frontend import import_model
 from lrpc.frontend.arguments import Arguments, example_tensors, import_call
 from lrpc.ir.graph import Module
-from lrpc.ir.parser import parse_graph
+from lrpc.ir.parser import read_graph
 from lrpc.manifest import Report, own_facts, report_of, stated_targets
 from lrpc.marks import startable
 from lrpc.mixed import DTYPES, check_precision
@@ -294,7 +294,7 @@ def compile_graph(path: Path, output: Path, dump: bool = False) -> Report:
             raise ProgramError(
                 f"{needed} is missing; an .lrp file compiles inside its program directory"
             )
-    graph = parse_graph(path.read_text(), str(path))
+    graph = read_graph(path)
     whole = json.loads(manifest_path.read_text())
     load_plugins(plugins_of(whole))
     name = composite_of_graph(whole, path.name)

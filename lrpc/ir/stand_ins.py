@@ -21,8 +21,8 @@ from math import isqrt
 
 from lrpc.ir.types import Dim, Sizes, Sym
 
-#: Primes start above this: small enough that shapes of a few such factors stay below 2^63 entries.
-FIRST = 10_000
+#: Primes start above this: shapes with four such factors stay below 2^63 bytes.
+FIRST = 1_000
 
 
 class NotAProduct(ValueError):

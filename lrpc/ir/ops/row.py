@@ -198,7 +198,7 @@ def _in_symbols(text: str, sizes: Sizes) -> str:
                 symbols.insert(0, name)
         return "*".join([str(coeff)] * (coeff != 1) + symbols) if symbols else match.group()
 
-    return re.sub(r"[0-9]{5,40}", symbol, text)
+    return re.sub(r"[0-9]{4,40}", symbol, text)
 
 
 def _listed(types: tuple[TensorType, ...]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 #: Comparing two names takes the product of their lengths: longer ones than this have no near one.
 NEAR_LENGTH = 100
 #: How many known names, the first ones, are compared with an unknown one.
-NEAR_KNOWN = 5_000
+NEAR_KNOWN = 1_000
 #: How much of a name an error shows.
 SHOWN = 60
 

@@ -195,7 +195,7 @@ ROWS = (
     Op(
         "softmax",
         1,
-        {"dim": "int"},
+        {"dim": "axis"},
         lambda x, dim: torch.softmax(x, dim),
         "softmax_along({0}, {dim})",
         fresh=True,

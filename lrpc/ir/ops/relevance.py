@@ -202,7 +202,7 @@ ROWS = (
     Op(
         "gather_transpose",
         2,
-        {"dim": "int", "size": "int"},
+        {"dim": "axis", "size": "int"},
         _gather_from,
         "gather_transpose({0}, {1}, {dim}, {size})",
         fresh=True,
@@ -210,7 +210,7 @@ ROWS = (
     Op(
         "slice_transpose",
         1,
-        {"dim": "int", "start": "int", "step": "int", "size": "int"},
+        {"dim": "axis", "start": "int", "step": "int", "size": "int"},
         _slice_from,
         "slice_transpose({0}, {dim}, {start}, {step}, {size})",
         fresh=True,
@@ -250,12 +250,12 @@ ROWS = (
     Op(
         "softmax_transpose",
         2,
-        {"dim": "int"},
+        {"dim": "axis"},
         _softmax_from,
         "softmax_transpose({0}, {1}, {dim})",
         fresh=True,
     ),
-    Op("softmax_jacobian", 1, {"dim": "int"}, _softmax_jacobian, "softmax_jacobian({0}, {dim})"),
+    Op("softmax_jacobian", 1, {"dim": "axis"}, _softmax_jacobian, "softmax_jacobian({0}, {dim})"),
 )
 
 # Effects: they have no output, and stand for what the program hands out beside its result. A

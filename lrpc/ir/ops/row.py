@@ -39,6 +39,7 @@ REFUSALS = (RuntimeError, ValueError, IndexError, TypeError, ArithmeticError, As
 # bars in it is one of the words between them.
 KINDS: dict[str, Callable[[Any], bool]] = {
     "int": _whole,
+    "axis": _whole,
     "count": lambda v: _whole(v, 1),
     "number": lambda v: isinstance(v, (bool, float)) or _whole(v),  # models multiply by flags
     "bool": lambda v: isinstance(v, bool),
@@ -46,6 +47,7 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "dtype": lambda v: isinstance(v, str) and v in DTYPES,
     "weight": lambda v: isinstance(v, str),
     "ints": lambda v: _all(v, _whole),
+    "axes": lambda v: _all(v, _whole),
     "counts": lambda v: _all(v, lambda n: _whole(n, 1)),
     "dim": _extent,
     "dims": lambda v: _all(v, _extent),
@@ -121,6 +123,7 @@ def infer(
 ) -> tuple[TensorType, ...]:
     """The output types of `op`; `weights` has the types of its weight attributes by name."""
     op.check(attrs, len(inputs))
+    _check_axes(op, inputs, attrs)
     dims = [dim for kind in (*inputs, *(t for _, t in weights)) for dim in kind.shape]
     atoms = [*dims, *_atoms([value for _, value in attrs])]
     symbolic = any(isinstance(atom, Sym) for atom in atoms)
@@ -132,6 +135,19 @@ def infer(
         if len(found) == 2 and not _large(types := _solved(op, inputs, found, sizes)):
             return types
     return _solved(op, inputs, found, sizes)
+
+
+def _check_axes(
+    op: Op, inputs: tuple[TensorType, ...], attrs: tuple[tuple[str, Attr], ...]
+) -> None:
+    """Axes count those of the first input: meta functions do not all look."""
+    for key, value in attrs:
+        if op.kind(key) in ("axis", "axes"):
+            rank = max(1, inputs[0].rank)
+            if not all(isinstance(n, int) and -rank <= n < rank for n in _atoms(value)):
+                raise IRError(
+                    f"op {op.name}: attribute {key}={short(repr(value))} is no axis of {inputs[0]}"
+                )
 
 
 def _large(types: tuple[TensorType, ...]) -> bool:

@@ -24,6 +24,7 @@ from lrpc.frontend import import_model
 from lrpc.frontend.arguments import Arguments, example_tensors, import_call
 from lrpc.ir.graph import Module
 from lrpc.ir.parser import read_graph
+from lrpc.ir.verifier import verify_tensors
 from lrpc.manifest import Report, own_facts, report_of, stated_targets
 from lrpc.marks import startable
 from lrpc.mixed import DTYPES, check_precision
@@ -301,6 +302,7 @@ def compile_graph(path: Path, output: Path, dump: bool = False) -> Report:
     manifest = under_composite(whole, name)
     settings = Settings.from_json(manifest["settings"], own_facts(manifest))
     module = Module(check_rules(graph), load_weights(weights_path))
+    verify_tensors(module, str(weights_path))
     watch, dumped = dumping() if dump else (None, {})
     variant = Variant(name, float(manifest["epsilon"]), module)
     files = build([variant], stated_targets(manifest), settings, watch)

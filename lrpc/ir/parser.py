@@ -28,7 +28,7 @@ from lrpc.ir.lexer import STRING, Source, Token
 from lrpc.ir.literals import Literals
 from lrpc.ir.ops import TABLE
 from lrpc.ir.printer import BARE_LOC
-from lrpc.ir.types import TensorType
+from lrpc.ir.types import Sym, TensorType
 from lrpc.ir.verifier import NodeError
 from lrpc.ir.verifier import verify as verify_graph
 
@@ -92,7 +92,11 @@ class _Parser(Literals):
             if self.accept("weight"):
                 key = self.fresh(weights, "weight")
                 self.expect(":", " and the type")
+                token = self.token
                 weights[key] = self.type()
+                if any(isinstance(dim, Sym) for dim in weights[key].shape):
+                    what = f"a weight of type {weights[key]}; expected extents in numbers"
+                    raise self.fail(what, token)
             elif self.accept("mark"):
                 key = self.fresh(marks, "mark")
                 marks[key] = self.use()

@@ -26,7 +26,8 @@ from lrpc.frontend.arguments import Arguments, example_tensors, import_call
 from lrpc.frontend.calls import ModelCall
 from lrpc.frontend.capture import model_example
 from lrpc.ir.graph import Module
-from lrpc.ir.parser import parse_graph
+from lrpc.ir.parser import read_graph
+from lrpc.ir.verifier import verify_tensors
 from lrpc.manifest import Report, own_facts, report_of, stated_targets
 from lrpc.marks import startable
 from lrpc.mixed import DTYPES, check_precision
@@ -330,13 +331,14 @@ def compile_graph(path: Path, output: Path, dump: bool = False) -> Report:
             raise ProgramError(
                 f"{needed} is missing; an .lrp file compiles inside its program directory"
             )
-    graph = parse_graph(path.read_text(), str(path))
+    graph = read_graph(path)
     whole = json.loads(manifest_path.read_text())
     load_plugins(plugins_of(whole))
     name = composite_of_graph(whole, path.name)
     manifest = under_composite(whole, name)
     settings = Settings.from_json(manifest["settings"], own_facts(manifest))
     module = Module(check_rules(graph), load_weights(weights_path))
+    verify_tensors(module, str(weights_path))
     watch, dumped = dumping() if dump else (None, {})
     variant = Variant(name, float(manifest["epsilon"]), module)
     files = build([variant], stated_targets(manifest), settings, watch)

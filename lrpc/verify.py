@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lrpc.ir.graph import Graph, Module, Node
 from lrpc.ir.interpreter import interpret, run_node, sizes_of
-from lrpc.ir.parser import parse_graph
+from lrpc.ir.parser import read_graph
 from lrpc.mixed import as_run
 from lrpc.probe import example_inputs, one_hot, strongest
 from lrpc.rules.plugins import load_plugins, plugins_of
@@ -80,7 +80,7 @@ class _Run:
 
 def _graph(directory: Path, manifest: Mapping[str, Any]) -> Graph:
     path = directory / str(manifest.get("graph", "graph.lrp"))
-    return parse_graph(path.read_text(), str(path))
+    return read_graph(path)
 
 
 def _under(run: _Run, manifest: Mapping[str, Any], module: Module) -> Iterator[Check]:

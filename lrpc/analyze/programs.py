@@ -13,7 +13,7 @@ from lrpc.analyze.switches import Switches
 from lrpc.config import Config, load_config
 from lrpc.errors import AnalysisError
 from lrpc.ir.graph import Value
-from lrpc.ir.parser import parse_graph
+from lrpc.ir.parser import read_graph
 from lrpc.ir.types import Sym
 from lrpc.models.maskdino.spec import MaskDINOSpec
 from lrpc.run.program_dir import load_program
@@ -114,7 +114,7 @@ def opened(directory: Path, question: Question, device: str) -> Local:
     """The program in `directory` for `question`; AnalysisError where it was not compiled for it."""
     program = load_program(directory, device)
     manifest = json.loads((directory / "manifest.json").read_text())
-    graph = parse_graph((directory / "graph.lrp").read_text(), str(directory / "graph.lrp"))
+    graph = read_graph(directory / "graph.lrp")
     way = route(question, _encoder_layers(manifest))
     _check_compiled(directory, manifest, way)
     start, read = graph.marked[way.start], graph.marked[way.read]

@@ -11,8 +11,8 @@ from lrpc.ir.graph import Attr, Graph, Loc, Node, Rule, Value
 from lrpc.ir.lexer import NUMBER, WORD
 from lrpc.ir.types import Sym
 
-RESERVED = re.compile(rf"true|false|{NUMBER}")
-BARE_LOC = r'[^\s,():"#]+'
+RESERVED = re.compile(rf"true|false|loc|{NUMBER}")
+BARE_LOC = r'[^\s,():"#]++'
 
 
 def print_graph(graph: Graph) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lrpc.errors import LrpcError
 from lrpc.ir.graph import Graph
-from lrpc.ir.parser import parse_graph
+from lrpc.ir.parser import read_graph
 
 PASS_FILE = re.compile(r"(\d+)-(.+)\.lrp")
 
@@ -33,13 +33,7 @@ class Dump:
 
 def read(path: Path) -> Graph:
     """The graph in a file; it need not verify, so that broken ones can be looked at too."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ShowError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ShowError(f"{path}: is not text; expected a graph in its text form") from None
-    return parse_graph(text, str(path), verify=False)
+    return read_graph(path, verify=False)
 
 
 def dumps(directory: Path) -> tuple[Dump, ...]:

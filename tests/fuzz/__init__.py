@@ -1,0 +1,1 @@
+"""Mutated inputs: `python -m tests.fuzz.graphs`, `python -m tests.fuzz.configs`."""

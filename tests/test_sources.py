@@ -13,8 +13,9 @@ from torch import nn
 
 from lrpc.config import Config, load_config
 from lrpc.errors import ConfigError, LrpcError, WeightsError
+from lrpc.models.fitting import fill
 from lrpc.models.maskdino import MaskDINO
-from lrpc.models.sources import build_model, fill
+from lrpc.models.sources import build_model
 from lrpc.weights import file_sha256, save_weights
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "maskdino.yaml"

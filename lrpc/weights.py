@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from lrpc.checkpoints import Broken, Values, check_dtype, read_checkpoint
+from lrpc.checkpoints import Broken, Values, check_dtype, check_values, read_checkpoint
 from lrpc.checkpoints.entries import ENTRY_KEY, find_entry
 from lrpc.checkpoints.safetensors_file import ALIASES, INDEX, read_index, read_safetensors
 from lrpc.errors import WeightsError
@@ -196,6 +196,7 @@ def _check(path: Path, tensors: Mapping[str, Tensor]) -> None:
             ) from None
         try:
             check_dtype(shown(name), tensor.dtype)
+            check_values(shown(name), tensor)
         except WeightsError as error:
             raise WeightsError(f"{path}: {error}") from None
     _check_finite(path, tensors)

@@ -205,7 +205,7 @@ def test_content_that_is_no_state_dict(folder: Path) -> None:
     torch.save({"model": {"w": torch.ones(1), "lr": 0.1}}, "m.pth")
     assert error_of("m.pth") == "m.pth: lr is no tensor but float; save the model's state dict"
     Path("m.pkl").write_bytes(pickle.dumps({"w": np.array([None])}))
-    assert error_of("m.pkl") == "m.pkl: w is a NumPy array of O8; save the model's state dict"
+    assert error_of("m.pkl") == "m.pkl: w is a NumPy array of objects; save the model's state dict"
 
 
 @pytest.mark.parametrize("name", ["m.pth", "m.safetensors"])

@@ -8,10 +8,10 @@ from typing import Any
 
 from lrpc.checkpoints.records import Broken, Pairs, Refused
 from lrpc.checkpoints.torch_file import ZIP_START, read_pickles, read_zip
-from lrpc.checkpoints.values import Values, check_dtype
+from lrpc.checkpoints.values import Values, check_dtype, check_values
 from lrpc.errors import WeightsError
 
-__all__ = ["Broken", "Pairs", "Values", "check_dtype", "read_checkpoint"]
+__all__ = ["Broken", "Pairs", "Values", "check_dtype", "check_values", "read_checkpoint"]
 
 _POINTER = b"version https://git-lfs"
 _PAGE = (b"<!doctype html", b"<html")

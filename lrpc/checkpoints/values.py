@@ -110,6 +110,15 @@ def check_dtype(name: str, dtype: torch.dtype) -> None:
         raise WeightsError(f"{name} is of {text}, which is no type of weights; store it as float32")
 
 
+def check_values(name: str, tensor: Tensor) -> None:
+    """Raises WeightsError for truth values that are neither, and for an empty tensor whose other
+    extents no arithmetic holds."""
+    if tensor.dtype == torch.bool and tensor.numel() and int(tensor.view(torch.uint8).max()) > 1:
+        raise WeightsError(f"{name} holds truth values that are neither; get an intact copy")
+    if math.prod(n for n in tensor.shape if n) >= _LARGEST:
+        raise WeightsError(f"{name} has an impossible shape; get an intact copy")
+
+
 def _strided(view: View, shape: tuple[int, ...], stride: tuple[int, ...], offset: int) -> Tensor:
     item = view.dtype.itemsize
     data = view.storage.values()
@@ -135,9 +144,8 @@ def _count(shape: tuple[int, ...]) -> int:
 def _array_dtype(name: str, dtype: Any) -> np.dtype[Any]:
     match = _ARRAY_TYPE.fullmatch(dtype.text) if isinstance(dtype, DType) else None
     if match is None or match[1] not in "biufc?" or len(match[2]) > 2:
-        what = (
-            f"a NumPy array of {dtype.text}" if isinstance(dtype, DType) else "no array of numbers"
-        )
+        kind = None if match is None else _KINDS.get(match[1], match[0])
+        what = "no array of numbers" if kind is None else f"a NumPy array of {kind}"
         raise WeightsError(f"{name} is {what}; {_ALONE}")
     try:
         made = np.dtype(f"{match[1]}{match[2]}")

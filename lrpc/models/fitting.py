@@ -92,14 +92,13 @@ def _compare(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], what: st
     if not found:
         return
     shapes = {
-        n: f" {list(file[n])} in the file, {list(model[n])} in the model"
+        n: f": {list(file[n])} in the file, {list(model[n])} in the model"
         for n in problems["of another shape"]
     }
     keys = differing_keys(model, file)
     remedy = f"; set {_settings(keys)}" if keys else _remedy(model, file)
-    first = next(iter(shapes.items()), None)
-    if first:
-        found[-1] = f"{found[-1]}, first {shown(first[0])}:{first[1]}"
+    for name, both in list(shapes.items())[:1]:
+        found[-1] += f", {'' if len(shapes) == 1 else f'first {shown(name)}: '}{both[2:]}"
     lines = [
         f"  {kind}: {shown(name)}{shapes.get(name, '')}"
         for kind, names in problems.items()
@@ -111,6 +110,8 @@ def _compare(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], what: st
 
 def _counted(kind: str, names: Sequence[str]) -> str:
     """How many names are of this kind, and in which modules."""
+    if len(names) == 1:
+        return f"1 {kind} ({shown(names[0])})"
     groups = Counter(".".join(name.split(".")[:-1][:2]) or name for name in names)
     most = [f"{count} in {shown(group)}" for group, count in groups.most_common(_GROUPS)]
     more = f", {len(groups) - _GROUPS} more modules" if len(groups) > _GROUPS else ""

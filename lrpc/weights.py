@@ -171,9 +171,7 @@ def _entry(path: Path, content: Any, wanted: str) -> Loaded:
     tensors = {}
     for name, value in entry.weights.items():
         if not isinstance(name, str):
-            raise WeightsError(
-                f"names a tensor {type(name).__name__}, not text; save the model's state dict"
-            )
+            raise WeightsError("a tensor's name is not text; save the model's state dict")
         if name.rsplit(".", 1)[-1] != "_extra_state":
             own = isinstance(value, Tensor)
             tensors[name] = value if own else values.tensor(shown(name), value)

@@ -49,7 +49,8 @@ class Values:
             return self._view(name, value)
         if isinstance(value, Array):
             return self._array(name, value)
-        what = value.what if isinstance(value, Foreign) else type(value).__name__
+        plain = type(value).__name__ if type(value).__module__ == "builtins" else "something else"
+        what = value.what if isinstance(value, Foreign) else plain
         if isinstance(value, Foreign) and value.tensor:
             raise WeightsError(f"{name} is {what}; store it dense, in float32")
         raise WeightsError(f"{name} is no tensor but {what}; {_ALONE}")

@@ -144,6 +144,8 @@ def _sort(
         taken[name] = taken.get(name, 0) + 1
         unique = name if taken[name] == 1 else f"{name}/{taken[name]}"
         objects[image].append(Truth(unique, classes[category], outline, box))
+    if bare and not any(objects.values()):
+        raise ScenesError("none of its objects has an outline; --match box takes their boxes")
     return [*_bare(bare, boxes), *_lost(lost)]
 
 
@@ -151,12 +153,14 @@ def _bare(count: int, boxes: bool) -> list[str]:
     if not count:
         return []
     if boxes:
-        return [f"{count} objects have no outline: their box serves as one"]
-    return [f"{count} objects without an outline are left out; --match box takes their boxes"]
+        return [f"objects without an outline: {count}, whose boxes serve as one"]
+    return [f"objects without an outline: {count}, left out; --match box takes their boxes"]
 
 
 def _lost(count: int) -> list[str]:
-    return [f"{count} annotations are of images that the file does not list"] if count else []
+    return (
+        [f"annotations of images that the file does not list: {count}, left out"] if count else []
+    )
 
 
 def _box(one: Mapping[str, Any]) -> Box | None:

@@ -70,9 +70,8 @@ def _read(categories: Any) -> dict[Id, str]:
             raise ScenesError(f"a category's id: {error}") from None
         name = str(one.get("name", number))
         if known.setdefault(number, name) != name:
-            raise ScenesError(
-                f"categories '{shown(known[number])}' and '{shown(name)}' have one id, {shown(number)}"
-            )
+            both = f"'{shown(known[number])}' and '{shown(name)}'"
+            raise ScenesError(f"categories {both} have one id, {shown(number)}")
     return known
 
 
@@ -97,8 +96,8 @@ def _unmatched(name: str, names: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, names, 1)
     hint = f" '{near[0]}' perhaps" if near else " one of them"
     return (
-        f"category '{shown(name)}' is no class of the program ({_listed(names)}), though others are; "
-        f"rename it in the file, to{hint}, or correct LRPC.CLASS_NAMES"
+        f"category '{shown(name)}' is no class of the program ({_listed(names)}), though others "
+        f"are; rename it in the file, to{hint}, or correct LRPC.CLASS_NAMES"
     )
 
 

@@ -117,6 +117,13 @@ def _encoded(values: tuple[Any, ...]) -> Any:
     return Latin1(values[0])
 
 
+def _no_bytes(values: tuple[Any, ...]) -> Any:
+    """How protocols below 3 write empty bytes."""
+    if values:
+        raise Broken("bytes are encoded in an unknown way")
+    return Latin1("")
+
+
 def _dtype(values: tuple[Any, ...]) -> Any:
     text = _part(values, 0)
     return DType(text) if isinstance(text, str) and len(text) < 16 else Foreign("an array type")
@@ -154,6 +161,7 @@ def _names() -> dict[str, Known]:
         "builtins.set": _first,
         "torch.Size": _first,
         "_codecs.encode": _encoded,
+        "builtins.bytes": _no_bytes,
         "numpy.dtype": _dtype,
         "numpy.ndarray": _bare_array,
         "torch._utils._rebuild_tensor": _tensor,

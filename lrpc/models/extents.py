@@ -17,15 +17,16 @@ _POINTS = 4  # sampling points per head and level
 _DEPTHS = {6: 50, 23: 101, 36: 152}  # blocks in res4 → depth
 
 
-def differing_keys(model: Shapes, file: Shapes) -> dict[str, tuple[Value, Value]]:
+def differing_keys(model: Shapes, file: Shapes) -> dict[str, tuple[Value | None, Value]]:
     """Config key → (the model's value, the file's), where names and shapes tell that they differ.
 
-    Both are names → shapes of a state dict. A key that one of them says nothing about is left out.
+    Both are names → shapes of a state dict. A key that one of them says nothing about is left out;
+    but for the number of queries, of which a model says nothing (None) that selects all of them.
     """
-    found = {}
+    found: dict[str, tuple[Value | None, Value]] = {}
     for key, measure in _MEASURES.items():
         own, other = measure(model), measure(file)
-        if own is not None and other is not None and own != other:
+        if other is not None and own != other and (own is not None or key == _QUERIES):
             found[key] = (own, other)
     return found
 
@@ -87,10 +88,11 @@ def _norm(shapes: Shapes) -> Value | None:
 
 
 _HEAD, _DINO, _RESNETS = "MODEL.SEM_SEG_HEAD.", "MODEL.MaskDINO.", "MODEL.RESNETS."
+_QUERIES = f"{_DINO}NUM_OBJECT_QUERIES"
 _CLASSES = f"{_PREDICTOR}class_embed.weight"
 _MEASURES: dict[str, Callable[[Shapes], Value | None]] = {
     f"{_HEAD}NUM_CLASSES": _extent(f"{_PREDICTOR}label_enc.weight"),
-    f"{_DINO}NUM_OBJECT_QUERIES": _queries,
+    _QUERIES: _queries,
     f"{_DINO}DEC_LAYERS": _numbered(_LAYERS),
     f"{_DINO}DIM_FEEDFORWARD": _extent(f"{_LAYERS}0.linear1.weight"),
     f"{_DINO}NHEADS": _heads,

@@ -59,7 +59,8 @@ def _unwrapped(
     others = [p.rstrip(".") for p in order[1:] if p and 2 * counts[p] > counts[best]]
     note = f"the prefix '{best}' of names is left out"
     if len(weights) > len(found):
-        note += f", and {len(weights) - len(found)} names without it"
+        without = len(weights) - len(found)
+        note += f", and {without} {'name' if without == 1 else 'names'} without it"
     if others:
         note += f"; '{others[0]}' fits too: {ENTRY_KEY} {others[0]} takes it"
     return found, note
@@ -86,7 +87,7 @@ def _compare(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], what: st
     problems = {
         "missing": [name for name in model if name not in file],
         "unexpected": [name for name in file if name not in model],
-        "of another shape": [n for n, shape in file.items() if model.get(n, shape) != shape],
+        "of another shape": [n for n, shape in model.items() if file.get(n, shape) != shape],
     }
     found = [f"{_counted(kind, names)}" for kind, names in problems.items() if names]
     if not found:
@@ -119,7 +120,10 @@ def _counted(kind: str, names: Sequence[str]) -> str:
 
 
 def _settings(keys: Mapping[str, tuple[object, object]]) -> str:
-    return ", ".join(f"{key} to {file} (now {model})" for key, (model, file) in keys.items())
+    return ", ".join(
+        f"{key} to {file}" + ("" if model is None else f" (now {model})")
+        for key, (model, file) in keys.items()
+    )
 
 
 def _remedy(model: Mapping[str, object], file: Mapping[str, object]) -> str:

@@ -185,13 +185,17 @@ def shown(name: str) -> str:
 
 
 def _check(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    for name, tensor in tensors.items():
+    for name in tensors:
         try:
             name.encode()
         except UnicodeEncodeError:
             raise WeightsError(
                 f"{path}: the name {shown(name)} is no text; save the model's state dict"
             ) from None
+    distinct: dict[int, tuple[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        distinct.setdefault(id(tensor), (name, tensor))
+    for name, tensor in distinct.values():
         try:
             check_dtype(shown(name), tensor.dtype)
             check_values(shown(name), tensor)

@@ -101,7 +101,11 @@ def _inner(content: Mapping[Any, Any], names: tuple[str, ...]) -> list[str]:
 def _only(content: Mapping[Any, Any]) -> list[str]:
     """The one entry that is a state dict, where no known name is there. Raises WeightsError where
     there are several."""
-    found = [name for name, value in content.items() if isinstance(name, str) and _is_state(value)]
+    states: dict[int, bool] = {}  # of a value under several names once
+    for value in content.values():
+        if id(value) not in states:
+            states[id(value)] = _is_state(value)
+    found = [n for n, value in content.items() if isinstance(n, str) and states[id(value)]]
     if len(found) > 1:
         raise WeightsError(
             f"holds several sets of weights ({_listed(found)}); name one in {ENTRY_KEY}"

@@ -29,10 +29,10 @@ _VALUES: dict[bytes, Callable[[Machine], Any]] = {
     pickle.BINUNICODE: lambda m: m.text("<I", "utf-8"),
     pickle.SHORT_BINUNICODE: lambda m: m.text("<B", "utf-8"),
     pickle.BINUNICODE8: lambda m: m.text("<Q", "utf-8"),
-    pickle.BINBYTES: lambda m: m.push(m.take(m.number("<I"))),
-    pickle.SHORT_BINBYTES: lambda m: m.push(m.take(m.number("<B"))),
-    pickle.BINBYTES8: lambda m: m.push(m.take(m.number("<Q"))),
-    pickle.BYTEARRAY8: lambda m: m.push(m.take(m.number("<Q"))),
+    pickle.BINBYTES: lambda m: m.blob("<I"),
+    pickle.SHORT_BINBYTES: lambda m: m.blob("<B"),
+    pickle.BINBYTES8: lambda m: m.blob("<Q"),
+    pickle.BYTEARRAY8: lambda m: m.blob("<Q"),
 }
 _CONTAINERS: dict[bytes, Callable[[Machine], Any]] = {
     pickle.EMPTY_TUPLE: lambda m: m.push(()),

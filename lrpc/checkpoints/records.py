@@ -18,7 +18,7 @@ class Refused(Exception):
     """A name outside the list of known ones; holds that name."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Storage:
     """A run of bytes in the file: `read` gives them as uint8 [size]; asked once."""
 
@@ -34,7 +34,7 @@ class Storage:
         return self._values
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class View:
     """A tensor: elements of `dtype` in a storage, from `offset` on, counted in elements."""
 
@@ -45,7 +45,7 @@ class View:
     stride: Any
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class DType:
     """A NumPy type as its text, such as f4; `order` is < or > once the stream has said so."""
 
@@ -53,14 +53,14 @@ class DType:
     order: str = "="
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Latin1:
     """Bytes written as text, one character each, as protocols below 3 write them."""
 
     text: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Array:
     """A NumPy array or scalar, filled by the stream: its parts are checked when it is wanted."""
 
@@ -70,14 +70,14 @@ class Array:
     fortran: bool = False
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Pairs:
     """A mapping given as a list of lists of a key and a value."""
 
     items: Any
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Foreign:
     """Something that no weight can be; `what` names it in a message. `tensor`: it is a tensor."""
 
@@ -85,7 +85,7 @@ class Foreign:
     tensor: bool = False
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Known:
     """A name that a checkpoint may mention. `make` is what calling it yields, None where it is
     only mentioned; `value` is what the name stands for."""
@@ -95,7 +95,7 @@ class Known:
     value: Any = None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Budget:
     """Bytes that values may take in all; a file that wants more is Broken."""
 

@@ -19,6 +19,7 @@ from lrpc.checkpoints.records import Array, Broken, DType, Foreign, Known, Refus
 OPERATIONS = 5_000_000
 _DIGITS = 1000  # of a number, in characters or bytes
 _KEY_RANGE = 2**60  # whole numbers in it hash to themselves: no two collide
+_COPIED = 4096  # bytes
 _PROTOCOL = 5
 
 Persistent = Callable[[Any], Any]
@@ -144,6 +145,11 @@ class Machine:
 
     def latin(self, form: str) -> None:
         self.push(str(self.take(self.number(form)), "latin1"))
+
+    def blob(self, form: str) -> None:
+        """Bytes: of many as they lie in the file, of few a copy, which takes less."""
+        data = self.take(self.number(form))
+        self.push(data if len(data) > _COPIED else bytes(data))
 
     def tuple(self, count: int) -> None:
         if len(self._stack) < count:

@@ -22,6 +22,9 @@ _MAGIC = 0x1950A86A20F9469CFC6C  # the first stream of the older form
 _LOCAL = struct.Struct("<4s22xHH")  # a zip member's own header: signature, lengths of two texts
 #: Bytes of the stream that describes the tensors of a zip archive: some hundred thousand of them.
 DESCRIPTION = 64 << 20
+#: Bytes of an archive's table of contents: some hundred thousand storages.
+DIRECTORY = 16 << 20
+_TAIL = 1 << 17  # bytes at the end of an archive in which the table's place and size stand
 
 
 def read_zip(path: Path) -> Any:
@@ -31,6 +34,7 @@ def read_zip(path: Path) -> Any:
     no larger than the file.
     """
     size = path.stat().st_size
+    _check_directory(path, size)
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename: info for info in archive.infolist()}
@@ -69,6 +73,20 @@ def read_zip(path: Path) -> Any:
 
     content, _ = read_stream(_bytes(path, members[f"{root}data.pkl"]), 0, NAMES, storage)
     return content
+
+
+def _check_directory(path: Path, size: int) -> None:
+    """Raises Broken where the table of contents, which is read whole, is too large."""
+    with path.open("rb") as file:
+        file.seek(max(0, size - _TAIL))
+        tail = file.read(_TAIL)
+    at = tail.rfind(b"PK\x05\x06")
+    wide = tail.rfind(b"PK\x06\x06", 0, max(at, 0))
+    length = struct.unpack_from("<I", tail, at + 12)[0] if 0 <= at <= len(tail) - 22 else 0
+    if length == 2**32 - 1 and 0 <= wide <= len(tail) - 56:
+        (length,) = struct.unpack_from("<Q", tail, wide + 40)
+    if length > DIRECTORY:
+        raise Broken(f"its table of contents is larger than {DIRECTORY >> 20} MiB")
 
 
 def read_pickles(path: Path, data: bytes) -> Any:

@@ -98,9 +98,9 @@ manifest:
 Nothing in a checkpoint is ever executed: its stream is run by a machine that calls nothing, and a
 name beside tensors, NumPy arrays and plain values is refused. Time and memory are linear in the
 file. A length, shape or storage that claims more than the file holds is refused before memory is
-taken; so are compressed archives, more than {OPERATIONS:,} operations, a description of tensors above
-{DESCRIPTION >> 20} MiB, a table of contents above {DIRECTORY >> 20} MiB, and tensors that take more than twice the file and
-{SLACK >> 20} MiB in all (expanded ones).
+taken; so are compressed archives, more than {OPERATIONS:,} operations, a description of
+tensors above {DESCRIPTION >> 20} MiB, a table of contents above {DIRECTORY >> 20} MiB, and
+tensors that take more than twice the file and {SLACK >> 20} MiB in all (expanded ones).
 """
 
 

@@ -18,7 +18,7 @@ from lrpc.checkpoints.records import Array, Broken, DType, Foreign, Known, Refus
 #: Operations of one file: some hundred thousand tensors. A large checkpoint has about 10⁵.
 OPERATIONS = 5_000_000
 _DIGITS = 1000  # of a number, in characters or bytes
-_KEY_RANGE = 2**60  # whole numbers in it hash to themselves: no two collide
+_KEY_RANGE = 2**31  # whole numbers in it hash to themselves: no two collide for long
 _COPIED = 4096  # bytes
 _PROTOCOL = 5
 

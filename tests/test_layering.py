@@ -18,12 +18,12 @@ SOURCES = sorted(
 #: package itself (`lrpc.__version__`) is open to all.
 ALLOWED: dict[str, set[str]] = {
     "lrpc.errors": set(),
-    "lrpc.unpickle": set(),
+    "lrpc.checkpoints": set(),
     "lrpc.bounded": set(),
     "lrpc.config": {"lrpc.bounded"},
     "lrpc.ir": {"lrpc.bounded"},
     "lrpc.plan": set(),  # plain lists in, plain lists out
-    "lrpc.weights": {"lrpc.unpickle"},
+    "lrpc.weights": {"lrpc.checkpoints"},
     "lrpc.models": {"lrpc.config", "lrpc.weights"},
     "lrpc.rules": {"lrpc.ir"},
     "lrpc.catalogue": {"lrpc.rules"},

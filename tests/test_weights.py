@@ -149,7 +149,8 @@ def test_missing_unknown_and_remote_files(folder: Path) -> None:
     Path("d.safetensors").mkdir()
     assert error_of("d.safetensors") == "d.safetensors: is a directory; check the path"
     assert error_of("m.onnx") == (
-        "m.onnx: unknown kind of file; expected .pth, .pt, .pkl, .safetensors"
+        "m.onnx: unknown kind of file; "
+        "expected .pth, .pt, .ckpt, .bin, .pkl, .safetensors or NAME.index.json"
     )
     url = "detectron2://ImageNetPretrained/torchvision/R-50.pkl"
     assert error_of(url) == (f"{url}: is not a file; download it and set MODEL.WEIGHTS to its path")
@@ -204,7 +205,7 @@ def test_content_that_is_no_state_dict(folder: Path) -> None:
     torch.save({"model": {"w": torch.ones(1), "lr": 0.1}}, "m.pth")
     assert error_of("m.pth") == "m.pth: lr is no tensor but float; save the model's state dict"
     Path("m.pkl").write_bytes(pickle.dumps({"w": np.array([None])}))
-    assert error_of("m.pkl") == "m.pkl: w is no tensor but ndarray; save the model's state dict"
+    assert error_of("m.pkl") == "m.pkl: w is a NumPy array of objects; save the model's state dict"
 
 
 @pytest.mark.parametrize("name", ["m.pth", "m.safetensors"])

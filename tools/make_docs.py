@@ -14,6 +14,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from lrpc.catalogue import needed, setting  # noqa: E402
+from lrpc.checkpoints.entries import AVERAGED, ENTRY_KEY, OWN  # noqa: E402
+from lrpc.checkpoints.stream import OPERATIONS  # noqa: E402
+from lrpc.checkpoints.torch_file import DESCRIPTION, DIRECTORY  # noqa: E402
+from lrpc.checkpoints.values import SLACK  # noqa: E402
 from lrpc.config import defaults, limits  # noqa: E402
 from lrpc.config.schema import LIMITS  # noqa: E402
 from lrpc.config.show import show  # noqa: E402
@@ -68,13 +72,43 @@ stand at most {limits.BASES} above a file, and one config reads at most {limits.
 CONFIG_TAIL = """
 ## Keys of MODEL and INPUT that the embedded model reads
 
-They mean what they mean in MaskDINO and detectron2. `MODEL.WEIGHTS` is a `.safetensors` file, or
-a `.pth` or `.pkl` checkpoint, which is read without executing anything in it; a relative path is
-relative to the file that sets it. While it is empty the weights are random, and programs and
-pictures say so.
+They mean what they mean in MaskDINO and detectron2. `MODEL.WEIGHTS` is a checkpoint (below); a
+relative path is relative to the file that sets it. While it is empty the weights are random, and
+programs and pictures say so.
 
 | key | default | takes |
 |---|---|---|
+"""
+
+
+def _words(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+CHECKPOINTS = f"""
+## Checkpoints
+
+`MODEL.WEIGHTS` names a `.safetensors` file, a `NAME.index.json` with its shards beside it, a
+`.pth`, `.pt`, `.ckpt` or `.bin` of `torch.save`, or a `.pkl` of NumPy arrays as detectron2 has
+them. It is taken as training code leaves it, and what was done is noted at compilation and in the
+manifest:
+
+- The model's own state dict is found below {_words(OWN[:3])} and the like; optimiser
+  state and counters beside it are ignored.
+- Averaged (EMA) weights beside it, below {_words(AVERAGED[:3])} and the like, are
+  named, and not taken: `{ENTRY_KEY} ema_state` takes them. The key also takes keys with
+  dots between (`ema.module`) and a prefix of names (`ema_model`).
+- A prefix that wrappers put before the model's names (`module.`, `model.`, `_orig_mod.`) is left
+  out.
+- Where shapes or names differ, the error counts them by module and names the keys to set, such as
+  `MODEL.SEM_SEG_HEAD.NUM_CLASSES`.
+
+Nothing in a checkpoint is ever executed: its stream is run by a machine that calls nothing, and a
+name beside tensors, NumPy arrays and plain values is refused. Time and memory are linear in the
+file. A length, shape or storage that claims more than the file holds is refused before memory is
+taken; so are compressed archives, more than {OPERATIONS:,} operations, a description of
+tensors above {DESCRIPTION >> 20} MiB, a table of contents above {DIRECTORY >> 20} MiB, and
+tensors that take more than twice the file and {SLACK >> 20} MiB in all (expanded ones).
 """
 
 
@@ -128,7 +162,7 @@ def config_page() -> str:
         for key in sorted(LIMITS)
         if not key.startswith("LRPC.") and key != "VERSION"
     ]
-    return "".join([MADE, CONFIG_HEAD, *rows, CONFIG_TAIL, *others])
+    return "".join([MADE, CONFIG_HEAD, *rows, CONFIG_TAIL, *others, CHECKPOINTS])
 
 
 def _comments(name: str) -> Iterator[tuple[str, str]]:

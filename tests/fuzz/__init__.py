@@ -1,1 +1,1 @@
-"""Mutated inputs: `python -m tests.fuzz.graphs`, `python -m tests.fuzz.configs`."""
+"""Long random runs, each a command of its own: python -m tests.fuzz.NAME."""

@@ -79,6 +79,24 @@ def runtime_text() -> str:
     return _joined(RUNTIME, "from __future__ import annotations", "import torch.nn.functional as F")
 
 
+def _names() -> frozenset[str]:
+    """What every program's module defines or imports, whichever kernels it carries."""
+    found = {"forward", "load", "INTERFACE"}
+    for module in (*RUNTIME, *MODULES, triton_support, *TRITON):
+        for item in ast.parse(inspect.getsource(module)).body:
+            if isinstance(item, ast.FunctionDef | ast.ClassDef):
+                found.add(item.name)
+            elif isinstance(item, ast.Import | ast.ImportFrom):
+                found |= {(n.asname or n.name).split(".")[0] for n in item.names}
+            elif not isinstance(item, ast.Expr):
+                stores = (n for n in ast.walk(item) if isinstance(n, ast.Name))
+                found |= {n.id for n in stores if isinstance(n.ctx, ast.Store)}
+    return frozenset(found)
+
+
+GLOBALS = _names()
+
+
 @cache
 def _joined(modules: tuple[ModuleType, ...], *more: str) -> str:
     """Modules in one text: what they import from elsewhere, then their bodies."""

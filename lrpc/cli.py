@@ -65,7 +65,8 @@ def _plugin_argument(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="PACKAGE.MODULE",
-        help="a module that registers rules of its own, repeatable",
+        help="a module that registers rules of its own, repeatable; those of a manifest are"
+        " imported only where they are named here",
     )
 
 
@@ -81,6 +82,7 @@ def _compile_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--dump-passes", action="store_true", help="write the graph after each pass"
     )
+    _plugin_argument(command)
     command.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="as in detectron2")
 
 
@@ -123,14 +125,14 @@ def _dispatch(args: argparse.Namespace, console: Console) -> int:
         from lrpc.bench import own
 
         return own.main(args, console)
-    from lrpc.rules.plugins import load_plugins
-
-    load_plugins(args.plugin)
     if args.command == "verify":
         from lrpc.verify import report
 
-        return report(args.program, console, args.device, args.every)
+        return report(args.program, console, args.device, args.every, args.plugin)
     from lrpc.catalogue import show_all, show_one
+    from lrpc.rules.plugins import load_plugins
+
+    load_plugins(args.plugin)
 
     if args.name:
         show_one(args.name, console)
@@ -143,6 +145,7 @@ def _compile(args: argparse.Namespace, console: Console) -> int:
     from lrpc.compiler import compile_config, compile_graph
     from lrpc.config import load_config
     from lrpc.errors import ConfigError
+    from lrpc.rules.plugins import load_plugins
 
     if (args.config is None) == (args.graph is None):
         raise ConfigError("give --config FILE, or --graph GRAPH.lrp, and not both")
@@ -152,11 +155,12 @@ def _compile(args: argparse.Namespace, console: Console) -> int:
     )
     began = time.perf_counter()
     if args.config:
+        load_plugins(args.plugin)
         report = compile_config(load_config(args.config, args.overrides), output, args.dump_passes)
     else:
         if args.overrides:
             raise ConfigError("KEY VALUE overrides go with --config; edit the graph instead")
-        report = compile_graph(args.graph, output, args.dump_passes)
+        report = compile_graph(args.graph, output, args.dump_passes, plugins=args.plugin)
     for note in report.notes:
         console.print(
             f"note: {note}",

@@ -30,10 +30,15 @@ ALLOWED: dict[str, set[str]] = {
     "lrpc.codegen": {"lrpc.ir", "lrpc.plan"},
     "lrpc.targets": {"lrpc.ir"},
     "lrpc.directory": {"lrpc.ir"},
-    "lrpc.show": {"lrpc.ir"},
+    "lrpc.show": {"lrpc.ir", "lrpc.manifest_read"},
     "passes": {"lrpc.ir", "lrpc.plan", "lrpc.rules"},
     "lrpc.run": {"lrpc.models"},  # programs are used as they are: no compiler behind them
     "lrpc.manifest": {"lrpc.codegen", "lrpc.ir", "lrpc.targets"},
+    "lrpc.manifest_read": {
+        "lrpc.codegen",
+        "lrpc.config",
+        "lrpc.targets",
+    },  # the kernel that checks data
     "lrpc.marks": {"lrpc.ir", "lrpc.targets", "passes"},
     "lrpc.memory": {"lrpc.codegen", "lrpc.ir", "lrpc.plan"},
     "lrpc.build": {
@@ -59,18 +64,27 @@ ALLOWED: dict[str, set[str]] = {
     "lrpc.compiler": {
         *("lrpc.build", "lrpc.config", "lrpc.frontend", "lrpc.ir", "lrpc.models", "lrpc.rules"),
         *("lrpc.directory", "lrpc.manifest", "lrpc.marks", "lrpc.mixed", "lrpc.run"),
-        *("lrpc.targets", "lrpc.weights", "passes"),
+        *("lrpc.manifest_read", "lrpc.targets", "lrpc.weights", "passes"),
     },
     "lrpc.planview": {
-        *("lrpc.build", "lrpc.ir", "lrpc.manifest", "lrpc.memory", "lrpc.mixed", "lrpc.plan"),
+        *(
+            "lrpc.manifest_read",
+            "lrpc.build",
+            "lrpc.ir",
+            "lrpc.manifest",
+            "lrpc.memory",
+            "lrpc.mixed",
+            "lrpc.plan",
+        ),
         *("lrpc.rules", "lrpc.run", "lrpc.weights"),
     },
     "lrpc.tolerance": set(),
     "lrpc.verify": {
         *("lrpc.ir", "lrpc.mixed", "lrpc.probe", "lrpc.rules", "lrpc.run", "lrpc.targets"),
-        *("lrpc.tolerance", "lrpc.weights", "passes"),
+        *("lrpc.manifest_read", "lrpc.tolerance", "lrpc.weights", "passes"),
     },
     "lrpc.analyze": {
+        "lrpc.manifest_read",
         *("lrpc.compiler", "lrpc.config", "lrpc.ir", "lrpc.models", "lrpc.run", "lrpc.targets"),
     },
     "lrpc.evaluate": {
@@ -78,6 +92,7 @@ ALLOWED: dict[str, set[str]] = {
         *("lrpc.run", "lrpc.weights"),
     },
     "lrpc.bench": {
+        "lrpc.manifest_read",
         *("lrpc.codegen", "lrpc.compiler", "lrpc.config", "lrpc.ir", "lrpc.memory", "lrpc.models"),
         *("lrpc.planview", "lrpc.rules", "lrpc.run", "lrpc.weights"),
     },

@@ -17,6 +17,7 @@ from lrpc.codegen.kernels import (
     ledgers,
     limits,
     loading,
+    manifests,
     pages,
     ratios,
     results,
@@ -30,7 +31,10 @@ from lrpc.codegen.kernels import (
     triton_support,
 )
 
-RUNTIME: tuple[ModuleType, ...] = (loading, results, limits, seeds, calls, capture, pages, runtime)
+RUNTIME: tuple[ModuleType, ...] = (
+    *(loading, manifests, results, limits),
+    *(seeds, calls, capture, pages, runtime),
+)
 MODULES: tuple[ModuleType, ...] = (
     *(transposes, ratios, slopes, softmaxes, ledgers),
     *(cells, deformable, boxes, chunks),

@@ -21,7 +21,7 @@ from lrpc.planview.view import View, views
 
 def main(args: argparse.Namespace, console: Console) -> int:
     """Print the plan of a program, and draw it where that is asked for."""
-    model = open_model(args.program)
+    model = open_model(args.program, args.plugin)
     targets = _targets(model, args.composite)
     found = views(model, targets, args.batch, args.seeds)
     view = _chosen(found, args.target)

@@ -20,6 +20,7 @@ from lrpc.evaluate.arguments import add_arguments as evaluate_arguments
 from lrpc.planview import arguments as plan
 from lrpc.run import command as run
 from lrpc.run import compare_command as compare
+from lrpc.terminal import Terminal
 
 
 def parser() -> argparse.ArgumentParser:
@@ -89,13 +90,13 @@ def _compile_arguments(command: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 for a failed check or image, 2 for an error."""
     args = parser().parse_args(argv)
-    console = Console()
+    console = Terminal()
     try:
         return _dispatch(args, console)
     except LrpcError as error:
         if args.debug:
             raise
-        Console(stderr=True, soft_wrap=True).print(
+        Terminal(stderr=True, soft_wrap=True).print(
             f"error: {error}", style="red", markup=False, highlight=False
         )
         return 2

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 from torch import Tensor
@@ -237,7 +238,7 @@ def report(
     plugins: Sequence[str] = (),
 ) -> int:
     """Print the table; 0 where every check passed, else 1."""
-    table = Table(title=Text(f"verify {directory}"))
+    table = Table(title=escape(f"verify {directory}"))
     for column in ("check", "figure", "limit", "", "remark"):
         table.add_column(column, justify="right" if column in ("figure", "limit") else "left")
     results = []

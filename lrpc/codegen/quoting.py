@@ -14,17 +14,10 @@ from collections.abc import Mapping
 
 from lrpc.errors import ProgramError
 from lrpc.ir.types import Sym
+from lrpc.visible import visible, visible_lines
 
 LONGEST = 120  # characters of an identifier
 _STRING_OR_COMMENT = re.compile(r'"(?:[^"\\\n]|\\.)*"|#[^\n]*')
-
-
-def visible(text: str) -> str:
-    """`text` in one line: control characters, line ends, directions of writing and lone surrogates
-    as escapes, which nothing obeys."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else _escape(c) for c in text)
 
 
 def quoted(text: str) -> str:
@@ -41,7 +34,7 @@ def comment(text: str) -> str:
 def docstring(text: str) -> str:
     """A docstring of several lines; names in it must have gone through `comment` or `quoted`."""
     safe = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
-    safe = "\n".join(map(visible, safe.split("\n")))
+    safe = visible_lines(safe)
     return f'"""{safe[:-1]}\\""""' if safe.endswith('"') else f'"""{safe}"""'
 
 
@@ -94,12 +87,3 @@ def literal(value: object) -> str:
 def code_of(text: str) -> str:
     """Emitted statements without their string literals and comments."""
     return _STRING_OR_COMMENT.sub('""', text)
-
-
-def _escape(character: str) -> str:
-    number = ord(character)
-    if character in "\n\r\t":
-        return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}[character]
-    if number < 0x100:
-        return f"\\x{number:02x}"
-    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"

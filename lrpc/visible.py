@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -16,6 +18,11 @@ def visible(text: str) -> str:
 def visible_lines(text: str) -> str:
     """The same for text of several lines, which stay lines."""
     return "\n".join(map(visible, text.split("\n")))
+
+
+def file_word(name: str) -> str:
+    """`name` as a part of a file's name: letters, digits and _ . + - only."""
+    return re.sub(r"[^A-Za-z0-9_.+-]", "_", name)[:64]
 
 
 def _escape(character: str) -> str:

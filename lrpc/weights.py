@@ -77,6 +77,9 @@ def serialize_weights(
         raise WeightsError(f'the metadata key "{_ALIASES}" is taken; rename yours')
     if aliases:
         entries[_ALIASES] = json.dumps(aliases, sort_keys=True, separators=(",", ":"))
+    for name in stored:
+        if not name.isprintable() and any("\ud800" <= c <= "\udfff" for c in name):
+            raise WeightsError(f"weight {name!r:.80} cannot be written: its name is no Unicode text")
     return _with_metadata(safetensors.torch.save(stored), entries)
 
 

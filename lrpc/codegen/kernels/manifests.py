@@ -50,8 +50,8 @@ NUMBER = Kind(
 FILE = Kind("the name of a file in this directory", plain_file)
 ROWS = [
     Kind(
-        "four integers from 0",
-        lambda v: isinstance(v, list) and len(v) == 4 and all(whole(i, 0) for i in v),
+        "four integers",
+        lambda v: isinstance(v, list) and len(v) == 4 and all(whole(i, -(2**62)) for i in v),
     )
 ]
 PLAN = {"targets": Each({"live_bytes": ROWS})}

@@ -79,7 +79,7 @@ def serialize_weights(
         entries[_ALIASES] = json.dumps(aliases, sort_keys=True, separators=(",", ":"))
     for name in stored:
         if not name.isprintable() and any("\ud800" <= c <= "\udfff" for c in name):
-            raise WeightsError(f"weight {name!r:.80} cannot be written: its name is no Unicode text")
+            raise WeightsError(f"weight {name!r:.80}: a name that is no Unicode text; rename it")
     return _with_metadata(safetensors.torch.save(stored), entries)
 
 

@@ -27,19 +27,10 @@ from lrpc.show.svg import svg
 from lrpc.show.text import header, table, tree
 from lrpc.terminal import Terminal
 from lrpc.twin import running
-from tests.support.hostile import (
-    CLOSED,
-    CODE,
-    FIELDS,
-    MARK,
-    NAMES,
-    attempt,
-    attempts,
-    case,
-    difference,
-    drawn,
-    filled,
-)
+from tests.support.hostile import CLOSED, FIELDS, attempt, attempts, filled
+from tests.support.hostile_case import case
+from tests.support.hostile_names import CODE, MARK, NAMES, drawn
+from tests.support.program_shape import difference
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +89,9 @@ class Tree(nn.Module):
         return {output: torch.relu(first(x[key])) + second(x[key]).tanh()}
 
 
-@pytest.mark.parametrize("name", [f'"]+{CODE}+w["', f"a\n{CODE}\n#", "a\\", "ﬁ", "class", "\x1b[2J"])
+@pytest.mark.parametrize(
+    "name", [f'"]+{CODE}+w["', f"a\n{CODE}\n#", "a\\", "ﬁ", "class", "\x1b[2J"]
+)
 def test_names_of_the_users_modules(name: str) -> None:
     torch.manual_seed(0)
     model, x = Tree(name, name, "out").eval(), torch.randn(2, 4)
@@ -173,8 +166,10 @@ def test_a_list_called_between_keeps_its_blocks() -> None:
 @pytest.mark.parametrize("name", [*NAMES, *drawn(200, seed=1)])
 def test_quoted_text_means_itself_and_stays_in_its_line(name: str) -> None:
     assert eval(quoted(name)) == name
-    assert quoted(name).isprintable() and comment(name).isprintable()
-    assert identifier(name).isidentifier() and identifier(name).isascii()
+    for line in (quoted(name), comment(name), identifier(name)):
+        assert line.isprintable()
+    assert identifier(name).isidentifier()
+    assert identifier(name).isascii()
     exec(f"{identifier(name)} = 1  # {comment(name)}", {})
     scope: dict[str, Any] = {}
     exec(docstring(f"{comment(name)}\n{quoted(name)}") + "\nx = 1", scope)
@@ -206,7 +201,7 @@ def test_only_plain_data_is_written() -> None:
 def _odd_graph() -> Graph:
     graph = case().variants[0].module.graph
     odd = "</title><script>alert(1)</script>\x1b]0;title\x07\u202e[red]\x00\ud800\"'&"
-    named = {f: odd for f in ("graph name", "role", "module of glue", "mark")}
+    named = dict.fromkeys(("graph name", "role", "module of glue", "mark"), odd)
     one = filled({**named, "value in glue": odd + "v", "input": odd + "i"}, False, "none")
     return replace(one.variants[0].module.graph, weights=graph.weights)
 
@@ -238,7 +233,8 @@ def test_pages_and_drawings_hold_no_markup_of_names() -> None:
 @pytest.mark.parametrize("forced", [True, False])
 def test_terminals_obey_no_name(forced: bool) -> None:
     stream = io.StringIO()
-    terminal = Terminal(file=stream, force_terminal=forced, width=200, color_system="truecolor")
+    colours = "truecolor" if forced else None
+    terminal = Terminal(file=stream, force_terminal=forced, width=200, color_system=colours)
     graph = _odd_graph()
     nodes = list(enumerate(graph.nodes))
     header(graph, terminal)
@@ -248,5 +244,6 @@ def test_terminals_obey_no_name(forced: bool) -> None:
     said = stream.getvalue()
     for sign in ("\x1b]", "\x1b[2J", "\x07", "\x9b", "\u202e", "\x00", "\ud800"):
         assert sign not in said
-    assert "\\x1b]0;title" in said and "[red]" in said
+    for text in ("\\x1b]0;title", "[red]"):
+        assert text in said
     assert ("\x1b[" in said) == forced

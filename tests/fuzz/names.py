@@ -13,7 +13,8 @@ import builtins
 from collections import Counter
 
 from lrpc.twin import running
-from tests.support.hostile import MARK, attempt, attempts
+from tests.support.hostile import attempt, attempts
+from tests.support.hostile_names import MARK
 
 
 def main() -> None:

@@ -1,124 +1,24 @@
-"""Names that nobody should give, every field of a program that one can stand in, and the proof that
-they stay names: the shape of the emitted module."""
+"""A program that a name can be put into at every place there is, and what becomes of it."""
 
 from __future__ import annotations
 
-import ast
 import random
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
-from lrpc.build import Settings, Variant, annotate, build
-from lrpc.codegen.sources import runtime_text
 from lrpc.errors import LrpcError
-from lrpc.frontend.arguments import import_call
 from lrpc.ir.graph import Graph, Loc, Module, Node, Value
-from lrpc.marks import startable
-from lrpc.rules.composite import composite
-from lrpc.targets import Places, Target
+from lrpc.targets import Places
+from tests.support.hostile_case import Case, case
+from tests.support.hostile_names import NAMES, drawn
+from tests.support.program_shape import difference
 
-MARK = "LRPC_WAS_RUN"  # what the code in these names leaves among the builtins
-CODE = f'__import__("builtins").__dict__.__setitem__("{MARK}", 1)'
 QUIET = "quiet"  # what stands in the same field of the benign program
 
-#: Ways out of a literal, a comment, a template or an identifier, and names that mean something.
-NAMES: tuple[str, ...] = (
-    *(f"a\n{CODE}\n#", f"a\r{CODE}\r#", f"a\x0c{CODE}", f"a\x85{CODE}", f"a\u2028{CODE}\u2029"),
-    *(f'"+{CODE}+"', f"'+{CODE}+'", f'"""\n{CODE}\n"""', f"'''\n{CODE}\n'''", f'a"]+{CODE}+w["a'),
-    *(f'x": {CODE}, "y', f'x\\", {CODE})#', f'\\" + {CODE} + \\"', "\\", "a\\\\\\", 'a"', '""', "'"),
-    *(f"{{{CODE}}}", "{", "}", "{0}", "{inputs}", "{kind:bare}", "%s", "%(x)s", "%", "#", f"# {CODE}"),
-    *(f"\\N{{DIGIT ONE}}{CODE}", "\\x22", "\\u0022", "\\", "\x00", "\x1b[31m", "\x7f", "\x9b31m"),
-    *("\ud800", "\udfff\ud800", "\ufffe", "\uffff", "\U0010ffff", "\u202e" + CODE, "\u2066", "\ufeff"),
-    *("class", "lambda", "None", "True", "await", "match", "_", "__debug__", "__import__", "__class__"),
-    *("torch", "F", "w", "p", "s", "g", "x", "self", "print", "len", "dict", "float", "out", "read"),
-    *("saved", "ledger", "chunk", "in_chunks", "inner", "stab_mul", "K", "B", "device", "seed", "load"),
-    *("forward", "INTERFACE", "Program", "relevance_output", "layers_forward", "layers_relevance"),
-    *("layers_relevance_ledger", "layers_again", "layers_0", "between", "same", "exec", "type"),
-    *("\ufb01", "fi", "\uff4bey", "\u212a", "\u00b5", "\u03bc", "x\u0301", "\u00e9", "\u00bd", "\u2460"),
-    *("9", "0x", "1e5", "9 lives", "", " ", "\t", "a" * 20_000, '"' * 500, "\n" * 50, "a.b", ".", ".."),
-    *("../../x", "/etc/passwd", "a/b", "a:b", "[red]x[/]", "<script>", "]]>", "-->", "*", "**", "a,b"),
-)  # fmt: skip
 
-
-def drawn(count: int, seed: int) -> Iterator[str]:
-    """Names put together from those above, by chance."""
-    chance = random.Random(seed)
-    for _ in range(count):
-        parts = [chance.choice(NAMES)[:200] for _ in range(chance.randint(1, 3))]
-        if chance.random() < 0.5:
-            parts.append("".join(chr(chance.randrange(0x110000)) for _ in range(4)))
-        chance.shuffle(parts)
-        yield chance.choice(["", "\n", '"', "\\", " "]).join(parts)
-
-
-# -- a program with every kind of place for a name ---------------------------------------------------
-
-
-class Block(nn.Module):
-    """Enough statements for a function of its own."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.up, self.down, self.norm = nn.Linear(4, 6), nn.Linear(6, 4), nn.LayerNorm(4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(x + self.down(nn.functional.gelu(self.up(x))) * 0.5 + x.tanh())
-
-
-class Small(nn.Module):
-    """Two inputs, glue, a block, two outputs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.enter = nn.Linear(3, 4)
-        self.layers = nn.ModuleList([Block()])
-        self.leave = nn.Linear(4, 2)
-
-    def forward(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        h = self.layers[0](self.enter(x) + y)
-        return {"output": self.leave(torch.relu(h)), "other": h}
-
-
-@dataclass(frozen=True)
-class Case:
-    """What a program is built from."""
-
-    variants: tuple[Variant, ...]
-    targets: tuple[Target, ...]
-    settings: Settings
-
-    def text(self) -> str:
-        return build(self.variants, self.targets, self.settings)["program.py"].decode()
-
-    def of_graph(self, change: Callable[[Graph], Graph]) -> Case:
-        made = tuple(
-            replace(v, module=v.module.with_graph(change(v.module.graph))) for v in self.variants
-        )
-        return replace(self, variants=made)
-
-
-@cache
-def case(several: bool = False, checkpoint: str = "none") -> Case:
-    torch.manual_seed(0)
-    model, example = Small().eval(), (torch.randn(2, 3), torch.randn(2, 4))
-    imported, _ = import_call(
-        model, example, None, scope="", marks={"place": "layers.0"}, unbatched=()
-    )
-    names = ("epsilon", "gradient_input") if several else ("epsilon",)
-    variants = annotate(imported.module, [composite(name) for name in names])
-    settings = Settings(
-        "Small", imported.structure, Places({"place": "layers.0"}), notes=("a note",),
-        precision="fp32", checkpoint=checkpoint, chunk=4,
-    )  # fmt: skip
-    return Case(variants, tuple(startable(variants[0].module.graph)), settings)
-
-
-# -- the fields ----------------------------------------------------------------------------------------
+# -- the fields ------------------------------------------------------------------------------------
 
 
 def _renamed(graph: Graph, old: str, new: str) -> Graph:
@@ -294,91 +194,7 @@ FIELDS: Mapping[str, Callable[[Case, str], Case]] = {
 }
 
 
-# -- the shape -----------------------------------------------------------------------------------------
-
-
-def difference(benign: str, hostile: str) -> str:
-    """The first place where the modules differ in more than texts and names of their own; nothing
-    where there is none. A name that a function does not bind itself must be the same in both."""
-    runtime = runtime_text()
-    parts = [text.split(runtime) for text in (benign, hostile)]
-    if [len(p) for p in parts] != [2, 2]:
-        return "the runtime is not there once, as it is"
-    for a, b in zip(*parts, strict=True):
-        try:
-            tree = ast.parse(b)
-        except SyntaxError as error:
-            return f"not Python: {error}"
-        if found := _Shape().differ(ast.parse(a), tree):
-            return found
-    return ""
-
-
-class _Shape:
-    """Goes through two trees side by side."""
-
-    def __init__(self) -> None:
-        self.functions: dict[str, str] = {}
-        self.locals: list[dict[str, str]] = []
-        self.bound: tuple[set[str], set[str]] = (set(), set())
-
-    def differ(self, a: Any, b: Any) -> str:
-        if type(a) is not type(b):
-            return f"{ast.dump(a)[:80]} became {ast.dump(b)[:80]}"
-        if isinstance(a, ast.Constant):
-            same = type(a.value) is type(b.value) and (
-                isinstance(a.value, str) or a.value == b.value
-            )
-            return "" if same else f"{a.value!r} became {b.value!r}"
-        if isinstance(a, ast.FunctionDef):
-            return self._function(a, b)
-        if isinstance(a, ast.Name):
-            return self._name(a.id, b.id)
-        if isinstance(a, ast.arg):
-            return self._name(a.arg, b.arg)
-        return self._fields(a, b)
-
-    def _fields(self, a: ast.AST, b: ast.AST) -> str:
-        for key in a._fields:
-            one, other = getattr(a, key, None), getattr(b, key, None)
-            pairs = [(one, other)]
-            if isinstance(one, list) and isinstance(other, list):
-                if len(one) != len(other):
-                    return f"{type(a).__name__}.{key}: {len(one)} became {len(other)}"
-                pairs = list(zip(one, other, strict=True))
-            for x, y in pairs:
-                if isinstance(x, ast.AST) and isinstance(y, ast.AST):
-                    if found := self.differ(x, y):
-                        return found
-                elif x != y:
-                    return f"{type(a).__name__}.{key}: {x!r} became {y!r}"
-        return ""
-
-    def _function(self, a: ast.FunctionDef, b: ast.FunctionDef) -> str:
-        if self.functions.setdefault(a.name, b.name) != b.name:
-            return f"def {a.name} became {b.name}"
-        self.locals.append({})
-        self.bound = (_bound(a), _bound(b))
-        found = self._fields(ast.Module([a.args, *a.body], []), ast.Module([b.args, *b.body], []))
-        self.locals.pop()
-        self.bound = (set(), set())
-        return found
-
-    def _name(self, a: str, b: str) -> str:
-        bound = a in self.bound[0], b in self.bound[1]
-        known = self.locals[-1] if all(bound) else {a: self.functions.get(a, a)}
-        same = bound[0] == bound[1] and known.setdefault(a, b) == b
-        same = same and list(known.values()).count(b) == 1
-        return "" if same else f"{a} became {b}"
-
-
-def _bound(function: ast.FunctionDef) -> set[str]:
-    nodes = list(ast.walk(function))
-    stored = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    return stored | {n.arg for n in nodes if isinstance(n, ast.arg)}
-
-
-# -- attempts ------------------------------------------------------------------------------------------
+# -- attempts --------------------------------------------------------------------------------------
 
 #: Fields that hold a word out of a closed list: nothing else may get through.
 CLOSED = ("rule", "rule parameter", "attribute")
@@ -416,8 +232,7 @@ def attempt(names: Mapping[str, str], several: bool = False, checkpoint: str = "
     """
     try:
         text = filled(names, several, checkpoint).text()
-    except LrpcError as error:
-        assert str(error), "refused without a word"
+    except LrpcError:
         return ""
     found = difference(benign(tuple(sorted(names)), several, checkpoint), text)
     assert not found, f"{names!r:.2000}: {found}"

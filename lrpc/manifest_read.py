@@ -5,7 +5,6 @@ A manifest is data that may come from anyone. Nothing of it is imported or run: 
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ from lrpc.codegen.kernels.manifests import (
     TEXT,
     Each,
     Kind,
+    check,
     read_manifest,
     whole,
 )
@@ -78,9 +78,9 @@ MODULE = Kind(
     "the name of a module",
     lambda v: isinstance(v, str) and all(part.isidentifier() for part in v.split(".")),
 )
-SHARE = Kind(
-    "a number above 0",
-    lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and 0 < v < math.inf,
+SHARE = Kind("a number above 0", lambda v: NUMBER.test(v) and v > 0)
+THREE = Kind(
+    "three numbers", lambda v: isinstance(v, list) and len(v) == 3 and all(map(NUMBER.test, v))
 )
 HASH = Kind(
     "a SHA-256 in hexadecimal",
@@ -118,7 +118,7 @@ SETTINGS = {
 }
 CONFIG = {
     "LRPC?": {"PLUGINS?": [MODULE], "SOURCE?": TEXT, "SCOPE?": TEXT, "CLASS_NAMES?": [TEXT]},
-    "MODEL?": {"WEIGHTS?": TEXT, "PIXEL_MEAN?": [NUMBER]},
+    "MODEL?": {"WEIGHTS?": TEXT, "PIXEL_MEAN?": THREE},
     "INPUT?": {"MIN_SIZE_TEST?": SIZE, "MAX_SIZE_TEST?": SIZE},
 }
 COMPOSITE = {
@@ -139,6 +139,7 @@ MANIFEST: Mapping[str, Any] = {
     "settings": SETTINGS,
     "composite": TEXT,
     "epsilon": NUMBER,
+    "graph?": FILE,
     "composites?": Each(COMPOSITE),
     "rules": Each(TEXT),
     "saved": Each(PAIR),
@@ -157,6 +158,15 @@ MANIFEST: Mapping[str, Any] = {
 }
 
 
+#: What images and records need, of programs of any kind.
+FACTS: Mapping[str, Any] = {
+    "config?": CONFIG,
+    "targets?": [{"name": TEXT, "reads?": [TEXT]}],
+    "class_names?": [TEXT],
+    "epsilon?": Kind("a finite number, or null", lambda v: v is None or NUMBER.test(v)),
+}
+
+
 def manifest_of(directory: Path) -> dict[str, Any]:
     """The manifest of a program directory; ProgramError with file, key and what was expected."""
     try:
@@ -167,6 +177,14 @@ def manifest_of(directory: Path) -> dict[str, Any]:
     for targets in (part["targets"] for part in parts if "targets" in part):
         _check_targets(directory / "manifest.json", targets)
     return data
+
+
+def check_facts(manifest: Mapping[str, Any]) -> None:
+    """ProgramError where what `lrpc run` reads of a program's manifest is not what it should be."""
+    try:
+        check(dict(manifest), FACTS, "manifest.json")
+    except loading.ProgramError as error:
+        raise ProgramError(str(error)) from None
 
 
 def _check_targets(path: Path, targets: list[dict[str, Any]]) -> None:

@@ -34,7 +34,10 @@ ALLOWED: dict[str, set[str]] = {
     "lrpc.directory": {"lrpc.ir"},
     "lrpc.show": {"lrpc.ir", "lrpc.manifest_read"},
     "passes": {"lrpc.ir", "lrpc.plan", "lrpc.rules"},
-    "lrpc.run": {"lrpc.models"},  # programs are used as they are: no compiler behind them
+    "lrpc.run": {
+        "lrpc.manifest_read",
+        "lrpc.models",
+    },  # programs are used as they are: no compiler behind them
     "lrpc.manifest": {"lrpc.codegen", "lrpc.ir", "lrpc.targets"},
     "lrpc.manifest_read": {
         "lrpc.codegen",

@@ -91,7 +91,22 @@ def _said(folder: Path) -> str:
 
 
 MISSING = object()
-ODD = (MISSING, None, True, -1, 1.5, "x\n", [], {}, [[]], [None], {"a": None}, 10**30, float("nan"))
+ODD = (
+    MISSING,
+    None,
+    True,
+    -1,
+    1.5,
+    "x\n",
+    [],
+    {},
+    [[]],
+    [None],
+    {"a": None},
+    10**30,
+    10**400,
+    float("nan"),
+)
 
 
 def test_every_value_of_a_manifest_is_checked(made: Path, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ SIZE = Kind("an integer from 0", lambda v: whole(v, 0))
 BYTES = Kind("an integer from 0, or null", lambda v: v is None or whole(v, 0))
 NUMBER = Kind(
     "a finite number",
-    lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v),
+    lambda v: math.isfinite(v) if isinstance(v, float) else whole(v, -(2**62)),
 )
 FILE = Kind("the name of a file in this directory", plain_file)
 ROWS = [

@@ -32,6 +32,7 @@ from lrpc.targets import (
     stops_of,
     whole_stops,
 )
+from lrpc.visible import file_word
 from lrpc.weights import not_finite, serialize_weights
 from passes import CLEANING, Pass, annotating, run_pipeline
 from passes.crossing import cross
@@ -134,7 +135,7 @@ def _labelled(watch: Watch | None, label: str) -> Watch | None:
     """`watch` that hears of `PASS.LABEL`."""
     if watch is None or not label:
         return watch
-    return lambda name, module: watch(f"{name}.{label}", module)
+    return lambda name, module: watch(f"{name}.{file_word(label)}", module)
 
 
 def build(
@@ -284,7 +285,7 @@ def _lower(
 
     def say(name: str, result: Module) -> None:
         if watch is not None:
-            watch(f"{name}.{target.name.replace(':', '_')}", result)
+            watch(f"{name}.{file_word(target.name)}", result)
 
     return run_pipeline(module, (lower, *CLEANING), lambda step, m: say(step.name, m))
 

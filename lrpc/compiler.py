@@ -28,14 +28,15 @@ from lrpc.frontend.capture import model_example
 from lrpc.ir.graph import Module
 from lrpc.ir.parser import read_graph
 from lrpc.ir.verifier import verify_tensors
-from lrpc.manifest import Report, own_facts, report_of, stated_targets
+from lrpc.manifest import Report, check_fits, own_facts, report_of, stated_targets
+from lrpc.manifest_read import manifest_of
 from lrpc.marks import startable
 from lrpc.mixed import DTYPES, check_precision
 from lrpc.model_check import ModelCheck, warning_of
 from lrpc.models.maskdino.spec import MaskDINOSpec
 from lrpc.models.sources import build_model
 from lrpc.rules.composite import Composite
-from lrpc.rules.plugins import load_plugins, plugins_of
+from lrpc.rules.plugins import load_allowed, load_plugins
 from lrpc.rules.several import Common, Given, composites
 from lrpc.rules.stated import check_rules
 from lrpc.run.program_dir import composite_of_graph, composites_of, load_program, under_composite
@@ -320,10 +321,13 @@ def _load_pass(path: str) -> Pass:
 # -- from an edited graph --------------------------------------------------------------------------
 
 
-def compile_graph(path: Path, output: Path, dump: bool = False) -> Report:
+def compile_graph(
+    path: Path, output: Path, dump: bool = False, *, plugins: Sequence[str] = ()
+) -> Report:
     """Compile an annotated graph (a program's graph.lrp, edited or not) with the files beside it.
 
     Of a program with several composites, that is the program of the one that the file is of.
+    Everything read is data; the manifest's plugins are imported where `plugins` names them.
     """
     manifest_path, weights_path = path.parent / "manifest.json", path.parent / "weights.safetensors"
     for needed in (path, manifest_path, weights_path):
@@ -332,10 +336,11 @@ def compile_graph(path: Path, output: Path, dump: bool = False) -> Report:
                 f"{needed} is missing; an .lrp file compiles inside its program directory"
             )
     graph = read_graph(path)
-    whole = json.loads(manifest_path.read_text())
-    load_plugins(plugins_of(whole))
+    whole = manifest_of(path.parent)
+    load_allowed(whole, plugins)
     name = composite_of_graph(whole, path.name)
     manifest = under_composite(whole, name)
+    check_fits(manifest_path, graph, manifest)
     settings = Settings.from_json(manifest["settings"], own_facts(manifest))
     module = Module(check_rules(graph), load_weights(weights_path))
     verify_tensors(module, str(weights_path))

@@ -16,6 +16,7 @@ from torch import Tensor
 import lrpc
 from lrpc.codegen.interface import TargetCode
 from lrpc.codegen.program import ledger_rows
+from lrpc.errors import ProgramError
 from lrpc.ir.graph import Graph
 from lrpc.targets import Target
 
@@ -153,6 +154,50 @@ def stated_targets(manifest: Mapping[str, Any]) -> list[Target]:
         Target(t["name"], t["mark"], tuple(t["axes"]), tuple(t["index_names"]), t["token"])
         for t in manifest["targets"]
     ]
+
+
+def check_fits(path: Path, graph: Graph, manifest: Mapping[str, Any]) -> None:
+    """ProgramError where targets and outputs that a manifest states are not the graph's."""
+    outputs, stated = (
+        {name for name, _ in graph.outputs},
+        _leaves(manifest["settings"]["structure"]),
+    )
+    if odd := sorted(outputs ^ set(stated)) or [n for n in stated if stated.count(n) > 1]:
+        raise ProgramError(
+            f"{path}: settings: structure: expected the graph's outputs, each once;"
+            f" {odd[0]!r:.60} is not; edit both, or compile the model again"
+        )
+    for target in manifest["targets"]:
+        name, mark = target["name"], target["mark"]
+        value = graph.marked.get(mark)
+        if value is None:
+            raise ProgramError(
+                f"{path}: target {name!r:.60} starts at {mark!r:.60}, which the graph does not mark"
+            )
+        axes = [*target["axes"], *(() if target["token"] is None else (target["token"],))]
+        if any(axis >= value.type.rank - 1 for axis in axes):
+            raise ProgramError(
+                f"{path}: target {name!r:.60}: axes and token count from 0 to"
+                f" {value.type.rank - 2} in {value.type}; got {axes}"
+            )
+    inputs = [value.name for value in graph.inputs]
+    for mark, name in manifest["settings"]["places"]["inputs"].items():
+        if name not in inputs:
+            raise ProgramError(
+                f"{path}: settings: places: inputs: {mark!r:.60}: expected an input of the graph"
+                f" ({', '.join(inputs):.60}), got {name!r:.60}"
+            )
+
+
+def _leaves(structure: Any) -> list[str]:
+    """The names of the outputs in a nesting, as `lrpc.frontend.structure` describes it."""
+    if isinstance(structure, str):
+        return [structure]
+    ((kind, content),) = structure.items()
+    if kind == "value":
+        return []
+    parts = content.values() if kind == "dict" else content
+    return [n for part in parts for n in _leaves(part[1] if kind == "items" else part)]
 
 
 def _part(

@@ -120,6 +120,9 @@ def serialize_weights(
         raise WeightsError(f'the metadata key "{ALIASES}" is taken; rename yours')
     if aliases:
         entries[ALIASES] = json.dumps(aliases, sort_keys=True, separators=(",", ":"))
+    for name in stored:
+        if not name.isprintable() and any("\ud800" <= c <= "\udfff" for c in name):
+            raise WeightsError(f"weight {name!r:.80}: a name that is no Unicode text; rename it")
     return _with_metadata(safetensors.torch.save(stored), entries)
 
 

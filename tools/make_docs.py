@@ -55,13 +55,14 @@ A config is a detectron2 YAML file of a MaskDINO (`MODEL`, `INPUT`, `_BASE_`) wi
 VALUE ...`. An unknown key is an error that names the nearest known one. Keys of detectron2 that
 concern training or other detectors are known and never read.
 
-Configs are data: nothing in them is evaluated, a YAML tag that would construct an object is refused,
-and reading takes time and memory in proportion to the file. A file is a regular one of at most
-{limits.FILE:,} bytes in UTF-8 and stands for at most {limits.VALUES:,} values, an aliased one counted as
-often as it is used; merge keys (`<<`) bring in at most {limits.MERGED:,} pairs. Lists and mappings stand at
-most {limits.DEPTH} deep in each other. A key has at most {limits.KEY} characters, a number {limits.NUMBER}, integers
-are those of 64 bits, a value on the command line has at most {limits.VALUE:,} characters. `_BASE_` files
-stand at most {limits.BASES} above a file, and one config reads at most {limits.FILES} files, each once.
+Configs are data: nothing in them is evaluated, a YAML tag that would construct an object is
+refused, and reading takes time and memory in proportion to the file. A file is a regular one of at
+most {limits.FILE:,} bytes in UTF-8 and stands for at most {limits.VALUES:,} values, an aliased one
+counted as often as it is used; merge keys (`<<`) bring in at most {limits.MERGED:,} pairs. Lists
+and mappings stand at most {limits.DEPTH} deep in each other. A key has at most {limits.KEY}
+characters, a number {limits.NUMBER}, integers are those of 64 bits, a value on the command line has
+at most {limits.VALUE:,} characters. `_BASE_` files stand at most {limits.BASES} above a file, and
+one config reads at most {limits.FILES} files, each once.
 
 ## LRPC
 

@@ -30,6 +30,7 @@ from lrpc.evaluate.tables import tables
 from lrpc.evaluate.truth import Annotated
 from lrpc.run.facts import RANDOM_WARNING
 from lrpc.run.record import program_record
+from lrpc.terminal import Terminal
 
 __all__ = ["add_arguments", "main"]
 _WIDTH = 120  # of tables that go into a file or a pipe
@@ -40,7 +41,7 @@ def main(args: argparse.Namespace, console: Console) -> int:
 
     Progress goes to stderr, tables to `console`. With `args.debug` errors are raised instead.
     """
-    errors = Console(stderr=True)
+    errors = Terminal(stderr=True)
     try:
         with tempfile.TemporaryDirectory(prefix="lrpc-") as folder:
             job = read_job(args, Path(folder))

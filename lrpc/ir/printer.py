@@ -95,4 +95,5 @@ def _word(text: str) -> str:
 
 
 def _place(text: str) -> str:
-    return text if not text or re.fullmatch(BARE_LOC, text) else json.dumps(text)
+    bare = not text or (text.isprintable() and re.fullmatch(BARE_LOC, text))
+    return text if bare else json.dumps(text)

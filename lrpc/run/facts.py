@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from lrpc.errors import ProgramError
+from lrpc.manifest_read import check_facts
 from lrpc.run.images import Sizing
 from lrpc.run.protocol import Size
 from lrpc.run.reading import Places
@@ -46,7 +47,8 @@ class Facts:
 
 
 def read_facts(manifest: Mapping[str, Any]) -> Facts:
-    """Read a manifest; raises ProgramError where it states no image shape."""
+    """Read a manifest; raises ProgramError where it states no image shape, or odd values."""
+    check_facts(manifest)
     config = _mapping(manifest.get("config"))
     lrpc = _mapping(config.get("LRPC"))
     names = manifest.get("class_names") or lrpc.get("CLASS_NAMES") or ()

@@ -111,6 +111,11 @@ def test_safetensors_stores_each_tensor_once(folder: Path) -> None:
     assert os.listdir() == ["m.safetensors"]
 
 
+def test_no_weights_at_all(folder: Path) -> None:
+    save_weights("m.safetensors", {})
+    assert load_weights("m.safetensors") == {}
+
+
 def test_bytes_depend_on_content_alone(folder: Path) -> None:
     code = (
         "import torch; from lrpc.weights import save_weights;"

@@ -7,7 +7,6 @@ from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
 
 def precision_table(report: Mapping[str, Any]) -> Table:
@@ -19,15 +18,15 @@ def precision_table(report: Mapping[str, Any]) -> Table:
     for row in report["outputs"]:
         moved = f"{row['moved']} of {row['of']} fell otherwise"
         table.add_row(
-            Text(row["output"]), _word(row.get("median")), _word(row.get("largest")), moved
+            escape(row["output"]), _word(row.get("median")), _word(row.get("largest")), moved
         )
     table.add_section()
     for row in report["targets"]:
         under = f"{row['composite']}: " if "composite" in row else ""
         figures = (row["relative_l1"], row["correlation"], row["closure"])
-        table.add_row(Text(f"relevance of {under}{row['target']}"), *map(_word, figures))
+        table.add_row(escape(f"relevance of {under}{row['target']}"), *map(_word, figures))
     for name in report["unchecked"]:
-        table.add_row(Text(f"relevance of {name}"), "", "", "not checked")
+        table.add_row(escape(f"relevance of {name}"), "", "", "not checked")
     table.caption = f"relevance: Σ|R − R64| / Σ|R64| at the input, at most {report['bound']:g}"
     return table
 

@@ -26,6 +26,7 @@ LRPC:
   COMPOSITE: attnlrp
   SHAPES: [[32, 32]]
 """
+ALLOWED = ("--source", "tests.support.small:network")
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,7 @@ def test_a_program_alone(program: Path, tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_beside_its_model(configured: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = printed(capsys, configured, "--repeats", 1)
+    text = printed(capsys, configured, *ALLOWED, "--repeats", 1)
     assert "the model: forward and input gradient" in text
     assert "outputs differ from the model's by" in text
 
@@ -130,7 +131,7 @@ def test_another_model_is_not_timed(
         return model, info
 
     monkeypatch.setattr(rebuilt, "build_model", other)
-    error = printed(capsys, configured, "--repeats", 1, code=2)
+    error = printed(capsys, configured, *ALLOWED, "--repeats", 1, code=2)
     assert "the program's outputs differ from its model's by" in error
     assert "not timed" in error
 

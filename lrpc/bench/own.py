@@ -45,8 +45,8 @@ def main(args: Namespace, console: Console) -> int:
     """Check, time and print; 0, or an LrpcError."""
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"--device {args.device}: torch sees no GPU here")
-    manifest_of(args.program)  # so all that is read of it below is what it should be
     program: Any = load_program(args.program, args.device)
+    manifest_of(args.program)  # so all that is read of it below is what it should be
     composite = _composite(program.manifest, args.composite)
     manifest = under_composite(program.manifest, composite)
     targets = _targets(manifest, args.target)

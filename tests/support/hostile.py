@@ -8,6 +8,8 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+from lrpc.codegen.body import stem
+from lrpc.codegen.quoting import identifier
 from lrpc.errors import LrpcError
 from lrpc.ir.graph import Graph, Loc, Module, Node, Value
 from lrpc.targets import Places
@@ -200,6 +202,8 @@ FIELDS: Mapping[str, Callable[[Case, str], Case]] = {
 CLOSED = ("rule", "rule parameter", "attribute")
 #: Fields that lie in one another: one of them at a time.
 STRUCTURES = ("output", "structure key", "structure value", "structure number key")
+#: Names of values, which become names of variables.
+VALUES = tuple(f for f in FIELDS if f.startswith("value") or f == "input")
 #: From the inside out, since a field is found by where it lies.
 ORDER = tuple(
     sorted(
@@ -251,4 +255,7 @@ def attempts(count: int, seed: int) -> Iterator[tuple[dict[str, str], bool, str]
         if number % 2:
             names = [next(more) for _ in fields]
         kind = chance.choice([(False, "none"), (True, "none"), (False, "block")])
-        yield dict(zip(fields, names, strict=True)), *kind
+        found = dict(zip(fields, names, strict=True))
+        locals_ = [identifier(stem(n)) for f, n in found.items() if f in VALUES]
+        if len(set(locals_)) == len(locals_):  # else functions may be alike that are not otherwise
+            yield found, *kind

@@ -1,6 +1,6 @@
 """Compiles programs from mutated graph texts that parse: passes, rules, plan and text.
 
-    python -m tests.fuzz.programs --count 1000 --seed 0
+python -m tests.fuzz.programs --count 1000 --seed 0
 """
 
 from __future__ import annotations
@@ -75,8 +75,7 @@ def _outcome(text: str) -> str:
     try:
         compile_graph(path, folder().parent / "out")
     except LrpcError as error:
-        assert str(error).partition("\n")[0], text
-        return "refused"
+        return "refused" if str(error) else "refused without a word"
     return "compiled"
 
 

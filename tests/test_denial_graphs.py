@@ -113,6 +113,13 @@ def test_attributes_are_checked_before_torch_sees_them(op: str, attrs: str, said
     assert said in str(caught.value).partition("\n")[0]
 
 
+def test_false_is_not_taken_for_a_zero_that_was_taken_before() -> None:
+    text = "graph @g(%x: f32[1,2]) {{ %y: f32[2,1] = permute(%x) {{dims=[1,{}]}} return %y }}"
+    parse_graph(text.format("0"))
+    with pytest.raises(IRError, match=r"dims=\(1, False\) is not of kind axes"):
+        parse_graph(text.format("false"))
+
+
 def test_words_of_the_grammar_as_names_come_back() -> None:
     x, y = (Value(name, TensorType("f32", (B,))) for name in ("loc", "return"))
     made = Node("relu", (x,), (y,), (), "loc", Rule("loc", (("loc", "loc"),)), Loc("loc", "loc", 1))

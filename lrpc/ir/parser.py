@@ -94,7 +94,8 @@ class _Parser(Literals):
                 self.expect(":", " and the type")
                 token = self.token
                 weights[key] = self.type()
-                if any(isinstance(dim, Sym) for dim in weights[key].shape):
+                symbolic = any(isinstance(dim, Sym) for dim in weights[key].shape)
+                if symbolic and self._known_ops_only:
                     what = f"a weight of type {weights[key]}; expected extents in numbers"
                     raise self.fail(what, token)
             elif self.accept("mark"):

@@ -75,7 +75,7 @@ def _outcome(text: str) -> str:
     try:
         compile_graph(path, folder().parent / "out")
     except LrpcError as error:
-        return "refused" if str(error).partition("\n")[0] else "refused without a word"
+        return "refused" if str(error) else "refused without a word"
     return "compiled"
 
 

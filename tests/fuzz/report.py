@@ -29,7 +29,10 @@ class Report:
             except Exception as error:
                 self.outcomes["FAILED"] += 1
                 key = _signature(error)
-                self.failures.setdefault(key, (number, traceback.format_exc()[-1500:]))
+                if key not in self.failures:
+                    self.failures[key] = number, traceback.format_exc()[-1500:]
+                    if said:
+                        print(ascii_of(f"case {number}: {key}"), flush=True)
             now = time.monotonic()
             if said and now - last > said:
                 last = now

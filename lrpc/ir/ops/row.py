@@ -114,7 +114,6 @@ def resolve(value: Attr, sizes: Mapping[str, int]) -> Any:
     return tuple(resolve(v, sizes) for v in value) if isinstance(value, tuple) else value
 
 
-@lru_cache(maxsize=65536)
 def infer(
     op: Op,
     inputs: tuple[TensorType, ...],
@@ -122,8 +121,18 @@ def infer(
     weights: tuple[tuple[str, TensorType], ...],
 ) -> tuple[TensorType, ...]:
     """The output types of `op`; `weights` has the types of its weight attributes by name."""
-    op.check(attrs, len(inputs))
+    op.check(attrs, len(inputs))  # each time: to the cache, False is 0 and 1.0 is 1
     _check_axes(op, inputs, attrs)
+    return _inferred(op, inputs, attrs, weights)
+
+
+@lru_cache(maxsize=65536)
+def _inferred(
+    op: Op,
+    inputs: tuple[TensorType, ...],
+    attrs: tuple[tuple[str, Attr], ...],
+    weights: tuple[tuple[str, TensorType], ...],
+) -> tuple[TensorType, ...]:
     dims = [dim for kind in (*inputs, *(t for _, t in weights)) for dim in kind.shape]
     atoms = [*dims, *_atoms([value for _, value in attrs])]
     symbolic = any(isinstance(atom, Sym) for atom in atoms)

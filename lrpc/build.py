@@ -19,6 +19,7 @@ from lrpc.ir.printer import print_graph
 from lrpc.ir.types import Sym
 from lrpc.manifest import Lowered, graph_file, manifest
 from lrpc.marks import chosen_places, with_input_marks, with_inputs
+from lrpc.memory.bounds import outputs_of
 from lrpc.memory.choose import choose
 from lrpc.memory.plan import memory_plans
 from lrpc.memory.run import Model
@@ -187,8 +188,9 @@ def build(
         settings.to_json(),
         files,
         program.saved,
-        memory_plans(model, [len(one.codes) for one in made]),
-        choice.to_json() | {"made": {key: made for key, (_, made) in ways.items()}},
+        memory_plans(model, [len(one.codes) for one in made], bool(choice.budget)),
+        choice.to_json()
+        | {"made": {key: made for key, (_, made) in ways.items()}, "outputs": outputs_of(model)},
     )
     return files
 

@@ -20,6 +20,7 @@ from lrpc.codegen.kernels import (
     pages,
     ratios,
     results,
+    rooms,
     runtime,
     seeds,
     slopes,
@@ -30,7 +31,10 @@ from lrpc.codegen.kernels import (
     triton_support,
 )
 
-RUNTIME: tuple[ModuleType, ...] = (loading, results, limits, seeds, calls, capture, pages, runtime)
+RUNTIME: tuple[ModuleType, ...] = (
+    *(loading, results, rooms, limits, seeds),
+    *(calls, capture, pages, runtime),
+)
 MODULES: tuple[ModuleType, ...] = (
     *(transposes, ratios, slopes, softmaxes, ledgers),
     *(cells, deformable, boxes, chunks),

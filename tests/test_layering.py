@@ -36,6 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "lrpc.manifest": {"lrpc.codegen", "lrpc.ir", "lrpc.targets"},
     "lrpc.marks": {"lrpc.ir", "lrpc.targets", "passes"},
     "lrpc.memory": {"lrpc.codegen", "lrpc.ir", "lrpc.plan"},
+    "lrpc.joining": {"lrpc.ir", "lrpc.manifest", "lrpc.memory", "passes"},
     "lrpc.build": {
         *(
             "lrpc.marks",
@@ -46,7 +47,7 @@ ALLOWED: dict[str, set[str]] = {
             "lrpc.targets",
             "lrpc.weights",
         ),
-        *("lrpc.manifest", "lrpc.mixed", "lrpc.precision", "passes"),
+        *("lrpc.joining", "lrpc.manifest", "lrpc.mixed", "lrpc.precision", "passes"),
     },
     "lrpc.mixed": {"lrpc.ir", "lrpc.manifest", "passes"},
     "lrpc.tf32": set(),
@@ -62,8 +63,8 @@ ALLOWED: dict[str, set[str]] = {
         *("lrpc.targets", "lrpc.weights", "passes"),
     },
     "lrpc.planview": {
-        *("lrpc.build", "lrpc.ir", "lrpc.manifest", "lrpc.memory", "lrpc.mixed", "lrpc.plan"),
-        *("lrpc.rules", "lrpc.run", "lrpc.weights"),
+        *("lrpc.build", "lrpc.codegen", "lrpc.ir", "lrpc.joining", "lrpc.manifest"),
+        *("lrpc.memory", "lrpc.mixed", "lrpc.plan", "lrpc.rules", "lrpc.run", "lrpc.weights"),
     },
     "lrpc.tolerance": set(),
     "lrpc.verify": {

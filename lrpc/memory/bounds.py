@@ -17,7 +17,8 @@ from lrpc.codegen.keeping import Place
 from lrpc.memory.effect import Strided
 from lrpc.memory.run import Model
 
-IMAGES, ONCE, CHUNKS = (2, 3), (2, 3), ((4, 2), (6, 2), (6, 3))  # simulated
+IMAGES = (2, 3)  # simulated, with so many seeds in a sweep and in a chunk
+ONCE, CHUNKS = ((2, 2), (3, 3)), ((4, 2), (6, 2), (6, 3))
 
 
 @dataclass(frozen=True)
@@ -67,22 +68,21 @@ class Bounds:
     def to_json(self) -> list[dict[str, Any]]:
         """Of each code, as the manifest holds them: bytes of its results by place, rows of its
         ledger; and of calls without ledger and with it: `one`, the seeds in a sweep and in a chunk
-        with the exact bytes for one image, and rows of coefficients for others, `once` for seeds
-        that go through blocks all at once, `chunks` for fewer of them."""
+        with the exact bytes for one image, and rows of coefficients for others."""
         model, most = self.model, self.model.sweep or self.model.chunk
         ways = ((most, model.chunk), (1, 1))
         exact = self._lines(1, *ways)
-        once = [[self._lines(b, (s, s), (s, s), True) for s in ONCE] for b in IMAGES]
-        chunks = [[self._lines(b, w, w, True) for w in CHUNKS if model.sweep] for b in IMAGES]
+        sizes = CHUNKS if model.sweep else ONCE
+        grid = [[self._lines(b, way, way, True) for way in sizes] for b in IMAGES]
         found = []
         for i in self.codes:
-            said: dict[str, Any] = {"results": results_of(model, i), "records": records_of(model, i)}
+            said: dict[str, Any] = {
+                "results": results_of(model, i),
+                "records": records_of(model, i),
+            }
             for kind, name in enumerate(("plain", "ledger")):
-                said[name] = {
-                    "one": [*ways[kind], max(exact[kind][i].live)],
-                    "once": rows([[at[kind][i] for at in line] for line in once]),
-                    "chunks": rows([[at[kind][i] for at in line] for line in chunks]),
-                }
+                own = [[at[kind][i] for at in line] for line in grid]
+                said[name] = {"one": [*ways[kind], max(exact[kind][i].live)], "rows": rows(own)}
             found.append(said)
         return found
 
@@ -103,13 +103,12 @@ class Bounds:
 def rows(grid: Sequence[Sequence[Line]]) -> list[list[int]]:
     """The coefficients of 1, B, K, K·B, and C and C·B where the grid has chunks, at all steps: but
     for those that others exceed everywhere. The grid has a line of IMAGES each."""
-    if not grid[0]:
-        return []
     lives = [zip(*(line.live for line in part), strict=True) for part in grid]
     works = [zip(*(line.work for line in part), strict=True) for part in grid]
     found = set()
     for *parts, few, many in zip(*lives, *works, strict=True):
-        held = [[a - b for a, b in zip(*pair, strict=True)] for pair in zip(parts, (few, many))]
+        pairs = zip(parts, (few, many), strict=True)
+        held = [[a - b for a, b in zip(*pair, strict=True)] for pair in pairs]
         inside = _solved([few, many])
         if min(inside) < 0:
             inside = [max(*few, *many), *[0] * (len(inside) - 1)]
@@ -132,7 +131,7 @@ def _of_seeds(values: Sequence[int]) -> tuple[int, ...]:
     CHUNKS."""
     if len(values) == len(ONCE):
         few, many = values
-        return (ONCE[1] * few - ONCE[0] * many, many - few)
+        return (3 * few - 2 * many, many - few)
     first, longer, wider = values
     seeds, chunk = -((first - longer) // 2), wider - longer
     return (first - 4 * seeds - 2 * chunk, seeds, chunk)

@@ -44,9 +44,7 @@ class TargetPlan:
         }
 
 
-def memory_plans(
-    model: Model, counts: Sequence[int], budget: bool = False
-) -> list[dict[str, Any]]:
+def memory_plans(model: Model, counts: Sequence[int], budget: bool = False) -> list[dict[str, Any]]:
     """The plan of each composite as the manifest holds it; `counts` are their numbers of targets.
     Under a `budget` each target has bounds on all calls as well.
 

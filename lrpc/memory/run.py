@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import accumulate
 
 from lrpc.codegen.interface import TargetCode
 from lrpc.codegen.keeping import Place
@@ -15,7 +16,6 @@ from lrpc.ir.graph import Graph, Node, Value
 from lrpc.memory.effect import Effects, Strided
 from lrpc.memory.mains import Given, Main, frame
 from lrpc.memory.tape import OUTSIDE, Storage, Tape
-from lrpc.plan.liveness import profile
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,11 @@ class Timeline:
         return [*self.live[: self.turn], *found[self.turn :]]
 
     def _bytes(self, storages: Iterable[Storage]) -> list[int]:
-        found = profile(s.buffer for s in storages)
-        return found + [0] * (len(self.modules) - len(found))
+        change = [0] * (len(self.modules) + 1)
+        for s in storages:
+            change[s.start] += s.size
+            change[s.end] -= s.size
+        return list(accumulate(change))[:-1]
 
     @property
     def peak(self) -> int:
@@ -166,7 +169,9 @@ class Model:
             tape.drop(start, tape.step)
             joined.add(*found)
         tables = {
-            place: sum(k.bytes for name, kinds in parts.items() if name not in before for k in kinds)
+            place: sum(
+                k.bytes for name, kinds in parts.items() if name not in before for k in kinds
+            )
             for place, parts in tape.kept.items()
             for before in [after.kept.get(place, {})]
         }

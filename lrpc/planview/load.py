@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from lrpc.build import Settings, Variant, lowered, memory_model
+from lrpc.build import Settings, Variant, lowered
 from lrpc.errors import ProgramError
 from lrpc.ir.graph import Module
 from lrpc.ir.parser import parse_graph
+from lrpc.joining import memory_model
 from lrpc.manifest import own_facts, stated_targets
 from lrpc.memory.choose import Choice
 from lrpc.memory.run import Model
@@ -35,5 +36,5 @@ def open_model(directory: Path) -> Model:
         graph = parse_graph(path.read_text(), str(path))
         variants.append(Variant(name, float(own["epsilon"]), Module(graph, tensors)))
     made = lowered(variants, stated_targets(manifest), settings)
-    model = memory_model(running(made, settings.precision), settings)
+    model = memory_model(running(made, settings.precision), settings.chunk)
     return Choice.from_json(manifest["memory"]).of(model)

@@ -170,14 +170,11 @@ class Limits:
 
 
 def held(plan: Mapping[str, Any], images: int, sweep: int, chunk: int) -> int:
-    """The most bytes of `forward` and one sweep of relevance, by the rows of a plan: `once` where
-    all seeds go through blocks at once, `chunks` where they do not. `one` is exact for one image
-    and so many seeds."""
-    rows = plan["once"] if chunk >= sweep else plan["chunks"]
-    found = most_live(rows, images, sweep, chunk)
+    """The most bytes of `forward` and one sweep of relevance by a plan: by its rows, or by what is
+    exact for `one` image, where these are no more seeds."""
     most_seeds, most_chunk, exact = plan["one"]
-    known = images == 1 and sweep <= most_seeds and chunk <= most_chunk
-    return min(found, exact) if known else found
+    known = [exact] if images == 1 and sweep <= most_seeds and chunk <= most_chunk else []
+    return int(min([most_live(plan["rows"], images, sweep, chunk), *known]))
 
 
 def shares(count: int) -> list[int]:

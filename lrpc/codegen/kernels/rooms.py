@@ -60,7 +60,9 @@ def batch_axes(shapes: Mapping[str, Sequence[int | str]]) -> dict[str, int]:
     return {name: shape.index("B") for name, shape in shapes.items() if "B" in shape}
 
 
-def apart(inputs: Mapping[str, Tensor], axes: Mapping[str, int], count: int) -> Iterator[dict[str, Tensor]]:
+def apart(
+    inputs: Mapping[str, Tensor], axes: Mapping[str, int], count: int
+) -> Iterator[dict[str, Tensor]]:
     """The inputs of `count` images at a time."""
     batch = next(inputs[name].shape[axis] for name, axis in axes.items())
     for first in range(0, batch, count):

@@ -289,8 +289,6 @@ class Program:
         layers = {k: v for k, v in found.items() if k not in named}
         return Relevance(inputs, layers, None if rows is None else booked(rows, amounts))
 
-    # -- memory ----------------------------------------------------------------------------------
-
     def _in_pieces(self, inputs: dict[str, Tensor], batch: int, count: int) -> State:
         """The model on `count` images at a time, which relevance will run it on again."""
         pieces = tuple(apart(inputs, self.limits.axes, count))

@@ -1,0 +1,125 @@
+"""LRPC.MEMORY.BUDGET is kept by every call, or the call is refused with what it would need."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import lrpc
+from tests.support.checkpoints import compiled, model_of, same
+from tests.support.storage import Tracker
+
+CALLS = [(1, 4, False), (1, 4, True), (1, 9, False), (2, 4, False), (3, 5, True), (4, 9, False)]
+NUMBERS = r"([\d,]+) bytes are needed at least, ([\d,]+) of them for results"
+
+
+def images(name: str, count: int) -> Tensor:
+    _, x = model_of(name)
+    return torch.cat([x * (1 + i / 7) for i in range(count)])[:count]
+
+
+def seeds_at(count: int) -> list[tuple[int]]:
+    return [(k % 4,) for k in range(count)]
+
+
+def peak_of(program: Any, x: Tensor, **options: Any) -> tuple[int, Any]:
+    """The most bytes of a forward pass and of two equal calls on its state, and what they found:
+    the second finds what the first added to the state."""
+    with Tracker() as tracker:
+        state = program.forward(x)
+        program.relevance(state, "output", **options)
+        found = program.relevance(state, "output", **options)
+    return tracker.peak, found
+
+
+@pytest.mark.parametrize("share", ["least", "60%", "100%"])
+@pytest.mark.parametrize("name", ["CNN", "small ViT", "deformable encoder"])
+def test_no_call_holds_more_than_the_budget(name: str, share: str) -> None:
+    program = compiled(name, "attnlrp", "auto", least(name) if share == "least" else share)
+    budget = program.manifest["memory"]["budget"]
+    usual, kept = compiled(name, "attnlrp"), 0
+    for batch, count, ledger in CALLS:
+        x, options = images(name, batch), {"at": seeds_at(count), "ledger": ledger}
+        try:
+            peak, found = peak_of(program, x, **options)
+        except Exception as error:
+            assert type(error).__name__ == "ProgramError", error
+            needed, results = re.search(NUMBERS, str(error)).groups()  # type: ignore[union-attr]
+            assert int(needed.replace(",", "")) > budget
+            whole = usual.relevance(usual.forward(x), "output", at=options["at"])
+            size = sum(t.nbytes for t in (*whole.inputs.values(), *whole.layers.values()))
+            assert size <= int(results.replace(",", "")) <= size * 1.2 + 2e4
+            assert (batch, count) != (1, 4), error  # what it was compiled for
+            continue
+        assert peak <= budget, (batch, count, ledger)
+        expected = usual.relevance(usual.forward(x), "output", at=options["at"], ledger=True)
+        if ledger:
+            same(found, expected)
+        else:
+            torch.testing.assert_close(found.input, expected.input, rtol=1e-9, atol=1e-11)
+        kept += 1
+    assert kept >= (3 if share == "least" else 4)
+
+
+def least(name: str) -> str:
+    """The smallest budget that a program can be compiled for, in bytes."""
+    model, x = model_of(name)
+    with pytest.raises(lrpc.LrpcError) as no:
+        lrpc.compile(model, (x,), composite="attnlrp", seeds=4, checkpoint="auto", budget=10)
+    return re.search(r"can meet is ([\d,]+) bytes", str(no.value))[1].replace(",", "")  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    "options", [{"norm": "sum1"}, {"total": True}, {"read": ["input.x"]}, {"ledger": True}]
+)
+@pytest.mark.parametrize("given", [False, True], ids=["at", "seeds"])
+def test_seeds_given_outright_and_normalised(options: dict[str, Any], given: bool) -> None:
+    name = "small ViT"
+    program = compiled(name, "attnlrp", "auto", "70%")
+    x = images(name, 2)
+    at: dict[str, Any] = {"at": seeds_at(3)}
+    if given:
+        at = {"seeds": torch.rand(3, 2, 7).double()}
+    peak, found = peak_of(program, x, **at, **options)
+    assert peak <= program.manifest["memory"]["budget"]
+    usual = compiled(name, "attnlrp")
+    expected = usual.relevance(usual.forward(x), "output", **at, **options)
+    torch.testing.assert_close(found.input, expected.input, rtol=1e-9, atol=1e-11)
+
+
+def test_a_refused_call_says_what_fits() -> None:
+    name = "small ViT"
+    program = compiled(name, "attnlrp", "auto", "60%")
+    x = images(name, 3)
+    with pytest.raises(Exception, match=NUMBERS) as no:
+        program.relevance(program.forward(x), "output", at=seeds_at(200))
+    assert "\n" not in str(no.value)
+    assert str(no.value).startswith("relevance of output for 200 seeds and 3 images: ")
+    fits = int(re.search(r"ask for at most (\d+) seeds? at a time", str(no.value))[1])  # type: ignore[index]
+    budget = program.manifest["memory"]["budget"]
+    assert peak_of(program, x, at=seeds_at(fits))[0] <= budget
+    with pytest.raises(Exception, match=NUMBERS):
+        program.relevance(program.forward(x), "output", at=seeds_at(fits + 1))
+    with pytest.raises(Exception, match=r"forward of 99999 images: .* of them for outputs"):
+        program.limits.images(99999)
+
+
+def test_results_are_held_once() -> None:
+    """Parts, of seeds and of images, are written into what is returned, and are gone before the
+    next one is made."""
+    name = "CNN"
+    program, x = compiled(name, "attnlrp"), images(name, 6)
+    with Tracker() as one:
+        piece = program.relevance(program.forward(x[:1]), "output", at=seeds_at(12))
+        del piece
+    with Tracker() as tracker:
+        state = program._in_pieces({"x": x}, 6, 1)
+        found = program.relevance(state, "output", at=seeds_at(12), ledger=False)
+    results = sum(t.nbytes for t in (state.outputs, found.input, *found.layers.values()))
+    assert tracker.peak <= one.peak + results
+    whole = program.relevance(program.forward(x), "output", at=seeds_at(12))
+    torch.testing.assert_close(found.input, whole.input, rtol=1e-9, atol=1e-11)

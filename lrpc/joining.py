@@ -10,7 +10,10 @@ from lrpc.manifest import Lowered
 from lrpc.memory.run import Model
 from passes import JOINING, Joints, run_joint_pipeline
 
-def memory_model(made: Sequence[Lowered], chunk: int, watch: Callable[[str, Module], None] | None = None) -> Model:
+
+def memory_model(
+    made: Sequence[Lowered], chunk: int, watch: Callable[[str, Module], None] | None = None
+) -> Model:
     """The program as its memory sees it: all composites share one forward pass, which keeps what
     they need as cheaply as may be. `chunk` seeds go through it at once; `watch` sees the graphs
     without ledger after each pass."""

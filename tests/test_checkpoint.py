@@ -157,10 +157,10 @@ def test_the_smallest_budget_is_named_and_works() -> None:
 def test_without_checkpoints_a_budget_means_fewer_seeds() -> None:
     model = open_model(Path(compiled("CNN", "attnlrp").directory))
     free = choose(model, "none", "").peak
-    found = choose(model, "none", free * 9 // 10)
+    found = choose(model, "none", free * 97 // 100)
     assert not found.again
     assert found.chunk < SEEDS
-    assert found.peak <= free * 9 // 10
+    assert max(found.peak, found.booked) <= free * 97 // 100
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,11 @@ class Limits:
             for way in self._ways(call, images):
                 if self.needs(call, way) <= self.budget:
                     return way
-        raise ProgramError(self._too_much(call, most))
+        raise ProgramError(self._too_much(call))
+
+    def least(self, call: Call) -> Way:
+        """The way that takes the least memory."""
+        return Way(1 if self.axes else call.batch, 1, 1)
 
     def needs(self, call: Call, way: Way) -> int:
         """The bytes that a call holds at most, from the forward pass on."""
@@ -146,8 +150,8 @@ class Limits:
             for chunk in shares(min(self.chunk, sweep)) if self.blocks else (sweep,):
                 yield Way(images, sweep, chunk)
 
-    def _too_much(self, call: Call, most: int) -> str:
-        least = Way(1 if self.axes else most, 1, 1)
+    def _too_much(self, call: Call) -> str:
+        least = self.least(call)
         fewer = (Call(call.composite, call.target, call.places, call.ledger, call.batch, k)
                  for k in range(call.seeds - 1, 0, -1))  # fmt: skip
         fits = next((c.seeds for c in fewer if self.needs(c, least) <= self.budget), 0)

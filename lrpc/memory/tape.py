@@ -177,10 +177,11 @@ class Tape:
         return places
 
     def _not_run(self, node: Node, error: Exception) -> TraceError:
-        images, reason = self.sizes["B"], str(error).splitlines()[0]
+        count, reason = self.sizes["B"], str(error).splitlines()[0]
+        images = "1 image" if count == 1 else f"{count} images"
         return TraceError(
-            f"{node.op} at {node.loc} does not run for {images} image{'s' * (images > 1)}: {reason};"
-            " a program must take any number of images"
+            f"{node.op} at {node.loc} does not run for {images}: {reason}; a program must take any"
+            " number of images"
         )
 
     def _places(

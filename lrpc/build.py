@@ -12,32 +12,32 @@ from torch import Tensor
 
 import lrpc
 from lrpc.codegen.interface import Description, TargetCode
-from lrpc.codegen.program import generate
+from lrpc.codegen.program import as_computed, generate
 from lrpc.errors import ConfigError, WeightsError
 from lrpc.ir.graph import Graph, Module
 from lrpc.ir.printer import print_graph
 from lrpc.ir.types import Sym
+from lrpc.ir.verifier import verify
+from lrpc.joining import memory_model
 from lrpc.manifest import Lowered, graph_file, manifest
-from lrpc.marks import chosen_places, with_input_marks, with_inputs
+from lrpc.marks import chosen_places, with_inputs
+from lrpc.memory.bounds import outputs_of
 from lrpc.memory.choose import choose
 from lrpc.memory.plan import memory_plans
-from lrpc.memory.run import Model
 from lrpc.mixed import running, used_weights
 from lrpc.model_check import UNCHECKED, ModelCheck
 from lrpc.precision import Compared, precision_report
 from lrpc.rules.composite import Composite
-from lrpc.targets import (
-    Places,
-    Target,
-    stops_of,
-    whole_stops,
-)
+from lrpc.targets import Places, Target, stops_of
 from lrpc.visible import file_word
 from lrpc.weights import not_finite, serialize_weights
-from passes import CLEANING, Pass, annotating, run_pipeline
-from passes.crossing import cross
-from passes.eliminate_dead import EliminateDead
-from passes.fuse_ratios import fuse_ratios
+from passes import (
+    CLEANING,
+    Pass,
+    annotating,
+    pruning,
+    run_pipeline,
+)
 from passes.lower_relevance import LowerRelevance
 
 Watch = Callable[[str, Module], None]
@@ -123,7 +123,7 @@ def annotate(
     for composite in composites:
         own = _labelled(watch, composite.name if len(composites) > 1 else "")
         ruled = _run(marked, annotating(composite)[at:], own)
-        variants.append(Variant(composite.name, composite.epsilon, with_input_marks(ruled)))
+        variants.append(Variant(composite.name, composite.epsilon, ruled))
     return tuple(variants)
 
 
@@ -154,11 +154,13 @@ def build(
     module = variants[0].module
     _check_finite(module, settings.name)
     made = lowered(variants, targets, settings, watch)
-    run = running(made, settings.precision)
+    run = running(made, settings.precision, watch)
     settings = replace(settings, places=with_inputs(settings.places, module.graph))
-    model = memory_model(run, settings)
+    model = memory_model(run, settings.chunk, watch)
     choice = choose(model, settings.checkpoint, settings.budget)
     model = choice.of(model)
+    for graph in as_computed(model.graph, model.codes, model.halves):
+        verify(graph, "recompute")
     about = Description(
         settings.name,
         settings.structure,
@@ -195,8 +197,9 @@ def build(
         settings.to_json(),
         files,
         program.saved,
-        memory_plans(model, [len(one.codes) for one in made]),
-        choice.to_json() | {"made": {key: made for key, (_, made) in ways.items()}},
+        memory_plans(model, [len(one.codes) for one in made], bool(choice.budget)),
+        choice.to_json()
+        | {"made": {key: made for key, (_, made) in ways.items()}, "outputs": outputs_of(model)},
     )
     return files
 
@@ -231,26 +234,10 @@ def lowered(
     ]
 
 
-def memory_model(made: Sequence[Lowered], settings: Settings) -> Model:
-    """The program as its memory sees it: all composites share one forward pass, which keeps what
-    they need as cheaply as may be."""
-    codes = [code for one in made for code in one.codes]
-    joints = [(code.plain, code.booked) for code in codes]
-    crossed = cross(made[0].graph, joints, [code.value.name for code in codes])
-    own = {v.name for v in crossed.forward.values()}
-    pairs = zip(codes, crossed.joints, strict=True)
-    codes = [
-        replace(code, plain=fuse_ratios(plain, own), booked=fuse_ratios(booked, own))
-        for code, (plain, booked) in pairs
-    ]
-    return Model(crossed.forward, codes, settings.chunk)
-
-
 def _lowered(
     variant: Variant, targets: Sequence[Target], settings: Settings, watch: Watch | None
 ) -> Lowered:
-    graph = whole_stops(variant.module.graph, settings.places.stops)
-    pruned = EliminateDead(keep_marks=True).run(variant.module.with_graph(graph))
+    pruned = _run(variant.module, pruning(settings.places.stops), watch)
     reads = chosen_places(pruned.graph, settings.places, settings.read)
     codes, tensors = [], [pruned.tensors]
     for target in targets:

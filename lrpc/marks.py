@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from lrpc.errors import ConfigError
-from lrpc.ir.graph import Graph, Module
+from lrpc.ir.graph import Graph
 from lrpc.targets import Places, Target, nearest, output_targets
 from passes.carrying import carrying
-
-
-def with_input_marks(module: Module) -> Module:
-    """`module` with a mark `output.NAME` on each output, and `input.NAME` on each input that can
-    carry relevance: floats, and tokens."""
-    graph = module.graph
-    marks = dict(graph.marks)
-    marks |= {f"output.{name}": value for name, value in graph.outputs}
-    able = carrying(graph)
-    marks |= {f"input.{v.name}": v for v in graph.inputs if v.name in able}
-    return module.with_graph(replace(graph, marks=tuple(marks.items())))
 
 
 def startable(graph: Graph) -> list[Target]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -33,17 +34,25 @@ def check_precision(wanted: str, graph: Graph) -> str:
     return wanted or own
 
 
-def as_run(module: Module, precision: str, forward: Graph | None = None) -> Module:
+Watch = Callable[[str, Module], None]
+
+
+def as_run(
+    module: Module,
+    precision: str,
+    forward: Graph | None = None,
+    watch: Callable[[Module], None] = lambda module: None,
+) -> Module:
     """A forward graph, or a joint graph made from `forward`, as a `precision` program runs it."""
     if precision != "bf16":
         return module
     names = frozenset() if forward is None else frozenset(v.name for v in forward.values())
-    return run_pipeline(module, (MixedPrecision(forward=names),))
+    return run_pipeline(module, (MixedPrecision(forward=names),), lambda _, made: watch(made))
 
 
-def running(made: Sequence[Lowered], precision: str) -> list[Lowered]:
+def running(made: Sequence[Lowered], precision: str, watch: Watch | None = None) -> list[Lowered]:
     """What runs for `made` in a program of `precision`; `tensors` keep the model's own besides."""
-    return [_narrowed(one, precision) if precision == "bf16" else one for one in made]
+    return [_narrowed(one, precision, watch) if precision == "bf16" else one for one in made]
 
 
 def used_weights(run: Sequence[Lowered]) -> set[str]:
@@ -52,18 +61,29 @@ def used_weights(run: Sequence[Lowered]) -> set[str]:
     return {name for graph in graphs for node in graph.nodes for name in weights_of(node)}
 
 
-def _narrowed(one: Lowered, precision: str) -> Lowered:
-    forward = as_run(Module(one.graph, one.tensors[0]), precision)
+def _narrowed(one: Lowered, precision: str, watch: Watch | None) -> Lowered:
+    def say(*parts: str) -> Callable[[Module], None]:
+        name = ".".join(filter(None, (MixedPrecision.name, *parts)))
+        return (lambda module: None) if watch is None else partial(watch, name)
+
+    forward = as_run(
+        Module(one.graph, one.tensors[0]), precision, None, say(one.codes[0].composite)
+    )
     tensors = [one.tensors[0], forward.tensors]
 
-    def joint(graph: Graph, own: Mapping[str, Tensor]) -> Graph:
-        module = as_run(Module(graph, own), precision, one.graph)
+    def joint(graph: Graph, own: Mapping[str, Tensor], *parts: str) -> Graph:
+        module = as_run(Module(graph, own), precision, one.graph, say(*parts))
         tensors.append(module.tensors)
         return module.graph
 
+    names = [(code.name.replace(":", "_"), code.composite) for code in one.codes]
     codes = tuple(
-        replace(code, plain=joint(code.plain, own[0]), booked=joint(code.booked, own[1]))
-        for code, own in zip(one.codes, _pairs(one.tensors[1:]), strict=True)
+        replace(
+            code,
+            plain=joint(code.plain, own[0], *name),
+            booked=joint(code.booked, own[1], *name, "ledger"),
+        )
+        for code, name, own in zip(one.codes, names, _pairs(one.tensors[1:]), strict=True)
     )
     return replace(one, graph=forward.graph, codes=codes, tensors=tuple(tensors))
 

@@ -136,24 +136,6 @@ def stops_of(mark: str, stops: Sequence[str], graph: Graph) -> tuple[str, ...]:
     return tuple(stop for stop in stops if graph.marked[stop] != graph.marked[mark])
 
 
-def whole_stops(graph: Graph, stops: Sequence[str]) -> Graph:
-    """`graph` with each stop that merely permutes a value moved to that value where it is used.
-
-    Relevance could go round it otherwise: a permutation and its inverse have been dropped where
-    one followed the other.
-    """
-    marks = dict(graph.marks)
-    for name in stops:
-        before = graph.producers.get(marks[name].name)
-        while before is not None and before.op == "permute":
-            source = before.inputs[0]
-            if len(graph.users[source.name]) == 1:
-                break
-            marks[name] = source
-            before = graph.producers.get(source.name)
-    return replace(graph, marks=tuple(marks.items()))
-
-
 def maskdino_targets(names: Sequence[str], graph: Graph) -> list[Target]:
     """The targets that LRPC.TARGETS lists, as far as `graph` holds them; ConfigError for others."""
     found: dict[str, Target] = {}

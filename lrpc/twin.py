@@ -17,6 +17,7 @@ from torch import Tensor
 from lrpc.ir.graph import Attr, Graph, Node, Value
 from lrpc.ir.ops import TABLE
 from lrpc.ir.types import TensorType
+from lrpc.ir.verifier import verify
 from lrpc.manifest import Lowered
 
 
@@ -32,7 +33,7 @@ def in_double(one: Lowered) -> Lowered:
 
 
 def _graph(graph: Graph) -> Graph:
-    return replace(
+    wide = replace(
         graph,
         inputs=tuple(map(_value, graph.inputs)),
         nodes=tuple(map(_node, graph.nodes)),
@@ -40,6 +41,7 @@ def _graph(graph: Graph) -> Graph:
         weights=tuple((name, _type(kind)) for name, kind in graph.weights),
         marks=tuple((name, _value(v)) for name, v in graph.marks),
     )
+    return verify(wide, "float64")
 
 
 def _node(node: Node) -> Node:

@@ -26,6 +26,7 @@ from lrpc.run.program_dir import composites_of, load_program, under_composite
 from lrpc.targets import stops_of
 from lrpc.tolerance import Tolerance, tolerance
 from lrpc.weights import load_weights
+from passes import run_pipeline
 from passes.lower_relevance import LowerRelevance
 
 
@@ -130,7 +131,9 @@ def _against_reference(
     stops = stops_of(target["mark"], places["stops"], module.graph)
     lower = LowerRelevance(target["mark"], tuple(target["reads"]), stops)
     value = values[module.graph.marked[target["mark"]].name]
-    joint = as_run(lower.run(module), str(manifest["settings"]["precision"]), module.graph)
+    joint = as_run(
+        run_pipeline(module, (lower,)), str(manifest["settings"]["precision"]), module.graph
+    )
     reference = reference_relevance(
         joint.graph,
         joint.tensors,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from passes.additive_masks import AdditiveMasks
 from passes.assign_rules import AssignRules, RuleMap
-from passes.base import Pass, run_pipeline
+from passes.base import JointPass, Joints, Pass, run_joint_pipeline, run_pipeline
 from passes.canonicalize import Canonicalize
 from passes.check_coverage import CheckCoverage
+from passes.crossing import Crossing
 from passes.eliminate_dead import EliminateDead
 from passes.expand_attention import ExpandAttention
 from passes.expand_deformable import ExpandDeformable
+from passes.fuse_ratios import FuseRatios
 from passes.mark_attention import MarkAttention
 from passes.mark_deformable import MarkDeformable
+from passes.mark_ends import MarkEnds
 from passes.mark_layer_norm import MarkLayerNorm
 from passes.mark_residual import MarkResidual
 from passes.mark_rest import MarkRest
@@ -19,6 +24,7 @@ from passes.recognise_activations import RecogniseActivations
 from passes.recognise_norms import RecogniseNorms
 from passes.simplify import Simplify
 from passes.skip_projections import SkipProjections
+from passes.whole_stops import WholeStops
 
 # From the imported graph to the marked one.
 MARKING: tuple[Pass, ...] = (
@@ -35,6 +41,9 @@ MARKING: tuple[Pass, ...] = (
     MarkRest(),
 )
 
+# After relevance has been lowered, for all targets and composites together.
+JOINING: tuple[JointPass, ...] = (Crossing(), FuseRatios())
+
 # After relevance has been lowered into the graph.
 CLEANING: tuple[Pass, ...] = (Simplify(), EliminateDead())
 
@@ -42,21 +51,33 @@ CLEANING: tuple[Pass, ...] = (Simplify(), EliminateDead())
 def annotating(composite: RuleMap, fold_batch_norm: bool = True) -> tuple[Pass, ...]:
     """The default pipeline up to the annotated graph: marks, then the composite's rules."""
     first = Canonicalize(fold_batch_norm=fold_batch_norm)
-    return (first, *MARKING[1:], AssignRules(composite), SkipProjections(), CheckCoverage())
+    last = (AssignRules(composite), SkipProjections(), CheckCoverage(), MarkEnds())
+    return (first, *MARKING[1:], *last)
+
+
+def pruning(stops: Sequence[str]) -> tuple[Pass, ...]:
+    """From the annotated graph to what relevance that stops there is lowered into."""
+    return (WholeStops(tuple(stops)), EliminateDead(keep_marks=True))
 
 
 __all__ = [
     "CLEANING",
+    "JOINING",
     "MARKING",
     "AdditiveMasks",
     "AssignRules",
     "Canonicalize",
     "CheckCoverage",
+    "Crossing",
     "EliminateDead",
     "ExpandAttention",
     "ExpandDeformable",
+    "FuseRatios",
+    "JointPass",
+    "Joints",
     "MarkAttention",
     "MarkDeformable",
+    "MarkEnds",
     "MarkLayerNorm",
     "MarkResidual",
     "MarkRest",
@@ -65,6 +86,9 @@ __all__ = [
     "RecogniseNorms",
     "Simplify",
     "SkipProjections",
+    "WholeStops",
     "annotating",
+    "pruning",
+    "run_joint_pipeline",
     "run_pipeline",
 ]

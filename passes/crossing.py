@@ -8,13 +8,15 @@ asked for rarely, gets no memory of its own: what only it reads it makes again f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from lrpc.ir.blocks import block_of
 from lrpc.ir.graph import Graph, Node, Value
 from lrpc.plan.keep import cheapest
 from passes.again import Again
+from passes.base import Joints
 from passes.rewrite import weights_of
 from passes.roots import free, roots, size
 from passes.seed_free import CHEAP, SeedFree
@@ -25,32 +27,30 @@ OUTSIDE = "outside"  # no block: what is read there is kept as it is
 
 
 @dataclass(frozen=True)
-class Crossed:
-    """The forward pass with what it computes for relevance, and each target's joint graphs."""
+class Crossing:
+    """Gives the two halves of a program as few bytes between them as cheap operations allow.
 
-    forward: Graph
-    joints: tuple[tuple[Graph, Graph], ...]
-
-
-def cross(forward: Graph, joints: Sequence[tuple[Graph, Graph]], starts: Iterable[str]) -> Crossed:
-    """The program's two halves with as few bytes between them as cheap operations allow.
-
-    `joints` holds for each target, of all composites, its joint graph without and with ledger, and
-    `starts` names the values that relevance starts from. Only the former decide what is kept.
+    Joint graphs without ledger alone decide what is kept.
     """
-    shared = SeedFree(forward)
-    known = shared.read(graph for pair in joints for graph in pair)
-    plain = [pair[0] for pair in joints]
-    choice = Choice(forward, shared)
-    for graph, names in zip(plain, known[::2], strict=True):
-        choice.read(graph, names)
-    for name in starts:
-        choice.need(name, OUTSIDE)
-    kept = choice.made()
-    moved = _with_moved(forward, shared, kept, plain)
-    again = Again(forward, moved, shared, roots(forward), set(kept))
-    graphs = again.graphs(zip((g for pair in joints for g in pair), known, strict=True))
-    return Crossed(moved, tuple(zip(graphs[::2], graphs[1::2], strict=True)))
+
+    name: ClassVar[str] = "crossing"
+
+    def run(self, joints: Joints) -> Joints:
+        forward, shared = joints.forward, SeedFree(joints.forward)
+        known = shared.read(graph for pair in joints.pairs for graph in pair)
+        plain = [pair[0] for pair in joints.pairs]
+        choice = Choice(forward, shared)
+        for graph, names in zip(plain, known[::2], strict=True):
+            choice.read(graph, names)
+        for name in joints.starts:
+            choice.need(name, OUTSIDE)
+        kept = choice.made()
+        moved = _with_moved(forward, shared, kept, plain)
+        again = Again(forward, moved, shared, roots(forward), set(kept))
+        given = zip((g for pair in joints.pairs for g in pair), known, strict=True)
+        graphs = again.graphs(given)
+        pairs = tuple(zip(graphs[::2], graphs[1::2], strict=True))
+        return replace(joints, forward=moved, pairs=pairs)
 
 
 @dataclass

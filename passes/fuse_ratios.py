@@ -5,15 +5,29 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from lrpc.ir.blocks import block_of
 from lrpc.ir.graph import Graph, Node
+from passes.base import Joints
 
 
-def fuse_ratios(joint: Graph, forward: Collection[str]) -> Graph:
-    """`joint` with `stab_mul` for each product with a `stab_ratio` that serves it alone; values
-    named in `forward` belong to the forward pass, which keeps what it has."""
+@dataclass(frozen=True)
+class FuseRatios:
+    """Puts `stab_mul` for each product with a `stab_ratio` that serves it alone; values of the
+    forward pass stay, which keeps what it has."""
+
+    name: ClassVar[str] = "fuse_ratios"
+
+    def run(self, joints: Joints) -> Joints:
+        own = {v.name for v in joints.forward.values()}
+        pairs = tuple((fused(a, own), fused(b, own)) for a, b in joints.pairs)
+        return replace(joints, pairs=pairs)
+
+
+def fused(joint: Graph, forward: Collection[str]) -> Graph:
+    """One joint graph with its ratios fused."""
     uses = Counter(v.name for node in joint.nodes for v in node.inputs)
     ratios = {
         node.out.name: node

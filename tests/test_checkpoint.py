@@ -91,7 +91,7 @@ def test_budgets_are_kept(share: int) -> None:
     assert memory["peak"] <= memory["budget"]
     assert tracker.peak <= memory["budget"]
     assert tracker.peak == pytest.approx(memory["peak"], rel=0.03)
-    same(both(program, x), both(compiled("deformable encoder", "attnlrp"), x))
+    same(both(program, x[:1]), both(compiled("deformable encoder", "attnlrp"), x[:1]))
 
 
 def test_the_digits_program_at_half_its_memory(programs: Programs) -> None:
@@ -119,10 +119,10 @@ def test_hardly_a_choice_is_cheaper(name: str, seeds: int, composite: str) -> No
     priced, coarse = [], []
     for levels in itertools.product(*(range(len(x.rungs)) for x in search.ladders)):
         for way in ((search.kept(levels), *step) for step in steps(seeds)):
-            priced.append((search.more(way), search.peak(*way)))
+            priced.append((search.more(way), search.most(*way)))
             if all(level in end for level, end in zip(levels, ends, strict=True)):
                 coarse.append(priced[-1])
-    free, least = search.peak((), seeds, seeds), min(peak for _, peak in priced)
+    free, least = search.free, min(peak for _, peak in priced)
     for share in range(int(100 * least / free) + 1, 101, 3):
         limit = free * share // 100
         found = choose(model, "auto", limit)
@@ -157,10 +157,10 @@ def test_the_smallest_budget_is_named_and_works() -> None:
 def test_without_checkpoints_a_budget_means_fewer_seeds() -> None:
     model = open_model(Path(compiled("CNN", "attnlrp").directory))
     free = choose(model, "none", "").peak
-    found = choose(model, "none", free * 9 // 10)
+    found = choose(model, "none", free * 97 // 100)
     assert not found.again
     assert found.chunk < SEEDS
-    assert found.peak <= free * 9 // 10
+    assert max(found.peak, found.booked) <= free * 97 // 100
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     },  # the kernel that checks data
     "lrpc.marks": {"lrpc.ir", "lrpc.targets", "passes"},
     "lrpc.memory": {"lrpc.codegen", "lrpc.ir", "lrpc.plan"},
+    "lrpc.joining": {"lrpc.ir", "lrpc.manifest", "lrpc.memory", "passes"},
     "lrpc.build": {
         *(
             "lrpc.marks",
@@ -57,7 +58,8 @@ ALLOWED: dict[str, set[str]] = {
             "lrpc.targets",
             "lrpc.weights",
         ),
-        *("lrpc.manifest", "lrpc.mixed", "lrpc.model_check", "lrpc.precision", "passes"),
+        *("lrpc.joining", "lrpc.manifest", "lrpc.mixed", "lrpc.model_check", "lrpc.precision"),
+        *("passes",),
     },
     "lrpc.first_difference": {"lrpc.frontend", "lrpc.ir"},
     "lrpc.model_check": {
@@ -77,16 +79,9 @@ ALLOWED: dict[str, set[str]] = {
         *("lrpc.model_check", "lrpc.run", "lrpc.targets", "lrpc.weights", "passes"),
     },
     "lrpc.planview": {
-        *(
-            "lrpc.manifest_read",
-            "lrpc.build",
-            "lrpc.ir",
-            "lrpc.manifest",
-            "lrpc.memory",
-            "lrpc.mixed",
-            "lrpc.plan",
-        ),
-        *("lrpc.rules", "lrpc.run", "lrpc.weights"),
+        *("lrpc.build", "lrpc.codegen", "lrpc.ir", "lrpc.joining", "lrpc.manifest"),
+        *("lrpc.manifest_read",),
+        *("lrpc.memory", "lrpc.mixed", "lrpc.plan", "lrpc.rules", "lrpc.run", "lrpc.weights"),
     },
     "lrpc.tolerance": set(),
     "lrpc.verify": {

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 import lrpc
 from lrpc.codegen.kernels.limits import most_live
+from lrpc.errors import LrpcError
 from lrpc.memory.plan import kept_for, kept_without_ledger, target_plans
 from lrpc.memory.run import Model
 from lrpc.plan.arena import place
@@ -129,3 +131,12 @@ def test_buffers_live_within_the_program() -> None:
     assert all(0 <= s.start < s.end <= len(timeline.modules) for s in timeline.storages)
     buffers = [Buffer(s.name, s.size, s.start, s.end) for s in timeline.storages]
     assert lower_bound(buffers) == max(timeline.live) == place(buffers, 0).bound
+
+
+def test_what_does_not_run_for_one_image_is_refused_in_one_line() -> None:
+    """torch wants several values to a channel; a program takes any number of images."""
+    parts = (nn.Conv2d(3, 8, 1), nn.AdaptiveAvgPool2d(1), nn.GroupNorm(8, 8), nn.Flatten())
+    model = nn.Sequential(*parts, nn.Linear(8, 3))
+    with pytest.raises(LrpcError, match=r"^group_norm at 2.* does not run for 1 image: ") as no:
+        lrpc.compile(model, (torch.rand(2, 3, 4, 4),))
+    assert "\n" not in str(no.value)

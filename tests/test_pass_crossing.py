@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 import lrpc
 from lrpc.ir.graph import Graph, Module
-from lrpc.ir.verifier import verify
-from passes.crossing import Crossed, cross
+from passes import Crossing, Joints, run_joint_pipeline
 from passes.roots import roots, size
 from tests.support.graphs import check_values, module
 from tests.support.random_checks import annotated, examples, run, start
@@ -24,12 +23,13 @@ from tests.support.sweeps import lowered, sweep
 from tests.support.tiny import tiny
 
 
-def crossed(model: Module, target: str) -> tuple[Crossed, list[Module]]:
+def crossed(model: Module, target: str) -> tuple[Joints, list[Module]]:
     """Both halves for one target, and its joint modules without and with ledger."""
     joints = [lowered(model, target, ledger, clean=True) for ledger in (False, True)]
     plain, booked = joints
     start = model.graph.marked[target].name
-    return cross(model.graph, [(plain.graph, booked.graph)], [start]), joints
+    given = Joints(model.graph, ((plain.graph, booked.graph),), (start,))
+    return run_joint_pipeline(given, [Crossing()]), joints
 
 
 def read(forward: Graph, joint: Graph) -> set[str]:
@@ -58,9 +58,7 @@ def test_no_relevance_changes(data: Any) -> None:
     inputs, values = run(module, drawing, 2)
     seed = drawing.starts((2, *values[module.graph.marked[target].name].shape))
     found, joints = crossed(module, target)
-    verify(found.forward, "cross")
-    for joint, graph in zip(joints, found.joints[0], strict=True):
-        verify(graph, "cross")
+    for joint, graph in zip(joints, found.pairs[0], strict=True):
         before = sweep(joint, inputs, seed)
         after = sweep(Module(graph, {**module.tensors, **joint.tensors}), inputs, seed)
         assert after.places.keys() == before.places.keys()
@@ -69,7 +67,7 @@ def test_no_relevance_changes(data: Any) -> None:
         assert [row[:2] for row in after.rows] == [row[:2] for row in before.rows]
         for (*_, amount), (*_, same) in zip(after.rows, before.rows, strict=True):
             assert torch.equal(amount, same)
-    assert kept_bytes(found.forward, read(found.forward, found.joints[0][0])) <= kept_bytes(
+    assert kept_bytes(found.forward, read(found.forward, found.pairs[0][0])) <= kept_bytes(
         module.graph, read(module.graph, joints[0].graph)
     )
 
@@ -182,12 +180,12 @@ JOINT = """
 def test_what_moves_takes_its_constants_along() -> None:
     """A mask made of a value and a weight that relevance alone has is made by the forward pass."""
     joint = module(JOINT)
-    found = cross(module(FORWARD).graph, [(joint.graph, joint.graph)], [])
-    verify(found.forward, "cross")
+    given = Joints(module(FORWARD).graph, ((joint.graph, joint.graph),), ())
+    found = run_joint_pipeline(given, [Crossing()])
     assert found.forward.weight_types == joint.graph.weight_types
     assert [n.op for n in found.forward.nodes] == [
         *("scale", "constant", "sin", "sub", "compare_scalar", "exp")
     ]
-    after = found.joints[0][0]
+    after = found.pairs[0][0]
     assert read(found.forward, after) == {"kept_compare_scalar_2"}
     check_values(joint, Module(after, joint.tensors))

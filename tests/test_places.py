@@ -8,7 +8,8 @@ import pytest
 
 from lrpc.config import default_config
 from lrpc.errors import ConfigError
-from lrpc.targets import Places, asked_places, maskdino_places, stopping, whole_stops
+from lrpc.targets import Places, asked_places, maskdino_places, stopping
+from passes import WholeStops
 from tests.support.graphs import module
 from tests.support.programs import DIGITS, Programs
 from tests.test_cli_errors import Line, line  # noqa: F401
@@ -87,11 +88,11 @@ def test_a_stop_that_permutes_a_value_used_elsewhere_too_moves_to_it() -> None:
       return %b
     }}
     """
-    once = module(text.format(other="")).graph
-    assert whole_stops(once, ["s"]).marked["s"].name == "p"
-    twice = module(text.format(other="%c: f32[B,4,6] = silu(%a)\n      ")).graph
-    assert whole_stops(twice, ["s"]).marked["s"].name == "a"
-    assert whole_stops(twice, []).marked["s"].name == "p"
+    once = module(text.format(other=""))
+    assert WholeStops(("s",)).run(once).graph.marked["s"].name == "p"
+    twice = module(text.format(other="%c: f32[B,4,6] = silu(%a)\n      "))
+    assert WholeStops(("s",)).run(twice).graph.marked["s"].name == "a"
+    assert WholeStops().run(twice).graph.marked["s"].name == "p"
 
 
 @pytest.mark.parametrize(

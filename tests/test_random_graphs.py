@@ -16,7 +16,6 @@ from lrpc.ir.interpreter import interpret, run_node, sizes_of
 from lrpc.ir.parser import parse_graph
 from lrpc.ir.printer import print_graph
 from lrpc.ir.verifier import verify
-from lrpc.marks import with_input_marks
 from lrpc.rules import CATALOGUE
 from lrpc.rules.composite import COMPOSITES
 from passes import CLEANING, annotating
@@ -158,7 +157,7 @@ def test_no_image_and_no_seed_depends_on_the_others(data: Any) -> None:
 @given(st.data())
 def test_gradient_input_is_the_input_times_the_gradient(data: Any) -> None:
     drawing = data.draw(drawn())
-    module = with_input_marks(annotate(drawing.module, [COMPOSITES["gradient_input"]])[0].module)
+    module = annotate(drawing.module, [COMPOSITES["gradient_input"]])[0].module
     target = start(data, module)
     inputs, values = run(module, drawing, 2)
     seed = drawing.starts((1, *values[module.graph.marked[target].name].shape))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -97,6 +97,20 @@ def halves(
     needed_names = read.needed | anew.reads() | anew.named
     shared = keeping(read.run, places, needed_names)
     return Halves(read.run, Saved(places, needed_names, scopes, shared, anew), read.parts)
+
+
+def as_computed(forward: Graph, targets: Sequence[TargetCode], made: Halves) -> Iterator[Graph]:
+    """The halves of a program as graphs, to be verified: the forward pass; and each relevance pass
+    from what the state holds and its seeds, behind all that it computes again."""
+    yield replace(forward, nodes=made.forward, marks=())
+    anew = [node for segment in made.saved.again.segments.values() for node in segment.nodes]
+    there = made.saved.kept.keys() - {v.name for node in anew for v in node.outputs}
+    kept = [v for v in forward.values() if v.name in there]
+    for target, parts in zip(targets, made.relevance, strict=True):
+        for joint, nodes in zip((target.plain, target.booked), parts, strict=True):
+            inputs = (*kept, joint.inputs[-1])
+            weights = tuple({**dict(forward.weights), **joint.weight_types}.items())
+            yield Graph(joint.name, inputs, (*anew, *nodes), (), weights)
 
 
 def generate(forward: Graph, targets: Sequence[TargetCode], about: Description) -> Emitted:

@@ -21,6 +21,7 @@ from lrpc.codegen.kernels import (
     pages,
     ratios,
     results,
+    rooms,
     runtime,
     seeds,
     slopes,
@@ -32,7 +33,7 @@ from lrpc.codegen.kernels import (
 )
 
 RUNTIME: tuple[ModuleType, ...] = (
-    *(loading, manifests, results, limits),
+    *(loading, manifests, results, rooms, limits),
     *(seeds, calls, capture, pages, runtime),
 )
 MODULES: tuple[ModuleType, ...] = (

@@ -197,8 +197,9 @@ LRPC: dict[str, Any] = {
     # How far relevance in tf32 or bf16 may be from float64 (Σ|R − R64| / Σ|R64| at the input).
     "PRECISION_TOLERANCE": 0.25,
     "MEMORY": {
-        # What a program may hold for one image and SEEDS seeds beside weights and inputs: bytes, a
-        # share of what it holds with nothing computed again ("50%"), or "" for no limit.
+        # What forward and a relevance call may hold beside weights and inputs, results included:
+        # bytes, a share of what one image and SEEDS seeds take with nothing computed again ("50%"),
+        # or "" for no limit. Calls that cannot keep it are refused.
         "BUDGET": "",
         # What relevance computes again instead of keeping it: none, block (all blocks) or auto (the
         # parts of blocks that the budget asks for).

@@ -19,8 +19,10 @@ class Choice:
     same, the seeds that go through a block at once and from block to block.
 
     `peak` is the most bytes that forward and relevance of any target hold at once for one image and
-    `seeds` seeds, weights and inputs apart; `free` is the same with nothing computed again and all
-    these seeds at once; `more` is the estimated work beyond that, as a share.
+    `seeds` seeds, weights and inputs apart; `booked` is the same with ledgers, which take one seed
+    at a time where more do not fit, 0 where there is no budget; `free` is `peak` with nothing
+    computed again and all these seeds at once; `more` is the estimated work beyond that, as a
+    share.
     """
 
     again: Mapping[str, tuple[str, ...]]
@@ -31,6 +33,7 @@ class Choice:
     free: int
     budget: int
     more: float
+    booked: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As the manifest holds it."""
@@ -44,6 +47,7 @@ class Choice:
             "free_peak": self.free,
             "budget": self.budget or None,
             "extra_work": round(self.more, 4),
+            "ledger_peak": self.booked or None,
         }
 
     @staticmethod
@@ -58,6 +62,7 @@ class Choice:
             data["free_peak"],
             data["budget"] or 0,
             data["extra_work"],
+            data["ledger_peak"] or 0,
         )
 
     def of(self, model: Model) -> Model:
@@ -73,8 +78,9 @@ def choose(model: Model, checkpoint: str, budget: str | int) -> Choice:
     holds with nothing computed again ("50%"), or "" for no limit. Raises ConfigError that names the
     smallest budget that can be met.
     """
-    search = Search(model, checkpoint if budget or checkpoint == "block" else "none")
-    free = search.peak((), model.chunk, model.chunk)
+    kind = checkpoint if budget or checkpoint == "block" else "none"
+    search = Search(model, kind, bool(budget))
+    free = search.free
     limit = _limit(budget, free)
     if not limit:
         again = search.least[0] if checkpoint == "block" else ()
@@ -82,17 +88,18 @@ def choose(model: Model, checkpoint: str, budget: str | int) -> Choice:
     while True:
         found = search.within(limit)
         if found is None:
-            least = min(search.peak(x, 1, y) for x in search.least for y in {1, model.chunk})
+            least = min(search.most(x, 1, y) for x in search.least for y in {1, model.chunk})
             raise ConfigError(_too_small(budget, limit, free, least, checkpoint))
-        if search.peak(*found) <= limit:
+        if search.most(*found) <= limit:
             return _choice(search, found, free, limit)
-        search.watch(found)  # another target needs more there
+        search.watch(found)  # another call needs more there
 
 
 def _choice(search: Search, way: Way, free: int, limit: int) -> Choice:
     again, chunk, _ = way
     peak, more = search.peak(*way), search.more(way)
-    return Choice(dict(again), chunk, run_of(way), search.seeds, peak, free, limit, more)
+    booked = search.booked(*way) if limit else 0
+    return Choice(dict(again), chunk, run_of(way), search.seeds, peak, free, limit, more, booked)
 
 
 def _limit(budget: str | int, free: int) -> int:

@@ -17,7 +17,7 @@ from lrpc.codegen.saved import Saved
 from lrpc.codegen.segments import Segment, cut
 from lrpc.ir.graph import Node, Value
 from lrpc.memory.effect import Strided
-from lrpc.memory.tape import Tape
+from lrpc.memory.tape import OUTSIDE, Tape
 
 
 @dataclass
@@ -51,7 +51,7 @@ Given = list[tuple[str, int]]  # what reads and records hand out: name, storage
 @dataclass
 class Main:
     """The main function of one half. `chunk`: how many seeds a block function takes at a time, 0
-    for all of them."""
+    for all of them; the first two chunks alone where it is `brief`."""
 
     tape: Tape
     saved: Saved
@@ -59,6 +59,7 @@ class Main:
     chunk: int
     locals: Frame
     given: Given = field(default_factory=list)
+    brief: bool = False
 
     def run(self, nodes: Sequence[Node], keep: Sequence[str]) -> Given:
         """All of it; values named in `keep` are there at its end."""
@@ -149,7 +150,8 @@ class Main:
         found = {v.name: tape.where[v.name] for v in over}
         whole: dict[str, int] = {}
         rows: list[Given] = []
-        for first in range(0, seeds, self.chunk):
+        others = OUTSIDE  # amounts of chunks that are not run here
+        for first in range(0, seeds, self.chunk)[: 2 if self.brief else None]:
             count = tape.sizes["K"] = min(self.chunk, seeds - first)
             for name, (kind, storage) in found.items():
                 tape.where[name] = (_stretch(kind, seeds, count), storage)
@@ -164,6 +166,10 @@ class Main:
                 whole = {v.name: self._room(v, m) for v, m in zip(results, made, strict=True)}
                 for storage in whole.values():
                     tape.hold(storage)
+                if self.brief and seeds > 2 * count:
+                    booked = sum(tape.held[storage].size for _, storage in rows[0])
+                    others = tape.allocate(booked * (seeds - 2 * count) // count, "result", "")
+                    tape.hold(others)
             tape.advance(segment.block)
             for storage in made:
                 tape.drop(storage, tape.step)
@@ -175,7 +181,8 @@ class Main:
             tape.where[value.name] = (kind, storage)
             self.locals.bind(value.name, storage)
             tape.drop(storage, tape.step)
-        self._join(rows)
+        self._join(rows, seeds)
+        tape.drop(others, tape.step)
 
     def _room(self, value: Value, made: int) -> int:
         if not of_seeds(value):
@@ -183,11 +190,12 @@ class Main:
         size = Strided.contiguous(value.type, self.tape.sizes).bytes
         return self.tape.allocate(size, "adjoint", value.name, "", "in_chunks")
 
-    def _join(self, rows: Sequence[Given]) -> None:
-        """The chunks' amounts of each record put together."""
-        tape = self.tape
+    def _join(self, rows: Sequence[Given], seeds: int) -> None:
+        """The chunks' amounts of each record put together: of all chunks, also where they were not
+        all run."""
+        tape, run = self.tape, min(seeds, self.chunk * len(rows))
         for parts in zip(*rows, strict=True):
-            size = sum(tape.held[storage].size for _, storage in parts)
+            size = sum(tape.held[storage].size for _, storage in parts) * seeds // run
             storage = tape.allocate(size, "result", parts[0][0], "", "record")
             tape.hold(storage)
             self.given.append((parts[0][0], storage))

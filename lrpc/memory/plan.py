@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lrpc.ir.blocks import block_of
+from lrpc.memory.bounds import Bounds
 from lrpc.memory.reasons import saved_for
 from lrpc.memory.run import Model, Timeline
 from lrpc.memory.tape import OUTSIDE, Storage, Tape
@@ -43,14 +44,17 @@ class TargetPlan:
         }
 
 
-def memory_plans(model: Model, counts: Sequence[int]) -> list[dict[str, Any]]:
+def memory_plans(model: Model, counts: Sequence[int], budget: bool = False) -> list[dict[str, Any]]:
     """The plan of each composite as the manifest holds it; `counts` are their numbers of targets.
+    Under a `budget` each target has bounds on all calls as well.
 
     All bytes but `live_bytes` are for one image and one seed; `state` is what the forward pass
     keeps for all targets together, part of it for their ledgers alone; `saved_for` says which
     rules read it.
     """
-    plans = target_plans(model)
+    plans = [plan.to_json() for plan in target_plans(model)]
+    for plan, bounds in zip(plans, Bounds(model).to_json() if budget else (), strict=False):
+        plan["budget"] = bounds
     after = model.forward(1)
     state = sum(s.size for s in after.storages() if s.part == "state")
     weights = sum(kind.bytes for kind in model.weights.values())
@@ -62,7 +66,7 @@ def memory_plans(model: Model, counts: Sequence[int]) -> list[dict[str, Any]]:
                 "weights": weights,
                 "state": state,
                 "state_for_ledger_alone": state - kept_without_ledger(model, after),
-                "targets": {plans[i].name: plans[i].to_json() for i in own},
+                "targets": {model.codes[i].name: plans[i] for i in own},
                 "saved_for": saved_for(model, own),
             }
         )

@@ -2,37 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import accumulate
 
 from lrpc.codegen.interface import TargetCode
+from lrpc.codegen.keeping import Place
 from lrpc.codegen.program import Halves, Reading, halves, reading
 from lrpc.codegen.recompute import Again
-from lrpc.ir.graph import Graph, Node
+from lrpc.ir.graph import Graph, Node, Value
 from lrpc.memory.effect import Effects, Strided
 from lrpc.memory.mains import Given, Main, frame
 from lrpc.memory.tape import OUTSIDE, Storage, Tape
-from lrpc.plan.liveness import profile
 
 
 @dataclass(frozen=True)
 class Timeline:
     """What a call of `forward` and then of `relevance` allocates, over steps.
 
-    Steps before `turn` are the forward pass.
+    Steps before `turn` are the forward pass. Relevance adds `tables` to the state for good.
     Weights and inputs are not among the storages: their owner holds them.
     """
 
     storages: tuple[Storage, ...]
     turn: int
     modules: tuple[str, ...]  # of each step
+    tables: Mapping[Place, int] = field(default_factory=dict)  # bytes
 
     @cached_property
     def live(self) -> list[int]:
         """Live bytes at each step."""
-        found = profile(s.buffer for s in self.storages)
-        return found + [0] * (len(self.modules) - len(found))
+        return self._bytes(self.storages)
+
+    @cached_property
+    def work(self) -> list[int]:
+        """Bytes at each step that are held inside one operation."""
+        return self._bytes(s for s in self.storages if s.part == "workspace")
+
+    def after_others(self, tables: int) -> list[int]:
+        """Live bytes at each step where earlier calls have added `tables` bytes to the state."""
+        added = (s for s in self.storages if s.part == "state" and s.start >= self.turn)
+        both = zip(self.live, self._bytes(added), strict=True)
+        found = [live + max(0, tables - own) for live, own in both]
+        return [*self.live[: self.turn], *found[self.turn :]]
+
+    def _bytes(self, storages: Iterable[Storage]) -> list[int]:
+        change = [0] * (len(self.modules) + 1)
+        for s in storages:
+            change[s.start] += s.size
+            change[s.end] -= s.size
+        return list(accumulate(change))[:-1]
 
     @property
     def peak(self) -> int:
@@ -115,8 +136,12 @@ class Model:
             tape.check(tape.where[value.name], name)
         return tape
 
-    def timeline(self, target: int, seeds: int, after: Tape, ledger: bool = False) -> Timeline:
-        """`forward` as `after` has it, then relevance of one target (by index) with `seeds`."""
+    def timeline(
+        self, target: int, seeds: int, after: Tape, ledger: bool = False, brief: bool = False
+    ) -> Timeline:
+        """`forward` as `after` has it, then relevance of one target (by index) with `seeds`. Where
+        it is `brief`, blocks take the first two chunks of seeds alone: the others are like the
+        second."""
         code, nodes = self.codes[target], self.halves.relevance[target][int(ledger)]
         tape = replace(
             after,
@@ -137,19 +162,26 @@ class Model:
             kind = Strided.contiguous(seed.type, tape.sizes)
             start = tape.allocate(kind.bytes, "seed", value.name)
             tape.hold(start)
+            tape.work(_starting(value, tape.sizes), "start")
             tape.advance()
             tape.where[seed.name] = (kind, start)
-            found = self._sweep(tape, nodes)
+            found = self._sweep(tape, nodes, brief)
             tape.drop(start, tape.step)
             joined.add(*found)
-        joined.close()
-        return Timeline(tape.storages(), turn, tuple(tape.modules))
+        tables = {
+            place: sum(
+                k.bytes for name, kinds in parts.items() if name not in before for k in kinds
+            )
+            for place, parts in tape.kept.items()
+            for before in [after.kept.get(place, {})]
+        }
+        return Timeline(tape.storages(), turn, tuple(tape.modules), tables)
 
-    def _sweep(self, tape: Tape, nodes: Sequence[Node]) -> tuple[Given, Given]:
+    def _sweep(self, tape: Tape, nodes: Sequence[Node], brief: bool) -> tuple[Given, Given]:
         """One run of a target's function: the relevance that it hands out, and the amounts."""
         with frame(tape) as main:
             chunk = self.chunk if self.sweep else 0
-            given = Main(tape, self.halves.saved, False, chunk, main).run(nodes, [])
+            given = Main(tape, self.halves.saved, False, chunk, main, brief=brief).run(nodes, [])
         handing = [n for n in nodes if not n.outputs]
         reads: Given = []
         amounts: Given = []
@@ -164,33 +196,32 @@ class Model:
         return reads, amounts
 
 
+def _starting(value: Value, sizes: Mapping[str, int]) -> int:
+    """What is held beside G while it is made of given relevance, and normalised: where that is 0,
+    and two tensors like the target's value."""
+    one = Strided.contiguous(value.type, sizes)
+    return math.prod(one.shape) * sizes["K"] + 2 * one.bytes
+
+
 @dataclass
 class Joined:
-    """Sweeps put together along the seeds, as `limits.joined` does."""
+    """Sweeps put together along the seeds, as `kernels/rooms.py` does."""
 
     tape: Tape
     seeds: int
-    books: list[Given] = field(default_factory=list)
     whole: bool = False
 
     def add(self, reads: Given, amounts: Given) -> None:
-        """A sweep's relevance goes into room for all of it; its amounts wait."""
+        """What a sweep found goes into room for all of it."""
         tape = self.tape
         if tape.sizes["K"] == self.seeds:
             return
         if not self.whole:
-            for name, storage in reads:
+            for name, storage in (*reads, *amounts):
                 size = tape.held[storage].size // tape.sizes["K"] * self.seeds
                 tape.hold(tape.allocate(size, "result", name))
             self.whole = True
+        tape.work(sum(tape.held[storage].size for _, storage in amounts), "amounts")
         tape.advance()
-        for _, storage in reads:
+        for _, storage in (*reads, *amounts):
             tape.drop(storage, tape.step)
-        self.books.append(amounts)
-
-    def close(self) -> None:
-        """The amounts of all sweeps put together."""
-        for parts in zip(*self.books, strict=True):
-            size = sum(self.tape.held[storage].size for _, storage in parts)
-            self.tape.hold(self.tape.allocate(size, "result", parts[0][0]))
-        self.tape.advance()

@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from itertools import pairwise, product
 from typing import Any
 
+from lrpc.codegen.keeping import Place
 from lrpc.ir.graph import Node
 from lrpc.ir.types import Sym
+from lrpc.memory.bounds import most_tables, records_of, results_of
 from lrpc.memory.ladder import Rung, ladders
 from lrpc.memory.run import Model, Timeline
 from lrpc.memory.tape import Tape
@@ -49,16 +51,26 @@ class Tries:
 class Search:
     """Peaks and prices of the ways to run one program, each simulated once.
 
-    `watched` are the targets that decide; the others are looked at where something is found.
+    Calls are numbered: each target's without ledger and all seeds, then each with its ledger and
+    one seed at a time. `watched` are those that decide; the others are looked at where something is
+    found. `free` is the most that a call without ledger holds with nothing computed again.
     """
 
-    def __init__(self, model: Model, checkpoint: str) -> None:
+    def __init__(self, model: Model, checkpoint: str, budget: bool = True) -> None:
         self.model, self.checkpoint = model, checkpoint
         self.seeds = model.chunk
         self.seen: dict[tuple[Way, int], int] = {}
         self.programs: dict[Way, tuple[Model, Tape]] = {}
         free: Way = ((), model.chunk, model.chunk)
-        timelines = [self._timeline(free, target) for target in range(len(model.codes))]
+        self.tables: dict[Place, int] = {}
+        self.targets = range(len(model.codes))
+        self.calls = range(2 * len(model.codes))
+        timelines = [self._timeline(free, target) for target in self.targets]
+        self.free = max(timeline.peak for timeline in timelines)
+        if budget:
+            booked = (self._timeline(free, call) for call in self.calls[len(self.targets) :])
+            self.tables = most_tables(t.tables for t in (*timelines, *booked))
+            self.seen.clear()
         self.ladders = ladders(model, timelines) if checkpoint != "none" else []
         if checkpoint == "block":
             self.ladders = [ladder.ends() for ladder in self.ladders]
@@ -104,35 +116,52 @@ class Search:
         return tuple((x.key, rung.kept) for x, rung in pairs if rung.kept is not None)
 
     def watch(self, way: Way) -> None:
-        """Let the target that needs most there decide as well."""
-        targets = range(len(self.model.codes))
-        self.watched.append(max(targets, key=lambda target: self._peak(way, target)))
+        """Let the call that needs most there decide as well."""
+        calls = self.calls if self.watched else self.targets
+        self.watched.append(max(calls, key=lambda call: self._peak(way, call)))
 
     def peak(self, *way: Any) -> int:
-        """The most bytes held at once, for any target."""
-        return max(self._peak(way, target) for target in range(len(self.model.codes)))
+        """The most bytes held at once without ledger, for any target."""
+        return max(self._peak(way, target) for target in self.targets)
 
-    def _peak(self, way: Way, target: int) -> int:
-        if (way, target) not in self.seen:
-            self._timeline(way, target)
-        return self.seen[way, target]
+    def booked(self, *way: Any) -> int:
+        """The most bytes held at once with ledger, one seed at a time."""
+        return max(self._peak(way, call) for call in self.calls[len(self.targets) :])
 
-    def _timeline(self, way: Way, target: int) -> Timeline:
+    def most(self, *way: Any) -> int:
+        """The most bytes of any call."""
+        return max(self.peak(*way), self.booked(*way))
+
+    def _peak(self, way: Way, call: int) -> int:
+        if (way, call) not in self.seen:
+            self._timeline(way, call)
+        return self.seen[way, call]
+
+    def _timeline(self, way: Way, call: int) -> Timeline:
         again, chunk, _ = way
         if way not in self.programs:
             model = replace(self.model, again=dict(again), chunk=chunk, sweep=run_of(way))
             self.programs = {way: (model, model.forward(1))}  # the last one alone
         model, after = self.programs[way]
-        found = model.timeline(target, self.seeds, after)
-        self.seen[way, target] = found.peak
+        ledger, target = divmod(call, len(self.targets))
+        found = model.timeline(target, 1 if ledger else self.seeds, after, bool(ledger))
+        more = self._room(target) if ledger and self.seeds > 1 else 0
+        anew = dict(again)
+        tables = sum(size for place, size in self.tables.items() if place[0] not in anew)
+        self.seen[way, call] = max(found.after_others(tables)) + more
         return found
+
+    def _room(self, target: int) -> int:
+        """The results of all seeds with a ledger, as `kernels/limits.py` counts them."""
+        results = sum(results_of(self.model, target).values())
+        return results * self.seeds + 8 * (records_of(self.model, target) + 2) * (self.seeds + 1)
 
     def _fits(self, levels: Levels, chunk: int, sweep: int, limit: int) -> bool:
         way = (self.kept(levels), chunk, sweep)
-        return all(self._peak(way, target) <= limit for target in self.watched)
+        return all(self._peak(way, call) <= limit for call in self.watched)
 
     def within(self, limit: int) -> Way | None:
-        """The cheapest way whose watched targets keep the limit; None if there is none."""
+        """The cheapest way whose watched calls keep the limit; None if there is none."""
         found: list[tuple[Levels, int, int]] = []
         for chunk, sweep in steps(self.seeds):
             best = min((self._more(*way) for way in found), default=math.inf)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lrpc.codegen.keeping import Place
+from lrpc.errors import TraceError
 from lrpc.ir.graph import Node
 from lrpc.memory.effect import Effect, Effects, Result, Strided, effect_of
 from lrpc.plan.liveness import Buffer
@@ -148,15 +149,18 @@ class Tape:
         an operand: the storages of its results, which nobody holds yet."""
         over = None if self.apart else over
         inputs = [self.where[v.name] for v in node.inputs]
-        effect = self.effects.of_node(
-            node,
-            [kind for kind, _ in inputs],
-            self.weights.__getitem__,
-            self.sizes,
-            "" if keeps is None else keeps[1],
-            () if keeps is None else tuple(self.kept.get(keeps, {}).items()),
-            over,
-        )
+        try:
+            effect = self.effects.of_node(
+                node,
+                [kind for kind, _ in inputs],
+                self.weights.__getitem__,
+                self.sizes,
+                "" if keeps is None else keeps[1],
+                () if keeps is None else tuple(self.kept.get(keeps, {}).items()),
+                over,
+            )
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            raise self._not_run(node, error) from error
         name = node.outputs[0].name if node.outputs else str(node.attr("name") or node.op)
         module = node.loc.module
         self.work(effect.workspace, name, module, node.op)
@@ -171,6 +175,14 @@ class Tape:
         if not node.outputs:  # a read or a record
             self.where[f"{node.op} {name} {self.step}"] = (effect.results[0].kind, places[0])
         return places
+
+    def _not_run(self, node: Node, error: Exception) -> TraceError:
+        count, reason = self.sizes["B"], str(error).splitlines()[0]
+        images = "1 image" if count == 1 else f"{count} images"
+        return TraceError(
+            f"{node.op} at {node.loc} does not run for {images}: {reason}; a program must take any"
+            " number of images"
+        )
 
     def _places(
         self, results: Sequence[Result], inputs: Sequence[int], new: Sequence[int]

@@ -12,6 +12,8 @@ from rich.console import Console
 from lrpc.errors import ConfigError, ProgramError
 from lrpc.memory.reasons import readers
 from lrpc.memory.run import Model
+from lrpc.planview.budget import budget_table, limits_of
+from lrpc.planview.figures import size
 from lrpc.planview.load import open_model
 from lrpc.planview.picture import picture
 from lrpc.planview.shapes import to_image, to_svg
@@ -31,7 +33,7 @@ def main(args: argparse.Namespace, console: Console) -> int:
         console.print(f"{view.name}: {len(why)} saved values", markup=False, highlight=False)
         console.print(reasons(model.graph, view.saved, why))
     else:
-        _show(view, found, model, console)
+        _show(view, found, model, targets, args, console)
     for path, write in ((args.svg, _write_svg), (args.png, _write_png)):
         if path is not None:
             write(path, view, args.program.resolve().name)
@@ -39,7 +41,14 @@ def main(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _show(view: View, found: list[View], model: Model, console: Console) -> None:
+def _show(
+    view: View,
+    found: list[View],
+    model: Model,
+    chosen: list[int],
+    args: argparse.Namespace,
+    console: Console,
+) -> None:
     weights = sum(kind.bytes for kind in model.weights.values())
     say = f"{view.batch} image(s), {view.seeds} seed(s), {model.sweep or model.chunk} in a sweep"
     blocks = f", {model.chunk} at once through a block" if model.sweep else ""
@@ -49,6 +58,13 @@ def _show(view: View, found: list[View], model: Model, console: Console) -> None
         console.print("computed again for relevance", style="bold", highlight=False)
         console.print(again(model.halves.saved.ways()))
     console.print(summary(found))
+    limits = limits_of(args.program)
+    if limits.budget:
+        composite = model.codes[chosen[0]].composite or next(iter(limits.plans))
+        names = [model.codes[i].name for i in chosen]
+        text = f"calls under the budget of {size(limits.budget)} (LRPC.MEMORY.BUDGET)"
+        console.print(text, style="bold", markup=False, highlight=False)
+        console.print(budget_table(limits, composite, names, args.batch, args.seeds))
     console.print(f"{view.name} over program time", style="bold", markup=False, highlight=False)
     for line in chart(view, min(console.width, 120)):
         console.print(line, no_wrap=True, overflow="crop", crop=True)

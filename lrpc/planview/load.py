@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lrpc.build import Settings, Variant, lowered, memory_model
+from lrpc.build import Settings, Variant, lowered
 from lrpc.errors import ProgramError
 from lrpc.ir.graph import Module
 from lrpc.ir.parser import read_graph
+from lrpc.joining import memory_model
 from lrpc.manifest import check_fits, own_facts, stated_targets
 from lrpc.manifest_read import manifest_of
 from lrpc.memory.choose import Choice
@@ -40,5 +41,5 @@ def open_model(directory: Path, plugins: Sequence[str] = ()) -> Model:
         check_fits(files[0], graph, {**own, "settings": manifest["settings"]})
         variants.append(Variant(name, float(own["epsilon"]), Module(graph, tensors)))
     made = lowered(variants, stated_targets(manifest), settings)
-    model = memory_model(running(made, settings.precision), settings)
+    model = memory_model(running(made, settings.precision), settings.chunk)
     return Choice.from_json(manifest["memory"]).of(model)

@@ -14,9 +14,9 @@ from torch import Tensor
 from lrpc.build import Watch, annotate
 from lrpc.ir.graph import Graph, Module
 from lrpc.ir.interpreter import interpret
-from lrpc.marks import with_input_marks
 from lrpc.rules import CATALOGUE
 from lrpc.rules.composite import COMPOSITES, composite
+from passes import MarkEnds
 from tests.support.random_graphs import CARRYING, AnyRule, Drawn, drawn, refused
 from tests.support.sweeps import lowered, sweep
 
@@ -61,7 +61,7 @@ def ruled(
 def _marked(module: Module) -> Module:
     # Splatting lets relevance pass projections as it is, which asks for equal widths.
     assume(not any(n.rule is not None and refused(n, n.rule.name) for n in module.graph.nodes))
-    return with_input_marks(module)
+    return MarkEnds().run(module)
 
 
 def start(data: st.DataObject, module: Module) -> str:

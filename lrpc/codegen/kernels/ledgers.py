@@ -22,7 +22,7 @@ def inner(a: Tensor, b: Tensor, batch: int, fold: int = 1) -> Tensor:
     else:
         t = inner_in_stretches(a, b, 1 << 17, inner_of_finite)  # what a cache holds
         if not a.is_meta and bool(t.isnan().any()):  # 0 · −∞, if nothing worse
-            t = inner_at_once(a, b, batch)
+            t = inner_in_stretches(a, b, 1 << 16, inner_at_once)
     if fold == 1:
         return t
     parts = t.reshape(t.shape[0], -1, fold) if fold > 1 else t.reshape(t.shape[0], -fold, -1).mT
@@ -31,7 +31,7 @@ def inner(a: Tensor, b: Tensor, batch: int, fold: int = 1) -> Tensor:
 
 def inner_at_once(a: Tensor, b: Tensor, batch: int = 1) -> Tensor:
     """`inner` before it is folded, of any strides."""
-    t = (a.double() * b).masked_fill(a == 0, 0.0)
+    t = (a.double() * b).masked_fill_(a == 0, 0.0)
     t = t.movedim(batch, 1) if batch else t.unsqueeze(1)
     return t.flatten(2).sum(-1) if t.dim() > 2 else t
 
@@ -48,7 +48,7 @@ def books_in_stretches(a: Tensor, b: Tensor, batch: int) -> bool:
     order; and whether it is worth it."""
     lead = a.dim() - b.dim()
     alike = a.dim() > 2 and lead > 0 and b.shape == a.shape[lead:] and batch == 1
-    return alike and a.is_contiguous() and b.is_contiguous() and a.numel() >= 1 << 18
+    return alike and a.is_contiguous() and b.is_contiguous() and a.numel() >= 1 << 17
 
 
 def inner_in_stretches(

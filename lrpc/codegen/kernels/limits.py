@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lrpc.codegen.kernels.loading import ProgramError
-from lrpc.codegen.kernels.results import Ledger, Relevance
+from lrpc.codegen.kernels.rooms import batch_axes
 
 
 def out_of_memory(error: RuntimeError) -> bool:
@@ -24,21 +24,57 @@ def say(text: str) -> None:
     warnings.warn(text, RuntimeWarning, stacklevel=4)
 
 
-def most_live(rows: Sequence[Sequence[int]], batch: int, seeds: int) -> int:
-    """The bytes that a plan's rows [a, b, c, d] give for so many images and seeds in one sweep."""
-    return max(a + b * batch + c * seeds + d * seeds * batch for a, b, c, d in rows)
+def most_live(rows: Sequence[Sequence[int]], batch: int, seeds: int, chunk: int = 0) -> int:
+    """The bytes that a plan's rows [a, b, c, d, ...] give for so many images, and seeds in one
+    sweep: a + b·B + c·K + d·K·B, with + e·C + f·C·B for C seeds at a time through a block."""
+    sizes = (1, batch, seeds, seeds * batch, chunk, chunk * batch)
+    return max(sum(a * n for a, n in zip(row, sizes, strict=False)) for row in rows)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a call runs: so many images at a time, `sweep` seeds from block to block together, and
+    `chunk` of them at once through a block."""
+
+    images: int
+    sweep: int
+    chunk: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """A relevance call: what decides how much memory it takes."""
+
+    composite: str
+    target: str
+    places: frozenset[str]
+    ledger: bool
+    batch: int
+    seeds: int
+
+    def __str__(self) -> str:
+        end = ", with its ledger" if self.ledger else ""
+        return f"relevance of {self.target} for {counted(self.seeds, self.batch)}{end}"
+
+
+def counted(seeds: int, images: int) -> str:
+    """`8 seeds and 1 image`."""
+    return f"{seeds} seed{'s' * (seeds > 1)} and {images} image{'s' * (images > 1)}"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a program takes at once: `chunk` seeds through a block, `sweep` in one sweep, and
-    under a `budget` as many images as its `plans` allow; plans are rows by composite and target."""
+    """How much a program takes at once: `chunk` seeds through a block, `sweep` in one sweep; under
+    a `budget`, fewer of them or fewer images where the plan of a call, by composite and target,
+    says that it would hold more. `blocks`: seeds may go through blocks fewer at a time."""
 
     chunk: int
     sweep: int
     budget: int
     axes: Mapping[str, int]  # of the images in each input; empty where they cannot be taken apart
-    plans: Mapping[str, Mapping[str, Sequence[Sequence[int]]]]
+    plans: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    outputs: int = 0  # bytes for one image
+    blocks: bool = False
 
     @staticmethod
     def of(manifest: Mapping[str, Any], inputs: Mapping[str, Any]) -> Limits:
@@ -47,34 +83,84 @@ class Limits:
         own = {str(manifest.get("composite", "")): manifest, **manifest.get("composites", {})}
         plans = {
             name: {
-                target: plan["live_bytes"]
+                target: plan.get("budget", {})
                 for target, plan in said.get("plan", manifest["plan"])["targets"].items()
             }
             for name, said in own.items()
         }
         said = manifest["memory"]
         whole = axes if len(axes) == len(inputs) else {}
-        chunk = said["chunk"]
-        return Limits(chunk, said["sweep"] or chunk, said["budget"] or 0, whole, plans)
+        chunk, sweep, outputs = said["chunk"], said["sweep"], said.get("outputs", 0)
+        budget = said["budget"] or 0
+        return Limits(chunk, sweep or chunk, budget, whole, plans, outputs, sweep > 0)
 
     def images(self, batch: int) -> int:
-        """How many of the images to take at once, at least one."""
-        if not self.budget or not self.axes:
+        """How many of the images `forward` takes at once, such that one seed of any target fits
+        beside what is saved. Raises ProgramError where the budget does not hold their outputs."""
+        if not self.budget:
             return batch
-        plans = [rows for targets in self.plans.values() for rows in targets.values()]
-        while batch > 1 and max(most_live(rows, batch, 1) for rows in plans) > self.budget:
-            batch -= 1
-        return batch
+        plans = [plan["plain"] for targets in self.plans.values() for plan in targets.values()]
+        for count in self._counts(batch):
+            needed = max(held(plan, count, 1, 1) for plan in plans)
+            needed += self.outputs * batch if count < batch else 0
+            if needed <= self.budget:
+                return count
+        raise ProgramError(
+            f"forward of {batch} images: {needed:,} bytes are needed at least,"
+            f" {self.outputs * batch:,} of them for outputs, and LRPC.MEMORY.BUDGET is"
+            f" {self.budget:,}; give it fewer images at a time"
+        )
 
-    def seeds(self, composite: str, target: str, batch: int) -> tuple[int, int]:
-        """How many seeds to take through a block, and in one sweep. The plan is for one image;
-        more of them leave less room."""
-        if not self.budget or batch == 1:
-            return self.chunk, self.sweep
-        rows, count = self.plans[composite][target], self.chunk
-        while count > 1 and most_live(rows, batch, count) > self.budget:
-            count -= 1
-        return count, count
+    def way(self, call: Call, most: int) -> Way:
+        """How to run a call so that it keeps the budget, `most` images at a time. Raises
+        ProgramError where it cannot: its results are the caller's, and held to the end."""
+        if not self.budget:
+            return Way(most, self.sweep, self.chunk)
+        for images in self._counts(most):
+            for way in self._ways(call, images):
+                if self.needs(call, way) <= self.budget:
+                    return way
+        raise ProgramError(self._too_much(call))
+
+    def least(self, call: Call) -> Way:
+        """The way that takes the least memory."""
+        return Way(1 if self.axes else call.batch, 1, 1)
+
+    def needs(self, call: Call, way: Way) -> int:
+        """The bytes that a call holds at most, from the forward pass on."""
+        plan = self.plans[call.composite][call.target]
+        needed = held(plan["ledger" if call.ledger else "plain"], way.images, way.sweep, way.chunk)
+        if way.images < call.batch or way.sweep < call.seeds:
+            needed += self.results(call, way)
+        return needed + (self.outputs * call.batch if way.images < call.batch else 0)
+
+    def results(self, call: Call, way: Way) -> int:
+        """The bytes of the results of all seeds and images."""
+        plan = self.plans[call.composite][call.target]
+        count, part = call.seeds * call.batch, way.sweep * way.images
+        room = sum(plan["results"][place] for place in call.places) * count
+        return room + (8 * (plan["records"] + 2) * (count + part) if call.ledger else 0)
+
+    def _counts(self, batch: int) -> Sequence[int]:
+        return range(batch, 0, -1) if self.axes else (batch,)
+
+    def _ways(self, call: Call, images: int) -> Iterator[Way]:
+        """From the fastest to that of the least memory."""
+        for sweep in shares(min(self.sweep, call.seeds)):
+            for chunk in shares(min(self.chunk, sweep)) if self.blocks else (sweep,):
+                yield Way(images, sweep, chunk)
+
+    def _too_much(self, call: Call) -> str:
+        least = self.least(call)
+        fewer = (Call(call.composite, call.target, call.places, call.ledger, call.batch, k)
+                 for k in range(call.seeds - 1, 0, -1))  # fmt: skip
+        fits = next((c.seeds for c in fewer if self.needs(c, least) <= self.budget), 0)
+        asked = f"at most {fits} seed{'s' * (fits > 1)} at a time" if fits else "fewer images"
+        return (
+            f"{call}: {self.needs(call, least):,} bytes are needed at least,"
+            f" {self.results(call, least):,} of them for results, and LRPC.MEMORY.BUDGET is"
+            f" {self.budget:,}; ask for {asked}, or for fewer places (read=[...])"
+        )
 
     def fewer(self, batch: int, what: str) -> int:
         """Half as many images as do not fit into memory. Raises ProgramError for one."""
@@ -87,17 +173,17 @@ class Limits:
         return batch // 2
 
 
-def batch_axes(shapes: Mapping[str, Sequence[int | str]]) -> dict[str, int]:
-    """The axis of the images in each tensor that has one."""
-    return {name: shape.index("B") for name, shape in shapes.items() if "B" in shape}
+def held(plan: Mapping[str, Any], images: int, sweep: int, chunk: int) -> int:
+    """The most bytes of `forward` and one sweep of relevance by a plan: by its rows, or by what is
+    exact for `one` image, where these are no more seeds."""
+    most_seeds, most_chunk, exact = plan["one"]
+    known = [exact] if images == 1 and sweep <= most_seeds and chunk <= most_chunk else []
+    return int(min([most_live(plan["rows"], images, sweep, chunk), *known]))
 
 
-def apart(inputs: Mapping[str, Tensor], axes: Mapping[str, int], count: int) -> Iterator[Any]:
-    """The inputs of `count` images at a time."""
-    batch = next(inputs[name].shape[axis] for name, axis in axes.items())
-    for first in range(0, batch, count):
-        size = min(count, batch - first)
-        yield {name: t.narrow(axes[name], first, size) for name, t in inputs.items()}
+def shares(count: int) -> list[int]:
+    """All of so many, then what is at a time where that takes 2 turns, 3, …, down to one."""
+    return sorted({-(-count // turns) for turns in range(1, count + 1)}, reverse=True)
 
 
 def of_images(
@@ -107,59 +193,3 @@ def of_images(
     if at is not None and (index := torch.as_tensor(at)).dim() == 3:
         at = index.narrow(1, first, count)
     return at, None if seeds is None else seeds.narrow(axis + 1, first, count)
-
-
-def side_by_side(parts: Sequence[Relevance]) -> Relevance:
-    """Relevance of some images after that of others: each [K, B, …]."""
-    first = parts[0]
-    inputs = {name: torch.cat([p.inputs[name] for p in parts], 1) for name in first.inputs}
-    layers = {name: torch.cat([p.layers[name] for p in parts], 1) for name in first.layers}
-    books = [p.ledger for p in parts if p.ledger is not None]
-    return Relevance(inputs, layers, _one_book(books, 1) if books else None)
-
-
-def joined(parts: Iterator[tuple[int, Relevance]], seeds: int) -> Relevance:
-    """Sweeps of so many seeds put together, each as it comes, so that none waits for the others."""
-    whole: Relevance | None = None
-    books: list[Ledger] = []
-    first = 0
-    for count, part in parts:
-        if count == seeds:
-            return part
-        if whole is None:
-            whole = Relevance(_wide(part.inputs, seeds), _wide(part.layers, seeds), None)
-        for into, given in ((whole.inputs, part.inputs), (whole.layers, part.layers)):
-            for name in given:
-                into[name][first : first + count] = given[name]
-        books += [] if part.ledger is None else [part.ledger]
-        first += count
-        del part, given
-    if whole is None:
-        raise AssertionError("no sweep")
-    whole.ledger = _one_book(books, 0) if books else None
-    return whole
-
-
-def _wide(parts: Mapping[str, Tensor], seeds: int) -> dict[str, Tensor]:
-    return {name: t.new_empty((seeds, *t.shape[1:])) for name, t in parts.items()}
-
-
-def _one_book(books: Sequence[Ledger], axis: int) -> Ledger:
-    """Ledgers put together along the seeds (0) or the images (1)."""
-    rows = [
-        (*row[:3], torch.cat([book.rows[i][3] for book in books], axis))
-        for i, row in enumerate(books[0].rows)
-    ]
-    start = torch.cat([book.start for book in books], axis)
-    return Ledger(start, torch.cat([book.end for book in books], axis), rows)
-
-
-def whole_outputs(
-    parts: Sequence[Mapping[str, Tensor]], types: Mapping[str, str]
-) -> dict[str, Tensor]:
-    """The outputs for some images after those for others; `types` are as in f32[B,300,80]."""
-    axes = batch_axes({k: v.split("[")[1][:-1].split(",") for k, v in types.items()})
-    return {
-        name: torch.cat([part[name] for part in parts], axes[name]) if name in axes else value
-        for name, value in parts[0].items()
-    }

@@ -13,16 +13,7 @@ import torch
 from torch import Tensor
 
 from lrpc.codegen.kernels.capture import chosen_calls
-from lrpc.codegen.kernels.limits import (
-    Limits,
-    apart,
-    joined,
-    of_images,
-    out_of_memory,
-    say,
-    side_by_side,
-    whole_outputs,
-)
+from lrpc.codegen.kernels.limits import Call, Limits, Way, of_images, out_of_memory, say
 from lrpc.codegen.kernels.loading import (
     ProgramError,
     batch_of,
@@ -33,7 +24,8 @@ from lrpc.codegen.kernels.loading import (
 )
 from lrpc.codegen.kernels.manifests import read_manifest
 from lrpc.codegen.kernels.results import Relevance, State, booked, flat, rebuild
-from lrpc.codegen.kernels.seeds import Start, Target, find_target, places_of, start
+from lrpc.codegen.kernels.rooms import Outputs, Room, apart
+from lrpc.codegen.kernels.seeds import Start, Target, find_target, places_of, seed_count, start
 
 
 @dataclass(frozen=True)
@@ -55,7 +47,8 @@ class Interface:
 
 @dataclass(frozen=True)
 class Asked:
-    """One question to a program: a target under a composite, and what is wanted of it."""
+    """One question to a program: a target under a composite, what is wanted of it, and the way to
+    it."""
 
     composite: str
     name: str
@@ -65,12 +58,7 @@ class Asked:
     places: frozenset[str]
     ledger: bool
     total: bool
-
-    def options(self) -> dict[str, Any]:
-        """The same as keyword arguments of `Program.relevance`."""
-        said = {"composite": self.composite, "token": self.token, "norm": self.norm}
-        flags = {"ledger": self.ledger, "total": self.total}
-        return {**said, **flags, "read": sorted(self.places)}
+    way: Way
 
 
 @contextlib.contextmanager
@@ -119,7 +107,10 @@ class Program:
         """
         inputs = given_inputs(self.interface.inputs, images, named, self.device)
         batch = batch_of(self.interface.inputs, inputs)
-        count = self.limits.images(batch)
+        return self._state(inputs, batch, self.limits.images(batch))
+
+    def _state(self, inputs: dict[str, Tensor], batch: int, count: int) -> State:
+        """The state of so many images, run `count` at a time, or fewer where memory ends."""
         if count == batch:
             try:
                 return self._forward(inputs, batch)
@@ -170,38 +161,61 @@ class Program:
         name, goal = find_target(targets, target, layer)
         if (at is None) == (seeds is None):
             raise ProgramError(f"{name}: give either at=[...] or seeds=S, and not both")
-        asked = Asked(
-            composite, name, goal, token, norm, places_of(goal, name, read), ledger, total
-        )
+        places, count = places_of(goal, name, read), 1 if total else seed_count(at, seeds)
+        most = batch_of(self.interface.inputs, state.pieces[0]) if state.pieces else state.batch
+        call = Call(composite, name, places, ledger, state.batch, count)
+        way = self.limits.way(call, most)
+        if way.images < most:
+            self._take_apart(state, way.images)
+        asked = Asked(composite, name, goal, token, norm, places, ledger, total, way)
+        room = Room(state.batch)
+        self._fill(room, 0, state, asked, at, seeds)
+        if room.whole is None:
+            raise AssertionError("no sweep")
+        return room.whole
+
+    def _take_apart(self, state: State, count: int) -> None:
+        """Forget what a state saves: relevance runs the model again, on so many images a time."""
+        state.saved.clear()
+        state.pieces = tuple(apart(state.inputs, self.limits.axes, count))
+
+    def _fill(
+        self, room: Room, first: int, state: State, asked: Asked, at: Any, seeds: Tensor | None
+    ) -> None:
+        """Put the relevance of a state's images into `room`, where they are from `first` on."""
         if not state.pieces:
             try:
-                return self._relevance(state, asked, at, seeds)
+                self._relevance(room, first, state, asked, at, seeds)
+                return
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
-            count = self.limits.fewer(state.batch, f"relevance of {name}, one seed at a time")
-            state.saved.clear()
-            state.pieces = tuple(apart(state.inputs, self.limits.axes, count))
-        parts, first = [], 0
+            what = f"relevance of {asked.name}, one seed at a time"
+            self._take_apart(state, self.limits.fewer(state.batch, what))
+        done = 0
         for piece in state.pieces:
-            own = self.forward(**piece)
-            where, given = of_images(at, seeds, goal.batch_axis, first, own.batch)
-            parts.append(self.relevance(own, name, where, seeds=given, **asked.options()))
-            first += own.batch
+            count = batch_of(self.interface.inputs, piece)
+            own = self._state(piece, count, count)
+            where, given = of_images(at, seeds, asked.goal.batch_axis, done, count)
+            self._fill(room, first + done, own, asked, where, given)
+            done += count
             del own
-        return side_by_side(parts)
 
-    def _relevance(self, state: State, asked: Asked, at: Any, seeds: Tensor | None) -> Relevance:
-        goal = asked.goal
+    def _relevance(
+        self, room: Room, first: int, state: State, asked: Asked, at: Any, seeds: Tensor | None
+    ) -> None:
+        goal, images = asked.goal, range(first, first + state.batch)
         value = state.saved[goal.value[0]][goal.value[1]]
         seed = start(goal, asked.name, value, at, seeds, asked.token, asked.norm)
         if asked.total:
-            seed = seed.total(self.interface.chunk)
-        return joined(self._sweeps(state, asked, seed), seed.count)
+            seed = seed.total(asked.way.sweep)
+        for own, part in self._sweeps(state, asked, seed):
+            room.put(part, own, seed.count, images)
+            del part
 
-    def _sweeps(self, state: State, asked: Asked, seed: Start) -> Iterator[tuple[int, Relevance]]:
+    def _sweeps(self, state: State, asked: Asked, seed: Start) -> Iterator[tuple[range, Relevance]]:
         """As many seeds at once as the plan says, fewer where memory does not hold them."""
-        chunk, step = self.limits.seeds(asked.composite, asked.name, state.batch)
+        chunk, step = asked.way.chunk, asked.way.sweep
         rows = self._rows(asked.name, asked.composite) if asked.ledger else None
         first = 0
         while first < seed.count:
@@ -217,10 +231,10 @@ class Program:
                 step = min(step, seed.count - first) // 2 or 1
                 say(f"out of memory: relevance of {asked.name} goes on with {step} seeds at a time")
                 continue
-            count = min(step, seed.count - first)
-            yield count, part
+            own = range(first, min(first + step, seed.count))
+            yield own, part
             del part
-            first += count
+            first = own.stop
 
     def __call__(self, *inputs: Tensor | str, **options: Any) -> Relevance:
         """`forward` and `relevance` in one go: the input tensors, then what `relevance` takes."""
@@ -275,12 +289,11 @@ class Program:
         layers = {k: v for k, v in found.items() if k not in named}
         return Relevance(inputs, layers, None if rows is None else booked(rows, amounts))
 
-    # -- memory ----------------------------------------------------------------------------------
-
     def _in_pieces(self, inputs: dict[str, Tensor], batch: int, count: int) -> State:
         """The model on `count` images at a time, which relevance will run it on again."""
         pieces = tuple(apart(inputs, self.limits.axes, count))
-        structure = self.interface.structure
-        found = [flat(structure, self.forward(**piece).outputs) for piece in pieces]
-        outputs = whole_outputs(found, self.manifest["outputs"])
-        return State(rebuild(structure, outputs), {}, batch, inputs, pieces)
+        structure, found = self.interface.structure, Outputs(batch, self.manifest["outputs"])
+        for piece in pieces:
+            size = batch_of(self.interface.inputs, piece)
+            found.put(flat(structure, self._state(piece, size, size).outputs))
+        return State(rebuild(structure, found.whole), {}, batch, inputs, pieces)

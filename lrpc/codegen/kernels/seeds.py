@@ -66,24 +66,25 @@ def check_seeds(seeds: Tensor, value: Tensor, name: str) -> None:
 
 
 def seeds_to_g(seeds: Tensor, value: Tensor) -> Tensor:
-    """Given relevance per unit of activation."""
-    return torch.where(seeds == 0, 0.0, seeds / torch.where(value == 0, 1.0, value))
+    """Given relevance per unit of activation, as a tensor of its own."""
+    g = seeds / torch.where(value == 0, 1.0, value)
+    return g.masked_fill_(seeds == 0, 0.0)
 
 
 def normalised(g: Tensor, value: Tensor, norm: str, goal: Target) -> Tensor:
-    """G scaled so that each seed's relevance sums to 1, or to the number of tokens, in each
-    image."""
+    """G scaled, in its place, so that each seed's relevance sums to 1, or to the number of tokens,
+    in each image."""
     if norm == "none":
         return g
     if norm not in ("sum1", "sumT"):
         raise ProgramError(f"norm must be none, sum1 or sumT, got {norm!r}")
-    axes = [a for a in range(1, g.dim()) if a != goal.batch_axis + 1]
-    total = (g * value).sum(axes, keepdim=True)
+    axes = [a for a in range(g.dim() - 1) if a != goal.batch_axis]
+    total = torch.stack([(seed * value).sum(axes, keepdim=True) for seed in g])
     if bool((total == 0).any()):
         raise ProgramError(f"norm={norm}: the relevance to start with sums to 0; use norm='none'")
     counted = goal.index_axes[:1] if goal.token_axis is None else (goal.token_axis,)
     tokens = value.shape[counted[0]] if norm == "sumT" and counted else 1  # tokens, queries
-    return g * (tokens / total)
+    return g.mul_(tokens / total)
 
 
 def indices(goal: Target, name: str, value: Tensor, at: Sequence[Sequence[int]] | Tensor) -> Tensor:
@@ -112,6 +113,13 @@ def indices(goal: Target, name: str, value: Tensor, at: Sequence[Sequence[int]] 
                 f" {low if low < 0 else high}"
             )
     return index
+
+
+def seed_count(at: Sequence[Sequence[int]] | Tensor | None, seeds: Tensor | None) -> int:
+    """How many seeds are asked for, at least one."""
+    given = at if seeds is None else seeds
+    counts = isinstance(given, Sequence) or (isinstance(given, Tensor) and given.dim() > 0)
+    return max(1, len(given)) if counts and given is not None else 1
 
 
 @dataclass(frozen=True)

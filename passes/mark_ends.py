@@ -1,0 +1,25 @@
+"""Marks where relevance can start and end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from lrpc.ir.graph import Module
+from passes.carrying import carrying
+
+
+@dataclass(frozen=True)
+class MarkEnds:
+    """Adds a mark `output.NAME` on each output, and `input.NAME` on each input that can carry
+    relevance: floats, and tokens."""
+
+    name: ClassVar[str] = "mark_ends"
+
+    def run(self, module: Module) -> Module:
+        graph = module.graph
+        marks = dict(graph.marks)
+        marks |= {f"output.{name}": value for name, value in graph.outputs}
+        able = carrying(graph)
+        marks |= {f"input.{v.name}": v for v in graph.inputs if v.name in able}
+        return module.with_graph(replace(graph, marks=tuple(marks.items())))

@@ -1,0 +1,33 @@
+"""Moves stops off permutations that relevance could go round."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from lrpc.ir.graph import Module
+
+
+@dataclass(frozen=True)
+class WholeStops:
+    """Moves each stop that merely permutes a value to that value where it is used.
+
+    Relevance could go round it otherwise: a permutation and its inverse have been dropped where
+    one followed the other.
+    """
+
+    stops: tuple[str, ...] = ()
+    name: ClassVar[str] = "whole_stops"
+
+    def run(self, module: Module) -> Module:
+        graph = module.graph
+        marks = dict(graph.marks)
+        for name in self.stops:
+            before = graph.producers.get(marks[name].name)
+            while before is not None and before.op == "permute":
+                source = before.inputs[0]
+                if len(graph.users[source.name]) == 1:
+                    break
+                marks[name] = source
+                before = graph.producers.get(source.name)
+        return module.with_graph(replace(graph, marks=tuple(marks.items())))

@@ -56,8 +56,9 @@ def read_weights(path: str | Path, entry: str = "") -> Loaded:
     `entry` names one of several in the file (a key, keys with dots between, or a prefix of names);
     without it the model's own is taken, and the note says what lies beside it. Tensors that are one
     in the file are one in the result. Nothing in the file is ever executed, and time and memory are
-    linear in its size. Raises WeightsError, in one line, for a file that is missing, damaged or of
-    another kind, that wants to run code, or that holds NaN or infinity.
+    linear in its size; values of classes that are not known are left out. Raises WeightsError, in
+    one line, for a file that is missing, damaged or of another kind, for a state dict that holds
+    other things than tensors, and for NaN or infinity.
     """
     if "://" in str(path):
         raise WeightsError(f"{path}: is not a file; download it and set MODEL.WEIGHTS to its path")

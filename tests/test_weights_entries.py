@@ -57,7 +57,7 @@ def test_averaged_weights_beside_the_models(tmp_path: Path, key: str) -> None:
     assert read(tmp_path, both, key) == (2.0, f"entry {key}.module")
     assert read(tmp_path, both, "model") == (1.0, "entry model")
     assert read(tmp_path, both | {key: AVERAGE}, key) == (2.0, f"entry {key}")
-    alone = "which is a running average (EMA): the file has no other weights"
+    alone = "which is a running average (EMA): the file has no other state dict"
     assert read(tmp_path, {key: AVERAGE, "epoch": 1}) == (2.0, f"entry {key}, {alone}")
 
 

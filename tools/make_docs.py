@@ -104,12 +104,14 @@ manifest:
 - Where shapes or names differ, the error counts them by module and names the keys to set, such as
   `MODEL.SEM_SEG_HEAD.NUM_CLASSES`.
 
-Nothing in a checkpoint is ever executed: its stream is run by a machine that calls nothing, and a
-name beside tensors, NumPy arrays and plain values is refused. Time and memory are linear in the
-file. A length, shape or storage that claims more than the file holds is refused before memory is
-taken; so are compressed archives, more than {OPERATIONS:,} operations, a description of
-tensors above {DESCRIPTION >> 20} MiB, a table of contents above {DIRECTORY >> 20} MiB, and
-tensors that take more than twice the file and {SLACK >> 20} MiB in all (expanded ones).
+Nothing in a checkpoint is ever executed: its stream is run by a machine that calls nothing. Names
+of classes other than tensors, NumPy arrays and plain values are never imported; values of them
+(`argparse.Namespace`, `pathlib.PosixPath`, a whole model) are left out, and refused only where the
+state dict should be or inside it. Time and memory are linear in the file. A length, shape or
+storage that claims more than the file holds is refused before memory is taken; so are compressed
+archives, more than {OPERATIONS:,} operations, a description of tensors above
+{DESCRIPTION >> 20} MiB, a table of contents above {DIRECTORY >> 20} MiB, and tensors that take more
+than twice the file and {SLACK >> 20} MiB in all (expanded ones).
 """
 
 

@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from lrpc.checkpoints.records import Broken, Pairs, Refused
+from lrpc.checkpoints.records import Broken, Pairs
 from lrpc.checkpoints.torch_file import ZIP_START, read_pickles, read_zip
 from lrpc.checkpoints.values import Values, check_dtype, check_values
 from lrpc.errors import WeightsError
@@ -21,8 +21,8 @@ def read_checkpoint(path: Path) -> Any:
     """What the file at `path` holds: plain values, and descriptions that `Values` makes tensors of.
 
     Whether it is torch's archive, torch's older form or a plain pickle is read from the file.
-    Raises Broken for a damaged one, WeightsError (without the path) for one of another kind or
-    with a name that is not allowed, OSError.
+    Raises Broken for a damaged one, WeightsError (without the path) for one of another kind,
+    OSError.
     """
     with path.open("rb") as file:
         start = file.read(64)
@@ -35,12 +35,5 @@ def read_checkpoint(path: Path) -> Any:
         if start.startswith(ZIP_START):
             return read_zip(path)
         return read_pickles(path, data)
-    except Refused as error:
-        name = str(error)
-        name = name if name.isprintable() and len(name) <= 80 else ascii(name)[:80]
-        raise WeightsError(
-            f"refused, it names {name}, which is neither a tensor nor a NumPy array; "
-            "save the model's state dict alone"
-        ) from None
     except (ValueError, OverflowError, struct.error) as error:
         raise Broken("a number or text in it is none") from error

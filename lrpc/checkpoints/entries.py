@@ -40,6 +40,8 @@ def find_entry(content: Any, wanted: str = "") -> Entry:
 
     Raises WeightsError, without the file's name.
     """
+    if isinstance(content, Foreign):
+        raise _no_state(content)
     start = as_mapping(content)
     if not start:
         raise WeightsError(_NOTHING)
@@ -62,6 +64,12 @@ def as_mapping(value: Any) -> dict[Any, Any] | None:
 _NOTHING = "holds no tensors by name; save the model's state dict"
 
 
+def _no_state(value: Foreign, *path: str) -> WeightsError:
+    """The error for a whole model, or another value left out, where a state dict should be."""
+    where = f"{_listed(['.'.join(path)])} is" if path else "is"
+    return WeightsError(f"{where} no state dict but {value.shown}; save model.state_dict()")
+
+
 def _descend(content: dict[Any, Any], path: tuple[str, ...], averaged: bool) -> Entry:
     """Follow known names down to a mapping that has none of them."""
     others: list[str] = []
@@ -70,7 +78,10 @@ def _descend(content: dict[Any, Any], path: tuple[str, ...], averaged: bool) -> 
         own, average = (_inner(content, names) for names in (OWN, AVERAGED))
         if not averaged:
             average = []
-        rest = [] if own or average or any(map(_is_tensor, content.values())) else _only(content)
+        rest: list[str] = []
+        if not (own or average or any(map(_is_tensor, content.values()))):
+            _check_models(content, path)
+            rest = _only(content)
         if not (own or average or rest):
             break
         key = (own or average or rest)[0]
@@ -83,10 +94,17 @@ def _descend(content: dict[Any, Any], path: tuple[str, ...], averaged: bool) -> 
     return Entry(path, content, _note(path, others, taken_average) if averaged else "")
 
 
+def _check_models(content: dict[Any, Any], path: tuple[str, ...]) -> None:
+    """Raises WeightsError for a whole model where the model's state dict should be."""
+    for name in (*OWN, *AVERAGED):
+        if isinstance(content.get(name), Foreign):
+            raise _no_state(content[name], *path, name)
+
+
 def _note(path: tuple[str, ...], others: list[str], averaged: bool) -> str:
     taken = f"entry {'.'.join(path)}" if path else "entries of its own"
     if averaged:
-        return f"{taken}, which is a running average (EMA): the file has no other weights"
+        return f"{taken}, which is a running average (EMA): the file has no other state dict"
     if not others:
         return ""
     return f"{taken}; averaged weights (EMA) lie beside it: {ENTRY_KEY} {others[0]} takes them" + (
@@ -129,6 +147,8 @@ def _named(content: dict[Any, Any], wanted: str) -> tuple[tuple[str, ...], dict[
     rest = wanted
     while rest:
         key = _longest_key(content, rest)
+        if key is not None and isinstance(content[key], Foreign):
+            raise _no_state(content[key], *path, key)
         inner = None if key is None else as_mapping(content[key])
         if key is None or inner is None:
             break

@@ -1,4 +1,4 @@
-"""The names that a checkpoint may mention, and what each stands for: descriptions, never calls."""
+"""The names that stand for something in a checkpoint: for descriptions, never for calls."""
 
 from __future__ import annotations
 
@@ -40,27 +40,18 @@ _STORAGES = {
     "QUInt4x2": torch.quint4x2,
     "QUInt2x4": torch.quint2x4,
 }
-_SCHEMES = ("affine", "symmetric")
-#: Mentioned beside tensors, and of no use to weights.
-_MENTIONED = (
-    *("torch.Tensor", "torch.nn.parameter.Parameter", "torch.serialization._get_layout"),
-    *("torch.device", "builtins.bytearray", "builtins.complex"),
-    *(f"torch.per_tensor_{scheme}" for scheme in _SCHEMES),
-    *(f"torch.per_channel_{scheme}" for scheme in _SCHEMES),
-    "torch.per_channel_affine_float_qparams",
-    *(f"torch.{name}Tensor" for name in _STORAGES),
-    *(f"torch.cuda.{name}Tensor" for name in _STORAGES),
-    *(f"torch.{cuda}sparse.{name}Tensor" for cuda in ("", "cuda.") for name in _STORAGES),
-)
+#: Classes of tensors that hold nothing but their values.
+_PLAIN = ("torch.Tensor", "torch.nn.parameter.Parameter")
 #: Ways to build a tensor that weights do not have here, with what they are.
 _FOREIGN = {
-    "_rebuild_sparse_tensor": "a sparse tensor",
-    "_rebuild_qtensor": "a quantized tensor",
-    "_rebuild_nested_tensor": "a nested tensor",
-    "_rebuild_meta_tensor_no_storage": "a tensor without values (meta)",
-    "_rebuild_wrapper_subclass": "a tensor of a class of its own",
-    "_rebuild_device_tensor_from_cpu_tensor": "a tensor of another device",
-    "_rebuild_device_tensor_from_numpy": "a tensor of another device",
+    "torch.storage._load_from_bytes": "a tensor that pickle.dump wrote",
+    "torch._utils._rebuild_sparse_tensor": "a sparse tensor",
+    "torch._utils._rebuild_qtensor": "a quantized tensor",
+    "torch._utils._rebuild_nested_tensor": "a nested tensor",
+    "torch._utils._rebuild_meta_tensor_no_storage": "a tensor without values (meta)",
+    "torch._utils._rebuild_wrapper_subclass": "a tensor of a class of its own",
+    "torch._utils._rebuild_device_tensor_from_cpu_tensor": "a tensor of another device",
+    "torch._utils._rebuild_device_tensor_from_numpy": "a tensor of another device",
 }
 
 
@@ -77,7 +68,10 @@ def _tensor(values: tuple[Any, ...]) -> Any:
         return storage
     if not isinstance(storage, Storage):
         raise Broken("a tensor has no storage")
-    if len(values) > 6 and isinstance(values[6], dict) and any(values[6].values()):
+    metadata = values[6] if len(values) > 6 else None
+    if not isinstance(metadata, dict | None):
+        raise Broken("a tensor's metadata has another form")
+    if metadata and any(metadata.values()):
         return Foreign("a conjugated or negated view", tensor=True)
     return View(storage, storage.dtype, values[1], _part(values, 2), _part(values, 3))
 
@@ -93,16 +87,18 @@ def _typed_tensor(values: tuple[Any, ...]) -> Any:
 
 
 def _first(values: tuple[Any, ...]) -> Any:
-    """A parameter is its tensor, a size its tuple, a set the list of its members."""
+    """A parameter is its tensor, a size its tuple."""
     return values[0] if values else ()
 
 
 def _of_type(values: tuple[Any, ...]) -> Any:
     """(function, class, arguments, state): a tensor that attributes were set on."""
-    function, arguments = _part(values, 0), _part(values, 2)
+    function, kind, arguments = (_part(values, i) for i in range(3))
     named = isinstance(function, Known) and function.make in (_tensor, _typed_tensor, _first)
-    if not named or not isinstance(arguments, tuple):
-        return Foreign("a tensor of a class of its own", tensor=True)
+    what = kind.what if isinstance(kind, Foreign) else ""
+    if not named or what not in _PLAIN or not isinstance(arguments, tuple):
+        own = "a class of its own" if what in _PLAIN else what or "no class of tensors"
+        return Foreign(f"a tensor of {own}", tensor=True)
     return function.make(arguments)
 
 
@@ -138,12 +134,22 @@ def _from_buffer(values: tuple[Any, ...]) -> Any:
     return Array(_part(values, 1), _part(values, 2), values[0], _part(values, 3) == "F")
 
 
+def _array(values: tuple[Any, ...]) -> Any:
+    """(class, …): an array that the stream fills."""
+    kind = _part(values, 0)
+    if isinstance(kind, Foreign):
+        return kind
+    if not isinstance(kind, Known) or kind.make is not _bare_array:
+        raise Broken("an array is of no class of arrays")
+    return Array()
+
+
 def _bare_array(values: tuple[Any, ...]) -> Any:
     raise Broken("an array has no values")
 
 
-def _foreign(what: str, tensor: bool = False) -> Make:
-    return lambda values: Foreign(what, tensor)
+def _foreign(what: str) -> Make:
+    return lambda values: Foreign(what, tensor=True)
 
 
 def _types() -> dict[str, torch.dtype]:
@@ -157,8 +163,7 @@ def _types() -> dict[str, torch.dtype]:
 def _names() -> dict[str, Known]:
     makes: dict[str, Make] = {
         "collections.OrderedDict": _ordered,
-        "collections.Counter": _first,
-        "builtins.set": _first,
+        "collections.defaultdict": lambda values: {},
         "torch.Size": _first,
         "_codecs.encode": _encoded,
         "builtins.bytes": _no_bytes,
@@ -170,11 +175,10 @@ def _names() -> dict[str, Known]:
         "torch._utils._rebuild_parameter": _first,
         "torch._utils._rebuild_parameter_with_state": _first,
         "torch._tensor._rebuild_from_type_v2": _of_type,
-        **{f"torch._utils.{name}": _foreign(what, tensor=True) for name, what in _FOREIGN.items()},
-        **{name: _foreign(name) for name in _MENTIONED},
+        **{name: _foreign(what) for name, what in _FOREIGN.items()},
     }
     for core in ("numpy.core", "numpy._core"):
-        makes[f"{core}.multiarray._reconstruct"] = lambda values: Array()
+        makes[f"{core}.multiarray._reconstruct"] = _array
         makes[f"{core}.multiarray.scalar"] = _scalar
         makes[f"{core}.numeric._frombuffer"] = _from_buffer
     values: dict[str, Any] = _types()
@@ -190,5 +194,5 @@ def _names() -> dict[str, Known]:
     }
 
 
-#: Every name that a checkpoint may mention.
+#: Every name that stands for something.
 NAMES = _names()

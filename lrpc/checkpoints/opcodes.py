@@ -64,6 +64,9 @@ _REST: dict[bytes, Callable[[Machine], Any]] = {
     pickle.STACK_GLOBAL: Machine.stack_global,
     pickle.REDUCE: Machine.reduce,
     pickle.NEWOBJ: Machine.reduce,
+    pickle.NEWOBJ_EX: Machine.new_with_names,
+    pickle.INST: Machine.inst,
+    pickle.OBJ: Machine.obj,
     pickle.BUILD: Machine.build,
     pickle.BINPERSID: Machine.persistent_id,
     pickle.PUT: lambda m: m.put(m.memo_line()),
@@ -82,8 +85,8 @@ def read_stream(
 ) -> tuple[Any, int]:
     """The value of the pickle stream that starts at `at`, and where it ends.
 
-    `names` are the names that it may mention, `persistent` turns a reference to data outside of
-    the stream into a record. Raises Broken or Refused, or ValueError.
+    `names` are the names that stand for something, `persistent` turns a reference to data outside
+    of the stream into a record. Raises Broken or ValueError.
     """
     machine = Machine(data, at, names, persistent)
     return machine.run(_TABLE, pickle.STOP[0]), machine.at

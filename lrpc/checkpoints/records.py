@@ -9,13 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_SHOWN = 120  # characters in a message
+
 
 class Broken(Exception):
     """A file that is damaged, or that claims more than it holds; the text says how."""
-
-
-class Refused(Exception):
-    """A name outside the list of known ones; holds that name."""
 
 
 @dataclass(eq=False, slots=True)
@@ -79,15 +77,23 @@ class Pairs:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Foreign:
-    """Something that no weight can be; `what` names it in a message. `tensor`: it is a tensor."""
+    """Something that no weight can be; `what` names it in a message. `tensor`: it is a tensor.
+
+    A class or function that is not known is one, named `what`, and so is all that is made of it.
+    """
 
     what: str
     tensor: bool = False
 
+    @property
+    def shown(self) -> str:
+        """`what` for a message: bounded, on one line."""
+        return (self.what if self.what.isprintable() else ascii(self.what))[:_SHOWN]
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Known:
-    """A name that a checkpoint may mention. `make` is what calling it yields, None where it is
+    """A name that stands for something here. `make` is what calling it yields, None where it is
     only mentioned; `value` is what the name stands for."""
 
     name: str

@@ -3,7 +3,9 @@
 Neither `pickle` nor `torch.load` holds what a stream claims against what the file has: forty bytes
 make them allocate gigabytes, or hash for hours. Here every length is checked against the bytes that
 are left, the memo is a table of what was put there, keys of mappings are text or small numbers, and
-the number of operations is bounded, so that time and memory are linear in the file.
+the number of operations is bounded, so that time and memory are linear in the file. A class or
+function that is not known is never looked up: it is a `Foreign` with its name, and so is whatever
+the stream makes of it; what the stream puts into it is left out.
 """
 
 from __future__ import annotations
@@ -13,13 +15,14 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lrpc.checkpoints.records import Array, Broken, DType, Foreign, Known, Refused
+from lrpc.checkpoints.records import Array, Broken, DType, Foreign, Known
 
 #: Operations of one file: some hundred thousand tensors. A large checkpoint has about 10⁵.
 OPERATIONS = 5_000_000
 _DIGITS = 1000  # of a number, in characters or bytes
 _KEY_RANGE = 2**31  # whole numbers in it hash to themselves: no two collide for long
 _COPIED = 4096  # bytes
+_NAME = 200  # characters of a name with its module: three bytes may join two long texts again
 _PROTOCOL = 5
 
 Persistent = Callable[[Any], Any]
@@ -42,8 +45,7 @@ class Machine:
 
     def run(self, table: Mapping[int, Callable[[Machine], Any]], stop: int) -> Any:
         """The value of the stream: `table` holds what each operation does, `stop` ends it. `at` is
-        then behind it. Raises Broken or Refused, or a ValueError for numbers and text that are
-        none."""
+        then behind it. Raises Broken, or a ValueError for numbers and text that are none."""
         data = self._data
         for _ in range(OPERATIONS):
             if self.at >= len(data):
@@ -158,6 +160,10 @@ class Machine:
         del self._stack[len(self._stack) - count :]
         self.push(items)
 
+    def _filled(self, kind: type[Any]) -> Any:
+        """The container on the stack; one that nobody keeps where it is of a class not known."""
+        return kind() if isinstance(self.top(object), Foreign) else self.top(kind)
+
     def _put_items(self, target: dict[Any, Any], items: list[Any]) -> None:
         if len(items) % 2:
             raise Broken("a mapping lacks a value")
@@ -171,19 +177,19 @@ class Machine:
 
     def setitem(self) -> None:
         value, key = self.pop(), self.pop()
-        self.top(dict)[_key(key)] = value
+        self._filled(dict)[_key(key)] = value
 
     def setitems(self) -> None:
         items = self.pop_mark()
-        self._put_items(self.top(dict), items)
+        self._put_items(self._filled(dict), items)
 
     def append(self) -> None:
         value = self.pop()
-        self.top(list).append(value)
+        self._filled(list).append(value)
 
     def extend(self) -> None:
         items = self.pop_mark()
-        self.top(list).extend(items)
+        self._filled(list).extend(items)
 
     # -- names and what they make --------------------------------------------------------------
 
@@ -191,10 +197,11 @@ class Machine:
         if not isinstance(module, str) or not isinstance(name, str):
             raise Broken("a name is no text")
         module = "builtins" if module == "__builtin__" else module
+        if len(module) + len(name) > _NAME:
+            raise Broken("a name is too long")
         known = self._names.get(f"{module}.{name}")
-        if known is None:
-            raise Refused(f"{module}.{name}")
-        self.push(known if known.value is None else known.value)
+        found = known or Foreign(f"{module}.{name}")
+        self.push(found if known is None or known.value is None else known.value)
 
     def global_line(self) -> None:
         module, name = self.line(), self.line()
@@ -205,11 +212,29 @@ class Machine:
         self._global(module, name)
 
     def reduce(self) -> None:
-        arguments, known = self.pop(), self.pop()
-        make = known.make if isinstance(known, Known) else None
-        if make is None or not isinstance(arguments, tuple):
+        arguments, called = self.pop(), self.pop()
+        self._call(called, arguments)
+
+    def new_with_names(self) -> None:
+        _, arguments, called = self.pop(), self.pop(), self.pop()
+        self._call(called if isinstance(called, Foreign) else None, arguments)
+
+    def inst(self) -> None:
+        arguments = tuple(self.pop_mark())
+        self.global_line()
+        self._call(self.pop(), arguments)
+
+    def obj(self) -> None:
+        called, *arguments = self.pop_mark() or [None]
+        self._call(called, tuple(arguments))
+
+    def _call(self, called: Any, arguments: Any) -> None:
+        """Push what a known name makes of its arguments, or what is not known as it is."""
+        if isinstance(called, Known) and called.make and isinstance(arguments, tuple):
+            called = called.make(arguments)
+        elif not isinstance(called, Foreign):
             raise Broken("it calls what cannot be called")
-        self.push(make(arguments))
+        self.push(called)
 
     def build(self) -> None:
         """State of arrays and their types; that of mappings (a state dict's versions) is left."""

@@ -30,7 +30,7 @@ _TAIL = 1 << 17  # bytes at the end of an archive in which the table's place and
 def read_zip(path: Path) -> Any:
     """The content of a zip archive: storages are read when they are asked for.
 
-    Raises Broken, Refused or WeightsError; members must be stored as they are, and in all they are
+    Raises Broken or WeightsError; members must be stored as they are, and in all they are
     no larger than the file.
     """
     size = path.stat().st_size
@@ -64,6 +64,8 @@ def read_zip(path: Path) -> Any:
         if key not in found:
             if place == "meta":
                 found[key] = Foreign("a tensor without values (meta)", tensor=True)
+            elif isinstance(dtype, Foreign):
+                found[key] = Foreign(f"a tensor in {dtype.what}", tensor=True)
             elif info is None:
                 raise Broken("a tensor's values are missing")
             else:
@@ -107,11 +109,17 @@ def _read_legacy(path: Path, data: bytes, at: int) -> Any:
     found: dict[str, tuple[torch.dtype, Storage]] = {}
 
     def storage(identity: Any) -> Any:
+        if isinstance(identity, tuple) and len(identity) == 4 and identity[0] == "module":
+            return identity[1]  # a class, with its source
         dtype, key, place, view = _reference(identity)
         if place == "meta":
             return Foreign("a tensor without values (meta)", tensor=True)
         if view is not None:
             raise WeightsError("was written by a torch below 0.4; save it again with a newer one")
+        if isinstance(dtype, Foreign):  # of what size is not known
+            raise WeightsError(
+                f"has values in {dtype.shown}; store them in float32, with torch.save"
+            )
         if key not in found:
             found[key] = (dtype, Storage(dtype, 0, lambda: torch.empty(0, dtype=torch.uint8)))
         return found[key][1]
@@ -134,12 +142,12 @@ def _read_legacy(path: Path, data: bytes, at: int) -> Any:
     return content
 
 
-def _reference(identity: Any) -> tuple[torch.dtype, str, Any, Any]:
+def _reference(identity: Any) -> tuple[torch.dtype | Foreign, str, Any, Any]:
     """("storage", type, key, device, count, …): type, key, device and, if any, a part of it."""
     if not isinstance(identity, tuple) or len(identity) not in (5, 6) or identity[0] != "storage":
         raise Broken("it refers to data in an unknown way")
     dtype, key = identity[1:3]
-    if not isinstance(dtype, torch.dtype) or not isinstance(key, str):
+    if not isinstance(dtype, torch.dtype | Foreign) or not isinstance(key, str):
         raise Broken("it refers to data in an unknown way")
     return dtype, key, identity[3], identity[5] if len(identity) == 6 else None
 

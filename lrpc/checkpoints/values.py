@@ -50,9 +50,9 @@ class Values:
         if isinstance(value, Array):
             return self._array(name, value)
         plain = type(value).__name__ if type(value).__module__ == "builtins" else "something else"
-        what = value.what if isinstance(value, Foreign) else plain
+        what = value.shown if isinstance(value, Foreign) else plain
         if isinstance(value, Foreign) and value.tensor:
-            raise WeightsError(f"{name} is {what}; store it dense, in float32")
+            raise WeightsError(f"{name} is {what}; store it dense, in float32, with torch.save")
         raise WeightsError(f"{name} is no tensor but {what}; {_ALONE}")
 
     def _view(self, name: str, view: View) -> Tensor:

@@ -20,7 +20,7 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import FrameType
 
 import numpy as np
@@ -47,6 +47,7 @@ def samples() -> dict[str, bytes]:
     state["half"] = torch.randn(3, generator=generator).to(torch.bfloat16)
     optimiser = {"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": [{"lr": 0.1}]}
     content = {"model": state, "ema_state": dict(state), "optimizer": optimiser, "iteration": 7}
+    content["args"] = argparse.Namespace(lr=0.1, out=PurePosixPath("x"), seen=Counter("ab"))
     found = {}
     for name, zipped in (("zip.pth", True), ("legacy.pth", False)):
         stream = io.BytesIO()
@@ -56,6 +57,7 @@ def samples() -> dict[str, bytes]:
     arrays["step"] = np.array(3)
     for protocol in (0, 2, 4, 5):
         whole = {"model": arrays, "__author__": "x", "best": np.float64(1)}
+        whole["meta"] = [content["args"], argparse.Namespace]
         found[f"protocol{protocol}.pkl"] = pickle.dumps(whole, protocol)
     tensors = {
         name: value.clone().contiguous() for name, value in state.items() if name != "b.weight"

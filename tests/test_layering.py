@@ -128,7 +128,7 @@ LONG_FILES = {
     "lrpc/compiler.py": 320,  # the one place where all stages meet; most of it is small steps
 }
 LONG_FUNCTIONS = {
-    "lrpc/compiler.py:compile_config": 70,
+    "lrpc/compiler.py:compile_config": 75,
     "lrpc/compiler.py:compile": 90,  # the stages in order; half of it lists facts
 }
 

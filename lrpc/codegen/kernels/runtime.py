@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from lrpc.codegen.kernels.limits import (
     whole_outputs,
 )
 from lrpc.codegen.kernels.loading import (
+    WEIGHTS,
     ProgramError,
     batch_of,
     check_files,
@@ -34,6 +36,8 @@ from lrpc.codegen.kernels.loading import (
 )
 from lrpc.codegen.kernels.results import Relevance, State, booked, flat, rebuild
 from lrpc.codegen.kernels.seeds import Start, Target, find_target, places_of, start
+
+RUNNING = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()  # the text that was imported
 
 
 @dataclass(frozen=True)
@@ -104,11 +108,12 @@ class Program:
         self.device = torch.device(device)
         self.calls = chosen_calls(self.device, compile, capture)
         self.manifest: dict[str, Any] = json.loads((directory / "manifest.json").read_text())
-        check_files(directory, self.manifest)
+        check_files(directory, self.manifest, RUNNING)
         self.composites = (str(self.manifest.get("composite", "")), *interface.others)
         self.limits = Limits.of(self.manifest, interface.inputs)
         left = self.manifest.get("reference_weights", ())
-        self.weights = read_weights(directory / "weights.safetensors", self.device, left)
+        wanted = self.manifest["sha256"][WEIGHTS]
+        self.weights = read_weights(directory / WEIGHTS, self.device, left, wanted)
 
     @torch.no_grad()
     def forward(self, *images: Tensor, **named: Tensor) -> State:

@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -206,35 +205,49 @@ def test_of_two_writers_one_wins_and_the_other_says_so(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["p"]
 
 
-def test_a_reader_during_rewrites_loads_programs_of_one_compilation(tmp_path: Path) -> None:
+def scaled(folder: Path, scale: float) -> dict[str, bytes]:
+    """The files of a program that multiplies a sum by `scale`, and says so in its text."""
+    model = torch.nn.Linear(2, 1, bias=False)
+    torch.nn.init.constant_(model.weight, scale)
+    program: Any = lrpc.compile(model, (torch.ones(1, 2),))
+    program.save(folder)
+    files = content(folder)
+    files["program.py"] += f"\nSCALE = {scale}\n".encode()
+    stated = json.loads(files["manifest.json"])
+    stated["sha256"]["program.py"] = hashlib.sha256(files["program.py"]).hexdigest()
+    return {**files, "manifest.json": json.dumps(stated).encode()}
+
+
+@pytest.mark.usefixtures("either_way")
+def test_a_program_replaced_while_it_is_read_is_loaded_whole(tmp_path: Path) -> None:
+    """Whichever file the reader opens next when the directory is replaced."""
     out = tmp_path / "p"
-    made = []
-    for scale in (1.0, 2.0):
-        model = torch.nn.Linear(2, 1, bias=False)
-        torch.nn.init.constant_(model.weight, scale)
-        program: Any = lrpc.compile(model, (torch.ones(1, 2),))
-        program.save(tmp_path / f"{scale}")
-        text = content(tmp_path / f"{scale}")
-        text["program.py"] += f"\nSCALE = {scale}\n".encode()
-        stated = json.loads(text["manifest.json"])
-        stated["sha256"]["program.py"] = hashlib.sha256(text["program.py"]).hexdigest()
-        made.append({**text, "manifest.json": json.dumps(stated).encode()})
-    write_files(out, made[0])
-    child = os.fork()
-    if not child:
-        try:
-            for n in range(1, 41):
-                write_files(out, made[n % 2])
-                time.sleep(0.03)
-        finally:
-            os._exit(0)
-    loads = 0
-    while os.waitpid(child, os.WNOHANG) == (0, 0):
-        program = load_program(out, "cpu")
+    made = [scaled(tmp_path / "one", 1.0), scaled(tmp_path / "two", 2.0)]
+    left = -1  # calls of `open` until the directory is replaced
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal left
+        if left >= 0 and event == "open" and str(arguments[0]).startswith(f"{out}/"):
+            left -= 1
+            if left < 0:
+                write_files(out, made[1])
+
+    sys.addaudithook(hook)
+    loads: list[float] = []
+    for n in range(50):
+        left = -1
+        write_files(out, made[0])
+        left = n
+        program: Any = load_program(out, "cpu")
         written = type(program).__init__.__globals__["SCALE"]
         assert float(program.forward(torch.ones(1, 2)).outputs) == 2 * written
-        loads += 1
-    assert loads > 3  # each during rewrites
+        loads.append(written)
+        if left >= 0:
+            break
+    left = -1
+    assert loads[0] == 2.0
+    assert loads[-1] == 1.0  # read to the end before it was replaced
+    assert len(loads) > 4
 
 
 def test_a_program_compiled_again_since_its_import_is_not_loaded(tmp_path: Path) -> None:

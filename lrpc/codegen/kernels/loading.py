@@ -85,13 +85,13 @@ SAFETENSORS = {
 
 
 def read_weights(
-    path: Path, device: torch.device, left: Sequence[str] = (), wanted: str | None = None
+    path: Path, device: torch.device, left: Sequence[str] = (), sha256: str | None = None
 ) -> dict[str, Tensor]:
     """The tensors of a safetensors file, aliases included, without those in `left`; what is read
-    has the sha256 `wanted`."""
+    has this sha256."""
     data = bytearray(path.read_bytes())
-    if wanted is not None:
-        check_hash(path, data, wanted)
+    if sha256 is not None:
+        check_hash(path, data, sha256)
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + length])
     aliases = json.loads(header.pop("__metadata__", {}).get("aliases", "{}"))

@@ -4,10 +4,15 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
+import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -15,11 +20,13 @@ import lrpc
 from lrpc.analyze import command as analysis
 from lrpc.bench import arguments as bench
 from lrpc.codegen.kernels.pages import keep_freed_memory
-from lrpc.errors import LrpcError
+from lrpc.errors import LrpcError, ProgramError
 from lrpc.evaluate.arguments import add_arguments as evaluate_arguments
+from lrpc.files import reason, shown
 from lrpc.planview import arguments as plan
 from lrpc.run import command as run
 from lrpc.run import compare_command as compare
+from lrpc.stopping import Stopped, stoppable
 
 
 def parser() -> argparse.ArgumentParser:
@@ -85,18 +92,80 @@ def _compile_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code is 0, 1 for a failed check or image, 2 for an error."""
-    args = parser().parse_args(argv)
-    console = Console()
+    """Run one command; the exit code is 0, 1 for a failed check or image, 2 for an error.
+
+    After SIGINT and SIGTERM it is 130 and 143, where nobody reads the output any more 141.
+    """
+    console, errors = _Console(), Console(stderr=True, soft_wrap=True)
+    debug = False
     try:
-        return _dispatch(args, console)
+        with stoppable(), _flushed():
+            args = parser().parse_args(argv)
+            debug = args.debug
+            return _dispatch(args, console)
     except LrpcError as error:
-        if args.debug:
+        if debug:
             raise
-        Console(stderr=True, soft_wrap=True).print(
-            f"error: {error}", style="red", markup=False, highlight=False
-        )
+        _say(errors, f"error: {error}")
         return 2
+    except Stopped as stop:
+        _say(errors, f"stopped by {stop}")
+        return stop.code
+    except BrokenPipeError:  # the reader, a pager or `head`, has had enough
+        _discard_output()
+        return 128 + signal.SIGPIPE
+    except OSError as error:  # of a file that no command has words of its own for
+        if debug:
+            raise
+        where = "" if error.filename is None else f"{shown(os.fsdecode(error.filename))}: "
+        _say(errors, f"error: {where}{reason(error)}")
+        return 2
+
+
+class _Console(Console):
+    """Standard output, whose errors say so; a closed pipe is left to `main`."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        try:
+            super().print(*objects, **options)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise ProgramError(f"standard output: {reason(error)}") from error
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+@contextmanager
+def _flushed() -> Iterator[None]:
+    """Write out what was printed while errors can still be told; a full disk is one."""
+    try:
+        yield
+    finally:
+        if sys.stdout is not None:
+            try:
+                sys.stdout.flush()
+            except OSError as error:
+                _discard_output()
+                if isinstance(error, BrokenPipeError):
+                    raise
+                raise ProgramError(f"standard output: {reason(error)}") from error
+
+
+def _discard_output() -> None:
+    """Let what is still to be printed go nowhere, so that Python does not stumble over it."""
+    with suppress(
+        OSError, ValueError, AttributeError
+    ):  # what stands in for it in tests has no file
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def _say(errors: Console, text: str) -> None:
+    with suppress(OSError):  # standard error is full or closed: there is nowhere to say it
+        errors.print(text, style="red", markup=False, highlight=False)
 
 
 def _dispatch(args: argparse.Namespace, console: Console) -> int:
@@ -188,6 +257,8 @@ def _compile(args: argparse.Namespace, console: Console) -> int:
 def script() -> int:
     """`main` in a process that is there for it alone, and keeps the memory that tensors free."""
     keep_freed_memory()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be any bytes
     return main()
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lrpc.errors import ConfigError, ProgramError
+from lrpc.errors import ConfigError
+from lrpc.files import shown, write_bytes
 from lrpc.memory.reasons import readers
 from lrpc.memory.run import Model
 from lrpc.planview.load import open_model
@@ -35,7 +36,7 @@ def main(args: argparse.Namespace, console: Console) -> int:
     for path, write in ((args.svg, _write_svg), (args.png, _write_png)):
         if path is not None:
             write(path, view, args.program.resolve().name)
-            console.print(f"written: {path}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"written: {shown(path)}", markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
@@ -55,9 +56,9 @@ def _show(view: View, found: list[View], model: Model, console: Console) -> None
     where = view.timeline.modules[view.top] or "outside any module"
     console.print()
     console.print(f"largest at the worst step ({where})", style="bold", highlight=False)
-    console.print(largest(view))
+    console.print(largest(view, console.width))
     console.print("saved by layer", style="bold")
-    console.print(layers(view.saved))
+    console.print(layers(view.saved, console.width))
 
 
 def _targets(model: Model, composite: str | None) -> list[int]:
@@ -83,20 +84,10 @@ def _chosen(found: list[View], name: str | None) -> View:
 
 def _write_svg(path: Path, view: View, program: str) -> None:
     text = to_svg(*picture(view, program))
-    _written(path, text.encode())
+    write_bytes(path, text.encode())
 
 
 def _write_png(path: Path, view: View, program: str) -> None:
     data = BytesIO()
     to_image(*picture(view, program)).save(data, "PNG")
-    _written(path, data.getvalue())
-
-
-def _written(path: Path, data: bytes) -> None:
-    """Write whole or not at all."""
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    except OSError as error:
-        raise ProgramError(f"{path}: cannot be written: {error.strerror}") from None
+    write_bytes(path, data.getvalue())

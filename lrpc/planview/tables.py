@@ -62,11 +62,19 @@ def chart(view: View, width: int) -> list[Text]:
     halves = "└" + "forward".center(max(turn - 1, 7), "─")
     rest = "┴" + "relevance".center(max(len(steps) - turn - 1, 9), "─")
     lines.append(Text(" " * (AXIS + 1) + halves + rest, style="dim"))
-    legend = Text(" " * (AXIS + 1))
-    for name, counts in parts.items():
+    return [*lines, *_legend({n: counts[view.top] for n, counts in parts.items()}, width)]
+
+
+def _legend(parts: Mapping[str, int], width: int) -> list[Text]:
+    """Colours, words and bytes at the worst step, in as many lines as they need."""
+    lines = [Text(" " * (AXIS + 1))]
+    for name, count in parts.items():
         words, colour = LOOKS[name]
-        legend.append("█ ", style=colour).append(f"{words} {size(counts[view.top])}  ")
-    return [*lines, legend]
+        entry = Text("█ ", style=colour).append(f"{words} {size(count)}  ", style="default")
+        if len(lines[-1]) > AXIS + 1 and len(lines[-1]) + len(entry) - 2 > width:
+            lines.append(Text(" " * (AXIS + 1)))
+        lines[-1].append_text(entry)
+    return lines
 
 
 def _part_at(parts: Mapping[str, int], level: float) -> str:

@@ -6,6 +6,7 @@ import argparse
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def main(args: argparse.Namespace, console: Console) -> int:
             )
         command.make_output(args.output, args.images)
         _compare(versus, paths, args.output, errors, bool(getattr(args, "debug", False)), done)
-        with finishing():
+        with finishing() if done.stop is None else nullcontext():
             _write(args.output, versus, done, len(paths))
     except LrpcError as error:
         if getattr(args, "debug", False):

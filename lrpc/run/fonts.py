@@ -64,6 +64,8 @@ def _large(size: int) -> ImageFont.FreeTypeFont | None:
 @lru_cache(maxsize=4096)
 def _has(large: bool, letter: str) -> bool:
     """Whether one of the two fonts draws a character otherwise than one that there is not."""
+    if not letter.isprintable():
+        return False
     face = _large(20) if large else font(20)
     missing = "\uffff"
     return face is not None and bytes(face.getmask(letter)) != bytes(face.getmask(missing))

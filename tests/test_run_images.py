@@ -205,12 +205,12 @@ def test_a_format_that_runs_programs_is_not_read(tmp_path: Path) -> None:
 
 def test_damaged_files_of_every_format_are_images_or_one_line(tmp_path: Path) -> None:
     """`python -m tests.fuzz.images --count 100000` is the long version."""
-    found = fuzz(600, 5, tmp_path)
+    found = fuzz(400, 5, tmp_path)
     assert found.keys() == {"image", "refused"}
-    assert min(found.values()) > 50
+    assert min(found.values()) > 30
 
 
-# -- what is an image, and what was changed ---------------------------------------------------------
+# -- what is an image, and what was changed --------------------------------------------------------
 
 
 def test_annotations_beside_their_images_are_not_images(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_annotations_beside_their_images_are_not_images(tmp_path: Path) -> None:
         ((32, 32), 32, "padded to 32×48; the model's own inference takes 32×32"),
         ((32, 96), 32, "resized to 16×48, padded to 32×48; the model's own inference takes 32×96"),
         ((64, 96), 64, "resized to 32×48, padded to 32×48; the model's own inference takes 64×96"),
-        ((32, 48), 64, "resized to 32×48, padded to 32×48; the model's own inference takes 64×96"),
+        ((32, 48), 64, "kept at 32×48, padded to 32×48; the model's own inference takes 64×96"),
         ((32, 48), 0, None),
     ],
 )

@@ -30,9 +30,8 @@ def change_of(image: LoadedImage) -> Change | None:
     padded, scaled = image.frame != image.own, image.valid != image.wanted
     if not (padded or scaled):
         return None
-    done = [f"resized to {_size(image.valid)}"] * scaled + [
-        f"padded to {_size(image.frame)}"
-    ] * padded
+    how = "kept at" if image.valid == image.original else "resized to"
+    done = [f"{how} {_size(image.valid)}"] * scaled + [f"padded to {_size(image.frame)}"] * padded
     words = f"{', '.join(done)}; the model's own inference takes {_size(image.own)}"
     return Change(image.path.name, image.own, padded, scaled, words)
 

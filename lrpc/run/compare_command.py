@@ -85,7 +85,8 @@ def main(args: argparse.Namespace, console: Console) -> int:
         return 2
     command.say_unless_empty(errors, notice(versus.changes, done.count), "yellow")
     rows = list(_rows(done.records))
-    console.print(_table([c.name for c in versus.columns], rows, args.output))
+    several = len(versus.programs) > 1
+    console.print(_table([c.name for c in versus.columns], rows, args.output, several))
     if done.stop is not None:
         line = command.stopped_line(done.stop, done.count, len(paths))
         command.say(errors, f"{line}; name those in --images, with another -o", "red")
@@ -199,13 +200,13 @@ def _write_csv(path: Path, rows: Sequence[Row]) -> None:
     write_text(path, text.getvalue())
 
 
-def _table(names: Sequence[str], rows: Sequence[Row], output: Path) -> Table:
-    """The means over all targets, a composite a row: relevance, the share of its positive part in
-    the box, likeness to the first."""
+def _table(names: Sequence[str], rows: Sequence[Row], output: Path, several: bool) -> Table:
+    """The means over all targets, a composite (of `several` programs) a row: relevance, the share
+    of its positive part in the box, likeness to the first."""
     count = len(rows) // len(names)
     title = f"means over {count} target{'' if count == 1 else 's'}, to {escape(shown(output))}"
     table = Table(title=title, title_justify="left")
-    table.add_column("composite", no_wrap=True)
+    table.add_column("program" if several else "composite", no_wrap=True)
     heads = [*MEANS.values(), f"rank corr. with {names[0]}", "cosine"]
     for head in heads:
         table.add_column(escape(head), justify="right")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import signal
@@ -18,6 +19,13 @@ from lrpc.files import reason, shown
 from lrpc.stopping import Stopped, stoppable
 
 
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    from lrpc.commands import parser as whole
+
+    return whole()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 for a failed check or image, 2 for an error.
 
@@ -27,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = False
     try:
         with stoppable(), _flushed():
-            from lrpc.commands import dispatch, parser  # seconds, in which a signal may come
+            from lrpc.commands import dispatch  # seconds, in which a signal may come
 
             args = parser().parse_args(argv)
             debug = args.debug

@@ -390,7 +390,7 @@ def test_a_mask_that_cannot_be_read_is_its_image_s_failure(
     (scenes / "05.png").write_bytes(b"\0" * 10)
     assert run(directory, "--scenes", scenes, "-o", tmp_path / "out", *words) == 1
     masks, image = sorted(record(tmp_path / "out")["failed"], reverse=False)
-    assert "03.instances.png: corrupt or cut short" in masks
+    assert "03.instances.png: not a mask that Pillow can read (corrupt or cut short" in masks
     assert image == f"{scenes}/05.png: not an image that Pillow can read"
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrpc.errors import ImageError, LrpcError
+from lrpc.files import shown
 from lrpc.run.images import open_image
 from lrpc.run.protocol import Box, Size
 
@@ -142,7 +143,8 @@ def _read(path: Path) -> NDArray[np.int64]:
         with open_image(path) as image:
             values = np.asarray(image.convert("RGB") if image.mode in ("RGBA", "CMYK") else image)
     except ImageError as error:
-        raise ScenesError(f"{error}; a mask is wanted here") from error
+        why = str(error).removeprefix(f"{shown(path)}: ")
+        raise ScenesError(f"{shown(path)}: not a mask that Pillow can read ({why})") from error
     whole = values.astype(np.int64)
     if whole.ndim == 3:
         whole = whole.max(axis=2)

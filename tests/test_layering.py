@@ -14,13 +14,16 @@ SOURCES = sorted(
     path for folder in ("lrpc", "passes", "tools") for path in (ROOT / folder).rglob("*.py")
 )
 
-#: Which parts of the compiler each part may import. lrpc.errors stands below all of them, and the
-#: package itself (`lrpc.__version__`) is open to all.
+#: Which parts of the compiler each part may import, beside those below all of them; the package
+#: itself (`lrpc.__version__`) is open to all.
 ALLOWED: dict[str, set[str]] = {
     "lrpc.errors": set(),
+    "lrpc.files": set(),
+    "lrpc.swap": set(),
+    "lrpc.stopping": set(),
     "lrpc.checkpoints": set(),
     "lrpc.visible": set(),
-    "lrpc.terminal": set(),
+    "lrpc.terminal": {"lrpc.visible"},
     "lrpc.bounded": set(),
     "lrpc.config": {"lrpc.bounded"},
     "lrpc.ir": {"lrpc.bounded"},
@@ -32,13 +35,11 @@ ALLOWED: dict[str, set[str]] = {
     "lrpc.frontend": {"lrpc.ir"},
     "lrpc.codegen": {"lrpc.ir", "lrpc.plan"},
     "lrpc.targets": {"lrpc.ir"},
-    "lrpc.directory": {"lrpc.ir"},
+    "lrpc.directory": {"lrpc.ir", "lrpc.swap"},
     "lrpc.show": {"lrpc.ir", "lrpc.manifest_read"},
     "passes": {"lrpc.ir", "lrpc.plan", "lrpc.rules"},
-    "lrpc.run": {
-        "lrpc.manifest_read",
-        "lrpc.models",
-    },  # programs are used as they are: no compiler behind them
+    # programs are used as they are: no compiler behind them
+    "lrpc.run": {"lrpc.manifest_read", "lrpc.models", "lrpc.swap"},
     "lrpc.manifest": {"lrpc.codegen", "lrpc.ir", "lrpc.targets"},
     "lrpc.manifest_read": {
         "lrpc.codegen",
@@ -112,16 +113,20 @@ ALLOWED: dict[str, set[str]] = {
     },
     "lrpc.explained_layers": set(),
     "lrpc.explainer": {"lrpc.compiler", "lrpc.explained_layers", "lrpc.rules"},
-    "lrpc.cli": {
+    "lrpc.cli": {"lrpc.codegen", "lrpc.commands"},
+    "lrpc.commands": {
         *("lrpc.analyze", "lrpc.catalogue", "lrpc.compiler", "lrpc.config", "lrpc.evaluate"),
         *("lrpc.planview", "lrpc.precision_table", "lrpc.rules", "lrpc.run", "lrpc.verify"),
-        *("lrpc.bench", "lrpc.codegen"),
+        "lrpc.bench",
     },
     "lrpc": {"lrpc.compiler", "lrpc.explainer", "lrpc.rules", "lrpc.run"},  # on demand
 }
 
 #: What everything may use.
-BELOW = ("lrpc.errors", "lrpc.visible", "lrpc.terminal", "lrpc.__version__")
+BELOW = (
+    *("lrpc.errors", "lrpc.files", "lrpc.stopping", "lrpc.visible", "lrpc.terminal"),
+    "lrpc.__version__",
+)
 
 #: Longer than the habit allows, and why.
 LONG_FILES = {

@@ -14,9 +14,12 @@ from types import CodeType
 from typing import Any, cast
 
 from lrpc.errors import ProgramError
+from lrpc.files import shown
 from lrpc.run.protocol import Program
+from lrpc.swap import generation, recover
 
 _COMPILED = itertools.count(1)
+_TRIES = 20  # loads of a directory that is replaced while it is read
 FILES = ("program.py", "weights.safetensors", "graph.lrp", "manifest.json")
 
 
@@ -34,9 +37,26 @@ def load_program(directory: Path, device: str, **options: bool) -> Program:
 
     `options` are those of the program's own `load`. `sys.modules` is as before afterwards; with
     `compile` it has the module for as long as the program lives. Hashes, dtypes and the manifest
-    are checked by the program itself; what it says is passed on. Raises ProgramError with one line
+    are checked by the program itself; what it says is passed on. A directory that is replaced
+    meanwhile is loaded anew: all files are of one compilation. Raises ProgramError with one line
     where a file is missing or the program refuses to load.
     """
+    for _ in range(_TRIES):
+        recover(directory)
+        before = generation(directory)
+        try:
+            program = _load(directory, device, **options)
+        except ProgramError:
+            if generation(directory) == before:
+                raise
+            continue
+        if generation(directory) == before:
+            return program
+    raise ProgramError(f"{shown(directory)}: is being replaced all the time; run this again")
+
+
+def _load(directory: Path, device: str, **options: bool) -> Program:
+    """Load it once."""
     if not directory.is_dir():
         raise ProgramError(f"{directory}: not a directory; `lrpc compile -o {directory}` makes one")
     missing = [name for name in FILES if not (directory / name).is_file()]

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+WEIGHTS = "weights.safetensors"
+
 
 class ProgramError(Exception):
     """Weights, inputs or requests that do not match this program."""
@@ -46,16 +48,28 @@ def check_input(name: str, value: Tensor, dtype: str, shape: Sequence[int | str]
     check_finite(value, f"input {name}", "repair the data")
 
 
-def check_files(directory: Path, manifest: Mapping[str, Any]) -> None:
-    """Refuse a directory whose files are not the ones the manifest was written for."""
+def check_files(directory: Path, manifest: Mapping[str, Any], running: str) -> None:
+    """Refuse a directory whose files are not the ones the manifest was written for, and one that
+    was written anew after this program, whose text has the sha256 `running`, was imported.
+
+    The weights are held against it when they are read.
+    """
     for name, wanted in manifest["sha256"].items():
         path = directory / name
         if not path.is_file():
             raise ProgramError(f"{path} is missing; compile the program again")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
+        if name != WEIGHTS:
+            check_hash(path, path.read_bytes(), wanted)
+        if name == "program.py" and running != wanted:
             raise ProgramError(
-                f"{path} was changed since it was compiled; compile the program again"
+                f"{directory} was compiled again since this program was imported; import it anew"
             )
+
+
+def check_hash(path: Path, data: bytes | bytearray, wanted: str) -> None:
+    """Refuse a file of another content than the manifest states."""
+    if hashlib.sha256(data).hexdigest() != wanted:
+        raise ProgramError(f"{path} was changed since it was compiled; compile the program again")
 
 
 SAFETENSORS = {
@@ -70,9 +84,14 @@ SAFETENSORS = {
 }
 
 
-def read_weights(path: Path, device: torch.device, left: Sequence[str] = ()) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, aliases included, without those in `left`."""
+def read_weights(
+    path: Path, device: torch.device, left: Sequence[str] = (), sha256: str | None = None
+) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, aliases included, without those in `left`; what is read
+    has this sha256."""
     data = bytearray(path.read_bytes())
+    if sha256 is not None:
+        check_hash(path, data, sha256)
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + length])
     aliases = json.loads(header.pop("__metadata__", {}).get("aliases", "{}"))

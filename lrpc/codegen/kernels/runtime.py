@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from torch import Tensor
 from lrpc.codegen.kernels.capture import chosen_calls
 from lrpc.codegen.kernels.limits import Call, Limits, Way, of_images, out_of_memory, say
 from lrpc.codegen.kernels.loading import (
+    WEIGHTS,
     ProgramError,
     batch_of,
     check_files,
@@ -26,6 +28,8 @@ from lrpc.codegen.kernels.manifests import read_manifest
 from lrpc.codegen.kernels.results import Relevance, State, booked, flat, rebuild
 from lrpc.codegen.kernels.rooms import Outputs, Room, apart
 from lrpc.codegen.kernels.seeds import Start, Target, find_target, places_of, seed_count, start
+
+RUNNING = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()  # the text that was imported
 
 
 @dataclass(frozen=True)
@@ -92,11 +96,12 @@ class Program:
         self.device = torch.device(device)
         self.calls = chosen_calls(self.device, compile, capture)
         self.manifest = read_manifest(directory)
-        check_files(directory, self.manifest)
+        check_files(directory, self.manifest, RUNNING)
         self.composites = (str(self.manifest.get("composite", "")), *interface.others)
         self.limits = Limits.of(self.manifest, interface.inputs)
         left = self.manifest.get("reference_weights", ())
-        self.weights = read_weights(directory / "weights.safetensors", self.device, left)
+        wanted = self.manifest["sha256"][WEIGHTS]
+        self.weights = read_weights(directory / WEIGHTS, self.device, left, wanted)
 
     @torch.no_grad()
     def forward(self, *images: Tensor, **named: Tensor) -> State:

@@ -102,7 +102,7 @@ class ValueTracer(Recorder):
         reason = (str(error).splitlines() or [""])[0]
         module = self._raised[1] if self._raised[0] is error else ""
         place = Loc(module, *raised_place(error))
-        if type(error).__name__ == "UncapturedHigherOrderOpError":  # torch's own tracer gave up
+        if type(error).__module__.startswith("torch._dynamo"):  # torch's own tracer gave up
             return refused_control_flow(place)
         return TraceError(f"{type(error).__name__} at {place}: {reason}")
 

@@ -75,3 +75,19 @@ def test_what_is_taken_from_the_images_as_a_constant_shows() -> None:
 
     found = message(Apply(function).double(), {"x": random(1, 4, 6)})
     assert found.startswith("a constant f64[B,4,6] differs between images or batch sizes, at ")
+
+
+def test_numbers_of_the_images_that_differ_are_refused() -> None:
+    """Here their deviation, which is another for three images than for two."""
+
+    def function(m: Apply, x: Tensor) -> Tensor:
+        return x / x[:, 0].std().item()
+
+    line = function.__code__.co_firstlineno + 1
+    place = f"tests/test_frontend_images.py:{line}"
+    found = message(Apply(function).double(), {"x": random(1, 4, 6)})
+    number = found.partition("item of [] is ")[2].partition(",")[0]
+    assert found == (
+        f"the model reads numbers out of its images (item of [] is {number}, at {place}) and, for "
+        f"others, differs from div on, at {place}; compute with tensors instead"
+    )

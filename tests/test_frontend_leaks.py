@@ -371,7 +371,7 @@ def test_nothing_outside_is_changed() -> None:
 
 def test_other_threads_compute_as_always() -> None:
     """While one model is traced, another thread runs the same model, and a third traces it."""
-    model = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 3)).double().eval()
+    model = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 3)).double().train()
     expected, texts, wrong, stop = model(X), [], [], threading.Event()
 
     def run() -> None:
@@ -393,3 +393,5 @@ def test_other_threads_compute_as_always() -> None:
     assert not wrong
     assert len(texts) == 8
     assert len(set(texts)) == 1
+    assert model.training
+    assert all(p.requires_grad for p in model.parameters())

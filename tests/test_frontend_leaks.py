@@ -190,7 +190,7 @@ def test_numbers_that_python_reads_are_listed(name: str) -> None:
     function, expected = DECIDED[name]
     imported = import_model(Apply(function).double(), {"x": X})
     assert expected in {d.partition(", at ")[0] for d in imported.decisions}
-    first = imported.read[0]
+    first = imported.recorded.decisions[0]
     assert str(first) == imported.decisions[0]
     assert (first.place.file, first.value in expected) == ("tests/test_frontend_leaks.py", True)
 

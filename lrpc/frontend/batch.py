@@ -40,14 +40,14 @@ def unify(two: Trace, three: Trace) -> Program:
     places = tuple({n: i for i, n in enumerate(nodes)} for nodes in (first, second))
     for index, (a, b) in enumerate(zip(first, second, strict=False)):
         if (a.op, call_name(a.target)) != (b.op, call_name(b.target)):
-            raise _branches(a)
+            raise _branches(a, two)
         try:
             calls.append(_call(index, a, b, (two, three), places))
         except _Differs:
-            raise _branches(a) from None
+            raise _branches(a, two) from None
     if len(first) != len(second):
         longer = max(first, second, key=len)
-        raise _branches(longer[min(len(first), len(second))])
+        raise _branches(longer[min(len(first), len(second))], two)
     refs = places[0]
     _check_numbers(two.output, three.output)
     output = mapped(two.output, fx.Node, lambda n: Ref(refs[n]))
@@ -66,10 +66,15 @@ def _check_numbers(a: Any, b: Any) -> None:
             )
 
 
-def _branches(node: fx.Node) -> TraceError:
+def _branches(node: fx.Node, trace: Trace) -> TraceError:
+    differs = f"differs from {call_name(node.target)} on, at {_loc(node)}"
+    if trace.decisions:
+        return TraceError(
+            f"the model reads numbers out of its images ({trace.decisions[0]}) and, for others, "
+            f"{differs}; compute with tensors instead"
+        )
     return TraceError(
-        f"the model branches on its batch size: for {SIZES[0]} and {SIZES[1]} images it differs "
-        f"from {call_name(node.target)} on, at {_loc(node)}"
+        f"the model branches on its batch size: for {SIZES[0]} and {SIZES[1]} images it {differs}"
     )
 
 

@@ -24,6 +24,14 @@ def view(c: Context, x: Operand, *args: Any, **kwargs: Any) -> Operand:
     return reshape(c, x)
 
 
+def squeeze(c: Context, x: Operand, dim: Operand = None) -> Operand:
+    shape = c.type(x).shape
+    for axis in c.axes(dim, len(shape)):
+        if shape[axis] in (Sym(batch=1), Sym(batch=2)):
+            c.refuse("drops the batch axis where there is one image; name the axes, as squeeze(-1)")
+    return reshape(c, x)
+
+
 def permute(c: Context, x: Operand, *dims: Any, **kwargs: Any) -> Operand:
     order = kwargs.get("dims") or (dims[0] if isinstance(dims[0], (tuple, list)) else dims)
     rank = c.type(x).rank
@@ -234,7 +242,7 @@ def _four(c: Context, x: Operand) -> tuple[Dim, int, int, int]:
 
 ROWS: dict[str, Any] = {
     "reshape": reshape, "view": view, "view_as": reshape, "reshape_as": reshape,
-    "flatten": reshape, "unflatten": reshape, "squeeze": reshape, "unsqueeze": reshape,
+    "flatten": reshape, "unflatten": reshape, "squeeze": squeeze, "unsqueeze": reshape,
     "permute": permute, "transpose": transpose, "swapaxes": transpose, "swapdims": transpose,
     "t": reverse_axes, "T": reverse_axes, "mT": swap_last, "H": reverse_axes, "mH": swap_last,
     "adjoint": swap_last, "movedim": movedim, "moveaxis": movedim,

@@ -19,14 +19,18 @@ def main() -> int:
     parser.add_argument("--only", default="")
     parser.add_argument("--space", default="")
     parser.add_argument("--list", nargs="*", default=["wrong", "raw", "private", "placeless", "unchecked"])
+    parser.add_argument("--progress", action="store_true")
+    parser.add_argument("--start", default="")
     given = parser.parse_args()
     counts: Counter[str] = Counter()
     shown: dict[str, set[str]] = defaultdict(set)
     bare = []
     start = time.perf_counter()
     for space, name in names():
-        if given.only not in f"{space}.{name}" or given.space not in ("", space):
+        if given.only not in f"{space}.{name}" or given.space not in ("", space) or name < given.start:
             continue
+        if given.progress:
+            print(space, name, file=sys.stderr, flush=True)
         found = samples(space, name, given.most)
         if not found:
             bare.append(f"{space}.{name}")

@@ -23,6 +23,10 @@ WAYS = tuple(
 )  # fmt: skip
 
 
+#: Where torch reads past the end of arguments that do not fit each other: called as they are only.
+AS_THEY_ARE = frozenset({"lu_unpack"})
+
+
 @dataclass(frozen=True)
 class Slot:
     """Where an input goes among the arguments."""
@@ -119,6 +123,8 @@ def calls(space: str, name: str, sample: Sample) -> Iterator[Call]:
     seen = set()
     for which, where in WAYS:
         picked = {"first": {0}, "all": set(range(count)), "rest": set(range(1, count))}[which]
+        if where != "none" and name in AS_THEY_ARE:
+            continue
         if not picked or (where, frozenset(picked)) in seen:
             continue
         seen.add((where, frozenset(picked)))

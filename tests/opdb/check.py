@@ -21,9 +21,9 @@ SIZES = (1, 2, 5)
 #: What a user must not meet in a message: our classes, files and private words.
 PRIVATE = re.compile(
     r"Proxy|\bSym\b|Sym\(|Stored|ImageNumbers|Missing\b|\bRef\(|FakeTensor|meta tensor|lrpc[/.]\w|"
-    r"\brow\b|op table|IRError|\b10007\b|\b10009\b|nearest supported|object at 0x|Traceback"
+    r"row in the|its row|op table|IRError|\b10007\b|\b10009\b|nearest supported|object at 0x|Traceback"
 )
-PLACE = re.compile(r"\bat (?:[\w.]*, )?[\w/]+\.py:\d+")
+PLACE = re.compile(r"\bat (?:[\w.]*, )?[\w/]+\.py:\d+|^input 'x\d'|the model returns")
 
 
 @dataclass(frozen=True)

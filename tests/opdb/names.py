@@ -29,6 +29,12 @@ PROTOCOL = frozenset({
 })  # fmt: skip
 
 
+#: Entry points of torch's backends, which models reach through other names.
+BACKENDS = ("cudnn_", "fbgemm_", "miopen_", "mkldnn_", "quantized_", "q_", "batch_norm_")
+
+#: Iterations that take minutes on arguments that are not meant for them.
+SLOW = frozenset({"lobpcg"})
+
 #: Functions that torch does not list as taking tensors, though some of their arguments may be.
 MORE = frozenset({
     "torch.arange", "torch.as_strided", "torch.as_tensor", "torch.asarray", "torch.cond",
@@ -44,6 +50,7 @@ def names() -> Iterator[tuple[str, str]]:
     for space, home in NAMESPACES.items():
         for name in sorted(dir(home)):
             hidden = name.startswith("_") and not (name.startswith("__") and space.endswith("r"))
+            hidden = hidden or name.startswith(BACKENDS) or name in SLOW
             if not hidden and name not in PROTOCOL and _takes_a_tensor(space, home, name):
                 yield space, name
 

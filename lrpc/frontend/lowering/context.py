@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from lrpc.errors import IRError, TraceError
+from lrpc.errors import TraceError
 from lrpc.frontend.records import Call, ImageNumbers, Stored, memory_of
 from lrpc.ir.builder import Builder
 from lrpc.ir.graph import Attr, Node, Value
@@ -46,14 +46,9 @@ class Context:
     # Emission.
 
     def ops(self, op: str, *inputs: Operand, **attrs: Any) -> tuple[Value, ...]:
-        """Emit one IR operation at the place of the current call."""
+        """Emit one IR operation at the place of the current call; IRError where it does not fit."""
         values = [self.value(x) for x in inputs]
-        try:
-            outputs = self.builder.op(op, *values, loc=self.call.loc, **attrs)
-        except IRError as error:
-            raise TraceError(
-                f"{self.call.name} cannot be lowered, at {self.call.loc}: {error}"
-            ) from None
+        outputs = self.builder.op(op, *values, loc=self.call.loc, **attrs)
         self.hints.append(self._hint(op, attrs))
         self.producers.update(dict.fromkeys(outputs, self.builder.nodes[-1]))
         return outputs

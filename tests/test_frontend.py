@@ -204,9 +204,9 @@ def test_shapes_are_enough_for_the_second_trace(name: str, monkeypatch: pytest.M
     runs: list[bool] = []
     trace = frontend._trace
 
-    def counted(*args: Any, shapes_only: bool = False) -> Any:
+    def counted(*args: Any, shapes_only: bool = False, **options: Any) -> Any:
         runs.append(shapes_only)
-        return trace(*args, shapes_only=shapes_only)
+        return trace(*args, shapes_only=shapes_only, **options)
 
     monkeypatch.setattr(frontend, "_trace", counted)
     monkeypatch.setattr(frontend, "SHAPES_ONLY_ABOVE", 0)
@@ -300,7 +300,10 @@ ERRORS: dict[str, tuple[Function, int, str]] = {
         lambda m, x: F.dropout(x, 0.5, training=True), 0,
         "dropout is active: it draws random numbers, at {}",
     ),
-    "leaves torch": (lambda m, x: x.numpy(), 0, "numpy leaves torch for ndarray, at {}"),
+    "leaves torch": (
+        lambda m, x: x.numpy(), 0,
+        "numpy leaves torch for ndarray, at {}; use torch's functions on the tensor instead",
+    ),
     "resize": (
         lambda m, x: F.interpolate(x, 3, mode="area"), 0,
         "interpolate resizes with mode='area', antialias=False, at {}",

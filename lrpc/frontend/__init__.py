@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -21,10 +22,10 @@ from lrpc.frontend.capture import (
 from lrpc.frontend.finish import finish
 from lrpc.frontend.lowering import lower
 from lrpc.frontend.marks import Place, parse_mark, watched
-from lrpc.frontend.records import Program, Ref, memory_of
+from lrpc.frontend.records import Decision, Program, Ref, memory_of
 from lrpc.frontend.structure import described, rebuilt
 from lrpc.frontend.tracer import Trace, ValueTracer
-from lrpc.ir.graph import Module
+from lrpc.ir.graph import Loc, Module
 
 __all__ = ["Imported", "import_model", "rebuilt"]
 
@@ -41,12 +42,24 @@ class Imported:
 
     module: Module
     structure: Any
-    decisions: tuple[str, ...]
+    read: tuple[Decision, ...]
+    """What model code read out of values, which stays as it was on the example."""
+    stopped: tuple[Loc, ...]
+    """Where it computed under `torch.no_grad()` what it went on with: that is detached."""
+
+    @property
+    def decisions(self) -> tuple[str, ...]:
+        """`read`, in words."""
+        return tuple(map(str, self.read))
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user of the program should know of it."""
-        return tuple(f"special to the example: {decision}" for decision in self.decisions)
+        notes = tuple(f"special to the example: {decision}" for decision in self.decisions)
+        if not self.stopped:
+            return notes
+        places = "; ".join(map(str, self.stopped))
+        return (*notes, f"computed under torch.no_grad(), so treated as detached: at {places}")
 
 
 def import_model(
@@ -57,6 +70,7 @@ def import_model(
     marks: Mapping[str, str] | None = None,
     constants: Mapping[str, Any] | None = None,
     unbatched: Collection[str] = (),
+    no_grad: str = "detach",
 ) -> Imported:
     """Trace `model`, or the submodule `scope` of it, and lower what its outputs and marks need.
 
@@ -65,7 +79,9 @@ def import_model(
     The model runs in evaluation mode, twice, on batches of 2 and 3 that repeat the given images,
     and is left as it was. `marks` names places: "path" is what that module returns, "path:in0" its
     first tensor argument, "path:out1" or "path:out.key" a part of what it returns, "path@0" its
-    first call instead of its last. Spatial sizes are those of the example. Raises TraceError.
+    first call instead of its last. Spatial sizes are those of the example. What the model computes
+    under `torch.no_grad()` (or in inference mode) is treated as detached where it goes on; with
+    `no_grad` "ignore", as if gradients were on. Raises TraceError.
     """
     target = submodule(model, scope)
     places = {name: parse_mark(target, name, place) for name, place in (marks or {}).items()}
@@ -76,8 +92,8 @@ def import_model(
         small, large = (
             _inside(model, target, scope, of_size(example, size, unbatched)) for size in SIZES
         )
-        two = _trace(target, small, places)
-        program = _unified(two, target, large, places)
+        trace = partial(_trace, target, places=places, ignore_no_grad=no_grad == "ignore")
+        program = _unified(trace(small), large, trace)
         return _imported(program, target, places)
 
 
@@ -86,21 +102,25 @@ def _inside(model: nn.Module, target: nn.Module, scope: str, example: Example) -
 
 
 def _trace(
-    target: nn.Module, example: Example, places: Mapping[str, Place], shapes_only: bool = False
+    target: nn.Module,
+    example: Example,
+    places: Mapping[str, Place],
+    shapes_only: bool = False,
+    ignore_no_grad: bool = False,
 ) -> Trace:
-    tracer = ValueTracer(watched(places), shapes_only)
+    tracer = ValueTracer(watched(places), shapes_only, ignore_no_grad)
     return tracer.record(target, example.args, example.kwargs)
 
 
-def _unified(two: Trace, target: nn.Module, large: Example, places: Mapping[str, Place]) -> Program:
+def _unified(two: Trace, large: Example, trace: Callable[..., Trace]) -> Program:
     """For large inputs the second trace runs on shapes only, unless the first read numbers out of
     tensors; where shapes alone lead to an error, values decide whether it is one."""
     if large.elements > SHAPES_ONLY_ABOVE and not two.decisions:
         try:
-            return unify(two, _trace(target, large, places, shapes_only=True))
+            return unify(two, trace(large, shapes_only=True))
         except TraceError:
             pass
-    return unify(two, _trace(target, large, places))
+    return unify(two, trace(large))
 
 
 def _imported(program: Program, target: nn.Module, places: Mapping[str, Place]) -> Imported:
@@ -113,4 +133,4 @@ def _imported(program: Program, target: nn.Module, places: Mapping[str, Place]) 
         names.setdefault(memory_of(tensor), name)
     lowered = lower(program, (*outputs.values(), *marked.values()), names)
     module = finish(lowered, tuple(outputs), tuple(marked))
-    return Imported(module, structure, program.decisions)
+    return Imported(module, structure, program.decisions, program.stopped)

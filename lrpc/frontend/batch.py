@@ -52,7 +52,7 @@ def unify(two: Trace, three: Trace) -> Program:
     _check_numbers(two.output, three.output)
     output = mapped(two.output, fx.Node, lambda n: Ref(refs[n]))
     boundaries = tuple(_boundary(b, refs) for b in two.boundaries)
-    return Program(tuple(calls), boundaries, output, two.decisions)
+    return Program(tuple(calls), boundaries, output, two.decisions, two.stopped)
 
 
 def _check_numbers(a: Any, b: Any) -> None:

@@ -37,17 +37,23 @@ class _Reached(Exception):
 def as_for_inference(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; afterwards every attribute is as it was.
 
-    TraceError where the model writes into a buffer while it runs.
+    Parameters need no gradient meanwhile, so that nothing is kept for one where the model, or its
+    tracer, turns gradients on. TraceError where the model writes into a buffer while it runs.
     """
     modules = list(model.modules())
     buffers = [(name, x, x._version, x.clone()) for name, x in model.named_buffers()]
     tables = ("_parameters", "_buffers", "_modules")
     before = [(dict(vars(m)), {table: dict(vars(m)[table]) for table in tables}) for m in modules]
+    learning = [p for p in model.parameters() if p.requires_grad and p.is_leaf]
     try:
         model.eval()
+        for parameter in learning:
+            parameter.requires_grad_(False)
         with torch.no_grad():
             yield
     finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
         for module, (attributes, kept) in zip(modules, before, strict=True):
             vars(module).clear()
             vars(module).update(attributes)

@@ -5,20 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from torch import nn
+from torch._ops import OpOverloadPacket
 
-from lrpc.frontend.proxy import OPERATIONS
+# Attributes that compute a tensor: operations like any other.
+OPERATIONS = frozenset({"T", "mT", "H", "mH", "data", "real", "imag"})
 
 # Questions about a tensor other than what it holds: answered at once.
 ANSWERS = frozenset({
     "size", "dim", "ndimension", "numel", "nelement", "stride", "storage_offset", "element_size",
     "is_floating_point", "is_complex", "is_signed", "is_contiguous", "is_tensor", "get_device",
-    "is_same_size", "result_type", "len",
+    "is_same_size", "result_type", "len", "is_conj", "is_neg", "is_inference", "is_distributed",
+    "is_coalesced", "is_pinned", "is_shared", "has_names", "dense_dim", "sparse_dim", "dim_order",
 })  # fmt: skip
 
 # Calls that only borrow a tensor's type: computed at once, their results are constants.
 FACTORIES = frozenset({
     "zeros_like", "ones_like", "full_like", "empty_like",
-    "new_zeros", "new_ones", "new_full", "new_empty", "new_tensor",
+    "new_zeros", "new_ones", "new_full", "new_empty",
 })  # fmt: skip
 
 # The same, where the first argument is a plain tensor and the traced one only lends its type.
@@ -26,14 +29,23 @@ FACTORIES_ON_PLAIN = frozenset({"to", "type_as", "expand_as", "view_as", "reshap
 
 IN_PLACE_OPERATORS = {
     "iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div", "idiv": "div",
-    "iand": "and", "ior": "or", "ipow": "pow", "setitem": "setitem",
+    "iand": "and", "ior": "or", "ixor": "xor", "ipow": "pow", "ifloordiv": "floordiv",
+    "imod": "mod", "ilshift": "lshift", "irshift": "rshift", "setitem": "setitem",
 }  # fmt: skip
 
-SPELLINGS = {"and_": "and", "or_": "or", "truediv": "div", "rtruediv": "rdiv", "__rdiv__": "rdiv"}
+SPELLINGS = {
+    "and_": "and", "or_": "or", "truediv": "div", "rtruediv": "rdiv", "__rdiv__": "rdiv",
+    "index": "int",
+}  # fmt: skip
 
 
 def call_name(target: Any) -> str:
-    """The plain name of a function, operator or method: `add`, `iadd`, `relu_`, `getitem`."""
+    """The plain name of a function, operator or method: `add`, `iadd`, `relu_`, `getitem`.
+
+    Operators of other libraries than torch go by their full names: `nms` may be anyone's.
+    """
+    if isinstance(target, OpOverloadPacket) and not str(target).startswith("aten."):
+        return str(target)
     name = target if isinstance(target, str) else str(getattr(target, "__name__", target))
     name = name.strip("_") if name.startswith("__") else name
     return SPELLINGS.get(name, name)

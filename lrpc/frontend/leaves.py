@@ -11,9 +11,9 @@ from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from lrpc.frontend.proxy import ValueProxy
+from lrpc.frontend.proxy import TracedTensor
 from lrpc.ir.ops.boxes import masks_to_boxes
 
 
@@ -69,33 +69,6 @@ def leaf_functions() -> Iterator[None]:
             namespace[name] = original
 
 
-@contextmanager
-def tensors_are_tensors(model: nn.Module) -> Iterator[None]:
-    """While active, `isinstance(x, Tensor)` holds for traced tensors in the model's own packages.
-
-    A class that poses as Tensor would not do: torch's C++ reads such an object's memory.
-    """
-    roots = {type(m).__module__.partition(".")[0] for m in model.modules()} - {"torch"}
-    namespaces = [
-        vars(module)
-        for name, module in list(sys.modules.items())
-        if name.partition(".")[0] in roots
-        and not name.startswith("lrpc.frontend")
-        and "isinstance" not in vars(module)
-    ]
-    for namespace in namespaces:
-        namespace["isinstance"] = _isinstance
-    try:
-        yield
-    finally:
-        for namespace in namespaces:
-            del namespace["isinstance"]
-
-
-def _isinstance(x: object, kinds: Any) -> bool:
-    return isinstance(x, kinds) or (type(x) is ValueProxy and issubclass(Tensor, kinds))
-
-
 def _replace(original: Any, name: str, new: Any) -> list[tuple[dict[str, Any], str, Any]]:
     found = []
     for module in list(sys.modules.values()):
@@ -106,14 +79,14 @@ def _replace(original: Any, name: str, new: Any) -> list[tuple[dict[str, Any], s
     return found
 
 
-def _record(masks: ValueProxy, convention: str) -> Any:
+def _record(masks: TracedTensor, convention: str) -> Any:
     return masks.tracer.create_proxy("call_function", masks_to_boxes, (masks, convention), {})
 
 
 def _function(original: Callable[..., Any], convention: str) -> Callable[..., Any]:
     @wraps(original)
     def call(masks: Any, *args: Any) -> Any:
-        if type(masks) is not ValueProxy:
+        if type(masks) is not TracedTensor:
             return original(masks, *args)
         return _record(masks, convention or args[0])
 
@@ -123,7 +96,7 @@ def _function(original: Callable[..., Any], convention: str) -> Callable[..., An
 def _mask(original: Callable[..., Any], _: str) -> Callable[..., Any]:
     @wraps(original)
     def call(mask: Any, *args: Any, **kwargs: Any) -> Any:
-        if type(mask) is not ValueProxy or mask.value.dtype != torch.bool:
+        if type(mask) is not TracedTensor or mask.value.dtype != torch.bool:
             return original(mask, *args, **kwargs)
         dtype = inspect.signature(original).bind(mask, *args, **kwargs).arguments["target_type"]
         nothing: Any = torch.zeros(mask.shape, dtype=dtype)
@@ -134,7 +107,7 @@ def _mask(original: Callable[..., Any], _: str) -> Callable[..., Any]:
 
 def _class(original: Callable[..., Any], convention: str) -> Callable[..., Any]:
     def build(masks: Any) -> Any:
-        if type(masks) is not ValueProxy:
+        if type(masks) is not TracedTensor:
             return original(masks)
         boxes = SimpleNamespace(tensor=None)
 

@@ -22,6 +22,16 @@ def source_place() -> tuple[str, int]:
     return "", 0
 
 
+def in_transform() -> bool:
+    """Whether a function transform of torch (`vmap`, `grad`, …) makes the call."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_name != "run_traced":
+        if str(frame.f_globals.get("__name__", "")).startswith("torch._functorch"):
+            return True
+        frame = frame.f_back
+    return False
+
+
 def raised_place(error: Exception) -> tuple[str, int]:
     """The same for where `error` was raised."""
     place = "", 0

@@ -1,80 +1,95 @@
-"""The proxy that carries the value its node had on the example."""
+"""The tensor that stands for one that depends on the inputs, and carries its value."""
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, fx
 
+from lrpc.errors import TraceError
+from lrpc.frontend.places import source_place
+from lrpc.frontend.records import found
+
 if TYPE_CHECKING:
-    from lrpc.frontend.tracer import ValueTracer
-
-OPERATIONS = frozenset({"T", "mT", "data"})  # properties that compute
+    from lrpc.frontend.recording import Recorder
 
 
-class ValueProxy(fx.Proxy):
+class TracedTensor(Tensor, fx.Proxy):  # type: ignore[misc]  # Tensor's operators come first
     """Stands for a tensor that depends on the inputs, and answers questions about it.
 
-    The value lives on the proxy, not on the node: it goes as soon as model code drops the proxy.
+    It is a tensor for `isinstance` and for torch, but without memory: every function, method,
+    operator and attribute comes by `__torch_function__`, and what reads a tensor some other way
+    comes by `__torch_dispatch__`, which refuses. So nothing sees the value but the tracer. It lies
+    on this object, not on the node, and goes as soon as model code drops the object.
     """
 
-    tracer: ValueTracer
+    tracer: Recorder
+    node: fx.Node
+    value: Tensor
+    carries: bool
+    """Whether autograd would pass a gradient from here to the inputs."""
+    stopped: bool
+    """Whether it would, had the model not computed this under `torch.no_grad()`."""
 
-    def __init__(self, node: fx.Node, tracer: ValueTracer, value: Tensor) -> None:
-        super().__init__(node, tracer)
-        self.value = value
+    @staticmethod
+    def __new__(cls, node: fx.Node, tracer: Recorder, value: Tensor) -> TracedTensor:
+        strides = value.stride() if value.layout is torch.strided else None
+        made: TracedTensor = Tensor._make_wrapper_subclass(
+            cls, value.shape, strides=strides, dtype=value.dtype, device=value.device
+        )
+        return made
+
+    def __init__(self, node: fx.Node, tracer: Recorder, value: Tensor) -> None:
+        self.node, self.tracer, self.value = node, tracer, value
+        self.carries = self.stopped = False
+        self.outside: TracedTensor | None = None
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        func: Callable[..., Any],
+        types: tuple[type, ...],
+        args: tuple[Any, ...] | None = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        args, kwargs = args or (), kwargs or {}
+        return _tracer_of(args, kwargs).called(func, types, args, kwargs)
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        raise _tracer_of(args, kwargs or {}).untraceable(func)
 
     def __getattr__(self, name: str) -> Any:
-        if name in OPERATIONS:
-            return self.tracer.create_proxy("call_method", name, (self,), {})
-        if callable(getattr(Tensor, name, None)):
-            return self._method(name)
-        return getattr(self.value, name)
+        raise AttributeError(f"'Tensor' object has no attribute {name!r}")
 
-    def _method(self, name: str) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            return self.tracer.create_proxy("call_method", name, (self, *args), kwargs)
-
-        return call
+    def __copy__(self) -> Tensor:
+        return self.view_as(self)
 
     @property
-    def shape(self) -> Any:
-        return self.value.shape
-
-    def __len__(self) -> int:
-        return len(self.value)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter([self._method("__getitem__")(i) for i in range(len(self.value))])
-
-    def __bool__(self) -> bool:
-        return bool(self.tracer.decide("bool", self.value, self._number()))
-
-    def __int__(self) -> int:
-        return int(self.tracer.decide("int", self.value, self._number()))
-
-    __index__ = __int__
-
-    def __float__(self) -> float:
-        return float(self.tracer.decide("float", self.value, self._number()))
-
-    def _number(self) -> Any:
-        return self.value.item()
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        self.tracer.create_proxy("call_function", operator.setitem, (self, index, value), {})
+    def keys(self) -> Any:  # tensors are no mappings
+        raise AttributeError("'Tensor' object has no attribute 'keys'")
 
 
-def _in_place(name: str) -> Callable[..., Any]:
-    target = getattr(operator, name)
-
-    def call(self: ValueProxy, other: Any) -> Any:
-        return self.tracer.create_proxy("call_function", target, (self, other), {})
-
-    return call
-
-
-for _name in ("iadd", "isub", "imul", "itruediv", "iand", "ior", "ipow"):
-    setattr(ValueProxy, f"__{_name}__", _in_place(_name))
+def _tracer_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recorder:
+    """The tracer of the traced tensors in a call; TraceError where it is not running any more."""
+    for x in found((args, kwargs), TracedTensor):
+        if not x.tracer.active:
+            file, line = source_place()
+            where = f", at {file}:{line}" if file else ""
+            raise TraceError(
+                f"the model uses a tensor that it computed in an earlier call{where}; "
+                "clear its cache before compiling, or compute the tensor in every call"
+            )
+    operands = found((args, kwargs), TracedTensor)
+    if not operands:
+        file, line = source_place()
+        raise TraceError(
+            f"traced tensors go into a call inside an object of the model's own, at {file}:{line};"
+            " pass them in tuples, lists or dicts"
+        )
+    tracer: Recorder = operands[0].tracer
+    return tracer

@@ -101,6 +101,20 @@ class Boundary:
     output: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What model code read out of a traced tensor with Python, which stays as on the example."""
+
+    what: str  # the call that read it: bool, int, item, ...
+    shape: tuple[int, ...]  # of the tensor
+    value: str  # what it read, shortened
+    place: Loc
+
+    def __str__(self) -> str:
+        shape = ",".join(map(str, self.shape))
+        return f"{self.what} of [{shape}] is {self.value}, at {self.place}"
+
+
 @dataclass(frozen=True)
 class Program:
     """A traced module, batch sizes read as symbols."""
@@ -108,7 +122,9 @@ class Program:
     calls: tuple[Call, ...]
     boundaries: tuple[Boundary, ...]
     output: Any
-    decisions: tuple[str, ...]
+    decisions: tuple[Decision, ...]
+    stopped: tuple[Loc, ...]
+    """Where the model computed without gradients what it went on with."""
 
 
 def mapped(tree: Any, kind: type, change: Callable[[Any], Any]) -> Any:

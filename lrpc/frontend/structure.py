@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from torch import Tensor, fx
+from torch import Tensor
 
 from lrpc.errors import TraceError
 
 
 def nested(result: Any) -> Any:
     """What a module returned, in dicts, lists and tuples only; other containers by their fields."""
-    if isinstance(result, (Tensor, fx.Proxy, bool, int, float, str)) or result is None:
+    if isinstance(result, (Tensor, bool, int, float, str)) or result is None:
         return result
     if isinstance(result, Mapping):
         return {

@@ -257,5 +257,6 @@ ROWS: dict[str, Any] = {
     "bfloat16": cast, "bool": cast, "int": cast, "long": cast,
     "detach": detach, "data": detach,
     "contiguous": same, "clone": same, "cpu": same, "cuda": same, "positive": same, "pos": same,
+    "real": same,
     "copy": copy, "fill": fill, "zero": zero,
 }  # fmt: skip

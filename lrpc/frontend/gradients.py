@@ -1,0 +1,48 @@
+"""Where the model itself turns gradients off, and how the tracer runs beside that."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import torch
+
+from lrpc.errors import TraceError
+from lrpc.ir.graph import Loc
+
+_APPLY = torch.autograd.Function.apply.__func__.__code__  # type: ignore[attr-defined]
+
+
+@contextmanager
+def values_only() -> Iterator[None]:
+    """While active, torch computes values alone, also where the model is in inference mode."""
+    if torch.is_inference_mode_enabled():
+        with torch.inference_mode(False), torch.no_grad():
+            yield
+    else:
+        with torch.no_grad():
+            yield
+
+
+def gradients_are_on(place: Loc) -> bool:
+    """Whether autograd would follow the call that the model makes now.
+
+    TraceError in the `forward` of a `torch.autograd.Function`: its gradient is its own, not that of
+    what it computes. Checkpointing computes the same with gradients later, so it changes nothing.
+    """
+    if torch.is_grad_enabled():
+        return True
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_name != "run_traced":
+        if frame.f_code is _APPLY:
+            function = frame.f_locals["cls"]
+            if function is torch.utils.checkpoint.CheckpointFunction:
+                return True
+            raise TraceError(
+                f"{function.__name__} is a torch.autograd.Function with a gradient of its own, at "
+                f"{place}; write what it computes as plain functions"
+            )
+        frame = frame.f_back
+    return False

@@ -1,0 +1,273 @@
+"""How calls of torch on traced tensors become nodes, decisions or refusals."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.overrides import is_tensor_method_or_property
+
+from lrpc.errors import TraceError
+from lrpc.frontend.attributes import accessed, refused_dispatch, special
+from lrpc.frontend.constants import Constants
+from lrpc.frontend.execute import (
+    ANSWERS,
+    FACTORIES,
+    FACTORIES_ON_PLAIN,
+    call_name,
+    execute,
+    is_in_place,
+)
+from lrpc.frontend.factories import SIZED, with_numbers
+from lrpc.frontend.gradients import gradients_are_on, values_only
+from lrpc.frontend.leaves import is_users_function
+from lrpc.frontend.places import in_transform, source_place
+from lrpc.frontend.proxy import TracedTensor
+from lrpc.frontend.records import Decision, found, mapped, memory_of
+from lrpc.frontend.running import Runner, stand_in
+from lrpc.ir.graph import Loc
+
+DETACHING = frozenset({"detach", "data"})
+
+
+class Recorder(fx.Tracer):
+    """The part of a tracer that records calls. One that is not `active` records nothing more."""
+
+    def __init__(self, shapes_only: bool, ignore_no_grad: bool) -> None:
+        super().__init__(autowrap_modules=())  # type: ignore[arg-type]
+        self.runner = Runner(shapes_only)
+        self.ignore_no_grad = ignore_no_grad
+        self.active = False
+        self.constants: Constants
+        self.modules: list[str] = []
+        self.decisions: dict[str, Decision] = {}
+        self.stopped: dict[Loc, None] = {}
+        self.refusal: TraceError | None = None
+
+    def where(self) -> Loc:
+        """The innermost module that runs, and the line of model code."""
+        return Loc(self.modules[-1] if self.modules else "", *source_place())
+
+    # What torch and fx call.
+
+    def called(self, func: Any, types: tuple[type, ...], args: tuple[Any, ...], kwargs: Any) -> Any:
+        """The result of a call of torch on traced tensors."""
+        name = func.__name__
+        if name in ("__get__", "__set__", "__delete__"):
+            return accessed(self, name, _attribute(func.__self__), args)
+        for kind in types:
+            if _has_own_operations(kind):
+                raise TraceError(
+                    f"{kind.__name__} is a subclass of Tensor with operations of its own, at "
+                    f"{self.where()}; use plain tensors, as by .as_subclass(torch.Tensor)"
+                )
+        if is_tensor_method_or_property(func):
+            meant, result = special(self, name, args)
+            return result if meant else self.create_proxy("call_method", name, args, kwargs)
+        if is_users_function(func):
+            raise TraceError(
+                f"{name} treats tensors of special classes in its own way, at {self.where()}; "
+                "call what it does for plain ones"
+            )
+        return self.create_proxy("call_function", func, args, kwargs)
+
+    def untraceable(self, op: Any) -> TraceError:
+        """The refusal of a call that reads a traced tensor without asking `called`."""
+        self.refusal = refused_dispatch(op, in_transform(), self.where())
+        return self.refusal
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        node = super().create_node(*args, **kwargs)
+        node.meta.update(loc=self.where(), type=None, writes=None, view_of=None, same=False)
+        return node
+
+    def create_arg(self, a: Any) -> Any:
+        if type(a) is TracedTensor:
+            return a.node
+        return self.intern(a) if isinstance(a, Tensor) else super().create_arg(a)
+
+    def create_proxy(
+        self, kind: str, target: Any, args: tuple[Any, ...], kwargs: Any, *_: Any, **__: Any
+    ) -> Any:
+        if is_users_function(target):
+            return target(*args, **kwargs)
+        self.refusal = None
+        name = "" if kind == "call_module" else call_name(target)
+        if any(x.tracer is not self for x in found((args, kwargs), TracedTensor)):
+            raise TraceError(f"tensors of two calls of the model meet in {name}, at {self.where()}")
+        if name in SIZED:
+            args, kwargs = with_numbers(self, name, args, kwargs, keep=1)
+        args, kwargs = mapped((args, kwargs), slice, self._bounds)
+        if name in ANSWERS:
+            return self.runner.call(self.root, kind, target, *_plain((args, kwargs)))
+        on_plain = type(args[0]) is not TracedTensor if args else False
+        if name in FACTORIES or (name in FACTORIES_ON_PLAIN and on_plain):
+            lent = mapped((args, kwargs), TracedTensor, lambda x: stand_in(x.value))
+            with values_only():
+                return execute(kind, target, self.root, *lent)
+        if kwargs.get("out") is not None:
+            return self._into(kind, target, name, args, dict(kwargs))
+        if is_in_place(name) and on_plain:
+            raise TraceError(
+                f"{name} writes traced values into a plain tensor, at {self.where()}; "
+                "build the result with torch.cat or torch.stack instead"
+            )
+        return self._recorded(kind, target, name, args, kwargs)
+
+    # How a call is recorded.
+
+    def _recorded(self, kind: str, target: Any, name: str, args: Any, kwargs: Any) -> Any:
+        following = self.ignore_no_grad or gradients_are_on(self.where())
+        if following and name not in DETACHING:
+            args, kwargs = mapped((args, kwargs), TracedTensor, self.outside)
+        operands: list[TracedTensor] = found((args, kwargs), TracedTensor)
+        before = [(x.value._version, x.value.shape) for x in operands]
+        result = self.runner.call(self.root, kind, target, *_plain((args, kwargs)))
+        node = self.create_node(kind, target, self.create_arg(args), self.create_arg(kwargs))
+        for x, (version, shape) in zip(operands, before, strict=True):
+            if x.value._version != version:  # views share the count: the first is the one
+                self._note_write(node, x, name, following, x.value.shape == shape)
+                break
+        carries = any(x.carries for x in operands) and name not in DETACHING
+        stops = carries or any(x.stopped for x in operands)
+        for x in operands:
+            x.carries = x.carries or (node.meta["writes"] is x.node and carries and following)
+        made = self._wrap(node, result, operands, name)
+        for x in found(made, TracedTensor):
+            if x.value.is_floating_point():
+                x.carries, x.stopped = carries and following, stops and not following
+        return made
+
+    def _note_write(
+        self, node: fx.Node, x: TracedTensor, name: str, following: bool, same_shape: bool
+    ) -> None:
+        node.meta["writes"] = x.node
+        if not same_shape:
+            raise TraceError(
+                f"{name} changes the shape of a traced tensor in place, at {self.where()}; "
+                "use the function that returns a new tensor"
+            )
+        if x.carries and not following:
+            raise TraceError(
+                f"{name} writes under torch.no_grad() into a tensor that has a gradient, at "
+                f"{self.where()}; compute a new tensor instead"
+            )
+
+    def _into(self, kind: str, target: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
+        """A call that writes its result into `out`, where that is traced and of its shape."""
+        out = kwargs.pop("out")
+        if type(out) is not TracedTensor:
+            raise TraceError(
+                f"{name} writes traced values into a plain tensor (out=), at {self.where()}; "
+                "use what it returns instead"
+            )
+        result = self._recorded(kind, target, name, args, kwargs)
+        if type(result) is not TracedTensor or result.shape != out.shape:
+            raise TraceError(
+                f"{name} changes the shape of a traced tensor in place (out=), at {self.where()}; "
+                "use what it returns instead"
+            )
+        return self.create_proxy("call_method", "copy_", (out, result), {})
+
+    def _wrap(self, node: fx.Node, result: Any, operands: list[TracedTensor], name: str) -> Any:
+        if isinstance(result, Tensor):
+            return self.made(node, result, operands)
+        if result is None:
+            return None
+        if isinstance(result, (tuple, list)) and all(
+            isinstance(x, Tensor) or x is None for x in result
+        ):
+            node.meta["type"] = tuple(None if x is None else kind_of(x) for x in result)
+            parts = [
+                None if x is None else self._part(node, i, x, operands)
+                for i, x in enumerate(result)
+            ]
+            return type(result)(parts)
+        self.graph.erase_node(node)
+        if not isinstance(result, (bool, int, float, list)):
+            raise TraceError(
+                f"{name} leaves torch for {type(result).__name__}, at {self.where()}; "
+                "use torch's functions on the tensor instead"
+            )
+        return self.decide(name, operands[0].value, result)
+
+    def _part(self, node: fx.Node, index: int, value: Tensor, operands: list[TracedTensor]) -> Any:
+        part = self.create_node("call_function", operator.getitem, (node, index), {})
+        return self.made(part, value, operands)
+
+    def made(self, node: fx.Node, value: Tensor, operands: list[TracedTensor]) -> TracedTensor:
+        """The traced tensor that `node` gives."""
+        node.meta["type"] = kind_of(value)
+        for x in operands if self.runner.fake is None else ():
+            if value.untyped_storage().data_ptr() == x.value.untyped_storage().data_ptr() != 0:
+                node.meta.update(view_of=x.node, same=memory_of(value) == memory_of(x.value))
+                break
+        return TracedTensor(node, self, value)
+
+    def outside(self, x: TracedTensor) -> TracedTensor:
+        """`x` where gradients are on: detached, if the model computed it where they were off."""
+        if not x.stopped or self.ignore_no_grad:
+            return x
+        if x.outside is None:
+            self.stopped[x.node.meta["loc"]] = None
+            x.outside = self._recorded("call_method", "detach", "detach", (x,), {})
+            x.outside.stopped = False
+        return x.outside
+
+    def intern(self, tensor: Tensor) -> fx.Node:
+        """The node of a plain tensor."""
+        if isinstance(tensor, FakeTensor):
+            raise TraceError(f"a constant has a shape but no value, at {self.where()}")
+        return self.constants.node_of(tensor)
+
+    # What model code reads out of values.
+
+    def quiet(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """What a function makes of plain tensors and numbers."""
+        with values_only():
+            return function(*args, **kwargs)
+
+    def number(self, what: str, value: Tensor) -> Any:
+        """The numbers in a tensor, noted as a decision."""
+        return self.decide(what, value, None if self.runner.fake else value.tolist())
+
+    def decide(self, what: str, value: Tensor, result: Any) -> Any:
+        """Note that model code read `result` out of a traced tensor, and return it."""
+        if self.runner.fake is not None:
+            raise TraceError(f"{what} reads a value where there is only a shape, at {self.where()}")
+        decision = Decision(what, tuple(value.shape), str(result)[:40], self.where())
+        self.decisions[str(decision)] = decision
+        return result
+
+    def _bounds(self, ends: slice) -> slice:
+        """A slice with its traced ends as numbers."""
+        if not found(ends, TracedTensor):
+            return ends
+        (start, stop, step), _ = with_numbers(self, "slice", (ends.start, ends.stop, ends.step), {})
+        return slice(start, stop, step)
+
+
+def kind_of(tensor: Tensor) -> tuple[torch.dtype, tuple[int, ...]]:
+    return tensor.dtype, tuple(tensor.shape)
+
+
+def _has_own_operations(kind: type) -> bool:
+    """Whether a subclass of Tensor changes what operations mean."""
+    own = [c for c in kind.__mro__ if c not in Tensor.__mro__ and c is not nn.Parameter]
+    if kind is TracedTensor or issubclass(kind, FakeTensor):
+        return False
+    return any("__torch_function__" in vars(c) or "__torch_dispatch__" in vars(c) for c in own)
+
+
+def _plain(tree: Any) -> Any:
+    return mapped(tree, TracedTensor, lambda x: x.value)
+
+
+def _attribute(descriptor: Any) -> str:
+    """The name of the attribute behind a descriptor of Tensor's."""
+    name: str = getattr(descriptor, "__name__", "") or descriptor.fget.__name__
+    return name

@@ -16,9 +16,11 @@ from tests.opdb.samples import samples
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--most", type=int, default=8)
-    parser.add_argument("--only", default="")
+    parser.add_argument("--only", nargs="*", default=[], help="names, whole or in part")
     parser.add_argument("--space", default="")
-    parser.add_argument("--list", nargs="*", default=["wrong", "raw", "private", "placeless", "unchecked"])
+    parser.add_argument(
+        "--list", nargs="*", default=["wrong", "raw", "private", "placeless", "unchecked", "mixed"]
+    )
     parser.add_argument("--progress", action="store_true")
     parser.add_argument("--start", default="")
     given = parser.parse_args()
@@ -27,7 +29,9 @@ def main() -> int:
     bare = []
     start = time.perf_counter()
     for space, name in names():
-        if given.only not in f"{space}.{name}" or given.space not in ("", space) or name < given.start:
+        whole = f"{space}.{name}"
+        wanted = not given.only or any(whole.endswith(part) for part in given.only)
+        if not wanted or given.space not in ("", space) or name < given.start:
             continue
         if given.progress:
             print(space, name, file=sys.stderr, flush=True)
@@ -42,7 +46,9 @@ def main() -> int:
                     text = f"{v.kind}: {v.text}"
                     if text not in shown[f"{space}.{name}"]:
                         shown[f"{space}.{name}"].add(text)
-                        print(f"## {str(call)[:260]}\n   {text[:400]}".replace("\n", " "), flush=True)
+                        print(
+                            f"## {str(call)[:260]}\n   {text[:400]}".replace("\n", " "), flush=True
+                        )
     print("without a sample:", len(bare), *bare)
     print(dict(counts), sum(counts.values()), f"{time.perf_counter() - start:.0f} s")
     return 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from tests.opdb.names import reader
@@ -65,14 +65,16 @@ def _kept(found: Any) -> Any:
     """Tensors and plain numbers as they are; other things by their names."""
     if isinstance(found, (tuple, list)):
         return tuple(_kept(x) for x in found)
-    plain = isinstance(found, (Tensor, fx.Proxy, bool, int, float)) or found is None
+    if hasattr(found, "__next__"):
+        return _kept(tuple(found))
+    plain = isinstance(found, (Tensor, bool, int, float)) or found is None
     return found if plain else str(found)
 
 
 def _tensors(found: Any) -> bool:
     if isinstance(found, tuple):
         return any(_tensors(x) for x in found)
-    return isinstance(found, (Tensor, fx.Proxy))
+    return isinstance(found, Tensor)
 
 
 @dataclass(frozen=True)
@@ -133,9 +135,7 @@ def calls(space: str, name: str, sample: Sample) -> Iterator[Call]:
         yield _call(space, name, (which, where), sample, picked)
 
 
-def _call(
-    space: str, name: str, way: tuple[str, str], sample: Sample, picked: set[int]
-) -> Call:
+def _call(space: str, name: str, way: tuple[str, str], sample: Sample, picked: set[int]) -> Call:
     like: dict[str, Tensor] = {}
     count = iter(range(len(sample.tensors)))
 
@@ -149,6 +149,10 @@ def _call(
         return Slot(f"x{index}")
 
     args, kwargs = tree_map(change, (tuple(sample.args), sample.kwargs))
-    operator = name.startswith("__i") and name.endswith("__") and name not in ("__int__", "__invert__", "__iter__", "__index__")
+    operator = (
+        name.startswith("__i")
+        and name.endswith("__")
+        and name not in ("__int__", "__invert__", "__iter__", "__index__")
+    )
     writes = operator or (name.endswith("_") and not name.endswith("__")) or name == "__setitem__"
     return Call(space, name, way, OneCall(reader(space, name), args, kwargs, writes), like)

@@ -13,6 +13,7 @@ from torch import Tensor
 from lrpc.errors import LrpcError
 from lrpc.frontend import Imported, import_model, rebuilt
 from lrpc.ir.interpreter import interpret
+from lrpc.ir.types import B, Sym
 from tests.opdb.calls import Call
 from tests.opdb.samples import copied
 
@@ -29,14 +30,14 @@ PLACE = re.compile(r"\bat (?:[\w.]*, )?[\w/]+\.py:\d+|^input 'x\d'|the model ret
 @dataclass(frozen=True)
 class Verdict:
     """`kind`: right, refused, said (fixed to the example, and noted), skipped (torch itself does
-    not take it), unchecked, random; or a fault: wrong, raw, private, placeless."""
+    not take it), unchecked, random; or a fault: wrong, raw, private, placeless, mixed."""
 
     kind: str
     text: str = ""
 
     @property
     def fault(self) -> bool:
-        return self.kind in ("wrong", "raw", "private", "placeless", "unchecked")
+        return self.kind in ("wrong", "raw", "private", "placeless", "unchecked", "mixed")
 
 
 def verdict(call: Call) -> Verdict:
@@ -71,6 +72,8 @@ def _refusal(text: str) -> Verdict:
 
 
 def _held(call: Call, imported: Imported, example: dict[str, Tensor]) -> Verdict:
+    if not _same(_eager(call, example), _eager(call, example)):
+        return Verdict("wrong", "no two of these calls agree, and it was accepted")
     first = _compared(call, imported, example)
     if first.kind != "right" or imported.decisions:
         return Verdict("said", imported.decisions[0]) if imported.decisions else first
@@ -83,16 +86,14 @@ def _held(call: Call, imported: Imported, example: dict[str, Tensor]) -> Verdict
             elif found.kind != "skipped":
                 return found
         if checked:
-            return Verdict("right")
+            return _apart(call, imported) or Verdict("right")
     return Verdict("unchecked", "no other values fit the call")
 
 
 def _compared(call: Call, imported: Imported, inputs: dict[str, Tensor]) -> Verdict:
-    wanted, again = _eager(call, inputs), _eager(call, inputs)
+    wanted = _eager(call, inputs)
     if isinstance(wanted, Exception):
         return Verdict("skipped")
-    if not _same(wanted, again):
-        return Verdict("wrong", "the call is random, and was accepted")
     try:
         values = interpret(imported.module.graph, imported.module.tensors, copied(inputs))
     except Exception as error:
@@ -101,6 +102,26 @@ def _compared(call: Call, imported: Imported, inputs: dict[str, Tensor]) -> Verd
     if not _same(found, wanted):
         return Verdict("wrong", f"{_short(found)} is not {_short(wanted)}")
     return Verdict("right")
+
+
+def _apart(call: Call, imported: Imported) -> Verdict | None:
+    """A fault where what the graph says of an image depends on the images beside it."""
+    graph, tensors = imported.module.graph, imported.module.tensors
+    batched = [k for k in call.like if k not in call.unbatched]
+    inputs = call.other(3, 7, beside=False)
+    if not batched:
+        return None
+    together = interpret(graph, tensors, copied(inputs))
+    for i in range(3):
+        one = {k: x.narrow(0, i, 1) if k in batched else x for k, x in inputs.items()}
+        alone = interpret(graph, tensors, copied(one))
+        for name, value in graph.outputs:
+            axes = [a for a, extent in enumerate(value.type.shape) if extent == B]
+            folded = any(isinstance(e, Sym) and e != B for e in value.type.shape)
+            whole = together[name].narrow(axes[0], i, 1) if axes else together[name]
+            if len(axes) < 2 and not folded and not _same(whole, alone[name]):
+                return Verdict("mixed", "the result of an image depends on others")
+    return None
 
 
 def _same(a: Any, b: Any) -> bool:

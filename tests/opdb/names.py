@@ -32,6 +32,12 @@ PROTOCOL = frozenset({
 #: Entry points of torch's backends, which models reach through other names.
 BACKENDS = ("cudnn_", "fbgemm_", "miopen_", "mkldnn_", "quantized_", "q_", "batch_norm_")
 
+#: Python's own machinery beside the functions: it asks what dispatches, not what a tensor holds.
+MACHINERY = frozenset({
+    "Callable", "Optional", "assert_int_or_pair", "boolean_dispatch", "handle_torch_function",
+    "has_torch_function", "has_torch_function_unary", "has_torch_function_variadic",
+})  # fmt: skip
+
 #: Iterations that take minutes on arguments that are not meant for them.
 SLOW = frozenset({"lobpcg"})
 
@@ -50,8 +56,8 @@ def names() -> Iterator[tuple[str, str]]:
     for space, home in NAMESPACES.items():
         for name in sorted(dir(home)):
             hidden = name.startswith("_") and not (name.startswith("__") and space.endswith("r"))
-            hidden = hidden or name.startswith(BACKENDS) or name in SLOW
-            if not hidden and name not in PROTOCOL and _takes_a_tensor(space, home, name):
+            left_out = name.startswith(BACKENDS) or name in PROTOCOL | MACHINERY | SLOW
+            if not hidden and not left_out and _takes_a_tensor(space, home, name):
                 yield space, name
 
 
@@ -63,7 +69,9 @@ def _takes_a_tensor(space: str, home: Any, name: str) -> bool:
         return False
     whole = f"{space}.{name}"
     in_place = name.endswith("_") and callable(getattr(torch.Tensor, name, None))
-    return name in _overridable(space) or in_place or whole in MORE or space == "torch.nn.functional"
+    return (
+        name in _overridable(space) or in_place or whole in MORE or space == "torch.nn.functional"
+    )
 
 
 @cache

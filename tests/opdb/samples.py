@@ -34,8 +34,9 @@ class Sample:
 
 def samples(space: str, name: str, most: int) -> list[Sample]:
     """At most about `most` sample calls of each dtype that run; [] where none is known."""
-    found = [s for s in OWN.get(f"{space}.{name}", ()) if _runs(space, name, s)]
-    for dtype in DTYPES if not found else ():
+    own = [Sample(args, kwargs) for args, kwargs in OWN.get(f"{space}.{name}", ())]
+    found = [s for s in own if _runs(space, name, s)]
+    for dtype in DTYPES:
         listed = [Sample(a, k) for a, k in _listed(_keys(space, name), dtype)]
         fitting = [s for s in _spread(listed, 2 * most) if _runs(space, name, s)]
         found += _spread(fitting, most if dtype == torch.float64 else -(-most // 4))

@@ -104,8 +104,8 @@ def power(c: Context, x: Operand, exponent: Operand) -> Operand:
     if (number := _number(c, exponent)) is not None:
         return c.op("pow", c.cast(x, c.result.dtype), exponent=number)
     base = _number(c, x)
-    if base is None or base <= 0:
-        c.refuse("raises a traced tensor to a traced power")
+    if base is None or base <= 0 or not c.result.is_float:
+        c.refuse("raises a traced tensor, or whole numbers, to a traced power")
     return c.op("exp", scale(c, exponent, math.log(base)))
 
 
@@ -133,6 +133,8 @@ def clamp(c: Context, x: Operand, min: Operand = None, max: Operand = None) -> O
     low, high = (None if v is None else _number(c, v) for v in (min, max))
     if (low is None) != (min is None) or (high is None) != (max is None):
         c.refuse("has a traced bound")
+    if c.result.dtype == "bool":
+        c.refuse("bounds booleans")
     if low == 0 and high in (None, 6):
         return c.op("relu" if high is None else "relu6", c.cast(x, c.result.dtype))
     return c.op("clamp", c.cast(x, c.result.dtype), min=low, max=high)
@@ -219,8 +221,10 @@ def copy(c: Context, x: Operand, source: Operand, non_blocking: bool = False) ->
     return c.expand(c.cast(source, c.result.dtype), c.result.shape)
 
 
-def fill(c: Context, x: Operand, value: float) -> Operand:
-    return c.op("full", shape=c.result.shape, value=value, dtype=c.result.dtype)
+def fill(c: Context, x: Operand, value: Operand) -> Operand:
+    if (number := _number(c, value)) is None:
+        return c.expand(c.cast(value, c.result.dtype), c.result.shape)
+    return c.op("full", shape=c.result.shape, value=number, dtype=c.result.dtype)
 
 
 def zero(c: Context, x: Operand) -> Operand:

@@ -127,10 +127,13 @@ def index_select(c: Context, x: Operand, dim: int, index: Operand) -> Operand:
     return _taken(c, value, c.axis(dim, value.type.rank), index)
 
 
-def gather(c: Context, x: Operand, dim: int, index: Operand, **_: Any) -> Operand:
+def gather(
+    c: Context, x: Operand, dim: int, index: Operand, *, sparse_grad: bool = False
+) -> Operand:
     """`gather`, whose index may be smaller than `x` on the other axes."""
     value, picks = c.value(x), c.value(index)
     axis = c.axis(dim, value.type.rank)
+    c.size(value, axis)
     for d in range(-value.type.rank, 0):
         if d != axis and value.type.shape[d] != picks.type.shape[d]:
             value = c.slice(value, d, 0, c.size(picks, d))
@@ -223,11 +226,19 @@ def _put(c: Context, base: Value, ranges: list[range | None], filling: Value) ->
 
 def embedding(
     c: Context, index: Operand, weight: Operand, padding_idx: int | None = None,
-    max_norm: float | None = None, norm_type: float = 2.0, *_: Any, **__: Any,
+    max_norm: float | None = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False,
+    sparse: bool = False,
 ) -> Operand:  # fmt: skip
     if max_norm is not None:
         c.refuse("rescales its table (max_norm)")
     return c.op("embedding", c.cast(index, "i64"), weight=c.weight(weight))
+
+
+def torch_embedding(
+    c: Context, weight: Operand, indices: Operand, padding_idx: int = -1,
+    scale_grad_by_freq: bool = False, sparse: bool = False,
+) -> Operand:  # fmt: skip
+    return embedding(c, indices, weight)
 
 
 def take_along_dim(c: Context, x: Operand, indices: Operand, dim: int) -> Operand:

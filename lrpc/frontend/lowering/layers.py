@@ -39,6 +39,13 @@ def batch_norm(
     return c.reshape(y, c.result.shape)
 
 
+def torch_batch_norm(
+    c: Context, x: Operand, weight: Operand, bias: Operand, running_mean: Operand,
+    running_var: Operand, training: bool, momentum: float, eps: float, cudnn_enabled: bool,
+) -> Operand:  # fmt: skip
+    return batch_norm(c, x, running_mean, running_var, weight, bias, training, eps=eps)
+
+
 def _convolved(c: Context, x: Operand) -> Value:
     """`x`, or the map that a convolution over one axis reshaped to it: batch norm folds into it."""
     value = c.value(x)
@@ -58,6 +65,15 @@ def instance_norm(
     if not use_input_stats:
         return batch_norm(c, x, running_mean, running_var, weight, bias, eps=eps)
     return group_norm(c, x, c.size(x, 1), weight, bias, eps)
+
+
+def torch_instance_norm(
+    c: Context, x: Operand, weight: Operand, bias: Operand, running_mean: Operand,
+    running_var: Operand, use_input_stats: bool, momentum: float, eps: float, cudnn_enabled: bool,
+) -> Operand:  # fmt: skip
+    return instance_norm(
+        c, x, running_mean, running_var, weight, bias, use_input_stats, momentum, eps
+    )
 
 
 def layer_norm(
@@ -97,7 +113,9 @@ def group_norm(
     )  # fmt: skip
 
 
-def softmax(c: Context, x: Operand, dim: int | None = None, *_: Any, **__: Any) -> Operand:
+def softmax(
+    c: Context, x: Operand, dim: int | None = None, _stacklevel: int = 3, dtype: Operand = None
+) -> Operand:
     if dim is None:
         c.refuse("names no axis")
     value = c.value(c.cast(x, c.result.dtype))
@@ -111,6 +129,7 @@ def matmul(c: Context, x: Operand, y: Operand) -> Operand:
         row = _reshaped(c, x, (1, *c.type(x).shape)) if c.type(x).rank == 1 else x
         column = _reshaped(c, y, (*c.type(y).shape, 1)) if c.type(y).rank == 1 else y
         return c.reshape(matmul(c, row, column), c.result.shape)
+    c.size(x, -1)
     if isinstance(y, Stored) and y.tensor.dim() == 2 and not y.varies and c.type(x).rank > 1:
         return c.op("linear", x, weight=c.weight(c.constant(y.tensor.t().contiguous())))
     return c.op("matmul", x, y)

@@ -9,16 +9,19 @@ from typing import Any
 from torch import Tensor
 
 from lrpc.errors import IRError, TraceError
-from lrpc.frontend.execute import is_in_place, out_of_place
 from lrpc.frontend.lowering import indexing, shapes
 from lrpc.frontend.lowering.advice import no_rule, shown
 from lrpc.frontend.lowering.context import Context, Missing, Operand
 from lrpc.frontend.lowering.liveness import live_calls
-from lrpc.frontend.lowering.table import ROWS
+from lrpc.frontend.lowering.table import ROWS, row_of
 from lrpc.frontend.lowering.views import Memory
 from lrpc.frontend.records import Call, Program, Ref, Stored, mapped
 from lrpc.ir.graph import Node, Value
 from lrpc.ir.types import TensorType
+
+#: Arguments that torch takes under NumPy's names, too, and those that change no number.
+SPELT = {"axis": "dim", "keepdims": "keepdim", "x1": "input", "x2": "other"}
+ELSEWHERE = frozenset({"device", "memory_format"})
 
 #: What a row raises where it meets arguments of a kind that it has no case for.
 UNREAD = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RuntimeError)
@@ -87,14 +90,16 @@ class Lowering(Context):
         return self.operands.get(ref.index)
 
     def _apply(self, call: Call) -> Operand:
-        name = out_of_place(call.name) if is_in_place(call.name) else call.name
-        row = ROWS.get(name)
+        row = row_of(call)
         if row is None:
             raise TraceError(no_rule(call))
         args, kwargs = mapped((call.args, call.kwargs), Ref, lambda ref: self.operand(ref.index))
-        kwargs = {key: x for key, x in kwargs.items() if key not in ("device", "memory_format")}
+        kwargs = {SPELT.get(key, key): x for key, x in kwargs.items() if key not in ELSEWHERE}
+        if kwargs.get("out", self) is None:
+            del kwargs["out"]
         first = [kwargs.pop(key) for key in ("input", "self") if key in kwargs]
-        return self._checked(row(self, *first, *args, **kwargs))
+        second = [kwargs.pop("other")] if "other" in kwargs and len(first) + len(args) == 1 else []
+        return self._checked(row(self, *first, *args, *second, **kwargs))
 
     def operand(self, index: int) -> Operand:
         """What a call has become, after the in-place operations so far."""

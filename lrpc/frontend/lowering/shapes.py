@@ -24,6 +24,14 @@ def view(c: Context, x: Operand, *args: Any, **kwargs: Any) -> Operand:
     return reshape(c, x)
 
 
+def squeeze(c: Context, x: Operand, dim: Operand = None) -> Operand:
+    """The batch axis must stay, also where there is one image."""
+    shape = c.type(x).shape
+    if any(isinstance(shape[d], Sym) for d in c.axes(dim, len(shape)) if shape):
+        c.refuse("would drop the batch axis of a single image; name the other axes to drop")
+    return c.reshape(x, c.result.shape)
+
+
 def permute(c: Context, x: Operand, *dims: Any, **kwargs: Any) -> Operand:
     order = kwargs.get("dims") or (dims[0] if isinstance(dims[0], (tuple, list)) else dims)
     rank = c.type(x).rank
@@ -147,7 +155,10 @@ def _parts(c: Context) -> list[TensorType]:
 
 def narrow(c: Context, x: Operand, dim: int, start: int, length: int) -> Operand:
     dim = c.axis(dim, c.type(x).rank)
-    return x if length == c.type(x).shape[dim] else c.slice(x, dim, start, start + length)
+    if length == c.type(x).shape[dim]:
+        return x
+    c.size(x, dim)
+    return c.slice(x, dim, start % c.size(x, dim), start % c.size(x, dim) + length)
 
 
 def select(c: Context, x: Operand, dim: int, index: int) -> Operand:
@@ -234,7 +245,7 @@ def _four(c: Context, x: Operand) -> tuple[Dim, int, int, int]:
 
 ROWS: dict[str, Any] = {
     "reshape": reshape, "view": view, "view_as": reshape, "reshape_as": reshape,
-    "flatten": reshape, "unflatten": reshape, "squeeze": reshape, "unsqueeze": reshape,
+    "flatten": reshape, "unflatten": reshape, "squeeze": squeeze, "unsqueeze": reshape,
     "permute": permute, "transpose": transpose, "swapaxes": transpose, "swapdims": transpose,
     "t": reverse_axes, "T": reverse_axes, "mT": swap_last, "H": reverse_axes, "mH": swap_last,
     "adjoint": swap_last, "movedim": movedim, "moveaxis": movedim,

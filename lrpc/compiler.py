@@ -63,6 +63,7 @@ def compile(
     read: Mapping[str, str] | None = None,
     unbatched: Collection[str] = (),
     fold_batch_norm: bool = True,
+    no_grad: str = "detach",
     checkpoint: str = "none",
     budget: str | int = "",
     precision: str = "",
@@ -83,14 +84,16 @@ def compile(
     a mapping of own names to them or to `{"composite": NAME, "epsilon": ..., "rules": [...]}` with
     the composite's options, makes a program of several that share the forward pass. `rules` come
     before the entries of each, and ε is its own unless given. `fold_batch_norm=False` keeps batch
-    norms apart from the maps before them. `precision`: fp64 and fp32 are the model's, tf32 and bf16
-    are held against float64, and the manifest has the report. `seeds` go through it at once, or
-    fewer under a `budget`: bytes for one image beside weights and inputs, or a share ("50%") of
-    what it would hold. `checkpoint`, what relevance may compute again instead: `none`, `block`
-    (all), `auto` (what the budget asks for). The last three are those of `load`. Raises LrpcError.
+    norms apart from the maps before them. What the model computes under `torch.no_grad()` is as
+    detached where it goes on; with `no_grad="ignore"`, as if gradients were on. `precision`: fp64
+    and fp32 are the model's, tf32 and bf16 are held against float64, and the manifest has the
+    report. `seeds` go through it at once, or fewer under a `budget`: bytes for one image beside
+    weights and inputs, or a share ("50%") of what it would hold. `checkpoint`, what relevance may
+    compute again instead: `none`, `block` (all), `auto` (what the budget asks for). The last three
+    are those of `load`. Raises LrpcError.
     """
     marks, limit = dict(read or {}), _limit(checkpoint, budget)
-    how: Any = {"scope": scope, "marks": marks, "unbatched": unbatched}
+    how: Any = {"scope": scope, "marks": marks, "unbatched": unbatched, "no_grad": no_grad}
     imported, fixed = import_call(model, args, kwargs, **how)
     own = check_precision(precision, imported.module.graph)
     chosen = composites(composite, Common(epsilon, tuple(rules)))
@@ -161,6 +164,7 @@ def compile_config(
         _example(config, shape, dtype),
         scope=options.SCOPE,
         marks=places.marks if not options.SCOPE else inside(places.marks, options.SCOPE),
+        no_grad=options.NO_GRAD,
     )
     watch, dumped = dumping() if dump else (None, {})
     if watch is not None:

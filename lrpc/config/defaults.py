@@ -207,6 +207,9 @@ LRPC: dict[str, Any] = {
     "PADDING_MASK": False,
     # Whether relevance follows two-stage query content through its detach (copy) or not (stop).
     "DETACH": "copy",
+    # What the model computes under torch.no_grad(): as by its own detach (detach), or as if
+    # gradients were on (ignore).
+    "NO_GRAD": "detach",
     # Position encodings keep their share in the ledger (sink) or split like any summand (split).
     "POSITION": "sink",
     # Whether batch norms become part of the convolution or linear map before them.

@@ -27,7 +27,10 @@ from lrpc.frontend.structure import described, rebuilt
 from lrpc.frontend.tracer import Trace, ValueTracer
 from lrpc.ir.graph import Loc, Module
 
-__all__ = ["Imported", "import_model", "rebuilt"]
+__all__ = ["NO_GRAD", "Imported", "import_model", "rebuilt"]
+
+NO_GRAD = ("detach", "ignore")
+"""What may hold for results that a model computes under `torch.no_grad()`."""
 
 SHAPES_ONLY_ABOVE = 1 << 18
 """Elements in the inputs above which propagating shapes is quicker than running the model."""
@@ -59,7 +62,10 @@ class Imported:
         if not self.stopped:
             return notes
         places = "; ".join(map(str, self.stopped))
-        return (*notes, f"computed under torch.no_grad(), so treated as detached: at {places}")
+        return (
+            *notes,
+            f"under torch.no_grad(), so treated as detached: what is computed at {places}",
+        )
 
 
 def import_model(
@@ -76,12 +82,12 @@ def import_model(
 
     `inputs` are example tensors by the names of the forward signature, with the batch in front
     except for those in `unbatched`; `constants` are its other arguments; an `Example` holds both.
-    The model runs in evaluation mode, twice, on batches of 2 and 3 that repeat the given images,
-    and is left as it was. `marks` names places: "path" is what that module returns, "path:in0" its
-    first tensor argument, "path:out1" or "path:out.key" a part of what it returns, "path@0" its
-    first call instead of its last. Spatial sizes are those of the example. What the model computes
-    under `torch.no_grad()` (or in inference mode) is treated as detached where it goes on; with
-    `no_grad` "ignore", as if gradients were on. Raises TraceError.
+    The model runs in evaluation mode, twice, on batches of 2 and 3 (the given images, and others
+    made of them by `of_size`), and is left as it was. `marks` names places: "path" is what that
+    module returns, "path:in0" its first tensor argument, "path:out1" or "path:out.key" a part of
+    what it returns, "path@0" its first call instead of its last. Spatial sizes are those of the
+    example. What the model computes under `torch.no_grad()` (or in inference mode) is treated as
+    detached where it goes on; with `no_grad` "ignore", as if gradients were on. Raises TraceError.
     """
     target = submodule(model, scope)
     places = {name: parse_mark(target, name, place) for name, place in (marks or {}).items()}

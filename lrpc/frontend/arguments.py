@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lrpc.errors import ConfigError, TraceError
-from lrpc.frontend import Imported, import_model
+from lrpc.frontend import NO_GRAD, Imported, import_model
 from lrpc.frontend.capture import Example, named_arguments
 from lrpc.frontend.records import Input, found
 
@@ -26,6 +26,7 @@ def import_call(
     scope: str = "",
     marks: Mapping[str, str] | None = None,
     unbatched: Collection[str] = (),
+    no_grad: str = "detach",
 ) -> tuple[Imported, tuple[str, ...]]:
     """`import_model` on the call `model(*args, **kwargs)`, and a note on each plain argument, which
     a program holds fixed.
@@ -34,12 +35,16 @@ def import_call(
     the path to each. ConfigError where the model cannot be compiled as it is, where the call does
     not fit its signature and where inputs have no common batch; TraceError.
     """
+    if no_grad not in NO_GRAD:
+        raise ConfigError(f"no_grad={no_grad!r}: choose among {', '.join(NO_GRAD)}")
     check_model(model)
     bound = bound_call(model, args, kwargs or {})
     example = named_arguments(bound)
     _check_inputs(type(model).__name__, found((example.args, example.kwargs), Input), unbatched)
     try:
-        imported = import_model(model, example, scope=scope, marks=marks, unbatched=unbatched)
+        imported = import_model(
+            model, example, scope=scope, marks=marks, unbatched=unbatched, no_grad=no_grad
+        )
     except TraceError as error:
         reason = _mixed_dtypes(model, example)
         if not reason:

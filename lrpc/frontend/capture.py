@@ -144,15 +144,37 @@ def named(value: Any, name: str) -> Any:
 
 
 def of_size(example: Example, size: int, fixed: Collection[str]) -> Example:
-    """The same call on a batch of `size` images, which goes round the example's images."""
+    """The same call on a batch of `size` images: the example's own, then others made of them.
+
+    The others are its images again, with the entries of each along an axis in another order, so
+    that what a model takes from one image for all of them shows. Inputs in `fixed` have no batch.
+    """
 
     def change(x: Input) -> Input:
         if x.name in fixed or x.value.dim() == 0:
             return x
-        return Input(x.name, x.value[torch.arange(size) % x.value.shape[0]])
+        images = list(x.value[:size])
+        while images and len(images) < size:
+            images.append(_another(images, len(images) // x.value.shape[0], len(x.value)))
+        return Input(x.name, torch.stack(images) if images else x.value)
 
     args, kwargs = mapped((example.args, example.kwargs), Input, change)
     return Example(args, kwargs)
+
+
+def _another(images: list[Tensor], turn: int, own: int) -> Tensor:
+    """One of the first `own` images, rolled until it differs from all others where it can.
+
+    Rolling keeps an image's values, and whole rows of it along its first axis: boxes stay boxes,
+    and numbers stay within what the example has. It is the same for all inputs of one shape.
+    """
+    image = images[len(images) % own]
+    for axis in range(image.dim()):
+        for shift in range(turn, min(image.shape[axis], turn + 4)):
+            rolled = image.roll(shift, axis)
+            if not any(torch.equal(rolled, other) for other in images):
+                return rolled
+    return image.clone()
 
 
 def _plain(tree: Any) -> Any:

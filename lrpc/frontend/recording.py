@@ -42,6 +42,7 @@ class Recorder(fx.Tracer):
         self.runner = Runner(shapes_only)
         self.ignore_no_grad = ignore_no_grad
         self.active = False
+        self.observe: Callable[[fx.Node, Tensor], None] | None = None
         self.constants: Constants
         self.modules: list[str] = []
         self.decisions: dict[str, Decision] = {}
@@ -202,6 +203,8 @@ class Recorder(fx.Tracer):
     def made(self, node: fx.Node, value: Tensor, operands: list[TracedTensor]) -> TracedTensor:
         """The traced tensor that `node` gives."""
         node.meta["type"] = kind_of(value)
+        if self.observe is not None:
+            self.observe(node, value)
         for x in operands if self.runner.fake is None else ():
             if value.untyped_storage().data_ptr() == x.value.untyped_storage().data_ptr() != 0:
                 node.meta.update(view_of=x.node, same=memory_of(value) == memory_of(x.value))

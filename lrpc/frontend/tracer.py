@@ -63,9 +63,11 @@ class ValueTracer(Recorder):
         watched: Collection[str] = (),
         shapes_only: bool = False,
         ignore_no_grad: bool = False,
+        observe: Callable[[fx.Node, Tensor], None] | None = None,
     ) -> None:
         super().__init__(shapes_only, ignore_no_grad)
         self.watched = watched
+        self.observe = observe  # is shown every tensor as it is computed
         self.boundaries: list[Boundary] = []
         self._output: Any = None
         self._raised: tuple[Exception | None, str] = (None, "")  # an error, and the module it left

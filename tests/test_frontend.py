@@ -306,10 +306,6 @@ ERRORS: dict[str, tuple[Function, int, str]] = {
         lambda m, x: F.interpolate(x, 3, mode="area"), 0,
         "interpolate resizes with mode='area', antialias=False, at {}",
     ),
-    "argument unknown to the row": (
-        lambda m, x: torch.einsum("bij->bij", x, x), 0,
-        "einsum('bij->bij', f32[B,4,6], f32[B,4,6]) cannot be compiled, at {}",
-    ),
     "an argument of another kind": (
         lambda m, x: torch.lerp(x, x, m.scale.double()), 0,
         "lerp(f64[B,4,6], f64[B,4,6], constant f64[6]) cannot be compiled, at {}",

@@ -24,7 +24,7 @@ WAYS = tuple(
 
 
 #: Where torch reads past the end of arguments that do not fit each other: called as they are only.
-AS_THEY_ARE = frozenset({"lu_unpack"})
+AS_THEY_ARE = frozenset({"lu_unpack", "native_batch_norm"})
 
 
 @dataclass(frozen=True)

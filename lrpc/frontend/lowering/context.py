@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -185,7 +186,11 @@ class Context:
         before = self.producers.get(value)
         if value.type.shape != shape and before is not None and before.op == "reshape":
             value = before.inputs[0]
-        return value if value.type.shape == shape else self.op("reshape", value, shape=shape)
+        if value.type.shape == shape:
+            return value
+        if _moves_images(value.type.shape, shape):
+            self.refuse("spreads what belongs to an image over others; keep the batch axis apart")
+        return self.op("reshape", value, shape=shape)
 
     def permute(self, x: Operand, dims: tuple[int, ...]) -> Value:
         """`x` with its axes in another order."""
@@ -227,6 +232,17 @@ class Context:
     def refuse(self, what: str) -> NoReturn:
         """Raise the TraceError that the current call `what`."""
         raise TraceError(f"{self.call.name} {what}, at {self.call.loc}")
+
+
+def _moves_images(before: tuple[Dim, ...], after: tuple[Dim, ...]) -> bool:
+    """Whether a reshape has the batch axis elsewhere in memory; not told of axes folded into it."""
+    leads = []
+    for shape in (before, after):
+        axes = [i for i, extent in enumerate(shape) if isinstance(extent, Sym)]
+        if len(axes) != 1 or shape[axes[0]] != B:
+            return False
+        leads.append(math.prod(int(str(extent)) for extent in shape[: axes[0]]))
+    return leads[0] != leads[1]
 
 
 def scalar(x: Operand) -> float | int | bool | None:

@@ -17,7 +17,7 @@ from lrpc.frontend.lowering.table import ROWS, row_of
 from lrpc.frontend.lowering.views import Memory
 from lrpc.frontend.records import Call, Program, Ref, Stored, mapped
 from lrpc.ir.graph import Node, Value
-from lrpc.ir.types import TensorType
+from lrpc.ir.types import Sym, TensorType
 
 #: Arguments that torch takes under NumPy's names, too, and those that change no number.
 SPELT = {"axis": "dim", "keepdims": "keepdim", "x1": "input", "x2": "other"}
@@ -144,15 +144,27 @@ class Lowering(Context):
         return Missing(f"{call.name} at {call.loc} changed this through {name}")
 
     def _checked(self, result: Operand) -> Operand:
-        """`result`, made to have the type that was traced."""
+        """`result`, spread over the batch where its images are alike, and in the precision that was
+        traced; IRError where it is of another shape or kind than the call gave."""
         wanted = self.call.type
         if isinstance(result, Stored) or not isinstance(wanted, TensorType):
             return result
         if isinstance(result, Value) and result.type != wanted:
+            if not _spreads(result.type, wanted):
+                raise IRError(f"{result.type} is not the {wanted} that {self.call.name} gave")
             if result.type.dtype != wanted.dtype:
                 result = self.op("cast", result, dtype=wanted.dtype)
             result = self.expand(result, wanted.shape)
         return result
+
+
+def _spreads(own: TensorType, wanted: TensorType) -> bool:
+    """Whether the two differ in precision and in axes that are spread over the batch, alone."""
+    kinds = [(t.is_float, t.dtype == "bool") for t in (own, wanted)]
+    if kinds[0] != kinds[1] or own.rank != wanted.rank:
+        return False
+    pairs = zip(own.shape, wanted.shape, strict=True)
+    return all(a == b or (a == 1 and isinstance(b, Sym)) for a, b in pairs)
 
 
 def _tensor_type(call: Call) -> TensorType:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
+
 from lrpc.frontend.lowering import elementwise
-from lrpc.frontend.lowering.context import Context, Missing, Operand
+from lrpc.frontend.lowering.context import Context, Operand
 from lrpc.ir.types import Sym
 
 
@@ -93,18 +95,29 @@ def minimum_along(c: Context, x: Operand, dim: Operand = None, keepdim: bool = F
         return amin(c, x)
     if not isinstance(dim, int):
         return elementwise.ROWS["minimum"](c, x, dim)
-    return amin(c, x, dim, keepdim), Missing("the index of a minimum has no rule yet")
+    return amin(c, x, dim, keepdim), argmin(c, x, dim, keepdim)
 
 
 def argmax(c: Context, x: Operand, dim: int | None = None, keepdim: bool = False) -> Operand:
+    return _first_extreme(c, "amax", x, dim, keepdim)
+
+
+def argmin(c: Context, x: Operand, dim: int | None = None, keepdim: bool = False) -> Operand:
+    return _first_extreme(c, "amin", x, dim, keepdim)
+
+
+def _first_extreme(c: Context, op: str, x: Operand, dim: int | None, keepdim: bool) -> Operand:
+    """The smallest index at which `x` has its extreme along an axis: of equals the first, as in
+    torch, where a top-k leaves open which."""
     if dim is None:
         c.refuse("searches the flattened tensor")
     value = c.value(x)
     axis = c.axis(dim, value.type.rank)
-    c.size(value, axis)
-    indices = c.ops("topk", value, k=1, dim=axis)[1]
-    shape = list(indices.type.shape)
-    return indices if keepdim else c.reshape(indices, tuple(shape[:axis] + shape[axis:][1:]))
+    size = c.size(value, axis)
+    found = c.op("compare", value, c.op(op, value, dims=(axis,), keepdim=True), kind="eq")
+    places = torch.arange(size).reshape(-1, *(1,) * (-1 - axis))
+    index = c.op("where", found, c.constant(places), c.constant(torch.tensor(size - 1)))
+    return c.op("amin", index, dims=(axis,), keepdim=keepdim)
 
 
 def cumsum(c: Context, x: Operand, dim: int, *, dtype: Operand = None) -> Operand:
@@ -134,6 +147,6 @@ ROWS: dict[str, Any] = {
     "sum": total, "mean": mean,
     "var": variance, "std": deviation, "var_mean": variance_and_mean,
     "amax": amax, "amin": amin, "any": some, "all": every,
-    "max": maximum_along, "min": minimum_along, "argmax": argmax, "cumsum": cumsum,
+    "max": maximum_along, "min": minimum_along, "argmax": argmax, "argmin": argmin, "cumsum": cumsum,
     "norm": norm, "normalize": normalize,
 }  # fmt: skip

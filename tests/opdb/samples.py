@@ -69,6 +69,9 @@ def _table() -> dict[str, list[Any]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from torch.testing._internal.common_methods_invocations import op_db
+    # Its import forbids this process to set torch's flags, as programs do for their own calls.
+    settings = torch.backends.disable_global_flags.__globals__
+    settings["__allow_nonbracketed_mutation_flag"] = True
     table: dict[str, list[Any]] = {}
     for op in op_db:
         for key in dict.fromkeys((op.name, *(alias.name for alias in op.aliases))):

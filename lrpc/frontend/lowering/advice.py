@@ -31,16 +31,21 @@ ADVICE: dict[str, str] = {
          "normal", "gumbel_softmax", "native_dropout", "uniform", "random", "exponential", "cauchy",
          "geometric", "log_normal", "binomial"), RANDOM,
     ),
-    **dict.fromkeys(("complex", "polar", "real", "imag", "angle", "conj", "stft", "istft"), COMPLEX),
+    **dict.fromkeys(
+        ("complex", "polar", "real", "imag", "angle", "conj", "stft", "istft"), COMPLEX
+    ),
     **dict.fromkeys(("argsort", "msort", "kthvalue", "median", "nanmedian", "mode"), SORTED),
     **dict.fromkeys(
         ("det", "logdet", "slogdet", "inverse", "pinverse", "cholesky", "qr", "svd", "solve", "inv",
          "lu", "eig", "eigh", "lstsq"), SOLVE,
     ),
-    **dict.fromkeys(("nonzero", "masked_select", "unique", "unique_consecutive", "argwhere"), SHAPE),
+    **dict.fromkeys(
+        ("nonzero", "masked_select", "unique", "unique_consecutive", "argwhere"), SHAPE
+    ),
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell"), RECURRENT),
     **dict.fromkeys(
-        ("index_add", "index_copy", "index_put", "scatter", "scatter_add", "scatter_reduce"), SCATTER
+        ("index_add", "index_copy", "index_put", "scatter", "scatter_add", "scatter_reduce"),
+        SCATTER,
     ),
 }  # fmt: skip
 ENDINGS = {"_loss": LOSS, "3d": VOLUME, "cross_entropy": LOSS, "_with_logits": LOSS}

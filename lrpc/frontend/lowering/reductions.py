@@ -147,6 +147,6 @@ ROWS: dict[str, Any] = {
     "sum": total, "mean": mean,
     "var": variance, "std": deviation, "var_mean": variance_and_mean,
     "amax": amax, "amin": amin, "any": some, "all": every,
-    "max": maximum_along, "min": minimum_along, "argmax": argmax, "argmin": argmin, "cumsum": cumsum,
-    "norm": norm, "normalize": normalize,
+    "max": maximum_along, "min": minimum_along, "argmax": argmax, "argmin": argmin,
+    "cumsum": cumsum, "norm": norm, "normalize": normalize,
 }  # fmt: skip

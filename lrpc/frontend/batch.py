@@ -162,7 +162,9 @@ def _stored(
         return Stored("", reduced.clone(), typed)
     if (repeated := _one_image(tensors, typed)) is not None:
         return Stored("", repeated.clone(), typed)
-    raise TraceError(f"a constant {typed} differs between images or batch sizes, at {_loc(node)}")
+    loc = _loc(node)
+    where = f"at {loc}" if loc.file or loc.module else "in what the model returns"
+    raise TraceError(f"a constant {typed} differs between images or batch sizes, {where}")
 
 
 def _one_image(tensors: list[Tensor], typed: TensorType) -> Tensor | None:

@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from lrpc.errors import TraceError
+from lrpc.frontend.attributes import refused_control_flow
 from lrpc.frontend.constants import Constants
 from lrpc.frontend.factories import Factories
 from lrpc.frontend.leaves import is_leaf, leaf_functions
@@ -100,9 +101,10 @@ class ValueTracer(Recorder):
             return self.refusal
         reason = (str(error).splitlines() or [""])[0]
         module = self._raised[1] if self._raised[0] is error else ""
-        return TraceError(
-            f"{type(error).__name__} at {Loc(module, *raised_place(error))}: {reason}"
-        )
+        place = Loc(module, *raised_place(error))
+        if type(error).__name__ == "UncapturedHigherOrderOpError":  # torch's own tracer gave up
+            return refused_control_flow(place)
+        return TraceError(f"{type(error).__name__} at {place}: {reason}")
 
     # How fx calls the root, calls modules and reads their attributes.
 
@@ -180,7 +182,7 @@ def _uncompiled() -> Iterator[None]:
     if "torch._dynamo" not in sys.modules:
         yield
         return
-    with torch.compiler.set_stance("force_eager"):
+    with sys.modules["torch._dynamo"].config.patch(error_on_nested_fx_trace=False):
         yield
 
 

@@ -24,7 +24,7 @@ PRIVATE = re.compile(
     r"Proxy|\bSym\b|Sym\(|Stored|ImageNumbers|Missing\b|\bRef\(|FakeTensor|meta tensor|lrpc[/.]\w|"
     r"row in the|its row|op table|IRError|\b10007\b|\b10009\b|nearest supported|object at 0x|Traceback"
 )
-PLACE = re.compile(r"\bat (?:[\w.]*, )?[\w/]+\.py:\d+|^input 'x\d'|the model returns")
+PLACE = re.compile(r"\bat (?:[\w.]*, )?[\w/]+\.py:\d+|^input 'x\d'|model returns")
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ def _refusal(text: str) -> Verdict:
 
 
 def _held(call: Call, imported: Imported, example: dict[str, Tensor]) -> Verdict:
+    if "empty" in call.name:  # numbers that nobody has set: anything is right
+        return Verdict("right")
     if not _same(_eager(call, example), _eager(call, example)):
         return Verdict("wrong", "no two of these calls agree, and it was accepted")
     first = _compared(call, imported, example)

@@ -25,11 +25,11 @@ def view(c: Context, x: Operand, *args: Any, **kwargs: Any) -> Operand:
 
 
 def squeeze(c: Context, x: Operand, dim: Operand = None) -> Operand:
-    """The batch axis must stay, also where there is one image."""
     shape = c.type(x).shape
-    if any(isinstance(shape[d], Sym) for d in c.axes(dim, len(shape)) if shape):
-        c.refuse("would drop the batch axis of a single image; name the other axes to drop")
-    return c.reshape(x, c.result.shape)
+    for axis in c.axes(dim, len(shape)) if shape else ():
+        if shape[axis] in (Sym(batch=1), Sym(batch=2)):
+            c.refuse("drops the batch axis where there is one image; name the axes, as squeeze(-1)")
+    return reshape(c, x)
 
 
 def permute(c: Context, x: Operand, *dims: Any, **kwargs: Any) -> Operand:

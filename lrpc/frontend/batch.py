@@ -58,6 +58,11 @@ def unify(two: Trace, three: Trace) -> Program:
 def _check_numbers(a: Any, b: Any) -> None:
     """Refuse outputs that are numbers and differ between the two."""
     plain = [[x for x in found(output, object) if not isinstance(x, fx.Node)] for output in (a, b)]
+    if len(plain[0]) != len(plain[1]):
+        raise TraceError(
+            f"the model returns {len(plain[0])} numbers for {SIZES[0]} images and {len(plain[1])} "
+            f"for {SIZES[1]}; return tensors instead"
+        )
     for x, y in zip(*plain, strict=True):
         if x != y and (x == x or y == y):
             raise TraceError(
@@ -67,9 +72,11 @@ def _check_numbers(a: Any, b: Any) -> None:
 
 
 def _branches(node: fx.Node) -> TraceError:
+    loc, name = _loc(node), call_name(node.target)
+    where = f"at {loc}" if loc.file or loc.module else "in what the model returns"
     return TraceError(
         f"the model branches on its batch size: for {SIZES[0]} and {SIZES[1]} images it differs "
-        f"from {call_name(node.target)} on, at {_loc(node)}"
+        f"from {'a constant' if node.op == 'get_attr' else name} on, {where}"
     )
 
 

@@ -11,6 +11,7 @@ from lrpc.frontend.records import Call, ImageNumbers, Stored
 from lrpc.ir.graph import Value
 from lrpc.ir.types import Sym
 
+NO_RULE = "has no rule yet"
 LOSS = "a loss is no part of an explanation: return the outputs that it takes"
 RANDOM = "it draws random numbers, so that no two calls agree; draw them outside, as an input"
 COMPLEX = "complex numbers cannot be compiled"
@@ -63,7 +64,7 @@ def no_rule(call: Call) -> str:
         *(text for end, text in ENDINGS.items() if name.endswith(end)),
         *([COMPLEX] if whole.startswith("torch.fft.") else []),
     ]
-    text = f"{whole} has no rule yet, at {call.loc}"
+    text = f"{whole} {NO_RULE}, at {call.loc}"
     return f"{text}; {found[0]}" if found else text
 
 

@@ -102,6 +102,8 @@ def neg(c: Context, x: Operand) -> Operand:
 
 def power(c: Context, x: Operand, exponent: Operand) -> Operand:
     if (number := _number(c, exponent)) is not None:
+        if number < 0 and not c.result.is_float:
+            c.refuse("raises whole numbers to a negative power")
         return c.op("pow", c.cast(x, c.result.dtype), exponent=number)
     base = _number(c, x)
     if base is None or base <= 0 or not c.result.is_float:

@@ -135,9 +135,9 @@ def _patterns() -> Iterator[Sample]:
     x, y, z = some(4, 4), some(4, 4), some(4, 4)
     image, whole = some(2, 3, 8, 8), torch.randint(1, 4, (4, 4), generator=generator)
     for args in (
-        (x,), (x, y), (x, 1), (x, 2, 1), (x, y, z), (x, -1), (x, (4, 4)), (x, 0.5), (x, 1, y), (image,),
-        (image, 2), (image, (2, 2)), (whole,), (whole, whole), (whole, 1), (whole > 1,),
-        (whole > 1, whole > 2), (x, whole > 1, 0.0), (x, 0, whole % 4), ([x, y],), (x, torch.float32),
-        (x, "sum"), (some(3, 4, 4), some(3, 4, 4)), (x, 1, 0, 1),
+        (x,), (x, y), (x, 1), (x, 2, 1), (x, y, z), (x, -1), (x, (4, 4)), (x, 0.5), (x, 1, y),
+        (image,), (image, 2), (image, (2, 2)), (whole,), (whole, whole), (whole, 1), (whole > 1,),
+        (whole > 1, whole > 2), (x, whole > 1, 0.0), (x, 0, whole % 4), ([x, y],),
+        (x, torch.float32), (x, "sum"), (some(3, 4, 4), some(3, 4, 4)), (x, 1, 0, 1),
     ):  # fmt: skip
         yield Sample(args, {})

@@ -215,6 +215,7 @@ class Context:
                 at += extent
         if (start, stop, step) == (0, value.type.shape[dim], 1):
             return value
+        self.size(value, dim)
         return self.op("slice", value, dim=dim, start=start, stop=stop, step=step)
 
     def expand(self, x: Operand, shape: tuple[Dim, ...]) -> Value:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lrpc.frontend.lowering.context import Context, Operand
+from lrpc.frontend.lowering.context import Context, Missing, Operand
 from lrpc.frontend.records import ImageNumbers, Stored
 from lrpc.ir.graph import Value
 from lrpc.ir.types import Dim, Sym
@@ -136,6 +136,7 @@ def gather(
     c.size(value, axis)
     for d in range(-value.type.rank, 0):
         if d != axis and value.type.shape[d] != picks.type.shape[d]:
+            c.size(value, d)
             value = c.slice(value, d, 0, c.size(picks, d))
     return c.op("gather", value, picks, dim=axis)
 
@@ -152,7 +153,17 @@ def topk(
 def sort(
     c: Context, x: Operand, dim: int = -1, descending: bool = False, stable: bool = False
 ) -> Operand:
-    return topk(c, x, c.size(x, dim), dim, largest=descending)
+    """Values and indices, equal whole numbers in the order that they came in."""
+    value = c.value(x)
+    axis = c.axis(dim, value.type.rank)
+    size = c.size(value, axis)
+    if value.type.is_float:
+        values = topk(c, value, size, axis, largest=descending)[0]
+        return values, Missing("sort leaves open which of equal numbers comes first; use topk")
+    key = c.op("scale", c.cast(value, "i64"), by=size if descending else -size)
+    later = torch.arange(size).flip(0).reshape(-1, *(1,) * (-1 - axis))
+    order = c.ops("topk", c.op("add", key, c.constant(later)), k=size, dim=axis)[1]
+    return c.op("gather", value, order, dim=axis), order
 
 
 def setitem(c: Context, x: Operand, index: Operand, value: Operand) -> Operand:
@@ -241,8 +252,15 @@ def torch_embedding(
     return embedding(c, indices, weight)
 
 
-def take_along_dim(c: Context, x: Operand, indices: Operand, dim: int) -> Operand:
-    return gather(c, x, dim, indices)
+def take_along_dim(c: Context, x: Operand, indices: Operand, dim: int | None = None) -> Operand:
+    """`gather`, with `x` and the indices broadcast against each other on the other axes."""
+    if dim is None:
+        c.refuse("picks from the flattened tensor")
+    value, picks = c.value(x), c.value(indices)
+    axis = c.axis(dim, value.type.rank)
+    own, wide = list(c.result.shape), list(c.result.shape)
+    own[axis], wide[axis] = value.type.shape[axis], picks.type.shape[axis]
+    return gather(c, c.expand(value, tuple(own)), axis, c.expand(picks, tuple(wide)))
 
 
 ROWS: dict[str, Any] = {

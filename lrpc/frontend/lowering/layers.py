@@ -188,6 +188,7 @@ def _written_out(equation: str, ranks: list[int]) -> str:
 ROWS: dict[str, Any] = {
     "linear": linear, "batch_norm": batch_norm, "instance_norm": instance_norm,
     "layer_norm": layer_norm, "rms_norm": rms_norm, "group_norm": group_norm,
-    "softmax": softmax, "matmul": matmul, "rmatmul": rmatmul, "bmm": matmul, "mm": matmul,
+    "softmax": softmax, "special_softmax": softmax,
+    "matmul": matmul, "rmatmul": rmatmul, "bmm": matmul, "mm": matmul, "linalg_matmul": matmul,
     "addmm": addmm, "einsum": einsum,
 }  # fmt: skip

@@ -245,7 +245,8 @@ def _four(c: Context, x: Operand) -> tuple[Dim, int, int, int]:
 
 ROWS: dict[str, Any] = {
     "reshape": reshape, "view": view, "view_as": reshape, "reshape_as": reshape,
-    "flatten": reshape, "unflatten": reshape, "squeeze": squeeze, "unsqueeze": reshape,
+    "flatten": reshape, "ravel": reshape, "unflatten": reshape,
+    "squeeze": squeeze, "unsqueeze": reshape,
     "permute": permute, "transpose": transpose, "swapaxes": transpose, "swapdims": transpose,
     "t": reverse_axes, "T": reverse_axes, "mT": swap_last, "H": reverse_axes, "mH": swap_last,
     "adjoint": swap_last, "movedim": movedim, "moveaxis": movedim,
@@ -253,6 +254,7 @@ ROWS: dict[str, Any] = {
     "repeat": repeat, "tile": repeat, "repeat_interleave": repeat_interleave,
     "cat": cat, "concat": cat, "concatenate": cat, "stack": stack,
     "split": split, "split_with_sizes": split, "chunk": split, "tensor_split": split,
+    "unsafe_split": split, "unsafe_chunk": split,
     "unbind": unbind, "narrow": narrow, "select": select, "flip": flip, "roll": roll, "pad": pad,
     "pixel_shuffle": pixel_shuffle, "pixel_unshuffle": pixel_unshuffle,
     "channel_shuffle": channel_shuffle,

@@ -177,7 +177,9 @@ def logical_not(c: Context, x: Operand) -> Operand:
     return c.op("logical_not", x)
 
 
-def where(c: Context, condition: Operand, x: Operand, y: Operand) -> Operand:
+def where(c: Context, condition: Operand, x: Operand = None, y: Operand = None) -> Operand:
+    if x is None or y is None:
+        c.refuse("gives places whose number depends on the data; multiply by the mask instead")
     chosen = condition.uniform if isinstance(condition, Stored) else None
     if chosen is not None and not isinstance(picked := x if chosen else y, (int, float)):
         return c.expand(c.cast(picked, c.result.dtype), c.result.shape)

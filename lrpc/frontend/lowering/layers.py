@@ -82,6 +82,8 @@ def layer_norm(
 ) -> Operand:  # fmt: skip
     axes = len(normalized_shape)
     value = c.value(x)
+    for axis in range(-axes, 0):
+        c.size(value, axis)
     lead = value.type.shape[: value.type.rank - axes]
     flat = value
     if axes > 1:

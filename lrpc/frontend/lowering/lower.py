@@ -84,7 +84,10 @@ class Lowering(Context):
     def wanted(self, ref: Ref) -> Value:
         """The value of a result that the model returns, or that a mark names."""
         self.call = self.calls[ref.index]
-        return self.value(self.operand(ref.index))
+        value = self.value(self.operand(ref.index))
+        if 0 in value.type.shape:
+            self.refuse(f"gives an empty tensor, {value.type}, which the model returns")
+        return value
 
     def _known(self, ref: Ref) -> Operand:
         return self.operands.get(ref.index)

@@ -164,7 +164,13 @@ def einsum(c: Context, equation: str, *operands: Operand) -> Operand:
     if len(tensors) != 2:
         c.refuse(f"takes {len(tensors)} tensors; two can be compiled")
     ranks = [c.type(x).rank for x in tensors]
-    return c.op("einsum", *tensors, equation=_written_out(equation.replace(" ", ""), ranks))
+    written = _written_out(equation.replace(" ", ""), ranks)
+    inputs, _, out = written.partition("->")
+    for part, x in zip(inputs.split(","), tensors, strict=True):
+        for axis, letter in enumerate(part):
+            if letter not in out:
+                c.size(x, axis)
+    return c.op("einsum", *tensors, equation=written)
 
 
 def _written_out(equation: str, ranks: list[int]) -> str:

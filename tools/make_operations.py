@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -74,7 +74,11 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args()
     with ProcessPoolExecutor(given.processes) as pool:
-        text = page(pool.map(_surveyed, every_name(), chunksize=8))
+        found = list(pool.map(_surveyed, every_name(), chunksize=8))
+    for row in found:
+        print(*row.faults, sep="\n", end="\n" if row.faults else "", file=sys.stderr)
+    print(dict(sum((row.counts for row in found), Counter())))
+    text = page(found)
     if PAGE.is_file() and PAGE.read_text() == text:
         return 0
     if not given.check:

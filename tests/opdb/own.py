@@ -35,6 +35,12 @@ _REDUCED: Calls = (
     _call(_some(2, 3, 4), dim=(1, 2)),
     _call(_some(2, 3, 4), 2, keepdim=True),
 )
+_BOUNDED: Calls = (
+    _call(_some(2, 3), -0.1, 0.2),
+    _call(_some(2, 3), min=0),
+    _call(_some(2, 3), max=0.1),
+)
+_ALONG: Calls = (_call(_some(2, 3, 4), 1), _call(_some(2, 3, 4), -1, keepdim=True))
 _VALUE: Calls = (_call(_some()), _call(_some(3, 4)))
 _SHAPE = (3, 4)
 
@@ -77,6 +83,25 @@ OWN: dict[str, Calls] = {
     "torch.vmap": (),
     "torch.cond": (),
     "torch.to_dlpack": (_call(_some(3, 4)),),
+    # the plain calls of what has many options
+    **{f"{s}.{n}": _BOUNDED for s in ("torch", "torch.Tensor") for n in ("clamp", "clip")},
+    **{f"{s}.{n}": _BOUNDED for s in ("torch", "torch.Tensor") for n in ("clamp_", "clip_")},
+    **{f"{s}.{n}": _ALONG for s in ("torch", "torch.Tensor") for n in ("argmax", "argmin")},
+    "torch.einsum": (
+        _call("bij,bkj->bik", _some(2, 3, 4), _some(2, 5, 4)),
+        _call("...i,ij->...j", _some(2, 3, 4), _some(4, 5)),
+    ),
+    "torch.nn.functional.normalize": (_call(_some(2, 3, 4)), _call(_some(2, 3, 4), dim=-1)),
+    "torch.nn.functional.softplus": (_call(_some(2, 3)), _call(_some(2, 3), 2.0)),
+    "torch.nn.functional.instance_norm": (_call(_some(2, 3, 4, 4)),),
+    "torch.nn.functional.dropout1d": (_call(_some(2, 3, 4), 0.5, False),),
+    "torch.nn.functional.dropout2d": (_call(_some(2, 3, 4, 4), 0.5, False),),
+    "torch.nn.functional.adaptive_max_pool1d": (_call(_some(2, 3, 8), 4),),
+    "torch.nn.functional.adaptive_max_pool2d": (_call(_some(2, 3, 8, 8), (4, 2)),),
+    "torch.nn.functional.interpolate": (
+        _call(_some(2, 3, 4, 4), scale_factor=2),
+        _call(_some(2, 3, 4, 4), (7, 5), mode="bilinear"),
+    ),
     # attributes and questions
     "torch.Tensor.T": (_call(_some(3, 4)),),
     "torch.Tensor.H": (_call(_some(3, 4)),),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lrpc.frontend.lowering.table import ROWS
 from tests.opdb.calls import Call, calls
 from tests.opdb.check import verdict
 from tests.opdb.emitted import compiled_verdict
@@ -65,17 +66,17 @@ def programs(space: str, name: str) -> list[Call]:
     return found[:2]
 
 
-@pytest.mark.parametrize("shard", range(SHARDS))
+@pytest.mark.parametrize("shard", range(3))
 def test_programs_of_one_call_hold_against_autograd(shard: int) -> None:
     """Functions of each namespace; in-place and method forms lower to the same rows."""
-    names = [n for n in NAMES if n[0] != "torch.Tensor" and not n[1].endswith("_")]
+    names = [n for n in NAMES if n[0] != "torch.Tensor" and n[1] in ROWS]
     faults = []
     count = 0
-    for space, name in names[shard::SHARDS]:
+    for space, name in names[shard::3]:
         for call in programs(space, name):
             found = compiled_verdict(call)
             count += found.kind == "right"
             if found.kind not in ("right", "refused"):
                 faults.append(f"{found.kind}: {found.text}\n  in {call}")
     assert not faults, "\n".join(faults)
-    assert count > 0
+    assert count > 20

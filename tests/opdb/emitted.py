@@ -62,7 +62,7 @@ def _gradients(
     for (key, x), gradient in zip(leaves.items(), gradients, strict=True):
         wanted = torch.zeros_like(x) if gradient is None else x.detach() * gradient
         found = relevance.inputs[key][0] if key in relevance.inputs else torch.zeros_like(x)
-        scale = float(wanted.abs().max()) + 1e-12
+        scale = max(float(wanted.abs().max()), float((value * weights).abs().max()))
         if not torch.allclose(found / scale, wanted / scale, rtol=0, atol=1e-6, equal_nan=True):
             return Verdict("wrong", f"the gradient of {name} by {key} differs")
     return Verdict("right")

@@ -228,8 +228,8 @@ REFUSED: dict[str, tuple[Make, tuple[int, ...], str]] = {
     ),
     "conv3d": (
         lambda: nn.Conv3d(3, 2, 2), (3, 4, 4, 4),
-        "torch.nn.functional.conv3d has no rule yet, at unknown place; maps of three axes cannot be "
-        "compiled; fold one into the batch or the channels",
+        "torch.nn.functional.conv3d has no rule yet, at unknown place; maps of three axes cannot "
+        "be compiled; fold one into the batch or the channels",
     ),
     "unequal cells": (
         lambda: _after(nn.AdaptiveMaxPool2d(4)), IMAGE,

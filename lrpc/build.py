@@ -23,6 +23,7 @@ from lrpc.memory.choose import choose
 from lrpc.memory.plan import memory_plans
 from lrpc.memory.run import Model
 from lrpc.mixed import running, used_weights
+from lrpc.model_check import UNCHECKED, ModelCheck
 from lrpc.precision import Compared, precision_report
 from lrpc.rules.composite import Composite
 from lrpc.targets import (
@@ -31,6 +32,7 @@ from lrpc.targets import (
     stops_of,
     whole_stops,
 )
+from lrpc.visible import file_word
 from lrpc.weights import not_finite, serialize_weights
 from passes import CLEANING, Pass, annotating, run_pipeline
 from passes.crossing import cross
@@ -133,7 +135,7 @@ def _labelled(watch: Watch | None, label: str) -> Watch | None:
     """`watch` that hears of `PASS.LABEL`."""
     if watch is None or not label:
         return watch
-    return lambda name, module: watch(f"{name}.{label}", module)
+    return lambda name, module: watch(f"{name}.{file_word(label)}", module)
 
 
 def build(
@@ -141,8 +143,12 @@ def build(
     targets: Sequence[Target],
     settings: Settings,
     watch: Watch | None = None,
+    check: ModelCheck | None = None,
 ) -> dict[str, bytes]:
-    """The files of the program directory, by name, from the annotated graph of each composite."""
+    """The files of the program directory, by name, from the annotated graph of each composite.
+
+    `check` holds the program against its model; MismatchError where they differ.
+    """
     if not targets:
         raise ConfigError("no target to start relevance from; set LRPC.TARGETS")
     module = variants[0].module
@@ -170,7 +176,9 @@ def build(
         "weights.safetensors": serialize_weights(tensors, {"producer": f"lrpc {lrpc.__version__}"}),
         **{graph_file(one, made[0]): print_graph(one.graph).encode() for one in made},
     }
-    facts = dict(settings.facts)
+    facts = {**settings.facts, "check": dict(UNCHECKED)}
+    if check is not None:
+        facts["check"] = check.check(program.text, tensors, settings.precision)
     if settings.precision in ("tf32", "bf16"):
         exact = _merged([t for one in made for t in one.tensors])
         job = Compared(
@@ -277,7 +285,7 @@ def _lower(
 
     def say(name: str, result: Module) -> None:
         if watch is not None:
-            watch(f"{name}.{target.name.replace(':', '_')}", result)
+            watch(f"{name}.{file_word(target.name)}", result)
 
     return run_pipeline(module, (lower, *CLEANING), lambda step, m: say(step.name, m))
 

@@ -20,6 +20,7 @@ from lrpc.evaluate.arguments import add_arguments as evaluate_arguments
 from lrpc.planview import arguments as plan
 from lrpc.run import command as run
 from lrpc.run import compare_command as compare
+from lrpc.terminal import Terminal
 
 
 def parser() -> argparse.ArgumentParser:
@@ -65,7 +66,8 @@ def _plugin_argument(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="PACKAGE.MODULE",
-        help="a module that registers rules of its own, repeatable",
+        help="a module that registers rules of its own, repeatable; those of a manifest are"
+        " imported only where they are named here",
     )
 
 
@@ -81,19 +83,23 @@ def _compile_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--dump-passes", action="store_true", help="write the graph after each pass"
     )
+    command.add_argument(
+        "--no-check", action="store_true", help="do not hold the program against the model"
+    )
+    _plugin_argument(command)
     command.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="as in detectron2")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 for a failed check or image, 2 for an error."""
     args = parser().parse_args(argv)
-    console = Console()
+    console = Terminal()
     try:
         return _dispatch(args, console)
     except LrpcError as error:
         if args.debug:
             raise
-        Console(stderr=True, soft_wrap=True).print(
+        Terminal(stderr=True, soft_wrap=True).print(
             f"error: {error}", style="red", markup=False, highlight=False
         )
         return 2
@@ -123,14 +129,14 @@ def _dispatch(args: argparse.Namespace, console: Console) -> int:
         from lrpc.bench import own
 
         return own.main(args, console)
-    from lrpc.rules.plugins import load_plugins
-
-    load_plugins(args.plugin)
     if args.command == "verify":
         from lrpc.verify import report
 
-        return report(args.program, console, args.device, args.every)
+        return report(args.program, console, args.device, args.every, args.plugin)
     from lrpc.catalogue import show_all, show_one
+    from lrpc.rules.plugins import load_plugins
+
+    load_plugins(args.plugin)
 
     if args.name:
         show_one(args.name, console)
@@ -143,6 +149,7 @@ def _compile(args: argparse.Namespace, console: Console) -> int:
     from lrpc.compiler import compile_config, compile_graph
     from lrpc.config import load_config
     from lrpc.errors import ConfigError
+    from lrpc.rules.plugins import load_plugins
 
     if (args.config is None) == (args.graph is None):
         raise ConfigError("give --config FILE, or --graph GRAPH.lrp, and not both")
@@ -152,14 +159,17 @@ def _compile(args: argparse.Namespace, console: Console) -> int:
     )
     began = time.perf_counter()
     if args.config:
-        report = compile_config(load_config(args.config, args.overrides), output, args.dump_passes)
+        load_plugins(args.plugin)
+        config = load_config(args.config, args.overrides)
+        report = compile_config(config, output, args.dump_passes, check=not args.no_check)
     else:
         if args.overrides:
             raise ConfigError("KEY VALUE overrides go with --config; edit the graph instead")
-        report = compile_graph(args.graph, output, args.dump_passes)
-    for note in report.notes:
+        report = compile_graph(args.graph, output, args.dump_passes, plugins=args.plugin)
+    said = [f"warning: {text}" for text in report.warnings]
+    for note in (*said, *(f"note: {text}" for text in report.notes)):
         console.print(
-            f"note: {note}",
+            note,
             style="bold red" if "random" in note.lower() else "yellow",
             markup=False,
             highlight=False,

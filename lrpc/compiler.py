@@ -6,6 +6,7 @@ import importlib
 import json
 import shutil
 import tempfile
+import warnings
 import weakref
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -19,18 +20,23 @@ from lrpc.config import Config, composite_options
 from lrpc.config.checks import parse_budget
 from lrpc.config.schema import CHECKPOINTS
 from lrpc.directory import dumping, write_files
-from lrpc.errors import ConfigError, ProgramError
+from lrpc.errors import ConfigError, LrpcWarning, ProgramError
 from lrpc.frontend import import_model
 from lrpc.frontend.arguments import Arguments, example_tensors, import_call
+from lrpc.frontend.calls import ModelCall
+from lrpc.frontend.capture import model_example
 from lrpc.ir.graph import Module
-from lrpc.ir.parser import parse_graph
-from lrpc.manifest import Report, own_facts, report_of, stated_targets
+from lrpc.ir.parser import read_graph
+from lrpc.ir.verifier import verify_tensors
+from lrpc.manifest import Report, check_fits, own_facts, report_of, stated_targets
+from lrpc.manifest_read import manifest_of
 from lrpc.marks import startable
 from lrpc.mixed import DTYPES, check_precision
+from lrpc.model_check import ModelCheck, warning_of
 from lrpc.models.maskdino.spec import MaskDINOSpec
 from lrpc.models.sources import build_model
 from lrpc.rules.composite import Composite
-from lrpc.rules.plugins import load_plugins, plugins_of
+from lrpc.rules.plugins import load_allowed, load_plugins
 from lrpc.rules.several import Common, Given, composites
 from lrpc.rules.stated import check_rules
 from lrpc.run.program_dir import composite_of_graph, composites_of, load_program, under_composite
@@ -67,6 +73,7 @@ def compile(
     checkpoint: str = "none",
     budget: str | int = "",
     precision: str = "",
+    check: bool = True,
     device: str = "cpu",
     compile: bool = False,
     capture: bool = False,
@@ -90,11 +97,18 @@ def compile(
     report. `seeds` go through it at once, or fewer under a `budget`: bytes for one image beside
     weights and inputs, or a share ("50%") of what it would hold. `checkpoint`, what relevance may
     compute again instead: `none`, `block` (all), `auto` (what the budget asks for). The last three
-    are those of `load`. Raises LrpcError.
+    are those of `load`.
+
+    The program is run beside the model on the example, on other values, on one image and on more
+    than were traced: MismatchError where they differ, which `check=False` leaves out. What the
+    model reads out of tensors with Python is fixed as on the example; a warning says so. Raises
+    LrpcError.
     """
     marks, limit = dict(read or {}), _limit(checkpoint, budget)
     how: Any = {"scope": scope, "marks": marks, "unbatched": unbatched, "no_grad": no_grad}
-    imported, fixed = import_call(model, args, kwargs, **how)
+    imported, call, fixed = import_call(model, args, kwargs, **how)
+    if imported.fixed:
+        warnings.warn(warning_of(imported.fixed), LrpcWarning, stacklevel=2)
     own = check_precision(precision, imported.module.graph)
     chosen = composites(composite, Common(epsilon, tuple(rules)))
     variants = annotate(imported.module, chosen, fold_batch_norm=fold_batch_norm)
@@ -111,7 +125,8 @@ def compile(
         checkpoint=checkpoint,
         budget=limit,
     )
-    files = build(variants, startable(variants[0].module.graph), settings)
+    held = ModelCheck(call, imported) if check else None
+    files = build(variants, startable(variants[0].module.graph), settings, check=held)
     return _loaded(files, device, compile=compile, capture=capture, keep_pages=keep_pages)
 
 
@@ -144,12 +159,18 @@ def _first(chosen: Sequence[Composite], precision: str) -> dict[str, Any]:
 
 
 def compile_config(
-    config: Config, output: Path, dump: bool = False, *, chosen: Sequence[Composite] = ()
+    config: Config,
+    output: Path,
+    dump: bool = False,
+    *,
+    chosen: Sequence[Composite] = (),
+    check: bool = True,
 ) -> Report:
     """Compile what `config` describes into the program directory `output`. Raises LrpcError.
 
     `dump` adds the graph after every pass, in `passes/`. `chosen` are composites, of different
-    names, in place of the config's own.
+    names, in place of the config's own. `check=False` leaves out holding the program against the
+    model.
     """
     options = config.LRPC
     chosen = tuple(chosen) or configured_composites(config)
@@ -159,9 +180,10 @@ def compile_config(
     extra = [_load_pass(path) for path in options.PASSES]
     model, weights = build_model(config)
     places = _places(config)
+    example = model_example(model.to(dtype), _example(config, shape, dtype), {})
     imported = import_model(
-        model.to(dtype),
-        _example(config, shape, dtype),
+        model,
+        example,
         scope=options.SCOPE,
         marks=places.marks if not options.SCOPE else inside(places.marks, options.SCOPE),
         no_grad=options.NO_GRAD,
@@ -173,7 +195,7 @@ def compile_config(
         imported.module, chosen, extra, watch, fold_batch_norm=options.FOLD_BATCH_NORM
     )
     targets = _targets(config, variants[0].module)
-    notes = (*((weights.note,) if weights.note else ()), *imported.notes)
+    notes = (*((weights.note,) if weights.note else ()), *_unused(config, targets), *imported.notes)
     facts = _first(chosen, options.PRECISION) | {
         "shapes": [list(shape)],
         "config": config.to_dict(portable=True),
@@ -200,12 +222,14 @@ def compile_config(
         options.MEMORY.CHECKPOINT,
         options.MEMORY.BUDGET,
     )
-    files = build(variants, targets, settings, watch)
+    call = ModelCall(model, example, options.SCOPE)
+    held = ModelCheck(call, imported) if check else None
+    files = build(variants, targets, settings, watch, held)
     write_files(output, {**files, **dumped})
-    said = (*config.notes, *notes)  # a config's notes name its folder: they stay out of the files
-    return report_of(
-        output, len(variants[0].module.graph.nodes), json.loads(files["manifest.json"]), said
-    )
+    own = [note for note in notes if note not in imported.fixed]
+    said = (*config.notes, *own)  # a config's notes name its folder: they stay out of the files
+    nodes = len(variants[0].module.graph.nodes)
+    return report_of(output, nodes, json.loads(files["manifest.json"]), said, imported.fixed)
 
 
 def configured_composites(config: Config) -> tuple[Composite, ...]:
@@ -275,6 +299,16 @@ def _targets(config: Config, module: Module) -> list[Target]:
     return startable(module.graph)
 
 
+def _unused(config: Config, targets: Sequence[Target]) -> list[str]:
+    """What is to be said where LRPC.TARGETS was set, and the model has none of those targets."""
+    key = "LRPC.TARGETS"
+    theirs = config.LRPC.SOURCE in ("embedded", "detectron2") and not config.LRPC.SCOPE
+    if theirs or config.where(key) == "defaults":
+        return []
+    names = ", ".join(target.name for target in targets)
+    return [f"{key} names targets of a whole MaskDINO, and is not used here: there are {names}"]
+
+
 def _load_pass(path: str) -> Pass:
     module, _, name = path.partition(":")
     try:
@@ -287,10 +321,13 @@ def _load_pass(path: str) -> Pass:
 # -- from an edited graph --------------------------------------------------------------------------
 
 
-def compile_graph(path: Path, output: Path, dump: bool = False) -> Report:
+def compile_graph(
+    path: Path, output: Path, dump: bool = False, *, plugins: Sequence[str] = ()
+) -> Report:
     """Compile an annotated graph (a program's graph.lrp, edited or not) with the files beside it.
 
     Of a program with several composites, that is the program of the one that the file is of.
+    Everything read is data; the manifest's plugins are imported where `plugins` names them.
     """
     manifest_path, weights_path = path.parent / "manifest.json", path.parent / "weights.safetensors"
     for needed in (path, manifest_path, weights_path):
@@ -298,13 +335,15 @@ def compile_graph(path: Path, output: Path, dump: bool = False) -> Report:
             raise ProgramError(
                 f"{needed} is missing; an .lrp file compiles inside its program directory"
             )
-    graph = parse_graph(path.read_text(), str(path))
-    whole = json.loads(manifest_path.read_text())
-    load_plugins(plugins_of(whole))
+    graph = read_graph(path)
+    whole = manifest_of(path.parent)
+    load_allowed(whole, plugins)
     name = composite_of_graph(whole, path.name)
     manifest = under_composite(whole, name)
+    check_fits(manifest_path, graph, manifest)
     settings = Settings.from_json(manifest["settings"], own_facts(manifest))
     module = Module(check_rules(graph), load_weights(weights_path))
+    verify_tensors(module, str(weights_path))
     watch, dumped = dumping() if dump else (None, {})
     variant = Variant(name, float(manifest["epsilon"]), module)
     files = build([variant], stated_targets(manifest), settings, watch)

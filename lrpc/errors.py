@@ -19,6 +19,10 @@ class TraceError(LrpcError):
     """Model code that cannot be traced, or an operation that has no row in the op table."""
 
 
+class MismatchError(LrpcError):
+    """A program that does not compute what the model computes that it was compiled from."""
+
+
 class IRError(LrpcError):
     """A graph that does not verify, or text that does not parse."""
 
@@ -41,3 +45,7 @@ class AnalysisError(LrpcError):
 
 class PrecisionError(LrpcError):
     """A program whose numbers are further from float64 than allowed."""
+
+
+class LrpcWarning(UserWarning):
+    """Something about a program that its user should know, and that does not stop it."""

@@ -16,6 +16,7 @@ from torch import Tensor
 import lrpc
 from lrpc.codegen.interface import TargetCode
 from lrpc.codegen.program import ledger_rows
+from lrpc.errors import ProgramError
 from lrpc.ir.graph import Graph
 from lrpc.targets import Target
 
@@ -65,17 +66,34 @@ class Report:
     notes: tuple[str, ...]
     composites: tuple[str, ...]
     precision: Mapping[str, Any] | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def report_of(
-    output: Path, nodes: int, manifest: Mapping[str, Any], notes: Sequence[str]
+    output: Path,
+    nodes: int,
+    manifest: Mapping[str, Any],
+    notes: Sequence[str],
+    special: Sequence[str] = (),
 ) -> Report:
-    """The report of a compilation that wrote this manifest."""
+    """The report of a compilation that wrote this manifest; `special` says what the program holds
+    fixed as on its example."""
     places = sorted({place for target in manifest["targets"] for place in target["reads"]})
     names = tuple(target["name"] for target in manifest["targets"])
     composites = tuple(manifest.get("composites", (manifest["composite"],)))
     precision = manifest.get("precision_report")
-    return Report(output, nodes, names, tuple(places), tuple(notes), composites, precision)
+    warnings = (*special, *check_warnings(manifest))
+    return Report(
+        output, nodes, names, tuple(places), tuple(notes), composites, precision, warnings
+    )
+
+
+def check_warnings(manifest: Mapping[str, Any]) -> list[str]:
+    """What a user must know of how the program was held against its model."""
+    said = manifest["check"]
+    if said["against"] is None:
+        return ["the program was not held against a model"]
+    return [f"not held against the model on {case}" for case in said["not_on"]]
 
 
 def graph_file(one: Lowered, first: Lowered) -> str:
@@ -136,6 +154,50 @@ def stated_targets(manifest: Mapping[str, Any]) -> list[Target]:
         Target(t["name"], t["mark"], tuple(t["axes"]), tuple(t["index_names"]), t["token"])
         for t in manifest["targets"]
     ]
+
+
+def check_fits(path: Path, graph: Graph, manifest: Mapping[str, Any]) -> None:
+    """ProgramError where targets and outputs that a manifest states are not the graph's."""
+    outputs, stated = (
+        {name for name, _ in graph.outputs},
+        _leaves(manifest["settings"]["structure"]),
+    )
+    if odd := sorted(outputs ^ set(stated)) or [n for n in stated if stated.count(n) > 1]:
+        raise ProgramError(
+            f"{path}: settings: structure: expected the graph's outputs, each once;"
+            f" {odd[0]!r:.60} is not; edit both, or compile the model again"
+        )
+    for target in manifest["targets"]:
+        name, mark = target["name"], target["mark"]
+        value = graph.marked.get(mark)
+        if value is None:
+            raise ProgramError(
+                f"{path}: target {name!r:.60} starts at {mark!r:.60}, which the graph does not mark"
+            )
+        axes = [*target["axes"], *(() if target["token"] is None else (target["token"],))]
+        if any(axis >= value.type.rank - 1 for axis in axes):
+            raise ProgramError(
+                f"{path}: target {name!r:.60}: axes and token count from 0 to"
+                f" {value.type.rank - 2} in {value.type}; got {axes}"
+            )
+    inputs = [value.name for value in graph.inputs]
+    for mark, name in manifest["settings"]["places"]["inputs"].items():
+        if name not in inputs:
+            raise ProgramError(
+                f"{path}: settings: places: inputs: {mark!r:.60}: expected an input of the graph"
+                f" ({', '.join(inputs):.60}), got {name!r:.60}"
+            )
+
+
+def _leaves(structure: Any) -> list[str]:
+    """The names of the outputs in a nesting, as `lrpc.frontend.structure` describes it."""
+    if isinstance(structure, str):
+        return [structure]
+    ((kind, content),) = structure.items()
+    if kind == "value":
+        return []
+    parts = content.values() if kind == "dict" else content
+    return [n for part in parts for n in _leaves(part[1] if kind == "items" else part)]
 
 
 def _part(

@@ -5,25 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 
 def precision_table(report: Mapping[str, Any]) -> Table:
     """What the report of a tf32 or bf16 program says, a line for each output and target."""
     title = f"{report['precision']} against {report['against']}, {report['input']} input"
-    table = Table(title=f"{title}; TF32 {report['tf32']}")
+    table = Table(title=escape(f"{title}; TF32 {report['tf32']}"))
     for column in ("what", "error", "largest or correlation", "moved, or open in the ledger"):
         table.add_column(column, justify="left" if column == "what" else "right")
     for row in report["outputs"]:
         moved = f"{row['moved']} of {row['of']} fell otherwise"
-        table.add_row(row["output"], _word(row.get("median")), _word(row.get("largest")), moved)
+        table.add_row(
+            Text(row["output"]), _word(row.get("median")), _word(row.get("largest")), moved
+        )
     table.add_section()
     for row in report["targets"]:
         under = f"{row['composite']}: " if "composite" in row else ""
         figures = (row["relative_l1"], row["correlation"], row["closure"])
-        table.add_row(f"relevance of {under}{row['target']}", *map(_word, figures))
+        table.add_row(Text(f"relevance of {under}{row['target']}"), *map(_word, figures))
     for name in report["unchecked"]:
-        table.add_row(f"relevance of {name}", "", "", "not checked")
+        table.add_row(Text(f"relevance of {name}"), "", "", "not checked")
     table.caption = f"relevance: Σ|R − R64| / Σ|R64| at the input, at most {report['bound']:g}"
     return table
 

@@ -190,10 +190,22 @@ def _expand(name: str, graph: Graph) -> list[Target]:
     return [Target(f"{kind}:{i}", f"{prefix}{i}", (0,), ("query",)) for i in chosen]
 
 
+def sayable(name: str) -> bool:
+    """Whether a target may be called so: it is typed, listed and shown wherever relevance starts,
+    so it has neither quotes, backslashes nor characters that cannot be seen."""
+    return name.isprintable() and not set(name) & set("\"'`\\")
+
+
 def output_targets(graph: Graph) -> list[Target]:
-    """One target for each float output of any model, indexed by all its axes but the batch."""
+    """One target for each float output of any model, indexed by all its axes but the batch;
+    ConfigError for one that cannot be called by its name."""
     found = []
     for name, value in graph.outputs:
+        if not sayable(name):
+            raise ConfigError(
+                f"the model returns {name!r:.80}: a target has no quotes, backslashes or control"
+                " characters in its name; rename that key of its outputs"
+            )
         if value.type.is_float and any(isinstance(d, Sym) for d in value.type.shape):
             rank = value.type.rank - 1
             names = tuple(f"index{i}" for i in range(rank))

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
+
 
 @dataclass(frozen=True)
 class Tolerance:
@@ -38,3 +41,40 @@ def tolerance(manifest: Mapping[str, Any], dtype: str, device: str) -> Tolerance
     if precision == "bf16" or (precision == "tf32" and device.startswith("cuda")):
         return TOLERANCES[precision]
     return TOLERANCES["fp32"]
+
+
+def differs(got: Tensor, wanted: Tensor, allowed: Tolerance) -> str:
+    """In words, how `got` is not `wanted`, or "": another dtype or shape, other whole numbers, or
+    more entries than may move that are further off than `allowed.near` of the largest."""
+    if got.dtype != wanted.dtype:
+        return f"is {_word(got.dtype)}, not {_word(wanted.dtype)}"
+    if got.shape != wanted.shape:
+        return f"has shape {list(got.shape)}, not {list(wanted.shape)}"
+    share = moved(got, wanted, allowed.near)
+    if share <= 1 - allowed.share:
+        return ""
+    if not wanted.is_floating_point():
+        return f"has other values in {share:.0%} of its entries"
+    return f"differs by {float(distances(got, wanted).max()):.2g} of its largest entry"
+
+
+def moved(got: Tensor, wanted: Tensor, near: float) -> float:
+    """The share of entries that differ by more than `near` of the largest one; entries that are the
+    same infinity, or NaN in both, are equal."""
+    apart = distances(got, wanted)
+    return float((~(apart <= near)).double().mean()) if apart.numel() else 0.0
+
+
+def distances(got: Tensor, wanted: Tensor) -> Tensor:
+    """How far each entry is off, over the largest finite entry."""
+    kind = torch.complex128 if wanted.is_complex() else torch.float64
+    a, b = got.to(kind), wanted.to(kind)
+    same = (a == b) | (a.isnan() & b.isnan())
+    sizes = b.abs()
+    finite = sizes[sizes.isfinite()]
+    largest = finite.max() if finite.numel() else finite.sum()
+    return ((a - b).abs() / largest.clamp_min(1e-300)).masked_fill(same, 0.0)
+
+
+def _word(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -78,6 +78,12 @@ class Running:
         found = self.interface.forward(self.weights, saved, *inputs.values())
         return found, saved
 
+    def outputs(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Outputs by name; nothing is saved for relevance: it takes a model's memory."""
+        saved = {name: _Latest() for name in self.interface.blocks}
+        found: dict[str, Tensor] = self.interface.forward(self.weights, saved, *inputs.values())
+        return found
+
     def goal(self, target: str, composite: str) -> Any:
         """What the program says of a target, under one of its composites."""
         return self.interface.others.get(composite, self.interface.targets)[target]
@@ -101,6 +107,14 @@ class Running:
         else:
             found = goal.run(self.weights, saved, g, places, *chunk)
         return torch.cat([found[place].flatten() for place in sorted(places)]), amounts
+
+
+class _Latest(dict[str, Any]):
+    """Keeps what was put into it last: kernels read their tables back at once."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.clear()
+        super().__setitem__(key, value)
 
 
 def running(text: str, weights: Mapping[str, Tensor]) -> Running:

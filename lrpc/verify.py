@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,15 +10,18 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 from torch import Tensor
 
 from lrpc.ir.graph import Graph, Module, Node
 from lrpc.ir.interpreter import interpret, run_node, sizes_of
-from lrpc.ir.parser import parse_graph
+from lrpc.ir.parser import read_graph
+from lrpc.manifest_read import manifest_of
 from lrpc.mixed import as_run
 from lrpc.probe import example_inputs, one_hot, strongest
-from lrpc.rules.plugins import load_plugins, plugins_of
+from lrpc.rules.plugins import load_allowed
 from lrpc.run.program_dir import composites_of, load_program, under_composite
 from lrpc.targets import stops_of
 from lrpc.tolerance import Tolerance, tolerance
@@ -41,12 +43,14 @@ class Check:
         return self.figure <= self.limit
 
 
-def checks(directory: Path, device: str = "cpu", every: bool = False) -> Iterator[Check]:
+def checks(
+    directory: Path, device: str = "cpu", every: bool = False, plugins: Sequence[str] = ()
+) -> Iterator[Check]:
     """Run all checks on random inputs, under every composite; `every` holds each target against
-    the interpreter, not one."""
+    the interpreter, not one. The manifest's plugins are imported where `plugins` names them."""
     program: Any = load_program(directory, device)
-    manifest = json.loads((directory / "manifest.json").read_text())
-    load_plugins(plugins_of(manifest))
+    manifest = manifest_of(directory)
+    load_allowed(manifest, plugins)
     graph = _graph(directory, manifest)
     tensors = load_weights(directory / "weights.safetensors")
     inputs = example_inputs(graph)
@@ -80,7 +84,7 @@ class _Run:
 
 def _graph(directory: Path, manifest: Mapping[str, Any]) -> Graph:
     path = directory / str(manifest.get("graph", "graph.lrp"))
-    return parse_graph(path.read_text(), str(path))
+    return read_graph(path)
 
 
 def _under(run: _Run, manifest: Mapping[str, Any], module: Module) -> Iterator[Check]:
@@ -226,17 +230,27 @@ def _places(result: Any) -> list[Tensor]:
     return [*result.inputs.values(), *result.layers.values()]
 
 
-def report(directory: Path, console: Console, device: str = "cpu", every: bool = False) -> int:
+def report(
+    directory: Path,
+    console: Console,
+    device: str = "cpu",
+    every: bool = False,
+    plugins: Sequence[str] = (),
+) -> int:
     """Print the table; 0 where every check passed, else 1."""
-    table = Table(title=f"verify {directory}")
+    table = Table(title=escape(f"verify {directory}"))
     for column in ("check", "figure", "limit", "", "remark"):
         table.add_column(column, justify="right" if column in ("figure", "limit") else "left")
     results = []
-    for check in checks(directory, device, every):
+    for check in checks(directory, device, every, plugins):
         results.append(check)
         verdict = "[green]ok[/]" if check.passed else "[bold red]FAILED[/]"
         table.add_row(
-            check.what, f"{check.figure:.2e}", f"{check.limit:.0e}", verdict, check.remark
+            Text(check.what),
+            f"{check.figure:.2e}",
+            f"{check.limit:.0e}",
+            verdict,
+            Text(check.remark),
         )
     console.print(table)
     failed = sum(not c.passed for c in results)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import lrpc
-from lrpc.errors import LrpcError, ProgramError
+from lrpc.errors import LrpcError, LrpcWarning, ProgramError
 
 X = torch.randn(2, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 Y = torch.randn(3, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -311,7 +311,6 @@ DOINGS: dict[str, Callable[[Model, Tensor], Any]] = {
     "chooses": lambda m, x: torch.where(x > 0, m.one(x), m.two(x)),
     "takes the larger": lambda m, x: torch.maximum(m.one(x), m.two(x)),
     "checkpoints": lambda m, x: torch.utils.checkpoint.checkpoint(m.one, x, use_reentrant=False),
-    "decides by a value": lambda m, x: m.one(x) if x.sum() > -1e9 else m.two(x),
 }
 
 
@@ -319,6 +318,15 @@ DOINGS: dict[str, Callable[[Model, Tensor], Any]] = {
 def test_doings(name: str) -> None:
     model = Model(DOINGS[name])
     check(model, compiled(model, (X,)), x=Y)
+
+
+def test_deciding_by_a_value_is_said() -> None:
+    model = Model(lambda m, x: m.one(x) if x.sum() > -1e9 else m.two(x))
+    with pytest.warns(
+        LrpcWarning, match=r"special to the example: bool of \[\] is True, at tests/"
+    ):
+        program = compiled(model, (X,))
+    check(model, program, x=Y)
 
 
 # -- what is refused -------------------------------------------------------------------------------

@@ -193,7 +193,7 @@ def test_coco(tmp_path: Path) -> None:
     ("content", "line"),
     [
         ({"images": []}, "not COCO annotations: images, annotations, categories"),
-        (coco(annotations=[{"id": 1, "image_id": 3}]), "not COCO instance annotations (KeyError"),
+        (coco(annotations=[{"id": 1, "image_id": 3}]), "annotation 1: lacks category_id"),
         (
             coco(
                 annotations=[
@@ -212,6 +212,145 @@ def test_coco_that_is_none(tmp_path: Path, content: Any, line: str) -> None:
     with pytest.raises(ScenesError) as caught:
         read_scenes(tmp_path, file)
     assert str(caught.value).startswith(f"{file}: {line}")
+
+
+def told(tmp_path: Path, content: Any, *names: str, **options: Any) -> tuple[Any, list[str]]:
+    """The objects of an annotation file, as (name, label), and the notes, without the path."""
+    photo(tmp_path / "a.png")
+    file = tmp_path / "instances.json"
+    file.write_text(json.dumps(content), encoding="utf-8-sig")  # as tools on Windows write it
+    notes: list[str] = []
+    (scene,) = read_scenes(tmp_path, file, names, tell=notes.append, **options)
+    found = [(truth.name, truth.label) for truth in scene.objects]
+    return found, [note.removeprefix(f"{file}: ") for note in notes]
+
+
+def refused(tmp_path: Path, content: Any, *names: str, **options: Any) -> str:
+    with pytest.raises(ScenesError) as caught:
+        told(tmp_path, content, *names, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value).removeprefix(f"{tmp_path / 'instances.json'}: ")
+
+
+SQUARE = [1, 1, 4, 1, 4, 3, 1, 3]
+
+
+def objects(*categories: Any, **changes: Any) -> list[dict[str, Any]]:
+    """One object of each of these category ids, numbered from 1."""
+    one = {"image_id": 3, "bbox": [1, 1, 3, 2], "segmentation": [SQUARE]} | changes
+    return [{"id": i, "category_id": c} | one for i, c in enumerate(categories, start=1)]
+
+
+def categories(**names: Any) -> list[dict[str, Any]]:
+    """Categories by name → id."""
+    return [{"id": number, "name": name} for name, number in names.items()]
+
+
+def test_categories_by_name(tmp_path: Path) -> None:
+    given = coco(categories=categories(Background=0, cat=7, dog=2), annotations=objects(2, 7))
+    # Background has no annotations: left out. Ids say nothing where names do.
+    assert told(tmp_path, given, "cat", "dog") == ([("3#1", 1), ("3#2", 0)], [])
+    assert told(tmp_path, given, "Dog ", "CAT") == ([("3#1", 0), ("3#2", 1)], [])
+    given["categories"][2]["name"] = "dogs"
+    assert refused(tmp_path, given, "cat", "dog") == (
+        "category 'dogs' is no class of the program (cat, dog), though others are; "
+        "rename it in the file, to 'dog' perhaps, or correct LRPC.CLASS_NAMES"
+    )
+
+
+def test_categories_by_order_are_told(tmp_path: Path) -> None:
+    given = coco(categories=categories(Background=0, Katze=7, Hund=2), annotations=objects(2, 7))
+    line = "categories are classes by the order of their ids, since "
+    assert told(tmp_path, given, "dog", "cat") == (
+        [("3#1", 0), ("3#2", 1)],
+        [f"{line}none of their names is a class: 'Hund' is 0 'dog', 'Katze' is 1 'cat'"],
+    )
+    assert told(tmp_path, given, count=3) == (
+        [("3#1", 1), ("3#2", 2)],
+        [
+            f"{line}the program names no classes: 'Background' is 0, 'Hund' is 1, 'Katze' is 2",
+        ],
+    )
+    assert refused(tmp_path, given, "a", "b", "c", "d") == (
+        "none of their names is a class, and 3 categories (Background, Hund, Katze) are not the "
+        "program's 4 classes (a, b, c, d); rename them in the file, or set LRPC.CLASS_NAMES"
+    )
+    assert refused(tmp_path, given, count=80).startswith("the program names no classes, and 3 cat")
+
+
+def test_objects_without_an_outline(tmp_path: Path) -> None:
+    given = coco(annotations=[*objects(17), *objects(17, id=5, segmentation=[])])
+    found, notes = told(tmp_path, given, count=2)
+    assert found == [("3#1", 0)]
+    assert notes[1:] == ["objects without an outline: 1, left out; --match box takes their boxes"]
+    found, notes = told(tmp_path, given, count=2, boxes=True)
+    assert found == [("3#1", 0), ("3#5", 0)]
+    assert notes[1:] == ["objects without an outline: 1, whose boxes serve as one"]
+    assert refused(tmp_path, coco(annotations=objects(17, segmentation=[])), count=2) == (
+        "none of its objects has an outline; --match box takes their boxes"
+    )
+    told(tmp_path, given, count=2, boxes=True)
+    (scene,) = read_scenes(tmp_path, tmp_path / "instances.json", boxes=True)
+    outlined, boxed = (truth.outline.mask((4, 6)) for truth in scene.objects)
+    assert np.array_equal(outlined, boxed)
+
+
+def test_what_annotation_tools_write(tmp_path: Path) -> None:
+    """Ids as text and floats, flat polygons, paths of another machine, annotations twice."""
+    (one,) = objects("17", id=8, image_id="3", segmentation=SQUARE, iscrowd=None)
+    again = one | {"category_id": 17.0, "image_id": 3.0}
+    lost = one | {"image_id": 99}
+    given = coco(annotations=[one, again, lost, one | {"iscrowd": "1"}])
+    for name in ("a.png", "train/a.png", "C:\\data\\a.png", "/elsewhere/a.png"):
+        given["images"] = [{"id": 3, "file_name": name}]
+        found, notes = told(tmp_path, given, "dog", "cat")
+        assert found == [("3#8", 0), ("3#8/2", 0)]
+        assert notes == ["annotations of images that the file does not list: 1, left out"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"bbox": [1, 1, -3, 2]}, "its bbox has a negative width or height; [x, y, width, height]"),
+        ({"bbox": [1, 1, 3]}, "its bbox is not [x, y, width, height] in pixels"),
+        ({"bbox": [1, 1, 3, float("nan")]}, "its bbox is not [x, y, width, height] in pixels"),
+        ({"bbox": [1, 1, 3, 10**400]}, "its bbox is not [x, y, width, height] in pixels"),
+        ({"segmentation": [SQUARE[:7]]}, "a polygon needs three points or more, x and y of each"),
+        ({"segmentation": [[[1, 1], [2, 2]]]}, "a polygon is not a list of numbers x, y, x, y, …"),
+        ({"segmentation": "mask.png"}, "its segmentation is neither polygons nor run lengths"),
+        ({"segmentation": {"counts": [24]}}, "its run lengths are not {size: [height, width], cou"),
+        (
+            {"segmentation": {"size": [4, 6], "counts": [1, 2]}},
+            "its run lengths add up to 3 pixels, not 24",
+        ),
+        (
+            {"segmentation": {"size": [4, 6], "counts": "o" * 100}},
+            "a number in a compressed run-length string is too large",
+        ),
+        ({"category_id": 4}, "unknown category 4"),
+        ({"category_id": [4]}, "category_id: an id is neither a whole number nor text"),
+    ],
+)
+def test_annotations_that_are_wrong(tmp_path: Path, changes: Any, line: str) -> None:
+    given = coco(annotations=objects(17, **changes))
+    assert refused(tmp_path, given, count=2).startswith(f"annotation 1: {line}")
+
+
+def test_files_that_contradict_themselves(tmp_path: Path) -> None:
+    twice = [{"id": 3, "file_name": "a.png"}, {"id": "3", "file_name": "b.png"}]
+    assert refused(tmp_path, coco(images=twice)) == "two images have the id 3; give each its own"
+    same = [{"id": 17, "name": "dog"}, {"id": 17, "name": "cat"}]
+    assert refused(tmp_path, coco(categories=same)) == "categories 'dog' and 'cat' have one id, 17"
+    assert refused(tmp_path, coco(images=[{"id": 3}])) == "image 1 of the list has no file_name"
+    lacking = coco()
+    del lacking["categories"]
+    assert refused(tmp_path, lacking) == (
+        "not COCO annotations: images, annotations, categories (it lacks categories)"
+    )
+    deep = tmp_path / "deep.json"
+    deep.write_text("[" * 100_000)
+    with pytest.raises(ScenesError, match=r"^\S+deep.json: not JSON \(maximum recursion depth"):
+        read_scenes(tmp_path, deep)
 
 
 def test_folders_that_hold_no_scenes(tmp_path: Path) -> None:
@@ -256,6 +395,9 @@ def test_masks_and_boxes_are_resized_with_their_image(tmp_path: Path) -> None:
     assert framed is not None
     assert framed.box == (2.0, 2.0, 10.0, 8.0)
     assert np.array_equal(framed.mask.numpy(), BLOB.repeat(2, 0).repeat(2, 1))
+    beyond = frame_truth(Truth("a", 1, mask, (-3.0, 1.0, 50.0, 4.0)), image)
+    assert beyond is not None
+    assert beyond.box == (0.0, 2.0, 12.0, 8.0)  # what lies outside of the image is left out
     derived = frame_truth(Truth("a", 1, mask), image)
     assert derived is not None
     assert derived.box == framed.box

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from lrpc.errors import ConfigError, WeightsError
-from lrpc.models.maskdino import build_maskdino, masks_to_boxes, seeded_weights
+from lrpc.models.extents import differing_keys
+from lrpc.models.maskdino import build_maskdino, construct_maskdino, masks_to_boxes, seeded_weights
 from tests.maskdino_cases import golden_config
 
 
@@ -159,9 +160,44 @@ def test_weights_that_do_not_fit_are_counted_and_named() -> None:
         build_maskdino(small_config(), weights)
     assert str(caught.value) == (
         "weights do not fit this MaskDINO configuration: "
-        "1 missing (first: backbone.stem.conv1.weight); 1 unexpected (first: extra); "
-        f"1 of another shape (first: {key})"
+        "1 missing (backbone.stem.conv1.weight); 1 unexpected (extra); "
+        f"1 of another shape ({key}), [3] in the file, [256] in the model\n"
+        "  missing: backbone.stem.conv1.weight\n  unexpected: extra\n"
+        f"  of another shape: {key}: [3] in the file, [256] in the model"
     )
+
+
+def shapes_of(**changes: Any) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):
+        model = construct_maskdino(small_config(**changes))
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"SEM_SEG_HEAD__NUM_CLASSES": 1},
+        {"MaskDINO__NUM_OBJECT_QUERIES": 9, "MaskDINO__TWO_STAGE": False},
+        {"MaskDINO__DEC_LAYERS": 1, "SEM_SEG_HEAD__TRANSFORMER_ENC_LAYERS": 3},
+        {"MaskDINO__DIM_FEEDFORWARD": 32, "SEM_SEG_HEAD__DIM_FEEDFORWARD": 96},
+        {"MaskDINO__NHEADS": 4, "SEM_SEG_HEAD__TOTAL_NUM_FEATURE_LEVELS": 5},
+        {"MaskDINO__LEARN_TGT": True, "SEM_SEG_HEAD__MASK_DIM": 128},
+        {"SEM_SEG_HEAD__CONVS_DIM": 64, "SEM_SEG_HEAD__NORM": ""},
+        {"MaskDINO__ENFORCE_INPUT_PROJ": True},
+        {"RESNETS__DEPTH": 101, "RESNETS__STEM_OUT_CHANNELS": 16},
+        {"RESNETS__RES2_OUT_CHANNELS": 64, "RESNETS__NUM_GROUPS": 2},
+        {"RESNETS__WIDTH_PER_GROUP": 16},
+    ],
+)
+def test_the_keys_that_are_named_make_the_weights_fit(changes: dict[str, Any]) -> None:
+    initial = "MaskDINO__INITIALIZE_BOX_TYPE"  # asks for two stages
+    own, file = shapes_of(**{initial: "no"}), shapes_of(**{initial: "no"}, **changes)
+    found = {
+        key.removeprefix("MODEL.").replace(".", "__"): "" if value == "''" else value
+        for key, (_, value) in differing_keys(own, file).items()
+    }
+    assert shapes_of(**{initial: "no"}, **found) == file
+    assert set(changes) <= set(found)
 
 
 def test_masks_to_boxes() -> None:

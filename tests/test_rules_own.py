@@ -103,18 +103,22 @@ def test_a_program_from_yaml_verifies(programs: Programs) -> None:
     assert "epsilon_rms(factor=0.05)" in text
 
 
-def test_a_fresh_process_finds_the_rule_by_the_manifest(programs: Programs, tmp_path: Path) -> None:
+def test_a_fresh_process_takes_the_rule_where_it_is_allowed(
+    programs: Programs, tmp_path: Path
+) -> None:
     folder = programs.directory(DIGITS, **OPTIONS)
     settings = json.loads((folder / "manifest.json").read_text())["config"]["LRPC"]
     assert settings["PLUGINS"] == ["examples.own_rule"]
-    ran = subprocess.run(
-        [sys.executable, "-m", "lrpc.cli", "verify", str(folder)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    for options, code in (([], 2), (["--plugin", "examples.own_rule"], 0)):
+        ran = subprocess.run(
+            [sys.executable, "-m", "lrpc.cli", "verify", str(folder), *options],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert ran.returncode == code, ran.stdout + ran.stderr
+        assert ("--plugin examples.own_rule" in ran.stderr) == (code == 2)
     report = compile_graph(folder / "graph.lrp", tmp_path / "again")
     assert (report.directory / "program.py").read_bytes() == (folder / "program.py").read_bytes()
 

@@ -13,9 +13,10 @@ from torch import nn
 
 from lrpc.config import Config, load_config
 from lrpc.errors import ConfigError, LrpcError, WeightsError
+from lrpc.models.fitting import fill
 from lrpc.models.maskdino import MaskDINO
-from lrpc.models.sources import build_model, fill
-from lrpc.weights import file_sha256, save_weights
+from lrpc.models.sources import build_model
+from lrpc.weights import file_sha256, load_weights, save_weights
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "maskdino.yaml"
 WEIGHTS = EXAMPLE.parent / "digits" / "maskdino_digits.safetensors"
@@ -142,8 +143,48 @@ def test_fill_says_what_does_not_fit() -> None:
     with pytest.raises(WeightsError) as caught:
         fill(model, wrong)
     assert str(caught.value) == (
-        "weights do not fit this model: 4 missing (first: 1.weight); 1 unexpected (first: x); "
-        "1 of another shape (first: 0.weight)"
+        "weights do not fit this model: 4 missing (4 in 1); 1 unexpected (x); "
+        "1 of another shape (0.weight), [3] in the file, [2, 2] in the model\n"
+        "  missing: 1.weight\n  missing: 1.bias\n  missing: 1.running_mean\n"
+        "  missing: 1.running_var\n  unexpected: x\n"
+        "  of another shape: 0.weight: [3] in the file, [2, 2] in the model"
+    )
+    with pytest.raises(WeightsError) as caught:
+        fill(model, {"stem.weight": torch.ones(1)})
+    assert "; the file holds another model's weights: name this model's in MODEL.WEIGHTS\n" in str(
+        caught.value
+    )
+
+
+def test_another_number_of_classes_names_the_key(tmp_path: Path) -> None:
+    weights = load_weights(WEIGHTS)
+    few = {n: t[:1] if "class_embed" in n or "label_enc" in n else t for n, t in weights.items()}
+    torch.save({"state_dict": {f"model.{name}": t for name, t in few.items()}}, tmp_path / "m.ckpt")
+    line = error_of("MODEL.WEIGHTS", str(tmp_path / "m.ckpt")).partition("\n")[0]
+    assert line == (
+        "weights do not fit this MaskDINO configuration: 3 of another shape (3 in "
+        "sem_seg_head.predictor), first sem_seg_head.predictor.class_embed.weight: [1, 256] in "
+        "the file, [10, 256] in the model; set MODEL.SEM_SEG_HEAD.NUM_CLASSES to 1 (now 10)"
+    )
+
+
+def test_which_weights_were_taken_is_noted(tmp_path: Path) -> None:
+    own = load_weights(WEIGHTS)
+    average = {f"module.{name}": tensor * 0.5 for name, tensor in own.items()}
+    path = tmp_path / "m.pth"
+    torch.save({"model": own, "ema_state": average}, path)
+    key = "backbone.stem.conv1.weight"
+    model, info = build_model(example("MODEL.WEIGHTS", str(path)))
+    assert torch.equal(model.state_dict()[key], own[key])
+    assert info.note == (
+        "weights from m.pth: entry model; averaged weights (EMA) lie beside it: "
+        "LRPC.WEIGHTS_ENTRY ema_state takes them"
+    )
+    entry = ("LRPC.WEIGHTS_ENTRY", "ema_state")
+    model, info = build_model(example("MODEL.WEIGHTS", str(path), *entry))
+    assert torch.equal(model.state_dict()[key], own[key] * 0.5)
+    assert info.note == (
+        "weights from m.pth: entry ema_state; the prefix 'module.' of names is left out"
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
 from lrpc.errors import IRError
-from lrpc.ir.graph import Graph, Loc, Node, Value
+from lrpc.ir.graph import Graph, Loc, Module, Node, Value
 from lrpc.ir.types import B, TensorType
-from lrpc.ir.verifier import verify
+from lrpc.ir.verifier import verify, verify_tensors
 
 ROW, WIDE = TensorType("f32", (B, 4)), TensorType("f32", (B, 5))
 X, Y, Z = Value("x", ROW), Value("y", ROW), Value("z", ROW)
@@ -125,3 +126,19 @@ def test_the_pass_that_broke_the_graph_is_named() -> None:
     assert str(caught.value) == (
         "%y is used before it is defined, by %z = scale after mark_residual (from unknown place)"
     )
+
+
+def test_weights_have_extents_in_numbers_and_the_types_of_their_tensors() -> None:
+    with pytest.raises(IRError) as caught:
+        verify(replace(GRAPH, weights=(("w", WIDE),)))
+    assert str(caught.value) == 'weight "w" is f32[B,5]; expected extents in numbers'
+    for tensors, said in {
+        (): "has no such tensor",
+        (("w", torch.zeros(4)),): "has it as float32[4]",
+        (("w", torch.zeros(4, 4).double()),): "has it as float64[4, 4]",
+    }.items():
+        with pytest.raises(IRError) as caught:
+            verify_tensors(Module(GRAPH, dict(tensors)), "the file")
+        assert str(caught.value) == f'weight "w" is declared f32[4,4], but the file {said}'
+    module = Module(GRAPH, {"w": torch.zeros(4, 4)})
+    assert verify_tensors(module, "the file") is module

@@ -111,6 +111,11 @@ def test_safetensors_stores_each_tensor_once(folder: Path) -> None:
     assert os.listdir() == ["m.safetensors"]
 
 
+def test_no_weights_at_all(folder: Path) -> None:
+    save_weights("m.safetensors", {})
+    assert load_weights("m.safetensors") == {}
+
+
 def test_bytes_depend_on_content_alone(folder: Path) -> None:
     code = (
         "import torch; from lrpc.weights import save_weights;"
@@ -149,7 +154,8 @@ def test_missing_unknown_and_remote_files(folder: Path) -> None:
     Path("d.safetensors").mkdir()
     assert error_of("d.safetensors") == "d.safetensors: is a directory; check the path"
     assert error_of("m.onnx") == (
-        "m.onnx: unknown kind of file; expected .pth, .pt, .pkl, .safetensors"
+        "m.onnx: unknown kind of file; "
+        "expected .pth, .pt, .ckpt, .bin, .pkl, .safetensors or NAME.index.json"
     )
     url = "detectron2://ImageNetPretrained/torchvision/R-50.pkl"
     assert error_of(url) == (f"{url}: is not a file; download it and set MODEL.WEIGHTS to its path")
@@ -204,7 +210,7 @@ def test_content_that_is_no_state_dict(folder: Path) -> None:
     torch.save({"model": {"w": torch.ones(1), "lr": 0.1}}, "m.pth")
     assert error_of("m.pth") == "m.pth: lr is no tensor but float; save the model's state dict"
     Path("m.pkl").write_bytes(pickle.dumps({"w": np.array([None])}))
-    assert error_of("m.pkl") == "m.pkl: w is no tensor but ndarray; save the model's state dict"
+    assert error_of("m.pkl") == "m.pkl: w is a NumPy array of objects; save the model's state dict"
 
 
 @pytest.mark.parametrize("name", ["m.pth", "m.safetensors"])

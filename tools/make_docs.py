@@ -14,7 +14,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from lrpc.catalogue import needed, setting  # noqa: E402
-from lrpc.config import defaults  # noqa: E402
+from lrpc.checkpoints.entries import AVERAGED, ENTRY_KEY, OWN  # noqa: E402
+from lrpc.checkpoints.stream import OPERATIONS  # noqa: E402
+from lrpc.checkpoints.torch_file import DESCRIPTION, DIRECTORY  # noqa: E402
+from lrpc.checkpoints.values import SLACK  # noqa: E402
+from lrpc.config import defaults, limits  # noqa: E402
 from lrpc.config.schema import LIMITS  # noqa: E402
 from lrpc.config.show import show  # noqa: E402
 from lrpc.rules import FAMILIES  # noqa: E402
@@ -44,12 +48,21 @@ true` leaves only the linear maps and convolutions that an input reaches through
 entry leaves out matches everything. The first entry that matches a node decides.
 """
 
-CONFIG_HEAD = """# Configuration
+CONFIG_HEAD = f"""# Configuration
 
 A config is a detectron2 YAML file of a MaskDINO (`MODEL`, `INPUT`, `_BASE_`) with one more node,
 `LRPC`. Each key can be overridden at the end of the command line, `lrpc compile --config FILE KEY
 VALUE ...`. An unknown key is an error that names the nearest known one. Keys of detectron2 that
 concern training or other detectors are known and never read.
+
+Configs are data: nothing in them is evaluated, a YAML tag that would construct an object is
+refused, and reading takes time and memory in proportion to the file. A file is a regular one of at
+most {limits.FILE:,} bytes in UTF-8 and stands for at most {limits.VALUES:,} values, an aliased one
+counted as often as it is used; merge keys (`<<`) bring in at most {limits.MERGED:,} pairs. Lists
+and mappings stand at most {limits.DEPTH} deep in each other. A key has at most {limits.KEY}
+characters, a number {limits.NUMBER}, integers are those of 64 bits, a value on the command line has
+at most {limits.VALUE:,} characters. `_BASE_` files stand at most {limits.BASES} above a file, and
+one config reads at most {limits.FILES} files, each once.
 
 ## LRPC
 
@@ -60,13 +73,43 @@ concern training or other detectors are known and never read.
 CONFIG_TAIL = """
 ## Keys of MODEL and INPUT that the embedded model reads
 
-They mean what they mean in MaskDINO and detectron2. `MODEL.WEIGHTS` is a `.safetensors` file, or
-a `.pth` or `.pkl` checkpoint, which is read without executing anything in it; a relative path is
-relative to the file that sets it. While it is empty the weights are random, and programs and
-pictures say so.
+They mean what they mean in MaskDINO and detectron2. `MODEL.WEIGHTS` is a checkpoint (below); a
+relative path is relative to the file that sets it. While it is empty the weights are random, and
+programs and pictures say so.
 
 | key | default | takes |
 |---|---|---|
+"""
+
+
+def _words(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+CHECKPOINTS = f"""
+## Checkpoints
+
+`MODEL.WEIGHTS` names a `.safetensors` file, a `NAME.index.json` with its shards beside it, a
+`.pth`, `.pt`, `.ckpt` or `.bin` of `torch.save`, or a `.pkl` of NumPy arrays as detectron2 has
+them. It is taken as training code leaves it, and what was done is noted at compilation and in the
+manifest:
+
+- The model's own state dict is found below {_words(OWN[:3])} and the like; optimiser
+  state and counters beside it are ignored.
+- Averaged (EMA) weights beside it, below {_words(AVERAGED[:3])} and the like, are
+  named, and not taken: `{ENTRY_KEY} ema_state` takes them. The key also takes keys with
+  dots between (`ema.module`) and a prefix of names (`ema_model`).
+- A prefix that wrappers put before the model's names (`module.`, `model.`, `_orig_mod.`) is left
+  out.
+- Where shapes or names differ, the error counts them by module and names the keys to set, such as
+  `MODEL.SEM_SEG_HEAD.NUM_CLASSES`.
+
+Nothing in a checkpoint is ever executed: its stream is run by a machine that calls nothing, and a
+name beside tensors, NumPy arrays and plain values is refused. Time and memory are linear in the
+file. A length, shape or storage that claims more than the file holds is refused before memory is
+taken; so are compressed archives, more than {OPERATIONS:,} operations, a description of
+tensors above {DESCRIPTION >> 20} MiB, a table of contents above {DIRECTORY >> 20} MiB, and
+tensors that take more than twice the file and {SLACK >> 20} MiB in all (expanded ones).
 """
 
 
@@ -120,7 +163,7 @@ def config_page() -> str:
         for key in sorted(LIMITS)
         if not key.startswith("LRPC.") and key != "VERSION"
     ]
-    return "".join([MADE, CONFIG_HEAD, *rows, CONFIG_TAIL, *others])
+    return "".join([MADE, CONFIG_HEAD, *rows, CONFIG_TAIL, *others, CHECKPOINTS])
 
 
 def _comments(name: str) -> Iterator[tuple[str, str]]:

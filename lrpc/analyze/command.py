@@ -26,6 +26,7 @@ from lrpc.errors import AnalysisError, ImageError
 from lrpc.run.devices import device_of
 from lrpc.run.facts import RANDOM_WARNING, read_facts
 from lrpc.run.images import find_images
+from lrpc.terminal import Terminal
 
 
 def add_analyze_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +79,7 @@ def analyze(args: argparse.Namespace, console: Console) -> int:
     question, switches = _question(args), _switches(args)
     device = device_of(args.device)
     paths = _images(args.images_dir, args.images_glob)
-    errors = Console(stderr=True)
+    errors = Terminal(stderr=True)
     with _program(args, question, switches) as directory:
         local = opened(directory, question, device)
         facts = read_facts(local.manifest)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,9 @@ from lrpc.analyze.switches import Switches
 from lrpc.config import Config, load_config
 from lrpc.errors import AnalysisError
 from lrpc.ir.graph import Value
-from lrpc.ir.parser import parse_graph
+from lrpc.ir.parser import read_graph
 from lrpc.ir.types import Sym
+from lrpc.manifest_read import manifest_of
 from lrpc.models.maskdino.spec import MaskDINOSpec
 from lrpc.run.program_dir import load_program
 from lrpc.run.protocol import Program
@@ -113,8 +113,8 @@ def _text(value: object) -> str:
 def opened(directory: Path, question: Question, device: str) -> Local:
     """The program in `directory` for `question`; AnalysisError where it was not compiled for it."""
     program = load_program(directory, device)
-    manifest = json.loads((directory / "manifest.json").read_text())
-    graph = parse_graph((directory / "graph.lrp").read_text(), str(directory / "graph.lrp"))
+    manifest = manifest_of(directory)
+    graph = read_graph(directory / "graph.lrp")
     way = route(question, _encoder_layers(manifest))
     _check_compiled(directory, manifest, way)
     start, read = graph.marked[way.start], graph.marked[way.read]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lrpc.analyze.question import UNITS, Question
@@ -31,7 +32,7 @@ def show(
     read, start = about["question"]["read"], about["question"]["start"]
     features = {row.feature: None for row in table}
     head = f"{start} from {read}, {images} image{'' if images == 1 else 's'}"
-    shown = Table(title=head, title_justify="left")
+    shown = Table(title=escape(head), title_justify="left")
     for column in (f"to {unit}", f"from {unit}", "contribution", "std", "share"):
         shown.add_column(column, justify="right")
     best = sorted(table, key=lambda row: -row.mean_abs)[:STRONGEST]

@@ -75,6 +75,7 @@ def record(
             "config": manifest["config"],
             "weights": dict(facts.weights),
             "random_weights": facts.random_weights,
+            "check": dict(facts.check),
             **({"warning": RANDOM_WARNING} if facts.random_weights else {}),
             "versions": dict(facts.versions),
         },

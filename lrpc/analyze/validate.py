@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lrpc.analyze.sidecar import sha256
@@ -253,13 +254,13 @@ def report(
     path: Path, console: Console, images: Path | None = None, program: Path | None = None
 ) -> int:
     """Print the table of checks; 0 where all passed, else 1."""
-    shown = Table(title=f"validate {path.name}", title_justify="left")
+    shown = Table(title=escape(f"validate {path.name}"), title_justify="left")
     for column in ("check", "", "found"):
         shown.add_column(column, overflow="fold")
     results = list(checks(path, images, program))
     for check in results:
         verdict = "[green]ok[/]" if check.passed else "[bold red]FAILED[/]"
-        shown.add_row(check.what, verdict, check.detail.replace("[", "\\["))
+        shown.add_row(escape(check.what), verdict, escape(check.detail))
     console.print(shown)
     failed = sum(not check.passed for check in results)
     console.print(f"{len(results) - failed} of {len(results)} checks passed")

@@ -23,6 +23,19 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--weights", type=Path, metavar="FILE", help="the checkpoint that it was compiled from"
     )
     command.add_argument(
+        "--source",
+        default="",
+        metavar="MODULE:FUNCTION",
+        help="the function that builds the model, where its manifest names one: it is run",
+    )
+    command.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="PACKAGE.MODULE",
+        help="a plugin that the manifest may import, repeatable",
+    )
+    command.add_argument(
         "--ways",
         default="",
         metavar="W,W",

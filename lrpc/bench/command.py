@@ -125,14 +125,13 @@ def _bad(case: Case) -> bool:
 def show(found: Sequence[Sheet]) -> None:
     """Print tables; without rich, as Markdown."""
     try:
-        from rich.console import Console
-
         from lrpc.bench.sheets import to_rich
+        from lrpc.terminal import Terminal
     except ImportError:
         print("\n".join(to_markdown(sheet) for sheet in found))
         return
-    console = Console()
-    wide = Console(width=160) if not console.is_terminal else console
+    console = Terminal()
+    wide = Terminal(width=160) if not console.is_terminal else console
     for sheet in found:
         wide.print(to_rich(sheet))
 

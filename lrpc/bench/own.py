@@ -21,6 +21,7 @@ from lrpc.bench.sheets import Sheet, size, spanned, to_rich
 from lrpc.bench.timing import interleaved
 from lrpc.errors import ConfigError, ProgramError
 from lrpc.ir.types import DTYPES
+from lrpc.manifest_read import manifest_of
 from lrpc.memory.run import Model
 from lrpc.planview.load import open_model
 from lrpc.run.program_dir import composites_of, load_program, under_composite
@@ -44,13 +45,14 @@ def main(args: Namespace, console: Console) -> int:
     """Check, time and print; 0, or an LrpcError."""
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"--device {args.device}: torch sees no GPU here")
+    manifest_of(args.program)  # so all that is read of it below is what it should be
     program: Any = load_program(args.program, args.device)
     composite = _composite(program.manifest, args.composite)
     manifest = under_composite(program.manifest, composite)
     targets = _targets(manifest, args.target)
     inputs = {k: v.to(args.device) for k, v in example(manifest, args.batch).items()}
     state = program.forward(**inputs)
-    other = rebuilt.original(manifest, inputs, args.device, args.weights)
+    other = rebuilt.original(manifest, inputs, args.device, args.weights, args.source, args.plugin)
     checked: dict[str, Any] = {"closures": _closures(program, state, targets, composite)}
     notes = []
     if isinstance(other, str):
@@ -66,7 +68,15 @@ def main(args: Namespace, console: Console) -> int:
             f"{one.way}: first calls took {one.seconds:.1f} s, relevance of {targets[0]['name']}"
             f" differs by {one.apart:.0e}"
         )
-    calls = _calls(program, inputs, state, open_model(args.program), targets, composite, args.seeds)
+    calls = _calls(
+        program,
+        inputs,
+        state,
+        open_model(args.program, args.plugin),
+        targets,
+        composite,
+        args.seeds,
+    )
     calls += [call for one in others for call in _way_calls(one, inputs, targets, composite)]
     calls.sort(key=lambda call: ["", *(t["name"] for t in targets)].index(call.target))
     first = [] if isinstance(other, str) else _model_calls(other)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from lrpc.bench.tf32 import matmuls
 from lrpc.config import Config
 from lrpc.errors import ConfigError, LrpcError
 from lrpc.models.sources import build_model
-from lrpc.rules.plugins import load_plugins, plugins_of
+from lrpc.rules.plugins import load_allowed
 from lrpc.weights import file_sha256
 
 #: The largest relative difference of outputs, by precision: the median over what may flip.
@@ -43,9 +43,15 @@ class Original:
 
 
 def original(
-    manifest: Mapping[str, Any], inputs: Mapping[str, Tensor], device: str, weights: Path | None
+    manifest: Mapping[str, Any],
+    inputs: Mapping[str, Tensor],
+    device: str,
+    weights: Path | None,
+    source: str = "",
+    plugins: Sequence[str] = (),
 ) -> Original | str:
-    """The model, or in one line why it cannot be had."""
+    """The model, or in one line why it cannot be had. The function and the plugins that a manifest
+    names are code: they are run where `source` and `plugins` name the same."""
     if "config" not in manifest:
         return "compiled from Python: its directory does not say how to build the model"
     config = manifest["config"]
@@ -56,7 +62,10 @@ def original(
     if weights is not None:
         _check(weights, manifest["weights"]["sha256"])
         config = {**config, "MODEL": {**config["MODEL"], "WEIGHTS": str(weights.resolve())}}
-    load_plugins(plugins_of(manifest))
+    named = str(config["LRPC"]["SOURCE"])
+    if ":" in named and named != source:
+        return f"a function builds it, which is code: allow it with --source {named}"
+    load_allowed(manifest, plugins)
     try:
         model, _ = build_model(Config(config))
     except LrpcError as error:

@@ -3,12 +3,12 @@ last use."""
 
 from __future__ import annotations
 
-import keyword
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lrpc.codegen.expression import render
+from lrpc.codegen.quoting import comment, identifier, literal, quoted
 from lrpc.codegen.sources import FUNCTIONS
 from lrpc.ir.graph import Node, Value
 
@@ -16,6 +16,7 @@ RESERVED = frozenset(
     {
         *("w", "p", "s", "B", "K", "F", "torch", "device"),
         *("saved", "read", "out", "ledger", "chunk"),
+        *("len", "dict", "float"),
         *FUNCTIONS,
     }
 )
@@ -32,19 +33,20 @@ class Names:
     def local(self, value: Value) -> str:
         """The local name of `value`, given on first use."""
         if value.name not in self.known:
-            self.known[value.name] = self._fresh(stem(value.name))
+            self.known[value.name] = self.fresh(stem(value.name))
         return self.known[value.name]
 
     def argument(self, value: Value, base: str) -> str:
         """The local name of a function's argument: the same in every function of its kind."""
-        self.known[value.name] = self._fresh(base)
+        self.known[value.name] = self.fresh(base)
         return self.known[value.name]
 
     def bind(self, value: Value, text: str) -> None:
         """Let `value` be written as `text`."""
         self.known[value.name] = text
 
-    def _fresh(self, base: str) -> str:
+    def fresh(self, base: str) -> str:
+        """A name made from `base` that nothing has yet."""
         base = safe(base)
         name, count = base, 1
         while name in self.taken:
@@ -57,9 +59,8 @@ class Names:
 def safe(name: str) -> str:
     """`name` as a Python name, with an underscore where Python or the program means something by
     it."""
-    name = re.sub(r"\W", "_", name)  # an input in a dict is called by its path, with dots
-    name = name if name.isidentifier() else f"v{name}"
-    return f"{name}_" if keyword.iskeyword(name) or name in RESERVED else name
+    name = identifier(name)  # an input in a dict is called by its path, with dots
+    return f"{name}_" if name in RESERVED else name
 
 
 def stem(name: str) -> str:
@@ -112,9 +113,9 @@ class Body:
         self.lines.append(f"ledger.append({booked_amount(node, inputs)})")
 
     def _read(self, node: Node, inputs: Sequence[str]) -> None:
-        name = node.attr("name")
-        self.lines.append(f'if "{name}" in read:')
-        self.lines.append(f'    out["{name}"] = {handed_out(inputs)}  # {node.inputs[0].type}')
+        name = quoted(str(node.attr("name")))
+        self.lines.append(f"if {name} in read:")
+        self.lines.append(f"    out[{name}] = {handed_out(inputs)}  # {node.inputs[0].type}")
         if not self.ledger:
             self.lines.append("    if len(out) == len(read):")
             self.lines.append("        return out")
@@ -127,7 +128,7 @@ class Body:
         words = [w for w in (role, str(node.rule) if node.rule else "") if w]
         text = ": ".join(part for part in (path, ", ".join(words)) if part)
         if text and text != self._said:
-            self.lines.append(f"# {text}")
+            self.lines.append(f"# {comment(text)}")
         self._said = text
 
 
@@ -140,8 +141,8 @@ def handed_out(inputs: Sequence[str]) -> str:
 def booked_amount(node: Node, inputs: Sequence[str]) -> str:
     """The expression of the amount that a `record` books."""
     sign = "-" if node.attr("negative") else ""
-    fold = f", {node.attr('fold')}" if node.attr("fold") is not None else ""
-    return f"{sign}inner({inputs[0]}, {inputs[1]}, {node.attr('batch')}{fold})"
+    fold = f", {literal(node.attr('fold'))}" if node.attr("fold") is not None else ""
+    return f"{sign}inner({inputs[0]}, {inputs[1]}, {literal(node.attr('batch'))}{fold})"
 
 
 def last_uses(nodes: Sequence[Node], keep: Iterable[str]) -> list[list[Value]]:
@@ -163,7 +164,7 @@ def weight_in(prefix: str) -> Weight:
 
     def text(name: str) -> str:
         if prefix and name.startswith(prefix):
-            return f'w[p + "{name[len(prefix) :]}"]'
-        return f'w["{name}"]'
+            return f"w[p + {quoted(name[len(prefix) :])}]"
+        return f"w[{quoted(name)}]"
 
     return text

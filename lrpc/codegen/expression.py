@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import string
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from lrpc.codegen.quoting import literal
+from lrpc.errors import ProgramError
 from lrpc.ir.graph import Attr, Node
 from lrpc.ir.ops import TABLE
-from lrpc.ir.types import Sym
 
 TORCH_DTYPES = {
     "f64": "torch.float64",
@@ -25,7 +25,12 @@ TORCH_DTYPES = {
 
 class _Template(string.Formatter):
     def format_field(self, value: Any, spec: str) -> str:
-        return str(value).strip('"') if spec == "bare" else str(value)
+        if spec != "bare":
+            return str(value)
+        name = str(value).strip('"')  # of a function in torch: the reference knows it
+        if not (name.isascii() and name.isidentifier()):
+            raise ProgramError(f"{value} names no operation")
+        return name
 
 
 def render(
@@ -57,20 +62,6 @@ def _attr(kind: str, value: Attr | None, weight: Callable[[str], str]) -> str:
     if kind == "dtype":
         return TORCH_DTYPES[str(value)]
     return literal(value)
-
-
-def literal(value: Attr) -> str:
-    """An attribute as Python text; B and K are local variables of the emitted function."""
-    if isinstance(value, tuple):
-        inner = ", ".join(literal(v) for v in value)
-        return f"({inner},)" if len(value) == 1 else f"({inner})"
-    if isinstance(value, Sym):
-        return str(value).replace("*", " * ")
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    if isinstance(value, float) and not math.isfinite(value):
-        return f'float("{value}")'
-    return repr(value)
 
 
 def _slice(node: Node) -> str:

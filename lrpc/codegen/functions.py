@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lrpc.codegen.body import Body, Names, last_uses, weight_in
-from lrpc.codegen.expression import literal
 from lrpc.codegen.inplace import overwrites
+from lrpc.codegen.quoting import ascii_word, code_of, identifier, literal, quoted
 from lrpc.codegen.recompute import Windows, windows
 from lrpc.codegen.saved import Saved
 from lrpc.codegen.segments import Segment, cut
@@ -24,10 +24,12 @@ class Library:
     """Distinct block functions by their text, in order of first use.
 
     A function is named after the composite that it belongs to, where there are several, unless its
-    text is among `common`: those that more than one of them uses.
+    text is among `common`: those that more than one of them uses. None gets a name in `taken`, or
+    one that numbers make of a name there: module names, and what functions call their locals.
     """
 
     common: frozenset[str] = frozenset()
+    taken: frozenset[str] = frozenset()
     functions: dict[str, str] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     users: dict[str, set[str]] = field(default_factory=dict)
@@ -38,7 +40,9 @@ class Library:
         self.users.setdefault(key, set()).add(composite)
         if key not in self.functions:
             own = f"_{composite}" if composite and key not in self.common else ""
-            wish = f"{stem}{own}{end}"
+            wish = identifier(f"{stem}{own}{end}")
+            while re.sub(r"(_\d+)+$", "", wish) in self.taken:
+                wish += "_"
             name, count = wish, 1
             while name in self.names:
                 count += 1
@@ -62,7 +66,7 @@ class Library:
 
 def function_stem(block: str) -> str:
     """`sem_seg_head.pixel_decoder.transformer.encoder.layers.3` → `encoder_layers`."""
-    parts = [re.sub(r"\W", "_", part) for part in block.split(".") if not part.isdigit()]
+    parts = [ascii_word(part) for part in block.split(".") if not part.isdigit()]
     return "_".join(parts[-2:]) or "between"
 
 
@@ -77,7 +81,7 @@ class Call:
 
     def text(self, part: str, written: Callable[[Value], str]) -> str:
         """The call with this part of the state."""
-        head = ["w", f'"{self.prefix}"', part, *self.words]
+        head = ["w", quoted(self.prefix), part, *self.words]
         return f"{self.name}({', '.join([*head, *map(written, self.arguments)])})"
 
 
@@ -105,13 +109,13 @@ class Emitter:
         segments = cut(nodes, repeats=self.kind == "forward", stretches=stretches)
         names = self.names
         made = {v.name for n in nodes for v in n.outputs} | {v.name for v in free}
+        names.taken |= {self.saved.part(key) for key in self.saved.again.segments}
         for value in free:
             names.argument(value, value.name)
         for segment in segments:
             for value in segment.reads():
                 if value.name not in made:
                     names.bind(value, self.saved.fetch(value.name, ""))
-        names.taken |= {self.saved.part(key) for key in self.saved.again.segments}
         for value in (v for n in nodes for v in n.outputs):
             names.argument(value, value.name)
         parts = {key: self._part(key) for key in self.saved.scopes}
@@ -131,7 +135,7 @@ class Emitter:
 
     def _part(self, scope: str) -> str:
         if self.kind == "forward":
-            return f'saved["{scope}"]' if scope else "s"
+            return f"saved[{quoted(scope)}]" if scope else "s"
         return self.saved.part(scope)
 
     def _statements(self, body: Body, segments: Sequence[Segment], keep: Sequence[str]) -> None:
@@ -159,7 +163,7 @@ class Emitter:
         """Compute segments of the forward pass again."""
         for key in keys:
             part, again = self.saved.part(key), self.saved.again
-            there = "{}  #" if key in again.whole else f'dict(saved["{key}"])  # the rest is'
+            there = "{}  #" if key in again.whole else f"dict(saved[{quoted(key)}])  # the rest is"
             body.lines.append(f"{part} = {there} computed again")
             self.opened.add(key)
             if not again.segments[key].nodes:  # but for tables, which go with the dict
@@ -178,7 +182,7 @@ class Emitter:
         local, again = body.names.local, segment.key in self.saved.again.whole
         if self.kind == "forward":
             self.calls[segment.key] = call
-            part = "{}" if again else f'saved["{self.saved.scope(segment)}"]'
+            part = "{}" if again else f"saved[{quoted(self.saved.scope(segment))}]"
         else:
             part = self._state_of(self.saved.scope(segment))
         written = call.text(part, local)
@@ -191,12 +195,12 @@ class Emitter:
             kept = [v for v in results if v.name in self.saved.kept]
             for value in kept:
                 where, name = self.saved.places[value.name]
-                body.lines.append(f'saved["{where}"]["{name}"] = {local(value)}')
+                body.lines.append(f"saved[{quoted(where)}][{quoted(name)}] = {local(value)}")
 
     def _state_of(self, scope: str) -> str:
         """What a block function of a relevance pass is handed as its part of the state."""
         reads_it = scope in self.opened or scope not in self.saved.again.segments
-        return self.saved.part(scope) if reads_it else f'saved["{scope}"]'
+        return self.saved.part(scope) if reads_it else f"saved[{quoted(scope)}]"
 
     def _in_chunks(
         self, call: str, results: Sequence[Value], arguments: Sequence[Value], body: Body
@@ -253,14 +257,11 @@ class Emitter:
         if results or not again:
             body.lines.append(f"return {', '.join(names.local(v) for v in results)}".rstrip())
         text = "\n".join(body.lines)
-        used = [word for word in ("K", "B", "device") if re.search(rf"\b{word}\b", _code(text))]
+        code = code_of(text)
+        used = [word for word in ("K", "B", "device") if re.search(rf"\b{word}\b", code)]
         used += ["ledger"] if self.ledger else []
         signature = ", ".join(["w", "p", "s", *used, *(names.local(v) for v in arguments)])
         return signature, text, arguments
-
-
-def _code(text: str) -> str:
-    return re.sub(r"#.*", "", text)
 
 
 def needed_later(segments: Sequence[Segment], keep: Sequence[str]) -> list[set[str]]:

@@ -6,8 +6,9 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lrpc.codegen.expression import TORCH_DTYPES, literal
+from lrpc.codegen.expression import TORCH_DTYPES
 from lrpc.codegen.functions import INDENT
+from lrpc.codegen.quoting import literal, quoted
 from lrpc.codegen.recompute import Again
 from lrpc.codegen.saved import Saved
 from lrpc.ir.graph import Graph, Value
@@ -67,23 +68,23 @@ def tables(
 ) -> str:
     """The text of `INTERFACE` and `load`; `names` are those of each target's function."""
     inputs = "".join(
-        f'        "{v.name}": ("{TORCH_DTYPES[v.type.dtype]}", {_shape(v.type.shape)}),\n'
+        f'        {quoted(v.name)}: ("{TORCH_DTYPES[v.type.dtype]}", {_shape(v.type.shape)}),\n'
         for v in forward.inputs
     )
-    blocks = "".join(f'        "{scope}",\n' for scope in saved.scopes)
+    blocks = "".join(f"        {quoted(scope)},\n" for scope in saved.scopes)
     rows: dict[str, str] = {}
     for target, name in zip(targets, names, strict=True):
         row = _target_row(target, name, saved)
         rows[target.composite] = rows.get(target.composite, "") + row
     first, *others = rows
-    sweep = f"    sweep={about.sweep},\n" if about.sweep else ""
+    sweep = f"    sweep={literal(about.sweep)},\n" if about.sweep else ""
     return (
         "INTERFACE = Interface(\n    forward=forward,\n"
         f"    inputs={{\n{inputs}    }},\n    blocks=(\n{blocks}    ),\n   "
         f" targets={{\n{rows[first]}    }},\n"
-        f"    read_inputs={_mapping(about.read_inputs)},\n"
-        f"    structure={_python(about.structure)},\n    dtype={TORCH_DTYPES[forward.dtype]},\n"
-        f"    tf32={about.tf32},\n    chunk={about.chunk},\n"
+        f"    read_inputs={literal(dict(about.read_inputs))},\n"
+        f"    structure={literal(about.structure)},\n    dtype={TORCH_DTYPES[forward.dtype]},\n"
+        f"    tf32={literal(about.tf32)},\n    chunk={literal(about.chunk)},\n"
         f"{sweep}{_others({name: rows[name] for name in others})})\n\n\n"
         'def load(path=None, device="cpu", *, compile=False, capture=False, keep_pages=False):\n'
         f"{LOAD}"
@@ -110,33 +111,14 @@ def _target_row(target: TargetCode, name: str, saved: Saved) -> str:
     batch = next((i for i, d in enumerate(shape) if isinstance(d, Sym)), 0)
     reads = [str(n.attr("name")) for n in target.plain.nodes if n.op == "read"]
     return (
-        f'        "{target.name}": Target(\n            {name}, {name}_ledger,'
-        f" {_python(saved.places[target.value.name])},\n"
+        f"        {quoted(target.name)}: Target(\n            {name}, {name}_ledger,"
+        f" {literal(saved.places[target.value.name])},\n"
         f"            shape={_shape(shape)}, batch_axis={batch},\n"
         f"            index_axes={literal(target.index_axes)},"
         f" index_names={literal(target.index_names)},\n"
-        f"            token_axis={target.token_axis}, reads={literal(tuple(reads))},\n"
+        f"            token_axis={literal(target.token_axis)}, reads={literal(tuple(reads))},\n"
         "        ),\n"
     )
-
-
-def _python(value: object) -> str:
-    if isinstance(value, Mapping):
-        return _mapping(value)
-    if isinstance(value, (list, tuple)):
-        inner = ", ".join(_python(v) for v in value)
-        return (
-            f"[{inner}]"
-            if isinstance(value, list)
-            else f"({inner},)"
-            if len(value) == 1
-            else f"({inner})"
-        )
-    return literal(value) if isinstance(value, (str, int, float)) else repr(value)
-
-
-def _mapping(value: Mapping[str, object]) -> str:
-    return "{" + ", ".join(f"{literal(k)}: {_python(v)}" for k, v in value.items()) + "}"
 
 
 def _shape(shape: Sequence[object]) -> str:

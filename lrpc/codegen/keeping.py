@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from lrpc.codegen.quoting import quoted
 from lrpc.ir.graph import Attr, Node
 
 Place = tuple[str, str]  # segment key and local name
@@ -26,7 +27,7 @@ class Keeping:
         """`, PART, NAME` for `node`, nothing where it keeps nothing. `parts` says how the function
         at hand writes the parts of the state that it can reach."""
         place = self.place(node, parts)
-        return "" if place is None else f', {parts[place[0]]}, "{place[1]}"'
+        return "" if place is None else f", {parts[place[0]]}, {quoted(place[1])}"
 
     def place(self, node: Node, reach: Container[str]) -> Place | None:
         """Where `node` keeps a part of its work, of the parts of the state within `reach`."""

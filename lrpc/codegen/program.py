@@ -4,37 +4,37 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import lrpc
+from lrpc.codegen.body import safe, stem
 from lrpc.codegen.functions import INDENT, Call, Emitter, Library
 from lrpc.codegen.interface import Description, TargetCode, tables
 from lrpc.codegen.keeping import keeping
+from lrpc.codegen.quoting import ascii_word, code_of, comment, docstring, quoted
 from lrpc.codegen.recompute import Again, recompute
 from lrpc.codegen.saved import Saved, local_places
 from lrpc.codegen.segments import cut
-from lrpc.codegen.sources import needed, runtime_text
+from lrpc.codegen.sources import GLOBALS, needed, runtime_text
 from lrpc.ir.graph import Graph, Node, Value
 from lrpc.ir.types import Sym
 
 Bodies = tuple[str, str]
 NOTHING: Again = MappingProxyType({})
 
-HEADER = '''"""Relevance program `{name}`, made by lrpc {version}. Change the config, not this file.
+HEADER = """Relevance program `{name}`, made by lrpc {version}. Change the config, not this file.
 
 It needs torch and the files beside it, nothing else:
 
     import program
     p = program.load(device="cpu")
     state = p.forward(images)
-    R = p.relevance(state, "{target}", at=[{example}])
+    R = p.relevance(state, {target}, at=[{example}])
 
 Targets: {targets}.
 {composites}{notes}"""
-
-'''
 
 
 @dataclass(frozen=True)
@@ -106,16 +106,16 @@ def generate(forward: Graph, targets: Sequence[TargetCode], about: Description) 
     made = halves(forward, targets, about.again)
     saved = made.saved
     jobs = list(zip(targets, made.relevance, strict=True))
-    trial = Library()
+    trial, taken = Library(), _taken(made)
     if several:  # to learn which functions composites share
         _, calls = _forward(forward, made.forward, saved, trial)
         for target, part in jobs:
             _bodies(target, part, Emitting(saved, trial, calls, about.sweep > 0))
-    library = Library(trial.used_by_several())
+    library = Library(trial.used_by_several(), taken)
     main, calls = _forward(forward, made.forward, saved, library)
     emitting = Emitting(saved, library, calls, about.sweep > 0)
     bodies = [_bodies(target, part, emitting) for target, part in jobs]
-    names = function_names(targets, bodies)
+    names = function_names(targets, bodies, GLOBALS | library.names)
     functions = [
         f"def {name}{end}{text}"
         for name, pair in dict(zip(names, bodies, strict=True)).items()
@@ -125,6 +125,15 @@ def generate(forward: Graph, targets: Sequence[TargetCode], about: Description) 
     emitted = "\n\n\n".join(part for part in [library.text(), main, *functions, interface] if part)
     text = "\n\n\n".join([runtime_text(), needed(emitted), emitted])
     return Emitted(_header(targets, about) + text, saved.kept)
+
+
+def _taken(made: Halves) -> frozenset[str]:
+    """The names that no block function may have: those of the module, and those that locals are
+    made of, which would hide it."""
+    nodes = (*made.forward, *(n for pair in made.relevance for part in pair for n in part))
+    values = {v.name for n in nodes for v in (*n.inputs, *n.outputs)}
+    names = {*values, *map(stem, values), *made.saved.scopes}
+    return GLOBALS | {re.sub(r"(_\d+)+$", "", safe(name)) for name in names}
 
 
 @dataclass(frozen=True)
@@ -165,8 +174,9 @@ def _forward(
     body = emitter.main(nodes, keep, graph.inputs)
     names = {v.name: emitter.names.local(v) for v in graph.inputs}
     lines = ['s = saved[""]']
-    lines += [f's["{name}"] = {local}' for name, local in names.items() if name in saved.needed]
-    results = ", ".join(f'"{name}": {emitter.names.local(v)}' for name, v in graph.outputs)
+    needed = [(name, local) for name, local in names.items() if name in saved.needed]
+    lines += [f"s[{quoted(name)}] = {local}" for name, local in needed]
+    results = ", ".join(f"{quoted(name)}: {emitter.names.local(v)}" for name, v in graph.outputs)
     sizes = _sizes(body, graph.inputs, names)
     text = "\n".join([*sizes, *lines, body, f"return {{{results}}}"])
     signature = ", ".join(["w", "saved", *names.values()])
@@ -186,20 +196,21 @@ def _bodies(
 def _body(
     target: TargetCode, nodes: Sequence[Node], graph: Graph, into: Emitting, ledger: bool
 ) -> str:
-    seed, composite = graph.inputs[-1], _word(target.composite)
+    seed, composite = graph.inputs[-1], ascii_word(target.composite)
     emitter = Emitter(
         into.library, into.saved, "relevance", ledger, composite, dict(into.calls), into.chunked
     )
     body = emitter.main(nodes, [], [seed])
     more = ", chunk" * into.chunked + ", ledger" * ledger
-    sizes = _sizes(body, [seed], {seed.name: seed.name})
+    local = emitter.names.local(seed)
+    sizes = _sizes(body, [seed], {seed.name: local})
     text = "\n".join([*sizes, "out = {}", body, "return out"])
-    return f"(w, saved, {seed.name}, read{more}):\n{_indent(text)}"
+    return f"(w, saved, {local}, read{more}):\n{_indent(text)}"
 
 
 def _sizes(body: str, given: Sequence[Value], names: Mapping[str, str]) -> list[str]:
     """Definitions of K, B and device, from the arguments `given`, where the body uses them."""
-    code = re.sub(r"#.*", "", body)
+    code = code_of(body)
     found: dict[str, str] = {}
     for value in given:
         for axis, dim in enumerate(value.type.shape):
@@ -211,27 +222,26 @@ def _sizes(body: str, given: Sequence[Value], names: Mapping[str, str]) -> list[
     return [f"{k} = {text}" for k, text in found.items() if re.search(rf"\b{k}\b", code)]
 
 
-def function_names(targets: Sequence[TargetCode], bodies: Sequence[Bodies]) -> list[str]:
+def function_names(
+    targets: Sequence[TargetCode], bodies: Sequence[Bodies], others: Collection[str] = ()
+) -> list[str]:
     """A Python name for each: `encoder_feature:2` → `relevance_encoder_feature_2`, then the
-    composite's name where there are several. Those that do the same for one target share a name."""
+    composite's name where there are several. Those that do the same for one target share a name;
+    none is among `others`."""
     keys = [(t.name, body) for t, body in zip(targets, bodies, strict=True)]
     users = Counter(keys)
     names: dict[tuple[str, Bodies], str] = {}
-    taken: set[str] = set()
+    taken: set[str] = set(others)
     for target, key in zip(targets, keys, strict=True):
         if key in names:
             continue
         own = [target.composite] if users[key] == 1 and target.composite else []
-        name = "_".join(["relevance", *map(_word, [target.name, *own])])
+        name = "_".join(["relevance", *map(ascii_word, [target.name, *own])])
         while {name, f"{name}_ledger"} & taken:
             name += "_"
         taken |= {name, f"{name}_ledger"}
         names[key] = name
     return [names[key] for key in keys]
-
-
-def _word(text: str) -> str:
-    return re.sub(r"\W", "_", text)
 
 
 def ledger_rows(booked: Graph) -> list[tuple[str, str, str]]:
@@ -250,12 +260,13 @@ def _indent(text: str) -> str:
 def _header(targets: Sequence[TargetCode], about: Description) -> str:
     first, composites = targets[0], list(dict.fromkeys(t.composite for t in targets))
     example = ", ".join("0" for _ in first.index_axes)
-    return HEADER.format(
-        name=about.name,
+    text = HEADER.format(
+        name=comment(about.name),
         version=lrpc.__version__,
-        target=first.name.split(":")[0],
+        target=quoted(first.name.split(":")[0]),
         example=f"({example},)" if len(first.index_axes) == 1 else f"({example})",
-        targets=", ".join(dict.fromkeys(t.name for t in targets)),
-        composites=f"Composites: {', '.join(composites)}.\n" if composites[0] else "",
-        notes="".join(f"\n{note}\n" for note in about.notes),
+        targets=", ".join(dict.fromkeys(comment(t.name) for t in targets)),
+        composites=f"Composites: {', '.join(map(comment, composites))}.\n" if composites[0] else "",
+        notes="".join(f"\n{comment(note)}\n" for note in about.notes),
     )
+    return f"{docstring(text)}\n\n"

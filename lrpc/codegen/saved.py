@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from lrpc.codegen.body import Names, safe
+from lrpc.codegen.body import Names
 from lrpc.codegen.keeping import Keeping, Place
+from lrpc.codegen.quoting import quoted
 from lrpc.codegen.recompute import TABLES, Recompute
 from lrpc.codegen.segments import Segment
 from lrpc.ir.graph import Node, Value
@@ -40,7 +40,7 @@ class Saved:
         found: dict[str, dict[str, str]] = {}
         for name, (where, local) in self.places.items():
             if name in self.needed:
-                found.setdefault(where, {})[name] = f's["{local}"]'
+                found.setdefault(where, {})[name] = f"s[{quoted(local)}]"
         return found
 
     def inside(self, key: str, anew: bool = False) -> dict[str, str]:
@@ -80,15 +80,22 @@ class Saved:
         """The expression that reads a saved value from a function working on segment `key`."""
         where, local = self.places[name]
         if where == key and key:
-            return f's["{local}"]'
-        part = self.part(where) if self.again.drops(name, (where, local)) else f'saved["{where}"]'
-        return f'{part}["{local}"]'
+            return f"s[{quoted(local)}]"
+        dropped = self.again.drops(name, (where, local))
+        part = self.part(where) if dropped else f"saved[{quoted(where)}]"
+        return f"{part}[{quoted(local)}]"
 
     def part(self, scope: str) -> str:
         """How the main function of a relevance pass writes a part of the state."""
         if scope not in self.again.segments:
-            return f'saved["{scope}"]'
-        return safe(re.sub(r"\W+", "_", scope))
+            return f"saved[{quoted(scope)}]"
+        return self._parts[scope]
+
+    @cached_property
+    def _parts(self) -> dict[str, str]:
+        """The local name of each part that relevance computes again; no two share one."""
+        names = Names()
+        return {scope: names.fresh(scope) for scope in self.again.segments}
 
     def wanted(self, segment: Segment, node: Node) -> set[str]:
         """The segments to compute again for a node of a relevance pass: those of values that the

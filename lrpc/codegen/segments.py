@@ -4,8 +4,9 @@ them."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 
 from lrpc.ir.blocks import block_of
 from lrpc.ir.graph import Node, Value
@@ -75,25 +76,23 @@ def cut(
 def _name_repeats(segments: Sequence[Segment]) -> list[Segment]:
     shapes = [_shape(s.nodes) if not s.key and len(s.nodes) >= SMALLEST else None for s in segments]
     counts = Counter(shape for shape in shapes if shape is not None)
-    found, number = [], 0
+    found, names = list[Segment](), _free("between", segments)
     for segment, shape in zip(segments, shapes, strict=True):
         if shape is not None and counts[shape] > 1:
-            number += 1
-            segment = replace(segment, key=f"between.{number}")
+            segment = replace(segment, key=next(names))
         found.append(segment)
     return found
 
 
 def _name_stretches(segments: Sequence[Segment], chosen: Container[str]) -> Iterable[Segment]:
-    number = 0
+    names = _free("stretch", segments)
     for segment in segments:
         if segment.key:
             yield segment
             continue
         glue: list[Node] = []
         for nodes in _stretches(segment.nodes):
-            number += 1
-            key = f"stretch.{number}"
+            key = next(names)
             if len(nodes) < STRETCH[0] or key not in chosen:
                 glue += nodes
                 continue
@@ -103,6 +102,12 @@ def _name_stretches(segments: Sequence[Segment], chosen: Container[str]) -> Iter
             glue = []
         if glue:
             yield replace(segment, nodes=tuple(glue))
+
+
+def _free(word: str, segments: Sequence[Segment]) -> Iterator[str]:
+    """`word.1`, `word.2`, … but for those that a block of the model has for its path."""
+    taken = {segment.key for segment in segments}
+    return (key for n in count(1) if (key := f"{word}.{n}") not in taken)
 
 
 def _stretches(nodes: Sequence[Node]) -> Iterable[Sequence[Node]]:

@@ -17,6 +17,7 @@ from lrpc.codegen.kernels import (
     ledgers,
     limits,
     loading,
+    manifests,
     pages,
     ratios,
     results,
@@ -30,7 +31,10 @@ from lrpc.codegen.kernels import (
     triton_support,
 )
 
-RUNTIME: tuple[ModuleType, ...] = (loading, results, limits, seeds, calls, capture, pages, runtime)
+RUNTIME: tuple[ModuleType, ...] = (
+    *(loading, manifests, results, limits),
+    *(seeds, calls, capture, pages, runtime),
+)
 MODULES: tuple[ModuleType, ...] = (
     *(transposes, ratios, slopes, softmaxes, ledgers),
     *(cells, deformable, boxes, chunks),
@@ -77,6 +81,24 @@ def _defined(text: str) -> set[str]:
 def runtime_text() -> str:
     """The fixed part of every program: imports, then the runtime modules one after the other."""
     return _joined(RUNTIME, "from __future__ import annotations", "import torch.nn.functional as F")
+
+
+def _names() -> frozenset[str]:
+    """What every program's module defines or imports, whichever kernels it carries."""
+    found = {"forward", "load", "INTERFACE"}
+    for module in (*RUNTIME, *MODULES, triton_support, *TRITON):
+        for item in ast.parse(inspect.getsource(module)).body:
+            if isinstance(item, ast.FunctionDef | ast.ClassDef):
+                found.add(item.name)
+            elif isinstance(item, ast.Import | ast.ImportFrom):
+                found |= {(n.asname or n.name).split(".")[0] for n in item.names}
+            elif not isinstance(item, ast.Expr):
+                stores = (n for n in ast.walk(item) if isinstance(n, ast.Name))
+                found |= {n.id for n in stores if isinstance(n.ctx, ast.Store)}
+    return frozenset(found)
+
+
+GLOBALS = _names()
 
 
 @cache

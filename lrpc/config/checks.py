@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from lrpc.bounded import near, short
 from lrpc.config.show import show
 
 #: What relevance can start from; True where the target exists once per layer.
@@ -20,7 +20,7 @@ TARGETS = {
 }
 _SELECTORS = ("role", "op", "module", "layers", "first")
 _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
-_LAYER = re.compile(r"\*|[0-9]+(\.(self_attn|cross_attn|ffn)(\.pre_res)?)?")
+_LAYER = re.compile(r"\*|[0-9]{1,9}(\.(self_attn|cross_attn|ffn)(\.pre_res)?)?")
 _MODULE_PATH = re.compile(r"\w+(\.\w+)*")
 
 
@@ -57,17 +57,21 @@ def parse_targets(value: Any) -> tuple[str, ...]:
     names = _strings(value, "target names")
     if not names:
         raise ValueError("expected at least one target, got []")
-    for number, text in enumerate(names):
+    seen: set[str] = set()
+    for text in names:
         name, colon, layer = text.partition(":")
         if name not in TARGETS:
-            near = difflib.get_close_matches(name, TARGETS, 1, 0.0)[0]
-            raise ValueError(f"{show(text)} is not a target; did you mean {show(near)}?")
+            close = near(name, TARGETS, 0.0) or min(TARGETS)
+            raise ValueError(f"{show(text)} is not a target; did you mean {show(close)}?")
         if colon and not TARGETS[name]:
-            raise ValueError(f"{show(text)}: {name} exists once, without a layer; remove :{layer}")
+            raise ValueError(
+                f"{show(text)}: {name} exists once, without a layer; remove :{short(layer)}"
+            )
         if colon and not _LAYER.fullmatch(layer):
             raise ValueError(f'{show(text)}: expected a layer index or "*" after the colon')
-        if text in names[:number]:
+        if text in seen:
             raise ValueError(f"{show(text)} is given twice; remove one of the two")
+        seen.add(text)
     return names
 
 
@@ -75,20 +79,20 @@ def parse_shapes(value: Any) -> tuple[tuple[int, int], ...]:
     """Return image sizes [H, W]; whether the model can divide them is checked with the model."""
     if not isinstance(value, list | tuple) or not value:
         raise ValueError(f"expected a list of sizes [H, W], got {show(value)}")
-    sizes = []
+    sizes: dict[tuple[int, int], None] = {}
     for size in value:
         whole = isinstance(size, list | tuple) and len(size) == 2
         if not whole or not all(_is_integer(side, 1) for side in size):
             raise ValueError(f"expected two positive integers [H, W], got {show(size)}")
         if tuple(size) in sizes:
             raise ValueError(f"{show(size)} is given twice; remove one of the two")
-        sizes.append((size[0], size[1]))
+        sizes[size[0], size[1]] = None
     return tuple(sizes)
 
 
 def parse_budget(value: Any) -> str | int:
     """Return "", a number of bytes, or a percentage as text ("80%")."""
-    if isinstance(value, str) and value.isascii() and value.isdigit():
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value):
         value = int(value)
     if value == "" or _is_integer(value, 1):
         return str(value) if isinstance(value, str) else int(value)

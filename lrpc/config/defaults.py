@@ -162,6 +162,9 @@ MODEL_AND_INPUT: dict[str, Any] = {
 LRPC: dict[str, Any] = {
     # Where the model comes from: "embedded", "detectron2" or "package.module:function".
     "SOURCE": "embedded",
+    # Which weights of MODEL.WEIGHTS, where the file holds several: a key such as "ema_state", keys
+    # with dots between, or a prefix of names; "" is the model's own.
+    "WEIGHTS_ENTRY": "",
     # Module path that relevance is propagated in; "" is the whole model.
     "SCOPE": "",
     # What relevance can start from; the last two take ":LAYER", as 2, 2.self_attn or "*".

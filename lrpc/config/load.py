@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lrpc.bounded import is_text, short
+from lrpc.config.document import Tag
+from lrpc.config.limits import KEY
 from lrpc.config.node import Config
-from lrpc.config.reader import BASE_KEY, Entry, Tag, read_flat
+from lrpc.config.reader import BASE_KEY, Entry, home, read_flat
 from lrpc.config.schema import DEFAULTS, SECTIONS, is_unread, literal, nearest_key, parse
 from lrpc.config.show import show
 from lrpc.errors import ConfigError
@@ -37,16 +40,22 @@ def default_config(overrides: Sequence[str] = ()) -> Config:
 def _parse_overrides(overrides: Sequence[str]) -> dict[str, Entry]:
     if len(overrides) % 2:
         raise ConfigError(
-            f"{_COMMAND_LINE}: {overrides[-1]} has no value; overrides are KEY VALUE pairs"
+            f"{_COMMAND_LINE}: {short(overrides[-1])} has no value; overrides are KEY VALUE pairs"
         )
     entries: dict[str, Entry] = {}
     for key, text in zip(overrides[::2], overrides[1::2], strict=True):
+        if not (is_text(key) and is_text(text)):
+            raise ConfigError(f"{_COMMAND_LINE}: {short(key)} {short(text)}: is no text in UTF-8")
         if key == BASE_KEY:
             raise ConfigError(
                 f"{_COMMAND_LINE}: {BASE_KEY}: belongs into a file; give another file"
             )
         keep_text = isinstance(DEFAULTS.get(key), str)
-        entries[key] = Entry(text if keep_text else literal(text), _COMMAND_LINE, Path())
+        try:
+            value = text if keep_text else literal(text)
+        except ValueError as error:
+            raise ConfigError(f"{_COMMAND_LINE}: {short(key)}: {error}") from None
+        entries[key] = Entry(value, _COMMAND_LINE, Path())
     return entries
 
 
@@ -79,12 +88,13 @@ def _check_known(key: str, entry: Entry) -> None:
             f"such as {min(name for name in DEFAULTS if name.startswith(f'{key}.'))}"
         )
     if key.endswith(f".{BASE_KEY}"):
-        raise ConfigError(f"{entry.origin}: {key}: belongs at the top of the file; move it there")
-    if key not in DEFAULTS:
         raise ConfigError(
-            f"{entry.origin}: {key}: unknown key; did you mean {nearest_key(key)}? "
-            "Correct it or remove it"
+            f"{entry.origin}: {short(key)}: belongs at the top of the file; move it there"
         )
+    if key not in DEFAULTS:
+        close = nearest_key(key)
+        meant = f"did you mean {close}? Correct it or remove it" if close else "remove it"
+        raise ConfigError(f"{entry.origin}: {short(key, KEY)}: unknown key; {meant}")
 
 
 def _skip_tag(key: str, entry: Entry) -> str:
@@ -97,7 +107,7 @@ def _skip_tag(key: str, entry: Entry) -> str:
 def _resolve(weights: str, entry: Entry) -> str:
     if not weights or "://" in weights:
         return weights
-    return os.path.abspath(entry.folder / Path(weights).expanduser())
+    return os.path.abspath(home(weights, f"{entry.origin}: MODEL.WEIGHTS", entry.folder))
 
 
 def _check_shapes(values: Mapping[str, Any], origins: Mapping[str, str]) -> None:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
+from lrpc.bounded import NEAR_LENGTH, is_text
+from lrpc.config import limits
 from lrpc.config.checks import PARSERS, parse_rules
 from lrpc.config.defaults import LRPC, MODEL_AND_INPUT
 from lrpc.config.defaults_unused import OTHER_DETECTORS, TRAINING
+from lrpc.config.document import Document, DocumentError, Tag
 from lrpc.config.show import show
 
 
@@ -132,15 +133,19 @@ SECTIONS = frozenset(
 )
 
 
-def nearest_key(key: str) -> str:
-    """Return the known key or section that is spelt most like `key`."""
-    known = sorted({*DEFAULTS, *SECTIONS})
-
-    def likeness(name: str) -> tuple[float, float]:
-        folded = difflib.SequenceMatcher(None, key.lower(), name.lower()).ratio()
-        return folded, difflib.SequenceMatcher(None, key, name).ratio()
-
-    return max(known, key=likeness)
+def nearest_key(key: str) -> str | None:
+    """Return the known key or section that is spelt most like `key`; None for a very long one."""
+    if len(key) > NEAR_LENGTH:
+        return None
+    best, likeness = "", (-1.0, -1.0)
+    for name in sorted({*DEFAULTS, *SECTIONS}):
+        if 2 * min(len(key), len(name)) < likeness[0] * (len(key) + len(name)):
+            continue  # too long or short to be more alike
+        folded = difflib.SequenceMatcher(None, key.lower(), name.lower())
+        if folded.quick_ratio() >= likeness[0] and (ratio := folded.ratio()) >= likeness[0]:
+            found = ratio, difflib.SequenceMatcher(None, key, name).ratio()
+            best, likeness = (name, found) if found > likeness else (best, likeness)
+    return best
 
 
 def is_unread(key: str) -> bool:
@@ -153,6 +158,8 @@ def parse(key: str, value: Any) -> Any:
     default = DEFAULTS[key]
     if isinstance(value, str) and not isinstance(default, str):
         value = literal(value)
+    if isinstance(value, Tag):
+        raise ValueError(f"the YAML tag {value.name} is never evaluated; write the value out")
     if key == "LRPC.COMPOSITE" and not (isinstance(value, str) and value[:1] not in "[{"):
         return _composites(value)
     if key in PARSERS:
@@ -175,12 +182,12 @@ def _composites(value: Any) -> Any:
     """
     value = _flow(value) if isinstance(value, str) else value
     if isinstance(value, list | tuple) and value:
-        return tuple(parse("LRPC.COMPOSITE", name) for name in value)
+        return tuple(_composite_name(name) for name in value)
     if not (isinstance(value, Mapping) and value):
         raise ValueError(f"expected a name, a list of names or a mapping, got {show(value)}")
     for name, own in value.items():
         if not isinstance(own, Mapping):
-            parse("LRPC.COMPOSITE", own)
+            _composite_name(own)
         elif "rules" in own:
             try:
                 parse_rules(own["rules"])
@@ -189,32 +196,60 @@ def _composites(value: Any) -> Any:
     return dict(value)
 
 
+def _composite_name(value: Any) -> Any:
+    limit = LIMITS["LRPC.COMPOSITE"]
+    if not (isinstance(value, str) and limit.holds(value)):
+        raise ValueError(f"expected {limit.expected}, got {show(value)}")
+    return value
+
+
 def literal(text: str) -> Any:
     """Return the literal in `text`, such as "(0.9, 1.1)", "1e-4" or "true", or else the text.
 
-    Lists and mappings may be written as in YAML: "[class_logit, box]".
+    Lists and mappings may be written as in YAML: "[class_logit, box]". ValueError where the text is
+    beyond the limits of a value.
     """
     if text in _YAML_WORDS:
         return _YAML_WORDS[text]
+    if len(text) > limits.VALUE:
+        raise ValueError(f"a value of {len(text):,} characters; at most {limits.VALUE:,}")
     try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        value = ast.literal_eval(text)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return _flow(text) if text[:1] in ("[", "{") else text
+    return value if _plain(value) else text
+
+
+def _plain(value: Any, depth: int = 0) -> bool:
+    """Whether a value is one that a file could hold."""
+    if depth > limits.DEPTH:
+        return False
+    if isinstance(value, list | tuple):
+        return all(_plain(item, depth + 1) for item in value)
+    if isinstance(value, dict):
+        return all(isinstance(k, str) and _plain(v, depth + 1) for k, v in value.items())
+    if isinstance(value, int):
+        return abs(value) <= limits.INTEGER
+    return is_text(value) if isinstance(value, str) else value is None or isinstance(value, float)
 
 
 def _flow(text: str) -> Any:
+    """The value of a text in YAML, or the text itself where it is none."""
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
+        document = Document(text)
+        return text if document.root is None else document.value(document.root)
+    except DocumentError as error:
+        if error.invalid:
+            return text
+        raise ValueError(error.what) from None
 
 
 def _coerce(value: Any, default: Any, deep: bool) -> Any:
     """Return `value` with the type of `default`; ValueError holds the name of that type."""
     if default is None:
-        if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        if value is None or (_number(value) and abs(value) < math.inf):
             return value
-        raise ValueError("a number or null")
+        raise ValueError("a finite number or null")
     if isinstance(default, bool):
         if isinstance(value, bool):
             return value
@@ -224,7 +259,7 @@ def _coerce(value: Any, default: Any, deep: bool) -> Any:
             return value
         raise ValueError("an integer")
     if isinstance(default, float):
-        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf:
+        if _number(value) and abs(value) < math.inf:
             return float(value)
         raise ValueError("a finite number")
     if isinstance(default, str):
@@ -232,6 +267,10 @@ def _coerce(value: Any, default: Any, deep: bool) -> Any:
             return value
         raise ValueError("text")
     return _coerce_sequence(value, tuple(default), deep)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _coerce_sequence(value: Any, default: tuple[Any, ...], deep: bool) -> tuple[Any, ...]:

@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
-_LIMIT = 60
+from lrpc.bounded import SHOWN, short
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
 
 
 def show(value: Any) -> str:
     """Return `value` on one line, as YAML would take it, cut after 60 characters."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= _LIMIT else f"{text[:_LIMIT]}…"
+    text = ""
+    for part in _ENCODER.iterencode(value):
+        text += part
+        if len(text) > SHOWN:
+            break
+    return short(text)

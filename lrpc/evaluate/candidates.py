@@ -101,7 +101,7 @@ class Recipe:
         """The configuration of one candidate. Raises ConfigError."""
         words = [*self.overrides, *candidate.overrides()]
         if self.weights is not None:
-            words += ["MODEL.WEIGHTS", str(self.weights)]
+            words += ["MODEL.WEIGHTS", str(self.weights), "LRPC.WEIGHTS_ENTRY", ""]
         return load_config(self.config, words)
 
 

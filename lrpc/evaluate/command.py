@@ -20,15 +20,17 @@ from lrpc.evaluate.contest import contest, programs_of
 from lrpc.evaluate.job import Job, read_job, split_words
 from lrpc.evaluate.measuring import measure_all
 from lrpc.evaluate.methods import Method, Relevance
-from lrpc.evaluate.model import Model
+from lrpc.evaluate.model import Model, class_count
 from lrpc.evaluate.objects import Found, find
 from lrpc.evaluate.plot import write_curves
 from lrpc.evaluate.randomise import Likeness, check, randomised
 from lrpc.evaluate.results import Results, write_results
 from lrpc.evaluate.scenes import read_scenes
 from lrpc.evaluate.tables import tables
+from lrpc.evaluate.truth import Annotated
 from lrpc.run.facts import RANDOM_WARNING
 from lrpc.run.record import program_record
+from lrpc.terminal import Terminal
 
 __all__ = ["add_arguments", "main"]
 _WIDTH = 120  # of tables that go into a file or a pipe
@@ -39,7 +41,7 @@ def main(args: argparse.Namespace, console: Console) -> int:
 
     Progress goes to stderr, tables to `console`. With `args.debug` errors are raised instead.
     """
-    errors = Console(stderr=True)
+    errors = Terminal(stderr=True)
     try:
         with tempfile.TemporaryDirectory(prefix="lrpc-") as folder:
             job = read_job(args, Path(folder))
@@ -64,8 +66,10 @@ def _evaluate(job: Job, errors: Console) -> tuple[Found, Results]:
     """Programs, objects, every method, and the randomisation check where it was asked for."""
     args, settings = job.args, job.settings
     models = programs_of(job)
-    classes = models[0].facts.classes if models else tuple(job.config().LRPC.CLASS_NAMES)
-    scenes = read_scenes(args.scenes, args.annotations, classes)
+    notes: list[str] = []
+    scenes = _scenes(job, models, notes)
+    for note in notes:
+        _say(errors, f"note: {note}", "yellow")
     running = contest(job, models)
     first, methods = running.models[0], running.methods
     if first.facts.random_weights:
@@ -81,9 +85,21 @@ def _evaluate(job: Job, errors: Console) -> tuple[Found, Results]:
     if args.randomise:
         whole = [method for method in methods if method.name not in failed]
         likeness = _randomise(job, whole, found, failed, errors)
-    about = _about(job, running.models, found)
+    about = _about(job, running.models, found) | {"notes": notes}
     rows, seconds = measured.rows, measured.seconds
     return found, Results(rows, seconds, failed, likeness, about)
+
+
+def _scenes(job: Job, models: Sequence[Model], notes: list[str]) -> list[Annotated]:
+    """The annotated images, in terms of the program's classes or of the config's."""
+    if models:
+        names, count = models[0].facts.classes, class_count(models[0].program.manifest)
+    else:
+        config = job.config()
+        names, count = tuple(config.LRPC.CLASS_NAMES), config.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+    boxes = job.settings.match == "box"
+    read = partial(read_scenes, count=count, boxes=boxes, tell=notes.append)
+    return read(job.args.scenes, job.args.annotations, names)
 
 
 def _randomise(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -94,6 +95,12 @@ def similarity(logits: Tensor, boxes: Tensor, box: Box, label: int, frame: Size)
     corners = cxcywh_to_xyxy(boxes.float()).clamp(0, 1)
     corners = corners * corners.new_tensor([width, height, width, height])
     return box_iou(corners, box) * logits[:, label].float().sigmoid()
+
+
+def class_count(manifest: Mapping[str, Any]) -> int | None:
+    """How many classes a program's logits have; None where its manifest does not say."""
+    match = re.fullmatch(r".*,(\d+)\]", str(manifest.get("outputs", {}).get("pred_logits")))
+    return int(match[1]) if match else None
 
 
 def load_models(directory: Path, device: str) -> list[Model]:

@@ -15,6 +15,7 @@ from lrpc.errors import LrpcError
 from lrpc.run.protocol import Box, Size
 
 Mask = NDArray[np.bool_]  # [H, W]
+_BITS = 50  # of a run length
 
 
 class ScenesError(LrpcError):
@@ -60,6 +61,18 @@ class Polygons:
 
 
 @dataclass(frozen=True)
+class BoxOutline:
+    """A box (x0, y0, x1, y1) in pixels, in place of an outline."""
+
+    box: Box
+
+    def mask(self, size: Size) -> Mask:
+        """The pixels whose centre lies inside."""
+        x0, y0, x1, y1 = self.box
+        return fill_polygon((x0, y0, x1, y0, x1, y1, x0, y1), size)
+
+
+@dataclass(frozen=True)
 class RunLength:
     """COCO run lengths of 0, 1, 0, … down the columns of an image of `size`."""
 
@@ -91,6 +104,8 @@ def parse_counts(text: str) -> tuple[int, ...]:
         code = ord(character) - 48
         if not 0 <= code < 64:
             raise ScenesError(f"'{character}' does not belong in a compressed run-length string")
+        if shift > _BITS:
+            raise ScenesError("a number in a compressed run-length string is too large")
         value |= (code & 31) << shift
         shift += 5
         if code & 32:

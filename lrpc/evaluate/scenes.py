@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lrpc.errors import ImageError
-from lrpc.evaluate.coco import is_coco, read_coco
+from lrpc.evaluate.coco import Tell, is_coco, read_coco
 from lrpc.evaluate.outlines import MaskFile, ScenesError
 from lrpc.evaluate.truth import Annotated, Truth, class_index
 from lrpc.run.images import SUFFIXES, find_images
@@ -23,22 +24,31 @@ FORMS = (
 
 
 def read_scenes(
-    folder: Path, annotations: Path | None = None, names: Sequence[str] = ()
+    folder: Path,
+    annotations: Path | None = None,
+    names: Sequence[str] = (),
+    *,
+    count: int | None = None,
+    boxes: bool = False,
+    tell: Tell = lambda text: None,
 ) -> list[Annotated]:
     """Every annotated image of `folder`, in the order of its index or by name.
 
     `annotations` is a COCO instances file whose `file_name`s lie in `folder`; without it the folder
     says itself what it is (`FORMS`). `names` are the program's classes, so that masks and COCO
-    categories can be named. Raises ScenesError in one line.
+    categories can be named, and `count` is their number; `boxes`: objects are matched by their
+    boxes, and need no outline. What is left out of the annotations is told. Raises ScenesError in
+    one line.
     """
+    read = partial(read_coco, names=names, count=count, boxes=boxes, tell=tell)
     if not folder.is_dir():
         raise ScenesError(f"{folder}: no such folder; --scenes takes {FORMS}")
     if annotations is not None:
-        found = read_coco(read_json(annotations), folder, annotations, names)
+        found = read(read_json(annotations), folder, annotations)
     elif (folder / _INDEX).is_file():
         found = _digits(read_json(folder / _INDEX), folder)
     else:
-        found = _masks(folder, names)
+        found = _masks(folder, names, read)
     missing = [scene.path for scene in found if not scene.path.is_file()]
     if missing:
         raise ScenesError(f"{missing[0]}: no such image ({len(missing)} of {len(found)} missing)")
@@ -50,10 +60,10 @@ def read_scenes(
 def read_json(path: Path) -> Any:
     """The content of a JSON file; raises ScenesError in one line."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise ScenesError(f"{path}: no such file") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ScenesError(f"{path}: not JSON ({error})") from error
 
 
@@ -80,7 +90,9 @@ def _digits_scene(scene: Mapping[str, Any], folder: Path) -> Annotated:
     return Annotated(path, tuple(truths))
 
 
-def _masks(folder: Path, names: Sequence[str]) -> list[Annotated]:
+def _masks(
+    folder: Path, names: Sequence[str], read: Callable[[Any, Path, Path], list[Annotated]]
+) -> list[Annotated]:
     """`NAME.png` (or another image) and, for each object, `NAME.CLASS-NUMBER.mask.png`."""
     masks: dict[str, list[Truth]] = {}
     for path in sorted(folder.glob("*.mask.png")):
@@ -92,7 +104,7 @@ def _masks(folder: Path, names: Sequence[str]) -> list[Annotated]:
     if not masks:
         coco = [path for path in sorted(folder.glob("*.json")) if is_coco(read_json(path))]
         if coco:
-            return read_coco(read_json(coco[0]), folder, coco[0], names)
+            return read(read_json(coco[0]), folder, coco[0])
         raise ScenesError(f"{folder}: nothing is annotated here; --scenes takes {FORMS}")
     try:
         images = [p for p in find_images([folder]) if not p.name.endswith(".mask.png")]

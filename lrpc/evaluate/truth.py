@@ -49,7 +49,10 @@ def frame_truth(truth: Truth, image: LoadedImage) -> Framed | None:
     """The object at the size that the image has inside the network's input; None where nothing is
     left of it. Masks are resized by nearest neighbour."""
     height, width = image.valid
-    mask = truth.outline.mask(image.original)
+    try:
+        mask = truth.outline.mask(image.original)
+    except ScenesError as error:
+        raise ScenesError(f"{image.path}: object {truth.name}: {error}") from error
     if image.valid != image.original:
         resized = Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST)
         mask = np.asarray(resized, dtype=bool)
@@ -59,8 +62,10 @@ def frame_truth(truth: Truth, image: LoadedImage) -> Framed | None:
         box = bounding_box(mask)
     else:
         across, down = width / image.original[1], height / image.original[0]
-        x0, y0, x1, y1 = truth.box
-        box = (x0 * across, y0 * down, x1 * across, y1 * down)
+        x0, y0, x1, y1 = truth.box  # what lies outside of the image is no part of the object
+        left, right = (min(max(x * across, 0.0), float(width)) for x in (x0, x1))
+        top, bottom = (min(max(y * down, 0.0), float(height)) for y in (y0, y1))
+        box = (left, top, right, bottom)
     return Framed(truth.name, truth.label, torch.from_numpy(mask.copy()), box)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -11,18 +11,17 @@ from torch import Tensor, nn
 
 from lrpc.errors import TraceError
 from lrpc.frontend.batch import SIZES, unify
+from lrpc.frontend.calls import ModelCall
 from lrpc.frontend.capture import (
     Example,
     as_for_inference,
-    captured,
     model_example,
     of_size,
-    submodule,
 )
 from lrpc.frontend.finish import finish
 from lrpc.frontend.lowering import lower
 from lrpc.frontend.marks import Place, parse_mark, watched
-from lrpc.frontend.records import Decision, Program, Ref, memory_of
+from lrpc.frontend.records import Program, Ref, memory_of
 from lrpc.frontend.structure import described, rebuilt
 from lrpc.frontend.tracer import Trace, ValueTracer
 from lrpc.ir.graph import Loc, Module
@@ -40,25 +39,33 @@ SHAPES_ONLY_ABOVE = 1 << 18
 class Imported:
     """The forward graph of a model, how its outputs nest, and what in it is special to the example.
 
-    `structure` is JSON-able: see `structure.described`; `structure.rebuilt` undoes it.
+    `structure` is JSON-able: see `structure.described`; `structure.rebuilt` undoes it. `recorded`
+    holds the calls that the graph was made of.
     """
 
     module: Module
     structure: Any
-    read: tuple[Decision, ...]
-    """What model code read out of values, which stays as it was on the example."""
-    stopped: tuple[Loc, ...]
-    """Where it computed under `torch.no_grad()` what it went on with: that is detached."""
+    recorded: Program = field(repr=False, compare=False)
 
     @property
     def decisions(self) -> tuple[str, ...]:
-        """`read`, in words."""
-        return tuple(map(str, self.read))
+        """What model code read out of values, in words: it stays as it was on the example."""
+        return tuple(map(str, self.recorded.decisions))
+
+    @property
+    def stopped(self) -> tuple[Loc, ...]:
+        """Where it computed under `torch.no_grad()` what it went on with: that is detached."""
+        return self.recorded.stopped
+
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        """A note on each of `decisions`."""
+        return tuple(f"special to the example: {decision}" for decision in self.decisions)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user of the program should know of it."""
-        notes = tuple(f"special to the example: {decision}" for decision in self.decisions)
+        notes = self.fixed
         if not self.stopped:
             return notes
         places = "; ".join(map(str, self.stopped))
@@ -89,22 +96,22 @@ def import_model(
     example. What the model computes under `torch.no_grad()` (or in inference mode) is treated as
     detached where it goes on; with `no_grad` "ignore", as if gradients were on. Raises TraceError.
     """
-    target = submodule(model, scope)
+    example = inputs
+    if not isinstance(example, Example):
+        example = model_example(model, example, constants or {})
+    call = ModelCall(model, example, scope, frozenset(unbatched), no_grad == "ignore")
+    target = call.target
     places = {name: parse_mark(target, name, place) for name, place in (marks or {}).items()}
     with as_for_inference(model):
-        example = inputs
-        if not isinstance(example, Example):
-            example = model_example(model, example, constants or {})
-        small, large = (
-            _inside(model, target, scope, of_size(example, size, unbatched)) for size in SIZES
-        )
-        trace = partial(_trace, target, places=places, ignore_no_grad=no_grad == "ignore")
-        program = _unified(trace(small), large, trace)
-        return _imported(program, target, places)
+        return _imported(recorded(call, places), target, places)
 
 
-def _inside(model: nn.Module, target: nn.Module, scope: str, example: Example) -> Example:
-    return example if target is model else captured(model, target, scope, example)
+def recorded(call: ModelCall, places: Mapping[str, Place]) -> Program:
+    """The calls that the model makes, batch sizes read as symbols; to be used while the model is
+    `as_for_inference`."""
+    small, large = (call.inside(of_size(call.example, size, call.unbatched)) for size in SIZES)
+    trace = partial(_trace, call.target, places=places, ignore_no_grad=call.ignore_no_grad)
+    return _unified(trace(small), large, trace)
 
 
 def _trace(
@@ -129,14 +136,19 @@ def _unified(two: Trace, large: Example, trace: Callable[..., Trace]) -> Program
     return unify(two, trace(large))
 
 
+def state_names(target: nn.Module) -> dict[object, str]:
+    """The names of parameters and buffers, by the memory that they are."""
+    names: dict[object, str] = {}
+    for name, tensor in (*target.named_parameters(), *target.named_buffers()):
+        names.setdefault(memory_of(tensor), name)
+    return names
+
+
 def _imported(program: Program, target: nn.Module, places: Mapping[str, Place]) -> Imported:
     structure, outputs = described(program.output, Ref)
     if not outputs:
         raise TraceError(f"{type(target).__name__} returns no tensor")
     marked = {name: place.find(name, program.boundaries) for name, place in places.items()}
-    names: dict[object, str] = {}
-    for name, tensor in (*target.named_parameters(), *target.named_buffers()):
-        names.setdefault(memory_of(tensor), name)
-    lowered = lower(program, (*outputs.values(), *marked.values()), names)
+    lowered = lower(program, (*outputs.values(), *marked.values()), state_names(target))
     module = finish(lowered, tuple(outputs), tuple(marked))
-    return Imported(module, structure, program.decisions, program.stopped)
+    return Imported(module, structure, program)

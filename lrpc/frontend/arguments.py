@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lrpc.errors import ConfigError, TraceError
 from lrpc.frontend import NO_GRAD, Imported, import_model
+from lrpc.frontend.calls import ModelCall
 from lrpc.frontend.capture import Example, named_arguments
 from lrpc.frontend.records import Input, found
 
@@ -27,9 +28,9 @@ def import_call(
     marks: Mapping[str, str] | None = None,
     unbatched: Collection[str] = (),
     no_grad: str = "detach",
-) -> tuple[Imported, tuple[str, ...]]:
-    """`import_model` on the call `model(*args, **kwargs)`, and a note on each plain argument, which
-    a program holds fixed.
+) -> tuple[Imported, ModelCall, tuple[str, ...]]:
+    """`import_model` on `model(*args, **kwargs)`, that call itself, and a note on each plain
+    argument, which a program holds fixed.
 
     `args` may be a mapping by name. Tensors in tuples, lists and dicts become inputs, too, named by
     the path to each. ConfigError where the model cannot be compiled as it is, where the call does
@@ -50,7 +51,8 @@ def import_call(
         if not reason:
             raise
         raise TraceError(f"{error}; {reason}") from error
-    return imported, _fixed(bound)
+    call = ModelCall(model, example, scope, frozenset(unbatched), no_grad == "ignore")
+    return imported, call, _fixed(bound)
 
 
 def example_tensors(

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 
 # A list's index, as in encoder.layers.3, or a numbered name, as in layers.encoder_layer_3.
-_INDEXED = re.compile(r"^((?:.*?\.)??(?:\w+_layer_)?(\d+))(?:\.|$)")
+_INDEXED = re.compile(r"((?:.*?\.)??(?:\w+_layer_)?(\d+))(?:\.|\Z)", re.DOTALL)
 
 
 @lru_cache(maxsize=65536)

@@ -7,39 +7,48 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from lrpc.errors import IRError
-from lrpc.ir.lexer import Source, Token, tokenize
+from lrpc.ir.lexer import Source, Token, tokens
 
 T = TypeVar("T")
 
 
 class Cursor:
-    """The tokens of `source` and how many of them are taken."""
+    """The next token of `source`, and the one that follows it."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.tokens = tokenize(source)
-        self.index = 0
+        self._rest = tokens(source)
+        self.following = next(self._rest)
+        self.token: Token = self.following
+        self.step()
+
+    def step(self) -> None:
+        """Go on by a token; IRError where the text has none that can be read."""
+        self.token = self.following
+        self.following = next(self._rest, self.following)
+        if self.token[0] == "bad":
+            raise self.fail(self.token[1])
 
     def fail(self, what: str, token: Token | None = None) -> IRError:
         """The error at a token, by default the next one."""
-        return self.source.error((token or self.tokens[self.index])[2], what)
+        return self.source.error((token or self.token)[2], what)
 
     def expected(self, what: str) -> IRError:
         """The error that says what was found and what should be there."""
-        kind, text, _ = self.tokens[self.index]
+        kind, text, _ = self.token
         shown = (
             "the end of the text" if kind == "end" else text if len(text) < 40 else text[:39] + "…"
         )
         return self.fail(f"found {shown}; expected {what}")
 
     def at(self, text: str) -> bool:
-        return self.tokens[self.index][1] == text
+        return self.token[1] == text
 
     def accept(self, text: str) -> bool:
         """Step over `text` where it is next."""
-        if self.tokens[self.index][1] != text:
+        if self.token[1] != text:
             return False
-        self.index += 1
+        self.step()
         return True
 
     def expect(self, text: str, why: str = "") -> None:
@@ -48,10 +57,10 @@ class Cursor:
 
     def take(self, kind: str, what: str) -> Token:
         """The next token, which must be of `kind`."""
-        token = self.tokens[self.index]
+        token = self.token
         if token[0] != kind:
             raise self.expected(what)
-        self.index += 1
+        self.step()
         return token
 
     def unquoted(self, token: Token, skip: int = 0) -> str:
@@ -62,13 +71,15 @@ class Cursor:
         if "\\" not in text:
             return text[1:-1]
         try:
-            return str(json.loads(text))
-        except ValueError:
+            found = str(json.loads(text, strict=False))
+            found.encode()
+        except ValueError:  # or half a surrogate pair, which no file can hold
             raise self.fail("bad escape in a string; expected JSON escapes", token) from None
+        return found
 
     def word(self, what: str) -> str:
         """A bare word, or any string in quotes."""
-        if self.tokens[self.index][0] == "string":
+        if self.token[0] == "string":
             return self.string(what)
         return self.take("word", what)[1]
 

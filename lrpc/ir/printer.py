@@ -11,8 +11,8 @@ from lrpc.ir.graph import Attr, Graph, Loc, Node, Rule, Value
 from lrpc.ir.lexer import NUMBER, WORD
 from lrpc.ir.types import Sym
 
-RESERVED = re.compile(rf"true|false|{NUMBER}")
-BARE_LOC = r'[^\s,():"#]+'
+RESERVED = re.compile(rf"true|false|loc|{NUMBER}")
+BARE_LOC = r'[^\s,():"#]++'
 
 
 def print_graph(graph: Graph) -> str:
@@ -95,4 +95,5 @@ def _word(text: str) -> str:
 
 
 def _place(text: str) -> str:
-    return text if not text or re.fullmatch(BARE_LOC, text) else json.dumps(text)
+    bare = not text or (text.isprintable() and re.fullmatch(BARE_LOC, text))
+    return text if bare else json.dumps(text)

@@ -19,8 +19,7 @@ DTYPES: dict[str, torch.dtype] = {
 }
 NAMES: dict[torch.dtype, str] = {dtype: name for name, dtype in DTYPES.items()}
 
-# Stand-ins for B and K while types are inferred on meta tensors: primes no real extent contains.
-PRIMES = {"B": 10007, "K": 10009}
+Sizes = Mapping[str, int]  # of B and of K
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class Sym:
 
     __rmul__ = __mul__
 
-    def at(self, sizes: Mapping[str, int]) -> int:
+    def at(self, sizes: Sizes) -> int:
         """The extent for given sizes of B and K; an absent one is an error of the caller."""
         value = self.coeff
         for power, name in ((self.batch, "B"), (self.seeds, "K")):
@@ -55,17 +54,7 @@ B = Sym(batch=1)
 K = Sym(seeds=1)
 
 
-def sym(size: int) -> Dim:
-    """Read an extent computed with PRIMES standing for B and K back as a symbol."""
-    batch = seeds = 0
-    while size and size % PRIMES["B"] == 0:
-        size, batch = size // PRIMES["B"], batch + 1
-    while size and size % PRIMES["K"] == 0:
-        size, seeds = size // PRIMES["K"], seeds + 1
-    return Sym(size, batch, seeds) if batch or seeds else size
-
-
-def concrete(dim: Dim, sizes: Mapping[str, int]) -> int:
+def concrete(dim: Dim, sizes: Sizes) -> int:
     """The extent of `dim` for given sizes of B and K."""
     return dim if isinstance(dim, int) else dim.at(sizes)
 
@@ -85,18 +74,18 @@ class TensorType:
     def is_float(self) -> bool:
         return DTYPES[self.dtype].is_floating_point
 
-    def sized(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    def sized(self, sizes: Sizes) -> tuple[int, ...]:
         """The concrete shape for given sizes of B and K."""
         return tuple(concrete(d, sizes) for d in self.shape)
 
-    def meta(self) -> torch.Tensor:
-        """A meta tensor of this type, with PRIMES for B and K."""
-        return torch.empty(self.sized(PRIMES), dtype=DTYPES[self.dtype], device="meta")
+    def meta(self, sizes: Sizes) -> torch.Tensor:
+        """A meta tensor of this type, for given sizes of B and K."""
+        return torch.empty(self.sized(sizes), dtype=DTYPES[self.dtype], device="meta")
 
     def __str__(self) -> str:
         return f"{self.dtype}[{','.join(map(str, self.shape))}]"
 
 
 def type_of(tensor: torch.Tensor) -> TensorType:
-    """The type of a tensor; extents that contain PRIMES become symbols."""
-    return TensorType(NAMES[tensor.dtype], tuple(sym(s) for s in tensor.shape))
+    """The type of a tensor as it is: its extents are integers."""
+    return TensorType(NAMES[tensor.dtype], tuple(tensor.shape))

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lrpc.bounded import short
 from lrpc.errors import IRError
 from lrpc.ir.builder import weight_types
-from lrpc.ir.graph import Graph, Node, Value
+from lrpc.ir.graph import Graph, Module, Node, Value
 from lrpc.ir.ops import TABLE, infer
-from lrpc.ir.types import TensorType
+from lrpc.ir.types import DTYPES, Sym, TensorType
+
+
+class NodeError(IRError):
+    """What is wrong with the node `index` of a graph, the first that is wrong."""
+
+    def __init__(self, index: int, what: str) -> None:
+        super().__init__(what)
+        self.index = index
 
 
 def verify(graph: Graph, after: str = "") -> Graph:
@@ -18,19 +27,45 @@ def verify(graph: Graph, after: str = "") -> Graph:
     for value in graph.inputs:
         _define(defined, value, f"input of @{graph.name}{where}")
     weights = graph.weight_types
-    for node in graph.nodes:
-        place = (
-            f"%{node.outputs[0].name if node.outputs else '?'} = {node.op}{where} (from {node.loc})"
-        )
-        for value in node.inputs:
-            _require(defined, value, place)
-        _check_types(node, weights, place)
-        for value in node.outputs:
-            _define(defined, value, place)
+    for name, declared in weights.items():
+        if any(isinstance(dim, Sym) for dim in declared.shape):
+            raise IRError(
+                f'weight "{short(name)}" is {declared}{where}; expected extents in numbers'
+            )
+    for index, node in enumerate(graph.nodes):
+        try:
+            _check(node, defined, weights, where)
+        except IRError as error:
+            raise NodeError(index, str(error)) from None
     for kind, pairs in (("output", graph.outputs), ("mark", graph.marks)):
         for name, value in pairs:
             _require(defined, value, f'{kind} "{name}" of @{graph.name}{where}')
     return graph
+
+
+def verify_tensors(module: Module, held: str) -> Module:
+    """Return `module` unchanged, or raise IRError naming the first weight whose tensor is missing
+    or of another type than its graph declares; `held` says what the tensors came from."""
+    for name, declared in module.graph.weights:
+        tensor, weight = module.tensors.get(name), f'weight "{short(name)}" is declared {declared}'
+        if tensor is None:
+            raise IRError(f"{weight}, but {held} has no such tensor")
+        if (DTYPES[declared.dtype], declared.shape) != (tensor.dtype, tuple(tensor.shape)):
+            found = f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
+            raise IRError(f"{weight}, but {held} has it as {found}")
+    return module
+
+
+def _check(
+    node: Node, defined: dict[str, Value], weights: Mapping[str, TensorType], where: str
+) -> None:
+    name = node.outputs[0].name if node.outputs else "?"
+    place = f"%{name} = {node.op}{where} (from {node.loc})"
+    for value in node.inputs:
+        _require(defined, value, place)
+    _check_types(node, weights, place)
+    for value in node.outputs:
+        _define(defined, value, place)
 
 
 def _define(defined: dict[str, Value], value: Value, place: str) -> None:

@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lrpc.codegen.body import booked_amount, handed_out
 from lrpc.codegen.expression import render
+from lrpc.codegen.quoting import quoted
 from lrpc.codegen.sources import MODULES
 from lrpc.ir.graph import Node
 from lrpc.ir.ops import TABLE, resolve
@@ -239,7 +240,7 @@ def _statement(node: Node, name: str, over: int | None) -> Statement:
     if node.op == "record":
         return Statement(node, booked_amount(node, names), (), False)
     used: dict[str, int] = {}
-    kept = f', k, "{name}"' if name else ""
+    kept = f", k, {quoted(name)}" if name else ""
     text = render(node, names, lambda name: f"w[{used.setdefault(name, len(used))}]", kept, over)
     return Statement(node, text, tuple(used), _symbolic(node))
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,10 @@ from torch import Tensor, nn
 
 from lrpc.config import Config
 from lrpc.errors import ConfigError, LrpcError, WeightsError
-from lrpc.models.maskdino import build_maskdino, seeded_weights
+from lrpc.models.fitting import fill
+from lrpc.models.maskdino import WHAT, construct_maskdino, seeded_weights
 from lrpc.models.released import build_released
-from lrpc.weights import file_sha256, load_weights
+from lrpc.weights import file_sha256, read_weights, weights_sha256
 
 _KEY = "MODEL.WEIGHTS"
 _INITIALISATION = "detectron2://ImageNetPretrained/"
@@ -47,39 +47,13 @@ def build_model(config: Config) -> tuple[nn.Module, WeightsInfo]:
         return _call(config, source).eval().requires_grad_(False), _own_weights(config)
     _check_architecture(config)
     weights, info = _weights(config)
-    model: nn.Module
-    if source == "detectron2":
-        model = build_released(config)
-        if weights is None:
-            weights = _seeded(model, config.LRPC.INIT_SEED)
-        fill(model, weights)
-    else:
-        if weights is None and config.LRPC.INIT_SEED:
-            weights = _seeded(build_maskdino(config), config.LRPC.INIT_SEED)
-        model = build_maskdino(config, weights)
+    released = source == "detectron2"
+    model = build_released(config) if released else construct_maskdino(config)
+    if weights is None:
+        fill(model, _seeded(model, config.LRPC.INIT_SEED))
+    elif note := fill(model, weights, "this model" if released else WHAT):
+        info = replace(info, note=f"{info.note}; {note}")
     return model.eval().requires_grad_(False), info
-
-
-def fill(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Copy `weights` into `model`; WeightsError says what is missing, unknown or misshapen.
-
-    What inference does not use may be absent: counters of batch norms and the training criterion.
-    """
-    wanted = model.state_dict()
-    given = {name: tensor for name, tensor in weights.items() if not _idle(name)}
-    problems = {
-        "missing": [name for name in wanted if not _idle(name) and name not in given],
-        "unexpected": [name for name in given if name not in wanted],
-        "of another shape": [
-            name for name in given if name in wanted and given[name].shape != wanted[name].shape
-        ],
-    }
-    found = [
-        f"{len(names)} {what} (first: {names[0]})" for what, names in problems.items() if names
-    ]
-    if found:
-        raise WeightsError(f"weights do not fit this model: {'; '.join(found)}")
-    model.load_state_dict({**wanted, **given})
 
 
 def _seeded(model: nn.Module, seed: int) -> dict[str, Tensor]:
@@ -87,10 +61,6 @@ def _seeded(model: nn.Module, seed: int) -> dict[str, Tensor]:
     own = model.state_dict()
     drawn = seeded_weights(model, seed)
     return {name: drawn[name] if own[name].is_floating_point() else own[name] for name in own}
-
-
-def _idle(name: str) -> bool:
-    return name.endswith(".num_batches_tracked") or name.startswith("criterion.")
 
 
 def _check_architecture(config: Config) -> None:
@@ -113,10 +83,11 @@ def _weights(config: Config) -> tuple[dict[str, Tensor] | None, WeightsInfo]:
         )
         return None, WeightsInfo(None, None, True, note)
     try:
-        weights = load_weights(path)
+        loaded = read_weights(path, config.LRPC.WEIGHTS_ENTRY)
     except WeightsError as error:
         raise WeightsError(f"{config.where(_KEY)}: {_KEY}: {error}") from error
-    return weights, WeightsInfo(path, file_sha256(path), False, f"weights from {Path(path).name}")
+    note = f"weights from {Path(path).name}" + (f": {loaded.note}" if loaded.note else "")
+    return loaded.tensors, WeightsInfo(path, weights_sha256(path), False, note)
 
 
 def _own_weights(config: Config) -> WeightsInfo:

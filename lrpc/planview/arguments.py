@@ -15,6 +15,13 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--saved", action="store_true", help="list every saved value and the rules that read it"
     )
+    command.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="PACKAGE.MODULE",
+        help="a plugin that the manifest may import, repeatable",
+    )
     command.add_argument("--svg", type=Path, metavar="OUT", help="write a drawing")
     command.add_argument("--png", type=Path, metavar="OUT", help="write the same as a picture")
 

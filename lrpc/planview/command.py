@@ -21,7 +21,7 @@ from lrpc.planview.view import View, views
 
 def main(args: argparse.Namespace, console: Console) -> int:
     """Print the plan of a program, and draw it where that is asked for."""
-    model = open_model(args.program)
+    model = open_model(args.program, args.plugin)
     targets = _targets(model, args.composite)
     found = views(model, targets, args.batch, args.seeds)
     view = _chosen(found, args.target)
@@ -54,7 +54,8 @@ def _show(view: View, found: list[View], model: Model, console: Console) -> None
         console.print(line, no_wrap=True, overflow="crop", crop=True)
     where = view.timeline.modules[view.top] or "outside any module"
     console.print()
-    console.print(f"largest at the worst step ({where})", style="bold", highlight=False)
+    told = f"largest at the worst step ({where})"
+    console.print(told, style="bold", markup=False, highlight=False)
     console.print(largest(view))
     console.print("saved by layer", style="bold")
     console.print(layers(view.saved))

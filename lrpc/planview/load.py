@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from lrpc.build import Settings, Variant, lowered, memory_model
 from lrpc.errors import ProgramError
 from lrpc.ir.graph import Module
-from lrpc.ir.parser import parse_graph
-from lrpc.manifest import own_facts, stated_targets
+from lrpc.ir.parser import read_graph
+from lrpc.manifest import check_fits, own_facts, stated_targets
+from lrpc.manifest_read import manifest_of
 from lrpc.memory.choose import Choice
 from lrpc.memory.run import Model
 from lrpc.mixed import running
-from lrpc.rules.plugins import load_plugins, plugins_of
+from lrpc.rules.plugins import load_allowed
 from lrpc.run.program_dir import composites_of, under_composite
 from lrpc.weights import load_weights
 
 
-def open_model(directory: Path) -> Model:
-    """The program in `directory`, with the targets of every composite one after the other."""
+def open_model(directory: Path, plugins: Sequence[str] = ()) -> Model:
+    """The program in `directory`, with the targets of every composite one after the other.
+
+    Its program.py is not run; its manifest's plugins are imported where `plugins` names them.
+    """
     files = [directory / name for name in ("manifest.json", "graph.lrp", "weights.safetensors")]
     for path in files:
         if not path.is_file():
             raise ProgramError(f"{path} is missing; give a program directory of `lrpc compile`")
-    manifest = json.loads(files[0].read_text())
-    load_plugins(plugins_of(manifest))
+    manifest = manifest_of(directory)
+    load_allowed(manifest, plugins)
     tensors = load_weights(files[2])
     settings = Settings.from_json(manifest["settings"], own_facts(manifest))
     variants = []
     for name in composites_of(manifest):
         own = under_composite(manifest, name)
         path = directory / str(own.get("graph", "graph.lrp"))
-        graph = parse_graph(path.read_text(), str(path))
+        graph = read_graph(path)
+        check_fits(files[0], graph, {**own, "settings": manifest["settings"]})
         variants.append(Variant(name, float(own["epsilon"]), Module(graph, tensors)))
     made = lowered(variants, stated_targets(manifest), settings)
     model = memory_model(running(made, settings.precision), settings)

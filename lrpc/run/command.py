@@ -20,6 +20,7 @@ from lrpc.run.pictures import Display
 from lrpc.run.program_dir import load_program
 from lrpc.run.runner import Options, Outcome, Runner
 from lrpc.run.targets import FORMS, parse_targets
+from lrpc.terminal import Terminal
 
 _ROWS = 40  # images shown in the closing table
 TARGET_HELP = "where relevance starts, repeatable: " + ", ".join(
@@ -65,7 +66,7 @@ def main(args: argparse.Namespace, console: Console) -> int:
     are raised instead.
     """
     debug = bool(getattr(args, "debug", False))
-    errors = Console(stderr=True)
+    errors = Terminal(stderr=True)
     try:
         options = _options(args, debug)
         paths = find_images(args.images)

@@ -25,6 +25,7 @@ from lrpc.run.record import complete, write_json
 from lrpc.run.runner import TROUBLE, line_of
 from lrpc.run.targets import TargetError, parse_targets
 from lrpc.run.versus import Choice, Versus
+from lrpc.terminal import Terminal
 
 Row = dict[str, Any]
 MEANS = {"sum": "sum", "positive_share_in_box": "in box"}
@@ -57,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace, console: Console) -> int:
     """Compare; the exit code is 0, 1 where an image failed, 2 where nothing could be started."""
-    errors = Console(stderr=True)
+    errors = Terminal(stderr=True)
     try:
         choice = _choice(args)
         paths = find_images(args.images)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from lrpc.errors import ProgramError
+from lrpc.manifest_read import check_facts
 from lrpc.run.images import Sizing
 from lrpc.run.protocol import Size
 from lrpc.run.reading import Places
@@ -38,6 +39,7 @@ class Facts:
     score_masks: bool  # whether a detection's score counts its mask
     outputs: tuple[str, ...]  # names of what the model returns
     padding_mask: bool  # whether `forward` takes a mask of padded pixels
+    check: Mapping[str, Any]  # how the program was held against its model
 
     def class_name(self, label: int) -> str | None:
         """The class's name where the config gives one."""
@@ -45,7 +47,8 @@ class Facts:
 
 
 def read_facts(manifest: Mapping[str, Any]) -> Facts:
-    """Read a manifest; raises ProgramError where it states no image shape."""
+    """Read a manifest; raises ProgramError where it states no image shape, or odd values."""
+    check_facts(manifest)
     config = _mapping(manifest.get("config"))
     lrpc = _mapping(config.get("LRPC"))
     names = manifest.get("class_names") or lrpc.get("CLASS_NAMES") or ()
@@ -69,6 +72,7 @@ def read_facts(manifest: Mapping[str, Any]) -> Facts:
         score_masks=not tests.get("TEST_FOUCUS_ON_BOX", False),
         outputs=tuple(str(name) for name in _mapping(manifest.get("outputs"))),
         padding_mask=others > 0,
+        check=_mapping(manifest.get("check")),
     )
 
 

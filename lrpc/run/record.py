@@ -64,6 +64,7 @@ def program_record(directory: Path, facts: Facts) -> dict[str, Any]:
         "versions": dict(facts.versions),
         "config_sha256": facts.config_sha256,
         "random_weights": facts.random_weights,
+        "check": dict(facts.check),
         "weights": dict(facts.weights),
         **({"warning": RANDOM_WARNING} if facts.random_weights else {}),
     }

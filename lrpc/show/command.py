@@ -21,6 +21,8 @@ from lrpc.show.page import page
 from lrpc.show.select import Filter, select
 from lrpc.show.svg import svg
 from lrpc.show.text import header, table, tree
+from lrpc.terminal import Terminal
+from lrpc.visible import visible
 
 TREE_DEPTH = 3
 
@@ -28,7 +30,7 @@ TREE_DEPTH = 3
 def main(arguments: Sequence[str] | None = None) -> int:
     """Show what was asked for; 0, or 1 where a diff found differences, or 2 on bad input."""
     options = _parser().parse_args(arguments)
-    console = Console(width=None if sys.stdout.isatty() else 100_000, highlight=False)
+    console = Terminal(width=None if sys.stdout.isatty() else 100_000, highlight=False)
     try:
         if options.diff:
             return _diff(options, console)
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         graph = load(options.target, options.after, options.composite)
         return _show(graph, options, console)
     except LrpcError as error:
-        print(f"show_graph: {str(error).splitlines()[0]}", file=sys.stderr)
+        print(f"show_graph: {visible(str(error).splitlines()[0])}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader, a pager perhaps, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

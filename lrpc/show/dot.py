@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 
 from lrpc.ir.graph import Graph
 from lrpc.show.palette import role_colour, tint
 from lrpc.show.select import Filter, Indexed, select
+from lrpc.visible import visible_lines
 
 Modules = dict[str, "Modules"]
 
@@ -67,4 +67,6 @@ def _module(
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    """A quoted DOT string: a newline begins a line, and no other escape means anything."""
+    plain = visible_lines(text).replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + plain.replace("\n", "\\n") + '"'

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from lrpc.errors import LrpcError
 from lrpc.ir.graph import Graph
-from lrpc.ir.parser import parse_graph
+from lrpc.ir.parser import read_graph
+from lrpc.manifest_read import manifest_of
 
 PASS_FILE = re.compile(r"(\d+)-(.+)\.lrp")
 
@@ -33,13 +33,7 @@ class Dump:
 
 def read(path: Path) -> Graph:
     """The graph in a file; it need not verify, so that broken ones can be looked at too."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ShowError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ShowError(f"{path}: is not text; expected a graph in its text form") from None
-    return parse_graph(text, str(path), verify=False)
+    return read_graph(path, verify=False)
 
 
 def dumps(directory: Path) -> tuple[Dump, ...]:
@@ -90,10 +84,7 @@ def load(target: Path, after: str | None = None, composite: str | None = None) -
 
 def graph_file(directory: Path, composite: str) -> str:
     """The file that holds the graph under a composite, as the manifest says."""
-    try:
-        manifest = json.loads((directory / "manifest.json").read_text())
-    except (OSError, ValueError) as error:
-        raise ShowError(f"{directory}: has no readable manifest.json: {error}") from None
+    manifest = manifest_of(directory)
     first = manifest.get("composite", "")
     files = {first: "graph.lrp"}
     files |= {name: part["graph"] for name, part in manifest.get("composites", {}).items()}
@@ -104,10 +95,9 @@ def graph_file(directory: Path, composite: str) -> str:
 
 def saved_for(target: Path, composite: str | None = None) -> dict[str, list[str]]:
     """Value → the rules that read it after the forward pass has saved it, as the manifest says."""
-    try:
-        manifest = json.loads((target / "manifest.json").read_text())
-    except (OSError, ValueError):
-        raise ShowError(f"{target}: --saved needs a program directory with its manifest") from None
+    if not (target / "manifest.json").is_file():
+        raise ShowError(f"{target}: --saved needs a program directory with its manifest")
+    manifest = manifest_of(target)
     named = manifest.get("composites", {}).get(composite, {})
     found: dict[str, list[str]] = {**manifest, **named}.get("plan", {}).get("saved_for", {})
     return found

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from html import escape
-
 from lrpc.ir.graph import Graph, Node
 from lrpc.show.clusters import Drawing
+from lrpc.show.escaped import escaped
 from lrpc.show.palette import role_colour
 from lrpc.show.svg import FONT, svg
 from lrpc.show.text import HEADINGS, cells
@@ -97,7 +96,7 @@ def page(graph: Graph, drawing: Drawing) -> str:
             "<!DOCTYPE html>",
             '<html lang="en"><head><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width">',
-            f"<title>@{escape(graph.name)}</title>",
+            f"<title>@{escaped(graph.name)}</title>",
             f"<style>{STYLE.replace('FONT', FONT)}</style></head><body>",
             f'<div id="drawing">{svg(graph, drawing)}</div>',
             '<div id="list"><div id="bar">',
@@ -121,5 +120,5 @@ def _row(index: int, node: Node) -> str:
         text, dot = texts[name], ""
         if name == "role" and text:
             dot = f'<span class="dot" style="background:{role_colour(text)}"></span>'
-        parts.append(f"<td>{dot}{escape(text)}</td>")
+        parts.append(f"<td>{dot}{escaped(text)}</td>")
     return "".join([*parts, "</tr>"])

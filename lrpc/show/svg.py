@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 from lrpc.ir.graph import Graph, Node
 from lrpc.ir.printer import print_node
 from lrpc.show.clusters import Box, Drawing
+from lrpc.show.escaped import escaped
 from lrpc.show.layout import Layout, Point, place
 from lrpc.show.palette import NONE, role_colour, tint
 from lrpc.show.select import counted
@@ -102,7 +102,7 @@ def _box(i: int, box: Box, labels: tuple[str, str], centre: Point, size: Point) 
     x, y = centre[0] - size[0] / 2, centre[1] - size[1] / 2
     frame = f'x="{x:.1f}" y="{y:.1f}" width="{size[0]:.1f}" height="{size[1]:.1f}"'
     parts = [f'<g class="box" data-nodes="{" ".join(str(n) for n, _ in box.nodes)}">']
-    parts.append(f"<title>{escape(_hover(box))}</title>")
+    parts.append(f"<title>{escaped(_hover(box))}</title>")
     if box.value is not None:
         parts.append(f'<rect {frame} rx="19" fill="#f3f5f8" stroke="{LINE}"/>')
     else:
@@ -177,5 +177,5 @@ def _text(
     extra = (' font-weight="600"' if bold else "") + (' text-anchor="middle"' if middle else "")
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size:g}" fill="{fill}"{extra}>'
-        f"{escape(text)}</text>"
+        f"{escaped(text)}</text>"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from lrpc.codegen.kernels.loading import (
     given_inputs,
     read_weights,
 )
+from lrpc.codegen.kernels.manifests import read_manifest
 from lrpc.codegen.kernels.results import Relevance, State, booked, flat, rebuild
 from lrpc.codegen.kernels.seeds import Start, Target, find_target, places_of, start
 
@@ -103,7 +103,7 @@ class Program:
         self.interface, self.directory = interface, directory
         self.device = torch.device(device)
         self.calls = chosen_calls(self.device, compile, capture)
-        self.manifest: dict[str, Any] = json.loads((directory / "manifest.json").read_text())
+        self.manifest = read_manifest(directory)
         check_files(directory, self.manifest)
         self.composites = (str(self.manifest.get("composite", "")), *interface.others)
         self.limits = Limits.of(self.manifest, interface.inputs)

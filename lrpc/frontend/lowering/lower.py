@@ -38,13 +38,21 @@ class Lowered:
     values: tuple[Value, ...]
 
 
-def lower(program: Program, wanted: tuple[Ref, ...], names: Mapping[object, str]) -> Lowered:
-    """Lower what the `wanted` results need; `names` are state-dict names by memory."""
+def lower(
+    program: Program,
+    wanted: tuple[Ref, ...],
+    names: Mapping[object, str],
+    became: dict[int, Operand] | None = None,
+) -> Lowered:
+    """Lower what the `wanted` results need; `names` are state-dict names by memory. `became` is
+    filled with what each call was lowered to, by its index."""
     live = live_calls(program.calls, wanted)
     walk = Lowering(program.calls, names)
     for call in program.calls:
         if call.index in live or call.kind == "placeholder":
             walk.step(call)
+            if became is not None:
+                became[call.index] = walk.operands.get(call.index)
     values = tuple(walk.wanted(ref) for ref in wanted)
     builder = walk.builder
     return Lowered(walk.inputs, tuple(builder.nodes), tuple(walk.hints), walk.tensors, values)

@@ -34,7 +34,7 @@ ROWS = (
     Op(
         "masks_to_boxes",
         1,
-        {"convention": "str"},
+        {"convention": "mask2box|bitmask"},
         masks_to_boxes,
         "masks_to_boxes({0}, {convention})",
     ),

@@ -133,7 +133,7 @@ ROWS = (
     Op(
         "deformable_attention",
         None,
-        {"heads": "int", "points": "int", "levels": "pairs", **WEIGHTS},
+        {"heads": "count", "points": "count", "levels": "pairs", **WEIGHTS},
         _module,
         "",
     ),

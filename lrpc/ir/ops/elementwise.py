@@ -102,7 +102,7 @@ ROWS = (
     ),
     Op("relu6", 1, {}, lambda x: torch.clamp(x, 0, 6), "F.relu6({0})"),
     Op("elu", 1, {}, _elu, "F.elu({0})"),
-    Op("gelu", 1, {"approximate": "str"}, _gelu, "F.gelu({0}, approximate={approximate})"),
+    Op("gelu", 1, {"approximate": "none|tanh"}, _gelu, "F.gelu({0}, approximate={approximate})"),
     Op(
         "silu",
         1,
@@ -126,15 +126,15 @@ ROWS = (
     ),
     Op("detach", 1, {}, lambda x: x.clone(), "{0}"),
     Op("cast", 1, {"dtype": "dtype"}, lambda x, dtype: x.to(DTYPES[dtype]), "{0}.to({dtype})"),
-    Op("compare", 2, {"kind": "str"}, _compare, "torch.{kind:bare}({0}, {1})"),
+    Op("compare", 2, {"kind": "|".join(COMPARISONS)}, _compare, "torch.{kind:bare}({0}, {1})"),
     Op(
         "compare_scalar",
         1,
-        {"kind": "str", "value": "number"},
+        {"kind": "|".join(COMPARISONS), "value": "number"},
         _compare_scalar,
         "torch.{kind:bare}({0}, {value})",
     ),
-    Op("logical", 2, {"kind": "str"}, _logical, "torch.logical_{kind:bare}({0}, {1})"),
+    Op("logical", 2, {"kind": "|".join(LOGIC)}, _logical, "torch.logical_{kind:bare}({0}, {1})"),
     Op("logical_not", 1, {}, torch.logical_not, "{0}.logical_not()"),
     Op("where", 3, {}, torch.where, "torch.where({0}, {1}, {2})"),
     Op(

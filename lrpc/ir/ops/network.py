@@ -13,14 +13,15 @@ from lrpc.ir.ops.row import Op
 CONV = {
     "weight": "weight",
     "bias": "weight?",
-    "stride": "ints",
+    "stride": "counts",
     "padding": "ints",
-    "dilation": "ints",
-    "groups": "int",
+    "dilation": "counts",
+    "groups": "count",
 }
 CONV_T = {**CONV, "output_padding": "ints"}
-POOL = {"kernel": "ints", "stride": "ints", "padding": "ints"}
-AVERAGE = {**POOL, "ceil": "bool?", "uncounted": "bool?", "divisor": "int?"}
+MODES = "nearest|bilinear|bicubic"
+POOL = {"kernel": "counts", "stride": "counts", "padding": "ints"}
+AVERAGE = {**POOL, "ceil": "bool?", "uncounted": "bool?", "divisor": "count?"}
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -186,7 +187,7 @@ ROWS = (
     Op(
         "group_norm",
         1,
-        {"groups": "int", "weight": "weight?", "bias": "weight?", "eps": "number"},
+        {"groups": "count", "weight": "weight?", "bias": "weight?", "eps": "number"},
         _group_norm,
         "F.group_norm({0}, {groups}, {weight}, {bias}, {eps})",
         fresh=True,
@@ -194,7 +195,7 @@ ROWS = (
     Op(
         "softmax",
         1,
-        {"dim": "int"},
+        {"dim": "axis"},
         lambda x, dim: torch.softmax(x, dim),
         "softmax_along({0}, {dim})",
         fresh=True,
@@ -210,7 +211,7 @@ ROWS = (
     Op(
         "max_pool2d",
         1,
-        {**POOL, "dilation": "ints", "ceil": "bool"},
+        {**POOL, "dilation": "counts", "ceil": "bool"},
         _max_pool2d,
         "F.max_pool2d({0}, {kernel}, {stride}, {padding}, {dilation}, {ceil}, return_indices=True)",
         outputs=2,
@@ -225,7 +226,7 @@ ROWS = (
     Op(
         "interpolate",
         1,
-        {"size": "ints", "mode": "str", "align_corners": "bool"},
+        {"size": "counts", "mode": MODES, "align_corners": "bool"},
         interpolate,
         "interpolate({0}, {size}, {mode}, {align_corners})",
     ),
@@ -233,7 +234,7 @@ ROWS = (
         "multi_head_attention",
         None,
         {
-            "heads": "int",
+            "heads": "count",
             "in_weight": "weight",
             "in_bias": "weight?",
             "out_weight": "weight",

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lrpc.ir.ops.network import AVERAGE, CONV, CONV_T, avg_pool2d, interpolate
+from lrpc.ir.ops.network import AVERAGE, CONV, CONV_T, MODES, avg_pool2d, interpolate
 from lrpc.ir.ops.row import Op, no_grad_transpose
 
 
@@ -160,7 +160,7 @@ ROWS = (
     Op(
         "conv2d_transpose",
         1,
-        {k: v for k, v in CONV.items() if k != "bias"} | {"size": "ints"},
+        {k: v for k, v in CONV.items() if k != "bias"} | {"size": "counts"},
         _conv_from,
         "conv2d_transpose({0}, {weight}, {size}, {stride}, {padding}, {dilation}, {groups})",
         fresh=True,
@@ -168,7 +168,7 @@ ROWS = (
     Op(
         "conv_transpose2d_transpose",
         1,
-        {k: v for k, v in CONV_T.items() if k != "bias"} | {"size": "ints"},
+        {k: v for k, v in CONV_T.items() if k != "bias"} | {"size": "counts"},
         _conv_transpose_from,
         "conv_transpose2d_transpose({0}, {weight}, {size}, {stride}, {padding}, {dilation},"
         " {groups})",
@@ -177,7 +177,7 @@ ROWS = (
     Op(
         "avg_pool2d_transpose",
         1,
-        {**AVERAGE, "size": "ints"},
+        {**AVERAGE, "size": "counts"},
         _avg_pool_from,
         "avg_pool2d_transpose({0}, {size}, {kernel}, {stride}, {padding}, {ceil}, {uncounted},"
         " {divisor})",
@@ -186,7 +186,7 @@ ROWS = (
     Op(
         "interpolate_transpose",
         1,
-        {"source": "ints", "mode": "str", "align_corners": "bool"},
+        {"source": "counts", "mode": MODES, "align_corners": "bool"},
         _interpolate_from,
         "interpolate_transpose({0}, {source}, {mode}, {align_corners})",
         fresh=True,
@@ -194,7 +194,7 @@ ROWS = (
     Op(
         "max_pool2d_transpose",
         2,
-        {"size": "ints"},
+        {"size": "counts"},
         _max_pool_from,
         "max_pool2d_transpose({0}, {1}, {size})",
         fresh=True,
@@ -202,7 +202,7 @@ ROWS = (
     Op(
         "gather_transpose",
         2,
-        {"dim": "int", "size": "int"},
+        {"dim": "axis", "size": "int"},
         _gather_from,
         "gather_transpose({0}, {1}, {dim}, {size})",
         fresh=True,
@@ -210,7 +210,7 @@ ROWS = (
     Op(
         "slice_transpose",
         1,
-        {"dim": "int", "start": "int", "step": "int", "size": "int"},
+        {"dim": "axis", "start": "int", "step": "int", "size": "int"},
         _slice_from,
         "slice_transpose({0}, {dim}, {start}, {step}, {size})",
         fresh=True,
@@ -234,7 +234,7 @@ ROWS = (
     Op(
         "group_norm_transpose",
         2,
-        {"weight": "weight?", "groups": "int"},
+        {"weight": "weight?", "groups": "count"},
         _group_norm_from,
         "group_norm_transpose({0}, {1}, {groups}, {weight})",
         fresh=True,
@@ -250,12 +250,12 @@ ROWS = (
     Op(
         "softmax_transpose",
         2,
-        {"dim": "int"},
+        {"dim": "axis"},
         _softmax_from,
         "softmax_transpose({0}, {1}, {dim})",
         fresh=True,
     ),
-    Op("softmax_jacobian", 1, {"dim": "int"}, _softmax_jacobian, "softmax_jacobian({0}, {dim})"),
+    Op("softmax_jacobian", 1, {"dim": "axis"}, _softmax_jacobian, "softmax_jacobian({0}, {dim})"),
 )
 
 # Effects: they have no output, and stand for what the program hands out beside its result. A

@@ -2,31 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import torch
 
+from lrpc.bounded import short
 from lrpc.errors import IRError
 from lrpc.ir.graph import Attr
-from lrpc.ir.types import PRIMES, Sym, TensorType, type_of
+from lrpc.ir.limits import INTEGER
+from lrpc.ir.stand_ins import FIRST, NotAProduct, coefficient, points, solve
+from lrpc.ir.types import DTYPES, NAMES, Dim, Sizes, Sym, TensorType
 
-# What an attribute may hold. `?` at the end of a kind makes the attribute optional.
+
+def _whole(value: Any, least: int = -INTEGER) -> bool:
+    return type(value) is int and least <= value <= INTEGER
+
+
+def _extent(value: Any) -> bool:
+    return _whole(value.coeff if isinstance(value, Sym) else value)
+
+
+def _all(value: Any, holds: Callable[[Any], bool]) -> bool:
+    return isinstance(value, tuple) and all(map(holds, value))
+
+
+# How torch says on meta tensors that shapes, dtypes or sizes do not go together. Where the meta
+# function is one of its decompositions in Python, that is an assertion or a division by zero too.
+REFUSALS = (RuntimeError, ValueError, IndexError, TypeError, ArithmeticError, AssertionError)
+
+# What an attribute may hold. `?` at the end of a kind makes the attribute optional; a kind with
+# bars in it is one of the words between them.
 KINDS: dict[str, Callable[[Any], bool]] = {
-    "int": lambda v: isinstance(v, int) and not isinstance(v, bool),
-    "number": lambda v: isinstance(v, (int, float)),
+    "int": _whole,
+    "axis": _whole,
+    "count": lambda v: _whole(v, 1),
+    "number": lambda v: isinstance(v, (bool, float)) or _whole(v),  # models multiply by flags
     "bool": lambda v: isinstance(v, bool),
     "str": lambda v: isinstance(v, str),
-    "dtype": lambda v: isinstance(v, str),
+    "dtype": lambda v: isinstance(v, str) and v in DTYPES,
     "weight": lambda v: isinstance(v, str),
-    "ints": lambda v: isinstance(v, tuple) and all(isinstance(i, int) for i in v),
-    "dim": lambda v: isinstance(v, (int, Sym)),
-    "dims": lambda v: isinstance(v, tuple) and all(isinstance(i, (int, Sym)) for i in v),
-    "pairs": lambda v: (
-        isinstance(v, tuple) and all(isinstance(i, tuple) and len(i) == 2 for i in v)
-    ),
+    "ints": lambda v: _all(v, _whole),
+    "axes": lambda v: _all(v, _whole),
+    "counts": lambda v: _all(v, lambda n: _whole(n, 1)),
+    "dim": _extent,
+    "dims": lambda v: _all(v, _extent),
+    "pairs": lambda v: _all(v, lambda p: _all(p, lambda n: _whole(n, 1)) and len(p) == 2),
 }
 
 
@@ -72,10 +97,11 @@ class Op:
             if key not in self.attrs:
                 known = ", ".join(self.attrs) or "none"
                 raise IRError(f"op {self.name} has no attribute {key!r}; it has: {known}")
-            if not KINDS[self.kind(key)](value):
-                raise IRError(
-                    f"op {self.name}: attribute {key}={value!r} is not of kind {self.kind(key)}"
-                )
+            kind = self.kind(key)
+            words = kind.split("|")
+            if value not in words if len(words) > 1 else not KINDS[kind](value):
+                what = f"one of {', '.join(words)}" if len(words) > 1 else f"of kind {kind}"
+                raise IRError(f"op {self.name}: attribute {key}={short(repr(value))} is not {what}")
         for key in self.attrs:
             if self.required(key) and key not in given:
                 raise IRError(f"op {self.name} misses its attribute {key!r}")
@@ -97,17 +123,102 @@ def infer(
 ) -> tuple[TensorType, ...]:
     """The output types of `op`; `weights` has the types of its weight attributes by name."""
     op.check(attrs, len(inputs))
-    keywords = {k: resolve(v, PRIMES) for k, v in attrs}
-    keywords.update({k: t.meta() for k, t in weights})
+    _check_axes(op, inputs, attrs)
+    dims = [dim for kind in (*inputs, *(t for _, t in weights)) for dim in kind.shape]
+    atoms = [*dims, *_atoms([value for _, value in attrs])]
+    symbolic = any(isinstance(atom, Sym) for atom in atoms)
+    sizes: list[Sizes] = []
+    found: list[tuple[torch.Tensor, ...]] = []
+    for point in islice(points(map(coefficient, atoms)), 3 if symbolic else 1):
+        sizes.append(point)
+        found.append(_results(op, inputs, attrs, weights, point))
+        if len(found) == 2 and not _large(types := _solved(op, inputs, found, sizes)):
+            return types
+    return _solved(op, inputs, found, sizes)
+
+
+def _check_axes(
+    op: Op, inputs: tuple[TensorType, ...], attrs: tuple[tuple[str, Attr], ...]
+) -> None:
+    """Axes count those of the first input: meta functions do not all look."""
+    for key, value in attrs:
+        if op.kind(key) in ("axis", "axes"):
+            rank = max(1, inputs[0].rank)
+            if not all(isinstance(n, int) and -rank <= n < rank for n in _atoms(value)):
+                raise IRError(
+                    f"op {op.name}: attribute {key}={short(repr(value))} is no axis of {inputs[0]}"
+                )
+
+
+def _large(types: tuple[TensorType, ...]) -> bool:
+    """Whether two points are too few to be sure of these types."""
+    return any(coefficient(d) >= FIRST for t in types for d in t.shape if isinstance(d, Sym))
+
+
+def _atoms(value: object) -> Iterator[Dim]:
+    """The integers and symbols anywhere in an attribute."""
+    if isinstance(value, (tuple, list)):
+        for item in value:
+            yield from _atoms(item)
+    elif isinstance(value, (int, Sym)):
+        yield value
+
+
+def _results(
+    op: Op,
+    inputs: tuple[TensorType, ...],
+    attrs: tuple[tuple[str, Attr], ...],
+    weights: tuple[tuple[str, TensorType], ...],
+    sizes: Sizes,
+) -> tuple[torch.Tensor, ...]:
+    """What the reference gives on meta tensors for given sizes of B and K."""
+    keywords = {k: resolve(v, sizes) for k, v in attrs}
     try:
+        keywords.update({k: t.meta(sizes) for k, t in weights})
         with torch.device("meta"):
-            result = op.reference(*(t.meta() for t in inputs), **keywords)
-    except (RuntimeError, ValueError, IndexError, TypeError) as error:
-        shapes = ", ".join(map(str, inputs))
-        reason = str(error).splitlines()[0]
-        raise IRError(f"op {op.name} does not fit inputs {shapes}: {reason}") from error
-    tensors = result if isinstance(result, tuple) else (result,)
-    return tuple(type_of(t) for t in tensors)
+            result = op.reference(*(t.meta(sizes) for t in inputs), **keywords)
+    except REFUSALS as error:
+        reason = _in_symbols(str(error).partition("\n")[0], sizes)
+        raise IRError(f"op {op.name} does not fit inputs {_listed(inputs)}: {reason}") from error
+    return result if isinstance(result, tuple) else (result,)
+
+
+def _solved(
+    op: Op,
+    inputs: tuple[TensorType, ...],
+    found: Sequence[tuple[torch.Tensor, ...]],
+    sizes: Sequence[Sizes],
+) -> tuple[TensorType, ...]:
+    """The types that have the shapes of all results, each found for other sizes of B and K."""
+    types = []
+    for results in zip(*found, strict=True):
+        try:
+            shape = tuple(solve(e, sizes) for e in zip(*(t.shape for t in results), strict=True))
+        except NotAProduct:
+            raise IRError(
+                f"op {op.name} does not fit inputs {_listed(inputs)}: an extent of its result "
+                "is no product of an integer, B and K"
+            ) from None
+        types.append(TensorType(NAMES[results[0].dtype], shape))
+    return tuple(types)
+
+
+def _in_symbols(text: str, sizes: Sizes) -> str:
+    """torch's words, with B and K for the sizes that stand for them."""
+
+    def symbol(match: re.Match[str]) -> str:
+        coeff, symbols = int(match.group()), list[str]()
+        for name, size in sizes.items():
+            while coeff and coeff % size == 0:
+                coeff //= size
+                symbols.insert(0, name)
+        return "*".join([str(coeff)] * (coeff != 1) + symbols) if symbols else match.group()
+
+    return re.sub(r"[0-9]{4,40}", symbol, text)
+
+
+def _listed(types: tuple[TensorType, ...]) -> str:
+    return ", ".join(map(str, types))
 
 
 def no_grad_transpose(

@@ -120,7 +120,7 @@ ROWS = (
     Op(
         "gelu_ratio",
         1,
-        {"approximate": "str"},
+        {"approximate": "none|tanh"},
         lambda x, approximate: (
             0.5 * (1 + torch.erf(x / 2**0.5))
             if approximate == "none"
@@ -157,7 +157,7 @@ ROWS = (
     Op(
         "activation_gradient",
         2,
-        {"kind": "str"},
+        {"kind": "|".join(ACTIVATIONS)},
         _activation_gradient,
         "activation_gradient({0}, {1}, {kind})",
     ),

@@ -27,30 +27,30 @@ def _full(shape: tuple[int, ...], value: float, dtype: str) -> Tensor:
     return torch.full(shape, value, dtype=DTYPES[dtype])
 
 
-REDUCE = {"dims": "ints", "keepdim": "bool"}
+REDUCE = {"dims": "axes", "keepdim": "bool"}
 
 ROWS = (
     Op("reshape", 1, {"shape": "dims"}, lambda x, shape: x.reshape(shape), "{0}.reshape({shape})"),
-    Op("permute", 1, {"dims": "ints"}, lambda x, dims: x.permute(dims), "{0}.permute({dims})"),
+    Op("permute", 1, {"dims": "axes"}, lambda x, dims: x.permute(dims), "{0}.permute({dims})"),
     Op("expand", 1, {"shape": "dims"}, lambda x, shape: x.expand(shape), "{0}.expand({shape})"),
     Op(
         "cat",
         None,
-        {"dim": "int"},
+        {"dim": "axis"},
         lambda *xs, dim: torch.cat(xs, dim),
         "torch.cat([{inputs}], {dim})",
     ),
     Op(
         "slice",
         1,
-        {"dim": "int", "start": "int", "stop": "int", "step": "int"},
+        {"dim": "axis", "start": "int", "stop": "int", "step": "int"},
         _slice,
         "{0}[{slice}]",
     ),
     Op("pad", 1, {"pad": "ints", "value": "number"}, _pad, "F.pad({0}, {pad}, value={value})"),
-    Op("flip", 1, {"dims": "ints"}, lambda x, dims: x.flip(dims), "{0}.flip({dims})"),
-    Op("gather", 2, {"dim": "int"}, lambda x, i, dim: x.gather(dim, i), "{0}.gather({dim}, {1})"),
-    Op("topk", 1, {"k": "int", "dim": "int"}, _topk, "torch.topk({0}, {k}, {dim})", outputs=2),
+    Op("flip", 1, {"dims": "axes"}, lambda x, dims: x.flip(dims), "{0}.flip({dims})"),
+    Op("gather", 2, {"dim": "axis"}, lambda x, i, dim: x.gather(dim, i), "{0}.gather({dim}, {1})"),
+    Op("topk", 1, {"k": "int", "dim": "axis"}, _topk, "torch.topk({0}, {k}, {dim})", outputs=2),
     Op("constant", 0, {"weight": "weight"}, lambda weight: weight.clone(), "{weight}"),
     Op(
         "full",
@@ -101,5 +101,5 @@ ROWS = (
         lambda x, dims, keepdim: torch.all(x, dims, keepdim),
         "torch.all({0}, {dims}, {keepdim})",
     ),
-    Op("cumsum", 1, {"dim": "int"}, lambda x, dim: x.cumsum(dim), "{0}.cumsum({dim})"),
+    Op("cumsum", 1, {"dim": "axis"}, lambda x, dim: x.cumsum(dim), "{0}.cumsum({dim})"),
 )

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from lrpc.errors import WeightsError
+from lrpc.models.fitting import fill
 from lrpc.models.maskdino.backbone import ResNet
 from lrpc.models.maskdino.pixel_decoder import PixelDecoder, Pixels
 from lrpc.models.maskdino.predictor import Predictor
 from lrpc.models.maskdino.seeding import seeded_weights
 from lrpc.models.maskdino.spec import MaskDINOSpec
+
+#: How a message names the model.
+WHAT = "this MaskDINO configuration"
 
 
 class Normalize(nn.Module):
@@ -103,37 +106,20 @@ class MaskDINO(nn.Module):
         return found
 
 
+def construct_maskdino(config: object) -> MaskDINO:
+    """The model that `config` describes, its weights not set yet. Raises ConfigError."""
+    spec = MaskDINOSpec.from_config(config)
+    with torch.random.fork_rng(devices=[]):  # construction draws numbers nobody will see
+        return MaskDINO(spec)
+
+
 def build_maskdino(config: object, weights: Mapping[str, Tensor] | None = None) -> MaskDINO:
     """The model that `config` describes, in evaluation mode and without parameter gradients.
 
     `config` is read by attribute access, as detectron2's (`config.MODEL.MaskDINO.DEC_LAYERS`).
-    `weights` is a released state dict, loaded strictly; without it the weights are
+    `weights` is a released state dict, as `fill` takes it; without it the weights are
     `seeded_weights`. Raises ConfigError or WeightsError.
     """
-    spec = MaskDINOSpec.from_config(config)
-    with torch.random.fork_rng(devices=[]):  # construction draws numbers nobody will see
-        model = MaskDINO(spec)
-    load_weights(model, seeded_weights(model) if weights is None else weights)
+    model = construct_maskdino(config)
+    fill(model, seeded_weights(model) if weights is None else weights, WHAT)
     return model.eval().requires_grad_(False)
-
-
-def load_weights(model: MaskDINO, weights: Mapping[str, Tensor]) -> None:
-    """Copies `weights` into `model`; raises WeightsError where names or shapes do not fit.
-
-    Counters of trained batch norms (`num_batches_tracked`) mean nothing here and are skipped, and
-    the loss's own `criterion.*`, which checkpoints for inference leave out, may be absent.
-    """
-    given = {k: v for k, v in weights.items() if not k.endswith(".num_batches_tracked")}
-    wanted = model.state_dict()
-    complaints = (
-        ("missing", [k for k in wanted if k not in given and not k.startswith("criterion.")]),
-        ("unexpected", [key for key in given if key not in wanted]),
-        (
-            "of another shape",
-            [k for k, v in wanted.items() if k in given and given[k].shape != v.shape],
-        ),
-    )
-    lines = [f"{len(keys)} {what} (first: {keys[0]})" for what, keys in complaints if keys]
-    if lines:
-        raise WeightsError(f"weights do not fit this MaskDINO configuration: {'; '.join(lines)}")
-    model.load_state_dict({**wanted, **given})

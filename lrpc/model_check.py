@@ -1,0 +1,151 @@
+"""Holds the text of a program against the model that it was compiled from, before it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lrpc.errors import MismatchError
+from lrpc.first_difference import first_difference, other_calls
+from lrpc.frontend import Imported
+from lrpc.frontend.calls import ModelCall, double
+from lrpc.frontend.capture import Example
+from lrpc.frontend.variation import varied
+from lrpc.tolerance import TOLERANCES, Tolerance, differs, moved
+from lrpc.twin import Running, running
+
+MORE = 4
+"""Images of the largest case: tracing sees batches of 2 and 3."""
+
+SHAPES_ABOVE = 1 << 19
+"""Numbers in one image's inputs above which more images than one are held by shapes alone."""
+
+TRIES = 5
+"""Sets of other values, where the model decides by values what to do."""
+
+_ROUNDING = {"fp64": "fp64", "bf16": "bf16", "f16": "bf16"}
+
+UNCHECKED: Mapping[str, Any] = {"against": None, "on": [], "not_on": []}
+"""What a manifest says of a program that was not held against its model."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call that both are run on, in words; `shapes` says that its values are too many."""
+
+    name: str
+    example: Example
+    shapes: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class ModelCheck:
+    """What a program's outputs are held against: the model's own, on the example and on other
+    values, for one image and for more than were traced."""
+
+    call: ModelCall
+    imported: Imported
+
+    @torch.no_grad()
+    def check(self, text: str, weights: Mapping[str, Tensor], precision: str) -> dict[str, Any]:
+        """Run both, and return what was compared. Raises MismatchError, which names the first value
+        that differs and where the model computes it."""
+        allowed = TOLERANCES[_ROUNDING.get(precision, "fp32")]
+        program = running(text, weights)
+        facts: dict[str, Any] = {"against": "the model", "on": [], "not_on": []}
+        for case in self._cases():
+            try:
+                name = case.name if not case.shapes else self._of_shapes(case)
+                if not case.shapes:
+                    self._hold(case, program, allowed)
+                facts["on"].append(name)
+            except _ModelError as error:
+                facts["not_on"].append(f"{case.name}: {error}")
+        return facts
+
+    def _cases(self) -> list[Case]:
+        call = self.call
+        own, fixed = call.batch_of(call.example), call.unbatched
+        more = MORE if own != MORE else MORE + 1
+        large = call.example.elements // own > SHAPES_ABOVE
+        cases = [Case("the example", call.example)]
+        if own != 1 or large:
+            cases.append(Case("one other image", varied(call.example, 1, fixed)))
+        others = varied(call.example, more, fixed)
+        cases.append(Case(f"{more} other images", others, large and not self.imported.decisions))
+        if self.imported.decisions:  # other values may decide otherwise
+            for seed in range(1, 1 + TRIES):
+                other = varied(call.example, own, fixed, seed)
+                cases.append(Case(f"other values ({seed})", other))
+        return cases
+
+    def _hold(self, case: Case, program: Running, allowed: Tolerance) -> None:
+        given, structure, wanted = self._of_model(case)
+        if structure != self.imported.structure:
+            raise self._mismatch(case, "the model returns other names or plain values")
+        names = list(program.interface.inputs)
+        try:
+            got = program.outputs({name: given[name] for name in names})
+        except RuntimeError as error:
+            raise self._mismatch(case, f"the program fails ({_reason(error)})") from error
+        for name, value in wanted.items():
+            problem = differs(got[name], value, allowed)
+            if problem and not self._near_tie(case, name, got[name], value, allowed):
+                raise self._mismatch(case, f"output {name!r} {problem}")
+
+    def _of_model(self, case: Case) -> tuple[dict[str, Tensor], Any, dict[str, Tensor]]:
+        """What the model makes of a case; its own code may refuse values that it never saw."""
+        try:
+            return self.call.run(case.example)
+        except Exception as error:
+            raise _ModelError(f"{type(error).__name__}: {_reason(error)}") from error
+
+    def _of_shapes(self, case: Case) -> str:
+        """Hold the calls that the model makes, not their values, against those recorded."""
+        problem = other_calls(self.call, case.example, self.imported.recorded)
+        if problem:
+            raise self._refused(case, problem)
+        return f"{case.name} (calls and shapes)"
+
+    def _mismatch(self, case: Case, what: str) -> MismatchError:
+        return self._refused(case, f"{what}; {first_difference(self.call, case.example)}")
+
+    def _refused(self, case: Case, what: str) -> MismatchError:
+        name, decisions = type(self.call.target).__name__, self.imported.decisions
+        because = f"; fixed when traced: {decisions[0]}" if decisions else ""
+        return MismatchError(
+            f"{name} and its program differ on {case.name}: {what}{because}; mend the model, or"
+            " compile it unchecked with --no-check (check=False)"
+        )
+
+    def _near_tie(
+        self, case: Case, name: str, got: Tensor, wanted: Tensor, allowed: Tolerance
+    ) -> bool:
+        """Whether the model in float64 is as far from its own float32 as from the program: where a
+        model chooses (a top-k), rounding alone makes it choose otherwise."""
+        if allowed.share == 1 or got.shape != wanted.shape:
+            return False
+        try:
+            exact = self.call.in_double().run(double(case.example))[2][name]
+        except (RuntimeError, TypeError, ValueError):  # a model without a float64 form
+            return False
+        own, ours = (moved(value, exact, allowed.near) for value in (wanted, got))
+        return ours <= 2 * own + (1 - allowed.share)
+
+
+class _ModelError(Exception):
+    """The model's own code failed."""
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:160]
+
+
+def warning_of(notes: Sequence[str]) -> str:
+    """One line on what a program holds fixed, as on its example."""
+    more = f"; and {len(notes) - 3} more, in the manifest" if len(notes) > 3 else ""
+    return f"{'; '.join(notes[:3])}{more}"

@@ -70,9 +70,9 @@ def line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Line:
 # -- models and rules ------------------------------------------------------------------------------
 
 
-def test_an_operation_without_a_row(line: Line) -> None:
+def test_an_operation_without_a_rule_yet(line: Line) -> None:
     assert line.small("fourier") == (
-        f"torch.fft.rfft2 has no row in the op table, at {at('rfft2')}; nearest supported: none"
+        f"torch.fft.rfft2 has no rule yet, at {at('rfft2')}; complex numbers cannot be compiled"
     )
 
 

@@ -32,8 +32,8 @@ ASSIGNABLE = frozenset({"requires_grad", "grad", "names"})
 
 # Where a tensor lies in memory, and its memory itself.
 MEMORY = frozenset({
-    "data_ptr", "storage", "untyped_storage", "_typed_storage", "__dlpack__", "__reduce_ex__",
-    "__reduce__", "__setstate__", "as_subclass", "_is_view", "__dlpack_device__",
+    "data_ptr", "const_data_ptr", "storage", "untyped_storage", "_typed_storage", "__dlpack__",
+    "__reduce_ex__", "__reduce__", "__setstate__", "as_subclass", "_is_view", "__dlpack_device__",
 })  # fmt: skip
 
 # Methods for autograd alone: without an effect on values, and those that need a backward pass.

@@ -18,6 +18,7 @@ from lrpc.frontend.execute import (
     ANSWERS,
     FACTORIES,
     FACTORIES_ON_PLAIN,
+    UNSET,
     call_name,
     execute,
     is_in_place,
@@ -113,7 +114,8 @@ class Recorder(fx.Tracer):
         if name in FACTORIES or (name in FACTORIES_ON_PLAIN and on_plain):
             lent = mapped((args, kwargs), TracedTensor, lambda x: stand_in(x.value))
             with values_only():
-                return execute(kind, target, self.root, *lent)
+                made = execute(kind, target, self.root, *lent)
+                return made.zero_() if name in UNSET else made
         if is_in_place(name) and on_plain:
             raise TraceError(
                 f"{name} writes traced values into a plain tensor, at {self.where()}; "

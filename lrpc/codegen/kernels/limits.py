@@ -138,7 +138,7 @@ class Limits:
         """The bytes of the results of all seeds and images."""
         plan = self.plans[call.composite][call.target]
         count, part = call.seeds * call.batch, way.sweep * way.images
-        room = sum(plan["results"][place] for place in call.places) * count
+        room: int = sum(plan["results"][place] for place in call.places) * count
         return room + (8 * (plan["records"] + 2) * (count + part) if call.ledger else 0)
 
     def _counts(self, batch: int) -> Sequence[int]:

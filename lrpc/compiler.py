@@ -6,7 +6,6 @@ import importlib
 import json
 import shutil
 import tempfile
-import weakref
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,14 @@ from lrpc.rules.composite import Composite
 from lrpc.rules.plugins import load_plugins, plugins_of
 from lrpc.rules.several import Common, Given, composites
 from lrpc.rules.stated import check_rules
-from lrpc.run.program_dir import composite_of_graph, composites_of, load_program, under_composite
+from lrpc.run.program_dir import (
+    Owner,
+    composite_of_graph,
+    composites_of,
+    load_program,
+    owned,
+    under_composite,
+)
 from lrpc.run.protocol import Program
 from lrpc.targets import (
     Places,
@@ -117,7 +123,7 @@ def _loaded(files: Mapping[str, bytes], device: str, **options: bool) -> Program
     folder = Path(tempfile.mkdtemp(prefix="lrpc-"))
     write_files(folder / "program", files)
     program = load_program(folder / "program", device, **options)
-    weakref.finalize(program, shutil.rmtree, folder, ignore_errors=True)
+    owned(program, Owner(shutil.rmtree, folder, True))
     return program
 
 

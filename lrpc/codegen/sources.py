@@ -13,15 +13,21 @@ from lrpc.codegen.kernels import (
     capture,
     cells,
     chunks,
+    copies,
     deformable,
+    given,
+    indices,
     ledgers,
     limits,
     loading,
+    opening,
     pages,
     ratios,
+    requests,
     results,
     runtime,
     seeds,
+    settings,
     slopes,
     softmaxes,
     transposes,
@@ -30,7 +36,10 @@ from lrpc.codegen.kernels import (
     triton_support,
 )
 
-RUNTIME: tuple[ModuleType, ...] = (loading, results, limits, seeds, calls, capture, pages, runtime)
+RUNTIME: tuple[ModuleType, ...] = (
+    *(loading, given, settings, copies, results, limits),
+    *(indices, seeds, requests, calls, capture, pages, runtime, opening),
+)
 MODULES: tuple[ModuleType, ...] = (
     *(transposes, ratios, slopes, softmaxes, ledgers),
     *(cells, deformable, boxes, chunks),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from lrpc.codegen.kernels.loading import ProgramError
 
 
 @dataclass
@@ -16,7 +18,8 @@ class State:
 
     `saved` also takes what relevance works out once for all its calls on this state. Where memory
     does not hold all images at once, `saved` is empty and `pieces` are the inputs of some at a
-    time: each relevance call runs the model again on one after the other.
+    time: each relevance call runs the model again on one after the other. `program` is the
+    checksum of the one that it belongs to.
     """
 
     outputs: Any
@@ -24,6 +27,34 @@ class State:
     batch: int
     inputs: dict[str, Tensor] = field(default_factory=dict, repr=False)
     pieces: tuple[dict[str, Tensor], ...] = field(default=(), repr=False)
+    program: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        """What has been written to each tensor until now."""
+        tensors = (*self._tensors(self.saved.values()), *self._tensors([self.inputs]))
+        self.versions = {id(t): t._version for t in tensors}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles and copies, whose tensors count anew."""
+        return {name: value for name, value in vars(self).items() if name != "versions"}
+
+    def __setstate__(self, fields: dict[str, Any]) -> None:
+        vars(self).update(fields)
+        self.__post_init__()
+
+    def check_unchanged(self) -> None:
+        """Refuse a state whose tensors were written to: the relevance would be of no model."""
+        read = [self.inputs] if self.pieces else self.saved.values()
+        if any(t._version != self.versions.get(id(t), t._version) for t in self._tensors(read)):
+            raise ProgramError(
+                "the input or state.outputs were written to since forward, and share memory with"
+                " what relevance reads; run forward again, and write to a clone"
+            )
+
+    def _tensors(self, parts: Iterable[Mapping[str, Any]]) -> Iterator[Tensor]:
+        """Those that count what is written to them."""
+        found = (t for part in parts for t in list(part.values()) if isinstance(t, Tensor))
+        return (t for t in found if not t.is_inference())
 
 
 @dataclass
@@ -87,6 +118,8 @@ class Relevance:
     @property
     def input(self) -> Tensor:
         """Relevance at the first input, [K, B, ...]."""
+        if not self.inputs:
+            raise ProgramError("relevance at the input was not read; add it to read=[...]")
         return next(iter(self.inputs.values()))
 
 

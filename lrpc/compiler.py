@@ -21,6 +21,14 @@ from lrpc.directory import dumping, write_files
 from lrpc.errors import ConfigError, ProgramError
 from lrpc.frontend import import_model
 from lrpc.frontend.arguments import Arguments, example_tensors, import_call
+from lrpc.frontend.given import (
+    check_places,
+    check_switches,
+    check_texts,
+    names_of_inputs,
+    places_read,
+    seed_count,
+)
 from lrpc.ir.graph import Module
 from lrpc.ir.parser import parse_graph
 from lrpc.manifest import Report, own_facts, report_of, stated_targets
@@ -28,10 +36,12 @@ from lrpc.marks import startable
 from lrpc.mixed import DTYPES, check_precision
 from lrpc.models.maskdino.spec import MaskDINOSpec
 from lrpc.models.sources import build_model
-from lrpc.rules.composite import Composite
+from lrpc.rules.composite import Composite, listed_rules
 from lrpc.rules.plugins import load_plugins, plugins_of
 from lrpc.rules.several import Common, Given, composites
 from lrpc.rules.stated import check_rules
+from lrpc.rules.unmatched import check_chosen
+from lrpc.run.devices import check_load
 from lrpc.run.program_dir import (
     Owner,
     composite_of_graph,
@@ -95,18 +105,25 @@ def compile(
     what it would hold. `checkpoint`, what relevance may compute again instead: `none`, `block`
     (all), `auto` (what the budget asks for). The last three are those of `load`. Raises LrpcError.
     """
-    marks, limit = dict(read or {}), _limit(checkpoint, budget)
-    how: Any = {"scope": scope, "marks": marks, "unbatched": unbatched}
+    check_texts(scope=scope, precision=precision)
+    check_switches(
+        fold_batch_norm=fold_batch_norm, compile=compile, capture=capture, keep_pages=keep_pages
+    )
+    check_load(device, capture)
+    marks, limit, count = places_read(read), _limit(checkpoint, budget), seed_count(seeds)
+    chosen = composites(composite, Common(epsilon, listed_rules(rules)))
+    how: Any = {"scope": scope, "marks": marks, "unbatched": names_of_inputs(unbatched)}
     imported, fixed = import_call(model, args, kwargs, **how)
+    check_places(marks, [value.name for value in imported.module.graph.inputs])
     own = check_precision(precision, imported.module.graph)
-    chosen = composites(composite, Common(epsilon, tuple(rules)))
     variants = annotate(imported.module, chosen, fold_batch_norm=fold_batch_norm)
+    check_chosen(chosen, variants[0].module.graph)
     settings = Settings(
         type(model).__name__,
         imported.structure,
         Places(marks),
         tf32=own in ("tf32", "bf16"),
-        chunk=seeds,
+        chunk=count,
         notes=(*fixed, *imported.notes),
         precision=own,
         facts=_first(chosen, precision or "as the model") | {"fold_batch_norm": fold_batch_norm},

@@ -36,6 +36,8 @@ def composites(given: Given, common: Common) -> tuple[Composite, ...]:
         return (_named(given, common.epsilon, common.rules, common, common.options),)
     if isinstance(given, Composite):
         return (adapted(given, common.epsilon, common.rules),)
+    if not isinstance(given, Mapping | Sequence) or isinstance(given, bytes):
+        raise RuleError(f"composite takes a name, or several in a list or mapping, got {given!r}")
     items = given.items() if isinstance(given, Mapping) else ((None, what) for what in given)
     made = tuple(_one(name, what, common) for name, what in items)
     if not made:

@@ -19,16 +19,8 @@ from lrpc.config.checks import parse_budget
 from lrpc.config.schema import CHECKPOINTS
 from lrpc.directory import dumping, write_files
 from lrpc.errors import ConfigError, ProgramError
-from lrpc.frontend import import_model
+from lrpc.frontend import given, import_model
 from lrpc.frontend.arguments import Arguments, example_tensors, import_call
-from lrpc.frontend.given import (
-    check_places,
-    check_switches,
-    check_texts,
-    names_of_inputs,
-    places_read,
-    seed_count,
-)
 from lrpc.ir.graph import Module
 from lrpc.ir.parser import parse_graph
 from lrpc.manifest import Report, own_facts, report_of, stated_targets
@@ -105,16 +97,16 @@ def compile(
     what it would hold. `checkpoint`, what relevance may compute again instead: `none`, `block`
     (all), `auto` (what the budget asks for). The last three are those of `load`. Raises LrpcError.
     """
-    check_texts(scope=scope, precision=precision)
-    check_switches(
-        fold_batch_norm=fold_batch_norm, compile=compile, capture=capture, keep_pages=keep_pages
-    )
+    given.check_texts(scope=scope, precision=precision)
+    switches = {"compile": compile, "capture": capture, "keep_pages": keep_pages}
+    given.check_switches(fold_batch_norm=fold_batch_norm, **switches)
     check_load(device, capture)
-    marks, limit, count = places_read(read), _limit(checkpoint, budget), seed_count(seeds)
+    marks, limit = given.places_read(read), _limit(checkpoint, budget)
+    count, own_inputs = given.seed_count(seeds), given.names_of_inputs(unbatched)
     chosen = composites(composite, Common(epsilon, listed_rules(rules)))
-    how: Any = {"scope": scope, "marks": marks, "unbatched": names_of_inputs(unbatched)}
+    how: Any = {"scope": scope, "marks": marks, "unbatched": own_inputs}
     imported, fixed = import_call(model, args, kwargs, **how)
-    check_places(marks, [value.name for value in imported.module.graph.inputs])
+    given.check_places(marks, [value.name for value in imported.module.graph.inputs])
     own = check_precision(precision, imported.module.graph)
     variants = annotate(imported.module, chosen, fold_batch_norm=fold_batch_norm)
     check_chosen(chosen, variants[0].module.graph)
@@ -132,7 +124,7 @@ def compile(
         budget=limit,
     )
     files = build(variants, startable(variants[0].module.graph), settings)
-    return _loaded(files, device, compile=compile, capture=capture, keep_pages=keep_pages)
+    return _loaded(files, device, **switches)
 
 
 def _loaded(files: Mapping[str, bytes], device: str, **options: bool) -> Program:

@@ -21,6 +21,7 @@ from lrpc.directory import dumping, write_files
 from lrpc.errors import ConfigError, ProgramError
 from lrpc.frontend import given, import_model
 from lrpc.frontend.arguments import Arguments, example_tensors, import_call
+from lrpc.frontend.modes import without_modes
 from lrpc.ir.graph import Module
 from lrpc.ir.parser import parse_graph
 from lrpc.manifest import Report, own_facts, report_of, stated_targets
@@ -58,6 +59,7 @@ from passes import Pass
 # -- from Python -----------------------------------------------------------------------------------
 
 
+@without_modes()
 def compile(
     model: nn.Module,
     args: Arguments,

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import lrpc
 from lrpc.codegen.kernels import settings
 from tests.support import small_calls
 
@@ -81,10 +82,12 @@ def test_modes_of_the_caller_change_nothing(program: Any, mode: str) -> None:
         assert torch.equal(program.relevance(state, at=[1]).input, expected)
 
 
-@pytest.mark.parametrize("mode", ["bf16", "inference", "float64", "meta"])
+@pytest.mark.parametrize("mode", ["bf16", "fp16", "inference", "float64", "meta"])
 def test_modes_of_the_caller_change_nothing_in_what_is_compiled(program: Any, mode: str) -> None:
+    model, inputs = small_calls.model(), small_calls.inputs()
     with MODES[mode]():
-        made = small_calls.program()
+        example = tuple(x.to("cpu", copy=True) for x in inputs)
+        made = lrpc.compile(model, example, composite="epsilon")
     assert torch.equal(explained(made), explained(program))
 
 
@@ -182,7 +185,8 @@ def test_threads_see_the_settings_of_the_process_all_the_time(program: Any) -> N
     def work_under_autocast() -> None:
         with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
             work()
-            assert torch.is_autocast_enabled("cpu") and torch.is_inference_mode_enabled()
+            assert torch.is_autocast_enabled("cpu")
+            assert torch.is_inference_mode_enabled()
 
     def watch() -> None:
         while not done.wait(0.0005):
@@ -202,7 +206,7 @@ def test_threads_see_the_settings_of_the_process_all_the_time(program: Any) -> N
 
 @pytest.mark.usefixtures("untouched")
 def test_threads_take_turns_where_they_want_different_precisions() -> None:
-    """As programs on a GPU do: each sees its own for as long as it runs, the caller's comes back."""
+    """As programs on a GPU do: each has its own while it runs, then the caller's is back."""
     torch.set_float32_matmul_precision("high")
     before, shared = settings.found_float32(), settings.SharedFloat32()
     counts = {True: 0, False: 0}
@@ -219,7 +223,8 @@ def test_threads_take_turns_where_they_want_different_precisions() -> None:
 
     in_threads([lambda tf32=tf32: work(tf32) for tf32 in (True, False, True, False)])
     assert counts == {True: 400, False: 400}
-    assert shared.running == 0 and settings.found_float32() == before
+    assert shared.running == 0
+    assert settings.found_float32() == before
 
 
 def test_all_programs_of_a_process_share_one_turn(program: Any) -> None:

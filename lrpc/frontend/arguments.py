@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from lrpc.errors import ConfigError, TraceError
 from lrpc.frontend import Imported, import_model
@@ -71,7 +72,13 @@ def bound_call(
         raise ConfigError(f"{kind}.forward({takes}): {error}; correct the example") from None
     for name, value in bound.arguments.items():
         _check_value(name, value)
+        bound.arguments[name] = tree_map_only(Tensor, _counting, value)
     return bound
+
+
+def _counting(value: Tensor) -> Tensor:
+    """The tensor, or a copy where it does not count what is written to it."""
+    return value.clone() if value.is_inference() else value
 
 
 def _fixed(bound: inspect.BoundArguments) -> tuple[str, ...]:
@@ -132,6 +139,8 @@ def _active(module: nn.Module) -> str:
 
 def _check_weights(model: nn.Module) -> None:
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.is_inference():
+            raise ConfigError(f"{name} was made in inference mode; build the model outside it")
         if nn.parameter.is_lazy(tensor):
             raise ConfigError(f"{name} has no shape yet; run the model once before")
         if tensor.device.type != "cpu":

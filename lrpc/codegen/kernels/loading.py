@@ -46,18 +46,15 @@ def usable_device(given: Any) -> torch.device:
     try:
         device = torch.device(given)
     except RuntimeError:
-        raise ProgramError(
-            f'device={given!r} is no device; give "cpu", "cuda" or "cuda:N"'
-        ) from None
+        known = '"cpu", "cuda" or "cuda:N"'
+        raise ProgramError(f"device={given!r} is no device of torch; give {known}") from None
     if device.type == "meta":
         raise ProgramError('device="meta" has no numbers to compute with; give "cpu" or "cuda"')
     if device.type != "cpu":
         module = getattr(torch, device.type, None)
         count = module.device_count() if module is not None and module.is_available() else 0
         if not count:
-            raise ProgramError(
-                f'device={given!r}: torch sees no such device here; use device="cpu"'
-            )
+            raise ProgramError(f'device={given!r}: torch sees no such device here; use "cpu"')
         if device.index is not None and not 0 <= device.index < count:
             raise ProgramError(f"device={given!r}: torch sees {count} here, counted from 0")
     return device

@@ -83,7 +83,7 @@ ALLOWED: dict[str, set[str]] = {
         *("lrpc.planview", "lrpc.rules", "lrpc.run", "lrpc.weights"),
     },
     "lrpc.explained_layers": set(),
-    "lrpc.explainer": {"lrpc.compiler", "lrpc.explained_layers", "lrpc.rules"},
+    "lrpc.explainer": {"lrpc.compiler", "lrpc.explained_layers", "lrpc.frontend", "lrpc.rules"},
     "lrpc.cli": {
         *("lrpc.analyze", "lrpc.catalogue", "lrpc.compiler", "lrpc.config", "lrpc.evaluate"),
         *("lrpc.planview", "lrpc.precision_table", "lrpc.rules", "lrpc.run", "lrpc.verify"),
@@ -94,9 +94,10 @@ ALLOWED: dict[str, set[str]] = {
 
 #: Longer than the habit allows, and why.
 LONG_FILES = {
-    "lrpc/compiler.py": 320,  # the one place where all stages meet; most of it is small steps
+    "lrpc/compiler.py": 330,  # the one place where all stages meet; most of it is small steps
 }
 LONG_FUNCTIONS = {
+    "lrpc/compiler.py:compile": 70,  # most of it lists the options and says what they are
     "lrpc/compiler.py:compile_config": 70,  # the stages in order; half of it lists facts
 }
 

@@ -139,10 +139,10 @@ def _active(module: nn.Module) -> str:
 
 def _check_weights(model: nn.Module) -> None:
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if tensor.is_inference():
-            raise ConfigError(f"{name} was made in inference mode; build the model outside it")
         if nn.parameter.is_lazy(tensor):
             raise ConfigError(f"{name} has no shape yet; run the model once before")
+        if tensor.is_inference():
+            raise ConfigError(f"{name} was made in inference mode; build the model outside it")
         if tensor.device.type != "cpu":
             raise ConfigError(
                 f"{name} is on {tensor.device}: models are compiled on the CPU; move it there, and "
@@ -200,8 +200,6 @@ def _check_inputs(kind: str, inputs: Sequence[Input], unbatched: Collection[str]
                 f" {', '.join(names)}"
             )
     for x in inputs:
-        if x.value.is_meta:
-            raise ConfigError(f"input {x.name!r} is on the meta device; give one with numbers")
         if x.value.device.type != "cpu":
             raise ConfigError(
                 f"input {x.name!r} is on {x.value.device}: models are compiled on the CPU; move it "

@@ -72,7 +72,7 @@ def names_of_inputs(unbatched: Any) -> tuple[str, ...]:
 def check_places(read: Mapping[str, str], inputs: Collection[str]) -> None:
     """ConfigError for a place that is called as an input is, where relevance is read as well."""
     for name in read:
-        if name == "input" or (name.removeprefix("input.") in inputs and name.startswith("input.")):
+        if name.startswith("input.") and name.removeprefix("input.") in inputs:
             raise ConfigError(
-                f"read: {name!r} is an input, which is read anyway; call it otherwise"
+                f"read: {name!r} is an input, read anyway; give the place another name"
             )

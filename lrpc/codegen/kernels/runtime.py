@@ -163,6 +163,9 @@ class Program:
         the seeds, K = 1, for the price of one of them. Raises ProgramError.
         """
         check_state(state, self.checksum, self.device)
+        if not state.pieces:
+            self.calls.check(state.saved)
+        state.check_unchanged()
         composite = find_composite(self.composites, composite)
         targets = self.interface.others.get(composite, self.interface.targets)
         name, goal = find_target(targets, target, layer)

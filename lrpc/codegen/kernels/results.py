@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from lrpc.codegen.kernels.loading import ProgramError
+
+INPUTS = "inputs of the state"  # beside the names of blocks
 
 
 @dataclass
@@ -30,9 +33,15 @@ class State:
     program: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
-        """What has been written to each tensor until now."""
-        tensors = (*self._tensors(self.saved.values()), *self._tensors([self.inputs]))
-        self.versions = {id(t): t._version for t in tensors}
+        """Note what has been written until now to that which the caller may hold as well."""
+        held = [*tree_leaves(self.outputs), *self.inputs.values()]
+        memory = {address(t) for t in held if isinstance(t, Tensor)}
+        self.versions = {
+            (block, name): version(t)
+            for block, part in (*self.saved.items(), (INPUTS, self.inputs))
+            for name, t in part.items()
+            if isinstance(t, Tensor) and address(t) in memory
+        }
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickles and copies, whose tensors count anew."""
@@ -44,17 +53,24 @@ class State:
 
     def check_unchanged(self) -> None:
         """Refuse a state whose tensors were written to: the relevance would be of no model."""
-        read = [self.inputs] if self.pieces else self.saved.values()
-        if any(t._version != self.versions.get(id(t), t._version) for t in self._tensors(read)):
-            raise ProgramError(
-                "the input or state.outputs were written to since forward, and share memory with"
-                " what relevance reads; run forward again, and write to a clone"
-            )
+        parts = {INPUTS: self.inputs} if self.pieces else self.saved
+        for (block, name), noted in self.versions.items():
+            found = parts.get(block, {}).get(name)
+            if isinstance(found, Tensor) and version(found) != noted:
+                raise ProgramError(
+                    "the input or state.outputs were written to since forward, and share memory"
+                    " with what relevance reads; run forward again, and write to a clone"
+                )
 
-    def _tensors(self, parts: Iterable[Mapping[str, Any]]) -> Iterator[Tensor]:
-        """Those that count what is written to them."""
-        found = (t for part in parts for t in list(part.values()) if isinstance(t, Tensor))
-        return (t for t in found if not t.is_inference())
+
+def version(tensor: Tensor) -> int:
+    """How often was written to a tensor and to its views; inference tensors do not count."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def address(tensor: Tensor) -> int:
+    """Where the memory of a tensor and of its views begins."""
+    return tensor.untyped_storage().data_ptr()
 
 
 @dataclass

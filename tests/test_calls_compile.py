@@ -150,3 +150,21 @@ def test_numbers_of_any_kind_are_numbers() -> None:
 )
 def test_composites_that_there_are_not(name: Any, options: dict[str, Any], told: str) -> None:
     assert refusal(lambda: lrpc.composite(name, **options)).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"program": None}, "compare takes loaded programs, got NoneType"),
+        ({"program": {}}, "no program to compare is given"),
+        ({"inputs": None}, "inputs are a tensor, or several, got NoneType"),
+        ({"inputs": "x"}, "inputs are a tensor, or several, got str"),
+        ({"composites": "epsilon"}, "composites is a list of names, got 'epsilon'"),
+        ({"composites": ["epsilom"]}, "no composite 'epsilom'; it has: epsilon"),
+        ({"at": [(9,)]}, "output: index0 must lie in 0..1, got 9"),
+    ],
+)
+def test_what_cannot_be_compared_is_named(given: dict[str, Any], told: str) -> None:
+    program = lrpc.compile(MODEL, (X,), composite="epsilon")
+    call = {"program": program, "inputs": X, "at": [(0,)], **given}
+    assert refusal(lambda: lrpc.compare(**call)) == told

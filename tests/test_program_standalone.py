@@ -276,6 +276,7 @@ def test_relevance_cannot_start_at_an_activation_of_zero(
     block, name = program.interface.targets["class_logit"].value
     state.saved[block][name] = state.saved[block][name].clone()
     state.saved[block][name][0, 3, 3] = 0
+    state.versions.clear()  # else the state is refused: its values are not the model's any more
     seeds = torch.zeros(1, 2, 50, 10)
     seeds[0, 0, 3, 4] = 1  # relevance elsewhere is fine
     program.relevance(state, "class_logit", seeds=seeds)

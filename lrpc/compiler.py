@@ -6,7 +6,6 @@ import json
 import shutil
 import tempfile
 import warnings
-import weakref
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,10 +29,11 @@ from lrpc.configured import (
 )
 from lrpc.directory import dumping, write_files
 from lrpc.errors import ConfigError, LrpcWarning, ProgramError
-from lrpc.frontend import import_model
+from lrpc.frontend import given, import_model
 from lrpc.frontend.arguments import Arguments, example_tensors, import_call
 from lrpc.frontend.calls import ModelCall
 from lrpc.frontend.capture import model_example
+from lrpc.frontend.modes import without_modes
 from lrpc.ir.graph import Module
 from lrpc.ir.parser import read_graph
 from lrpc.ir.verifier import verify_tensors
@@ -43,11 +43,20 @@ from lrpc.marks import startable
 from lrpc.mixed import DTYPES, check_precision
 from lrpc.model_check import ModelCheck, warning_of
 from lrpc.models.sources import build_model
-from lrpc.rules.composite import Composite
+from lrpc.rules.composite import Composite, listed_rules
 from lrpc.rules.plugins import load_allowed
 from lrpc.rules.several import Common, Given, composites
 from lrpc.rules.stated import check_rules
-from lrpc.run.program_dir import composite_of_graph, composites_of, load_program, under_composite
+from lrpc.rules.unmatched import check_chosen
+from lrpc.run.devices import check_load
+from lrpc.run.program_dir import (
+    Owner,
+    composite_of_graph,
+    composites_of,
+    load_program,
+    owned,
+    under_composite,
+)
 from lrpc.run.protocol import Program
 from lrpc.settings import Settings
 from lrpc.targets import (
@@ -59,6 +68,7 @@ from lrpc.weights import load_weights
 # -- from Python -----------------------------------------------------------------------------------
 
 
+@without_modes()
 def compile(
     model: nn.Module,
     args: Arguments,
@@ -107,20 +117,27 @@ def compile(
     model reads out of tensors with Python is fixed as on the example; a warning says so. Raises
     LrpcError.
     """
-    marks, limit = dict(read or {}), _limit(checkpoint, budget)
-    how: Any = {"scope": scope, "marks": marks, "unbatched": unbatched, "no_grad": no_grad}
+    given.check_texts(scope=scope, precision=precision)
+    switches = {"compile": compile, "capture": capture, "keep_pages": keep_pages}
+    given.check_switches(fold_batch_norm=fold_batch_norm, check=check, **switches)
+    check_load(device, capture)
+    marks, limit = given.places_read(read), _limit(checkpoint, budget)
+    count, own_inputs = given.seed_count(seeds), given.names_of_inputs(unbatched)
+    chosen = composites(composite, Common(epsilon, listed_rules(rules)))
+    how: Any = {"scope": scope, "marks": marks, "unbatched": own_inputs, "no_grad": no_grad}
     imported, call, fixed = import_call(model, args, kwargs, **how)
+    given.check_places(marks, [value.name for value in imported.module.graph.inputs])
     if imported.fixed:
         warnings.warn(warning_of(imported.fixed), LrpcWarning, stacklevel=2)
     own = check_precision(precision, imported.module.graph)
-    chosen = composites(composite, Common(epsilon, tuple(rules)))
     variants = annotate(imported.module, chosen, fold_batch_norm=fold_batch_norm)
+    check_chosen(chosen, variants[0].module.graph)
     settings = Settings(
         type(model).__name__,
         imported.structure,
         Places(marks),
         tf32=own in ("tf32", "bf16"),
-        chunk=seeds,
+        chunk=count,
         notes=(*fixed, *imported.notes),
         precision=own,
         facts=_first(chosen, precision or "as the model") | {"fold_batch_norm": fold_batch_norm},
@@ -130,7 +147,7 @@ def compile(
     )
     held = ModelCheck(call, imported) if check else None
     files = build(variants, startable(variants[0].module.graph), settings, check=held)
-    return _loaded(files, device, compile=compile, capture=capture, keep_pages=keep_pages)
+    return _loaded(files, device, **switches)
 
 
 def _loaded(files: Mapping[str, bytes], device: str, **options: bool) -> Program:
@@ -138,7 +155,7 @@ def _loaded(files: Mapping[str, bytes], device: str, **options: bool) -> Program
     folder = Path(tempfile.mkdtemp(prefix="lrpc-"))
     write_files(folder / "program", files)
     program = load_program(folder / "program", device, **options)
-    weakref.finalize(program, shutil.rmtree, folder, ignore_errors=True)
+    owned(program, Owner(shutil.rmtree, folder, True))
     return program
 
 

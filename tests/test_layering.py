@@ -38,8 +38,8 @@ ALLOWED: dict[str, set[str]] = {
     "lrpc.directory": {"lrpc.ir", "lrpc.swap"},
     "lrpc.show": {"lrpc.ir", "lrpc.manifest_read"},
     "passes": {"lrpc.ir", "lrpc.plan", "lrpc.rules"},
-    # programs are used as they are: no compiler behind them
-    "lrpc.run": {"lrpc.manifest_read", "lrpc.models", "lrpc.swap"},
+    # Programs are used as they are, no compiler behind them; their results are those of kernels.
+    "lrpc.run": {"lrpc.codegen", "lrpc.manifest_read", "lrpc.models", "lrpc.swap"},
     "lrpc.manifest": {"lrpc.codegen", "lrpc.ir", "lrpc.targets"},
     "lrpc.manifest_read": {
         "lrpc.codegen",
@@ -112,7 +112,7 @@ ALLOWED: dict[str, set[str]] = {
         *("lrpc.planview", "lrpc.rules", "lrpc.run", "lrpc.weights"),
     },
     "lrpc.explained_layers": set(),
-    "lrpc.explainer": {"lrpc.compiler", "lrpc.explained_layers", "lrpc.rules"},
+    "lrpc.explainer": {"lrpc.compiler", "lrpc.explained_layers", "lrpc.frontend", "lrpc.rules"},
     "lrpc.cli": {"lrpc.codegen", "lrpc.commands"},
     "lrpc.commands": {
         *("lrpc.analyze", "lrpc.catalogue", "lrpc.compiler", "lrpc.config", "lrpc.evaluate"),
@@ -130,11 +130,11 @@ BELOW = (
 
 #: Longer than the habit allows, and why.
 LONG_FILES = {
-    "lrpc/compiler.py": 320,  # the one place where all stages meet; most of it is small steps
+    "lrpc/compiler.py": 330,  # the one place where all stages meet; most of it is small steps
 }
 LONG_FUNCTIONS = {
-    "lrpc/compiler.py:compile_config": 75,
-    "lrpc/compiler.py:compile": 90,  # the stages in order; half of it lists facts
+    "lrpc/compiler.py:compile": 90,  # most of it lists the options and says what they are
+    "lrpc/compiler.py:compile_config": 75,  # the stages in order; half of it lists facts
 }
 
 
@@ -205,7 +205,7 @@ def test_programs_carry_torch_and_the_standard_library_only() -> None:
 def test_nothing_is_imported_from_tests() -> None:
     for path in SOURCES:
         # The tools that write the tests' own files, and the page on what the tests hold.
-        keeper = path.name in ("update_golden.py", "make_coverage.py")
+        keeper = path.name in ("update_golden.py", "make_coverage.py", "make_operations.py")
         assert keeper or all(part_of(module) != "tests" for _, module in imports(path)), path
 
 

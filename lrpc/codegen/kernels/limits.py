@@ -139,7 +139,8 @@ class Limits:
         plan = self.plans[call.composite][call.target]
         count, part = call.seeds * call.batch, way.sweep * way.images
         room: int = sum(plan["results"][place] for place in call.places) * count
-        return room + (8 * (plan["records"] + 2) * (count + part) if call.ledger else 0)
+        amounts: int = 8 * (plan["records"] + 2) * (count + part)
+        return room + (amounts if call.ledger else 0)
 
     def _counts(self, batch: int) -> Sequence[int]:
         return range(batch, 0, -1) if self.axes else (batch,)

@@ -38,6 +38,10 @@ RIGHT: dict[str, Function] = {
     ],
     "sorted values": lambda m, x: [x.sort(1)[0], x.relu().sort(-1, descending=True).values],
     "take_along_dim": lambda m, x: torch.take_along_dim(x, torch.tensor([[[0], [2], [1], [5]]]), 2),
+    "where, as a method and as a function": lambda m, x: [
+        x.where(x > 0, x.exp()), torch.where(x > 0, x, x.exp()), x.where(x > 0, 2.0),
+        torch.full_like(x, 3.0).where(x > 0, x),
+    ],
     "numbers that nobody has set": lambda m, x: torch.empty_like(x).fill_(2.0) * x,
     "a traced fill": lambda m, x: x.clone().fill_(3) + x,
 }  # fmt: skip

@@ -192,6 +192,11 @@ def where(c: Context, condition: Operand, x: Operand = None, y: Operand = None) 
     return c.op("where", c.value(condition, spread=False), left, right)
 
 
+def where_method(c: Context, x: Operand, condition: Operand, y: Operand) -> Operand:
+    """`x.where(condition, y)`: the condition comes second."""
+    return where(c, condition, x, y)
+
+
 def masked_fill(c: Context, x: Operand, mask: Operand, value: Operand) -> Operand:
     if isinstance(mask, Stored) and mask.uniform is False and c.type(x).shape == c.result.shape:
         return x

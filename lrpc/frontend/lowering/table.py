@@ -37,9 +37,15 @@ OWN_ORDER: tuple[tuple[Any, Row], ...] = (
 )
 
 
+#: Methods that take their arguments in another order than the function of the same name.
+METHODS: dict[str, Row] = {"where": elementwise.where_method}
+
+
 def row_of(call: Call) -> Row | None:
     """The row that lowers a call; None where there is none."""
     for function, row in OWN_ORDER:
         if call.target is function:
             return row
+    if call.kind == "call_method" and call.name in METHODS:
+        return METHODS[call.name]
     return ROWS.get(out_of_place(call.name) if is_in_place(call.name) else call.name)

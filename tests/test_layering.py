@@ -130,6 +130,7 @@ BELOW = (
 
 #: Longer than the habit allows, and why.
 LONG_FILES = {
+    "lrpc/codegen/kernels/runtime.py": 310,  # what a program's user calls, in one place
     "lrpc/compiler.py": 330,  # the one place where all stages meet; most of it is small steps
 }
 LONG_FUNCTIONS = {

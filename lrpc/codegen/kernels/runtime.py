@@ -216,6 +216,25 @@ class Program:
             del part
             first = own.stop
 
+    def at_once(
+        self,
+        target: str,
+        seeds: int,
+        images: int,
+        *,
+        composite: str | None = None,
+        layer: int | None = None,
+        read: Sequence[str] | None = None,
+        ledger: bool = False,
+    ) -> int:
+        """How many of so many seeds one call of `relevance` may ask for, so that it keeps the
+        program's budget: 0 where not one does. The options are those of `relevance`."""
+        composite = find_composite(self.composites, composite)
+        targets = self.interface.others.get(composite, self.interface.targets)
+        name, goal = find_target(targets, target, layer)
+        places = places_of(goal, name, read)
+        return self.limits.at_once(Call(composite, name, places, ledger, images, seeds))
+
     def __call__(self, *inputs: Any, **options: Any) -> Relevance:
         """`forward` and `relevance` in one go: the inputs, then what `relevance` takes. Inputs may
         be given by name, as long as `relevance` has no argument of that name."""

@@ -4,8 +4,7 @@ manifest."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,13 +21,14 @@ from lrpc.joining import memory_model
 from lrpc.manifest import Lowered, graph_file, manifest
 from lrpc.marks import chosen_places, with_inputs
 from lrpc.memory.bounds import outputs_of
-from lrpc.memory.choose import choose
+from lrpc.memory.choose import Choice, choose
 from lrpc.memory.plan import memory_plans
 from lrpc.mixed import running, used_weights
 from lrpc.model_check import UNCHECKED, ModelCheck
 from lrpc.precision import Compared, precision_report
 from lrpc.rules.composite import Composite
-from lrpc.targets import Places, Target, stops_of
+from lrpc.settings import Settings
+from lrpc.targets import Target, stops_of
 from lrpc.visible import file_word
 from lrpc.weights import not_finite, serialize_weights
 from passes import (
@@ -41,60 +41,6 @@ from passes import (
 from passes.lower_relevance import LowerRelevance
 
 Watch = Callable[[str, Module], None]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything about a program that is not in its graph."""
-
-    name: str
-    structure: object
-    places: Places = field(default_factory=Places)
-    read: tuple[str, ...] = ()
-    tf32: bool = False
-    chunk: int = 8
-    notes: tuple[str, ...] = ()
-    precision: str = ""  # tf32 and bf16 are held against float64, within `bound`
-    bound: float = 0.25
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    checkpoint: str = "none"
-    budget: str | int = ""
-    example: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """What `from_json` needs to build the same program from graph.lrp again."""
-        return {
-            "name": self.name,
-            "structure": self.structure,
-            "read": list(self.read),
-            "tf32": self.tf32,
-            "chunk": self.chunk,
-            "notes": list(self.notes),
-            "checkpoint": self.checkpoint,
-            "budget": self.budget,
-            "precision": self.precision,
-            "bound": self.bound,
-            "places": {"stops": list(self.places.stops), "inputs": dict(self.places.inputs)},
-        }
-
-    @staticmethod
-    def from_json(data: Mapping[str, Any], facts: Mapping[str, Any]) -> Settings:
-        """Settings as a manifest holds them."""
-        places = Places({}, tuple(data["places"]["stops"]), data["places"]["inputs"])
-        return Settings(
-            data["name"],
-            data["structure"],
-            places,
-            tuple(data["read"]),
-            data["tf32"],
-            data["chunk"],
-            tuple(data["notes"]),
-            data["precision"],
-            data["bound"],
-            facts,
-            data["checkpoint"],
-            data["budget"],
-        )
 
 
 @dataclass(frozen=True)
@@ -161,16 +107,7 @@ def build(
     model = choice.of(model)
     for graph in as_computed(model.graph, model.codes, model.halves):
         verify(graph, "recompute")
-    about = Description(
-        settings.name,
-        settings.structure,
-        settings.places.inputs,
-        settings.notes,
-        settings.tf32,
-        choice.chunk,
-        choice.again,
-        choice.sweep,
-    )
+    about = _about(settings, choice)
     program = generate(model.graph, model.codes, about)
     tensors = _merged([t for one in run for t in one.tensors])
     files = {
@@ -202,6 +139,19 @@ def build(
         | {"made": {key: made for key, (_, made) in ways.items()}, "outputs": outputs_of(model)},
     )
     return files
+
+
+def _about(settings: Settings, choice: Choice) -> Description:
+    return Description(
+        settings.name,
+        settings.structure,
+        settings.places.inputs,
+        settings.notes,
+        settings.tf32,
+        choice.chunk,
+        choice.again,
+        choice.sweep,
+    )
 
 
 def _check_finite(module: Module, name: str) -> None:

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
 import tempfile
 import warnings
-import weakref
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from lrpc.build import Settings, Variant, annotate, build
-from lrpc.config import Config, composite_options
+from lrpc.build import Variant, annotate, build
+from lrpc.config import Config
 from lrpc.config.checks import parse_budget
 from lrpc.config.schema import CHECKPOINTS
+from lrpc.configured import (
+    check_class_names,
+    configured_composites,
+    example_inputs,
+    extra_pass,
+    places_of,
+    program_name,
+    shape_of,
+    targets_of,
+    unused,
+)
 from lrpc.directory import dumping, write_files
 from lrpc.errors import ConfigError, LrpcWarning, ProgramError
-from lrpc.frontend import import_model
+from lrpc.frontend import given, import_model
 from lrpc.frontend.arguments import Arguments, example_tensors, import_call
 from lrpc.frontend.calls import ModelCall
 from lrpc.frontend.capture import model_example
+from lrpc.frontend.modes import without_modes
 from lrpc.ir.graph import Module
 from lrpc.ir.parser import read_graph
 from lrpc.ir.verifier import verify_tensors
@@ -33,29 +42,33 @@ from lrpc.manifest_read import manifest_of
 from lrpc.marks import startable
 from lrpc.mixed import DTYPES, check_precision
 from lrpc.model_check import ModelCheck, warning_of
-from lrpc.models.maskdino.spec import MaskDINOSpec
 from lrpc.models.sources import build_model
-from lrpc.rules.composite import Composite
-from lrpc.rules.plugins import load_allowed, load_plugins
+from lrpc.rules.composite import Composite, listed_rules
+from lrpc.rules.plugins import load_allowed
 from lrpc.rules.several import Common, Given, composites
 from lrpc.rules.stated import check_rules
-from lrpc.run.program_dir import composite_of_graph, composites_of, load_program, under_composite
+from lrpc.rules.unmatched import check_chosen
+from lrpc.run.devices import check_load
+from lrpc.run.program_dir import (
+    Owner,
+    composite_of_graph,
+    composites_of,
+    load_program,
+    owned,
+    under_composite,
+)
 from lrpc.run.protocol import Program
+from lrpc.settings import Settings
 from lrpc.targets import (
     Places,
-    Target,
-    asked_places,
     inside,
-    maskdino_places,
-    maskdino_targets,
-    stopping,
 )
 from lrpc.weights import load_weights
-from passes import Pass
 
 # -- from Python -----------------------------------------------------------------------------------
 
 
+@without_modes()
 def compile(
     model: nn.Module,
     args: Arguments,
@@ -104,20 +117,27 @@ def compile(
     model reads out of tensors with Python is fixed as on the example; a warning says so. Raises
     LrpcError.
     """
-    marks, limit = dict(read or {}), _limit(checkpoint, budget)
-    how: Any = {"scope": scope, "marks": marks, "unbatched": unbatched, "no_grad": no_grad}
+    given.check_texts(scope=scope, precision=precision)
+    switches = {"compile": compile, "capture": capture, "keep_pages": keep_pages}
+    given.check_switches(fold_batch_norm=fold_batch_norm, check=check, **switches)
+    check_load(device, capture)
+    marks, limit = given.places_read(read), _limit(checkpoint, budget)
+    count, own_inputs = given.seed_count(seeds), given.names_of_inputs(unbatched)
+    chosen = composites(composite, Common(epsilon, listed_rules(rules)))
+    how: Any = {"scope": scope, "marks": marks, "unbatched": own_inputs, "no_grad": no_grad}
     imported, call, fixed = import_call(model, args, kwargs, **how)
+    given.check_places(marks, [value.name for value in imported.module.graph.inputs])
     if imported.fixed:
         warnings.warn(warning_of(imported.fixed), LrpcWarning, stacklevel=2)
     own = check_precision(precision, imported.module.graph)
-    chosen = composites(composite, Common(epsilon, tuple(rules)))
     variants = annotate(imported.module, chosen, fold_batch_norm=fold_batch_norm)
+    check_chosen(chosen, variants[0].module.graph)
     settings = Settings(
         type(model).__name__,
         imported.structure,
         Places(marks),
         tf32=own in ("tf32", "bf16"),
-        chunk=seeds,
+        chunk=count,
         notes=(*fixed, *imported.notes),
         precision=own,
         facts=_first(chosen, precision or "as the model") | {"fold_batch_norm": fold_batch_norm},
@@ -127,7 +147,7 @@ def compile(
     )
     held = ModelCheck(call, imported) if check else None
     files = build(variants, startable(variants[0].module.graph), settings, check=held)
-    return _loaded(files, device, compile=compile, capture=capture, keep_pages=keep_pages)
+    return _loaded(files, device, **switches)
 
 
 def _loaded(files: Mapping[str, bytes], device: str, **options: bool) -> Program:
@@ -135,7 +155,7 @@ def _loaded(files: Mapping[str, bytes], device: str, **options: bool) -> Program
     folder = Path(tempfile.mkdtemp(prefix="lrpc-"))
     write_files(folder / "program", files)
     program = load_program(folder / "program", device, **options)
-    weakref.finalize(program, shutil.rmtree, folder, ignore_errors=True)
+    owned(program, Owner(shutil.rmtree, folder, True))
     return program
 
 
@@ -174,13 +194,13 @@ def compile_config(
     """
     options = config.LRPC
     chosen = tuple(chosen) or configured_composites(config)
-    shape = _shape(config)
+    shape = shape_of(config)
     dtype = DTYPES[options.PRECISION]
-    _check_class_names(config)
-    extra = [_load_pass(path) for path in options.PASSES]
+    check_class_names(config)
+    extra = [extra_pass(path) for path in options.PASSES]
     model, weights = build_model(config)
-    places = _places(config)
-    example = model_example(model.to(dtype), _example(config, shape, dtype), {})
+    places = places_of(config)
+    example = model_example(model.to(dtype), example_inputs(config, shape, dtype), {})
     imported = import_model(
         model,
         example,
@@ -194,8 +214,8 @@ def compile_config(
     variants = annotate(
         imported.module, chosen, extra, watch, fold_batch_norm=options.FOLD_BATCH_NORM
     )
-    targets = _targets(config, variants[0].module)
-    notes = (*((weights.note,) if weights.note else ()), *_unused(config, targets), *imported.notes)
+    targets = targets_of(config, variants[0].module)
+    notes = (*((weights.note,) if weights.note else ()), *unused(config, targets), *imported.notes)
     facts = _first(chosen, options.PRECISION) | {
         "shapes": [list(shape)],
         "config": config.to_dict(portable=True),
@@ -209,7 +229,7 @@ def compile_config(
         "decisions": list(imported.decisions),
     }
     settings = Settings(
-        _name(config),
+        program_name(config),
         imported.structure,
         places,
         tuple(options.READ),
@@ -230,92 +250,6 @@ def compile_config(
     said = (*config.notes, *own)  # a config's notes name its folder: they stay out of the files
     nodes = len(variants[0].module.graph.nodes)
     return report_of(output, nodes, json.loads(files["manifest.json"]), said, imported.fixed)
-
-
-def configured_composites(config: Config) -> tuple[Composite, ...]:
-    """What LRPC.COMPOSITE names, under what holds for all of them; loads the plugins first."""
-    options = config.LRPC
-    load_plugins(options.PLUGINS)
-    common = Common(
-        options.EPSILON,
-        tuple(dict(r) for r in options.RULES),
-        options.DETACH == "stop",
-        options.POSITION == "split",
-        composite_options(config),
-    )
-    given = options.COMPOSITE
-    return composites(given.to_dict() if isinstance(given, Config) else given, common)
-
-
-def _name(config: Config) -> str:
-    _, colon, function = str(config.LRPC.SOURCE).partition(":")
-    return function if colon else str(config.MODEL.META_ARCHITECTURE).lower()
-
-
-def _shape(config: Config) -> tuple[int, int]:
-    shapes = [tuple(s) for s in config.LRPC.SHAPES]
-    if len(shapes) != 1:
-        raise ConfigError(
-            f"LRPC.SHAPES holds {len(shapes)} sizes; a program holds one: compile once for each"
-        )
-    return int(shapes[0][0]), int(shapes[0][1])
-
-
-def _check_class_names(config: Config) -> None:
-    names, count = config.LRPC.CLASS_NAMES, config.MODEL.SEM_SEG_HEAD.NUM_CLASSES
-    if names and len(names) != count:
-        raise ConfigError(
-            f"LRPC.CLASS_NAMES holds {len(names)} names, MODEL.SEM_SEG_HEAD.NUM_CLASSES is {count}"
-        )
-
-
-def _example(config: Config, shape: tuple[int, int], dtype: torch.dtype) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    image = torch.rand(1, 3, *shape, generator=generator, dtype=torch.float64) * 255
-    inputs = {"images": image.to(dtype)}
-    if config.LRPC.PADDING_MASK:
-        mask = torch.zeros(1, *shape, dtype=torch.bool)
-        mask[:, shape[0] - shape[0] // 8 :] = True
-        inputs["padding_mask"] = mask
-    return inputs
-
-
-def _places(config: Config) -> Places:
-    if config.LRPC.SOURCE not in ("embedded", "detectron2"):
-        return stopping(Places(), config.LRPC.STOP)
-    spec, options = MaskDINOSpec.from_config(config), config.LRPC
-    places = maskdino_places(
-        config.MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS,
-        config.MODEL.MaskDINO.DEC_LAYERS,
-        [*spec.encoder_features, *(f"extra{i}" for i in range(spec.extra_levels))],
-        asked_places(options.TARGETS, *options.READ, *options.STOP),
-    )
-    return stopping(places, options.STOP)
-
-
-def _targets(config: Config, module: Module) -> list[Target]:
-    if config.LRPC.SOURCE in ("embedded", "detectron2") and not config.LRPC.SCOPE:
-        return maskdino_targets(list(config.LRPC.TARGETS), module.graph)
-    return startable(module.graph)
-
-
-def _unused(config: Config, targets: Sequence[Target]) -> list[str]:
-    """What is to be said where LRPC.TARGETS was set, and the model has none of those targets."""
-    key = "LRPC.TARGETS"
-    theirs = config.LRPC.SOURCE in ("embedded", "detectron2") and not config.LRPC.SCOPE
-    if theirs or config.where(key) == "defaults":
-        return []
-    names = ", ".join(target.name for target in targets)
-    return [f"{key} names targets of a whole MaskDINO, and is not used here: there are {names}"]
-
-
-def _load_pass(path: str) -> Pass:
-    module, _, name = path.partition(":")
-    try:
-        made: Pass = getattr(importlib.import_module(module), name)()
-    except (ImportError, AttributeError, TypeError) as error:
-        raise ConfigError(f"LRPC.PASSES: {path} cannot be made: {error}") from error
-    return made
 
 
 # -- from an edited graph --------------------------------------------------------------------------

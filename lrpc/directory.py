@@ -2,46 +2,37 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lrpc.errors import ProgramError
+from lrpc.files import refusals, shown
 from lrpc.ir.graph import Module
 from lrpc.ir.printer import print_graph
+from lrpc.swap import real_directory, replace_directory
 
 
 def write_files(output: Path, files: Mapping[str, bytes]) -> None:
-    """Write a program directory whole or not at all; an older program in its place is replaced."""
-    output = output.absolute()
-    if output.exists() and not _replaceable(output):
-        raise ProgramError(
-            f"{output} exists and is not a program directory; choose another with -o"
-        )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-    try:
+    """Write a program directory whole or not at all; an older program in its place is replaced.
+
+    Files in the old directory that lrpc did not write stay in it. A symbolic link stays one: what
+    it points to is replaced. Raises ProgramError, also where another process writes it.
+    """
+
+    def build(folder: Path) -> None:
         for name, data in files.items():
-            (partial / name).parent.mkdir(exist_ok=True)
-            (partial / name).write_bytes(data)
-        partial.chmod(0o755)
-        _put(partial, output)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(data)
 
-
-def _put(complete: Path, output: Path) -> None:
-    old = complete.with_name(complete.name + ".old")
-    if output.exists():
-        output.replace(old)
-    try:
-        complete.replace(output)
-    except OSError:
-        if old.exists():  # what was there before is better than nothing
-            old.replace(output)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+    with refusals(output):
+        real = real_directory(output)
+        if os.path.lexists(real) and not _replaceable(real):
+            raise ProgramError(
+                f"{shown(output)} exists and is not a program directory; choose another with -o"
+            )
+        real.parent.mkdir(parents=True, exist_ok=True)
+        replace_directory(real, build)
 
 
 def _replaceable(path: Path) -> bool:

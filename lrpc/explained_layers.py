@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lrpc.errors import ConfigError, LrpcError, TraceError
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -23,7 +25,10 @@ class Layer:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """`model` in evaluation mode; every module is as it was afterwards."""
+    """`model` in evaluation mode; every module is as it was afterwards. ConfigError for what is no
+    module."""
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"a model is a torch.nn.Module, got {type(model).__name__}")
     before = {module: module.training for module in model.modules()}
     try:
         model.eval()
@@ -34,7 +39,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def called_layers(model: nn.Module, example: Tensor) -> list[Layer]:
-    """Every call of a layer that takes a float tensor, in the order in which they begin."""
+    """Every call of a layer that takes a float tensor, in the order in which they begin. Raises
+    TraceError where the model fails on the example."""
     calls: list[str] = []
     inside: list[int] = []  # how many calls each open call has made
     leaves: list[int] = []
@@ -59,6 +65,13 @@ def called_layers(model: nn.Module, example: Tensor) -> list[Layer]:
     try:
         with torch.no_grad():
             model(example)
+    except LrpcError:
+        raise
+    except Exception as error:  # whatever the user's model raises
+        reason = str(error).partition("\n")[0]
+        raise TraceError(
+            f"the model fails on the example: {type(error).__name__}: {reason}"
+        ) from error
     finally:
         for hook in hooks:
             hook.remove()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from lrpc.compiler import compile
-from lrpc.errors import ProgramError, RuleError
+from lrpc.errors import ConfigError, ProgramError, RuleError
 from lrpc.explained_layers import called_layers, evaluating
+from lrpc.frontend.modes import without_modes
 from lrpc.rules import CATALOGUE
 
 #: A rule's name, or a mapping with `rule` and its parameters.
@@ -52,6 +55,8 @@ class Attribution:
 
     def top(self, count: int = 5) -> list[tuple[tuple[int, ...], float]]:
         """The entries of the input with most relevance in magnitude, and their relevance."""
+        if (number := _whole(count)) is None or number < 0:
+            raise ProgramError(f"count must be a number from 0 up, got {count!r}")
         flat = self.relevance.flatten()
         order = flat.abs().argsort(descending=True, stable=True)[:count]
         places = torch.unravel_index(order, self.relevance.shape)
@@ -70,6 +75,7 @@ class LRPExplainer:
     evaluation mode; its weights are copied. Raises LrpcError.
     """
 
+    @without_modes()
     def __init__(
         self,
         model: nn.Module,
@@ -83,7 +89,11 @@ class LRPExplainer:
         device: str = "cpu",
     ) -> None:
         self.rule, self.epsilon, self.composite = rule, epsilon, composite
-        self.class_names = None if class_names is None else tuple(class_names)
+        self.class_names = _names(class_names)
+        if not isinstance(example, Tensor) or not example.dim():
+            raise ConfigError(f"example is an input [B, ...] of the model, got {_kind(example)}")
+        if not isinstance(layers, Mapping | None):
+            raise ConfigError(f"layers gives rules by module path, got {_kind(layers)}")
         self._dtype, self._shape, self._device = example.dtype, tuple(example.shape[1:]), device
         self._own = [
             entry for path, spec in (layers or {}).items() for entry in _entries(spec, path)
@@ -113,6 +123,8 @@ class LRPExplainer:
         rules: Sequence[RuleSpec] = COMPARED,
     ) -> dict[str, Attribution]:
         """One input by several rules, from one forward pass; by the rules' names."""
+        if isinstance(rules, str | Mapping) or not isinstance(rules, Sequence) or not rules:
+            raise RuleError(f"rules are a list of names or mappings, got {rules!r}")
         key = repr([sorted(_spec(rule).items()) for rule in rules])
         if key not in self._others:
             with evaluating(self._model):
@@ -140,12 +152,25 @@ class LRPExplainer:
         )
 
     def _tensor(self, x: Any, batched: bool) -> Tensor:
-        value = torch.as_tensor(x)
+        value = self._numbers(x)
         shape = tuple(value.shape[1:] if batched else value.shape)
         if shape != self._shape or (batched and value.dim() != len(self._shape) + 1):
             wanted = ", ".join([*(["B"] if batched else []), *map(str, self._shape)])
             raise ProgramError(f"the input must be [{wanted}], got {list(value.shape)}")
         return value.to(self._device, self._dtype)
+
+    def _numbers(self, x: Any) -> Tensor:
+        try:
+            value = torch.as_tensor(x)
+        except (TypeError, ValueError, RuntimeError):
+            told = f"the input must be a tensor or array of numbers, got {_kind(x)}"
+            raise ProgramError(told) from None
+        if value.is_complex() or value.is_meta or value.layout != torch.strided:
+            told = f"{value.dtype}, {value.layout}, on {value.device}".replace("torch.", "")
+            raise ProgramError(f"the input must be a dense tensor of real numbers, got {told}")
+        if value.is_floating_point() and not self._dtype.is_floating_point:
+            raise ProgramError(f"the input must be integers, as the example is, got {value.dtype}")
+        return value
 
     def _explain(
         self, program: Any, inputs: Tensor, target: int | Sequence[int] | None
@@ -154,7 +179,9 @@ class LRPExplainer:
         scores = state.outputs
         if not isinstance(scores, Tensor) or scores.dim() not in (1, 2):
             raise ProgramError("the model must return one tensor of scores, [B, n] or [B]")
-        chosen = _targets(scores, target)
+        chosen, count = _targets(scores, target), scores[0].numel()
+        if self.class_names is not None and len(self.class_names) != count:
+            raise ProgramError(f"{len(self.class_names)} class_names are given for {count} outputs")
         seeds = torch.zeros_like(scores)
         picked = seeds.reshape(len(scores), -1)
         rows = torch.arange(len(scores), device=scores.device)
@@ -184,12 +211,39 @@ class LRPExplainer:
         )
 
 
+def _kind(value: object) -> str:
+    return "None" if value is None else type(value).__name__
+
+
+def _names(given: Any) -> tuple[str, ...] | None:
+    if given is None:
+        return None
+    listed = isinstance(given, Sequence) and not isinstance(given, str | bytes)
+    if not listed or not all(isinstance(name, str) for name in given):
+        raise ConfigError(f"class_names is a list of names, got {given!r}")
+    return tuple(given)
+
+
+def _whole(value: Any) -> int | None:
+    """An integer of Python, numpy or torch; None for all else, truth values included."""
+    if isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool"):
+        return None
+    try:
+        return operator.index(value)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
 def _spec(rule: RuleSpec) -> dict[str, object]:
+    if not isinstance(rule, str | Mapping):
+        raise RuleError(f"a rule is a name, or a mapping of `rule` and parameters, got {rule!r}")
     spec: dict[str, object] = {"rule": rule} if isinstance(rule, str) else dict(rule)
     known = sorted({name for op, name in CATALOGUE if op in ("linear", "conv2d")})
     if spec.get("rule") not in known:
+        near = difflib.get_close_matches(str(spec.get("rule")), known, 1)
         raise RuleError(
-            f"no rule {spec.get('rule')!r} for linear maps and convolutions; there are:"
+            f"no rule {spec.get('rule')!r} for linear maps and convolutions"
+            f"{f'; did you mean {near[0]!r}?' if near else ''}; there are:"
             f" {', '.join(known)}"
         )
     return spec
@@ -209,10 +263,17 @@ def _targets(scores: Tensor, target: int | Sequence[int] | None) -> Tensor:
     table = scores.reshape(len(scores), -1)
     if target is None:
         return table.argmax(1)
-    given = [target] * len(scores) if isinstance(target, int) else list(target)
+    alone, told = _whole(target), "target must be the number of an output, or one for each input"
+    if alone is not None:
+        given: list[Any] = [alone] * len(scores)
+    elif isinstance(target, str) or not getattr(target, "shape", hasattr(target, "__len__")):
+        raise ProgramError(f"{told}, got {target!r}")
+    else:
+        given = list(target)  # type: ignore[arg-type]
     if len(given) != len(scores):
         raise ProgramError(f"{len(given)} targets are given for {len(scores)} inputs")
-    for index in given:
-        if not 0 <= index < table.shape[1]:
-            raise ProgramError(f"target must lie in 0..{table.shape[1] - 1}, got {index}")
-    return torch.tensor(given, device=scores.device)
+    chosen = [_whole(index) for index in given]
+    for index, number in zip(given, chosen, strict=True):
+        if number is None or not 0 <= number < table.shape[1]:
+            raise ProgramError(f"target must lie in 0..{table.shape[1] - 1}, got {index!r}")
+    return torch.tensor(chosen, device=scores.device)

@@ -57,6 +57,9 @@ class FakeProgram:
         boxes = torch.tensor([0.5, 0.5, 0.5, 0.5]).expand(len(images), QUERIES, 4)
         return FakeState({"pred_logits": logits, "pred_boxes": boxes, "pred_masks": masks})
 
+    def at_once(self, target: str, seeds: int, images: int, **options: Any) -> int:
+        return seeds
+
     def relevance(self, state: FakeState, target: str, /, *, at: Tensor, **options: Any) -> Any:
         self.calls.append((target, at, options))
         code = (at * torch.tensor([100, 10, 1])[: at.shape[2]]).sum(-1).double()  # [K, B]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -485,17 +486,52 @@ def test_folders_and_images_that_are_none(
     assert found == f"{nowhere}: no such file or folder"
 
 
-def test_an_unreadable_image_ends_it_by_name(
+def test_an_unreadable_image_is_left_out_and_told(
     programs: Programs, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    torn = tmp_path / "torn"
-    torn.mkdir()
-    (torn / "a.png").write_bytes((folder / "a.png").read_bytes())
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    for images_ in (whole, torn):
+        images_.mkdir()
+        (images_ / "a.png").write_bytes((folder / "a.png").read_bytes())
     (torn / "b.png").write_bytes((folder / "a.png").read_bytes()[:9000])
-    program = encoder_program(programs)
-    changes = {"--images-dir": str(torn), "--config": None, "--program": str(program)}
-    reason = "corrupt or cut short (image file is truncated)"
-    assert refused(tmp_path, capsys, changes) == f"{torn}/b.png: {reason}"
+    words = ["--which-module", "encoder", "--layer-index", "1", "--feature-index", "1"]
+    words += ["--program", str(encoder_program(programs)), "--device", "cpu"]
+    codes = {}
+    for images_ in (whole, torn):
+        given = ["--images-dir", str(images_), "--output-csv", f"{images_}.csv"]
+        codes[images_.name] = main(["analyze", *given, *words])
+    reason = f"{torn}/b.png: corrupt or cut short (image file is truncated)"
+    assert codes == {"whole": 0, "torn": 1}
+    assert reason in capsys.readouterr().err.splitlines()
+    about = json.loads((tmp_path / "torn.csv.json").read_text())
+    assert about["failed"] == [{"file": "b.png", "error": reason}]
+    assert (tmp_path / "torn.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert main(["validate", f"{torn}.csv", "--images-dir", str(torn)]) == 0
+    (torn / "a.png").write_text("no image")
+    capsys.readouterr()
+    changes = {"--images-dir": str(torn), "--config": None, "--program": words[7]}
+    assert refused(tmp_path, capsys, changes).startswith("no image could be read; the first: ")
+
+
+def test_a_signal_ends_it_with_nothing_written(
+    programs: Programs,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stopping(*words: Any) -> Any:
+        words[-1](2)  # two images are done
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("lrpc.analyze.command.collect", stopping)
+    words = ["--which-module", "encoder", "--layer-index", "1", "--feature-index", "1"]
+    words += ["--program", str(encoder_program(programs)), "--device", "cpu"]
+    given = ["--images-dir", str(folder), "--output-csv", str(tmp_path / "t.csv")]
+    assert main(["analyze", *given, *words]) == 143
+    said = capsys.readouterr().err
+    assert said.startswith("stopped by SIGTERM: 2 of 3 images analysed, nothing is written; run it")
+    assert list(tmp_path.iterdir()) == []
 
 
 def encoder_program(programs: Programs) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-import sys
 from typing import Any
 
 import pytest
@@ -42,7 +41,7 @@ def peak_of(program: Any, x: Tensor, **options: Any) -> tuple[int, Any]:
 
 def tried(program: Any, x: Tensor, **options: Any) -> tuple[int, Any, str]:
     """The same, and the line by which a call was refused."""
-    kind = sys.modules[type(program).__module__].ProgramError
+    kind = vars(type(program))["__init__"].__globals__["ProgramError"]  # the program's own
     try:
         return (*peak_of(program, x, **options), "")
     except kind as error:
@@ -118,6 +117,8 @@ def test_a_refused_call_says_what_fits() -> None:
     assert "\n" not in str(no.value)
     assert str(no.value).startswith("relevance of output for 200 seeds and 3 images: ")
     fits = int(re.search(r"ask for at most (\d+) seeds? at a time", str(no.value))[1])  # type: ignore[index]
+    assert program.at_once("output", 200, 3) == fits
+    assert program.at_once("output", 2, 3) == 2
     budget = program.manifest["memory"]["budget"]
     assert peak_of(program, x, at=seeds_at(fits))[0] <= budget
     with pytest.raises(Exception, match=NUMBERS):

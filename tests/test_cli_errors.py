@@ -70,9 +70,9 @@ def line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Line:
 # -- models and rules ------------------------------------------------------------------------------
 
 
-def test_an_operation_without_a_row(line: Line) -> None:
+def test_an_operation_without_a_rule_yet(line: Line) -> None:
     assert line.small("fourier") == (
-        f"torch.fft.rfft2 has no row in the op table, at {at('rfft2')}; nearest supported: none"
+        f"torch.fft.rfft2 has no rule yet, at {at('rfft2')}; complex numbers cannot be compiled"
     )
 
 
@@ -318,7 +318,9 @@ def test_a_truncated_image_is_reported_and_the_rest_go_on(
     assert "1 failed" in said.out
     for stem in ("02", "other"):
         assert json.loads((out / f"{stem}.json").read_text())["targets"]
-    assert not list(out.glob("cut*"))
+    assert [path.name for path in out.glob("cut*")] == ["cut.json"]
+    told = json.loads((out / "cut.json").read_text())
+    assert (told["image"]["file"], told["error"]) == (str(cut), f"{cut}: {reason}")
 
 
 def test_a_program_that_was_changed_is_not_run(directory: Path, line: Line) -> None:

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import re
 import shutil
+import signal
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -371,3 +372,42 @@ def test_help_names_the_extra(capsys: pytest.CaptureFixture[str]) -> None:
     said = re.sub(r"\s+", " ", capsys.readouterr().out)
     assert "pip install 'lrpc[evaluate]'" in said
     assert "--no-plot" in said
+
+
+def test_a_mask_that_cannot_be_read_is_its_image_s_failure(
+    tmp_path: Path, programs: Programs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = programs.directory(DIGITS, COMPOSITE="cp_lrp", TARGETS=["class_logit"])
+    scenes = tmp_path / "scenes"
+    shutil.copytree(SCENES, scenes)
+    (scenes / "03.instances.png").write_bytes((SCENES / "03.instances.png").read_bytes()[:100])
+    (scenes / "05.png").unlink()
+    (scenes / "05.png").symlink_to("05.png")
+    words = ("--baselines", "none", "--steps", "3", "--no-plot")
+    assert run(directory, "--scenes", scenes, "-o", tmp_path / "out", *words) == 2
+    assert "05.png: no such image" in capsys.readouterr().err
+    (scenes / "05.png").unlink()
+    (scenes / "05.png").write_bytes(b"\0" * 10)
+    assert run(directory, "--scenes", scenes, "-o", tmp_path / "out", *words) == 1
+    masks, image = sorted(record(tmp_path / "out")["failed"], reverse=False)
+    assert "03.instances.png: not a mask that Pillow can read (corrupt or cut short" in masks
+    assert image == f"{scenes}/05.png: not an image that Pillow can read"
+
+
+def test_a_signal_ends_it_with_the_methods_measured(
+    tmp_path: Path,
+    programs: Programs,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    directory = programs.directory(DIGITS, COMPOSITE="cp_lrp", TARGETS=["class_logit"])
+
+    def stopping(*words: Any) -> Any:
+        words[-1]("cp_lrp", "1 s")
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("lrpc.evaluate.command.measure_all", stopping)
+    assert run(directory, "--scenes", SCENES, "-o", tmp_path / "out", *QUICK) == 130
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("stopped by SIGINT: 1 of 2 methods measured, nothing is written; run it")
+    assert not (tmp_path / "out").exists()

@@ -169,6 +169,19 @@ def test_a_transformer() -> None:
         (lambda e, x: e.explain_batch(x, [0]), "1 targets are given for 3 inputs"),
         (lambda e, x: e.compare_rules(x[0], rules=["epsilom"]), "no rule 'epsilom' for linear"),
         (lambda e, x: e.compare_rules(x[0], rules=["flat", "flat"]), "give each rule once"),
+        (lambda e, x: e.compare_rules(x[0], rules="epsilon"), "rules are a list of names or map"),
+        (lambda e, x: e.compare_rules(x[0], rules=[None]), "a rule is a name, or a mapping of"),
+        (lambda e, x: e.explain(x[0], True), "target must be the number of an output, or one"),
+        (lambda e, x: e.explain(x[0], 1.0), "target must be the number of an output, or one"),
+        (lambda e, x: e.explain(x[0], "1"), "target must be the number of an output, or one"),
+        (lambda e, x: e.explain_batch(x, [0, 1, None]), "target must lie in 0..2, got None"),
+        (lambda e, x: e.explain(None), "the input must be a tensor or array of numbers, got None"),
+        (lambda e, x: e.explain("x"), "the input must be a tensor or array of numbers, got str"),
+        (lambda e, x: e.explain([[1], [1, 2]]), "the input must be a tensor or array of numbers"),
+        (lambda e, x: e.explain(x[0].to(torch.complex64)), "dense tensor of real numbers, got"),
+        (lambda e, x: e.explain(x[0].to("meta")), "the input must be a dense tensor of real"),
+        (lambda e, x: e.explain(x[0] * float("nan")), "holds NaN or infinity; repair the data"),
+        (lambda e, x: e.explain(x[0]).top(-1), "count must be a number from 0 up, got -1"),
     ],
 )
 def test_refusals_are_one_line(explainer: Any, call: Any, text: str) -> None:
@@ -176,6 +189,40 @@ def test_refusals_are_one_line(explainer: Any, call: Any, text: str) -> None:
         call(explainer, network()[1])
     assert text in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"model": None}, "a model is a torch.nn.Module, got NoneType"),
+        ({"example": None}, "example is an input [B, ...] of the model, got None"),
+        ({"example": torch.ones(3, 7)}, "the model fails on the example: RuntimeError: "),
+        ({"rule": None}, "a rule is a name, or a mapping of `rule` and parameters, got None"),
+        ({"rule": "epsilom"}, "no rule 'epsilom' for linear maps and convolutions; did you mean"),
+        ({"epsilon": "small"}, "composite 'epsilon': epsilon must be a finite number from"),
+        ({"layers": ["0"]}, "layers gives rules by module path, got list"),
+        ({"layers": {"nope": "epsilon"}}, "rule epsilon: no operation of the model has the module"),
+        ({"composite": "attnlrb"}, "unknown composite 'attnlrb'; did you mean attnlrp?"),
+        ({"class_names": "abc"}, "class_names is a list of names, got 'abc'"),
+        ({"device": "cdua"}, "device='cdua' is no device of torch"),
+    ],
+)
+def test_what_it_cannot_be_made_of_is_named(given: dict[str, Any], text: str) -> None:
+    model, x = network()
+    with pytest.raises(LrpcError) as caught:
+        lrpc.LRPExplainer(**{"model": model, "example": x, **given})
+    assert str(caught.value).startswith(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_targets_of_any_kind_of_integer(explainer: Any) -> None:
+    x = network()[1]
+    expected = explainer.explain_batch(x, [0, 1, 2])
+    for same in (torch.tensor([0, 1, 2]), np.array([0, 1, 2]), (np.int64(0), torch.tensor(1), 2)):
+        found = explainer.explain_batch(x, same)
+        assert all(
+            torch.equal(a.relevance, b.relevance) for a, b in zip(found, expected, strict=True)
+        )
 
 
 # -- beside explainiverse --------------------------------------------------------------------------

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 import lrpc
 from lrpc.cli import main
 from lrpc.memory.run import Timeline
 from lrpc.memory.tape import Storage
+from lrpc.planview.dotted import breaks
 from lrpc.planview.figures import alive, by_part, columns, layers, shortened, size
 from lrpc.show.command import main as show
 from tests.support.tiny import tiny
@@ -126,3 +130,25 @@ def test_sizes_and_names() -> None:
     ]  # fmt: skip
     assert shortened("encoder.layers.0.norm", 30) == "encoder.layers.0.norm"
     assert shortened("encoder.layers.0.norm", 12) == "…0.norm"
+
+
+@given(st.lists(st.text("abc", min_size=1, max_size=9), min_size=1, max_size=9), st.integers(1, 30))
+def test_lines_break_where_a_part_of_a_path_ends(parts: list[str], width: int) -> None:
+    path = ".".join(parts)
+    edges = [0, *breaks(path, width), len(path)]
+    lines = [path[a:b] for a, b in pairwise(edges)]
+    assert "".join(lines) == path
+    assert all(0 < len(line) <= width for line in lines)
+    fits = width > max(map(len, parts))  # a part with its dot
+    assert not fits or all(line.endswith(".") for line in lines[:-1])
+
+
+def test_no_word_is_broken_in_eighty_columns(
+    program: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for words in ([], ["--saved"]):
+        text = printed(capsys, program, *words)
+        assert max(map(len, text.splitlines())) <= 80
+        for name in ("linear2", "linear1"):
+            assert name in text

@@ -192,7 +192,10 @@ def test_names_that_would_collide_in_python_are_kept_apart() -> None:
             {"a": {"composite": "epsilon", "eps": 1}},
             "composite epsilon has no option eps; it has: none",
         ),
-        ({"a": {"composite": "epsilon", "epsilon": "x"}}, "epsilon must be a number, got 'x'"),
+        (
+            {"a": {"composite": "epsilon", "epsilon": "x"}},
+            "epsilon must be a finite number from 0 up, got 'x'",
+        ),
         ({"a": 3}, "a composite is a name or a mapping with composite, epsilon, rules, got 3"),
     ],
 )

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lrpc.build import Settings, Variant, build
+from lrpc.build import Variant, build
 from lrpc.directory import write_files
 from lrpc.ir.graph import Module
 from lrpc.ir.interpreter import interpret
 from lrpc.ir.parser import parse_graph
 from lrpc.run.program_dir import load_program
+from lrpc.settings import Settings
 from lrpc.targets import output_targets
 from lrpc.weights import load_weights
 from tests.support.random_checks import annotated, examples

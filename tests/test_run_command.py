@@ -14,7 +14,7 @@ from PIL import Image
 from rich.console import Console
 
 from lrpc.errors import ProgramError
-from lrpc.run import command
+from lrpc.run import command, draw
 from lrpc.run.program_dir import load_program
 from tests.run_fakes import FakeProgram, write_image, write_program
 
@@ -122,3 +122,42 @@ def test_a_program_directory_is_checked_and_leaves_no_trace(tmp_path: Path) -> N
         load_program(folder, "cpu")
     with pytest.raises(ProgramError, match="not a directory; `lrpc compile -o"):
         load_program(tmp_path / "nowhere", "cpu")
+
+
+def test_names_that_are_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["odd\udcff.png", "two\nlines.png", "straße\x1b[31m.png"]
+    for name in names:
+        write_image(tmp_path / "images" / name, 150)
+    code, table = run(tmp_path, tmp_path / "images")
+    assert (code, capsys.readouterr().err.count("1 target\n")) == (0, 3)
+    table.encode()
+    records = {json.loads(p.read_text())["image"]["file"] for p in tmp_path.glob("out/*.json")}
+    shown = ("odd\\udcff.png", "two\\nlines.png", "straße\\x1b[31m.png")
+    assert records == {f"{tmp_path}/images/{name}" for name in shown}
+
+
+def test_images_that_are_padded_are_told_on_the_terminal_in_the_record_and_in_the_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = write_image(tmp_path / "a" / "plain.png", 150)
+    padded = write_image(tmp_path / "a" / "padded.png", 150, (48, 20))
+    assert run(tmp_path, plain, padded)[0] == 0
+    lines = capsys.readouterr().err.splitlines()
+    change = "padded to 32×48; the model's own inference takes 20×48"
+    assert lines[:2] == [f"{plain}: 1 target", f"{padded}: 1 target"]
+    assert lines[2:] == [
+        "warning: 1 of 2 images are explained otherwise than the model's own inference sees them:"
+        f" 1 padded (padded.png: {change}); compile for LRPC.SHAPES '[[20,48]]' (1)"
+    ]
+    told = {
+        n: json.loads((tmp_path / "out" / f"{n}.json").read_text()) for n in ("plain", "padded")
+    }
+    assert {name: one["image"]["changed"] for name, one in told.items()} == {
+        "plain": None,
+        "padded": change,
+    }
+    alarmed = {}
+    for name, one in told.items():
+        with Image.open(tmp_path / "out" / one["targets"][0]["files"]["panel"]) as panel:
+            alarmed[name] = bool((np.asarray(panel) == draw.ALARM).all(axis=-1).any())
+    assert alarmed == {"plain": False, "padded": True}

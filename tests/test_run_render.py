@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw
 
-from lrpc.run import colour, draw, render
+from lrpc.run import colour, draw, fonts, render
 
 WHITE = (255, 255, 255)
 
@@ -198,3 +198,20 @@ def test_the_words_use_only_what_the_font_has() -> None:
         assert bytes(draw.font(20).getmask(letter)) != missing
     assert draw.shorten("abc", 20, 1000) == "abc"
     assert draw.shorten("a" * 100, 20, 100).endswith("...")
+
+
+def test_words_in_other_letters_are_drawn_or_spelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def drawn(text: str) -> bytes:
+        image = Image.new("L", (300, 40))
+        fonts.write(ImageDraw.Draw(image), (2, 2), text, "white", 20)
+        return image.tobytes()
+
+    assert fonts.readable("Straße, Łódź, café, 9×9", False) == "Strasse, Lodz, cafe, 9x9"
+    assert fonts.readable("Straße кот αβγ", True) == "Straße кот αβγ"  # matplotlib's font
+    assert fonts.readable("a\nb\t\x1b[1m\udcff中", True) == "a b <U+001B>[1m<U+DCFF><U+4E2D>"
+    assert drawn("Straße") != drawn("Strasse")
+    assert draw.shorten("Straße " * 9, 20, 100).endswith("...")
+    with monkeypatch.context() as without:
+        without.setattr(fonts, "_large", lambda size: None)
+        assert drawn("Straße") == drawn("Strasse")
+        assert drawn("中") == drawn("<U+4E2D>")

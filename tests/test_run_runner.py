@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from lrpc import files
 from lrpc.errors import ProgramError
 from lrpc.run import record
 from lrpc.run.calls import Request
@@ -130,7 +131,13 @@ def test_one_bad_image_does_not_stop_the_others(tmp_path: Path) -> None:
         "cursed.png": "a pixel it cannot stand",
     }
     assert {outcome.path for outcome in outcomes if outcome.targets == 1} == set(good)
-    assert not [name for name in written(tmp_path) if name.startswith(("broken", "cursed"))]
+    for name, error in errors.items():
+        told = read(tmp_path, Path(name).stem)
+        assert (told["image"]["file"], told["error"]) == (str(tmp_path / name), error)
+        assert told["targets"] == []
+    assert read(tmp_path, "0")["error"] is None
+    pictures = [name for name in written(tmp_path) if not name.endswith(".json")]
+    assert not [name for name in pictures if name.startswith(("broken", "cursed"))]
 
 
 def test_names_that_collide_are_told_apart(tmp_path: Path) -> None:
@@ -166,7 +173,8 @@ def test_relevance_that_is_not_finite_is_refused(tmp_path: Path) -> None:
 
     (outcome,) = explain(Broken(), tmp_path, [write_image(tmp_path / "a.png", 150)])
     assert outcome.error == "the relevance of class_logit-q1-c2 is not finite"
-    assert not (tmp_path / "out").exists()
+    assert written(tmp_path) == {"a.json"}
+    assert read(tmp_path, "a")["error"] == outcome.error
 
 
 def test_what_a_program_raises_becomes_one_line(tmp_path: Path) -> None:
@@ -184,11 +192,11 @@ def test_what_a_program_raises_becomes_one_line(tmp_path: Path) -> None:
 
 def test_nothing_half_written_stays(tmp_path: Path) -> None:
     def fail(path: Path) -> None:
-        with record.complete(path) as part:
+        with files.complete(path) as part:
             part.write_text("half")
             raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(ProgramError, match=r"a\.json: cannot be written \(disk full\)$"):
         fail(tmp_path / "a.json")
     with pytest.raises(ValueError, match="JSON"):
         record.write_json(tmp_path / "a.json", {"x": float("nan")})

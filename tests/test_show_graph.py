@@ -310,7 +310,7 @@ def test_bad_input(program: Path, capsys: pytest.CaptureFixture[str]) -> None:
             (graph, "--op", "add", "--role", "linear"),
             "no node meets all the conditions at once; drop one of them",
         ),
-        ((graph, "--svg", program / "no/x.svg"), f"{program}/no/x.svg: cannot be written: No such file or directory"),  # noqa: E501
+        ((graph, "--svg", program / "no/x.svg"), f"{program}/no/x.svg: cannot be written (no such file or directory)"),  # noqa: E501
     ]  # fmt: skip
     for arguments, message in cases:
         assert refused(capsys, *arguments) == message

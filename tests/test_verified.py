@@ -13,8 +13,10 @@ import pytest
 import lrpc
 from lrpc.build import build as real_build
 from lrpc.codegen.program import as_computed
+from lrpc.codegen.program import generate as real_generate
 from lrpc.errors import IRError
 from lrpc.ir.graph import Graph
+from lrpc.ir.printer import print_graph as real_print
 from lrpc.ir.verifier import verify
 from lrpc.planview.load import open_model
 from passes import Crossing, FuseRatios, Joints
@@ -50,9 +52,6 @@ def test_every_graph_of_a_program_was_verified(options: dict[str, Any]) -> None:
     def built(variants: Any, *rest: Any) -> Any:
         used.extend(v.module.graph for v in variants)
         return real_build(variants, *rest)
-
-    from lrpc.build import generate as real_generate
-    from lrpc.build import print_graph as real_print
 
     model, x = small("small ViT")
     with (

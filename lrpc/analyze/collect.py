@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -12,8 +13,10 @@ from lrpc.analyze.programs import Axes, Local
 from lrpc.analyze.question import Question
 from lrpc.analyze.running import OneImage, Running
 from lrpc.analyze.sidecar import sha256
-from lrpc.errors import AnalysisError, LrpcError, ProgramError
+from lrpc.errors import AnalysisError, ImageError, LrpcError, ProgramError
+from lrpc.files import shown
 from lrpc.run.calls import forward, one_line
+from lrpc.run.changes import Change, change_of
 from lrpc.run.facts import Facts
 from lrpc.run.images import LoadedImage, load_image
 from lrpc.run.protocol import Ledger, Relevance, State
@@ -28,26 +31,51 @@ def collect(
     batch_size: int,
     device: str,
     report: Callable[[int], None],
-) -> tuple[Running, list[dict[str, object]]]:
-    """Contributions over all images, and a record of each image; `report` hears how many are done.
+) -> Collected:
+    """Contributions over all images that can be read; `report` hears how many are done.
 
-    Raises ImageError for an image that cannot be read, AnalysisError for one in which a feature
-    that is to be normalised sums to exactly 0.
+    Raises ImageError where none can be, AnalysisError for one in which a feature that is to be
+    normalised sums to exactly 0.
     """
-    running = Running()
-    records: list[dict[str, object]] = []
+    found = Collected(len(paths))
     for first in range(0, len(paths), batch_size):
-        images = [load_image(path, facts.sizing) for path in paths[first : first + batch_size]]
-        for one in _batch(local, question, facts, images, device):
-            running.add(one)
-        records += [_told(image) for image in images]
-        report(len(images))
-    return running, records
+        part = paths[first : first + batch_size]
+        images = [image for path in part if (image := _loaded(path, facts, found)) is not None]
+        for one in _batch(local, question, facts, images, device) if images else ():
+            found.running.add(one)
+        found.images += [_told(image) for image in images]
+        changes = [change_of(image) for image in images]
+        found.changes += [change for change in changes if change is not None]
+        report(len(part))
+    if not found.images:
+        raise ImageError(f"no image could be read; the first: {found.failed[0]['error']}")
+    return found
+
+
+@dataclass
+class Collected:
+    """The sums over the images of `total`, a record of each, those that could not be read with the
+    reason, and what was changed."""
+
+    total: int
+    running: Running = field(default_factory=Running)
+    images: list[dict[str, object]] = field(default_factory=list)
+    failed: list[dict[str, str]] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+
+
+def _loaded(path: Path, facts: Facts, found: Collected) -> LoadedImage | None:
+    """An image, or None where it cannot be read, which `found` then tells."""
+    try:
+        return load_image(path, facts.sizing)
+    except ImageError as error:
+        found.failed.append({"file": shown(path.name), "error": str(error)})
+        return None
 
 
 def _told(image: LoadedImage) -> dict[str, object]:
     """Name without folder, checksum and sizes."""
-    own = {"file": image.path.name, "sha256": sha256(image.path.read_bytes())}
+    own = {"file": shown(image.path.name), "sha256": sha256(image.path.read_bytes())}
     return {**image_record(image), **own}
 
 

@@ -23,10 +23,15 @@ from lrpc.analyze.table import pyarrow, rows
 from lrpc.analyze.validate import report
 from lrpc.analyze.write import write
 from lrpc.errors import AnalysisError, ImageError
+from lrpc.files import make_folder
+from lrpc.run.changes import notice
 from lrpc.run.devices import device_of
 from lrpc.run.facts import RANDOM_WARNING, read_facts
 from lrpc.run.images import find_images
+from lrpc.stopping import Stopped, finishing
 from lrpc.terminal import Terminal
+
+_UNWRITTEN = "images analysed, nothing is written; run it again, --images-glob takes fewer images"
 
 
 def add_analyze_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,24 +79,40 @@ def validate(args: argparse.Namespace, console: Console) -> int:
 
 
 def analyze(args: argparse.Namespace, console: Console) -> int:
-    """`lrpc analyze`; all errors are LrpcErrors, and nothing is written before all is computed."""
+    """`lrpc analyze`: 0, 1 where an image could not be read; all errors are LrpcErrors, and nothing
+    is written before all is computed."""
     outputs = _outputs(args)
     question, switches = _question(args), _switches(args)
     device = device_of(args.device)
     paths = _images(args.images_dir, args.images_glob)
     errors = Terminal(stderr=True)
-    with _program(args, question, switches) as directory:
-        local = opened(directory, question, device)
-        facts = read_facts(local.manifest)
-        if facts.random_weights:
-            errors.print(f"warning: {RANDOM_WARNING}", style="bold red")
-        with _progress(errors, len(paths)) as done:
-            running, images = collect(local, question, facts, paths, args.batch_size, device, done)
-        about = record(local, question, facts, switches, running, images)
-    table = rows(running, local.features)
-    write(outputs, table, about)
+    over: list[int] = []
+    try:
+        with _program(args, question, switches) as directory:
+            local = opened(directory, question, device)
+            facts = read_facts(local.manifest)
+            if facts.random_weights:
+                _say(errors, f"warning: {RANDOM_WARNING}", "bold red")
+            with _progress(errors, len(paths), over) as done:
+                found = collect(local, question, facts, paths, args.batch_size, device, done)
+            about = record(local, question, facts, switches, found.running, found.images)
+        table = rows(found.running, local.features)
+        with finishing():
+            write(outputs, table, about | {"failed": found.failed})
+    except Stopped as stop:
+        _say(errors, f"stopped by {stop}: {sum(over)} of {len(paths)} {_UNWRITTEN}", "red")
+        return stop.code
     show(console, outputs, question, table, about)
-    return 0
+    _say(errors, notice(found.changes, found.total), "yellow")
+    for one in found.failed:
+        _say(errors, one["error"], "red")
+    return 1 if found.failed else 0
+
+
+def _say(errors: Console, text: str, style: str) -> None:
+    """One line on stderr as it is, where there is something to say."""
+    if text:
+        errors.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def _images(directory: Path, pattern: str) -> list[Path]:
@@ -114,11 +135,7 @@ def _outputs(args: argparse.Namespace) -> list[Path]:
             raise AnalysisError(f"{path}: is a folder; name a file")
         if path.suffix == ".parquet":
             pyarrow()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise AnalysisError(f"{path.parent}: cannot be made a folder ({reason})") from error
+        make_folder(path.parent)
     return found
 
 
@@ -170,12 +187,17 @@ def _program(args: argparse.Namespace, question: Question, switches: Switches) -
 
 
 @contextmanager
-def _progress(errors: Console, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, nothing elsewhere."""
+def _progress(errors: Console, total: int, over: list[int]) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal, nothing elsewhere; `over` collects how many images are done."""
     columns = (TextColumn("analysing"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=errors, disable=not errors.is_terminal) as bar:
         task = bar.add_task("analysing", total=total)
-        yield lambda count: bar.update(task, advance=count)
+
+        def done(count: int) -> None:
+            over.append(count)
+            bar.update(task, advance=count)
+
+        yield done
 
 
 def _natural(text: str) -> int:

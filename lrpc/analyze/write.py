@@ -8,21 +8,16 @@ from typing import Any
 
 from lrpc.analyze.sidecar import sidecar_path, with_table
 from lrpc.analyze.table import Row, as_csv, as_parquet
-from lrpc.errors import AnalysisError
-from lrpc.run.record import complete
+from lrpc.files import complete
 
 
 def write(outputs: Sequence[Path], table: Sequence[Row], about: Mapping[str, Any]) -> None:
     """Write the table to every path, by its suffix; what stood there is replaced.
 
-    Raises AnalysisError where the disk refuses.
+    Raises ProgramError where the disk refuses.
     """
     for path in outputs:
         data = as_parquet(table) if path.suffix == ".parquet" else as_csv(table)
-        try:
-            with complete(path) as part, complete(sidecar_path(path)) as beside:
-                part.write_bytes(data)
-                beside.write_bytes(with_table(about, path.name, data))
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise AnalysisError(f"{path}: cannot be written ({reason})") from error
+        with complete(path) as part, complete(sidecar_path(path)) as beside:
+            part.write_bytes(data)
+            beside.write_bytes(with_table(about, path.name, data))

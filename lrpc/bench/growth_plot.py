@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrpc.bench.growth_sheets import LABELS, base_of
 from lrpc.bench.sheets import Case
-from lrpc.run.record import complete
+from lrpc.files import complete
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

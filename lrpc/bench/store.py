@@ -10,6 +10,7 @@ from typing import Any
 
 from lrpc.bench.sheets import Case
 from lrpc.errors import ProgramError
+from lrpc.files import write_text
 
 FORMAT = 1
 KEYS = {"machine", "settings"}  # of every case
@@ -34,12 +35,7 @@ def write(path: Path, cases: Mapping[str, Case]) -> None:
     """Put cases into a file, in place of those of the same names; the file is replaced whole."""
     known = read(path) if path.exists() else {}
     text = json.dumps({"format": FORMAT, "cases": _rounded({**known, **cases})}, indent=1)
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        partial.write_text(text + "\n")
-        partial.replace(path)
-    except OSError as error:
-        raise ProgramError(f"{path}: cannot be written: {error.strerror}") from None
+    write_text(path, text + "\n")
 
 
 def _rounded(value: Any) -> Any:

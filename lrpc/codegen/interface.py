@@ -85,13 +85,12 @@ def tables(
         f"    read_inputs={literal(dict(about.read_inputs))},\n"
         f"    structure={literal(about.structure)},\n    dtype={TORCH_DTYPES[forward.dtype]},\n"
         f"    tf32={literal(about.tf32)},\n    chunk={literal(about.chunk)},\n"
-        f"{sweep}{_others({name: rows[name] for name in others})})\n\n\n"
+        f"{sweep}{_others({name: rows[name] for name in others})})\n"
+        'SOURCE = source_checksum(globals().get("__file__"))\n\n\n'
         'def load(path=None, device="cpu", *, compile=False, capture=False, keep_pages=False):\n'
         f"{LOAD}"
-        "    directory = Path(__file__).resolve().parent if path is None else Path(path)\n"
-        "    if keep_pages and not keep_freed_memory():\n"
-        '        raise ProgramError("keep_pages=True needs glibc; leave it out")\n'
-        "    return Program(INTERFACE, directory, device, compile, capture)\n"
+        "    own = (__name__, __file__, SOURCE)\n"
+        "    return opened(INTERFACE, own, path, device, compile, capture, keep_pages)\n"
     )
 
 

@@ -13,17 +13,24 @@ from lrpc.codegen.kernels import (
     capture,
     cells,
     chunks,
+    copies,
     deformable,
+    given,
+    indices,
+    interface,
     ledgers,
     limits,
     loading,
     manifests,
+    opening,
     pages,
     ratios,
+    requests,
     results,
     rooms,
     runtime,
     seeds,
+    settings,
     slopes,
     softmaxes,
     transposes,
@@ -33,8 +40,8 @@ from lrpc.codegen.kernels import (
 )
 
 RUNTIME: tuple[ModuleType, ...] = (
-    *(loading, manifests, results, rooms, limits),
-    *(seeds, calls, capture, pages, runtime),
+    *(loading, given, settings, manifests, copies, results, rooms, limits),
+    *(indices, seeds, interface, requests, calls, capture, pages, runtime, opening),
 )
 MODULES: tuple[ModuleType, ...] = (
     *(transposes, ratios, slopes, softmaxes, ledgers),

@@ -10,8 +10,9 @@ from typing import Any
 
 import yaml
 
-from lrpc.compiler import compile_config, configured_composites
+from lrpc.compiler import compile_config
 from lrpc.config import Config, load_config
+from lrpc.configured import configured_composites
 from lrpc.errors import ConfigError
 from lrpc.evaluate.model import TARGET, Model, load_models
 from lrpc.rules.composite import Composite, composite

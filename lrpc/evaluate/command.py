@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,15 @@ from lrpc.evaluate.results import Results, write_results
 from lrpc.evaluate.scenes import read_scenes
 from lrpc.evaluate.tables import tables
 from lrpc.evaluate.truth import Annotated
+from lrpc.files import make_folder
+from lrpc.run.changes import change_of, notice
 from lrpc.run.facts import RANDOM_WARNING
 from lrpc.run.record import program_record
+from lrpc.stopping import Stopped, finishing
 from lrpc.terminal import Terminal
 
 __all__ = ["add_arguments", "main"]
+_UNWRITTEN = "methods measured, nothing is written; run it again, --limit N takes fewer objects"
 _WIDTH = 120  # of tables that go into a file or a pipe
 
 
@@ -42,16 +46,21 @@ def main(args: argparse.Namespace, console: Console) -> int:
     Progress goes to stderr, tables to `console`. With `args.debug` errors are raised instead.
     """
     errors = Terminal(stderr=True)
+    progress = Progress()
     try:
         with tempfile.TemporaryDirectory(prefix="lrpc-") as folder:
             job = read_job(args, Path(folder))
-            found, results = _evaluate(job, errors)
+            found, results = _evaluate(job, errors, progress)
             _write(job, results)
     except LrpcError as error:
         if getattr(args, "debug", False):
             raise
         _say(errors, f"error: {error}", "red")
         return 2
+    except Stopped as stop:
+        count = f"{len(progress.done)} of {progress.methods or 'all'}"
+        _say(errors, f"stopped by {stop}: {count} {_UNWRITTEN}", "red")
+        return stop.code
     if not console.is_terminal:
         console.width = _WIDTH
     for table in tables(results):
@@ -62,7 +71,15 @@ def main(args: argparse.Namespace, console: Console) -> int:
     return 1 if found.failed or results.failed else 0
 
 
-def _evaluate(job: Job, errors: Console) -> tuple[Found, Results]:
+@dataclass
+class Progress:
+    """How many methods there are, and which were measured."""
+
+    methods: int = 0
+    done: list[str] = field(default_factory=list)
+
+
+def _evaluate(job: Job, errors: Console, progress: Progress) -> tuple[Found, Results]:
     """Programs, objects, every method, and the randomisation check where it was asked for."""
     args, settings = job.args, job.settings
     models = programs_of(job)
@@ -78,7 +95,16 @@ def _evaluate(job: Job, errors: Console) -> tuple[Found, Results]:
     for failure in found.failed:
         _say(errors, failure, "red")
     _say(errors, f"{found.subjects} objects detected, {len(found.unmatched)} not")
-    told = partial(_tell, errors)
+    changes = [change_of(picture.image) for picture in found.pictures]
+    changed = notice([change for change in changes if change is not None], len(changes))
+    if changed:
+        _say(errors, changed, "yellow")
+    progress.methods = len(methods)
+
+    def told(name: str, what: str) -> None:
+        progress.done.append(name)
+        _tell(errors, name, what)
+
     measured = measure_all(methods, first, found.pictures, settings, told)
     failed = dict(measured.failed)
     likeness: tuple[Likeness, ...] = ()
@@ -145,14 +171,11 @@ def _write(job: Job, results: Results) -> None:
     output: Path = job.args.output
     if output.resolve() == job.args.scenes.resolve():
         raise ProgramError(f"{output}: the scenes are read from this folder; name another for -o")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
+    with finishing():
+        make_folder(output)
         write_results(output, results)
         if not job.args.no_plot:
             write_curves(output, results)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ProgramError(f"{output}: cannot be written ({reason})") from error
 
 
 def _closing(job: Job, found: Found) -> str:

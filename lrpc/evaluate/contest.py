@@ -68,7 +68,7 @@ def _is_plain(composite: object, rules: object) -> bool:
 def named(programs: Sequence[tuple[Path, Sequence[Model]]]) -> list[Model]:
     """Programs under the names of their composites: with the folder's before it where one of
     several folders holds more than one composite, the folder's alone where composites repeat."""
-    models = [(path.name, model) for path, found in programs for model in found]
+    models = [(path.resolve().name, model) for path, found in programs for model in found]
     composites = [model.name for _, model in models]
     if len(programs) > 1 and len(models) > len(programs):
         names = [f"{folder}:{model.name}" for folder, model in models]

@@ -13,6 +13,7 @@ from lrpc.evaluate.model import Model, Picture, Subject, in_batches
 from lrpc.evaluate.outlines import ScenesError
 from lrpc.evaluate.settings import Settings
 from lrpc.evaluate.truth import Annotated, frame_truth
+from lrpc.files import shown
 from lrpc.run.detect import find_detections
 from lrpc.run.images import LoadedImage, load_image
 
@@ -44,7 +45,7 @@ def find(model: Model, scenes: Sequence[Annotated], settings: Settings) -> Found
     failed: list[str] = []
     room = settings.limit or -1
     for some in in_batches(_load(model, scenes, failed), settings.batch):
-        for picture, missed in _matched(model, some, settings):
+        for picture, missed in _matched(model, some, settings, failed):
             if room == 0:
                 break
             kept = picture.subjects if room < 0 else picture.subjects[:room]
@@ -54,6 +55,8 @@ def find(model: Model, scenes: Sequence[Annotated], settings: Settings) -> Found
                 pictures.append(replace(picture, subjects=kept))
         if room == 0:
             break
+    if not pictures and len(failed) == len(scenes):
+        raise ScenesError(f"no image could be read; the first: {failed[0]}")
     if not pictures:
         raise ScenesError(
             f"none of {len(unmatched)} objects is detected with a score above "
@@ -76,9 +79,13 @@ def _load(
 
 
 def _matched(
-    model: Model, some: Sequence[tuple[Annotated, LoadedImage]], settings: Settings
+    model: Model,
+    some: Sequence[tuple[Annotated, LoadedImage]],
+    settings: Settings,
+    failed: list[str],
 ) -> Iterator[tuple[Picture, list[str]]]:
-    """Each image with its detected objects, and the names of the others."""
+    """Each image with its detected objects, and the names of the others; an image whose masks
+    cannot be read goes to `failed`."""
     images = [image for _, image in some]
     state = model.forward(torch.stack([i.pixels for i in images]), [i.valid for i in images])
     for b, (scene, image) in enumerate(some):
@@ -87,7 +94,11 @@ def _matched(
         detections = find_detections(
             outputs, image.frame, image.valid, settings.score, _DETECTIONS, score_masks=masks
         )
-        framed = [frame_truth(truth, image) for truth in scene.objects]
+        try:
+            framed = [frame_truth(truth, image) for truth in scene.objects]
+        except ScenesError as error:
+            failed.append(f"{shown(scene.path)}: {error}")
+            continue
         seen = [truth for truth in framed if truth is not None]
         pairs = list(zip(seen, match(seen, detections, settings.iou, settings.match), strict=True))
         subjects = tuple(Subject(truth, one) for truth, one in pairs if one is not None)

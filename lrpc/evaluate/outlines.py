@@ -9,9 +9,10 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
-from lrpc.errors import LrpcError
+from lrpc.errors import ImageError, LrpcError
+from lrpc.files import shown
+from lrpc.run.images import open_image
 from lrpc.run.protocol import Box, Size
 
 Mask = NDArray[np.bool_]  # [H, W]
@@ -151,13 +152,14 @@ def bounding_box(mask: Mask) -> Box:
 
 def _read(path: Path) -> NDArray[np.int64]:
     """The values of a one-channel image; of another, the largest of its colours."""
+    if not path.exists():
+        raise ScenesError(f"{path}: no such mask file")
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             values = np.asarray(image.convert("RGB") if image.mode in ("RGBA", "CMYK") else image)
-    except FileNotFoundError as error:
-        raise ScenesError(f"{path}: no such mask file") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise ScenesError(f"{path}: not a mask that Pillow can read") from error
+    except ImageError as error:
+        why = str(error).removeprefix(f"{shown(path)}: ")
+        raise ScenesError(f"{shown(path)}: not a mask that Pillow can read ({why})") from error
     whole = values.astype(np.int64)
     if whole.ndim == 3:
         whole = whole.max(axis=2)

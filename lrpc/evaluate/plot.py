@@ -14,7 +14,7 @@ from lrpc.errors import LrpcError
 from lrpc.evaluate.perturb import Curve
 from lrpc.evaluate.results import Mean, Results
 from lrpc.evaluate.settings import Protocol
-from lrpc.run.record import complete
+from lrpc.files import complete
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

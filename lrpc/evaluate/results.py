@@ -14,7 +14,8 @@ from lrpc.evaluate.localise import Localisation
 from lrpc.evaluate.perturb import Curve
 from lrpc.evaluate.randomise import Likeness
 from lrpc.evaluate.settings import Protocol
-from lrpc.run.record import complete, write_json
+from lrpc.files import write_text
+from lrpc.run.record import write_json
 
 #: Columns of metrics.csv after the object's own, and whether more is better.
 METRICS: Mapping[str, bool | None] = {
@@ -175,8 +176,7 @@ def write_results(folder: Path, results: Results) -> None:
         if not number:
             writer.writerow([*own, *METRICS])
         writer.writerow([*own.values(), *(row.metrics()[m] for m in METRICS)])
-    with complete(folder / "metrics.csv") as part:
-        part.write_text(table.getvalue(), encoding="utf-8")
+    write_text(folder / "metrics.csv", table.getvalue())
     write_json(folder / "metrics.json", record(results))
 
 

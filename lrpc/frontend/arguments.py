@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from lrpc.errors import ConfigError, TraceError
 from lrpc.frontend import NO_GRAD, Imported, import_model
 from lrpc.frontend.calls import ModelCall
 from lrpc.frontend.capture import Example, named_arguments
+from lrpc.frontend.given import meant
 from lrpc.frontend.records import Input, found
 
 Arguments = Sequence[Any] | Mapping[str, Any]
@@ -39,7 +41,7 @@ def import_call(
     if no_grad not in NO_GRAD:
         raise ConfigError(f"no_grad={no_grad!r}: choose among {', '.join(NO_GRAD)}")
     check_model(model)
-    bound = bound_call(model, args, kwargs or {})
+    bound = bound_call(model, args, {} if kwargs is None else kwargs)
     example = named_arguments(bound)
     _check_inputs(type(model).__name__, found((example.args, example.kwargs), Input), unbatched)
     try:
@@ -77,7 +79,13 @@ def bound_call(
         raise ConfigError(f"{kind}.forward({takes}): {error}; correct the example") from None
     for name, value in bound.arguments.items():
         _check_value(name, value)
+        bound.arguments[name] = tree_map_only(Tensor, _counting, value)
     return bound
+
+
+def _counting(value: Tensor) -> Tensor:
+    """The tensor, or a copy where it does not count what is written to it."""
+    return value.clone() if value.is_inference() else value
 
 
 def _fixed(bound: inspect.BoundArguments) -> tuple[str, ...]:
@@ -114,6 +122,8 @@ def check_model(model: object) -> None:
         )
     if isinstance(getattr(model, "_orig_mod", None), nn.Module):
         raise ConfigError(f"{kind} comes from torch.compile; give the module in it, _orig_mod")
+    if getattr(type(model), "forward", None) is nn.Module.forward and "forward" not in vars(model):
+        raise ConfigError(f"{kind} has no forward; give the module that computes")
     for path, module in model.named_modules():
         if module.training and (active := _active(module)):
             raise ConfigError(
@@ -138,6 +148,8 @@ def _check_weights(model: nn.Module) -> None:
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if nn.parameter.is_lazy(tensor):
             raise ConfigError(f"{name} has no shape yet; run the model once before")
+        if tensor.is_inference():
+            raise ConfigError(f"{name} was made in inference mode; build the model outside it")
         if tensor.device.type != "cpu":
             raise ConfigError(
                 f"{name} is on {tensor.device}: models are compiled on the CPU; move it there, and "
@@ -149,15 +161,19 @@ def _check_weights(model: nn.Module) -> None:
 
 
 def _sorted_out(args: Arguments, kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    if not isinstance(kwargs, Mapping):
+        raise ConfigError(
+            f'kwargs is a {type(kwargs).__name__}; give arguments by name, as in {{"x": x}}'
+        )
     if isinstance(args, Mapping):
         both = sorted(set(args) & set(kwargs))
         if both:
             raise ConfigError(f"argument {both[0]!r} is given twice, in args and in kwargs")
         return [], {**args, **kwargs}
     if not isinstance(args, (tuple, list)):
+        kind = "None" if args is None else f"a {type(args).__name__}"
         raise ConfigError(
-            f"args is a {type(args).__name__}; give the example inputs as a tuple, (x,), or by"
-            ' name, {"x": x}'
+            f'args is {kind}; give the example inputs as a tuple, (x,), or by name, {{"x": x}}'
         )
     return list(args), dict(kwargs)
 
@@ -187,7 +203,8 @@ def _check_inputs(kind: str, inputs: Sequence[Input], unbatched: Collection[str]
     for name in unbatched:
         if name not in names:
             raise ConfigError(
-                f"unbatched: no input is called {name!r}; there are {', '.join(names)}"
+                f"unbatched: no input is called {name!r}{meant(name, names)}; there are"
+                f" {', '.join(names)}"
             )
     for x in inputs:
         if x.value.device.type != "cpu":
@@ -195,6 +212,10 @@ def _check_inputs(kind: str, inputs: Sequence[Input], unbatched: Collection[str]
                 f"input {x.name!r} is on {x.value.device}: models are compiled on the CPU; move it "
                 "there, and name the program's device with device=..."
             )
+        if x.value.layout != torch.strided or x.value.is_nested or x.value.is_quantized:
+            raise ConfigError(f"input {x.name!r} is no dense tensor; give it with to_dense()")
+        if x.value.is_floating_point() and bool(x.value.isnan().any()):
+            raise ConfigError(f"input {x.name!r} holds NaN; give an example that the model can use")
     _check_batch([x for x in inputs if x.name not in unbatched and x.value.dim()])
 
 

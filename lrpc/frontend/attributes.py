@@ -32,12 +32,13 @@ ASSIGNABLE = frozenset({"requires_grad", "grad", "names"})
 
 # Where a tensor lies in memory, and its memory itself.
 MEMORY = frozenset({
-    "data_ptr", "storage", "untyped_storage", "_typed_storage", "__dlpack__", "__reduce_ex__",
-    "__reduce__", "__setstate__", "as_subclass", "_is_view", "__dlpack_device__",
+    "data_ptr", "const_data_ptr", "storage", "untyped_storage", "_typed_storage", "__dlpack__",
+    "__reduce_ex__", "__reduce__", "__setstate__", "as_subclass", "_is_view", "__dlpack_device__",
 })  # fmt: skip
 
-# Methods for autograd alone.
+# Methods for autograd alone: without an effect on values, and those that need a backward pass.
 NO_EFFECT = frozenset({"requires_grad_", "retain_grad"})
+BACKWARD = frozenset({"backward", "register_hook", "register_post_accumulate_grad_hook"})
 
 
 def accessed(tracer: Recorder, access: str, name: str, args: tuple[Any, ...]) -> Any:
@@ -62,31 +63,57 @@ def accessed(tracer: Recorder, access: str, name: str, args: tuple[Any, ...]) ->
     )
 
 
-def special(tracer: Recorder, name: str, args: tuple[Any, ...]) -> tuple[bool, Any]:
+def special(
+    tracer: Recorder, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[bool, Any]:
     """Whether the method `name` is one with a meaning of its own while tracing; its result."""
-    x = args[0] if args else None
+    x: TracedTensor = args[0]
     if name in NO_EFFECT:
         return True, x if name == "requires_grad_" else None
     if name == "__dir__":
         return True, dir(Tensor)
+    if name == "type" and len(args) == 1 and not kwargs:
+        return True, x.value.type()
     if name == "__deepcopy__":
         return True, tracer.create_proxy("call_method", "clone", (x,), {})
-    if name == "__repr__" or (name == "__format__" and not args[1]):
-        return True, _description(args[0].value)
-    if name == "__format__":
-        text = format(args[0].value, args[1])
-        return True, tracer.decide("format", args[0].value, text)
+    if name == "__reversed__":
+        return True, tracer.create_proxy("call_method", "flip", (x, 0), {}) if x.dim() else x
+    if name in ("__repr__", "__format__"):
+        text = repr(x.value) if name == "__repr__" else format(x.value, args[1])
+        return True, tracer.decide(name.strip("_"), x.value, text)
     if name in MEMORY:
         raise TraceError(
             f"{name.strip('_')} takes a traced tensor's memory out of torch, at {tracer.where()}; "
             "use torch's functions on the tensor instead"
         )
+    if name in BACKWARD:
+        raise TraceError(
+            f"{name} needs gradients inside the model, at {tracer.where()}; "
+            "compile what computes its outputs from its inputs without them"
+        )
     return False, None
 
 
-def _description(value: Tensor) -> str:
-    shape = ", ".join(map(str, value.shape))
-    return f"tensor(of shape [{shape}], {value.dtype}, while tracing)"
+def refused_function(tracer: Recorder, func: Any) -> TraceError | None:
+    """The refusal of what is no function of torch, or wraps others that cannot be seen."""
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return refused_dispatch(None, True, tracer.where())
+    if isinstance(func, torch._ops.HigherOrderOperator):
+        return refused_control_flow(tracer.where())
+    if isinstance(func, (torch._C.ScriptMethod, torch._C.ScriptFunction)):
+        return TraceError(
+            f"a module of torch.jit.script cannot be traced, at {tracer.where()}; "
+            "use the Python module that it was made of"
+        )
+    return None
+
+
+def refused_control_flow(place: object) -> TraceError:
+    """The refusal of torch.cond and its like."""
+    return TraceError(
+        f"torch.cond and other functions that take functions cannot be traced, at {place}; use "
+        "torch.where, or Python's own `if` and loops, which keep the way that the example takes"
+    )
 
 
 def refused_dispatch(op: Any, in_transform: bool, place: object) -> TraceError:

@@ -40,14 +40,14 @@ def unify(two: Trace, three: Trace) -> Program:
     places = tuple({n: i for i, n in enumerate(nodes)} for nodes in (first, second))
     for index, (a, b) in enumerate(zip(first, second, strict=False)):
         if (a.op, call_name(a.target)) != (b.op, call_name(b.target)):
-            raise _branches(a)
+            raise _branches(a, two)
         try:
             calls.append(_call(index, a, b, (two, three), places))
         except _Differs:
-            raise _branches(a) from None
+            raise _branches(a, two) from None
     if len(first) != len(second):
         longer = max(first, second, key=len)
-        raise _branches(longer[min(len(first), len(second))])
+        raise _branches(longer[min(len(first), len(second))], two)
     refs = places[0]
     _check_numbers(two.output, three.output)
     output = mapped(two.output, fx.Node, lambda n: Ref(refs[n]))
@@ -58,6 +58,11 @@ def unify(two: Trace, three: Trace) -> Program:
 def _check_numbers(a: Any, b: Any) -> None:
     """Refuse outputs that are numbers and differ between the two."""
     plain = [[x for x in found(output, object) if not isinstance(x, fx.Node)] for output in (a, b)]
+    if len(plain[0]) != len(plain[1]):
+        raise TraceError(
+            f"the model returns {len(plain[0])} numbers for {SIZES[0]} images and {len(plain[1])} "
+            f"for {SIZES[1]}; return tensors instead"
+        )
     for x, y in zip(*plain, strict=True):
         if x != y and (x == x or y == y):
             raise TraceError(
@@ -66,11 +71,23 @@ def _check_numbers(a: Any, b: Any) -> None:
             )
 
 
-def _branches(node: fx.Node) -> TraceError:
+def _branches(node: fx.Node, trace: Trace) -> TraceError:
+    name = "a constant" if node.op == "get_attr" else call_name(node.target)
+    differs = f"differs from {name} on, {_place(node)}"
+    if trace.decisions:
+        return TraceError(
+            f"the model reads numbers out of its images ({trace.decisions[0]}) and, for others, "
+            f"{differs}; compute with tensors instead"
+        )
     return TraceError(
-        f"the model branches on its batch size: for {SIZES[0]} and {SIZES[1]} images it differs "
-        f"from {call_name(node.target)} on, at {_loc(node)}"
+        f"the model branches on its batch size: for {SIZES[0]} and {SIZES[1]} images it {differs}"
     )
+
+
+def _place(node: fx.Node) -> str:
+    """Where a node comes from; what is returned as it is comes from no line."""
+    loc = _loc(node)
+    return f"at {loc}" if loc.file or loc.module else "in what the model returns"
 
 
 def _loc(node: fx.Node) -> Loc:
@@ -162,7 +179,7 @@ def _stored(
         return Stored("", reduced.clone(), typed)
     if (repeated := _one_image(tensors, typed)) is not None:
         return Stored("", repeated.clone(), typed)
-    raise TraceError(f"a constant {typed} differs between images or batch sizes, at {_loc(node)}")
+    raise TraceError(f"a constant {typed} differs between images or batch sizes, {_place(node)}")
 
 
 def _one_image(tensors: list[Tensor], typed: TensorType) -> Tensor | None:

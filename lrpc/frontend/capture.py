@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,13 +34,25 @@ class _Reached(Exception):
     """The submodule that is looked for is about to run."""
 
 
+ONE_AT_A_TIME = threading.RLock()
+"""Held while a model, torch or a library is changed for tracing: two at once would each put back
+what the other had changed."""
+
+
 @contextmanager
 def as_for_inference(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; afterwards every attribute is as it was.
 
     Parameters need no gradient meanwhile, so that nothing is kept for one where the model, or its
-    tracer, turns gradients on. TraceError where the model writes into a buffer while it runs.
+    tracer, turns gradients on. One thread at a time: others wait. TraceError where the model
+    writes into a buffer while it runs.
     """
+    with ONE_AT_A_TIME, _for_inference(model):
+        yield
+
+
+@contextmanager
+def _for_inference(model: nn.Module) -> Iterator[None]:
     modules = list(model.modules())
     buffers = [(name, x, x._version, x.clone()) for name, x in model.named_buffers()]
     tables = ("_parameters", "_buffers", "_modules")

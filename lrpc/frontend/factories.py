@@ -102,11 +102,6 @@ def _filled(
     at, key = FILLED[name]
     fill = kwargs[key] if key in kwargs else args[at]
     if isinstance(fill, TracedTensor):
-        if fill.value.dim():
-            raise TraceError(
-                f"{name} takes one number, not a traced tensor with {fill.value.dim()} axes, at "
-                f"{tracer.where()}; expand the tensor instead"
-            )
         if key in kwargs:
             kwargs[key] = _kind_of(fill)
         else:

@@ -74,6 +74,9 @@ class TracedTensor(Tensor, fx.Proxy):  # type: ignore[misc]  # Tensor's operator
         raise AttributeError("'Tensor' object has no attribute 'keys'")
 
 
+TracedTensor.__name__ = TracedTensor.__qualname__ = "Tensor"  # as errors of torch call it
+
+
 def _tracer_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recorder:
     """The tracer of the traced tensors in a call; TraceError where it is not running any more."""
     for x in found((args, kwargs), TracedTensor):

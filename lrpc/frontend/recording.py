@@ -12,12 +12,13 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import is_tensor_method_or_property
 
 from lrpc.errors import TraceError
-from lrpc.frontend.attributes import accessed, refused_dispatch, special
+from lrpc.frontend.attributes import accessed, refused_dispatch, refused_function, special
 from lrpc.frontend.constants import Constants
 from lrpc.frontend.execute import (
     ANSWERS,
     FACTORIES,
     FACTORIES_ON_PLAIN,
+    UNSET,
     call_name,
     execute,
     is_in_place,
@@ -66,8 +67,10 @@ class Recorder(fx.Tracer):
                     f"{kind.__name__} is a subclass of Tensor with operations of its own, at "
                     f"{self.where()}; use plain tensors, as by .as_subclass(torch.Tensor)"
                 )
+        if (refusal := refused_function(self, func)) is not None:
+            raise refusal
         if is_tensor_method_or_property(func):
-            meant, result = special(self, name, args)
+            meant, result = special(self, name, args, kwargs)
             return result if meant else self.create_proxy("call_method", name, args, kwargs)
         if is_users_function(func):
             raise TraceError(
@@ -100,6 +103,8 @@ class Recorder(fx.Tracer):
         name = "" if kind == "call_module" else call_name(target)
         if any(x.tracer is not self for x in found((args, kwargs), TracedTensor)):
             raise TraceError(f"tensors of two calls of the model meet in {name}, at {self.where()}")
+        if kwargs.get("out") is not None:
+            return self._into(kind, target, name, args, dict(kwargs))
         if name in SIZED:
             args, kwargs = with_numbers(self, name, args, kwargs, keep=1)
         args, kwargs = mapped((args, kwargs), slice, self._bounds)
@@ -109,9 +114,8 @@ class Recorder(fx.Tracer):
         if name in FACTORIES or (name in FACTORIES_ON_PLAIN and on_plain):
             lent = mapped((args, kwargs), TracedTensor, lambda x: stand_in(x.value))
             with values_only():
-                return execute(kind, target, self.root, *lent)
-        if kwargs.get("out") is not None:
-            return self._into(kind, target, name, args, dict(kwargs))
+                made = execute(kind, target, self.root, *lent)
+                return made.zero_() if name in UNSET else made
         if is_in_place(name) and on_plain:
             raise TraceError(
                 f"{name} writes traced values into a plain tensor, at {self.where()}; "
@@ -161,13 +165,18 @@ class Recorder(fx.Tracer):
     def _into(self, kind: str, target: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
         """A call that writes its result into `out`, where that is traced and of its shape."""
         out = kwargs.pop("out")
-        if type(out) is not TracedTensor:
+        if any(type(x) is not TracedTensor for x in found(out, object)):
             raise TraceError(
                 f"{name} writes traced values into a plain tensor (out=), at {self.where()}; "
                 "use what it returns instead"
             )
-        result = self._recorded(kind, target, name, args, kwargs)
-        if type(result) is not TracedTensor or result.shape != out.shape:
+        result = self.create_proxy(kind, target, args, kwargs)
+        if type(result) is not TracedTensor or type(out) is not TracedTensor:
+            raise TraceError(
+                f"{name} writes several results (out=), at {self.where()}; "
+                "use what it returns instead"
+            )
+        if result.shape != out.shape:
             raise TraceError(
                 f"{name} changes the shape of a traced tensor in place (out=), at {self.where()}; "
                 "use what it returns instead"
@@ -202,6 +211,11 @@ class Recorder(fx.Tracer):
 
     def made(self, node: fx.Node, value: Tensor, operands: list[TracedTensor]) -> TracedTensor:
         """The traced tensor that `node` gives."""
+        if value.layout is not torch.strided:
+            raise TraceError(
+                f"{call_name(node.target)} gives a tensor with layout {value.layout}, at "
+                f"{self.where()}; use dense tensors"
+            )
         node.meta["type"] = kind_of(value)
         if self.observe is not None:
             self.observe(node, value)
@@ -242,7 +256,8 @@ class Recorder(fx.Tracer):
         """Note that model code read `result` out of a traced tensor, and return it."""
         if self.runner.fake is not None:
             raise TraceError(f"{what} reads a value where there is only a shape, at {self.where()}")
-        decision = Decision(what, tuple(value.shape), str(result)[:40], self.where())
+        text = " ".join(str(result).split()) if isinstance(result, str) else str(result)
+        decision = Decision(what, tuple(value.shape), text[:40], self.where())
         self.decisions[str(decision)] = decision
         return result
 

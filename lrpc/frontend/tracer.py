@@ -14,6 +14,8 @@ from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from lrpc.errors import TraceError
+from lrpc.frontend.attributes import refused_control_flow
+from lrpc.frontend.capture import ONE_AT_A_TIME
 from lrpc.frontend.constants import Constants
 from lrpc.frontend.factories import Factories
 from lrpc.frontend.leaves import is_leaf, leaf_functions
@@ -23,9 +25,6 @@ from lrpc.frontend.recording import Recorder, kind_of
 from lrpc.frontend.records import Boundary, Decision, Input, found, mapped
 from lrpc.frontend.structure import nested
 from lrpc.ir.graph import Loc
-
-_ONE_AT_A_TIME = threading.RLock()
-"""Tracing replaces functions of torch and of libraries: two at once would put back wrong ones."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class ValueTracer(Recorder):
         self.constants = Constants(model, self._stored)
         self._thread = threading.get_ident()
         try:
-            with _ONE_AT_A_TIME, leaf_functions(), torch.enable_grad(), _uncompiled():
+            with ONE_AT_A_TIME, leaf_functions(), torch.enable_grad(), _uncompiled():
                 self.active = True
                 graph = self.trace(model)
         except TraceError:
@@ -100,9 +99,10 @@ class ValueTracer(Recorder):
             return self.refusal
         reason = (str(error).splitlines() or [""])[0]
         module = self._raised[1] if self._raised[0] is error else ""
-        return TraceError(
-            f"{type(error).__name__} at {Loc(module, *raised_place(error))}: {reason}"
-        )
+        place = Loc(module, *raised_place(error))
+        if type(error).__module__.startswith("torch._dynamo"):  # torch's own tracer gave up
+            return refused_control_flow(place)
+        return TraceError(f"{type(error).__name__} at {place}: {reason}")
 
     # How fx calls the root, calls modules and reads their attributes.
 
@@ -180,7 +180,7 @@ def _uncompiled() -> Iterator[None]:
     if "torch._dynamo" not in sys.modules:
         yield
         return
-    with torch.compiler.set_stance("force_eager"):
+    with sys.modules["torch._dynamo"].config.patch(error_on_nested_fx_trace=False):
         yield
 
 

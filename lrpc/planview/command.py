@@ -9,7 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lrpc.errors import ConfigError, ProgramError
+from lrpc.errors import ConfigError
+from lrpc.files import shown, write_bytes
 from lrpc.memory.reasons import readers
 from lrpc.memory.run import Model
 from lrpc.planview.budget import budget_table, limits_of
@@ -37,7 +38,7 @@ def main(args: argparse.Namespace, console: Console) -> int:
     for path, write in ((args.svg, _write_svg), (args.png, _write_png)):
         if path is not None:
             write(path, view, args.program.resolve().name)
-            console.print(f"written: {path}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"written: {shown(path)}", markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
@@ -72,9 +73,9 @@ def _show(
     console.print()
     told = f"largest at the worst step ({where})"
     console.print(told, style="bold", markup=False, highlight=False)
-    console.print(largest(view))
+    console.print(largest(view, console.width))
     console.print("saved by layer", style="bold")
-    console.print(layers(view.saved))
+    console.print(layers(view.saved, console.width))
 
 
 def _targets(model: Model, composite: str | None) -> list[int]:
@@ -100,20 +101,10 @@ def _chosen(found: list[View], name: str | None) -> View:
 
 def _write_svg(path: Path, view: View, program: str) -> None:
     text = to_svg(*picture(view, program))
-    _written(path, text.encode())
+    write_bytes(path, text.encode())
 
 
 def _write_png(path: Path, view: View, program: str) -> None:
     data = BytesIO()
     to_image(*picture(view, program)).save(data, "PNG")
-    _written(path, data.getvalue())
-
-
-def _written(path: Path, data: bytes) -> None:
-    """Write whole or not at all."""
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    except OSError as error:
-        raise ProgramError(f"{path}: cannot be written: {error.strerror}") from None
+    write_bytes(path, data.getvalue())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lrpc.build import Settings, Variant, lowered
+from lrpc.build import Variant, lowered
 from lrpc.errors import ProgramError
 from lrpc.ir.graph import Module
 from lrpc.ir.parser import read_graph
@@ -17,6 +17,7 @@ from lrpc.memory.run import Model
 from lrpc.mixed import running
 from lrpc.rules.plugins import load_allowed
 from lrpc.run.program_dir import composites_of, under_composite
+from lrpc.settings import Settings
 from lrpc.weights import load_weights
 
 

@@ -8,7 +8,7 @@ from html import escape
 
 from PIL import Image, ImageDraw
 
-from lrpc.run.draw import font
+from lrpc.run.fonts import length, write
 
 FONT = "'Open Sans', 'Segoe UI', 'DejaVu Sans', Helvetica, Arial, sans-serif"
 SCALE = 2  # pixels of a PNG for each unit
@@ -58,7 +58,7 @@ def rectangle(
 
 def wide(text: str, size: float) -> float:
     """About how wide a text is."""
-    return font(round(size * SCALE)).getlength(_plain(text)) / SCALE
+    return length(text, round(size * SCALE)) / SCALE
 
 
 def to_svg(shapes: Sequence[Shape], width: int, height: int) -> str:
@@ -96,19 +96,10 @@ def to_image(shapes: Sequence[Shape], width: int, height: int) -> Image.Image:
     pen = ImageDraw.Draw(image)
     for shape in shapes:
         if isinstance(shape, Label):
-            face = font(round(shape.size * SCALE))
             anchor = {"start": "ls", "middle": "ms", "end": "rs"}[shape.anchor]
             place = (shape.x * SCALE, shape.y * SCALE)
             stroke = 0.5 if shape.bold else 0
-            pen.text(
-                place,
-                _plain(shape.text),
-                shape.colour,
-                face,
-                anchor,
-                stroke_width=stroke,
-                stroke_fill=shape.colour,
-            )
+            write(pen, place, shape.text, shape.colour, round(shape.size * SCALE), anchor, stroke)
             continue
         points = [(x * SCALE, y * SCALE) for x, y in shape.points]
         if isinstance(shape, Line):
@@ -116,8 +107,3 @@ def to_image(shapes: Sequence[Shape], width: int, height: int) -> Image.Image:
         else:
             pen.polygon(points, shape.fill, shape.edge or None)
     return image
-
-
-def _plain(text: str) -> str:
-    """Pillow's font has no ellipsis."""
-    return text.replace("…", "..")

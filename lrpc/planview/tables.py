@@ -12,12 +12,13 @@ from lrpc.ir.graph import Graph
 from lrpc.memory.plan import by_layer, layer_name
 from lrpc.memory.reasons import Reader
 from lrpc.memory.tape import Storage
+from lrpc.planview.dotted import Dotted
 from lrpc.planview.figures import LOOKS, alive, by_part, columns, size
 from lrpc.planview.view import View
 
 HEIGHT, AXIS = 12, 9  # lines of the chart, characters of its axis
 BAR = 28
-INDENT = "  "
+NARROW = 100  # columns of a terminal below which tables leave something out
 
 
 def summary(found: Sequence[View]) -> Table:
@@ -61,11 +62,19 @@ def chart(view: View, width: int) -> list[Text]:
     halves = "└" + "forward".center(max(turn - 1, 7), "─")
     rest = "┴" + "relevance".center(max(len(steps) - turn - 1, 9), "─")
     lines.append(Text(" " * (AXIS + 1) + halves + rest, style="dim"))
-    legend = Text(" " * (AXIS + 1))
-    for name, counts in parts.items():
+    return [*lines, *_legend({n: counts[view.top] for n, counts in parts.items()}, width)]
+
+
+def _legend(parts: Mapping[str, int], width: int) -> list[Text]:
+    """Colours, words and bytes at the worst step, in as many lines as they need."""
+    lines = [Text(" " * (AXIS + 1))]
+    for name, count in parts.items():
         words, colour = LOOKS[name]
-        legend.append("█ ", style=colour).append(f"{words} {size(counts[view.top])}  ")
-    return [*lines, legend]
+        entry = Text("█ ", style=colour).append(f"{words} {size(count)}  ", style="default")
+        if len(lines[-1]) > AXIS + 1 and len(lines[-1]) + len(entry) - 2 > width:
+            lines.append(Text(" " * (AXIS + 1)))
+        lines[-1].append_text(entry)
+    return lines
 
 
 def _part_at(parts: Mapping[str, int], level: float) -> str:
@@ -77,17 +86,18 @@ def _part_at(parts: Mapping[str, int], level: float) -> str:
     return ""
 
 
-def largest(view: View, count: int = 12) -> Table:
-    """The largest of what is alive at the worst step."""
+def largest(view: View, width: int, count: int = 12) -> Table:
+    """The largest of what is alive at the worst step; without operations where lines are short."""
     table = _table()
-    table.add_column("size", justify="right")
-    for name in ("part", "value", "op"):
+    table.add_column("size", justify="right", no_wrap=True)
+    wide = width >= NARROW
+    for name in ("part", "value", "op")[: 3 if wide else 2]:
         table.add_column(name, no_wrap=True)
     table.add_column("module", overflow="fold")
     for s in alive(view.timeline, view.top)[:count]:
         words, colour = LOOKS[s.part]
-        cells = (Text(words, colour), Text(s.name), Text(s.op), Text(s.module, "dim"))
-        table.add_row(size(s.size), *cells)
+        cells = [Text(words, colour), Text(s.name), *([Text(s.op)] if wide else [])]
+        table.add_row(size(s.size), *cells, Dotted(s.module, "dim"))
     return table
 
 
@@ -101,22 +111,23 @@ def again(ways: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> Table:
     for name in ("block", "kept", "made again"):
         table.add_column(name, overflow="fold")
     for (kept, made), keys in kinds.items():
-        table.add_row(Text("\n".join(keys)), Text(kept), Text(made, LOOKS["again"][1]))
+        table.add_row(Dotted("\n".join(keys)), Dotted(kept), Dotted(made, LOOKS["again"][1]))
     return table
 
 
-def layers(saved: Sequence[Storage]) -> Table:
+def layers(saved: Sequence[Storage], width: int) -> Table:
     """Saved bytes of every layer, with a bar."""
+    longest = BAR if width >= NARROW else BAR // 4
     found = by_layer(saved)
     most, total = max(found.values(), default=1), sum(found.values()) or 1
     table = _table()
     table.add_column("layer", overflow="fold")
-    table.add_column("saved", justify="right")
-    table.add_column("share", justify="right")
-    table.add_column("")
+    table.add_column("saved", justify="right", no_wrap=True)
+    table.add_column("share", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for name, count in found.items():
-        bar = Text("█" * round(BAR * count / most), LOOKS["state"][1])
-        table.add_row(Text(name), size(count), f"{count / total:.1%}", bar)
+        bar = Text("█" * round(longest * count / most), LOOKS["state"][1])
+        table.add_row(Dotted(name), size(count), f"{count / total:.1%}", bar)
     return table
 
 
@@ -134,10 +145,10 @@ def reasons(graph: Graph, saved: Sequence[Storage], why: Mapping[str, Sequence[R
         node = producers.get(value.name)
         found = own.get(value.name)
         table.add_row(
-            Text(f"%{value.name}"),
-            Text(str(value.type)),
+            Dotted(f"%{value.name}"),
+            Dotted(str(value.type)),
             size(found.size) if found else "input" if node is None else "shared",
-            Text(layer_name(node.loc.module) if node else ""),
-            Text("\n".join(map(str, why[value.name]))),
+            Dotted(layer_name(node.loc.module) if node else ""),
+            Dotted("\n".join(map(str, why[value.name]))),
         )
     return table

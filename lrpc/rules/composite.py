@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from lrpc.errors import RuleError
 from lrpc.rules import CATALOGUE, find
@@ -162,10 +163,15 @@ def composite(
     Each of `rules` holds `rule`, any of `role`, `op`, `module`, `layers`, `first`, and the rule's
     parameters. `options` are the composite's own, such as `conv_gamma`; `lrpc rules` lists them.
     """
+    if not isinstance(name, str):
+        raise RuleError(f"a composite is given by its name, as in 'attnlrp', got {name!r}")
     if name not in COMPOSITES:
         near = difflib.get_close_matches(name, COMPOSITES, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise RuleError(f"unknown composite {name!r}{hint}; there are: {', '.join(COMPOSITES)}")
+    for switch, value in (("stop_at_detach", stop_at_detach), ("split_positions", split_positions)):
+        if not isinstance(value, bool):
+            raise RuleError(f"{switch} takes True or False, got {value!r}")
     own = list(entries(rules))
     if stop_at_detach:
         own.append(Entry("detach", op="detach"))
@@ -186,8 +192,20 @@ def adapted(
 def entries(rules: Sequence[Mapping[str, object]]) -> tuple[Entry, ...]:
     """The user's own rules as entries. Where one of them is `locations`, sampling locations are
     followed to their offsets."""
-    own = tuple(entry(spec) for spec in rules)
+    own = tuple(entry(spec) for spec in listed_rules(rules))
     return (*own, *COORDINATES) if any(e.rule == "locations" for e in own) else own
+
+
+def listed_rules(rules: Any) -> tuple[Mapping[str, object], ...]:
+    """The user's own rules as a tuple of mappings; RuleError where they are something else."""
+    one = isinstance(rules, Mapping | str) or not isinstance(rules, Sequence)
+    wrong = [rules] if one else [spec for spec in rules if not isinstance(spec, Mapping)]
+    if wrong:
+        raise RuleError(
+            'rules are a list of mappings, as in [{"rule": "gamma", "role": "linear", "gamma":'
+            f" 0.1}}], got {wrong[0]!r}"
+        )
+    return tuple(rules)
 
 
 def entry(spec: Mapping[str, object]) -> Entry:
@@ -196,16 +214,32 @@ def entry(spec: Mapping[str, object]) -> Entry:
     name = rest.pop("rule", None)
     if not isinstance(name, str):
         raise RuleError(f"a rule entry needs `rule: NAME`, got {dict(spec)!r}")
-    where = {k: str(rest.pop(k)) for k in ("role", "op", "module") if k in rest}
+    where: dict[str, str] = {}
+    for key in ("role", "op", "module"):
+        if key in rest:
+            where[key] = _pattern(name, key, rest.pop(key))
     layers = rest.pop("layers", None)
-    if layers is not None and not (isinstance(layers, Sequence) and len(layers) == 2):
-        raise RuleError(f"rule {name}: layers must be [first, last], got {layers!r}")
+    bounds = None if layers is None else _bounds(name, layers)
     first = rest.pop("first", False)
     if not isinstance(first, bool):
         raise RuleError(f"rule {name}: first must be true or false, got {first!r}")
     _check_params(name, where.get("op"), rest)
-    bounds = None if layers is None else (int(layers[0]), int(layers[1]))
     return Entry(name, layers=bounds, params=rest, first=first, **where)
+
+
+def _pattern(name: str, key: str, given: object) -> str:
+    if not isinstance(given, str):
+        raise RuleError(f"rule {name}: {key} must be a text, got {given!r}")
+    return given
+
+
+def _bounds(name: str, layers: Any) -> tuple[int, int]:
+    pair = list(layers) if isinstance(layers, Sequence) and len(layers) == 2 else []
+    if not pair or any(isinstance(i, bool) or not isinstance(i, int) for i in pair):
+        raise RuleError(f"rule {name}: layers must be [first, last], got {layers!r}")
+    if pair[0] > pair[1]:
+        raise RuleError(f"rule {name}: layers must be [first, last], in order, got {layers!r}")
+    return pair[0], pair[1]
 
 
 def _check_params(name: str, op: str | None, params: Mapping[str, object]) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from numbers import Real
 
 from lrpc.errors import RuleError
 from lrpc.ir.blocks import layer_of
 from lrpc.ir.graph import Node, Rule
-from lrpc.rules import find
+from lrpc.rules import CATALOGUE, find
 
 #: The keys of a config that set options of composites.
 KEYS = {
@@ -117,7 +119,8 @@ class Composite:
         return replace(self, entries=(*entries, *self.entries))
 
     def with_epsilon(self, epsilon: float) -> Composite:
-        return replace(self, epsilon=epsilon)
+        """This composite with another ε; RuleError where that is no number from 0 up."""
+        return replace(self, epsilon=as_epsilon(epsilon))
 
     def with_options(self, settings: Mapping[str, object]) -> Composite:
         """This composite with options set; RuleError for one that it does not have, or misses."""
@@ -128,10 +131,32 @@ class Composite:
                     f"composite {self.name} has no option {_called(name)}; it has:"
                     f" {', '.join(map(_called, known)) or 'none'}"
                 )
+        for entry in self.entries:
+            for key, value in entry.params.items():
+                if isinstance(value, Option) and value.name in settings:
+                    _check_option(entry.rule, key, value.name, settings[value.name])
         made = replace(self, settings={**self.settings, **settings})
         for option in known.values():
             made._set(option)
         return made
+
+
+def _check_option(rule: str, param: str, option: str, value: object) -> None:
+    declared = (d for (_, name), d in CATALOGUE.items() if name == rule)
+    param_of = next((p for d in declared for p in d.params if p.name == param), None)
+    try:
+        if param_of is not None and value is not None:
+            param_of.check(rule, value)
+    except RuleError as error:
+        raise RuleError(f"{_called(option)}: {error}") from None
+
+
+def as_epsilon(value: object) -> float:
+    """ε as a number of Python, of whichever kind it is given; RuleError for what cannot be one."""
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    if not (math.isfinite(number) and number >= 0):
+        raise RuleError(f"epsilon must be a finite number from 0 up, got {value!r}")
+    return number
 
 
 def _called(option: str) -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lrpc.errors import RuleError
-from lrpc.rules.composite import COMPOSITES, Composite, adapted, composite
+from lrpc.rules.composite import COMPOSITES, Composite, adapted, composite, listed_rules
+from lrpc.rules.entries import as_epsilon
 
 #: A name, a composite, a list of these, or a mapping of own names to these or to
 #: `{composite: NAME, epsilon: ..., rules: [...]}` with the composite's options, as conv_gamma.
@@ -36,6 +37,8 @@ def composites(given: Given, common: Common) -> tuple[Composite, ...]:
         return (_named(given, common.epsilon, common.rules, common, common.options),)
     if isinstance(given, Composite):
         return (adapted(given, common.epsilon, common.rules),)
+    if not isinstance(given, Mapping | Sequence) or isinstance(given, bytes):
+        raise RuleError(f"composite takes a name, or several in a list or mapping, got {given!r}")
     items = given.items() if isinstance(given, Mapping) else ((None, what) for what in given)
     made = tuple(_one(name, what, common) for name, what in items)
     if not made:
@@ -81,8 +84,10 @@ def _from_mapping(place: str, spec: Mapping[str, Any], common: Common) -> Compos
     if not isinstance(base, str):
         raise RuleError(f"{place} needs `composite: NAME`, the one that it starts from")
     epsilon, rules = spec.get("epsilon", common.epsilon), spec.get("rules", ())
-    if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float, type(None))):
-        raise RuleError(f"{place}: epsilon must be a number, got {epsilon!r}")
+    try:
+        epsilon, rules = None if epsilon is None else as_epsilon(epsilon), listed_rules(rules)
+    except RuleError as error:
+        raise RuleError(f"{place}: {error}") from None
     own = {str(key): value for key, value in spec.items() if key not in KEYS}
     options = {**_shared(base, common), **own}
     return _named(base, epsilon, (*rules, *common.rules), common, options)

@@ -95,13 +95,22 @@ def explain(
     for kind, layer in groups:
         mine = [[s for s in image if (s.kind, s.layer) == (kind, layer)] for image in seeds]
         longest = max(len(image) for image in mine)
-        step = request.chunk or longest
+        options = _options(kind, layer, request, places)
+        step = _at_once(program, kind, request.chunk or longest, len(seeds), options)
         for first in range(0, longest, step):
             part = [image[first : first + step] for image in mine]
-            options = _options(kind, layer, request, places)
             for b, results in enumerate(_call(program, state, kind, part, options)):
                 done[b].update((r.seed.slug, r) for r in results)
     return [[done[b][s.slug] for s in image] for b, image in enumerate(seeds)]
+
+
+def _at_once(
+    program: Program, kind: str, seeds: int, images: int, options: Mapping[str, Any]
+) -> int:
+    """As many seeds as keep the program's budget; the call says it where that is not even one."""
+    known = {name: value for name, value in options.items() if name != "norm"}
+    with one_line():
+        return max(1, program.at_once(kind, seeds, images, **known))
 
 
 def _call(

@@ -12,7 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from lrpc.errors import LrpcError, ProgramError
+from lrpc.files import make_folder, shown
 from lrpc.run.calls import Request
+from lrpc.run.changes import notice
 from lrpc.run.devices import device_of
 from lrpc.run.facts import RANDOM_WARNING
 from lrpc.run.images import find_images
@@ -20,8 +22,10 @@ from lrpc.run.pictures import Display
 from lrpc.run.program_dir import load_program
 from lrpc.run.runner import Options, Outcome, Runner
 from lrpc.run.targets import FORMS, parse_targets
+from lrpc.stopping import Stopped
 from lrpc.terminal import Terminal
 
+_RESUME = "the same command with --resume explains the rest"
 _ROWS = 40  # images shown in the closing table
 TARGET_HELP = "where relevance starts, repeatable: " + ", ".join(
     (f"{kind} | " if form.alone else "") + form.spell(kind) for kind, form in FORMS.items()
@@ -50,6 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--composite", metavar="NAME", help="one of the program's (its first)")
     parser.add_argument("--norm", choices=("none", "sum1", "sumT"), help="scale of the start")
     parser.add_argument("--seed-chunk", type=positive, metavar="K", help="seeds per call")
+    parser.add_argument(
+        "--resume", action="store_true", help="leave out images that this call has explained before"
+    )
     parser.add_argument("--no-ledger", action="store_true", help="leave the ledger out: faster")
     parser.add_argument(
         "--smooth", type=sigma, default=0.0, metavar="SIGMA", help="Gaussian, pictures only (0)"
@@ -67,21 +74,39 @@ def main(args: argparse.Namespace, console: Console) -> int:
     """
     debug = bool(getattr(args, "debug", False))
     errors = Terminal(stderr=True)
+    outcomes: list[Outcome] = []
+    paths: list[Path] = []
+    stop: Stopped | None = None
     try:
         options = _options(args, debug)
-        paths = find_images(args.images)
-        make_folder(options.output, args.images)
+        paths += find_images(args.images)
+        make_output(options.output, args.images)
         runner = Runner(load_program(args.program, options.device), options)
         if runner.facts.random_weights:
             say(errors, f"warning: {RANDOM_WARNING}", "bold red")
-        outcomes = _with_progress(runner, paths, errors)
+        _with_progress(runner, paths, errors, outcomes)
     except LrpcError as error:
         if debug:
             raise
         say(errors, f"error: {error}", "red")
         return 2
-    console.print(summary(outcomes, options.output))
+    except Stopped as told:
+        stop = told
+    changes = [one.change for one in outcomes if one.change is not None]
+    say_unless_empty(errors, notice(changes, len(outcomes)), "yellow")
+    if outcomes:
+        console.print(summary(outcomes, args.output))
+    if stop is not None:
+        say(errors, f"{stopped_line(stop, len(outcomes), len(paths))}; {_RESUME}", "red")
+        return stop.code
     return 1 if any(outcome.error for outcome in outcomes) else 0
+
+
+def stopped_line(stop: Stopped, done: int, total: int) -> str:
+    """How far a command came that was told to end."""
+    if not done:
+        return f"stopped by {stop} before any image was done"
+    return f"stopped by {stop}: {_count(done, 'image')} done, {total - done} left"
 
 
 def _options(args: argparse.Namespace, debug: bool) -> Options:
@@ -99,23 +124,23 @@ def _options(args: argparse.Namespace, debug: bool) -> Options:
         batch_size=args.batch_size,
         request=request,
         display=Display(args.percentile, args.smooth),
+        resume=args.resume,
         debug=debug,
     )
 
 
-def make_folder(path: Path, sources: Sequence[Path]) -> None:
+def make_output(path: Path, sources: Sequence[Path]) -> None:
     """Make the output folder; ProgramError where that is a folder that images come from."""
     if any(source.is_dir() and source.resolve() == path.resolve() for source in sources):
         raise ProgramError(f"{path}: the images are read from this folder; name another for -o")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ProgramError(f"{path}: cannot be made a folder ({reason})") from error
+    make_folder(path)
 
 
-def _with_progress(runner: Runner, paths: Sequence[Path], errors: Console) -> list[Outcome]:
-    """Run with a bar on a terminal; elsewhere one line per image."""
+def _with_progress(
+    runner: Runner, paths: Sequence[Path], errors: Console, outcomes: list[Outcome]
+) -> None:
+    """Run with a bar on a terminal; elsewhere one line per image. Outcomes are added as they
+    come."""
     columns = (
         TextColumn("explaining"),
         BarColumn(),
@@ -127,16 +152,17 @@ def _with_progress(runner: Runner, paths: Sequence[Path], errors: Console) -> li
         task = bar.add_task("explaining", total=len(paths), name="")
 
         def report(outcome: Outcome) -> None:
+            outcomes.append(outcome)
             if outcome.error or outcome.note or not errors.is_terminal:
                 say(errors, _line(outcome), "red" if outcome.error else "")
             bar.update(task, advance=1, name=outcome.path.name)
 
-        return runner.run(paths, report)
+        runner.run(paths, report)
 
 
 def _line(outcome: Outcome) -> str:
     """One image in one line."""
-    name = str(outcome.path)
+    name = shown(outcome.path)
     if outcome.error:
         text = outcome.error
         return text if text.startswith(name) else f"{name}: {text}"
@@ -146,18 +172,18 @@ def _line(outcome: Outcome) -> str:
 def summary(outcomes: Sequence[Outcome], output: Path) -> Table:
     """The closing table: an image a row, failures always, the rest as far as there is room."""
     failed = [outcome for outcome in outcomes if outcome.error]
-    shown = outcomes if len(outcomes) <= _ROWS else failed[:_ROWS]
+    listed = outcomes if len(outcomes) <= _ROWS else failed[:_ROWS]
     table = Table(
-        title=f"{_count(len(outcomes), 'image')} to {escape(str(output))}", title_justify="left"
+        title=f"{_count(len(outcomes), 'image')} to {escape(shown(output))}", title_justify="left"
     )
     table.add_column("image", overflow="fold")
     table.add_column("targets", justify="right")
     table.add_column("ledger closes to", justify="right")
     table.add_column("result", overflow="fold")
-    for one in shown:
+    for one in listed:
         closure = "" if one.closure is None else f"{one.closure:.1e}"
         result = "failed" if one.error else one.note or "written"
-        table.add_row(escape(one.path.name), str(one.targets), closure, result)
+        table.add_row(escape(shown(one.path.name)), str(one.targets), closure, result)
     total = sum(o.targets for o in outcomes)
     worst = [o.closure for o in outcomes if o.closure is not None]
     table.add_section()
@@ -168,6 +194,12 @@ def summary(outcomes: Sequence[Outcome], output: Path) -> Table:
 def say(errors: Console, text: str, style: str) -> None:
     """One line on stderr, as it is."""
     errors.print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)
+
+
+def say_unless_empty(errors: Console, text: str, style: str) -> None:
+    """One line on stderr where there is something to say."""
+    if text:
+        say(errors, text, style)
 
 
 def _count(number: int, noun: str) -> str:

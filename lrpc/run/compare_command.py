@@ -6,6 +6,8 @@ import argparse
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from lrpc.errors import LrpcError, ProgramError
+from lrpc.files import shown, write_text
 from lrpc.run import command
 from lrpc.run.calls import Request
+from lrpc.run.changes import notice
 from lrpc.run.devices import device_of
 from lrpc.run.images import find_images
 from lrpc.run.names import output_stems
 from lrpc.run.pictures import Display
 from lrpc.run.program_dir import load_program
-from lrpc.run.record import complete, write_json
+from lrpc.run.record import write_json
 from lrpc.run.runner import TROUBLE, line_of
 from lrpc.run.targets import TargetError, parse_targets
 from lrpc.run.versus import Choice, Versus
+from lrpc.stopping import Stopped, finishing
 from lrpc.terminal import Terminal
 
 Row = dict[str, Any]
@@ -59,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace, console: Console) -> int:
     """Compare; the exit code is 0, 1 where an image failed, 2 where nothing could be started."""
     errors = Terminal(stderr=True)
+    done = Done()
     try:
         choice = _choice(args)
         paths = find_images(args.images)
@@ -69,19 +75,48 @@ def main(args: argparse.Namespace, console: Console) -> int:
                 "there is one composite to compare; compile with LRPC.COMPOSITE '[a, b]', or name"
                 " several programs"
             )
-        command.make_folder(args.output, args.images)
-        records, failures = _compare(
-            versus, paths, args.output, errors, bool(getattr(args, "debug", False))
-        )
-        write_json(args.output / "comparison.json", versus.record() | {"images": records})
-        _write_csv(args.output / "comparison.csv", list(_rows(records)))
+        command.make_output(args.output, args.images)
+        _compare(versus, paths, args.output, errors, bool(getattr(args, "debug", False)), done)
+        with finishing() if done.stop is None else nullcontext():
+            _write(args.output, versus, done, len(paths))
     except LrpcError as error:
         if getattr(args, "debug", False):
             raise
         command.say(errors, f"error: {error}", "red")
         return 2
-    console.print(_table([c.name for c in versus.columns], list(_rows(records)), args.output))
-    return 1 if failures else 0
+    command.say_unless_empty(errors, notice(versus.changes, done.count), "yellow")
+    rows = list(_rows(done.records))
+    several = len(versus.programs) > 1
+    console.print(_table([c.name for c in versus.columns], rows, args.output, several))
+    if done.stop is not None:
+        line = command.stopped_line(done.stop, done.count, len(paths))
+        command.say(errors, f"{line}; name those in --images, with another -o", "red")
+        return done.stop.code
+    return 1 if done.failed else 0
+
+
+@dataclass
+class Done:
+    """What became of the images so far, and the signal that ended the run before its time."""
+
+    records: list[Row] = field(default_factory=list)
+    failed: list[Row] = field(default_factory=list)
+    stop: Stopped | None = None
+
+    @property
+    def count(self) -> int:
+        """Images that are over with."""
+        return len(self.records) + len(self.failed)
+
+
+def _write(output: Path, versus: Versus, done: Done, total: int) -> None:
+    stopped = None if done.stop is None else str(done.stop)
+    state = {"stopped_by": stopped, "images_left": total - done.count}
+    write_json(
+        output / "comparison.json",
+        versus.record() | state | {"images": done.records, "failed": done.failed},
+    )
+    _write_csv(output / "comparison.csv", list(_rows(done.records)))
 
 
 def _choice(args: argparse.Namespace) -> Choice:
@@ -98,26 +133,37 @@ def _choice(args: argparse.Namespace) -> Choice:
 
 
 def _compare(
-    versus: Versus, paths: Sequence[Path], output: Path, errors: Console, debug: bool
-) -> tuple[list[Row], int]:
-    """One image after the other; the trouble of one is said and the rest go on."""
-    records, failures = [], 0
-    for path, stem in zip(paths, output_stems(paths), strict=True):
-        try:
-            record, count, note = versus.of(path, output / stem)
-        except TargetError:
+    versus: Versus,
+    paths: Sequence[Path],
+    output: Path,
+    errors: Console,
+    debug: bool,
+    done: Done,
+) -> None:
+    """One image after the other; the trouble of one is said and the rest go on. A signal ends it
+    with what is done."""
+    try:
+        for path, stem in zip(paths, output_stems(paths), strict=True):
+            said, style = _one(versus, path, output / stem, debug, done)
+            command.say(errors, f"{shown(path)}: {said}", style)
+    except Stopped as stop:
+        done.stop = stop
+
+
+def _one(versus: Versus, path: Path, stem: Path, debug: bool, done: Done) -> tuple[str, str]:
+    """Compare on one image; what to say of it, and in which colour."""
+    try:
+        record, count, note = versus.of(path, stem)
+    except TargetError:
+        raise
+    except TROUBLE as error:
+        if debug:
             raise
-        except TROUBLE as error:
-            if debug:
-                raise
-            failures += 1
-            text = line_of(error)
-            command.say(errors, text if text.startswith(str(path)) else f"{path}: {text}", "red")
-            continue
-        records.append(record)
-        said = note or f"{count} target{'' if count == 1 else 's'}"
-        command.say(errors, f"{path}: {said}", "")
-    return records, failures
+        text = line_of(error)
+        done.failed.append({"file": shown(path), "error": text})
+        return text.removeprefix(f"{shown(path)}: "), "red"
+    done.records.append(record)
+    return note or f"{count} target{'' if count == 1 else 's'}", ""
 
 
 def _rows(records: Sequence[Row]) -> Iterator[Row]:
@@ -152,17 +198,16 @@ def _write_csv(path: Path, rows: Sequence[Row]) -> None:
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    with complete(path) as part:
-        part.write_text(text.getvalue(), encoding="utf-8")
+    write_text(path, text.getvalue())
 
 
-def _table(names: Sequence[str], rows: Sequence[Row], output: Path) -> Table:
-    """The means over all targets, a composite a row: relevance, the share of its positive part in
-    the box, likeness to the first."""
+def _table(names: Sequence[str], rows: Sequence[Row], output: Path, several: bool) -> Table:
+    """The means over all targets, a composite (of `several` programs) a row: relevance, the share
+    of its positive part in the box, likeness to the first."""
     count = len(rows) // len(names)
-    title = f"means over {count} target{'' if count == 1 else 's'}, to {escape(str(output))}"
+    title = f"means over {count} target{'' if count == 1 else 's'}, to {escape(shown(output))}"
     table = Table(title=title, title_justify="left")
-    table.add_column("composite", no_wrap=True)
+    table.add_column("program" if several else "composite", no_wrap=True)
     heads = [*MEANS.values(), f"rank corr. with {names[0]}", "cosine"]
     for head in heads:
         table.add_column(escape(head), justify="right")

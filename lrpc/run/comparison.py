@@ -109,8 +109,17 @@ def compare(
     `at`, or `seeds` among the `options`, is what `Program.relevance` takes, the other options too.
     Raises ProgramError.
     """
+    if not isinstance(inputs, Tensor | Sequence) or isinstance(inputs, str):
+        raise ProgramError(f"inputs are a tensor, or several, got {type(inputs).__name__}")
+    if isinstance(composites, str) or not isinstance(composites, Sequence | None):
+        raise ProgramError(f"composites is a list of names, got {composites!r}")
     given = tuple([inputs] if isinstance(inputs, Tensor) else inputs)
     programs = program if isinstance(program, Mapping) else {"": program}
+    if not programs:
+        raise ProgramError("no program to compare is given")
+    for one in programs.values():
+        if not hasattr(one, "manifest") or not hasattr(one, "relevance"):
+            raise ProgramError(f"compare takes loaded programs, got {type(one).__name__}")
     found: dict[str, Any] = {}
     outputs: dict[str, Any] = {}
     for label, one in programs.items():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
+from lrpc.codegen.kernels import capture, loading
 from lrpc.errors import ProgramError
 
 
@@ -13,3 +16,11 @@ def device_of(given: str | None) -> str:
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ProgramError(f"--device {device}: torch sees no CUDA device here; use --device cpu")
     return device
+
+
+def check_load(device: Any, captured: bool) -> None:
+    """ProgramError where no program can be loaded so, before one is made."""
+    try:
+        capture.chosen_calls(loading.usable_device(device), False, captured)
+    except loading.ProgramError as error:
+        raise ProgramError(str(error)) from None

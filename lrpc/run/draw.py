@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import cast
-
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from lrpc.run.colour import colourise
+from lrpc.run.fonts import Colour, length, write
+from lrpc.run.fonts import font as font
 from lrpc.run.protocol import Box
-
-Colour = tuple[int, int, int]
 
 INK: Colour = (24, 26, 30)
 SOFT: Colour = (98, 104, 114)
@@ -22,17 +19,11 @@ MARK: Colour = (255, 208, 0)  # neither arm of the colour map comes near it
 ALARM: Colour = (176, 0, 32)
 
 
-@lru_cache(maxsize=16)
-def font(size: int) -> ImageFont.FreeTypeFont:
-    """Pillow's built-in font; it has Latin-1 only: no Greek, no minus sign."""
-    return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size))
-
-
 def shorten(text: str, size: int, width: int) -> str:
     """The text, cut with '...' where it would pass `width` pixels."""
-    if font(size).getlength(text) <= width:
+    if length(text, size) <= width:
         return text
-    while text and font(size).getlength(text + "...") > width:
+    while text and length(text + "...", size) > width:
         text = text[:-1]
     return text.rstrip() + "..."
 
@@ -65,7 +56,7 @@ def _tag(image: Image.Image, label: str, outer: list[int]) -> None:
     """A filled tag above the box, below it where there is no room, inside it at last."""
     size = max(13, round(min(image.size) / 32))
     label = shorten(label, size, image.width - 12)
-    wide, high = round(font(size).getlength(label)) + 10, round(size * 1.4)
+    wide, high = round(length(label, size)) + 10, round(size * 1.4)
     left = max(0, min(outer[0], image.width - wide))
     if outer[1] - high >= 0:
         top = outer[1] - high
@@ -75,7 +66,7 @@ def _tag(image: Image.Image, label: str, outer: list[int]) -> None:
         top = outer[1]
     pen = ImageDraw.Draw(image)
     pen.rectangle([left, top, left + wide - 1, top + high - 1], fill=MARK)
-    pen.text((left + 5, top + high / 2), label, fill=INK, font=font(size), anchor="lm")
+    write(pen, (left + 5, top + high / 2), label, INK, size, "lm")
 
 
 def draw_outline(image: Image.Image, mask: NDArray[np.bool_], factor: float) -> None:
@@ -120,9 +111,9 @@ def legend(width: int, scale: float, size: int) -> Image.Image:
     edge = number(scale)
     low, high = ("0", "0") if scale == 0 else (f"-{edge}", f"+{edge}")
     y = bar + size * 0.35
-    pen.text((0, y), low, fill=INK, font=font(size), anchor="lt")
-    pen.text((width / 2, y), "0", fill=INK, font=font(size), anchor="mt")
-    pen.text((width - 1, y), high, fill=INK, font=font(size), anchor="rt")
+    write(pen, (0, y), low, INK, size, "lt")
+    write(pen, (width / 2, y), "0", INK, size, "mt")
+    write(pen, (width - 1, y), high, INK, size, "rt")
     return image
 
 

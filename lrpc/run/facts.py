@@ -109,8 +109,9 @@ def _random(
 def _sizing(shapes: Sequence[Size], config: Mapping[str, Any]) -> Sizing:
     given = _mapping(config.get("INPUT"))
     r, g, b = (float(v) for v in _mapping(config.get("MODEL")).get("PIXEL_MEAN", _MEAN))
-    shortest = given.get("MIN_SIZE_TEST", 0)
-    return Sizing(tuple(shapes), int(shortest), int(given.get("MAX_SIZE_TEST", 0)), (r, g, b))
+    shortest, longest = given.get("MIN_SIZE_TEST", 0), given.get("MAX_SIZE_TEST", 0)
+    divisor = _mapping(_mapping(config.get("MODEL")).get("MaskDINO")).get("SIZE_DIVISIBILITY", 1)
+    return Sizing(tuple(shapes), int(shortest), int(longest), (r, g, b), max(1, int(divisor)))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -13,18 +17,18 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from lrpc.errors import ImageError
+from lrpc.errors import ImageError, LrpcError
+from lrpc.files import reason, shown
 from lrpc.run.protocol import Size
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-_DEEP_MODES = (
-    "I",
-    "F",
-    "I;16",
-    "I;16B",
-    "I;16L",
-    "I;16N",
-)  # Pillow would clip these, not scale them
+#: Pillow's names of what is read. Its other decoders run programs (EPS runs Ghostscript), expand
+#: without a limit (FITS) or read no photographs.
+FORMATS = (
+    *("AVIF", "BMP", "DDS", "DIB", "GIF", "ICNS", "ICO", "JPEG", "JPEG2000"),
+    *("PCX", "PNG", "PPM", "PSD", "QOI", "SGI", "TGA", "TIFF", "WEBP"),
+)
+_DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow would clip, not scale these
 
 
 @dataclass(frozen=True)
@@ -33,25 +37,30 @@ class Sizing:
 
     `shortest` is `INPUT.MIN_SIZE_TEST` (0: never resize except to fit), `longest` is
     `INPUT.MAX_SIZE_TEST`, `shapes` are (H, W) and not empty, `mean` is the pixel mean (RGB).
+    The model's own inference pads to multiples of `divisor`.
     """
 
     shapes: tuple[Size, ...]
     shortest: int
     longest: int
     mean: tuple[float, float, float]
+    divisor: int = 1
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedImage:
     """An image as the program takes it: `pixels` f32[3, H, W] in 0–255, RGB, padded with the mean.
 
-    `valid` is the (h, w) at the top left that holds the image, `original` its size on disk.
+    `valid` is the (h, w) at the top left that holds the image, `original` its size on disk. The
+    model's own inference would resize it to `wanted` and pad it to `own` (None: not known).
     """
 
     path: Path
     pixels: Tensor
     valid: Size
     original: Size
+    wanted: Size | None = None
+    own: Size | None = None
 
     @property
     def frame(self) -> Size:
@@ -68,23 +77,90 @@ class LoadedImage:
 def find_images(paths: Sequence[Path]) -> list[Path]:
     """Every image file named, and those directly inside each folder named, each once.
 
-    Folders are listed in name order and by known suffix; a file named outright is taken whatever
-    its suffix. Raises ImageError where a path does not exist or a folder holds no image.
+    Folders are listed in name order and by known suffix, without annotations of their images
+    (`annotates`); a file named outright is taken whatever its name. Raises ImageError where a path
+    does not exist or a folder holds no image, or cannot be listed.
     """
-    found: dict[Path, Path] = {}
+    found: dict[str, Path] = {}
     for path in paths:
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-            inside = [p for p in inside if p.is_file() and not p.name.startswith(".")]
-            if not inside:
-                raise ImageError(f"{path}: no image in this folder (known: {' '.join(SUFFIXES)})")
-        elif path.exists():
-            inside = [path]
-        else:
-            raise ImageError(f"{path}: no such file or folder")
-        for item in inside:
-            found.setdefault(item.resolve(), item)
+        with decoding(path):
+            if path.is_dir():
+                inside = _inside(path)
+            elif os.path.lexists(path):
+                inside = [path]
+            else:
+                raise ImageError(f"{shown(path)}: no such file or folder")
+            for item in inside:
+                found.setdefault(os.path.realpath(item), item)
     return list(found.values())
+
+
+def _inside(folder: Path) -> list[Path]:
+    """The images directly in a folder; what only looks like a file is left to the reader."""
+    every = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES]
+    every = sorted(p for p in every if not p.is_dir() and not p.name.startswith("."))
+    stems = {p.stem for p in every}
+    images = [p for p in every if not annotates(p.name, stems)]
+    if not images:
+        known = " ".join(SUFFIXES)
+        raise ImageError(f"{shown(folder)}: no image in this folder (known: {known})")
+    return images
+
+
+def annotates(name: str, stems: Collection[str]) -> bool:
+    """Whether a file is an annotation of an image with one of these stems, as `lrpc evaluate`
+    reads them: `STEM.instances.png` or `STEM.CLASS-NUMBER.mask.png`."""
+    for ending in (".instances.png", ".mask.png"):
+        if name.endswith(ending):
+            parts = name.removesuffix(ending).split(".")
+            return any(".".join(parts[:n]) in stems for n in range(1, len(parts) + 1))
+    return False
+
+
+@contextmanager
+def decoding(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong with the image in a file into one line, an ImageError."""
+    try:
+        yield
+    except LrpcError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{shown(path)}: not an image that Pillow can read") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"{shown(path)}: too many pixels; scale it down first") from error
+    except MemoryError as error:
+        raise ImageError(f"{shown(path)}: memory does not hold it; scale it down first") from error
+    except Exception as error:
+        # Decoders of a dozen formats meet data of any origin in here, and give up in any way: with
+        # struct.error, SyntaxError, KeyError, RuntimeError, RecursionError, zlib.error, … None of
+        # them means more than that this one file cannot be read.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise ImageError(f"{shown(path)}: cannot be read ({reason(error)})") from error
+        raise ImageError(f"{shown(path)}: corrupt or cut short ({reason(error)})") from error
+
+
+@contextmanager
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """An image file as Pillow opens it, not decoded yet; what goes wrong in the block is an
+    ImageError in one line."""
+    Image.init()
+    known = [name for name in FORMATS if name in Image.OPEN]  # a build may lack some
+    with decoding(path), warnings.catch_warnings(), _open_regular(path) as file:
+        warnings.simplefilter("ignore")  # odd files: what matters raises
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(file, formats=known) as image:
+            if 0 in image.size:
+                raise ImageError(f"{shown(path)}: has no pixels")
+            yield image
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading; a pipe or device would block, or be changed by it."""
+    kind = os.stat(path).st_mode
+    if not stat.S_ISREG(kind):
+        what = "a folder" if stat.S_ISDIR(kind) else "no regular file"
+        raise ImageError(f"{shown(path)}: is {what}; name an image file")
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
 
 
 def read_rgb(path: Path) -> Image.Image:
@@ -93,20 +169,13 @@ def read_rgb(path: Path) -> Image.Image:
     Raises ImageError with one line for what is not an image, is cut short or corrupt, is too large
     for Pillow's limit, or has more than 8 bits per channel.
     """
-    try:
-        with warnings.catch_warnings(), Image.open(path) as image:
-            warnings.simplefilter("ignore")  # large or odd files: what matters raises below
-            if image.mode in _DEEP_MODES:
-                raise ImageError(f"{path}: {image.mode} pixels; convert it to 8 bits per channel")
-            image.load()
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{path}: not an image that Pillow can read") from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{path}: too many pixels; scale it down first") from error
-    except (OSError, SyntaxError, ValueError, IndexError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ImageError(f"{path}: corrupt or cut short ({reason})") from error
+    with open_image(path) as image:
+        if image.mode in _DEEP_MODES:
+            raise ImageError(
+                f"{shown(path)}: {image.mode} pixels; convert it to 8 bits per channel"
+            )
+        image.load()
+        return ImageOps.exif_transpose(image).convert("RGB")
 
 
 def shortest_edge(size: Size, shortest: int, longest: int) -> Size:
@@ -153,8 +222,11 @@ def load_image(path: Path, sizing: Sizing) -> LoadedImage:
     image = read_rgb(path)
     original = (image.height, image.width)
     frame, valid = fit(original, sizing)
-    if valid != original:
-        image = image.resize((valid[1], valid[0]), Image.Resampling.BILINEAR)
-    pixels = torch.tensor(sizing.mean, dtype=torch.float32)[:, None, None].repeat(1, *frame)
-    pixels[:, : valid[0], : valid[1]] = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    return LoadedImage(path, pixels, valid, original)
+    with decoding(path):
+        if valid != original:
+            image = image.resize((valid[1], valid[0]), Image.Resampling.BILINEAR)
+        pixels = torch.tensor(sizing.mean, dtype=torch.float32)[:, None, None].repeat(1, *frame)
+        pixels[:, : valid[0], : valid[1]] = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    wanted = shortest_edge(original, sizing.shortest, sizing.longest)
+    own = tuple(-(-edge // sizing.divisor) * sizing.divisor for edge in wanted)
+    return LoadedImage(path, pixels, valid, original, wanted, (own[0], own[1]))

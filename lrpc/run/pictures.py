@@ -8,12 +8,13 @@ from typing import Any
 
 from PIL import Image
 
+from lrpc.files import complete, shown
 from lrpc.run import colour, render
 from lrpc.run.calls import Explained
+from lrpc.run.changes import change_of, remedy
 from lrpc.run.draw import number
 from lrpc.run.facts import RANDOM_WARNING, Facts
 from lrpc.run.images import LoadedImage
-from lrpc.run.record import complete
 from lrpc.run.seeds import Seed
 
 
@@ -75,12 +76,19 @@ def caption_of(
     parts = [f"sum of relevance {number(total)}{of}", f"composite {facts.composite}"]
     if facts.epsilon is not None:
         parts.append(f"epsilon {number(facts.epsilon)}")
-    parts += [facts.precision, image.path.name]
+    parts += [facts.precision, shown(image.path.name)]
     heat = "relevance  ·  red for, blue against"
     if display.smooth > 0:
         heat += f"  ·  smoothed, {number(display.smooth)} px"
-    warning = RANDOM_WARNING if facts.random_weights else ""
+    warning = warning_of(image, facts.random_weights)
     return render.Caption(title_of(seed, facts), "  ·  ".join(parts), heat, warning)
+
+
+def warning_of(image: LoadedImage, random_weights: bool) -> str:
+    """What a picture says in red: weights that were not trained, an image that was changed."""
+    change = change_of(image)
+    said = [] if change is None else [f"{change.words}: compile for {remedy([change.own])}"]
+    return "  ·  ".join([*([RANDOM_WARNING] if random_weights else []), *said])
 
 
 def title_of(seed: Seed, facts: Facts) -> str:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import os
 import sys
 import weakref
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import Any, cast
 
+from lrpc.codegen.kernels import results
 from lrpc.errors import ProgramError
+from lrpc.files import shown
 from lrpc.run.protocol import Program
+from lrpc.swap import generation, recover
 
-_COMPILED = itertools.count(1)
+_LOADED = itertools.count(1)
+_TRIES = 20  # loads of a directory that is replaced while it is read
 FILES = ("program.py", "weights.safetensors", "graph.lrp", "manifest.json")
 
 
@@ -29,14 +35,50 @@ class _SourceOnly(SourceFileLoader):
         return self.source_to_code(self.get_data(path), path)
 
 
+class Owner:
+    """Lives as long as a program and its copies. What goes with it is undone by the process that
+    made it, not by one forked from it."""
+
+    def __init__(self, undo: Callable[..., object], *given: Any) -> None:
+        weakref.finalize(self, _in_process, os.getpid(), undo, *given)
+
+
+def _in_process(process: int, undo: Callable[..., object], *given: Any) -> None:
+    if os.getpid() == process:
+        undo(*given)
+
+
+def owned(program: Any, owner: Owner) -> None:
+    """Have a program, and what is copied from it, keep `owner`."""
+    program.owners = (*getattr(program, "owners", ()), owner)
+
+
 def load_program(directory: Path, device: str, **options: bool) -> Program:
     """Import `directory/program.py` under a name of its own and load it on `device`.
 
     `options` are those of the program's own `load`. `sys.modules` is as before afterwards; with
     `compile` it has the module for as long as the program lives. Hashes, dtypes and the manifest
-    are checked by the program itself; what it says is passed on. Raises ProgramError with one line
-    where a file is missing or the program refuses to load.
+    are checked by the program itself; what it says is passed on, as the ProgramError of lrpc. The
+    program, its states and results can be pickled. A directory that is replaced meanwhile is loaded
+    anew: all files are of one compilation. Raises ProgramError with one line where a file is
+    missing or the program refuses to load.
     """
+    for _ in range(_TRIES):
+        recover(directory)
+        before = generation(directory)
+        try:
+            program = _load(directory, device, **options)
+        except ProgramError:
+            if generation(directory) == before:
+                raise
+            continue
+        if generation(directory) == before:
+            return program
+    raise ProgramError(f"{shown(directory)}: is being replaced all the time; run this again")
+
+
+def _load(directory: Path, device: str, **options: bool) -> Program:
+    """Load it once."""
     if not directory.is_dir():
         raise ProgramError(f"{directory}: not a directory; `lrpc compile -o {directory}` makes one")
     missing = [name for name in FILES if not (directory / name).is_file()]
@@ -45,33 +87,44 @@ def load_program(directory: Path, device: str, **options: bool) -> Program:
             f"{directory}: not a program directory, it lacks {', '.join(missing)}; compile it again"
         )
     source = (directory / "program.py").resolve()
-    name = f"_lrpc_program_{zlib.crc32(str(source).encode()):08x}"
-    compiled = options.get("compile", False)
-    name += f"_{next(_COMPILED)}" if compiled else ""
+    # No two programs share a module by name, whichever threads load them.
+    name = f"_lrpc_program_{zlib.crc32(str(source).encode()):08x}_{next(_LOADED)}"
     loader = _SourceOnly(name, str(source))
     spec = spec_from_loader(name, loader)
     if spec is None:
         raise ProgramError(f"{source}: cannot be imported")
     module = module_from_spec(spec)
-    # Dataclasses and Triton look their module up by name while it is being executed.
-    before, sys.modules[name] = sys.modules.get(name), module
+    sys.modules[name] = module  # dataclasses and Triton look there while it is being executed
+    kept = False
     try:
         loader.exec_module(module)
-        program = module.load(device=device, **{k: True for k, wanted in options.items() if wanted})
-        if compiled:  # torch.compile looks names up in it when a function is first called
-            before = module
-            weakref.finalize(program, sys.modules.pop, name, None)
+        _as_of_lrpc(module)
+        program = module.load(device=device, **options)
+        program.reopen = functools.partial(load_program, directory.absolute(), device, **options)
+        if options.get("compile", False):  # torch.compile looks names up there at a first call
+            kept = True
+            owned(program, Owner(sys.modules.pop, name, None))
         return cast(Program, program)
-    except ProgramError:
-        raise
     except Exception as error:  # whatever generated code raises, the user gets one line
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ProgramError(f"{directory}: {reason}") from error
     finally:
-        if before is None:
+        if not kept:
             del sys.modules[name]
-        else:
-            sys.modules[name] = before
+
+
+def _as_of_lrpc(module: ModuleType) -> None:
+    """Have a program raise and pickle what other processes can import: its own module has no name
+    by which they could."""
+    module.ProgramError = ProgramError  # type: ignore[attr-defined]
+    for one in (results.State, results.Relevance, results.Ledger):
+        own = getattr(module, one.__name__)
+        own.__reduce__ = functools.partialmethod(_result, one)
+
+
+def _result(of_program: Any, kind: type) -> tuple[Any, ...]:
+    fields = of_program.__getstate__()
+    return object.__new__, (kind,), fields
 
 
 def composites_of(manifest: Mapping[str, Any]) -> tuple[str, ...]:

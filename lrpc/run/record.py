@@ -4,9 +4,7 @@ all."""
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,28 +13,18 @@ import numpy as np
 from safetensors.torch import save
 from torch import Tensor
 
+from lrpc.files import shown, write_bytes, write_text
 from lrpc.run.calls import Explained
+from lrpc.run.changes import change_of
 from lrpc.run.facts import RANDOM_WARNING, Facts
 from lrpc.run.images import LoadedImage
 from lrpc.run.protocol import Detection
 
 
-@contextmanager
-def complete(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it on success and removed on failure."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a record; raises ValueError for a number that JSON does not know."""
-    with complete(path) as part:
-        text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
-        part.write_text(text + "\n", encoding="utf-8")
+    """Write a record; raises ValueError for a number that JSON does not know, and ProgramError."""
+    text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
 
 
 def write_tensors(path: Path, image: LoadedImage, results: Sequence[Explained]) -> None:
@@ -48,15 +36,14 @@ def write_tensors(path: Path, image: LoadedImage, results: Sequence[Explained]) 
             tensors[f"{result.seed.slug}/{name}"] = value.contiguous()
     sizes = {"valid": image.valid, "original": image.original, "frame": image.frame}
     metadata = {name: f"{height},{width}" for name, (height, width) in sizes.items()}
-    data = save(tensors, metadata={"image": str(image.path), **metadata})
-    with complete(path) as part:
-        part.write_bytes(data)  # save_file would make it readable for its owner alone
+    data = save(tensors, metadata={"image": shown(image.path), **metadata})
+    write_bytes(path, data)  # save_file would make it readable for its owner alone
 
 
 def program_record(directory: Path, facts: Facts) -> dict[str, Any]:
     """The program and its settings, as the manifest states them."""
     return {
-        "directory": str(directory),
+        "directory": shown(directory),
         "composite": facts.composite,
         "epsilon": facts.epsilon,
         "precision": facts.precision,
@@ -71,14 +58,42 @@ def program_record(directory: Path, facts: Facts) -> dict[str, Any]:
 
 
 def image_record(image: LoadedImage) -> dict[str, Any]:
-    """The image file and its sizes, all (height, width)."""
+    """The image file and its sizes, all (height, width); `own_input` is the network's input in the
+    model's own inference, `changed` what is otherwise here."""
+    change = change_of(image)
     return {
-        "file": str(image.path),
+        "file": shown(image.path),
         "original_size": list(image.original),
         "resized_to": list(image.valid),
         "network_input": list(image.frame),
         "padded": image.valid != image.frame,
+        "own_input": list(image.own or image.frame),
+        "changed": None if change is None else change.words,
     }
+
+
+def failure_record(path: Path, error: str) -> dict[str, Any]:
+    """An image that could not be explained, and why."""
+    return {"image": {"file": shown(path)}, "error": error, "targets": []}
+
+
+def finished(stem: Path, about: Mapping[str, Any]) -> bool:
+    """Whether an image has its record, by the same program asked the same, and all its files."""
+    try:
+        told = json.loads(stem.with_name(f"{stem.name}.json").read_bytes())
+        if told["error"] is not None or _asked(told) != _asked(json.loads(json.dumps(about))):
+            return False
+        files = [name for target in told["targets"] for name in target["files"].values()]
+        files += [told["tensors"]] if told["targets"] else []
+        return all((stem.parent / name).is_file() for name in files)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False  # no record, or not one of ours
+
+
+def _asked(record: Mapping[str, Any]) -> Any:
+    """Program and request, without what does not change results."""
+    run = {key: v for key, v in record["run"].items() if key not in ("batch_size", "device")}
+    return record["program"] | {"directory": None}, run
 
 
 def target_record(result: Explained, image: LoadedImage, facts: Facts) -> dict[str, Any]:

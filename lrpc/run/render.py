@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from lrpc.run import draw
 from lrpc.run.colour import Map, Pixels, blend, colourise
+from lrpc.run.fonts import write
 from lrpc.run.protocol import Box
 
 _LOW, _WIDE, _HIGH = 480, 840, 720  # a tile is at least _LOW high; in a panel at most the rest
@@ -37,7 +38,7 @@ class Marks:
 
 @dataclass(frozen=True)
 class Caption:
-    """The panel's words; the font has Latin-1 only."""
+    """The panel's words."""
 
     title: str
     facts: str
@@ -99,7 +100,7 @@ def panel(photo: Pixels, values: Map, scale: float, marks: Marks, caption: Capti
         sheet.paste(tile, (left, head))
         pen.rectangle([left - 1, head - 1, left + wide, head + high], outline=draw.FRAME)
         words = draw.shorten(name, text, wide)
-        pen.text((left, head + high + text * 0.6), words, draw.SOFT, draw.font(text), anchor="lt")
+        write(pen, (left, head + high + text * 0.6), words, draw.SOFT, text)
     strip = draw.legend(wide, scale, text)
     sheet.paste(strip, (gap + wide + gap, head + high + round(text * 2)))
     return sheet
@@ -119,7 +120,7 @@ def _title(sheet: Image.Image, caption: Caption, text: int, gap: int) -> None:
         rows.append((caption.warning, text, draw.ALARM, 4.0))
     for words, size, colour, at in rows:
         fitting = draw.shorten(words, size, width)
-        pen.text((gap, text * at), fitting, fill=colour, font=draw.font(size), anchor="lt")
+        write(pen, (gap, text * at), fitting, colour, size)
 
 
 def _tile_factor(height: int, width: int) -> float:

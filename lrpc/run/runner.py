@@ -13,7 +13,9 @@ from typing import Any
 import torch
 
 from lrpc.errors import ImageError, LrpcError
+from lrpc.files import make_folder, shown
 from lrpc.run.calls import Explained, Request, check_outputs, explain, forward
+from lrpc.run.changes import Change, change_of
 from lrpc.run.detect import best_probability, find_detections
 from lrpc.run.facts import Facts, read_facts
 from lrpc.run.images import LoadedImage, load_image
@@ -22,6 +24,8 @@ from lrpc.run.pictures import Display, write_pictures
 from lrpc.run.program_dir import under_composite
 from lrpc.run.protocol import Detector, Program, Size
 from lrpc.run.record import (
+    failure_record,
+    finished,
     image_record,
     program_record,
     target_record,
@@ -30,8 +34,10 @@ from lrpc.run.record import (
 )
 from lrpc.run.seeds import Scene, Seed, resolve
 from lrpc.run.targets import TargetError, TargetSpec
+from lrpc.stopping import finishing
 
-TROUBLE = (LrpcError, OSError, RuntimeError, ValueError)  # the disk's and torch's own among them
+#: One image's failure: the disk's, torch's and NumPy's own errors among them.
+TROUBLE = (LrpcError, OSError, RuntimeError, ValueError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ class Options:
     request: Request = field(default_factory=Request)
     display: Display = field(default_factory=Display)
     detector: Detector | None = None  # None: as the released code
+    resume: bool = False  # leave out what has its record already
     debug: bool = False
 
 
@@ -60,6 +67,7 @@ class Outcome:
     note: str = ""
     error: str = ""
     closure: float | None = None  # the worst of its ledgers
+    change: Change | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,15 +106,17 @@ class Runner:
 
         waiting: dict[Size, list[Job]] = {}
         for path, stem in zip(paths, output_stems(paths), strict=True):
+            target = self.options.output / stem
+            if self.options.resume and finished(target, self._about()):
+                tell(Outcome(path, note="explained before"))
+                continue
             try:
                 image = load_image(path, self.facts.sizing)
             except ImageError as error:
-                if self.options.debug:
-                    raise
-                tell(Outcome(path, error=line_of(error)))
+                tell(self._failed(path, target, error))
                 continue
             batch = waiting.setdefault(image.frame, [])
-            batch.append(Job(image, self.options.output / stem))
+            batch.append(Job(image, target))
             if len(batch) == self.options.batch_size:
                 self._batch(waiting.pop(image.frame), tell)
         for batch in waiting.values():
@@ -120,21 +130,40 @@ class Runner:
         except TargetError:
             raise
         except TROUBLE as error:
+            if len(jobs) == 1:
+                tell(self._failed(jobs[0].image.path, jobs[0].stem, error))
+                return
             if self.options.debug:
                 raise
-            if len(jobs) == 1:
-                tell(Outcome(jobs[0].image.path, error=line_of(error)))
-                return
             for job in jobs:
                 self._batch([job], tell)
             return
         for job, (explained, note) in zip(jobs, results, strict=True):
-            try:
-                tell(self._write(job, explained, note))
-            except TROUBLE as error:
-                if self.options.debug:
-                    raise
-                tell(Outcome(job.image.path, error=line_of(error)))
+            with finishing():
+                try:
+                    outcome = self._write(job, explained, note)
+                except TROUBLE as error:
+                    outcome = self._failed(job.image.path, job.stem, error)
+                tell(outcome)
+
+    def _failed(self, path: Path, stem: Path, error: Exception) -> Outcome:
+        """An image's failure with its record; raises the error where `debug` is set."""
+        if self.options.debug:
+            raise error
+        line = line_of(error)
+        try:
+            with finishing():
+                make_folder(stem.parent)
+                about = failure_record(path, line) | self._about()
+                write_json(stem.with_name(f"{stem.name}.json"), about)
+        except TROUBLE as other:
+            line += f"; it has no record: {line_of(other)}"
+        return Outcome(path, error=line)
+
+    def _about(self) -> dict[str, Any]:
+        """The program and what was asked of it, for records."""
+        program = program_record(self.options.directory, self.facts)
+        return {"program": program, "run": self._run_record()}
 
     def _explain(self, jobs: Sequence[Job]) -> list[tuple[list[Explained], str]]:
         """Forward, detections, seeds, relevance; with a note where there was nothing to do."""
@@ -161,8 +190,8 @@ class Runner:
 
     def _write(self, job: Job, results: Sequence[Explained], note: str) -> Outcome:
         """All files of one image; the record comes last, so where it stands all else does."""
-        options, image = self.options, job.image
-        job.stem.parent.mkdir(parents=True, exist_ok=True)
+        image = job.image
+        make_folder(job.stem.parent)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             targets = list(pool.map(lambda result: self._target(job, result), results))
         tensors = job.stem.with_name(job.stem.name + ".relevance.safetensors")
@@ -170,16 +199,17 @@ class Runner:
             write_tensors(tensors, image, results)
         record = {
             "image": image_record(image),
-            "program": program_record(options.directory, self.facts),
-            "run": self._run_record(),
+            **self._about(),
             "note": note,
+            "error": None,
             "tensors": tensors.name if results else None,
             "targets": targets,
         }
         write_json(job.stem.with_name(job.stem.name + ".json"), record)
         ledgers = [target["ledger"] for target in targets if target["ledger"]]
         closures = [one["closure"] for one in ledgers if one["closure"] is not None]
-        return Outcome(image.path, len(results), note, closure=max(closures, default=None))
+        worst, change = max(closures, default=None), change_of(image)
+        return Outcome(image.path, len(results), note, closure=worst, change=change)
 
     def _target(self, job: Job, result: Explained) -> dict[str, Any]:
         """Pictures and record of one target."""
@@ -196,13 +226,14 @@ class Runner:
             "batch_size": options.batch_size,
             "device": options.device,
             "request": asdict(options.request) | {"read": list(options.request.read)},
+            "display": asdict(options.display),
             "torch": str(torch.__version__),
         }
 
 
 def line_of(error: BaseException) -> str:
     """The error's first line, with its type where it is none of our own."""
-    text = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    text = shown(next(iter(str(error).strip().splitlines()), ""))
     if isinstance(error, LrpcError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

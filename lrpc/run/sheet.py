@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 
 from lrpc.run import draw
 from lrpc.run.colour import Map, Pixels, colourise, robust_scale
+from lrpc.run.fonts import write
 from lrpc.run.render import Marks
 
 _TILE = 400  # pixels that a tile is about wide and high
@@ -27,7 +28,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Words:
-    """What stands above the tiles; the font has Latin-1 only."""
+    """What stands above the tiles."""
 
     title: str = ""
     facts: str = ""
@@ -91,11 +92,11 @@ def _tile(one: Panel, marks: Marks, factor: float, size: tuple[int, int], text: 
     tile.paste(heat, (0, 0))
     pen = ImageDraw.Draw(tile)
     name = draw.shorten(one.title, title, size[0])
-    pen.text((0, top), name, draw.INK, draw.font(title), anchor="lt")
+    write(pen, (0, top), name, draw.INK, title)
     at = top + round(title * 1.5)
     for fact in one.facts:
         words = draw.shorten(fact, text, size[0])
-        pen.text((0, at), words, draw.SOFT, draw.font(text), anchor="lt")
+        write(pen, (0, at), words, draw.SOFT, text)
         at += line
     tile.paste(strip, (0, at + round(text * 0.4)))
     return tile
@@ -117,4 +118,4 @@ def _head(page: Image.Image, words: Words, text: int, gap: int) -> None:
     for said, size, colour, at in rows:
         if said:
             fitting = draw.shorten(said, size, width)
-            pen.text((gap, text * at), fitting, colour, draw.font(size), anchor="lt")
+            write(pen, (gap, text * at), fitting, colour, size)

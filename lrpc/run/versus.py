@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from lrpc.errors import ProgramError
+from lrpc.files import complete, shown
 from lrpc.run import colour, likeness
 from lrpc.run.calls import Explained, Request, check_outputs, explain, forward
+from lrpc.run.changes import Change, change_of
 from lrpc.run.comparison import columns, figures
 from lrpc.run.detect import best_probability, find_detections
-from lrpc.run.facts import RANDOM_WARNING, Facts, read_facts
+from lrpc.run.facts import Facts, read_facts
 from lrpc.run.images import LoadedImage, load_image
-from lrpc.run.pictures import Display, marks_of, title_of
+from lrpc.run.pictures import Display, marks_of, title_of, warning_of
 from lrpc.run.program_dir import under_composite
 from lrpc.run.protocol import Program, State
-from lrpc.run.record import complete, image_record, program_record, target_record
+from lrpc.run.record import image_record, program_record, target_record
 from lrpc.run.seeds import Scene, Seed, resolve
 from lrpc.run.sheet import Words, panel, sheet
 from lrpc.run.targets import TargetSpec
@@ -52,11 +54,13 @@ class Versus:
     """Some program directories, opened side by side; `of` compares them on one image.
 
     Detections, and so the targets, are those of the first program. Raises ProgramError where the
-    programs take images of different sizes, or lack a target or a composite.
+    programs take images of different sizes, or lack a target or a composite. `changes` are those
+    of the images so far.
     """
 
     def __init__(self, programs: Mapping[Path, Program], choice: Choice) -> None:
         self.choice = choice
+        self.changes: list[Change] = []
         labels = _labels(list(programs))
         self.programs = {labels[path]: program for path, program in programs.items()}
         self.columns = [
@@ -92,6 +96,8 @@ class Versus:
             for i in range(len(seeds))
         ]
         record = {"image": image_record(image), "note": note, "targets": targets}
+        change = change_of(image)
+        self.changes += [] if change is None else [change]
         return record, len(seeds), note
 
     def record(self) -> dict[str, Any]:
@@ -156,7 +162,9 @@ class Versus:
                 "full_colour_at": panels[-1].scale,
                 "ledger": told["ledger"],
             }
-        words = Words(title_of(seed, self.facts), self._said(image), self._warning())
+        random = any(c.facts.random_weights for c in self.columns)
+        warning = warning_of(image, random)
+        words = Words(title_of(seed, self.facts), self._said(image), warning)
         path = stem.with_name(f"{stem.name}.{seed.slug}.compare.png")
         with complete(path) as part:
             page = sheet(image.photo(), panels, marks_of(seed, image, self.facts), words)
@@ -171,11 +179,8 @@ class Versus:
 
     def _said(self, image: LoadedImage) -> str:
         smooth = self.choice.display.smooth
-        words = [image.path.name, "red for, blue against", "each panel has its own scale"]
+        words = [shown(image.path.name), "red for, blue against", "each panel has its own scale"]
         return "  ·  ".join([*words, *([f"smoothed, {smooth:g} px"] if smooth else [])])
-
-    def _warning(self) -> str:
-        return RANDOM_WARNING if any(c.facts.random_weights for c in self.columns) else ""
 
 
 def _labels(paths: Sequence[Path]) -> dict[Path, str]:

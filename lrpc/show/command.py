@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lrpc.errors import LrpcError
+from lrpc.files import reason, shown, write_text
 from lrpc.ir.graph import Graph
 from lrpc.show.clusters import drawing
 from lrpc.show.diff import compare, lines, summary
@@ -46,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, a pager perhaps, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        name = "standard output" if error.filename is None else shown(os.fsdecode(error.filename))
+        print(f"show_graph: {name}: {reason(error)}", file=sys.stderr)
+        return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -127,12 +132,7 @@ def _write(path: Path, text: str) -> None:
     if str(path) == "-":
         sys.stdout.write(text)
         return
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise ShowError(f"{path}: cannot be written: {error.strerror}") from None
+    write_text(path, text)
 
 
 def _list_passes(directory: Path, console: Console) -> int:

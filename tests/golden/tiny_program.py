@@ -603,6 +603,7 @@ INTERFACE = Interface(
     tf32=False,
     chunk=8,
 )
+SOURCE = source_checksum(globals().get("__file__"))
 
 
 def load(path=None, device="cpu", *, compile=False, capture=False, keep_pages=False):
@@ -614,7 +615,5 @@ def load(path=None, device="cpu", *, compile=False, capture=False, keep_pages=Fa
     `keep_pages` (glibc only) has this process keep what CPU tensors free, for good: large batches
     then need no new pages from the system.
     """
-    directory = Path(__file__).resolve().parent if path is None else Path(path)
-    if keep_pages and not keep_freed_memory():
-        raise ProgramError("keep_pages=True needs glibc; leave it out")
-    return Program(INTERFACE, directory, device, compile, capture)
+    own = (__name__, __file__, SOURCE)
+    return opened(INTERFACE, own, path, device, compile, capture, keep_pages)

@@ -223,12 +223,13 @@ CURVED: dict[str, tuple[Make, tuple[int, ...]]] = {
 REFUSED: dict[str, tuple[Make, tuple[int, ...], str]] = {
     "log_softmax": (
         lambda: _after(nn.LogSoftmax(1)), IMAGE,
-        "torch.nn.functional.log_softmax has no row in the op table, at 1; "
+        "torch.nn.functional.log_softmax has no rule yet, at 1; "
         "return the scores before it, and start from those",
     ),
     "conv3d": (
         lambda: nn.Conv3d(3, 2, 2), (3, 4, 4, 4),
-        "torch.nn.functional.conv3d has no row in the op table, at unknown place",
+        "torch.nn.functional.conv3d has no rule yet, at unknown place; maps of three axes cannot "
+        "be compiled; fold one into the batch or the channels",
     ),
     "unequal cells": (
         lambda: _after(nn.AdaptiveMaxPool2d(4)), IMAGE,
@@ -242,19 +243,20 @@ REFUSED: dict[str, tuple[Make, tuple[int, ...], str]] = {
     ),
     "unpooling": (
         _Unpooled, (3, 9, 9),
-        "torch.nn.functional.max_unpool2d has no row in the op table, at unpool, "
+        "torch.nn.functional.max_unpool2d has no rule yet, at unpool, "
         "tests/support/convolutional.py:LINE",
     ),
     "local response": (
         lambda: _after(nn.LocalResponseNorm(3)), IMAGE,
-        "torch.nn.functional.local_response_norm has no row in the op table, at 1",
+        "torch.nn.functional.local_response_norm has no rule yet, at 1",
     ),
     "softsign": (
         lambda: _after(nn.Softsign()), IMAGE,
-        "torch.nn.functional.softsign has no row in the op table, at 1",
+        "torch.nn.functional.softsign has no rule yet, at 1",
     ),
     "recurrent": (
         lambda: nn.LSTM(4, 3, batch_first=True), (5, 4),
-        "torch.lstm has no row in the op table, at unknown place",
+        "torch.lstm has no rule yet, at unknown place; recurrent layers cannot be compiled; write "
+        "its cell with linear, sigmoid and tanh",
     ),
 }  # fmt: skip

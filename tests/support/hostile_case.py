@@ -9,11 +9,12 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from lrpc.build import Settings, Variant, annotate, build
+from lrpc.build import Variant, annotate, build
 from lrpc.frontend.arguments import import_call
 from lrpc.ir.graph import Graph
 from lrpc.marks import startable
 from lrpc.rules.composite import composite
+from lrpc.settings import Settings
 from lrpc.targets import Places, Target
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, wraps
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -12,9 +13,22 @@ from torch import Tensor
 
 from lrpc.codegen.kernels.calls import Calls, Compiled, Function, Saved
 from lrpc.codegen.kernels.loading import ProgramError
+from lrpc.codegen.kernels.settings import Call
 
 WARM = 3  # runs before a recording: libraries set themselves up, compiled functions compile
 Result = TypeVar("Result")
+
+
+def in_turn(call: Call) -> Call:
+    """A method that one thread runs after the other: the buffers of a recording are one caller's
+    from filling to copying."""
+
+    @wraps(call)
+    def run(self: Any, *given: Any, **named: Any) -> Any:
+        with self.turn:
+            return call(self, *given, **named)
+
+    return run  # type: ignore[return-value]
 
 
 class Recording(Protocol):
@@ -59,6 +73,13 @@ class Kept(dict[str, dict[str, Any]]):
         self.source, self.turn = source, turn
         self.added: frozenset[int] = frozenset()
 
+    def __reduce__(self) -> Any:
+        """Refused: what is saved is in the program's own buffers."""
+        raise ProgramError(
+            "a state of a program loaded with capture=True lasts until the next forward and cannot"
+            " be copied or pickled; its outputs can, and so can relevance"
+        )
+
 
 @dataclass(eq=False)
 class RecordedForward:
@@ -93,9 +114,11 @@ class Captured(Calls):
 
     def __init__(self, calls: Calls, record: Recording) -> None:
         self.calls, self.record = calls, record
+        self.turn = threading.RLock()
         self.forwards: dict[tuple[Any, ...], RecordedForward] = {}
         self.relevances: dict[tuple[Any, ...], RecordedRelevance] = {}
 
+    @in_turn
     def forward(
         self,
         function: Function,
@@ -119,6 +142,7 @@ class Captured(Calls):
         outputs = {name: value.clone() for name, value in recorded.outputs.items()}
         return outputs, Kept(recorded.saved, recorded, recorded.turn)
 
+    @in_turn
     def relevance(
         self,
         function: Function,

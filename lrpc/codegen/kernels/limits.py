@@ -122,6 +122,15 @@ class Limits:
                     return way
         raise ProgramError(self._too_much(call))
 
+    def at_once(self, call: Call) -> int:
+        """How many of the call's seeds keep the budget, 0 where no one does."""
+        if not self.budget:
+            return call.seeds
+        fewer = (Call(call.composite, call.target, call.places, call.ledger, call.batch, k)
+                 for k in range(call.seeds, 0, -1))  # fmt: skip
+        least = self.least(call)
+        return next((c.seeds for c in fewer if self.needs(c, least) <= self.budget), 0)
+
     def least(self, call: Call) -> Way:
         """The way that takes the least memory."""
         return Way(1 if self.axes else call.batch, 1, 1)
@@ -138,8 +147,8 @@ class Limits:
         """The bytes of the results of all seeds and images."""
         plan = self.plans[call.composite][call.target]
         count, part = call.seeds * call.batch, way.sweep * way.images
-        room = sum(plan["results"][place] for place in call.places) * count
-        return room + (8 * (plan["records"] + 2) * (count + part) if call.ledger else 0)
+        room = int(sum(plan["results"][place] for place in call.places) * count)
+        return room + (8 * (int(plan["records"]) + 2) * (count + part) if call.ledger else 0)
 
     def _counts(self, batch: int) -> Sequence[int]:
         return range(batch, 0, -1) if self.axes else (batch,)
@@ -152,9 +161,7 @@ class Limits:
 
     def _too_much(self, call: Call) -> str:
         least = self.least(call)
-        fewer = (Call(call.composite, call.target, call.places, call.ledger, call.batch, k)
-                 for k in range(call.seeds - 1, 0, -1))  # fmt: skip
-        fits = next((c.seeds for c in fewer if self.needs(c, least) <= self.budget), 0)
+        fits = self.at_once(call)
         asked = f"at most {fits} seed{'s' * (fits > 1)} at a time" if fits else "fewer images"
         return (
             f"{call}: {self.needs(call, least):,} bytes are needed at least,"

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+WEIGHTS = "weights.safetensors"
+
 
 class ProgramError(Exception):
     """Weights, inputs or requests that do not match this program."""
@@ -25,37 +27,68 @@ def check_finite(value: Tensor, what: str, remedy: str) -> None:
         raise ProgramError(f"{what} holds NaN or infinity; {remedy}")
 
 
-def check_input(name: str, value: Tensor, dtype: str, shape: Sequence[int | str]) -> None:
-    """Refuse another dtype or shape than compiled for, and non-finite values."""
-    if not isinstance(value, Tensor):
-        raise ProgramError(f"input {name} must be a torch.Tensor, got {type(value).__name__}")
-    wanted = ", ".join(map(str, shape))
-    fits = value.dim() == len(shape) and all(
-        s == "B" or s == n for s, n in zip(shape, value.shape, strict=True)
-    )
-    if not fits:
-        raise ProgramError(
-            f"input {name} must have shape [{wanted}], got {list(value.shape)}: this program"
-            f" holds one"
-            " size (B is free); resize or pad the image, or compile with LRPC.SHAPES for that size"
-        )
-    if str(value.dtype) != dtype:
-        raise ProgramError(f"input {name} must be {dtype}, got {value.dtype}")
-    if 0 in value.shape:
-        raise ProgramError(f"input {name} is an empty batch")
-    check_finite(value, f"input {name}", "repair the data")
+def program_directory(given: Any, own: str) -> Path:
+    """The directory that `load` was given, by default the one `own` file is in."""
+    try:
+        directory = Path(own).resolve().parent if given is None else Path(given)
+        there = directory.is_dir()
+    except (TypeError, ValueError, OSError) as error:
+        raise ProgramError(f"path={given!r} is not the path of a program directory") from error
+    if not there:
+        raise ProgramError(f"{directory}: no such directory; give the one that holds program.py")
+    if not (directory / "manifest.json").is_file():
+        raise ProgramError(f"{directory}: not a program directory, it lacks manifest.json")
+    return directory
+
+
+def usable_device(given: Any) -> torch.device:
+    """The device to compute on, which torch must know and see here."""
+    if isinstance(given, bool) or not isinstance(given, str | int | torch.device):
+        raise ProgramError(f'device must be a name, as in device="cuda", got {given!r}')
+    try:
+        device = torch.device(given)
+    except RuntimeError:
+        known = '"cpu", "cuda" or "cuda:N"'
+        raise ProgramError(f"device={given!r} is no device of torch; give {known}") from None
+    if device.type == "meta":
+        raise ProgramError('device="meta" has no numbers to compute with; give "cpu" or "cuda"')
+    if device.type != "cpu":
+        module = getattr(torch, device.type, None)
+        count = module.device_count() if module is not None and module.is_available() else 0
+        if not count:
+            raise ProgramError(f'device={given!r}: torch sees no such device here; use "cpu"')
+        if device.index is not None and not 0 <= device.index < count:
+            raise ProgramError(f"device={given!r}: torch sees {count} here, counted from 0")
+    return device
 
 
 def check_files(directory: Path, manifest: Mapping[str, Any]) -> None:
-    """Refuse a directory whose files are not the ones the manifest was written for."""
-    for name, wanted in manifest["sha256"].items():
-        path = directory / name
-        if not path.is_file():
-            raise ProgramError(f"{path} is missing; compile the program again")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
-            raise ProgramError(
-                f"{path} was changed since it was compiled; compile the program again"
-            )
+    """Refuse a directory whose files are not the ones the manifest was written for. The weights are
+    held against it when they are read."""
+    for name in manifest["sha256"]:
+        if name != WEIGHTS:
+            own_file(directory, name, manifest)
+        elif not (directory / name).is_file():
+            raise ProgramError(f"{directory / name} is missing; compile the program again")
+
+
+def own_file(directory: Path, name: str, manifest: Mapping[str, Any]) -> bytes:
+    """A file of the directory, as the manifest was written for it."""
+    path = directory / name
+    if not path.is_file():
+        raise ProgramError(f"{path} is missing; compile the program again")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ProgramError(f"{path} cannot be read: {error.strerror}") from error
+    check_hash(path, data, manifest["sha256"][name])
+    return data
+
+
+def check_hash(path: Path, data: bytes | bytearray, wanted: str) -> None:
+    """Refuse a file of another content than the manifest states."""
+    if hashlib.sha256(data).hexdigest() != wanted:
+        raise ProgramError(f"{path} was changed since it was compiled; compile the program again")
 
 
 SAFETENSORS = {
@@ -70,9 +103,14 @@ SAFETENSORS = {
 }
 
 
-def read_weights(path: Path, device: torch.device, left: Sequence[str] = ()) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, aliases included, without those in `left`."""
+def read_weights(
+    path: Path, device: torch.device, left: Sequence[str] = (), sha256: str | None = None
+) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, aliases included, without those in `left`; what is read
+    has this sha256."""
     data = bytearray(path.read_bytes())
+    if sha256 is not None:
+        check_hash(path, data, sha256)
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + length])
     aliases = json.loads(header.pop("__metadata__", {}).get("aliases", "{}"))
@@ -91,34 +129,3 @@ def read_weights(path: Path, device: torch.device, left: Sequence[str] = ()) -> 
         )
         tensors[name] = flat.reshape(shape).to(device)
     return tensors | {alias: tensors[name] for alias, name in aliases.items() if name in wanted}
-
-
-def given_inputs(
-    known: Mapping[str, tuple[str, tuple[int | str, ...]]],
-    images: Sequence[Tensor],
-    named: Mapping[str, Tensor],
-    device: torch.device,
-) -> dict[str, Tensor]:
-    """What `forward` was given, by name, checked against the inputs it takes."""
-    names = list(known)
-    given = dict(zip(names, images, strict=False)) | dict(named)
-    if len(images) > len(names) or given.keys() != set(names):
-        raise ProgramError(f"forward takes {', '.join(names)}; got {', '.join(given) or 'nothing'}")
-    for name in names:
-        check_input(name, given[name], *known[name])
-    return {name: given[name].to(device) for name in names}
-
-
-def batch_of(
-    known: Mapping[str, tuple[str, tuple[int | str, ...]]], inputs: Mapping[str, Tensor]
-) -> int:
-    """The number of images, which all inputs have in common."""
-    sizes = {
-        name: value.shape[shape.index("B")]
-        for name, value in inputs.items()
-        if "B" in (shape := known[name][1])
-    }
-    if len(set(sizes.values())) > 1:
-        told = ", ".join(f"{name} {size}" for name, size in sizes.items())
-        raise ProgramError(f"inputs hold different numbers of images: {told}")
-    return next(iter(sizes.values()), 1)

@@ -8,6 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from lrpc.codegen.kernels.loading import ProgramError
+
+INPUTS = "inputs of the state"  # beside the names of blocks
 
 
 @dataclass
@@ -16,7 +21,8 @@ class State:
 
     `saved` also takes what relevance works out once for all its calls on this state. Where memory
     does not hold all images at once, `saved` is empty and `pieces` are the inputs of some at a
-    time: each relevance call runs the model again on one after the other.
+    time: each relevance call runs the model again on one after the other. `program` is the
+    checksum of the one that it belongs to.
     """
 
     outputs: Any
@@ -24,6 +30,47 @@ class State:
     batch: int
     inputs: dict[str, Tensor] = field(default_factory=dict, repr=False)
     pieces: tuple[dict[str, Tensor], ...] = field(default=(), repr=False)
+    program: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        """Note what has been written until now to that which the caller may hold as well."""
+        held = [*tree_leaves(self.outputs), *self.inputs.values()]
+        memory = {address(t) for t in held if isinstance(t, Tensor)}
+        self.versions = {
+            (block, name): version(t)
+            for block, part in (*self.saved.items(), (INPUTS, self.inputs))
+            for name, t in part.items()
+            if isinstance(t, Tensor) and address(t) in memory
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles and copies, whose tensors count anew."""
+        return {name: value for name, value in vars(self).items() if name != "versions"}
+
+    def __setstate__(self, fields: dict[str, Any]) -> None:
+        vars(self).update(fields)
+        self.__post_init__()
+
+    def check_unchanged(self) -> None:
+        """Refuse a state whose tensors were written to: the relevance would be of no model."""
+        parts = {INPUTS: self.inputs} if self.pieces else self.saved
+        for (block, name), noted in self.versions.items():
+            found = parts.get(block, {}).get(name)
+            if isinstance(found, Tensor) and version(found) != noted:
+                raise ProgramError(
+                    "the input or state.outputs were written to since forward, and share memory"
+                    " with what relevance reads; run forward again, and write to a clone"
+                )
+
+
+def version(tensor: Tensor) -> int:
+    """How often was written to a tensor and to its views; inference tensors do not count."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def address(tensor: Tensor) -> int:
+    """Where the memory of a tensor and of its views begins."""
+    return tensor.untyped_storage().data_ptr()
 
 
 @dataclass
@@ -87,6 +134,8 @@ class Relevance:
     @property
     def input(self) -> Tensor:
         """Relevance at the first input, [K, B, ...]."""
+        if not self.inputs:
+            raise ProgramError("relevance at the input was not read; add it to read=[...]")
         return next(iter(self.inputs.values()))
 
 

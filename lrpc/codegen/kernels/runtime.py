@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
+import copy
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,68 +12,31 @@ import torch
 from torch import Tensor
 
 from lrpc.codegen.kernels.capture import chosen_calls
-from lrpc.codegen.kernels.limits import Call, Limits, Way, of_images, out_of_memory, say
+from lrpc.codegen.kernels.copies import copied, reopening
+from lrpc.codegen.kernels.given import batch_of, given_inputs, indexing
+from lrpc.codegen.kernels.interface import Asked, Interface
+from lrpc.codegen.kernels.limits import Call, Limits, of_images, out_of_memory, say
 from lrpc.codegen.kernels.loading import (
+    WEIGHTS,
     ProgramError,
-    batch_of,
     check_files,
     check_finite,
-    given_inputs,
     read_weights,
 )
 from lrpc.codegen.kernels.manifests import read_manifest
+from lrpc.codegen.kernels.requests import (
+    check_options,
+    check_state,
+    find_composite,
+    find_target,
+    places_of,
+    starts_of,
+    token_of,
+)
 from lrpc.codegen.kernels.results import Relevance, State, booked, flat, rebuild
 from lrpc.codegen.kernels.rooms import Outputs, Room, apart
-from lrpc.codegen.kernels.seeds import Start, Target, find_target, places_of, seed_count, start
-
-
-@dataclass(frozen=True)
-class Interface:
-    """What the generated part of a program hands to the fixed part."""
-
-    forward: Callable[..., dict[str, Tensor]]
-    inputs: Mapping[str, tuple[str, tuple[int | str, ...]]]
-    blocks: tuple[str, ...]
-    targets: Mapping[str, Target]
-    read_inputs: Mapping[str, str]
-    structure: Any
-    dtype: torch.dtype
-    tf32: bool
-    chunk: int
-    others: Mapping[str, Mapping[str, Target]] = field(default_factory=dict)  # by composite
-    sweep: int = 0  # where relevance computes parts of the forward pass again: seeds at once
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One question to a program: a target under a composite, what is wanted of it, and the way to
-    it."""
-
-    composite: str
-    name: str
-    goal: Target
-    token: int | None
-    norm: str
-    places: frozenset[str]
-    ledger: bool
-    total: bool
-    way: Way
-
-
-@contextlib.contextmanager
-def own_settings(tf32: bool, device: torch.device) -> Iterator[None]:
-    """The program's own matmul precision and GPU; the caller's are back afterwards.
-
-    Triton launches on the current GPU, wherever its tensors are.
-    """
-    cuda, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
-    here = torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
-    try:
-        with here:
-            yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = cuda, cudnn
+from lrpc.codegen.kernels.seeds import Start, seed_count, start
+from lrpc.codegen.kernels.settings import in_own_modes, own_settings
 
 
 class Program:
@@ -90,15 +52,20 @@ class Program:
     ) -> None:
         self.interface, self.directory = interface, directory
         self.device = torch.device(device)
+        self.options = {"compile": compile, "capture": capture}
+        self.reopen: Callable[[], Any] | None = None  # how pickles do it, where not by module name
         self.calls = chosen_calls(self.device, compile, capture)
         self.manifest = read_manifest(directory)
         check_files(directory, self.manifest)
+        self.checksum = str(sorted(self.manifest["sha256"].items()))
         self.composites = (str(self.manifest.get("composite", "")), *interface.others)
         self.limits = Limits.of(self.manifest, interface.inputs)
         left = self.manifest.get("reference_weights", ())
-        self.weights = read_weights(directory / "weights.safetensors", self.device, left)
+        wanted = self.manifest["sha256"][WEIGHTS]
+        with torch.inference_mode(False), torch.no_grad():
+            self.weights = read_weights(directory / WEIGHTS, self.device, left, wanted)
 
-    @torch.no_grad()
+    @in_own_modes
     def forward(self, *images: Tensor, **named: Tensor) -> State:
         """Run the model. Inputs as compiled for, batch free; keeps what relevance needs.
 
@@ -122,15 +89,16 @@ class Program:
 
     def _forward(self, inputs: dict[str, Tensor], batch: int) -> State:
         made = self.interface
-        with own_settings(made.tf32, self.device):
+        with own_settings(made.tf32, self.device), indexing(inputs):
             outputs, saved = self.calls.forward(
                 made.forward, self.weights, made.blocks, list(inputs.values())
             )
         for name, value in outputs.items():
             check_finite(value, f"output {name}", "check the input's range and the weights")
-        return State(rebuild(self.interface.structure, outputs), saved, batch, inputs)
+        whole = rebuild(self.interface.structure, outputs)
+        return State(whole, saved, batch, inputs, program=self.checksum)
 
-    @torch.no_grad()
+    @in_own_modes
     def relevance(
         self,
         state: State,
@@ -146,22 +114,34 @@ class Program:
         ledger: bool = False,
         total: bool = False,
     ) -> Relevance:
-        """Relevance of `target`, started `at` indices (K of them, or a [K, B, n] tensor) or from
-        `seeds`.
+        """Relevance of `target`, started `at` indices or from `seeds`.
 
-        `composite` is one of the program's, by default the first. `seeds` is relevance given
-        outright, [K, *shape of the target]. `layer` chooses among the layers of encoder_feature and
-        decoder_query. `token` starts an encoder feature at one token, else it is the mean over all.
+        `at` has the n indices of each seed, [(query, class), ...], alike for all images; or, for
+        images that differ, those of each image. An integer tensor (or numpy array) is read by its
+        shape: [K, n], [K, B, n] or, for a target of one index, [B]: one seed that starts at another
+        place in each image. Targets without an index start with [()]. `composite` is one of the
+        program's, by default the first. `seeds` is relevance given outright, [K, *shape of the
+        target]. `layer` chooses among the layers of encoder_feature and decoder_query. `token`
+        starts an encoder feature at one token, else it is the mean over all.
         `norm`: `none`, `sum1` (relevance sums to 1) or `sumT` (to the number of tokens). `read`
         limits the places to compute; the walk ends at the last of them. `total` gives the sum over
-        the seeds, K = 1, for the price of one of them.
+        the seeds, K = 1, for the price of one of them. Raises ProgramError.
         """
-        composite = self._composite(composite)
+        check_state(state, self.checksum, self.device)
+        if not state.pieces:
+            self.calls.check(state.saved)
+        state.check_unchanged()
+        composite = find_composite(self.composites, composite)
         targets = self.interface.others.get(composite, self.interface.targets)
         name, goal = find_target(targets, target, layer)
-        if (at is None) == (seeds is None):
-            raise ProgramError(f"{name}: give either at=[...] or seeds=S, and not both")
-        places, count = places_of(goal, name, read), 1 if total else seed_count(at, seeds)
+        check_options(norm, {"ledger": ledger, "total": total})
+        places, token = places_of(goal, name, read), token_of(goal, name, token, at)
+        index, seeds = starts_of(goal, name, state, at, seeds, self.interface.dtype)
+        if seeds is not None and token is not None:
+            raise ProgramError(
+                f"{name}: token says where at=[...] starts, and seeds=S does already"
+            )
+        count = 1 if total else seed_count(index, seeds)
         most = batch_of(self.interface.inputs, state.pieces[0]) if state.pieces else state.batch
         call = Call(composite, name, places, ledger, state.batch, count)
         way = self.limits.way(call, most)
@@ -169,15 +149,15 @@ class Program:
             self._take_apart(state, way.images)
         asked = Asked(composite, name, goal, token, norm, places, ledger, total, way)
         room = Room(state.batch)
-        self._fill(room, 0, state, asked, at, seeds)
+        self._fill(room, 0, state, asked, index, seeds)
         if room.whole is None:
             raise AssertionError("no sweep")
         return room.whole
 
     def _take_apart(self, state: State, count: int) -> None:
         """Forget what a state saves: relevance runs the model again, on so many images a time."""
-        state.saved.clear()
         state.pieces = tuple(apart(state.inputs, self.limits.axes, count))
+        state.saved = {}  # another thread may still read what it was
 
     def _fill(
         self, room: Room, first: int, state: State, asked: Asked, at: Any, seeds: Tensor | None
@@ -236,34 +216,61 @@ class Program:
             del part
             first = own.stop
 
-    def __call__(self, *inputs: Tensor | str, **options: Any) -> Relevance:
-        """`forward` and `relevance` in one go: the input tensors, then what `relevance` takes."""
-        count = sum(isinstance(i, Tensor) for i in inputs)
-        tensors: Any = inputs[:count]
-        rest: Any = inputs[count:]
-        return self.relevance(self.forward(*tensors), *rest, **options)
+    def at_once(
+        self,
+        target: str,
+        seeds: int,
+        images: int,
+        *,
+        composite: str | None = None,
+        layer: int | None = None,
+        read: Sequence[str] | None = None,
+        ledger: bool = False,
+    ) -> int:
+        """How many of so many seeds one call of `relevance` may ask for, so that it keeps the
+        program's budget: 0 where not one does. The options are those of `relevance`."""
+        composite = find_composite(self.composites, composite)
+        targets = self.interface.others.get(composite, self.interface.targets)
+        name, goal = find_target(targets, target, layer)
+        places = places_of(goal, name, read)
+        return self.limits.at_once(Call(composite, name, places, ledger, images, seeds))
+
+    def __call__(self, *inputs: Any, **options: Any) -> Relevance:
+        """`forward` and `relevance` in one go: the inputs, then what `relevance` takes. Inputs may
+        be given by name, as long as `relevance` has no argument of that name."""
+        texts = [i for i, given in enumerate(inputs) if isinstance(given, str)]
+        count = min([*texts, len(self.interface.inputs), len(inputs)])
+        own = inspect.signature(self.relevance).parameters
+        named = {k: options.pop(k) for k in self.interface.inputs if k in options and k not in own}
+        return self.relevance(self.forward(*inputs[:count], **named), *inputs[count:], **options)
 
     def save(self, directory: str | Path) -> Path:
         """Write the program directory to `directory`, which must not exist or be empty."""
-        path = Path(directory)
-        if path.exists() and any(path.iterdir()):
-            raise ProgramError(f"{path}: exists and is not empty; choose another directory")
-        shutil.copytree(
-            self.directory, path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
-        )
-        return path
+        return copied(self.directory, self.manifest, directory)
+
+    # -- pickles and copies ----------------------------------------------------------------------
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as the directory that it is loaded from, device and options."""
+        return self.reopen or reopening(self), (), {"sha256": self.manifest["sha256"]}
+
+    def __setstate__(self, pickled: Mapping[str, Any]) -> None:
+        if self.manifest["sha256"] != pickled["sha256"]:
+            raise ProgramError(f"{self.directory} holds another program than the one pickled")
+
+    def __copy__(self) -> Program:
+        made = object.__new__(type(self))
+        vars(made).update(vars(self))
+        made.calls = chosen_calls(self.device, **self.options)
+        return made
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Program:
+        made = copy.copy(self)
+        made.manifest = copy.deepcopy(self.manifest, memo)
+        made.weights = copy.deepcopy(self.weights, memo)
+        return made
 
     # -- helpers ---------------------------------------------------------------------------------
-
-    def _composite(self, name: str | None) -> str:
-        if name is None:
-            return self.composites[0]
-        if name not in self.composites:
-            raise ProgramError(
-                f"this program has no composite {name!r}; it has: {', '.join(self.composites)}"
-                " (compile with LRPC.COMPOSITE for others)"
-            )
-        return name
 
     def _rows(self, target: str, composite: str) -> list[list[str]]:
         """What the rows of a target's ledger are, in the order that its code appends them."""
@@ -296,4 +303,4 @@ class Program:
         for piece in pieces:
             size = batch_of(self.interface.inputs, piece)
             found.put(flat(structure, self._state(piece, size, size).outputs))
-        return State(rebuild(structure, found.whole), {}, batch, inputs, pieces)
+        return State(rebuild(structure, found.whole), {}, batch, inputs, pieces, self.checksum)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from lrpc.codegen.kernels.given import plain_tensor
 from lrpc.codegen.kernels.loading import ProgramError, check_finite
 
 
@@ -26,7 +28,7 @@ class Target:
     reads: tuple[str, ...]
 
 
-def one_hot(goal: Target, value: Tensor, index: Tensor, token: int | None, name: str) -> Tensor:
+def one_hot(goal: Target, value: Tensor, index: Tensor, token: int | None) -> Tensor:
     """G at the start: 1 at the indexed entries of each image, spread over the axes left open."""
     seeds, batch, _ = index.shape
     g = value.new_zeros((seeds, *value.shape))
@@ -40,24 +42,35 @@ def one_hot(goal: Target, value: Tensor, index: Tensor, token: int | None, name:
     b = torch.arange(batch, device=g.device)[None]
     where = (k, b, *index.unbind(-1))
     if goal.token_axis is not None and token is not None:
-        if not 0 <= token < value.shape[goal.token_axis]:
-            raise ProgramError(
-                f"{name}: token must lie in 0..{value.shape[goal.token_axis] - 1}, got {token}"
-            )
         where = (*where, torch.full_like(index[..., 0], token))
     view[where] = amount
     return g
 
 
-def check_seeds(seeds: Tensor, value: Tensor, name: str) -> None:
-    """Refuse relevance of another shape, not finite, or given to an exact zero, which cannot be
-    carried."""
-    if seeds.dim() != value.dim() + 1 or seeds.shape[1:] != value.shape:
+def given_seeds(name: str, seeds: Any, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Relevance given outright, [K, *shape of the target], in numbers that `dtype` holds."""
+    given = plain_tensor(f"{name}: seeds", seeds)
+    if given.dtype.is_complex or given.dtype == torch.bool:
+        raise ProgramError(f"{name}: seeds must be real numbers, got {given.dtype}")
+    if list(given.shape[1:]) != list(shape) or given.dim() != len(shape) + 1:
         raise ProgramError(
-            f"{name}: seeds must be [K, {', '.join(map(str, value.shape))}],"
-            f" got {list(seeds.shape)}"
+            f"{name}: seeds must be [K, {', '.join(map(str, shape))}], got {list(given.shape)}"
         )
-    check_finite(seeds, f"seeds of {name}", "give finite relevance")
+    if given.shape[0] == 0:
+        raise ProgramError(f"{name}: seeds are empty, K = 0; give at least one")
+    check_finite(given, f"seeds of {name}", "give finite relevance")
+    for seed in given if given.dtype != dtype else ():
+        held = seed.to(dtype)
+        if not bool(held.isfinite().all()) or bool(((held == 0) & (seed != 0)).any()):
+            raise ProgramError(
+                f"{name}: seeds hold numbers that are too large or too small for"
+                f" {dtype}, in which this program computes"
+            )
+    return given
+
+
+def check_seeds(seeds: Tensor, value: Tensor, name: str) -> None:
+    """Refuse relevance given to an exact zero, which cannot be carried."""
     zero = (value == 0).to(seeds.device)
     if any(bool((zero & (seed != 0)).any()) for seed in seeds):
         raise ProgramError(
@@ -76,10 +89,10 @@ def normalised(g: Tensor, value: Tensor, norm: str, goal: Target) -> Tensor:
     in each image."""
     if norm == "none":
         return g
-    if norm not in ("sum1", "sumT"):
-        raise ProgramError(f"norm must be none, sum1 or sumT, got {norm!r}")
     axes = [a for a in range(g.dim() - 1) if a != goal.batch_axis]
     total = torch.stack([(seed * value).sum(axes, keepdim=True) for seed in g])
+    if not bool(total.isfinite().all()):
+        raise ProgramError(f"norm={norm}: the relevance to start with sums to infinity")
     if bool((total == 0).any()):
         raise ProgramError(f"norm={norm}: the relevance to start with sums to 0; use norm='none'")
     counted = goal.index_axes[:1] if goal.token_axis is None else (goal.token_axis,)
@@ -87,39 +100,10 @@ def normalised(g: Tensor, value: Tensor, norm: str, goal: Target) -> Tensor:
     return g.mul_(tokens / total)
 
 
-def indices(goal: Target, name: str, value: Tensor, at: Sequence[Sequence[int]] | Tensor) -> Tensor:
-    """`at` for each seed and image: [K, B, n]."""
-    batch = value.shape[goal.batch_axis]
-    index = torch.as_tensor(at, device=value.device)
-    if index.dim() == 1 and len(goal.index_axes) == 1:
-        index = index[:, None]
-    if index.dim() == 2:
-        index = index[:, None].expand(-1, batch, -1)
-    if (
-        index.dtype.is_floating_point
-        or index.dim() != 3
-        or (tuple(index.shape[1:]) != (batch, len(goal.index_axes)))
-    ):
-        raise ProgramError(
-            f"{name}: at takes ({', '.join(goal.index_names)}) per seed, or an integer tensor"
-            f" [K, {batch}, {len(goal.index_axes)}]; got shape"
-            f" {list(torch.as_tensor(at).shape)}"
-        )
-    for i, axis in enumerate(goal.index_axes):
-        low, high = int(index[..., i].min()), int(index[..., i].max())
-        if low < 0 or high >= value.shape[axis]:
-            raise ProgramError(
-                f"{name}: {goal.index_names[i]} must lie in 0..{value.shape[axis] - 1}, got"
-                f" {low if low < 0 else high}"
-            )
-    return index
-
-
-def seed_count(at: Sequence[Sequence[int]] | Tensor | None, seeds: Tensor | None) -> int:
-    """How many seeds are asked for, at least one."""
-    given = at if seeds is None else seeds
-    counts = isinstance(given, Sequence) or (isinstance(given, Tensor) and given.dim() > 0)
-    return max(1, len(given)) if counts and given is not None else 1
+def seed_count(index: Tensor | None, seeds: Tensor | None) -> int:
+    """How many seeds start at indices [K, B, n], or are given outright."""
+    given = index if seeds is None else seeds
+    return 1 if given is None else len(given)
 
 
 @dataclass(frozen=True)
@@ -141,20 +125,20 @@ def start(
     goal: Target,
     name: str,
     value: Tensor,
-    at: Sequence[Sequence[int]] | Tensor | None,
+    index: Tensor | None,
     seeds: Tensor | None,
     token: int | None,
     norm: str,
 ) -> Start:
-    """Seeds at the indices `at`, or of relevance given outright, normalised."""
-    if at is not None:
-        index = indices(goal, name, value, at)
+    """Seeds at the indices [K, B, n], or of relevance given outright, normalised."""
+    if index is not None:
+        where = index.to(value.device)
 
         def some(first: int, count: int) -> Tensor:
-            g = one_hot(goal, value, index[first : first + count], token, name)
+            g = one_hot(goal, value, where[first : first + count], token)
             return normalised(g, value, norm, goal)
 
-        return Start(index.shape[0], some)
+        return Start(where.shape[0], some)
     if seeds is None:
         raise ProgramError(f"{name}: give either at=[...] or seeds=S, and not both")
     given = seeds
@@ -162,36 +146,7 @@ def start(
 
     def part(first: int, count: int) -> Tensor:
         g = seeds_to_g(given[first : first + count].to(value), value)
+        check_finite(g, f"{name}: seeds over activations", "give less relevance to small ones")
         return normalised(g, value, norm, goal)
 
     return Start(given.shape[0], part)
-
-
-def places_of(goal: Target, name: str, read: Sequence[str] | None) -> frozenset[str]:
-    """The places to read, by default all of the target's."""
-    if read is None:
-        return frozenset(goal.reads)
-    unknown = [place for place in read if place not in goal.reads]
-    if unknown:
-        raise ProgramError(
-            f"{name}: no relevance can be read at {unknown[0]!r}; places: {', '.join(goal.reads)}"
-        )
-    return frozenset(read)
-
-
-def find_target(
-    targets: Mapping[str, Target], target: str, layer: int | None
-) -> tuple[str, Target]:
-    """The target of that name, or of a layer of it, by default the last."""
-    found = target if target in targets and layer is None else None
-    if found is None:
-        layered = [t for t in targets if t.split(":")[0] == target]
-        wanted = f"{target}:{layer}" if layer is not None else (layered[-1] if layered else target)
-        found = wanted if wanted in targets else None
-    if found is None:
-        raise ProgramError(
-            f"this program has no target"
-            f" {target!r}{'' if layer is None else f' at layer {layer}'};"
-            f" it starts from: {', '.join(targets)} (compile with LRPC.TARGETS for others)"
-        )
-    return found, targets[found]

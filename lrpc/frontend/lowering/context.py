@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -9,7 +10,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from lrpc.errors import IRError, TraceError
+from lrpc.errors import TraceError
 from lrpc.frontend.records import Call, ImageNumbers, Stored, memory_of
 from lrpc.ir.builder import Builder
 from lrpc.ir.graph import Attr, Node, Value
@@ -46,14 +47,9 @@ class Context:
     # Emission.
 
     def ops(self, op: str, *inputs: Operand, **attrs: Any) -> tuple[Value, ...]:
-        """Emit one IR operation at the place of the current call."""
+        """Emit one IR operation at the place of the current call; IRError where it does not fit."""
         values = [self.value(x) for x in inputs]
-        try:
-            outputs = self.builder.op(op, *values, loc=self.call.loc, **attrs)
-        except IRError as error:
-            raise TraceError(
-                f"{self.call.name} cannot be lowered, at {self.call.loc}: {error}"
-            ) from None
+        outputs = self.builder.op(op, *values, loc=self.call.loc, **attrs)
         self.hints.append(self._hint(op, attrs))
         self.producers.update(dict.fromkeys(outputs, self.builder.nodes[-1]))
         return outputs
@@ -190,7 +186,11 @@ class Context:
         before = self.producers.get(value)
         if value.type.shape != shape and before is not None and before.op == "reshape":
             value = before.inputs[0]
-        return value if value.type.shape == shape else self.op("reshape", value, shape=shape)
+        if value.type.shape == shape:
+            return value
+        if _moves_images(value.type.shape, shape):
+            self.refuse("spreads what belongs to an image over others; keep the batch axis apart")
+        return self.op("reshape", value, shape=shape)
 
     def permute(self, x: Operand, dims: tuple[int, ...]) -> Value:
         """`x` with its axes in another order."""
@@ -215,6 +215,7 @@ class Context:
                 at += extent
         if (start, stop, step) == (0, value.type.shape[dim], 1):
             return value
+        self.size(value, dim)
         return self.op("slice", value, dim=dim, start=start, stop=stop, step=step)
 
     def expand(self, x: Operand, shape: tuple[Dim, ...]) -> Value:
@@ -232,6 +233,17 @@ class Context:
     def refuse(self, what: str) -> NoReturn:
         """Raise the TraceError that the current call `what`."""
         raise TraceError(f"{self.call.name} {what}, at {self.call.loc}")
+
+
+def _moves_images(before: tuple[Dim, ...], after: tuple[Dim, ...]) -> bool:
+    """Whether a reshape has the batch axis elsewhere in memory; not told of axes folded into it."""
+    leads = []
+    for shape in (before, after):
+        axes = [i for i, extent in enumerate(shape) if isinstance(extent, Sym)]
+        if len(axes) != 1 or shape[axes[0]] != B:
+            return False
+        leads.append(math.prod(int(str(extent)) for extent in shape[: axes[0]]))
+    return leads[0] != leads[1]
 
 
 def scalar(x: Operand) -> float | int | bool | None:

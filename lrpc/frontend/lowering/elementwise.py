@@ -102,10 +102,12 @@ def neg(c: Context, x: Operand) -> Operand:
 
 def power(c: Context, x: Operand, exponent: Operand) -> Operand:
     if (number := _number(c, exponent)) is not None:
+        if number < 0 and not c.result.is_float:
+            c.refuse("raises whole numbers to a negative power")
         return c.op("pow", c.cast(x, c.result.dtype), exponent=number)
     base = _number(c, x)
-    if base is None or base <= 0:
-        c.refuse("raises a traced tensor to a traced power")
+    if base is None or base <= 0 or not c.result.is_float:
+        c.refuse("raises a traced tensor, or whole numbers, to a traced power")
     return c.op("exp", scale(c, exponent, math.log(base)))
 
 
@@ -133,6 +135,8 @@ def clamp(c: Context, x: Operand, min: Operand = None, max: Operand = None) -> O
     low, high = (None if v is None else _number(c, v) for v in (min, max))
     if (low is None) != (min is None) or (high is None) != (max is None):
         c.refuse("has a traced bound")
+    if c.result.dtype == "bool":
+        c.refuse("bounds booleans")
     if low == 0 and high in (None, 6):
         return c.op("relu" if high is None else "relu6", c.cast(x, c.result.dtype))
     return c.op("clamp", c.cast(x, c.result.dtype), min=low, max=high)
@@ -173,7 +177,9 @@ def logical_not(c: Context, x: Operand) -> Operand:
     return c.op("logical_not", x)
 
 
-def where(c: Context, condition: Operand, x: Operand, y: Operand) -> Operand:
+def where(c: Context, condition: Operand, x: Operand = None, y: Operand = None) -> Operand:
+    if x is None or y is None:
+        c.refuse("gives places whose number depends on the data; multiply by the mask instead")
     chosen = condition.uniform if isinstance(condition, Stored) else None
     if chosen is not None and not isinstance(picked := x if chosen else y, (int, float)):
         return c.expand(c.cast(picked, c.result.dtype), c.result.shape)
@@ -184,6 +190,11 @@ def where(c: Context, condition: Operand, x: Operand, y: Operand) -> Operand:
     )
     left, right = (c.value(c.cast(v, c.result.dtype), spread=False) for v in parts)
     return c.op("where", c.value(condition, spread=False), left, right)
+
+
+def where_method(c: Context, x: Operand, condition: Operand, y: Operand) -> Operand:
+    """`x.where(condition, y)`: the condition comes second."""
+    return where(c, condition, x, y)
 
 
 def masked_fill(c: Context, x: Operand, mask: Operand, value: Operand) -> Operand:
@@ -219,8 +230,10 @@ def copy(c: Context, x: Operand, source: Operand, non_blocking: bool = False) ->
     return c.expand(c.cast(source, c.result.dtype), c.result.shape)
 
 
-def fill(c: Context, x: Operand, value: float) -> Operand:
-    return c.op("full", shape=c.result.shape, value=value, dtype=c.result.dtype)
+def fill(c: Context, x: Operand, value: Operand) -> Operand:
+    if (number := _number(c, value)) is None:
+        return c.expand(c.cast(value, c.result.dtype), c.result.shape)
+    return c.op("full", shape=c.result.shape, value=number, dtype=c.result.dtype)
 
 
 def zero(c: Context, x: Operand) -> Operand:
@@ -241,8 +254,9 @@ ROWS: dict[str, Any] = {
     "neg": neg, "negative": neg, "pow": power, "rpow": rpow, "rsqrt": rsqrt, "square": square,
     "lerp": lerp, "addcmul": addcmul,
     "exp": _unary("exp"), "log": _unary("log"), "sqrt": _unary("sqrt"), "sin": _unary("sin"),
-    "cos": _unary("cos"), "abs": _unary("abs"), "reciprocal": _unary("reciprocal"),
-    "sigmoid": _unary("sigmoid"), "tanh": _unary("tanh"),
+    "cos": _unary("cos"), "abs": _unary("abs"), "absolute": _unary("abs"),
+    "reciprocal": _unary("reciprocal"),
+    "sigmoid": _unary("sigmoid"), "special_expit": _unary("sigmoid"), "tanh": _unary("tanh"),
     "clamp": clamp, "clip": clamp, "clamp_min": clamp_min, "clamp_max": clamp_max,
     **{kind: _comparison(kind) for kind in FLIPPED},
     "greater": _comparison("gt"), "less": _comparison("lt"), "not_equal": _comparison("ne"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lrpc.frontend.lowering.context import Context, Operand
+from lrpc.frontend.lowering.context import Context, Missing, Operand
 from lrpc.frontend.records import ImageNumbers, Stored
 from lrpc.ir.graph import Value
 from lrpc.ir.types import Dim, Sym
@@ -127,12 +127,16 @@ def index_select(c: Context, x: Operand, dim: int, index: Operand) -> Operand:
     return _taken(c, value, c.axis(dim, value.type.rank), index)
 
 
-def gather(c: Context, x: Operand, dim: int, index: Operand, **_: Any) -> Operand:
+def gather(
+    c: Context, x: Operand, dim: int, index: Operand, *, sparse_grad: bool = False
+) -> Operand:
     """`gather`, whose index may be smaller than `x` on the other axes."""
     value, picks = c.value(x), c.value(index)
     axis = c.axis(dim, value.type.rank)
+    c.size(value, axis)
     for d in range(-value.type.rank, 0):
         if d != axis and value.type.shape[d] != picks.type.shape[d]:
+            c.size(value, d)
             value = c.slice(value, d, 0, c.size(picks, d))
     return c.op("gather", value, picks, dim=axis)
 
@@ -149,7 +153,17 @@ def topk(
 def sort(
     c: Context, x: Operand, dim: int = -1, descending: bool = False, stable: bool = False
 ) -> Operand:
-    return topk(c, x, c.size(x, dim), dim, largest=descending)
+    """Values and indices, equal whole numbers in the order that they came in."""
+    value = c.value(x)
+    axis = c.axis(dim, value.type.rank)
+    size = c.size(value, axis)
+    if value.type.is_float:
+        values = topk(c, value, size, axis, largest=descending)[0]
+        return values, Missing("sort leaves open which of equal numbers comes first; use topk")
+    key = c.op("scale", c.cast(value, "i64"), by=size if descending else -size)
+    later = torch.arange(size).flip(0).reshape(-1, *(1,) * (-1 - axis))
+    order = c.ops("topk", c.op("add", key, c.constant(later)), k=size, dim=axis)[1]
+    return c.op("gather", value, order, dim=axis), order
 
 
 def setitem(c: Context, x: Operand, index: Operand, value: Operand) -> Operand:
@@ -223,15 +237,30 @@ def _put(c: Context, base: Value, ranges: list[range | None], filling: Value) ->
 
 def embedding(
     c: Context, index: Operand, weight: Operand, padding_idx: int | None = None,
-    max_norm: float | None = None, norm_type: float = 2.0, *_: Any, **__: Any,
+    max_norm: float | None = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False,
+    sparse: bool = False,
 ) -> Operand:  # fmt: skip
     if max_norm is not None:
         c.refuse("rescales its table (max_norm)")
     return c.op("embedding", c.cast(index, "i64"), weight=c.weight(weight))
 
 
-def take_along_dim(c: Context, x: Operand, indices: Operand, dim: int) -> Operand:
-    return gather(c, x, dim, indices)
+def torch_embedding(
+    c: Context, weight: Operand, indices: Operand, padding_idx: int = -1,
+    scale_grad_by_freq: bool = False, sparse: bool = False,
+) -> Operand:  # fmt: skip
+    return embedding(c, indices, weight)
+
+
+def take_along_dim(c: Context, x: Operand, indices: Operand, dim: int | None = None) -> Operand:
+    """`gather`, with `x` and the indices broadcast against each other on the other axes."""
+    if dim is None:
+        c.refuse("picks from the flattened tensor")
+    value, picks = c.value(x), c.value(indices)
+    axis = c.axis(dim, value.type.rank)
+    own, wide = list(c.result.shape), list(c.result.shape)
+    own[axis], wide[axis] = value.type.shape[axis], picks.type.shape[axis]
+    return gather(c, c.expand(value, tuple(own)), axis, c.expand(picks, tuple(wide)))
 
 
 ROWS: dict[str, Any] = {

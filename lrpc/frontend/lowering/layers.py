@@ -39,6 +39,13 @@ def batch_norm(
     return c.reshape(y, c.result.shape)
 
 
+def torch_batch_norm(
+    c: Context, x: Operand, weight: Operand, bias: Operand, running_mean: Operand,
+    running_var: Operand, training: bool, momentum: float, eps: float, cudnn_enabled: bool,
+) -> Operand:  # fmt: skip
+    return batch_norm(c, x, running_mean, running_var, weight, bias, training, eps=eps)
+
+
 def _convolved(c: Context, x: Operand) -> Value:
     """`x`, or the map that a convolution over one axis reshaped to it: batch norm folds into it."""
     value = c.value(x)
@@ -60,12 +67,23 @@ def instance_norm(
     return group_norm(c, x, c.size(x, 1), weight, bias, eps)
 
 
+def torch_instance_norm(
+    c: Context, x: Operand, weight: Operand, bias: Operand, running_mean: Operand,
+    running_var: Operand, use_input_stats: bool, momentum: float, eps: float, cudnn_enabled: bool,
+) -> Operand:  # fmt: skip
+    return instance_norm(
+        c, x, running_mean, running_var, weight, bias, use_input_stats, momentum, eps
+    )
+
+
 def layer_norm(
     c: Context, x: Operand, normalized_shape: tuple[int, ...], weight: Operand = None,
     bias: Operand = None, eps: float = 1e-5, cudnn_enable: bool = True,
 ) -> Operand:  # fmt: skip
     axes = len(normalized_shape)
     value = c.value(x)
+    for axis in range(-axes, 0):
+        c.size(value, axis)
     lead = value.type.shape[: value.type.rank - axes]
     flat = value
     if axes > 1:
@@ -97,7 +115,9 @@ def group_norm(
     )  # fmt: skip
 
 
-def softmax(c: Context, x: Operand, dim: int | None = None, *_: Any, **__: Any) -> Operand:
+def softmax(
+    c: Context, x: Operand, dim: int | None = None, _stacklevel: int = 3, dtype: Operand = None
+) -> Operand:
     if dim is None:
         c.refuse("names no axis")
     value = c.value(c.cast(x, c.result.dtype))
@@ -111,6 +131,7 @@ def matmul(c: Context, x: Operand, y: Operand) -> Operand:
         row = _reshaped(c, x, (1, *c.type(x).shape)) if c.type(x).rank == 1 else x
         column = _reshaped(c, y, (*c.type(y).shape, 1)) if c.type(y).rank == 1 else y
         return c.reshape(matmul(c, row, column), c.result.shape)
+    c.size(x, -1)
     if isinstance(y, Stored) and y.tensor.dim() == 2 and not y.varies and c.type(x).rank > 1:
         return c.op("linear", x, weight=c.weight(c.constant(y.tensor.t().contiguous())))
     return c.op("matmul", x, y)
@@ -143,7 +164,13 @@ def einsum(c: Context, equation: str, *operands: Operand) -> Operand:
     if len(tensors) != 2:
         c.refuse(f"takes {len(tensors)} tensors; two can be compiled")
     ranks = [c.type(x).rank for x in tensors]
-    return c.op("einsum", *tensors, equation=_written_out(equation.replace(" ", ""), ranks))
+    written = _written_out(equation.replace(" ", ""), ranks)
+    inputs, _, out = written.partition("->")
+    for part, x in zip(inputs.split(","), tensors, strict=True):
+        for axis, letter in enumerate(part):
+            if letter not in out:
+                c.size(x, axis)
+    return c.op("einsum", *tensors, equation=written)
 
 
 def _written_out(equation: str, ranks: list[int]) -> str:
@@ -169,6 +196,7 @@ def _written_out(equation: str, ranks: list[int]) -> str:
 ROWS: dict[str, Any] = {
     "linear": linear, "batch_norm": batch_norm, "instance_norm": instance_norm,
     "layer_norm": layer_norm, "rms_norm": rms_norm, "group_norm": group_norm,
-    "softmax": softmax, "matmul": matmul, "rmatmul": rmatmul, "bmm": matmul, "mm": matmul,
+    "softmax": softmax, "special_softmax": softmax,
+    "matmul": matmul, "rmatmul": rmatmul, "bmm": matmul, "mm": matmul, "linalg_matmul": matmul,
     "addmm": addmm, "einsum": einsum,
 }  # fmt: skip

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from lrpc.errors import TraceError
-from lrpc.frontend.execute import is_in_place, out_of_place
+from lrpc.errors import IRError, TraceError
 from lrpc.frontend.lowering import indexing, shapes
+from lrpc.frontend.lowering.advice import no_rule, shown
 from lrpc.frontend.lowering.context import Context, Missing, Operand
 from lrpc.frontend.lowering.liveness import live_calls
-from lrpc.frontend.lowering.table import ROWS
+from lrpc.frontend.lowering.table import ROWS, row_of
 from lrpc.frontend.lowering.views import Memory
 from lrpc.frontend.records import Call, Program, Ref, Stored, mapped
 from lrpc.ir.graph import Node, Value
-from lrpc.ir.types import TensorType
+from lrpc.ir.types import Sym, TensorType
 
-#: What to do about a call without a row, where no other call stands for it.
-ADVICE = {"log_softmax": "return the scores before it, and start from those"}
+#: Arguments that torch takes under NumPy's names, too, and those that change no number.
+SPELT = {"axis": "dim", "keepdims": "keepdim", "x1": "input", "x2": "other"}
+ELSEWHERE = frozenset({"device", "memory_format"})
+
+#: What a row raises where it meets arguments of a kind that it has no case for.
+UNREAD = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def lower(
             walk.step(call)
             if became is not None:
                 became[call.index] = walk.operands.get(call.index)
-    values = tuple(walk.value(walk.operand(ref.index)) for ref in wanted)
+    values = tuple(walk.wanted(ref) for ref in wanted)
     builder = walk.builder
     return Lowered(walk.inputs, tuple(builder.nodes), tuple(walk.hints), walk.tensors, values)
 
@@ -70,39 +72,51 @@ class Lowering(Context):
         }
 
     def step(self, call: Call) -> None:
-        """Lower one call."""
+        """Lower one call; TraceError with its place where that cannot be done."""
         self.call = call
         if call.kind == "placeholder":
             return
         if call.kind == "get_attr":
             self.operands[call.index] = call.target
             return
-        result = self._checked(self._apply(call))
-        self.operands[call.index] = result
-        if call.writes is not None:
-            self._write(call, result)
+        try:
+            result = self._apply(call)
+            self.operands[call.index] = result
+            if call.writes is not None:
+                self._write(call, result)
+        except (IRError, *UNREAD) as error:
+            args, kwargs = mapped((self.call.args, self.call.kwargs), Ref, self._known)
+            called = shown(self.call.name, args, kwargs)
+            raise TraceError(f"{called} cannot be compiled, at {self.call.loc}") from error
+
+    def wanted(self, ref: Ref) -> Value:
+        """The value of a result that the model returns, or that a mark names."""
+        self.call = self.calls[ref.index]
+        value = self.value(self.operand(ref.index))
+        if 0 in value.type.shape:
+            self.refuse(f"gives an empty tensor, {value.type}, which the model returns")
+        return value
+
+    def _known(self, ref: Ref) -> Operand:
+        return self.operands.get(ref.index)
 
     def _apply(self, call: Call) -> Operand:
-        name = out_of_place(call.name) if is_in_place(call.name) else call.name
-        row = ROWS.get(name)
+        row = row_of(call)
         if row is None:
-            raise TraceError(_no_row(call))
+            raise TraceError(no_rule(call))
         args, kwargs = mapped((call.args, call.kwargs), Ref, lambda ref: self.operand(ref.index))
-        kwargs = {key: x for key, x in kwargs.items() if key not in ("device", "memory_format")}
+        kwargs = {SPELT.get(key, key): x for key, x in kwargs.items() if key not in ELSEWHERE}
+        if kwargs.get("out", self) is None:
+            del kwargs["out"]
         first = [kwargs.pop(key) for key in ("input", "self") if key in kwargs]
-        try:
-            return row(self, *first, *args, **kwargs)
-        except (TypeError, ValueError, AttributeError, LookupError) as error:
-            what = f"{call.name} is called in a way that its row does not read: {error}"
-            if isinstance(error, TypeError) and _is_signature(error):
-                what = f"{call.name} {str(error).partition(') ')[2]}, which its row does not read"
-            raise TraceError(f"{what}, at {call.loc}") from error
+        second = [kwargs.pop("other")] if "other" in kwargs and len(first) + len(args) == 1 else []
+        return self._checked(row(self, *first, *args, *second, **kwargs))
 
     def operand(self, index: int) -> Operand:
         """What a call has become, after the in-place operations so far."""
         if index not in self.operands:  # a view whose memory was written to: take it anew
             outer, self.call = self.call, self.calls[index]
-            self.operands[index] = self._checked(self._apply(self.call))
+            self.operands[index] = self._apply(self.call)
             self.call = outer
         return self.operands[index]
 
@@ -141,34 +155,30 @@ class Lowering(Context):
         return Missing(f"{call.name} at {call.loc} changed this through {name}")
 
     def _checked(self, result: Operand) -> Operand:
-        """`result`, made to have the type that was traced."""
+        """`result`, spread over the batch where its images are alike, and in the precision that was
+        traced; IRError where it is of another shape or kind than the call gave."""
         wanted = self.call.type
         if isinstance(result, Stored) or not isinstance(wanted, TensorType):
             return result
         if isinstance(result, Value) and result.type != wanted:
+            if not _spreads(result.type, wanted):
+                raise IRError(f"{result.type} is not the {wanted} that {self.call.name} gave")
             if result.type.dtype != wanted.dtype:
                 result = self.op("cast", result, dtype=wanted.dtype)
             result = self.expand(result, wanted.shape)
         return result
 
 
-def _is_signature(error: TypeError) -> bool:
-    """Whether the row was not even entered."""
-    return error.__traceback__ is None or error.__traceback__.tb_next is None
+def _spreads(own: TensorType, wanted: TensorType) -> bool:
+    """Whether the two differ in precision and in axes that are spread over the batch, alone."""
+    kinds = [(t.is_float, t.dtype == "bool") for t in (own, wanted)]
+    if kinds[0] != kinds[1] or own.rank != wanted.rank:
+        return False
+    pairs = zip(own.shape, wanted.shape, strict=True)
+    return all(a == b or (a == 1 and isinstance(b, Sym)) for a, b in pairs)
 
 
 def _tensor_type(call: Call) -> TensorType:
     if not isinstance(call.type, TensorType):
         raise TraceError(f"input {call.target!r} has a dtype that cannot be compiled")
     return call.type
-
-
-def _no_row(call: Call) -> str:
-    target, name = call.target, call.name
-    if not isinstance(target, (str, torch.nn.Module)):
-        name = torch.overrides.resolve_name(target) or name
-    if (advice := ADVICE.get(call.name)) is not None:
-        return f"{name} has no row in the op table, at {call.loc}; {advice}"
-    close = difflib.get_close_matches(name.rpartition(".")[2], sorted(ROWS), 3, 0.5)
-    nearest = ", ".join(close) or "none"
-    return f"{name} has no row in the op table, at {call.loc}; nearest supported: {nearest}"

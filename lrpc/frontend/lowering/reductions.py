@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
+
 from lrpc.frontend.lowering import elementwise
-from lrpc.frontend.lowering.context import Context, Missing, Operand
+from lrpc.frontend.lowering.context import Context, Operand
 from lrpc.ir.types import Sym
 
 
@@ -21,11 +23,15 @@ def _reduce(
     return c.op(op, value, dims=dims, keepdim=keepdim) if dims else value
 
 
-def total(c: Context, x: Operand, dim: Operand = None, keepdim: bool = False, **_: Any) -> Operand:
+def total(
+    c: Context, x: Operand, dim: Operand = None, keepdim: bool = False, *, dtype: Operand = None
+) -> Operand:
     return _reduce(c, "sum", x, dim, keepdim, c.result.dtype)
 
 
-def mean(c: Context, x: Operand, dim: Operand = None, keepdim: bool = False, **_: Any) -> Operand:
+def mean(
+    c: Context, x: Operand, dim: Operand = None, keepdim: bool = False, *, dtype: Operand = None
+) -> Operand:
     return _reduce(c, "mean", x, dim, keepdim, c.result.dtype)
 
 
@@ -39,6 +45,8 @@ def variance(
     value = c.value(x)
     less = float(unbiased) if correction is None else correction
     count = math.prod(c.size(value, d) for d in c.axes(dim, value.type.rank))
+    if count <= less:
+        c.refuse(f"is of {count} entries less {less:g}, which is no number")
     centred = c.op("sub", value, _reduce(c, "mean", value, dim, keepdim=True))
     mean_square = _reduce(c, "mean", c.op("pow", centred, exponent=2), dim, keepdim)
     return c.op("scale", mean_square, by=count / (count - less)) if less else mean_square
@@ -87,21 +95,32 @@ def minimum_along(c: Context, x: Operand, dim: Operand = None, keepdim: bool = F
         return amin(c, x)
     if not isinstance(dim, int):
         return elementwise.ROWS["minimum"](c, x, dim)
-    return amin(c, x, dim, keepdim), Missing("the index of a minimum has no row in the op table")
+    return amin(c, x, dim, keepdim), argmin(c, x, dim, keepdim)
 
 
 def argmax(c: Context, x: Operand, dim: int | None = None, keepdim: bool = False) -> Operand:
+    return _first_extreme(c, "amax", x, dim, keepdim)
+
+
+def argmin(c: Context, x: Operand, dim: int | None = None, keepdim: bool = False) -> Operand:
+    return _first_extreme(c, "amin", x, dim, keepdim)
+
+
+def _first_extreme(c: Context, op: str, x: Operand, dim: int | None, keepdim: bool) -> Operand:
+    """The smallest index at which `x` has its extreme along an axis: of equals the first, as in
+    torch, where a top-k leaves open which."""
     if dim is None:
         c.refuse("searches the flattened tensor")
     value = c.value(x)
     axis = c.axis(dim, value.type.rank)
-    c.size(value, axis)
-    indices = c.ops("topk", value, k=1, dim=axis)[1]
-    shape = list(indices.type.shape)
-    return indices if keepdim else c.reshape(indices, tuple(shape[:axis] + shape[axis:][1:]))
+    size = c.size(value, axis)
+    found = c.op("compare", value, c.op(op, value, dims=(axis,), keepdim=True), kind="eq")
+    places = torch.arange(size).reshape(-1, *(1,) * (-1 - axis))
+    index = c.op("where", found, c.constant(places), c.constant(torch.tensor(size - 1)))
+    return c.op("amin", index, dims=(axis,), keepdim=keepdim)
 
 
-def cumsum(c: Context, x: Operand, dim: int, **_: Any) -> Operand:
+def cumsum(c: Context, x: Operand, dim: int, *, dtype: Operand = None) -> Operand:
     value = c.value(c.cast(x, c.result.dtype))
     axis = c.axis(dim, value.type.rank)
     c.size(value, axis)
@@ -109,16 +128,17 @@ def cumsum(c: Context, x: Operand, dim: int, **_: Any) -> Operand:
 
 
 def norm(
-    c: Context, x: Operand, p: Operand = 2, dim: Operand = None, keepdim: bool = False, **_: Any
-) -> Operand:
+    c: Context, x: Operand, p: Operand = 2, dim: Operand = None, keepdim: bool = False,
+    out: None = None, dtype: Operand = None,
+) -> Operand:  # fmt: skip
     if p not in (2, 2.0, "fro", None):
         c.refuse(f"is a norm of order {p}")
-    squares = c.op("pow", x, exponent=2)
+    squares = c.op("pow", c.cast(x, c.result.dtype), exponent=2)
     return c.op("sqrt", _reduce(c, "sum", squares, dim, keepdim))
 
 
 def normalize(
-    c: Context, x: Operand, p: float = 2.0, dim: int = 1, eps: float = 1e-12, **_: Any
+    c: Context, x: Operand, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: None = None
 ) -> Operand:
     return c.op("div", x, c.op("clamp", norm(c, x, p, dim, keepdim=True), min=eps))
 
@@ -127,6 +147,6 @@ ROWS: dict[str, Any] = {
     "sum": total, "mean": mean,
     "var": variance, "std": deviation, "var_mean": variance_and_mean,
     "amax": amax, "amin": amin, "any": some, "all": every,
-    "max": maximum_along, "min": minimum_along, "argmax": argmax, "cumsum": cumsum,
-    "norm": norm, "normalize": normalize,
+    "max": maximum_along, "min": minimum_along, "argmax": argmax, "argmin": argmin,
+    "cumsum": cumsum, "norm": norm, "normalize": normalize,
 }  # fmt: skip

@@ -24,6 +24,14 @@ def view(c: Context, x: Operand, *args: Any, **kwargs: Any) -> Operand:
     return reshape(c, x)
 
 
+def squeeze(c: Context, x: Operand, dim: Operand = None) -> Operand:
+    shape = c.type(x).shape
+    for axis in c.axes(dim, len(shape)) if shape else ():
+        if shape[axis] in (Sym(batch=1), Sym(batch=2)):
+            c.refuse("drops the batch axis where there is one image; name the axes, as squeeze(-1)")
+    return reshape(c, x)
+
+
 def permute(c: Context, x: Operand, *dims: Any, **kwargs: Any) -> Operand:
     order = kwargs.get("dims") or (dims[0] if isinstance(dims[0], (tuple, list)) else dims)
     rank = c.type(x).rank
@@ -147,7 +155,10 @@ def _parts(c: Context) -> list[TensorType]:
 
 def narrow(c: Context, x: Operand, dim: int, start: int, length: int) -> Operand:
     dim = c.axis(dim, c.type(x).rank)
-    return x if length == c.type(x).shape[dim] else c.slice(x, dim, start, start + length)
+    if length == c.type(x).shape[dim]:
+        return x
+    c.size(x, dim)
+    return c.slice(x, dim, start % c.size(x, dim), start % c.size(x, dim) + length)
 
 
 def select(c: Context, x: Operand, dim: int, index: int) -> Operand:
@@ -234,7 +245,8 @@ def _four(c: Context, x: Operand) -> tuple[Dim, int, int, int]:
 
 ROWS: dict[str, Any] = {
     "reshape": reshape, "view": view, "view_as": reshape, "reshape_as": reshape,
-    "flatten": reshape, "unflatten": reshape, "squeeze": reshape, "unsqueeze": reshape,
+    "flatten": reshape, "ravel": reshape, "unflatten": reshape,
+    "squeeze": squeeze, "unsqueeze": reshape,
     "permute": permute, "transpose": transpose, "swapaxes": transpose, "swapdims": transpose,
     "t": reverse_axes, "T": reverse_axes, "mT": swap_last, "H": reverse_axes, "mH": swap_last,
     "adjoint": swap_last, "movedim": movedim, "moveaxis": movedim,
@@ -242,6 +254,7 @@ ROWS: dict[str, Any] = {
     "repeat": repeat, "tile": repeat, "repeat_interleave": repeat_interleave,
     "cat": cat, "concat": cat, "concatenate": cat, "stack": stack,
     "split": split, "split_with_sizes": split, "chunk": split, "tensor_split": split,
+    "unsafe_split": split, "unsafe_chunk": split,
     "unbind": unbind, "narrow": narrow, "select": select, "flip": flip, "roll": roll, "pad": pad,
     "pixel_shuffle": pixel_shuffle, "pixel_unshuffle": pixel_unshuffle,
     "channel_shuffle": channel_shuffle,

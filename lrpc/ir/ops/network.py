@@ -189,7 +189,7 @@ ROWS = (
         1,
         {"groups": "count", "weight": "weight?", "bias": "weight?", "eps": "number"},
         _group_norm,
-        "F.group_norm({0}, {groups}, {weight}, {bias}, {eps})",
+        "torch.group_norm({0}, {groups}, {weight}, {bias}, {eps})",
         fresh=True,
     ),
     Op(

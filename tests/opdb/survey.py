@@ -1,0 +1,77 @@
+"""What the compiler makes of a name: all its sample calls, counted, and in one word."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+from lrpc.frontend.lowering.advice import NO_RULE
+from lrpc.frontend.lowering.table import ROWS
+from tests.opdb.calls import calls
+from tests.opdb.check import verdict
+from tests.opdb.names import names
+from tests.opdb.samples import samples
+
+MOST = 3
+"""How many floating sample calls a name gets in the suite where a rule may stand for it, beside one
+of whole numbers and one of booleans; others are refused by their name, and get one."""
+
+
+PLACE = re.compile(r",? (at [\w./, ]+\.py:\d+|in what the model returns)")
+
+
+@dataclass
+class Surveyed:
+    """The calls of one name by what came of them, the faults, and why it is refused."""
+
+    space: str
+    name: str
+    counts: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def word(self) -> str:
+        """compiles, fixed (to the example, which is noted), refused, or uncalled."""
+        for kind, word in (("right", "compiles"), ("said", "fixed"), ("refused", "refused")):
+            if self.counts[kind]:
+                return word
+        return "uncalled"
+
+    @property
+    def reason(self) -> str:
+        """Why it is refused, in the words that most calls met."""
+        return min(self.reasons, key=lambda text: (-self.reasons[text], text), default="")
+
+
+def surveyed(space: str, name: str, most: int = MOST) -> Surveyed:
+    """All calls of a name."""
+    found = Surveyed(space, name)
+    plain = name.strip("_").removeprefix("i") if name.startswith("__i") else name.strip("_")
+    ruled = name.startswith("__") or {plain, name.strip("_")} & ROWS.keys()
+    for sample in samples(space, name, most) if ruled else samples(space, name, 1)[:1]:
+        for call in calls(space, name, sample):
+            result = verdict(call)
+            found.counts[result.kind] += 1
+            if result.fault:
+                found.faults.append(f"{result.kind}: {result.text}\n  in {call}"[:1000])
+            if result.kind == "refused":
+                found.reasons[_why(result.text)] += 1
+    return found
+
+
+def every_name() -> list[tuple[str, str]]:
+    """All names, in order."""
+    return list(names())
+
+
+def _why(text: str) -> str:
+    """A refusal without its place and the call's own name."""
+    text = PLACE.sub("", text)
+    head, _, advice = text.partition("; ")
+    if NO_RULE in head:
+        return advice or NO_RULE
+    if re.match(r"\w+(Error|Exception|Warning)\b", text) or "cannot be compiled" in head:
+        return "these arguments cannot be compiled"
+    return advice or head.partition(" ")[2]

@@ -94,6 +94,12 @@ OWN: dict[str, Calls] = {
     "torch.nn.functional.normalize": (_call(_some(2, 3, 4)), _call(_some(2, 3, 4), dim=-1)),
     "torch.nn.functional.softplus": (_call(_some(2, 3)), _call(_some(2, 3), 2.0)),
     "torch.nn.functional.instance_norm": (_call(_some(2, 3, 4, 4)),),
+    "torch.nn.functional.batch_norm": (
+        _call(_NORMED[0], _some(3), _positive(3), _some(3), _some(3)),
+        _call(_NORMED[0], None, None, training=True),
+    ),
+    "torch.repeat_interleave": (_call(_some(2, 3, 4), 2, 1),),
+    "torch.Tensor.repeat_interleave": (_call(_some(2, 3, 4), 2, 1),),
     "torch.nn.functional.dropout1d": (_call(_some(2, 3, 4), 0.5, False),),
     "torch.nn.functional.dropout2d": (_call(_some(2, 3, 4, 4), 0.5, False),),
     "torch.nn.functional.adaptive_max_pool1d": (_call(_some(2, 3, 8), 4),),

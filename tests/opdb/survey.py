@@ -72,6 +72,8 @@ def _why(text: str) -> str:
     head, _, advice = text.partition("; ")
     if NO_RULE in head:
         return advice or NO_RULE
+    if "branches on its batch size" in head:
+        return "gives other calls for other batch sizes"
     if re.match(r"\w+(Error|Exception|Warning)\b", text) or "cannot be compiled" in head:
         return "these arguments cannot be compiled"
     return advice or head.partition(" ")[2]

@@ -33,11 +33,18 @@ from lrpc.frontend import given, import_model
 from lrpc.frontend.arguments import Arguments, example_tensors, import_call
 from lrpc.frontend.calls import ModelCall
 from lrpc.frontend.capture import model_example
-from lrpc.frontend.modes import without_modes
+from lrpc.frontend.modes import random_state_kept, without_modes
 from lrpc.ir.graph import Module
 from lrpc.ir.parser import read_graph
 from lrpc.ir.verifier import verify_tensors
-from lrpc.manifest import Report, check_fits, own_facts, report_of, stated_targets
+from lrpc.manifest import (
+    Report,
+    check_fits,
+    check_warnings,
+    own_facts,
+    report_of,
+    stated_targets,
+)
 from lrpc.manifest_read import manifest_of
 from lrpc.marks import startable
 from lrpc.mixed import DTYPES, check_precision
@@ -69,6 +76,7 @@ from lrpc.weights import load_weights
 
 
 @without_modes()
+@random_state_kept()
 def compile(
     model: nn.Module,
     args: Arguments,
@@ -147,6 +155,9 @@ def compile(
     )
     held = ModelCheck(call, imported) if check else None
     files = build(variants, startable(variants[0].module.graph), settings, check=held)
+    if held is not None:
+        for warning in check_warnings(json.loads(files["manifest.json"])):
+            warnings.warn(warning, LrpcWarning, stacklevel=2)
     return _loaded(files, device, **switches)
 
 

@@ -17,7 +17,7 @@ from lrpc.frontend.calls import ModelCall, double
 from lrpc.frontend.capture import Example, as_for_inference
 from lrpc.frontend.execute import call_name
 from lrpc.frontend.lowering import lower
-from lrpc.frontend.records import Call, Input, Program, Ref, Stored, found
+from lrpc.frontend.records import Call, Input, Program, Ref, Stored, found, memory_of
 from lrpc.frontend.structure import described
 from lrpc.frontend.tracer import Trace, ValueTracer
 from lrpc.ir.graph import Value
@@ -191,6 +191,8 @@ class _There:
         if call.kind != "get_attr" or not isinstance(call.target, Stored):
             return ""
         traced, now = call.target, self.trace.stored[str(node.target)]
+        if traced.name and memory_of(traced.tensor) == memory_of(now):
+            return ""
         whole = traced.tensor
         if (axis := traced.repeated) is not None:
             repeats = traced.type.sized({"B": self.batch})[axis] // whole.shape[axis]

@@ -181,6 +181,12 @@ class _There:
         stated, (_, shape) = call.type.sized({"B": self.batch}), node.meta["type"]
         if stated == shape:
             return ""
+        if any(read.of_shape and read.place == call.loc for read in self.trace.decisions):
+            traced = list(call.type.sized({"B": self.batch}))
+            return (
+                f"there {call.name} at {call.loc} has shape {list(shape)}, and had {traced} when it"
+                " was traced: its shape comes from values"
+            )
         return (
             f"there {call.name} at {call.loc} has shape {list(shape)}, where it had {call.type}"
             " when it was traced: the shape hangs on values, or is special to the number of images;"

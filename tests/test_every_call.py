@@ -33,7 +33,7 @@ def page() -> dict[str, str]:
         if line.startswith("## "):
             space = line.removeprefix("## ").strip("`")
         elif line.startswith("**"):
-            word = line.partition("**")[2].partition(" ")[0].lower().rstrip(".:*")
+            word = line.partition("**")[2].partition(" ")[0].lower().rstrip(".:*,")
         if space in NAMESPACES:
             names = line.split(" | ")[-1] if line.startswith("| ") else line
             words |= {f"{space}.{n}": word for n in re.findall(r"`([\w]+)`", names)}

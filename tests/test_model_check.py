@@ -111,6 +111,12 @@ def test_a_model_that_decides_by_values() -> None:
     assert "fixed when traced: bool of [] is" in text
 
 
+def test_a_size_that_comes_from_values() -> None:
+    text = refused(lambda x: x * (1 + len(x[0, 0][x[0, 0] > 0])))
+    assert "there getitem at tests/test_model_check.py:" in text
+    assert "when it was traced: its shape comes from values; fixed when traced: shape of" in text
+
+
 def test_a_number_read_out_of_a_tensor_is_said_and_refused_where_it_matters() -> None:
     matters = Apply(lambda x: x / float(x.abs().max()))
     with (

@@ -24,7 +24,7 @@ from lrpc.memory.bounds import outputs_of
 from lrpc.memory.choose import Choice, choose
 from lrpc.memory.plan import memory_plans
 from lrpc.mixed import running, used_weights
-from lrpc.model_check import UNCHECKED, ModelCheck
+from lrpc.model_check import UNCHECKED, Check
 from lrpc.precision import Compared, precision_report
 from lrpc.rules.composite import Composite
 from lrpc.settings import Settings
@@ -89,7 +89,7 @@ def build(
     targets: Sequence[Target],
     settings: Settings,
     watch: Watch | None = None,
-    check: ModelCheck | None = None,
+    check: Check | None = None,
 ) -> dict[str, bytes]:
     """The files of the program directory, by name, from the annotated graph of each composite.
 

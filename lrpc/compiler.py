@@ -33,15 +33,22 @@ from lrpc.frontend import given, import_model
 from lrpc.frontend.arguments import Arguments, example_tensors, import_call
 from lrpc.frontend.calls import ModelCall
 from lrpc.frontend.capture import model_example
-from lrpc.frontend.modes import without_modes
+from lrpc.frontend.modes import random_state_kept, without_modes
 from lrpc.ir.graph import Module
 from lrpc.ir.parser import read_graph
 from lrpc.ir.verifier import verify_tensors
-from lrpc.manifest import Report, check_fits, own_facts, report_of, stated_targets
+from lrpc.manifest import (
+    Report,
+    check_fits,
+    check_warnings,
+    own_facts,
+    report_of,
+    stated_targets,
+)
 from lrpc.manifest_read import manifest_of
 from lrpc.marks import startable
 from lrpc.mixed import DTYPES, check_precision
-from lrpc.model_check import ModelCheck, warning_of
+from lrpc.model_check import CheckedBefore, ModelCheck, warning_of
 from lrpc.models.sources import build_model
 from lrpc.rules.composite import Composite, listed_rules
 from lrpc.rules.plugins import load_allowed
@@ -63,12 +70,13 @@ from lrpc.targets import (
     Places,
     inside,
 )
-from lrpc.weights import load_weights
+from lrpc.weights import file_sha256, load_weights
 
 # -- from Python -----------------------------------------------------------------------------------
 
 
 @without_modes()
+@random_state_kept()
 def compile(
     model: nn.Module,
     args: Arguments,
@@ -147,6 +155,9 @@ def compile(
     )
     held = ModelCheck(call, imported) if check else None
     files = build(variants, startable(variants[0].module.graph), settings, check=held)
+    if held is not None:
+        for warning in check_warnings(json.loads(files["manifest.json"])):
+            warnings.warn(warning, LrpcWarning, stacklevel=2)
     return _loaded(files, device, **switches)
 
 
@@ -280,7 +291,9 @@ def compile_graph(
     verify_tensors(module, str(weights_path))
     watch, dumped = dumping() if dump else (None, {})
     variant = Variant(name, float(manifest["epsilon"]), module)
-    files = build([variant], stated_targets(manifest), settings, watch)
+    same = file_sha256(weights_path) == whole["sha256"][weights_path.name]
+    held = CheckedBefore(whole["check"], whole["sha256"]["program.py"]) if same else None
+    files = build([variant], stated_targets(manifest), settings, watch, held)
     write_files(output, {**files, **dumped})
     count = len(composites_of(whole))
     alone = (f"of {count} composites, {name} alone",) if count > 1 else ()

@@ -17,7 +17,7 @@ from lrpc.frontend.calls import ModelCall, double
 from lrpc.frontend.capture import Example, as_for_inference
 from lrpc.frontend.execute import call_name
 from lrpc.frontend.lowering import lower
-from lrpc.frontend.records import Call, Input, Program, Ref, Stored, found
+from lrpc.frontend.records import Call, Input, Program, Ref, Stored, found, memory_of
 from lrpc.frontend.structure import described
 from lrpc.frontend.tracer import Trace, ValueTracer
 from lrpc.ir.graph import Value
@@ -33,22 +33,35 @@ ROUNDING = 1e-3  # of values in float32, after many layers
 
 BRANCHES = "the model branches on values or on the number of images"
 
+FAULT = (
+    "the text of the program departs from its graph, which is a fault of lrpc: please report it"
+    " with the model"
+)
 
-def first_difference(call: ModelCall, example: Example) -> str:
-    """In words, the first thing that the model does on `example` and the program does not: where it
-    stands, and what kind of construct does that.
+
+def first_difference(call: ModelCall, example: Example, program: Program) -> str:
+    """In words, the first thing that the model does on `example` and the `program` that was traced
+    does not: where it stands, and what kind of construct does that.
 
     The model is traced on `example`, in float64 where it has such a form, and its calls and their
-    values are held, in order, against those that the program was made of.
+    values are held, in order, against those that it makes in general.
     """
+    try:
+        found = difference_in_double(call, example)
+        if found is None:
+            found = _search(call, example, ROUNDING)
+    except LrpcError as error:
+        return f"there, {str(error).splitlines()[0]}"
+    return found or _since(call, program) or FAULT
+
+
+def difference_in_double(call: ModelCall, example: Example) -> str | None:
+    """The same where both compute in float64, so that rounding makes no difference: "" where they
+    agree, None where the model has no float64 form."""
     try:
         return _search(call.in_double(), double(example), NEAR["f64"])
     except (RuntimeError, TypeError, ValueError, LrpcError):
-        pass  # no float64 form: tensors that the model makes in float32, or the like
-    try:
-        return _search(call, example, ROUNDING)
-    except LrpcError as error:
-        return f"there, {str(error).splitlines()[0]}"
+        return None  # tensors that the model makes in float32, or the like
 
 
 def other_calls(call: ModelCall, example: Example, program: Program) -> str:
@@ -60,7 +73,28 @@ def other_calls(call: ModelCall, example: Example, program: Program) -> str:
             call.target, inner.args, inner.kwargs
         )
     there = _There(program, trace, {}, call.batch_of(example), ROUNDING)
-    return there.other_calls()
+    return there.other_calls() or there.other_results()
+
+
+def _since(call: ModelCall, program: Program) -> str:
+    """Where the model makes other calls now than when it was traced, on the same example."""
+    with as_for_inference(call.model):
+        now = recorded(call, {})
+    before, after = ([(c.kind, c.name, *_plain_of(c)) for c in p.calls] for p in (program, now))
+    if before == after:
+        return ""
+    at = next((i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), -1)
+    place = now.calls[at]
+    return (
+        f"{place.name} at {place.loc} is not what it was when the model was first traced: the model"
+        " keeps state from one call to the next"
+    )
+
+
+def _plain_of(call: Call) -> tuple[str, ...]:
+    """The numbers among a call's arguments, as text: NaN is itself."""
+    numbers = found((call.args, call.kwargs), object)
+    return tuple(str(x) for x in numbers if isinstance(x, (bool, int, float, str, Sym)))
 
 
 def _search(call: ModelCall, example: Example, near: float) -> str:
@@ -79,9 +113,8 @@ def _search(call: ModelCall, example: Example, near: float) -> str:
         return (
             there.other_calls()
             or there.other_values(state_names(call.target), given)
+            or there.other_results()
             or there.other_outputs(runs)
-            or "the text of the program departs from its graph, which is a fault of lrpc: please"
-            " report it with the model"
         )
 
 
@@ -148,16 +181,24 @@ class _There:
         stated, (_, shape) = call.type.sized({"B": self.batch}), node.meta["type"]
         if stated == shape:
             return ""
+        if any(read.of_shape and read.place == call.loc for read in self.trace.decisions):
+            traced = list(call.type.sized({"B": self.batch}))
+            return (
+                f"there {call.name} at {call.loc} has shape {list(shape)}, and had {traced} when it"
+                " was traced: its shape comes from values"
+            )
         return (
-            f"there {call.name} at {call.loc} has shape {list(shape)}, where batches of other sizes"
-            f" have {call.type}: its shape is special to the number of images; name the axes, as in"
-            " squeeze(dim)"
+            f"there {call.name} at {call.loc} has shape {list(shape)}, where it had {call.type}"
+            " when it was traced: the shape hangs on values, or is special to the number of images;"
+            " name the axes, as in squeeze(dim), and keep shapes to those of the inputs"
         )
 
     def _other_constant(self, call: Call, node: fx.Node) -> str:
         if call.kind != "get_attr" or not isinstance(call.target, Stored):
             return ""
         traced, now = call.target, self.trace.stored[str(node.target)]
+        if traced.name and memory_of(traced.tensor) == memory_of(now):
+            return ""
         whole = traced.tensor
         if (axis := traced.repeated) is not None:
             repeats = traced.type.sized({"B": self.batch})[axis] // whole.shape[axis]
@@ -175,6 +216,21 @@ class _There:
     def _numbers(self, *trees: Any) -> list[Any]:
         plain = [x.at({"B": self.batch}) if isinstance(x, Sym) else x for x in found(trees, object)]
         return [x for x in plain if isinstance(x, (bool, int, float)) and not _is_nan(x)]
+
+    def other_results(self) -> str:
+        """Where the model returns its results under other names, or others of them."""
+        structure, refs = described(self.program.output, Ref)
+        now, nodes = described(self.trace.output, fx.Node)
+        index = {node: i for i, node in enumerate(self.nodes)}
+        results = {name: index[node] for name, node in nodes.items()}
+        if structure == now and results == {name: ref.index for name, ref in refs.items()}:
+            return ""
+        names = [n for n in {**results, **refs} if n not in results or n not in refs]
+        what = f"{names[0]!r}" if names else "its results"
+        return (
+            f"there the model returns {what} otherwise than when it was traced: their number, names"
+            " or order hang on values or on the number of images"
+        )
 
     # Other values.
 

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from lrpc.errors import MismatchError
-from lrpc.first_difference import first_difference, other_calls
+from lrpc.errors import LrpcError, MismatchError, TraceError
+from lrpc.first_difference import difference_in_double, first_difference, other_calls
 from lrpc.frontend import Imported
 from lrpc.frontend.calls import ModelCall, double
 from lrpc.frontend.capture import Example
 from lrpc.frontend.variation import varied
+from lrpc.ir.interpreter import interpret
 from lrpc.tolerance import TOLERANCES, Tolerance, differs, moved
-from lrpc.twin import Running, running
+from lrpc.twin import Running, graph_in_double, running
 
 MORE = 4
-"""Images of the largest case: tracing sees batches of 2 and 3."""
+"""Images of the largest case by values: tracing sees batches of 2 and 3."""
+
+MANY, MANY_NUMBERS = 65, 1 << 20
+"""Images of the largest case by shapes, and numbers in all of them."""
 
 SHAPES_ABOVE = 1 << 19
 """Numbers in one image's inputs above which more images than one are held by shapes alone."""
@@ -27,10 +33,36 @@ SHAPES_ABOVE = 1 << 19
 TRIES = 5
 """Sets of other values, where the model decides by values what to do."""
 
+OF_SHAPES = " (calls and shapes)"
+
+IN_DOUBLE = 1e-3
+"""How close a graph comes to its model in float64: constants keep what they were in float32."""
+
 _ROUNDING = {"fp64": "fp64", "bf16": "bf16", "f16": "bf16"}
 
 UNCHECKED: Mapping[str, Any] = {"against": None, "on": [], "not_on": []}
 """What a manifest says of a program that was not held against its model."""
+
+
+class Check(Protocol):
+    """What can say how a program was held against its model."""
+
+    def check(
+        self, text: str, weights: Mapping[str, Tensor], precision: str
+    ) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class CheckedBefore:
+    """The check of a program that is compiled from its own graph again: it holds for that text."""
+
+    said: Mapping[str, Any]
+    sha256: str
+
+    def check(self, text: str, weights: Mapping[str, Tensor], precision: str) -> Mapping[str, Any]:
+        """What was said of this very text, or that nothing was."""
+        same = hashlib.sha256(text.encode()).hexdigest() == self.sha256
+        return self.said if same else UNCHECKED
 
 
 @dataclass(frozen=True)
@@ -59,11 +91,14 @@ class ModelCheck:
         facts: dict[str, Any] = {"against": "the model", "on": [], "not_on": []}
         for case in self._cases():
             try:
-                name = case.name if not case.shapes else self._of_shapes(case)
-                if not case.shapes:
+                if case.shapes:
+                    self._hold_shapes(case)
+                else:
                     self._hold(case, program, allowed)
-                facts["on"].append(name)
+                facts["on"].append(f"{case.name}{OF_SHAPES if case.shapes else ''}")
             except _ModelError as error:
+                if case.example is self.call.example:
+                    raise self._fails(error) from error
                 facts["not_on"].append(f"{case.name}: {error}")
         return facts
 
@@ -71,12 +106,15 @@ class ModelCheck:
         call = self.call
         own, fixed = call.batch_of(call.example), call.unbatched
         more = MORE if own != MORE else MORE + 1
-        large = call.example.elements // own > SHAPES_ABOVE
+        large = self._large
         cases = [Case("the example", call.example)]
         if own != 1 or large:
             cases.append(Case("one other image", varied(call.example, 1, fixed)))
         others = varied(call.example, more, fixed)
         cases.append(Case(f"{more} other images", others, large and not self.imported.decisions))
+        many = min(MANY, MANY_NUMBERS * own // max(call.example.elements, 1))
+        if many > more and not self.imported.decisions:  # what reads values has no shapes alone
+            cases.append(Case(f"{many} other images", varied(call.example, many, fixed), True))
         if self.imported.decisions:  # other values may decide otherwise
             for seed in range(1, 1 + TRIES):
                 other = varied(call.example, own, fixed, seed)
@@ -92,10 +130,16 @@ class ModelCheck:
             got = program.outputs({name: given[name] for name in names})
         except RuntimeError as error:
             raise self._mismatch(case, f"the program fails ({_reason(error)})") from error
+        apart = {}
         for name, value in wanted.items():
             problem = differs(got[name], value, allowed)
             if problem and not self._near_tie(case, name, got[name], value, allowed):
                 raise self._mismatch(case, f"output {name!r} {problem}")
+            problem = differs(got[name], value, replace(allowed, share=1.0))
+            if problem:
+                apart[name] = problem
+        if apart:
+            self._hold_in_double(case, apart)
 
     def _of_model(self, case: Case) -> tuple[dict[str, Tensor], Any, dict[str, Tensor]]:
         """What the model makes of a case; its own code may refuse values that it never saw."""
@@ -104,15 +148,70 @@ class ModelCheck:
         except Exception as error:
             raise _ModelError(f"{type(error).__name__}: {_reason(error)}") from error
 
-    def _of_shapes(self, case: Case) -> str:
-        """Hold the calls that the model makes, not their values, against those recorded."""
-        problem = other_calls(self.call, case.example, self.imported.recorded)
+    def _hold_in_double(self, case: Case, apart: Mapping[str, str]) -> None:
+        """Hold what few entries of some outputs differ by: it must be rounding alone, so that in
+        float64 the model and its graph agree on all of them, or else call by call.
+
+        Of large models, where that takes minutes, and of those without a float64 form, the calls
+        and shapes are held."""
+        by_values = not self._large or bool(self.imported.decisions)
+        if by_values and self._agree_in_double(case, apart):
+            return
+        problem = None if self._large else difference_in_double(self.call, case.example)
+        if problem is None:
+            with suppress(_ModelError):  # what reads values has no shapes alone
+                problem = self._other_calls(case)
         if problem:
+            name, what = next(iter(apart.items()))
+            raise self._refused(case, f"output {name!r} {what}; {problem}")
+
+    def _agree_in_double(self, case: Case, names: Collection[str]) -> bool:
+        exact = self._in_double(case)
+        return exact is not None and all(moved(*exact[name], IN_DOUBLE) == 0 for name in names)
+
+    def _in_double(self, case: Case) -> dict[str, tuple[Tensor, Tensor]] | None:
+        """Each output of the graph and of the model, both in float64; None for other dtypes, and
+        where the model has no float64 form."""
+        module = self.imported.module
+        if module.graph.dtype != "f32":
+            return None
+        try:
+            given, _, wanted = self.call.in_double().run(double(case.example))
+            wide = {
+                k: t.double() if t.dtype == torch.float32 else t for k, t in module.tensors.items()
+            }
+            got = interpret(graph_in_double(module.graph), wide, given)
+        except (RuntimeError, TypeError, ValueError, LrpcError):
+            return None
+        return {name: (got[name], value) for name, value in wanted.items()}
+
+    def _hold_shapes(self, case: Case) -> None:
+        """Hold the calls that the model makes, not their values, against those recorded."""
+        if problem := self._other_calls(case):
             raise self._refused(case, problem)
-        return f"{case.name} (calls and shapes)"
+
+    def _other_calls(self, case: Case) -> str:
+        try:
+            return other_calls(self.call, case.example, self.imported.recorded)
+        except TraceError as error:
+            raise _ModelError(_reason(error)) from error
+
+    @property
+    def _large(self) -> bool:
+        """Whether one image's inputs are so many numbers that running the model takes long."""
+        return self.call.example.elements // self.call.batch_of(self.call.example) > SHAPES_ABOVE
 
     def _mismatch(self, case: Case, what: str) -> MismatchError:
-        return self._refused(case, f"{what}; {first_difference(self.call, case.example)}")
+        problem = first_difference(self.call, case.example, self.imported.recorded)
+        return self._refused(case, f"{what}; {problem}")
+
+    def _fails(self, error: _ModelError) -> MismatchError:
+        name = type(self.call.target).__name__
+        return MismatchError(
+            f"{name} fails on the example once it has been traced, so that its program cannot be"
+            f" held against it: {error}; clear what it keeps between calls, or compile it unchecked"
+            " with --no-check (check=False)"
+        )
 
     def _refused(self, case: Case, what: str) -> MismatchError:
         name, decisions = type(self.call.target).__name__, self.imported.decisions

@@ -25,14 +25,18 @@ def in_double(one: Lowered) -> Lowered:
     """What runs for `one`, with float64 in place of float32."""
     codes = tuple(
         replace(
-            code, value=_value(code.value), plain=_graph(code.plain), booked=_graph(code.booked)
+            code,
+            value=_value(code.value),
+            plain=graph_in_double(code.plain),
+            booked=graph_in_double(code.booked),
         )
         for code in one.codes
     )
-    return replace(one, graph=_graph(one.graph), codes=codes)
+    return replace(one, graph=graph_in_double(one.graph), codes=codes)
 
 
-def _graph(graph: Graph) -> Graph:
+def graph_in_double(graph: Graph) -> Graph:
+    """The graph with float64 in place of float32."""
     wide = replace(
         graph,
         inputs=tuple(map(_value, graph.inputs)),

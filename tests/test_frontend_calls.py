@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from lrpc.errors import LrpcError
 from lrpc.frontend import import_model
@@ -72,8 +73,32 @@ REFUSED: dict[str, tuple[Function, str]] = {
         lambda m, x: torch.einsum("bij,bkj->ik", x, x), "einsum works along the batch axis (B)",
     ),
     "normalised images": (
-        lambda m, x: torch.nn.functional.layer_norm(x, x.shape),
+        lambda m, x: F.layer_norm(x, x.shape),
         "layer_norm works along the batch axis (B)",
+    ),
+    "attention between images": (
+        lambda m, x: F.scaled_dot_product_attention(*[x.transpose(0, 1)] * 3),
+        "scaled_dot_product_attention works along the batch axis (B)",
+    ),
+    "attention over all tokens": (
+        lambda m, x: F.scaled_dot_product_attention(*[x.reshape(-1, 6)] * 3).reshape(x.shape),
+        "scaled_dot_product_attention works along the batch axis (4*B)",
+    ),
+    "a group of images": (
+        lambda m, x: F.group_norm(x.reshape(1, -1, 6), 1).reshape(x.shape),
+        "group_norm works along the batch axis (4*B)",
+    ),
+    "a window over images": (
+        lambda m, x: F.avg_pool1d(x.reshape(-1, 6).mT[None], 3, 1, 1)[0].mT.reshape(x.shape),
+        "avg_pool1d works along the batch axis (4*B)",
+    ),
+    "a kernel over images": (
+        lambda m, x: F.conv1d(x.permute(1, 2, 0), torch.ones(6, 6, 3, dtype=x.dtype), padding=1),
+        "conv1d works along the batch axis (B)",
+    ),
+    "resized over images": (
+        lambda m, x: F.interpolate(x.permute(1, 2, 0)[..., None], scale_factor=(1, 2)).sum(-1),
+        "interpolate works along the batch axis (B)",
     ),
     "places": (
         lambda m, x: torch.where(x > 0)[0],
@@ -87,7 +112,7 @@ REFUSED: dict[str, tuple[Function, str]] = {
         lambda m, x: x[:, 4:], "getitem gives an empty tensor, f64[B,0,6], which the model returns",
     ),
     "a loss": (
-        lambda m, x: torch.nn.functional.mse_loss(x, x * 2),
+        lambda m, x: F.mse_loss(x, x * 2),
         "torch.nn.functional.mse_loss has no rule yet",
     ),
 }  # fmt: skip
@@ -100,3 +125,17 @@ def test_is_refused_with_its_place(name: str) -> None:
     with pytest.raises(LrpcError) as error:
         import_model(Apply(function), {"x": random(2, 4, 6)})
     assert str(error.value).startswith(place)
+
+
+def test_tokens_first_where_images_are() -> None:
+    class Attends(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(6, 2, batch_first=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.attention(x, x, x, need_weights=False)[0]
+            return y
+
+    with pytest.raises(LrpcError, match=r"works along the batch axis \(B\), at attention, "):
+        import_model(Attends().eval(), {"x": torch.ones(2, 4, 6)})

@@ -130,6 +130,7 @@ FOLLOWED: dict[str, Callable[[Apply, Tensor], Any]] = {
     "no tensor in the list": lambda m, x: x + torch.tensor([1.0, 2, 3, 4, 5, 6]),
     "compiled": lambda m, x: [COMPILED(x), COMPILED_MODULE(x)],
     "an operator of torch": lambda m, x: torch.ops.aten.relu(x),
+    "plain masks": lambda m, x: [x[:, m.w[:, 5] > 0], x[:, [False, True, False, True]]],
 }  # fmt: skip
 
 COMPILED = torch.compile(lambda x: x.sigmoid() * 2, backend="eager")
@@ -170,6 +171,11 @@ def count(x: Tensor) -> Tensor:
     return (x[0, 0] > -99).sum()
 
 
+def first(x: Tensor) -> Tensor:
+    """True twice, and twice False, whatever the images."""
+    return (x[0, :, 0].abs() > -1) & (torch.arange(4) % 2 == 0)
+
+
 DECIDED: dict[str, tuple[Callable[[Apply, Tensor], Any], str]] = {
     "a shape": (lambda m, x: x.view(x.shape[0], count(x), -1), "int of [] is 6"),
     "a slice": (lambda m, x: x[..., : count(x)], "int of [] is 6"),
@@ -182,6 +188,36 @@ DECIDED: dict[str, tuple[Callable[[Apply, Tensor], Any], str]] = {
     "format": (lambda m, x: x + float(f"{count(x):.1f}"), "format of [] is 6.0"),
     "tolist": (lambda m, x: x * count(x)[None].tolist()[0], "tolist of [1] is [6]"),
     "max": (lambda m, x: x + int(max(count(x), 3)), "bool of [] is False"),
+    "nonzero": (lambda m, x: x * len(first(x).nonzero()), "shape of nonzero of [4] is [2, 1]"),
+    "argwhere": (
+        lambda m, x: x + torch.argwhere(first(x)).numel(),
+        "shape of argwhere of [4] is [2, 1]",
+    ),
+    "where": (lambda m, x: x + torch.where(first(x))[0].shape[0], "shape of where of [4] is [2]"),
+    "a mask": (
+        lambda m, x: x + x[:, :, 0][:, first(x)].shape[1],
+        "shape of getitem of [2,4] is [2, 2]",
+    ),
+    "masked_select": (
+        lambda m, x: x + m.w.masked_select(first(x)[:, None]).numel(),
+        "shape of masked_select of [4,1] is [12]",
+    ),
+    "unique": (
+        lambda m, x: x * torch.unique(first(x)).numel(),
+        "shape of unique of [4] is [2]",
+    ),
+    "bincount": (
+        lambda m, x: x * len(torch.bincount(first(x).long() * 2)),
+        "shape of bincount of [4] is [3]",
+    ),
+    "one_hot": (
+        lambda m, x: x * nn.functional.one_hot(first(x).long()).shape[1],
+        "shape of one_hot of [4] is [4, 2]",
+    ),
+    "repeat_interleave": (
+        lambda m, x: x + len(torch.repeat_interleave(first(x).long() + 1)),
+        "shape of repeat_interleave of [4] is [6]",
+    ),
 }
 
 
@@ -305,7 +341,7 @@ REFUSED: dict[str, tuple[Function, str]] = {
     ),
     "own operator": (
         lambda m, x: torch.ops.lrpc_tests.relu(x),
-        "lrpc_tests.relu has no row in the op table, at {}",
+        "lrpc_tests.relu has no rule yet, at {}",
     ),
     "subclass": (
         lambda m, x: x + torch.ones(6).as_subclass(Logged),

@@ -65,7 +65,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "lrpc.first_difference": {"lrpc.frontend", "lrpc.ir"},
     "lrpc.model_check": {
-        *("lrpc.first_difference", "lrpc.frontend", "lrpc.tolerance", "lrpc.twin"),
+        *("lrpc.first_difference", "lrpc.frontend", "lrpc.ir", "lrpc.tolerance", "lrpc.twin"),
     },
     "lrpc.mixed": {"lrpc.ir", "lrpc.manifest", "passes"},
     "lrpc.tf32": set(),

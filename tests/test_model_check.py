@@ -28,6 +28,10 @@ from lrpc.tolerance import TOLERANCES, differs
 X = torch.randn(1, 4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
+def line_of(function: Callable[..., Any]) -> int:
+    return function.__code__.co_firstlineno
+
+
 class Apply(nn.Module):
     """A function as a model."""
 
@@ -58,7 +62,7 @@ def test_what_was_compared_stands_in_the_manifest(batch: int) -> None:
     expected = cases.get(batch, ["one other image", "5 other images"])
     assert program.manifest["check"] == {
         "against": "the model",
-        "on": ["the example", *expected],
+        "on": ["the example", *expected, "65 other images (calls and shapes)"],
         "not_on": [],
     }
 
@@ -81,6 +85,7 @@ def test_a_model_that_is_another_for_more_images(batch: int) -> None:
 
 def test_more_images_of_a_large_model_are_held_by_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_check, "SHAPES_ABOVE", 8)
+    monkeypatch.setattr(model_check, "MANY_NUMBERS", 100)
     program = lrpc.compile(Apply(torch.tanh), (X,), composite="epsilon")
     assert program.manifest["check"]["on"] == [
         "the example",
@@ -90,10 +95,26 @@ def test_more_images_of_a_large_model_are_held_by_shapes(monkeypatch: pytest.Mon
     assert "where it called tanh" in refused(lambda x: x.relu() if len(x) > 3 else x.tanh())
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_models_that_are_others_for_many_images(batch: int) -> None:
+    """Above what is run by values, the calls of a much larger batch are held."""
+    x = X.repeat(batch, 1, 1)
+    text = refused(lambda x: x.relu() if x.shape[0] > 40 else x.tanh(), x)
+    assert "differ on 65 other images: there it calls relu" in text
+    text = refused(lambda x: [x.tanh()] * (2 if x.shape[0] > 8 else 1), x)
+    assert "there the model returns '1' otherwise than when it was traced" in text
+
+
 def test_a_model_that_decides_by_values() -> None:
     text = refused(lambda x: x.relu() if bool(x.mean() > 0) else x.tanh())
     assert "there it calls" in text
     assert "fixed when traced: bool of [] is" in text
+
+
+def test_a_size_that_comes_from_values() -> None:
+    text = refused(lambda x: x * (1 + len(x[0, 0][x[0, 0] > 0])))
+    assert "there getitem at tests/test_model_check.py:" in text
+    assert "when it was traced: its shape comes from values; fixed when traced: shape of" in text
 
 
 def test_a_number_read_out_of_a_tensor_is_said_and_refused_where_it_matters() -> None:
@@ -111,6 +132,54 @@ def test_a_number_read_out_of_a_tensor_is_said_and_refused_where_it_matters() ->
 
     with pytest.warns(LrpcWarning, match="special to the example: bool of"):
         lrpc.compile(Apply(looks), (X,), composite="epsilon")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_few_entries_that_differ_are_no_rounding(precision: str) -> None:
+    """Near ties may move some entries in float32; a wrong one is none of them."""
+
+    def first(x: Tensor) -> Tensor:
+        y = x.tanh()
+        return torch.cat([y[:, :1] * (3 if x.shape[0] == 1 else 1), y[:, 1:]], 1)
+
+    x = torch.randn(2, 200, generator=torch.Generator().manual_seed(0))
+    text = refused(first, x, precision=precision)
+    assert "differ on one other image: output 'output' differs by" in text
+    assert "mul at tests/test_model_check.py:" in text
+
+
+def test_results_whose_names_hang_on_values() -> None:
+    def named(x: Tensor) -> dict[str, Tensor]:
+        return {("more" if bool(x.sum() > 0) else "less"): x.tanh()}
+
+    text = refused(named)
+    assert "otherwise than when it was traced: their number, names or order hang on values" in text
+
+
+def test_state_from_one_call_to_the_next_is_no_fault_of_the_program() -> None:
+    calls = []
+
+    def counts(x: Tensor) -> Tensor:
+        calls.append(1)
+        return x.tanh() * (2.0 if len(calls) > 3 else 1.0)
+
+    text = refused(counts)
+    assert "mul at tests/test_model_check.py:" in text
+    assert "the model keeps state from one call to the next" in text
+
+
+def test_a_model_that_fails_on_its_own_example_once_traced() -> None:
+    calls = []
+
+    def thrice(x: Tensor) -> Tensor:
+        calls.append(1)
+        if len(calls) > 2:
+            raise ValueError("no more")
+        return x.tanh()
+
+    text = refused(thrice)
+    assert "fails on the example once it has been traced" in text
+    assert "ValueError: no more; clear what it keeps between calls" in text
 
 
 def test_a_row_that_computes_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,10 +213,12 @@ def test_a_model_that_refuses_made_up_values_is_not_held_on_them() -> None:
             raise ValueError("three images at most\nsorry")
         return x.tanh()
 
-    program = lrpc.compile(Apply(picky), (X,), composite="epsilon")
-    assert program.manifest["check"]["not_on"] == [
-        "4 other images: ValueError: three images at most"
-    ]
+    with pytest.warns(LrpcWarning) as said:
+        program = lrpc.compile(Apply(picky), (X,), composite="epsilon")
+    few = "4 other images: ValueError: three images at most"
+    many = f"65 other images: ValueError at tests/test_model_check.py:{line_of(picky) + 2}:"
+    assert program.manifest["check"]["not_on"] == [few, f"{many} three images at most"]
+    assert str(said[0].message) == f"not held against the model on {few}"
 
 
 class Chooses(nn.Module):

@@ -122,4 +122,4 @@ def _target_row(target: TargetCode, name: str, saved: Saved) -> str:
 
 def _shape(shape: Sequence[object]) -> str:
     inner = ", ".join(f'"{d}"' if isinstance(d, Sym) else str(d) for d in shape)
-    return f"({inner},)"
+    return f"({inner},)" if inner else "()"

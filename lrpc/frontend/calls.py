@@ -6,7 +6,6 @@ import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from lrpc.frontend.capture import Example, as_for_inference, captured, submodule
@@ -57,10 +56,10 @@ class ModelCall:
 
 
 def double(example: Example) -> Example:
-    """The call with its float32 tensors in float64."""
+    """The call with its floating tensors in float64."""
 
     def wide(x: Input) -> Input:
-        return Input(x.name, x.value.double() if x.value.dtype == torch.float32 else x.value)
+        return Input(x.name, x.value.double() if x.value.is_floating_point() else x.value)
 
     args, kwargs = mapped((example.args, example.kwargs), Input, wide)
     return Example(args, kwargs)

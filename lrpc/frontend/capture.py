@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lrpc.errors import TraceError
+from lrpc.frontend.containers import Containers
 from lrpc.frontend.records import Input, found, mapped
 
 
@@ -41,11 +42,12 @@ what the other had changed."""
 
 @contextmanager
 def as_for_inference(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards every attribute is as it was.
+    """Evaluation mode without gradients; afterwards every attribute is as it was, with what lists,
+    dicts and sets among them hold.
 
     Parameters need no gradient meanwhile, so that nothing is kept for one where the model, or its
     tracer, turns gradients on. One thread at a time: others wait. TraceError where the model
-    writes into a buffer while it runs.
+    changes a parameter or a buffer while it runs.
     """
     with ONE_AT_A_TIME, _for_inference(model):
         yield
@@ -54,9 +56,13 @@ def as_for_inference(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def _for_inference(model: nn.Module) -> Iterator[None]:
     modules = list(model.modules())
-    buffers = [(name, x, x._version, x.clone()) for name, x in model.named_buffers()]
+    state = [(f"buffer {name!r}", x, x.clone()) for name, x in model.named_buffers()]
+    state += [
+        (f"parameter {name!r}", x, x.detach().clone()) for name, x in model.named_parameters()
+    ]
     tables = ("_parameters", "_buffers", "_modules")
     before = [(dict(vars(m)), {table: dict(vars(m)[table]) for table in tables}) for m in modules]
+    containers = Containers([list(vars(m).values()) for m in modules])
     learning = [p for p in model.parameters() if p.requires_grad and p.is_leaf]
     try:
         model.eval()
@@ -73,15 +79,25 @@ def _for_inference(model: nn.Module) -> Iterator[None]:
             for table, content in kept.items():
                 attributes[table].clear()
                 attributes[table].update(content)
-        written = [(name, x, old) for name, x, version, old in buffers if x._version > version]
-        with torch.no_grad():
-            for _, buffer, old in written:
-                buffer.copy_(old)
+        containers.restore()
+        written = [(name, x, old) for name, x, old in state if not _same(x, old)]
+        for _, tensor, old in written:
+            if tensor.shape == old.shape and tensor.dtype == old.dtype:
+                tensor.data.copy_(old)  # what shares its memory is as it was, too
+            else:
+                tensor.data = old
     if written:
         raise TraceError(
-            f"the model writes into its buffer {written[0][0]!r} while it runs, so that calls "
+            f"the model writes into its {written[0][0]} while it runs, so that calls "
             "differ; keep what it computes in new tensors"
         )
+
+
+def _same(x: Tensor, old: Tensor) -> bool:
+    """Whether a tensor holds what it held, NaN included."""
+    if x.shape != old.shape or x.dtype != old.dtype:
+        return False
+    return torch.equal(x, old) or bool(((x == old) | ((x != x) & (old != old))).all())
 
 
 def submodule(model: nn.Module, path: str) -> nn.Module:

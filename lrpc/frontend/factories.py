@@ -60,6 +60,11 @@ class Factories(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
+        if name == "__set__" and type(args[0]) is not TracedTensor and found(args, TracedTensor):
+            raise TraceError(
+                f"the model writes traced values into a plain tensor's attribute, at "
+                f"{self.tracer.where()}; compute a new tensor instead"
+            )
         if name in FILLED or name in COPIES or name in FROM_NUMBERS:
             traced = found((args, kwargs), TracedTensor)
             if any(x.tracer is self.tracer for x in traced):

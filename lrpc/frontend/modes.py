@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import random
+import sys
 from collections.abc import Iterator
 
 import torch
@@ -19,3 +21,18 @@ def without_modes() -> Iterator[None]:
         if torch.get_default_device().type != "cpu":
             modes.enter_context(torch.device("cpu"))
         yield
+
+
+@contextlib.contextmanager
+def random_state_kept() -> Iterator[None]:
+    """What the model draws while it is read changes no random numbers that are drawn afterwards."""
+    numpy = sys.modules.get("numpy")
+    drawn, python = torch.get_rng_state(), random.getstate()
+    array = numpy.random.get_state() if numpy is not None else None
+    try:
+        yield
+    finally:
+        torch.set_rng_state(drawn)
+        random.setstate(python)
+        if numpy is not None:
+            numpy.random.set_state(array)

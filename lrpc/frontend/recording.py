@@ -28,7 +28,7 @@ from lrpc.frontend.gradients import gradients_are_on, values_only
 from lrpc.frontend.leaves import is_users_function
 from lrpc.frontend.places import in_transform, source_place
 from lrpc.frontend.proxy import TracedTensor
-from lrpc.frontend.records import Decision, found, mapped, memory_of
+from lrpc.frontend.records import SHAPE_OF, Decision, found, mapped, memory_of
 from lrpc.frontend.running import Runner, stand_in
 from lrpc.ir.graph import Loc
 
@@ -131,7 +131,8 @@ class Recorder(fx.Tracer):
             args, kwargs = mapped((args, kwargs), TracedTensor, self.outside)
         operands: list[TracedTensor] = found((args, kwargs), TracedTensor)
         before = [(x.value._version, x.value.shape) for x in operands]
-        result = self.runner.call(self.root, kind, target, *_plain((args, kwargs)))
+        values, plain = [x.value for x in operands], _plain((args, kwargs))
+        result = self.runner.call(self.root, kind, target, plain[0], plain[1], values)
         node = self.create_node(kind, target, self.create_arg(args), self.create_arg(kwargs))
         for x, (version, shape) in zip(operands, before, strict=True):
             if x.value._version != version:  # views share the count: the first is the one
@@ -143,6 +144,8 @@ class Recorder(fx.Tracer):
             x.carries = x.carries or (node.meta["writes"] is x.node and carries and following)
         made = self._wrap(node, result, operands, name)
         for x in found(made, TracedTensor):
+            if self.runner.sized:  # read by whoever asks for its shape, and by what comes of it
+                self.decide(f"{SHAPE_OF}{name}", values[0], list(x.shape))
             if x.value.is_floating_point():
                 x.carries, x.stopped = carries and following, stops and not following
         return made

@@ -101,14 +101,22 @@ class Boundary:
     output: Any
 
 
+SHAPE_OF = "shape of "
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What model code read out of a traced tensor with Python, which stays as on the example."""
 
-    what: str  # the call that read it: bool, int, item, ...
+    what: str  # the call that read it: bool, int, item, ...; or "shape of" the call
     shape: tuple[int, ...]  # of the tensor
     value: str  # what it read, shortened
     place: Loc
+
+    @property
+    def of_shape(self) -> bool:
+        """Whether the values told how large a result is, as of `nonzero`."""
+        return self.what.startswith(SHAPE_OF)
 
     def __str__(self) -> str:
         shape = ",".join(map(str, self.shape))

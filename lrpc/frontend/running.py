@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from lrpc.frontend.execute import execute
+from lrpc.frontend.execute import call_name, execute
 from lrpc.frontend.gradients import values_only
 from lrpc.frontend.leaves import shape_of_leaf
-from lrpc.frontend.records import mapped
+from lrpc.frontend.records import found, mapped
 
 
 class Runner:
     """Computes what calls of a model give, without gradients.
 
     With `shapes_only` results have a shape and a dtype and no value; `busy` while a call runs.
+    `sized` says whether the shape of the last call's result hangs on the values that it was given.
     """
 
     def __init__(self, shapes_only: bool) -> None:
         self.fake = FakeTensorMode(allow_non_fake_inputs=True) if shapes_only else None
-        self.busy = False
+        self.busy = self.sized = False
 
     def example(self, given: Tensor) -> Tensor:
         """An input as calls are given it."""
@@ -30,14 +33,25 @@ class Runner:
             return self.fake.from_tensor(given.detach())
         return given.detach().clone()
 
-    def call(self, root: nn.Module, kind: str, target: Any, args: Any, kwargs: Any) -> Any:
-        """The result of one recorded call on plain values."""
+    def call(
+        self,
+        root: nn.Module,
+        kind: str,
+        target: Any,
+        args: Any,
+        kwargs: Any,
+        values: Iterable[Tensor] = (),
+    ) -> Any:
+        """The result of one recorded call on plain values; `values` are those that vary."""
         outer, self.busy = self.busy, True
         try:
             with values_only():
                 if self.fake is not None:
                     return self._shaped(root, kind, target, args, kwargs)
-                return execute(kind, target, root, args, kwargs)
+                with _Sizes(values) as sizes:
+                    result = execute(kind, target, root, args, kwargs)
+                self.sized = sizes.found or _counts(kind, target, args, kwargs)
+                return result
         finally:
             self.busy = outer
 
@@ -51,6 +65,42 @@ class Runner:
                 if shaped is not None:
                     return shaped
             return execute(kind, target, root, args, kwargs)
+
+
+class _Sizes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Finds operations inside a call that make a result as long as some of `values` tell."""
+
+    def __init__(self, values: Iterable[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.values = {_memory(x) for x in values if x.layout is torch.strided} - {0}
+        self.found = False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if torch.Tag.dynamic_output_shape in func.tags:
+            asked = [x for x in found(_telling(func, args), object) if isinstance(x, Tensor)]
+            self.found = self.found or any(_memory(x) in self.values for x in asked)
+        return func(*args, **(kwargs or {}))
+
+
+def _telling(func: Any, args: tuple[Any, ...]) -> Any:
+    """The operands whose values tell the length of the result: of masks, the masks alone."""
+    if func is torch.ops.aten.index.Tensor:
+        masks = (torch.bool, torch.uint8)
+        return [x for x in args[1] if x is not None and x.dtype in masks]
+    return args[1:] if func is torch.ops.aten.masked_select.default else args
+
+
+def _counts(kind: str, target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a call counts classes in its values, for want of their number."""
+    if kind == "call_module" or call_name(target) != "one_hot":
+        return False
+    return bool((args[1] if len(args) > 1 else kwargs.get("num_classes", -1)) == -1)
+
+
+def _memory(x: Tensor) -> int:
+    return x.untyped_storage().data_ptr()
 
 
 def _as_number(x: Tensor) -> Any:

@@ -19,11 +19,6 @@ FACTOR = Param(
 )
 
 
-def partials(ctx: Context, node: Node, s: Value) -> tuple[Value, Value]:
-    """(∂z/∂a)ᵀ s and (∂z/∂b)ᵀ s, each with K in front."""
-    return first(ctx, node, s), second(ctx, node, s)
-
-
 def first(ctx: Context, node: Node, s: Value) -> Value:
     b = node.inputs[1]
     if node.op == "mul":

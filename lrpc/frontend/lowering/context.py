@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lrpc.errors import TraceError
+from lrpc.frontend.lowering.images import mixed
 from lrpc.frontend.records import Call, ImageNumbers, Stored, memory_of
 from lrpc.ir.builder import Builder
 from lrpc.ir.graph import Attr, Node, Value
@@ -49,6 +50,8 @@ class Context:
     def ops(self, op: str, *inputs: Operand, **attrs: Any) -> tuple[Value, ...]:
         """Emit one IR operation at the place of the current call; IRError where it does not fit."""
         values = [self.value(x) for x in inputs]
+        for extent in mixed(op, values, attrs):
+            self.fixed(extent)
         outputs = self.builder.op(op, *values, loc=self.call.loc, **attrs)
         self.hints.append(self._hint(op, attrs))
         self.producers.update(dict.fromkeys(outputs, self.builder.nodes[-1]))
@@ -225,7 +228,10 @@ class Context:
 
     def size(self, x: Operand, dim: int) -> int:
         """An extent that has to be a number, not the batch size."""
-        extent = self.type(x).shape[dim]
+        return self.fixed(self.type(x).shape[dim])
+
+    def fixed(self, extent: Dim) -> int:
+        """An extent, where it is a number and not the batch size."""
         if isinstance(extent, Sym):
             self.refuse(f"works along the batch axis ({extent})")
         return extent

@@ -12,8 +12,6 @@ from lrpc.frontend.records import ImageNumbers, Stored
 from lrpc.ir.graph import Value
 from lrpc.ir.types import Dim, Sym
 
-Picks = list[tuple[int, Operand]]
-
 
 def getitem(c: Context, x: Operand, index: Operand) -> Operand:
     """`x[index]`: numbers, slices, None, Ellipsis, one index tensor, or one beside the images'."""

@@ -232,7 +232,7 @@ def interpolate(
     known = {1: ("nearest", "linear"), 2: ("nearest", "bilinear", "bicubic")}
     if mode not in known.get(axes, ()) or antialias:
         c.refuse(f"resizes with mode={mode!r}, antialias={antialias}")
-    target = tuple(int(str(d)) for d in c.result.shape[2:])
+    target = tuple(c.fixed(d) for d in c.result.shape[2:])
     if scale_factor is not None and not recompute_scale_factor:
         factors = (
             scale_factor if isinstance(scale_factor, (tuple, list)) else (scale_factor,) * axes

@@ -40,12 +40,26 @@ def graph_in_double(graph: Graph) -> Graph:
     wide = replace(
         graph,
         inputs=tuple(map(_value, graph.inputs)),
-        nodes=tuple(map(_node, graph.nodes)),
+        nodes=tuple(new for node in graph.nodes for new in _nodes(node)),
         outputs=tuple((name, _value(v)) for name, v in graph.outputs),
         weights=tuple((name, _type(kind)) for name, kind in graph.weights),
         marks=tuple((name, _value(v)) for name, v in graph.marks),
     )
     return verify(wide, "float64")
+
+
+FIXED = frozenset({"masks_to_boxes"})
+"""Operations whose results are float32 whatever goes in: they are cast afterwards."""
+
+
+def _nodes(node: Node) -> tuple[Node, ...]:
+    wide = _node(node)
+    if node.op not in FIXED:
+        return (wide,)
+    narrow = tuple(Value(f"{v.name}.f32", v.type) for v in node.outputs)
+    pairs = zip(narrow, wide.outputs, strict=True)
+    casts = (Node("cast", (a,), (b,), (("dtype", "f64"),), loc=node.loc) for a, b in pairs)
+    return replace(wide, outputs=narrow), *casts
 
 
 def _node(node: Node) -> Node:

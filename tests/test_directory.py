@@ -262,7 +262,7 @@ def test_a_program_compiled_again_since_its_import_is_not_loaded(tmp_path: Path)
     stated["sha256"]["program.py"] = hashlib.sha256(files["program.py"]).hexdigest()
     write_files(out, {**files, "manifest.json": json.dumps(stated).encode()})
     load = type(program).__init__.__globals__["load"]
-    with pytest.raises(Exception, match=r"was compiled again since this program was imported"):
+    with pytest.raises(Exception, match=r"holds another program than the one imported"):
         load()
 
 

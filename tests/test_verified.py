@@ -49,9 +49,9 @@ def test_every_graph_of_a_program_was_verified(options: dict[str, Any]) -> None:
         used.extend([forward, *(g for t in targets for g in (t.plain, t.booked))])
         return real_generate(forward, targets, about)
 
-    def built(variants: Any, *rest: Any) -> Any:
+    def built(variants: Any, *rest: Any, **named: Any) -> Any:
         used.extend(v.module.graph for v in variants)
-        return real_build(variants, *rest)
+        return real_build(variants, *rest, **named)
 
     model, x = small("small ViT")
     with (

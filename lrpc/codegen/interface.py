@@ -116,8 +116,20 @@ def _target_row(target: TargetCode, name: str, saved: Saved) -> str:
         f"            index_axes={literal(target.index_axes)},"
         f" index_names={literal(target.index_names)},\n"
         f"            token_axis={literal(target.token_axis)}, reads={literal(tuple(reads))},\n"
+        f"{_image_axes(target)}"
         "        ),\n"
     )
+
+
+def _image_axes(target: TargetCode) -> str:
+    """Where the images lie in results whose first axis after the seeds they are not."""
+    axes: dict[str, int] = {}
+    for node in target.plain.nodes:
+        if node.op == "read":
+            shape = enumerate(node.inputs[0].type.shape)
+            axis = next((i for i, d in shape if isinstance(d, Sym) and d.batch), 1)
+            axes |= {str(node.attr("name")): axis} if axis != 1 else {}
+    return f"            image_axes={literal(axes)},\n" if axes else ""
 
 
 def _shape(shape: Sequence[object]) -> str:

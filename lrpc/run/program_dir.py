@@ -115,11 +115,11 @@ def _load(directory: Path, device: str, **options: bool) -> Program:
 
 def _as_of_lrpc(module: ModuleType) -> None:
     """Have a program raise and pickle what other processes can import: its own module has no name
-    by which they could."""
+    by which they could. A program.py of another make keeps its own."""
     module.ProgramError = ProgramError  # type: ignore[attr-defined]
     for one in (results.State, results.Relevance, results.Ledger):
-        own = getattr(module, one.__name__)
-        own.__reduce__ = functools.partialmethod(_result, one)
+        if (own := getattr(module, one.__name__, None)) is not None:
+            own.__reduce__ = functools.partialmethod(_result, one)
 
 
 def _result(of_program: Any, kind: type) -> tuple[Any, ...]:

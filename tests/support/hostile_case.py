@@ -65,7 +65,7 @@ class Case:
 def case(several: bool = False, checkpoint: str = "none") -> Case:
     torch.manual_seed(0)
     model, example = Small().eval(), (torch.randn(2, 3), torch.randn(2, 4))
-    imported, _ = import_call(
+    imported, _, _ = import_call(
         model, example, None, scope="", marks={"place": "layers.0"}, unbatched=()
     )
     names = ("epsilon", "gradient_input") if several else ("epsilon",)

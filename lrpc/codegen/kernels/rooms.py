@@ -13,9 +13,11 @@ from lrpc.codegen.kernels.results import Ledger, Relevance
 
 @dataclass
 class Room:
-    """Relevance in `images` images, each tensor [K, B, ...], part by part."""
+    """Relevance in `images` images, part by part. Each tensor is [K, B, ...], or has its images
+    along another axis, which `axes` names."""
 
     images: int
+    axes: Mapping[str, int] = field(default_factory=dict)
     whole: Relevance | None = None
     amounts: Tensor | None = field(default=None, repr=False)  # the ledger's, [rows, K, B]
 
@@ -26,17 +28,20 @@ class Room:
             self.whole = part
             return
         if self.whole is None:
-            self.whole = self._room_for(part, count)
-        here = (slice(seeds.start, seeds.stop), slice(images.start, images.stop))
+            self.whole = self._room_for(part, count, len(images))
         for into, given in ((self.whole.inputs, part.inputs), (self.whole.layers, part.layers)):
             for name, value in given.items():
-                into[name][here] = value
+                axis = self.axes.get(name, 1)
+                each = value.shape[axis] // len(images)  # entries of one image
+                own = into[name][seeds.start : seeds.stop]
+                own.narrow(axis, images.start * each, len(images) * each).copy_(value)
         if part.ledger is not None and self.amounts is not None:
+            here = (slice(seeds.start, seeds.stop), slice(images.start, images.stop))
             self.amounts[:, here[0], here[1]] = torch.stack(list(_amounts(part.ledger)))
 
-    def _room_for(self, part: Relevance, seeds: int) -> Relevance:
+    def _room_for(self, part: Relevance, seeds: int, images: int) -> Relevance:
         shape = (seeds, self.images)
-        inputs, layers = _wide(part.inputs, shape), _wide(part.layers, shape)
+        inputs, layers = (self._wide(p, seeds, images) for p in (part.inputs, part.layers))
         if part.ledger is None:
             return Relevance(inputs, layers, None)
         count, like = len(part.ledger.rows) + 2, part.ledger.start
@@ -45,9 +50,12 @@ class Room:
         rows = [(*row[:3], a) for row, a in zip(part.ledger.rows, rest, strict=True)]
         return Relevance(inputs, layers, Ledger(start, end, rows))
 
-
-def _wide(parts: Mapping[str, Tensor], shape: tuple[int, int]) -> dict[str, Tensor]:
-    return {name: t.new_empty((*shape, *t.shape[2:])) for name, t in parts.items()}
+    def _wide(self, parts: Mapping[str, Tensor], seeds: int, images: int) -> dict[str, Tensor]:
+        shapes = {name: [seeds, *t.shape[1:]] for name, t in parts.items()}
+        for name, shape in shapes.items():
+            axis = self.axes.get(name, 1)
+            shape[axis] = shape[axis] // images * self.images
+        return {name: t.new_empty(shapes[name]) for name, t in parts.items()}
 
 
 def _amounts(ledger: Ledger) -> Iterator[Tensor]:

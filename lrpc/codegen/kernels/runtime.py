@@ -148,7 +148,8 @@ class Program:
         if way.images < most:
             self._take_apart(state, way.images)
         asked = Asked(composite, name, goal, token, norm, places, ledger, total, way)
-        room = Room(state.batch)
+        named = self.interface.read_inputs
+        room = Room(state.batch, {named.get(k, k): axis for k, axis in goal.image_axes.items()})
         self._fill(room, 0, state, asked, index, seeds)
         if room.whole is None:
             raise AssertionError("no sweep")

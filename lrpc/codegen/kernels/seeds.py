@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,7 +15,10 @@ from lrpc.codegen.kernels.loading import ProgramError, check_finite
 
 @dataclass(frozen=True)
 class Target:
-    """A value that relevance can start from. Axes count in the value, its batch axis included."""
+    """A value that relevance can start from. Axes count in the value, its batch axis included.
+
+    `image_axes` is the axis of the images in results [K, ...] of places where it is not 1.
+    """
 
     run: Callable[..., dict[str, Tensor]]
     run_ledger: Callable[..., dict[str, Tensor]]
@@ -26,6 +29,7 @@ class Target:
     index_names: tuple[str, ...]
     token_axis: int | None
     reads: tuple[str, ...]
+    image_axes: Mapping[str, int] = field(default_factory=dict)
 
 
 def one_hot(goal: Target, value: Tensor, index: Tensor, token: int | None) -> Tensor:

@@ -10,7 +10,10 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -73,7 +76,9 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if it is old")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args()
-    with ProcessPoolExecutor(given.processes) as pool:
+    # Not forked: torch's threads would be missing in the children, and be waited for.
+    own = get_context("spawn")
+    with ProcessPoolExecutor(given.processes, own, torch.set_num_threads, (1,)) as pool:
         found = list(pool.map(_surveyed, every_name(), chunksize=8))
     for row in found:
         print(*row.faults, sep="\n", end="\n" if row.faults else "", file=sys.stderr)

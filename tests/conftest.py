@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 import torch
@@ -14,6 +15,10 @@ from tests.support.programs import Programs
 settings.register_profile("same", derandomize=True)
 settings.register_profile("fresh", derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+# In the background of a shell SIGINT is ignored, and lrpc leaves it so; tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Test files side by side (pytest -n): one thread each, as threads that wait for others cost most.
 if "PYTEST_XDIST_WORKER" in os.environ:

@@ -141,7 +141,8 @@ def test_float32_precision_is_set_and_comes_back(name: str, kind: str, tf32: boo
     shared.leave()
     assert settings.rounds(settings.FLOAT32[kind][0]) == tf32  # one is still running
     shared.leave()
-    assert settings.found_float32() == before
+    after = settings.found_float32()  # mixing the two, torch may have refused to read some before
+    assert {name: after[name] for name in before} == before
 
 
 @pytest.mark.usefixtures("untouched")

@@ -9,6 +9,7 @@ import torch
 
 from lrpc.errors import IRError
 from lrpc.ir.graph import Graph, Loc, Module, Node, Value
+from lrpc.ir.parser import parse_graph
 from lrpc.ir.types import B, TensorType
 from lrpc.ir.verifier import verify, verify_tensors
 
@@ -142,3 +143,9 @@ def test_weights_have_extents_in_numbers_and_the_types_of_their_tensors() -> Non
         assert str(caught.value) == f'weight "w" is declared f32[4,4], but the file {said}'
     module = Module(GRAPH, {"w": torch.zeros(4, 4)})
     assert verify_tensors(module, "the file") is module
+
+
+def test_operations_of_any_number_of_inputs_take_one_at_least() -> None:
+    text = "graph @g(%x: f32[B,4]) {\n  %y: f32[B,4] = cat() {dim=-1}\n  return %y\n}\n"
+    with pytest.raises(IRError, match="op cat takes one input or more, got none"):
+        parse_graph(text)

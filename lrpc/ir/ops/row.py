@@ -92,6 +92,8 @@ class Op:
         """Raise IRError where the arity or an attribute does not fit this row."""
         if self.arity is not None and inputs != self.arity:
             raise IRError(f"op {self.name} takes {self.arity} inputs, got {inputs}")
+        if self.arity is None and inputs == 0:
+            raise IRError(f"op {self.name} takes one input or more, got none")
         given = dict(attrs)
         for key, value in given.items():
             if key not in self.attrs:

@@ -9,7 +9,6 @@ from passes.assign_rules import AssignRules, RuleMap
 from passes.base import JointPass, Joints, Pass, run_joint_pipeline, run_pipeline
 from passes.canonicalize import Canonicalize
 from passes.check_coverage import CheckCoverage
-from passes.crossing import Crossing
 from passes.eliminate_dead import EliminateDead
 from passes.expand_attention import ExpandAttention
 from passes.expand_deformable import ExpandDeformable
@@ -20,11 +19,12 @@ from passes.mark_ends import MarkEnds
 from passes.mark_layer_norm import MarkLayerNorm
 from passes.mark_residual import MarkResidual
 from passes.mark_rest import MarkRest
+from passes.move_boundaries import WholeStops
 from passes.recognise_activations import RecogniseActivations
 from passes.recognise_norms import RecogniseNorms
+from passes.save_tensors import Crossing
 from passes.simplify import Simplify
 from passes.skip_projections import SkipProjections
-from passes.whole_stops import WholeStops
 
 # From the imported graph to the marked one.
 MARKING: tuple[Pass, ...] = (

@@ -7,8 +7,8 @@ from typing import ClassVar, Protocol
 
 from lrpc.errors import RuleError
 from lrpc.ir.graph import Graph, Module, Node, Rule
-from passes.carrying import COORDINATE, carries, carrying, receiving
 from passes.kinds import CONVOLUTIONS
+from passes.reachable import COORDINATE, carries, carrying, receiving
 from passes.rewrite import map_nodes
 
 

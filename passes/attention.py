@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lrpc.ir.graph import Graph, Node, Value
-from passes.carrying import carrying
 from passes.kinds import PRODUCTS, STRUCTURAL, SUMS
+from passes.reachable import carrying
 
 TO_VALUES = STRUCTURAL - {"cat"} | {"detach"}
 TO_SCORES = STRUCTURAL | SUMS | {"scale", "shift", "mul", "div", "detach"}

@@ -9,8 +9,8 @@ import networkx as nx  # type: ignore[import-untyped]
 
 from lrpc.ir.graph import Graph, Node, Value
 from passes.attention import attentions
-from passes.carrying import carrying
 from passes.kinds import LEARNED, NORMS, STRUCTURAL
+from passes.reachable import carrying
 
 # What stands between a token with its position and the scores or sampling places made from it.
 TO_QUERY = STRUCTURAL | NORMS | {"linear", "scale", "shift", "add", "sub", "mul", "div", "softmax"}

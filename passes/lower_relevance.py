@@ -11,7 +11,7 @@ from lrpc.ir.graph import Graph, Loc, Module, Node, Value
 from lrpc.ir.types import K, TensorType
 from lrpc.rules import find
 from lrpc.rules.context import Context, dependents
-from passes.carrying import carrying
+from passes.reachable import carrying
 
 SEED = "seed"
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from lrpc.ir.graph import Module, Node
 from passes.attention import TO_VALUES, attentions
-from passes.carrying import carrying
+from passes.reachable import carrying
 from passes.rewrite import map_nodes
 
 

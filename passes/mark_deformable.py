@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from lrpc.ir.graph import Graph, Module, Node, Value
-from passes.carrying import COORDINATE, carrying
 from passes.kinds import ACTIVATIONS, SCALING, STRUCTURAL, SUMS
+from passes.reachable import COORDINATE, carrying
 from passes.rewrite import with_roles
 
 # What coordinates are computed with. Anything else (a linear map, a norm, a product of activations,

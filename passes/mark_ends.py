@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from lrpc.ir.graph import Module
-from passes.carrying import carrying
+from passes.reachable import carrying
 
 
 @dataclass(frozen=True)

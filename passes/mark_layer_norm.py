@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lrpc.ir.graph import Module
-from passes.carrying import carries, carrying
 from passes.kinds import NORMS
+from passes.reachable import carries, carrying
 from passes.rewrite import with_roles
 
 

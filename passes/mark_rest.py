@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lrpc.ir.graph import Module, Node
-from passes.carrying import carries, carrying
 from passes.kinds import ACTIVATIONS, CONVOLUTIONS, POOLS, SCALING, STRUCTURAL, SUMS
+from passes.reachable import carries, carrying
 from passes.rewrite import with_roles
 
 ROLES: dict[str, str] = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lrpc.codegen.kernels.ratios import stab_ratio
-from lrpc.codegen.kernels.triton_ratios import STRETCH, triton_stab_mul
+from lrpc.runtime.kernels.ratios import stab_ratio
+from lrpc.runtime.kernels.triton_ratios import STRETCH, triton_stab_mul
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 LIMITS = {torch.float32: 2e-7, torch.bfloat16: 1e-2, torch.float16: 2e-3}

@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lrpc.codegen.kernels import cells, deformable, triton_deformable
 from lrpc.ir.ops import TABLE
+from lrpc.runtime.kernels import cells, deformable, triton_deformable
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 MAPS = (

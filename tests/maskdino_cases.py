@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from lrpc.models.maskdino import MaskDINO, build_maskdino
-from lrpc.weights import load_weights
+from lrpc.models.weights import load_weights
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 EXAMPLE = Path(__file__).parents[1] / "examples" / "digits"

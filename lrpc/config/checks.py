@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lrpc.bounded import near, short
 from lrpc.config.show import show
+from lrpc.support.untrusted import near, short
 
 #: What relevance can start from; True where the target exists once per layer.
 TARGETS = {

@@ -14,10 +14,10 @@ from lrpc.ir.graph import Graph, Module, Node, Value
 from lrpc.ir.interpreter import run_node
 from lrpc.ir.types import DTYPES, NAMES, B, TensorType
 from lrpc.ir.verifier import verify
+from lrpc.program.verify import read_out
 from lrpc.rules import make
-from lrpc.verify import read_out
-from passes.carrying import carrying
 from passes.lower_relevance import LowerRelevance
+from passes.reachable import carrying
 
 Run = Callable[
     [Node, Mapping[str, Tensor], tuple[Tensor, ...], Mapping[str, int]], tuple[Tensor, ...]

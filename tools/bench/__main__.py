@@ -26,7 +26,7 @@ NEEDED = {
 
 
 def main() -> int:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     missing = [package for name, package in NEEDED.items() if not importlib.util.find_spec(name)]
     if missing:
         print(f"error: lrpc needs {', '.join(missing)}: pip install {' '.join(missing)}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from lrpc.commands.bench.machine import machine
 from tools.bench import offered
 from tools.bench.case_encoder import Encoders, compiler_of
 from tools.bench.contest import LIMITS, Contest, Row, Way
 from tools.bench.encoder import chosen
 from tools.bench.goals import verdicts
-from tools.bench.settings import Options, machine
+from tools.bench.settings import Options
 
 SHARES = (100, 75, 50, 35)
 COMPOSITE = "attnlrp"

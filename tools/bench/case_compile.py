@@ -14,13 +14,14 @@ from typing import Any
 import torch
 
 import lrpc
+from lrpc.commands.bench.machine import machine
 from lrpc.config import load_config
 from lrpc.errors import ProgramError
 from lrpc.models.sources import build_model
 from lrpc.models.weights import serialize_weights
 from tools.bench.goals import verdicts
 from tools.bench.offered import load
-from tools.bench.settings import Options, machine
+from tools.bench.settings import Options
 
 ROOT = Path(lrpc.__file__).resolve().parents[1]
 FULL, DIGITS = "examples/maskdino_r50_coco.yaml", "examples/maskdino.yaml"

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lrpc.commands.bench.machine import machine
 from lrpc.commands.bench.memory import held
 from lrpc.commands.bench.tf32 import matmuls
 from lrpc.commands.bench.timing import Second
@@ -22,7 +23,7 @@ from tools.bench.floors import Ceilings, ceilings
 from tools.bench.goals import figures, verdicts
 from tools.bench.offered import Compiler
 from tools.bench.peers import EXTENSION, ExtensionAttention, importable
-from tools.bench.settings import Options, machine
+from tools.bench.settings import Options
 
 TITLE = "forward + pass back to the input"
 

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lrpc.commands.bench.machine import machine
 from lrpc.ir.ops import TABLE
 from lrpc.models.maskdino.pixel_decoder import POINTS
 from lrpc.runtime.kernels import cells, deformable
 from lrpc.runtime.kernels.triton_support import has_triton
 from tools.bench.contest import Contest, Ready, Row, Way
 from tools.bench.encoder import Layout, chosen, offset_pattern, references
-from tools.bench.settings import Options, machine
+from tools.bench.settings import Options
 
 Table = tuple[Tensor, Tensor, Tensor]
 LIMITS = {torch.float32: 1e-4, torch.bfloat16: 3e-2}

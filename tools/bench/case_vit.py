@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lrpc.commands.bench.machine import machine
 from lrpc.commands.bench.memory import held
 from lrpc.commands.bench.tf32 import matmuls
 from lrpc.rules.composite import composite
@@ -20,7 +21,7 @@ from tools.bench.floors import Ceilings, ceilings
 from tools.bench.goals import figures, verdicts
 from tools.bench.offered import Compiler
 from tools.bench.peers import gamma_hooks, import_lxt, importable, lxt_vit
-from tools.bench.settings import Options, machine
+from tools.bench.settings import Options
 from tools.bench.vit import Sizes, ViT
 
 LABEL = 3  # the class whose logit is explained

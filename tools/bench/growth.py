@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lrpc import compiler
 from lrpc.backend.memory.run import Model
+from lrpc.commands.bench.machine import machine
 from lrpc.commands.bench.memory import peak
 from lrpc.commands.bench.timing import finish, spread
 from lrpc.commands.plan.load import open_model
@@ -23,7 +24,6 @@ from tools.bench.contest import EPSILON, LIMITS, distance
 from tools.bench.detached import detached, relevance
 from tools.bench.encoder import Encoder, Layout, drawn
 from tools.bench.growth_fit import fit
-from tools.bench.settings import machine
 
 COMPOSITE = "attnlrp"
 TRACING = 40_000  # bytes of tracing for each token and layer of width 256, and more

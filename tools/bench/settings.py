@@ -1,9 +1,7 @@
-"""What a run measures, and on which machine."""
+"""What a run measures."""
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,6 @@ from typing import Any
 
 import torch
 
-import lrpc
 from tools.bench.encoder import Levels
 from tools.bench.offered import Way
 
@@ -62,16 +59,3 @@ CPU: dict[str, Any] = {
 QUICK: dict[str, Any] = {
     "repeats": 1, "levels": ((8, 8), (4, 4)), "batch": 1, "seeds": 2, "vit_batch": 1,
 }  # fmt: skip
-
-
-def machine(device: str) -> dict[str, Any]:
-    """What a table says of where it was measured; `load` is the system's average of then."""
-    gpu = device.startswith("cuda")
-    return {
-        "device": torch.cuda.get_device_name(device) if gpu else f"CPU, {platform.machine()}",
-        "threads": torch.get_num_threads(),
-        "cores": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 1),
-        "torch": torch.__version__,
-        "lrpc": lrpc.__version__,
-    }

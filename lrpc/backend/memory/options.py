@@ -1,5 +1,6 @@
-"""What each block of the forward pass may leave in the state, from all that it saves to nothing:
-a few choices, of which each is the cheapest at some price of a byte (`lrpc/backend/memory/levels.py`)."""
+"""What each block of the forward pass may leave in the state, from all that it saves to nothing.
+
+A few options, each the cheapest at some price of a byte (`lrpc/backend/memory/levels.py`)."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from lrpc.backend.memory.run import Model
 from lrpc.commands.bench import rebuilt, store
 from lrpc.commands.bench.loadings import Loaded, loaded, ways_of
+from lrpc.commands.bench.machine import machine
 from lrpc.commands.bench.memory import peak
 from lrpc.commands.bench.tables import Sheet, size, spanned, to_rich
 from lrpc.commands.bench.timing import interleaved
@@ -24,7 +25,6 @@ from lrpc.errors import ConfigError, ProgramError
 from lrpc.ir.types import DTYPES
 from lrpc.program.loading import composites_of, load_program, under_composite
 from lrpc.program.manifest_reader import manifest_of
-from tools.bench.settings import machine
 
 #: The largest closure of a ledger that counts as closed, by precision.
 CLOSURE = {"fp64": 1e-9, "bf16": 5e-2}

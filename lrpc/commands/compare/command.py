@@ -22,6 +22,7 @@ from lrpc.commands.session.calls import Request
 from lrpc.commands.session.changes import notice
 from lrpc.commands.session.images import find_images
 from lrpc.commands.session.names import output_stems
+from lrpc.commands.session.numbers import fraction, percentile, positive, sigma
 from lrpc.commands.session.record import write_json
 from lrpc.commands.session.runner import TROUBLE, line_of
 from lrpc.commands.session.targets import TargetError, parse_targets
@@ -49,13 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only these of the programs' composites, repeatable (all)",
     )
     add("--target", action="append", default=[], metavar="T", help=command.TARGET_HELP)
-    add("--score", type=command.fraction, default=0.5, help="detections above (0.5)")
-    add("--top", type=command.positive, default=5, help="detections per image (5)")
+    add("--score", type=fraction, default=0.5, help="detections above (0.5)")
+    add("--top", type=positive, default=5, help="detections per image (5)")
     add("--device", help="cuda or cpu (cuda where there is one)")
-    add("--smooth", type=command.sigma, default=0.0, metavar="SIGMA", help="pictures only (0)")
+    add("--smooth", type=sigma, default=0.0, metavar="SIGMA", help="pictures only (0)")
     add(
         "--percentile",
-        type=command.percentile,
+        type=percentile,
         default=99.5,
         help="of |relevance| in full colour (99.5)",
     )

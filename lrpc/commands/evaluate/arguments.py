@@ -9,7 +9,7 @@ from lrpc.commands.evaluate.match import BY
 from lrpc.commands.evaluate.randomise import PARTS
 from lrpc.commands.evaluate.scenes import FORMS
 from lrpc.commands.evaluate.settings import FILLS, ORDERS, Protocol, Settings
-from lrpc.commands.run.command import between, fraction, positive
+from lrpc.commands.session.numbers import between, fraction, positive
 
 BASELINES = ("gradient_input", "integrated_gradients", "rollout", "random")
 _OUTPUT = Path("build/evaluation")

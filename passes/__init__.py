@@ -19,10 +19,10 @@ from passes.mark_ends import MarkEnds
 from passes.mark_layer_norm import MarkLayerNorm
 from passes.mark_residual import MarkResidual
 from passes.mark_rest import MarkRest
-from passes.move_boundaries import WholeStops
+from passes.move_boundaries import MoveBoundaries
 from passes.recognise_activations import RecogniseActivations
 from passes.recognise_norms import RecogniseNorms
-from passes.save_tensors import Crossing
+from passes.save_tensors import SaveTensors
 from passes.simplify import Simplify
 from passes.skip_projections import SkipProjections
 
@@ -42,7 +42,7 @@ MARKING: tuple[Pass, ...] = (
 )
 
 # After relevance has been lowered, for all targets and composites together.
-JOINING: tuple[JointPass, ...] = (Crossing(), FuseRatios())
+JOINING: tuple[JointPass, ...] = (SaveTensors(), FuseRatios())
 
 # After relevance has been lowered into the graph.
 CLEANING: tuple[Pass, ...] = (Simplify(), EliminateDead())
@@ -55,9 +55,9 @@ def annotating(composite: RuleMap, fold_batch_norm: bool = True) -> tuple[Pass, 
     return (first, *MARKING[1:], *last)
 
 
-def pruning(stops: Sequence[str]) -> tuple[Pass, ...]:
+def pruning(boundaries: Sequence[str]) -> tuple[Pass, ...]:
     """From the annotated graph to what relevance that stops there is lowered into."""
-    return (WholeStops(tuple(stops)), EliminateDead(keep_marks=True))
+    return (MoveBoundaries(tuple(boundaries)), EliminateDead(keep_marks=True))
 
 
 __all__ = [
@@ -68,7 +68,6 @@ __all__ = [
     "AssignRules",
     "Canonicalize",
     "CheckCoverage",
-    "Crossing",
     "EliminateDead",
     "ExpandAttention",
     "ExpandDeformable",
@@ -81,12 +80,13 @@ __all__ = [
     "MarkLayerNorm",
     "MarkResidual",
     "MarkRest",
+    "MoveBoundaries",
     "Pass",
     "RecogniseActivations",
     "RecogniseNorms",
+    "SaveTensors",
     "Simplify",
     "SkipProjections",
-    "WholeStops",
     "annotating",
     "pruning",
     "run_joint_pipeline",

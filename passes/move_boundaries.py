@@ -1,4 +1,4 @@
-"""Moves stops off permutations that relevance could go round."""
+"""Moves boundaries off permutations that relevance could go round."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from lrpc.ir.graph import Module
 
 
 @dataclass(frozen=True)
-class WholeStops:
-    """Moves each stop that merely permutes a value to that value where it is used.
+class MoveBoundaries:
+    """Moves each boundary that merely permutes a value to that value where it is used.
 
     Relevance could go round it otherwise: a permutation and its inverse have been dropped where
     one followed the other.
     """
 
-    stops: tuple[str, ...] = ()
-    name: ClassVar[str] = "whole_stops"
+    boundaries: tuple[str, ...] = ()
+    name: ClassVar[str] = "move_boundaries"
 
     def run(self, module: Module) -> Module:
         graph = module.graph
         marks = dict(graph.marks)
-        for name in self.stops:
+        for name in self.boundaries:
             before = graph.producers.get(marks[name].name)
             while before is not None and before.op == "permute":
                 source = before.inputs[0]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from lrpc.ir.blocks import block_of
 from lrpc.ir.graph import Graph, Loc, Node, Value
-from passes.seed_invariant import SeedFree
+from passes.seed_invariant import SeedInvariant
 
 # What the ledger takes from the forward pass as it is: choices that rounding might turn.
 ONCE = ("topk", "deform_", "masks_to_boxes", "max_pool2d", "amax", "amin")
@@ -20,13 +20,13 @@ class Again:
 
     forward: Graph
     moved: Graph
-    shared: SeedFree
+    shared: SeedInvariant
     roots: Mapping[str, Value]
     kept: set[str]
 
     def graphs(self, joints: Iterable[tuple[Graph, Mapping[str, Value]]]) -> list[Graph]:
         """Joint graphs with relevance that reads nothing but what is kept, each given with its
-        values that hang on no seed, as `SeedFree.read` knows them."""
+        values that hang on no seed, as `SeedInvariant.read` knows them."""
         given, before = list(joints), -1
         while before != len(self.kept):  # what is kept for one graph, another need not make
             before = len(self.kept)
@@ -56,7 +56,7 @@ class Again:
 @dataclass
 class _Writer:
     """The relevance half of one joint graph, written anew; `local` has its own operations for
-    values of `SeedFree`, which are emitted where the first reader stands."""
+    values of `SeedInvariant`, which are emitted where the first reader stands."""
 
     again: Again
     taken: set[str]

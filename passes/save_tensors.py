@@ -19,7 +19,7 @@ from passes.min_cut import cheapest
 from passes.recompute import Again
 from passes.rewrite import weights_of
 from passes.roots import free, roots, size
-from passes.seed_invariant import CHEAP, SeedFree
+from passes.seed_invariant import CHEAP, SeedInvariant
 
 CHAIN = 4  # most operations in a row that relevance does again
 BYTE = 1 << 20  # the cost of one, so that ties go to what is nearest to its reader
@@ -27,16 +27,16 @@ OUTSIDE = "outside"  # no block: what is read there is kept as it is
 
 
 @dataclass(frozen=True)
-class Crossing:
+class SaveTensors:
     """Gives the two halves of a program as few bytes between them as cheap operations allow.
 
     Joint graphs without ledger alone decide what is kept.
     """
 
-    name: ClassVar[str] = "crossing"
+    name: ClassVar[str] = "save_tensors"
 
     def run(self, joints: Joints) -> Joints:
-        forward, shared = joints.forward, SeedFree(joints.forward)
+        forward, shared = joints.forward, SeedInvariant(joints.forward)
         known = shared.read(graph for pair in joints.pairs for graph in pair)
         plain = [pair[0] for pair in joints.pairs]
         choice = Choice(forward, shared)
@@ -58,7 +58,7 @@ class Choice:
     """What relevance without ledger reads, from where, and the least that serves it."""
 
     forward: Graph
-    shared: SeedFree
+    shared: SeedInvariant
     places: dict[str, set[str]] = field(default_factory=dict)  # name → the blocks that read it
     depth: dict[str, int] = field(default_factory=dict)
 
@@ -125,7 +125,7 @@ class Choice:
 
 
 def _with_moved(
-    forward: Graph, shared: SeedFree, kept: frozenset[str], joints: Sequence[Graph]
+    forward: Graph, shared: SeedInvariant, kept: frozenset[str], joints: Sequence[Graph]
 ) -> Graph:
     """`forward` with the operations of the relevance half that it does now, each behind the node
     that it is for, or else behind what it reads."""

@@ -37,7 +37,7 @@ SEED_FREE = CHEAP | {
 
 
 @dataclass
-class SeedFree:
+class SeedInvariant:
     """What several joint graphs compute from forward values alone by operations in SEED_FREE.
 
     `nodes` has each such operation once, in program order, under a name of its own; `names` says,

@@ -204,7 +204,7 @@ PARSERS: dict[str, Callable[[Any], Any]] = {
     "LRPC.MEMORY.BUDGET": parse_budget,
     "LRPC.SHAPES": parse_shapes,
     "LRPC.READ": parse_read,
-    "LRPC.STOP": parse_read,
+    "LRPC.BOUNDARIES": parse_read,
     "LRPC.CLASS_NAMES": parse_class_names,
     "LRPC.PASSES": parse_passes,
     "LRPC.PLUGINS": parse_plugins,

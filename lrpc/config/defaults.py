@@ -221,7 +221,7 @@ LRPC: dict[str, Any] = {
     # Names or globs of the measurement points whose relevance is returned; () is all of them.
     "READ": (),
     # Names or globs of places where relevance ends, beside the image: local mode; () is none.
-    "STOP": (),
+    "BOUNDARIES": (),
     # Names of the classes in the order of their logits, for pictures and records; () shows numbers.
     "CLASS_NAMES": (),
     # Import paths "package.module:Class" of passes that run before rules are assigned.

@@ -18,6 +18,9 @@ from lrpc.support.untrusted import is_text, short
 
 _COMMAND_LINE = "command line"
 
+#: Former names of keys, taken for one release with a note.
+RENAMED = {"LRPC.STOP": "LRPC.BOUNDARIES"}
+
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Return the configuration in the YAML file `path`, over its `_BASE_` files and the defaults.
@@ -62,7 +65,7 @@ def _parse_overrides(overrides: Sequence[str]) -> dict[str, Entry]:
 def _assemble(entries: Mapping[str, Entry]) -> Config:
     values: dict[str, Any] = dict(DEFAULTS)
     origins: dict[str, str] = {}
-    notes: list[str] = []
+    entries, notes = _renamed(entries)
     for key, entry in entries.items():
         _check_known(key, entry)
         if isinstance(entry.value, Tag):
@@ -79,6 +82,20 @@ def _assemble(entries: Mapping[str, Entry]) -> Config:
         values["MODEL.WEIGHTS"] = _resolve(values["MODEL.WEIGHTS"], entries["MODEL.WEIGHTS"])
     _check_shapes(values, origins)
     return Config(_nest(values), origins, tuple(notes))
+
+
+def _renamed(entries: Mapping[str, Entry]) -> tuple[dict[str, Entry], list[str]]:
+    """The entries under today's names of their keys, and a note for each that has another."""
+    found, notes = dict(entries), []
+    for old, new in RENAMED.items():
+        if old not in found:
+            continue
+        entry = found.pop(old)
+        if new in found:
+            raise ConfigError(f"{entry.origin}: {old}: is a former name of {new}; set that alone")
+        found[new] = entry
+        notes.append(f"{entry.origin}: {old} is called {new} now")
+    return found, notes
 
 
 def _check_known(key: str, entry: Entry) -> None:

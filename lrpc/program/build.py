@@ -28,7 +28,7 @@ from lrpc.program.model_check import UNCHECKED, Check
 from lrpc.program.places import chosen_places, with_inputs
 from lrpc.program.precision import Compared, precision_report
 from lrpc.program.settings import Settings
-from lrpc.program.targets import Target, stops_of
+from lrpc.program.targets import Target, boundaries_of
 from lrpc.rules.composite import Composite
 from lrpc.support.escaping import file_word
 from passes import (
@@ -187,7 +187,7 @@ def lowered(
 def _lowered(
     variant: Variant, targets: Sequence[Target], settings: Settings, watch: Watch | None
 ) -> Lowered:
-    pruned = _run(variant.module, pruning(settings.places.stops), watch)
+    pruned = _run(variant.module, pruning(settings.places.boundaries), watch)
     reads = chosen_places(pruned.graph, settings.places, settings.read)
     codes, tensors = [], [pruned.tensors]
     for target in targets:
@@ -217,8 +217,8 @@ def _lower(
     ledger: bool,
     watch: Watch | None,
 ) -> Module:
-    stops = stops_of(target.mark, settings.places.stops, module.graph)
-    lower = LowerRelevance(target.mark, reads, stops, ledger)
+    boundaries = boundaries_of(target.mark, settings.places.boundaries, module.graph)
+    lower = LowerRelevance(target.mark, reads, boundaries, ledger)
 
     def say(name: str, result: Module) -> None:
         if watch is not None:

@@ -19,7 +19,7 @@ from lrpc.program.targets import (
     asked_places,
     maskdino_places,
     maskdino_targets,
-    stopping,
+    with_boundaries,
 )
 from lrpc.rules.composite import Composite
 from lrpc.rules.plugins import load_plugins
@@ -82,15 +82,15 @@ def example_inputs(config: Config, shape: tuple[int, int], dtype: torch.dtype) -
 def places_of(config: Config) -> Places:
     """Where relevance can be read and where it ends."""
     if config.LRPC.SOURCE not in ("embedded", "detectron2"):
-        return stopping(Places(), config.LRPC.STOP)
+        return with_boundaries(Places(), config.LRPC.BOUNDARIES)
     spec, options = MaskDINOSpec.from_config(config), config.LRPC
     places = maskdino_places(
         config.MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS,
         config.MODEL.MaskDINO.DEC_LAYERS,
         [*spec.encoder_features, *(f"extra{i}" for i in range(spec.extra_levels))],
-        asked_places(options.TARGETS, *options.READ, *options.STOP),
+        asked_places(options.TARGETS, *options.READ, *options.BOUNDARIES),
     )
-    return stopping(places, options.STOP)
+    return with_boundaries(places, options.BOUNDARIES)
 
 
 def targets_of(config: Config, module: Module) -> list[Target]:

@@ -17,7 +17,7 @@ from lrpc.frontend.calls import ModelCall, double
 from lrpc.frontend.capture import Example, as_for_inference
 from lrpc.frontend.execute import call_name
 from lrpc.frontend.lowering import lower
-from lrpc.frontend.records import Call, Input, Program, Ref, Stored, found, memory_of
+from lrpc.frontend.records import Call, Input, RecordedProgram, Ref, Stored, found, memory_of
 from lrpc.frontend.structure import described
 from lrpc.frontend.tracer import Trace, ValueTracer
 from lrpc.ir.graph import Value
@@ -39,7 +39,7 @@ FAULT = (
 )
 
 
-def first_difference(call: ModelCall, example: Example, program: Program) -> str:
+def first_difference(call: ModelCall, example: Example, program: RecordedProgram) -> str:
     """In words, the first thing that the model does on `example` and the `program` that was traced
     does not: where it stands, and what kind of construct does that.
 
@@ -64,7 +64,7 @@ def difference_in_double(call: ModelCall, example: Example) -> str | None:
         return None  # tensors that the model makes in float32, or the like
 
 
-def other_calls(call: ModelCall, example: Example, program: Program) -> str:
+def other_calls(call: ModelCall, example: Example, program: RecordedProgram) -> str:
     """Where the model makes other calls on `example`, or on other shapes, than those recorded; ""
     for nowhere. Shapes are propagated, no values: TraceError where the model reads some."""
     with as_for_inference(call.model):
@@ -76,7 +76,7 @@ def other_calls(call: ModelCall, example: Example, program: Program) -> str:
     return there.other_calls() or there.other_results()
 
 
-def _since(call: ModelCall, program: Program) -> str:
+def _since(call: ModelCall, program: RecordedProgram) -> str:
     """Where the model makes other calls now than when it was traced, on the same example."""
     with as_for_inference(call.model):
         now = recorded(call, {})
@@ -132,7 +132,7 @@ def fingerprint(value: Tensor) -> Print:
 class _There:
     """The program's recorded calls beside a trace of the call where it departs from the model."""
 
-    program: Program
+    program: RecordedProgram
     trace: Trace
     seen: Mapping[fx.Node, Print]
     batch: int

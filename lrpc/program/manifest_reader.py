@@ -114,7 +114,7 @@ SETTINGS = {
     "budget": Kind('a number of bytes, a share such as "50%", or ""', _budget),
     "precision": _one_of(*PRECISIONS),
     "bound": SHARE,
-    "places": {"stops": [TEXT], "inputs": Each(TEXT)},
+    "places": {"boundaries": [TEXT], "inputs": Each(TEXT)},
 }
 CONFIG = {
     "LRPC?": {"PLUGINS?": [MODULE], "SOURCE?": TEXT, "SCOPE?": TEXT, "CLASS_NAMES?": [TEXT]},

@@ -37,8 +37,8 @@ def with_inputs(places: Places, graph: Graph) -> Places:
     covered = set(places.inputs.values())
     inputs = {mark: name for mark, name in places.inputs.items() if mark in graph.marked}
     inputs |= {mark: name for mark, name in own.items() if name not in covered}
-    stops = tuple(mark for mark in places.stops if mark in graph.marked)
-    return Places(places.marks, stops, inputs)
+    boundaries = tuple(mark for mark in places.boundaries if mark in graph.marked)
+    return Places(places.marks, boundaries, inputs)
 
 
 def chosen_places(graph: Graph, places: Places, read: Sequence[str]) -> tuple[str, ...]:

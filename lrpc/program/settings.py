@@ -42,13 +42,16 @@ class Settings:
             "budget": self.budget,
             "precision": self.precision,
             "bound": self.bound,
-            "places": {"stops": list(self.places.stops), "inputs": dict(self.places.inputs)},
+            "places": {
+                "boundaries": list(self.places.boundaries),
+                "inputs": dict(self.places.inputs),
+            },
         }
 
     @staticmethod
     def from_json(data: Mapping[str, Any], facts: Mapping[str, Any]) -> Settings:
         """Settings as a manifest holds them."""
-        places = Places({}, tuple(data["places"]["stops"]), data["places"]["inputs"])
+        places = Places({}, tuple(data["places"]["boundaries"]), data["places"]["inputs"])
         return Settings(
             data["name"],
             data["structure"],

@@ -48,13 +48,13 @@ class Target:
 
 @dataclass(frozen=True)
 class Places:
-    """Places by name: `marks` maps them to module paths; relevance stops at `stops`.
+    """Places by name: `marks` maps them to module paths; relevance stops at `boundaries`.
 
     `inputs` maps those marks that stand for the model's input to the input's name.
     """
 
     marks: Mapping[str, str] = field(default_factory=dict)
-    stops: tuple[str, ...] = ()
+    boundaries: tuple[str, ...] = ()
     inputs: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -117,23 +117,25 @@ def inside(marks: Mapping[str, str], scope: str) -> dict[str, str]:
     }
 
 
-def stopping(places: Places, patterns: Sequence[str]) -> Places:
+def with_boundaries(places: Places, patterns: Sequence[str]) -> Places:
     """`places` at which relevance also stops where a pattern matches; ConfigError where none
     does."""
     every = list(places.marks)
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in every):
             raise ConfigError(
-                f"LRPC.STOP: no place matches {pattern!r}{nearest(pattern, every)}; places:"
+                f"LRPC.BOUNDARIES: no place matches {pattern!r}{nearest(pattern, every)}; places:"
                 f" {', '.join(every) or 'none'}"
             )
-    more = (m for m in every if m not in places.stops and any(fnmatchcase(m, p) for p in patterns))
-    return replace(places, stops=(*places.stops, *more))
+    more = (
+        m for m in every if m not in places.boundaries and any(fnmatchcase(m, p) for p in patterns)
+    )
+    return replace(places, boundaries=(*places.boundaries, *more))
 
 
-def stops_of(mark: str, stops: Sequence[str], graph: Graph) -> tuple[str, ...]:
-    """Where relevance that starts at `mark` stops: at all `stops` but its own start."""
-    return tuple(stop for stop in stops if graph.marked[stop] != graph.marked[mark])
+def boundaries_of(mark: str, boundaries: Sequence[str], graph: Graph) -> tuple[str, ...]:
+    """Where relevance that starts at `mark` stops: at all `boundaries` but its own start."""
+    return tuple(stop for stop in boundaries if graph.marked[stop] != graph.marked[mark])
 
 
 def maskdino_targets(names: Sequence[str], graph: Graph) -> list[Target]:

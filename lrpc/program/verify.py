@@ -23,7 +23,7 @@ from lrpc.program.example_inputs import example_inputs, one_hot, strongest
 from lrpc.program.loading import composites_of, load_program, under_composite
 from lrpc.program.manifest_reader import manifest_of
 from lrpc.program.mixed import as_run
-from lrpc.program.targets import stops_of
+from lrpc.program.targets import boundaries_of
 from lrpc.program.tolerance import Tolerance, tolerance
 from lrpc.rules.plugins import load_allowed
 from passes import run_pipeline
@@ -128,8 +128,8 @@ def _against_reference(
     result: Any,
 ) -> Iterator[Check]:
     places = manifest["settings"]["places"]
-    stops = stops_of(target["mark"], places["stops"], module.graph)
-    lower = LowerRelevance(target["mark"], tuple(target["reads"]), stops)
+    boundaries = boundaries_of(target["mark"], places["boundaries"], module.graph)
+    lower = LowerRelevance(target["mark"], tuple(target["reads"]), boundaries)
     value = values[module.graph.marked[target["mark"]].name]
     joint = as_run(
         run_pipeline(module, (lower,)), str(manifest["settings"]["precision"]), module.graph

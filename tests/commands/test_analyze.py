@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lrpc.cli import main
-from lrpc.commands.analyze.request import Question, route
+from lrpc.commands.analyze.request import LocalRequest, route
 from lrpc.commands.session.facts import read_facts
 from lrpc.commands.session.images import load_image
 from lrpc.config import load_config
@@ -83,7 +83,7 @@ def analyze(programs: Programs, folder: Path, tmp_path: Path) -> Analyze:
 
 def result(path: Path) -> Result:
     about = json.loads(Path(f"{path}.json").read_text())
-    shape = (len(about["question"]["features"]), about["question"]["size"])
+    shape = (len(about["request"]["features"]), about["request"]["size"])
     with path.open() as file:
         rows = list(csv.DictReader(file))
     columns = {
@@ -158,7 +158,7 @@ def local_gradient(
 
 @dataclass(frozen=True)
 class Case:
-    """A question, and the same in module paths: where it starts, and what cuts the way back."""
+    """A request, and the same in module paths: where it starts, and what cuts the way back."""
 
     module: str
     layer: int
@@ -285,7 +285,7 @@ def test_all_queries_go_in_one_sweep_and_equal_those_asked_alone(
     assert json.loads((kept / "manifest.json").read_text())["settings"]["chunk"] == 50
     assert every.contribution.shape == (50, 50)
     few = analyze("decoder", 1, "3,30-31")
-    assert few.about["question"]["features"] == [3, 30, 31]
+    assert few.about["request"]["features"] == [3, 30, 31]
     close(few.contribution, every.contribution[[3, 30, 31]])
     again = analyze("decoder", 1, "3,30-31", "--program", str(kept))
     close(again.contribution, few.contribution)
@@ -308,7 +308,7 @@ def test_the_target_norm_scales_the_start(analyze: Analyze, folder: Path) -> Non
     account = plain.account(17)
     assert account["start"] == account["activation"] != 0
     close(one.contribution * account["activation"], plain.contribution)
-    assert tokens.about["question"]["starts_with"] == 189
+    assert tokens.about["request"]["starts_with"] == 189
     close(tokens.contribution, one.contribution * 189)
     assert float(one.columns["std"].max()) == 0
 
@@ -372,7 +372,7 @@ def test_parquet_holds_the_same_table(
 
 
 @pytest.mark.parametrize(
-    ("question", "target", "read", "leaving"),
+    ("request", "target", "read", "leaving"),
     [
         (("encoder", 3), "encoder_feature:3", "encoder.layers.2", ()),
         (("encoder", 0), "encoder_feature:0", "encoder.input", ()),
@@ -392,11 +392,9 @@ def test_parquet_holds_the_same_table(
         ),
     ],
 )
-def test_routes(
-    question: tuple[Any, ...], target: str, read: str, leaving: tuple[str, ...]
-) -> None:
-    module, layer, *rest = question
-    found = route(Question(module, layer, None, *rest), 6)
+def test_routes(request: tuple[Any, ...], target: str, read: str, leaving: tuple[str, ...]) -> None:
+    module, layer, *rest = request
+    found = route(LocalRequest(module, layer, None, *rest), 6)
     assert (found.target, found.read, found.leaving) == (target, read, leaving)
 
 
@@ -537,7 +535,9 @@ def test_a_signal_ends_it_with_nothing_written(
 def encoder_program(programs: Programs) -> Path:
     """Local mode of two encoder layers at once."""
     targets = ["encoder_feature:1", "encoder_feature:2"]
-    return programs.directory(DIGITS, TARGETS=targets, STOP=["encoder.layers.*", "encoder.input"])
+    return programs.directory(
+        DIGITS, TARGETS=targets, BOUNDARIES=["encoder.layers.*", "encoder.input"]
+    )
 
 
 def test_a_program_that_does_not_fit_is_refused(
@@ -547,12 +547,14 @@ def test_a_program_that_does_not_fit_is_refused(
     fits: dict[str, str | None] = {"--config": None, "--program": program}
     assert refused(tmp_path, capsys, {**fits, "--layer-index": "0"}) == (
         f"{program}: compiled without target encoder_feature:0; compile it with LRPC.TARGETS"
-        " '[encoder_feature:0]' LRPC.STOP '[encoder.input]', or give --config and no --program"
+        " '[encoder_feature:0]' LRPC.BOUNDARIES '[encoder.input]', or give --config and no"
+        " --program"
     )
     whole = str(programs.directory(DIGITS, COMPOSITE="attnlrp", TARGETS=["encoder_feature:2"]))
     assert refused(tmp_path, capsys, {**fits, "--program": whole}) == (
         f"{whole}: compiled without a stop at encoder.layers.1; compile it with LRPC.TARGETS"
-        " '[encoder_feature:2]' LRPC.STOP '[encoder.layers.1]', or give --config and no --program"
+        " '[encoder_feature:2]' LRPC.BOUNDARIES '[encoder.layers.1]', or give --config and no"
+        " --program"
     )
     assert refused(tmp_path, capsys, {**fits, "--qk-share": "0.5"}).startswith(
         "--program DIR has its rules already"
@@ -579,7 +581,7 @@ def test_one_program_of_all_layers_serves_each(
         words = ["--which-module", "encoder", "--layer-index", str(layer), "--feature-index", "4"]
         given = ["--images-dir", str(folder), "--output-csv", str(out), "--program", str(program)]
         assert main(["analyze", *given, *words]) == 0
-        assert result(out).about["question"]["read"] == f"encoder.layers.{layer - 1}"
+        assert result(out).about["request"]["read"] == f"encoder.layers.{layer - 1}"
         assert main(["validate", str(out), "--program", str(program)]) == 0
 
 
@@ -591,5 +593,5 @@ def test_run_says_that_a_local_program_does_not_reach_the_image(
     assert main([*words, *target, "--device", "cpu"]) == 2
     assert capsys.readouterr().err == (
         "error: relevance of 'encoder_feature:2' ends at encoder.layers.2, encoder.layers.1 in this"
-        " program (LRPC.STOP), not at the image; `lrpc analyze` reads it there\n"
+        " program (LRPC.BOUNDARIES), not at the image; `lrpc analyze` reads it there\n"
     )

@@ -19,7 +19,7 @@ from torch import nn
 
 import lrpc
 from lrpc.cli import main
-from lrpc.commands.compare.runner import Choice, Versus
+from lrpc.commands.compare.runner import CompareOptions, ComparisonRunner
 from lrpc.commands.compare.similarity import cosine, pairwise, ranks, share_inside, spearman
 from lrpc.errors import ProgramError
 from tests.run_fakes import HEIGHT, MANIFEST, WIDTH, FakeProgram, write_image
@@ -220,7 +220,7 @@ def test_refusals_are_one_line_and_write_nothing(
 
 def test_programs_side_by_side_with_targets_of_the_first(tmp_path: Path) -> None:
     programs = {Path("a"): FakeProgram(), Path("b"): FakeProgram(composite="cp_lrp")}
-    versus = Versus(programs, Choice())
+    versus = ComparisonRunner(programs, CompareOptions())
     assert [c.name for c in versus.columns] == ["a", "b"]
     image = write_image(tmp_path / "i.png", 250)
     record, count, note = versus.of(image, tmp_path / "i")
@@ -236,7 +236,7 @@ def test_programs_side_by_side_with_targets_of_the_first(tmp_path: Path) -> None
 def test_programs_of_other_sizes_are_refused() -> None:
     other = FakeProgram(inputs={"images": f"f32[B,3,{2 * HEIGHT},{WIDTH}]"})
     with pytest.raises(ProgramError, match=r"^b: takes images of another size than a; compile"):
-        Versus({Path("a"): FakeProgram(), Path("b"): other}, Choice())
+        ComparisonRunner({Path("a"): FakeProgram(), Path("b"): other}, CompareOptions())
     assert "composites" not in MANIFEST
 
 

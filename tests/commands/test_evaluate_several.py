@@ -81,7 +81,7 @@ def test_candidates_share_a_program(pair: tuple[list[Model], ...]) -> None:
         ("BOX", {"LOW": 0.0}, False),
         ("PRECISION", "fp64", True),
         ("FOLD_BATCH_NORM", False, True),
-        ("STOP", ["encoder.input"], True),
+        ("BOUNDARIES", ["encoder.input"], True),
         ("SEEDS", 2, True),
     ],
 )

@@ -161,8 +161,8 @@ def test_an_edited_table_no_longer_fits_its_checksum(copy: Path) -> None:
         (lambda about: about["rules"].pop("on_the_way"), {"provenance"}),
         (lambda about: about["images"][0].update(sha256=""), {"provenance"}),
         (lambda about: about["images"].pop(), {"images"}),
-        (lambda about: about["question"].update(size=256), {"count", "indices"}),
-        (lambda about: about.pop("question"), {"sidecar"}),
+        (lambda about: about["request"].update(size=256), {"count", "indices"}),
+        (lambda about: about.pop("request"), {"sidecar"}),
         (lambda about: about.update(format=99), {"sidecar"}),
     ],
 )

@@ -19,7 +19,7 @@ from lrpc.ir.graph import Graph
 from lrpc.ir.printer import print_graph as real_print
 from lrpc.ir.verifier import verify
 from lrpc.program.build import build as real_build
-from passes import Crossing, FuseRatios, Joints
+from passes import FuseRatios, Joints, SaveTensors
 from tests.support.checkpoints import compiled
 from tests.support.networks import small
 
@@ -69,7 +69,7 @@ def test_every_graph_of_a_program_was_verified(options: dict[str, Any]) -> None:
 def test_passes_run_in_pipelines_alone() -> None:
     """Outside of `passes`, nobody calls a pass without verifying what it gives."""
     names = set(_passes())
-    assert {"Crossing", "FuseRatios", "WholeStops", "MarkEnds", "MixedPrecision"} <= names
+    assert {"SaveTensors", "FuseRatios", "MoveBoundaries", "MarkEnds", "MixedPrecision"} <= names
     for path in [*(ROOT / "lrpc").rglob("*.py"), *(ROOT / "tools").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and node.attr == "run":
@@ -87,9 +87,9 @@ def _passes() -> Iterator[str]:
                 yield item.name
 
 
-@pytest.mark.parametrize("step", ["crossing", "fuse_ratios"])
+@pytest.mark.parametrize("step", ["save_tensors", "fuse_ratios"])
 def test_a_wrong_joint_graph_is_named_with_its_pass(step: str) -> None:
-    kind = {"crossing": Crossing, "fuse_ratios": FuseRatios}[step]
+    kind = {"save_tensors": SaveTensors, "fuse_ratios": FuseRatios}[step]
 
     def broken(self: Any, joints: Joints) -> Joints:
         plain, booked = joints.pairs[0]

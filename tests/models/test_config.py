@@ -180,7 +180,7 @@ def test_overrides_are_literals_where_the_key_is_not_text(folder: Path) -> None:
         ),
         (
             ["LRPC", "1"],
-            "command line: LRPC: is a section, got 1; set a key inside it, such as LRPC.BOX.HIGH",
+            "command line: LRPC: is a section, got 1; set a key inside it, such as LRPC.BOUNDARIES",
         ),
     ],
 )
@@ -198,6 +198,16 @@ def test_tag_under_a_key_that_is_never_read_is_noted_not_run(folder: Path) -> No
         "c.yaml:2: INPUT.MIN_SIZE_TRAIN: the YAML tag !!python/object/apply:eval is never "
         "evaluated; the compiler does not read this key and keeps its default",
     )
+
+
+def test_a_former_name_of_a_key_is_taken_and_noted(folder: Path) -> None:
+    path = folder / "old.yaml"
+    path.write_text("LRPC:\n  STOP: [input]\n")
+    config = load_config(path)
+    assert config.LRPC.BOUNDARIES == ("input",)
+    assert config.notes == (f"{path}:2: LRPC.STOP is called LRPC.BOUNDARIES now",)
+    with pytest.raises(ConfigError, match=r"LRPC.STOP: is a former name of LRPC.BOUNDARIES; set"):
+        load_config(path, ["LRPC.BOUNDARIES", "[input]"])
 
 
 def test_merge_keys_and_aliases(folder: Path) -> None:

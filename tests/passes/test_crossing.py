@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import lrpc
 from lrpc.ir.graph import Graph, Module
-from passes import Crossing, Joints, run_joint_pipeline
+from passes import Joints, SaveTensors, run_joint_pipeline
 from passes.roots import roots, size
 from tests.support.graphs import check_values, module
 from tests.support.random_checks import annotated, examples, run, start
@@ -29,7 +29,7 @@ def crossed(model: Module, target: str) -> tuple[Joints, list[Module]]:
     plain, booked = joints
     start = model.graph.marked[target].name
     given = Joints(model.graph, ((plain.graph, booked.graph),), (start,))
-    return run_joint_pipeline(given, [Crossing()]), joints
+    return run_joint_pipeline(given, [SaveTensors()]), joints
 
 
 def read(forward: Graph, joint: Graph) -> set[str]:
@@ -181,7 +181,7 @@ def test_what_moves_takes_its_constants_along() -> None:
     """A mask made of a value and a weight that relevance alone has is made by the forward pass."""
     joint = module(JOINT)
     given = Joints(module(FORWARD).graph, ((joint.graph, joint.graph),), ())
-    found = run_joint_pipeline(given, [Crossing()])
+    found = run_joint_pipeline(given, [SaveTensors()])
     assert found.forward.weight_types == joint.graph.weight_types
     assert [n.op for n in found.forward.nodes] == [
         *("scale", "constant", "sin", "sub", "compare_scalar", "exp")

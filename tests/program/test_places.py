@@ -8,8 +8,8 @@ import pytest
 
 from lrpc.config import default_config
 from lrpc.errors import ConfigError
-from lrpc.program.targets import Places, asked_places, maskdino_places, stopping
-from passes import WholeStops
+from lrpc.program.targets import Places, asked_places, maskdino_places, with_boundaries
+from passes import MoveBoundaries
 from tests.commands.test_cli_errors import Line, line  # noqa: F401
 from tests.support.graphs import module
 from tests.support.programs import DIGITS, Programs
@@ -54,21 +54,21 @@ def test_targets_inside_a_layer_ask_for_their_places() -> None:
 
 def test_relevance_stops_at_the_image_and_where_told() -> None:
     places = maskdino_places(2, 1, [])
-    assert stopping(places, ()).stops == ("input",)
-    found = stopping(places, ["encoder.layers.*", "input"])
-    assert found.stops == ("input", "encoder.layers.0", "encoder.layers.1")
+    assert with_boundaries(places, ()).boundaries == ("input",)
+    found = with_boundaries(places, ["encoder.layers.*", "input"])
+    assert found.boundaries == ("input", "encoder.layers.0", "encoder.layers.1")
     with pytest.raises(
-        ConfigError, match=r"LRPC.STOP: no place matches 'encoder.layer.0'; did you"
+        ConfigError, match=r"LRPC.BOUNDARIES: no place matches 'encoder.layer.0'; did you"
     ):
-        stopping(places, ["encoder.layer.0"])
+        with_boundaries(places, ["encoder.layer.0"])
     with pytest.raises(ConfigError, match=r"places: none"):
-        stopping(Places(), ["x"])
+        with_boundaries(Places(), ["x"])
 
 
 def test_a_target_is_no_stop_of_its_own(programs: Programs) -> None:
     """Each layer's relevance ends at the layer before, in one program of all layers."""
     targets, stop = ["encoder_feature:*"], ["encoder.layers.*", "encoder.input"]
-    folder = programs.directory(DIGITS, TARGETS=targets, STOP=stop)
+    folder = programs.directory(DIGITS, TARGETS=targets, BOUNDARIES=stop)
     manifest = json.loads((folder / "manifest.json").read_text())
     reads = {target["name"]: target["reads"] for target in manifest["targets"]}
     assert reads == {
@@ -89,10 +89,10 @@ def test_a_stop_that_permutes_a_value_used_elsewhere_too_moves_to_it() -> None:
     }}
     """
     once = module(text.format(other=""))
-    assert WholeStops(("s",)).run(once).graph.marked["s"].name == "p"
+    assert MoveBoundaries(("s",)).run(once).graph.marked["s"].name == "p"
     twice = module(text.format(other="%c: f32[B,4,6] = silu(%a)\n      "))
-    assert WholeStops(("s",)).run(twice).graph.marked["s"].name == "a"
-    assert WholeStops().run(twice).graph.marked["s"].name == "p"
+    assert MoveBoundaries(("s",)).run(twice).graph.marked["s"].name == "a"
+    assert MoveBoundaries().run(twice).graph.marked["s"].name == "p"
 
 
 @pytest.mark.parametrize(
@@ -114,6 +114,6 @@ def test_a_part_that_is_the_layer_s_own_is_refused(line: Line) -> None:  # noqa:
         "LRPC.TARGETS: encoder_feature:1.ffn: there are layers 0 to 2, none has that part;"
         " did you mean encoder.layers.1?"
     )
-    assert line.digits("LRPC.STOP", "[encoder.layers.7]").startswith(
-        "LRPC.STOP: no place matches 'encoder.layers.7'; did you mean encoder.layers.2?"
+    assert line.digits("LRPC.BOUNDARIES", "[encoder.layers.7]").startswith(
+        "LRPC.BOUNDARIES: no place matches 'encoder.layers.7'; did you mean encoder.layers.2?"
     )

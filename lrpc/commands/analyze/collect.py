@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lrpc.commands.analyze.metadata import sha256
 from lrpc.commands.analyze.programs import Axes, Local
-from lrpc.commands.analyze.request import Question
+from lrpc.commands.analyze.request import LocalRequest
 from lrpc.commands.analyze.running import OneImage, Running
 from lrpc.commands.session.calls import forward, one_line
 from lrpc.commands.session.changes import Change, change_of
@@ -25,7 +25,7 @@ from lrpc.support.files import shown
 
 def collect(
     local: Local,
-    question: Question,
+    request: LocalRequest,
     facts: Facts,
     paths: Sequence[Path],
     batch_size: int,
@@ -41,7 +41,7 @@ def collect(
     for first in range(0, len(paths), batch_size):
         part = paths[first : first + batch_size]
         images = [image for path in part if (image := _loaded(path, facts, found)) is not None]
-        for one in _batch(local, question, facts, images, device) if images else ():
+        for one in _batch(local, request, facts, images, device) if images else ():
             found.running.add(one)
         found.images += [_told(image) for image in images]
         changes = [change_of(image) for image in images]
@@ -80,14 +80,14 @@ def _told(image: LoadedImage) -> dict[str, object]:
 
 
 def _batch(
-    local: Local, question: Question, facts: Facts, images: Sequence[LoadedImage], device: str
+    local: Local, request: LocalRequest, facts: Facts, images: Sequence[LoadedImage], device: str
 ) -> list[OneImage]:
     names = ", ".join(str(image.path) for image in images)
     try:
         pixels = torch.stack([image.pixels for image in images])  # [B, 3, H, W]
         state = forward(local.program, facts, pixels, [image.valid for image in images], device)
         parts = [
-            _sweep(local, question, state, local.features[k : k + local.chunk], images)
+            _sweep(local, request, state, local.features[k : k + local.chunk], images)
             for k in range(0, len(local.features), local.chunk)
         ]
     except AnalysisError:
@@ -99,7 +99,7 @@ def _batch(
 
 def _sweep(
     local: Local,
-    question: Question,
+    request: LocalRequest,
     state: State,
     features: Sequence[int],
     images: Sequence[LoadedImage],
@@ -107,14 +107,14 @@ def _sweep(
     """Some of the features in every image of the batch."""
     at = torch.tensor(features)[:, None, None].expand(-1, len(images), -1)  # [K, B, 1]
     reached = [p for p in (local.route.read, *local.route.leaving) if p in local.target["reads"]]
-    options = {} if question.token is None else {"token": question.token}
+    options = {} if request.token is None else {"token": request.token}
     with one_line():
         result = local.program.relevance(
             state, local.route.target, at=at, read=reached, ledger=True, **options
         )
     assert result.ledger is not None
     activation = _kept(result.ledger.start)  # [K, B]
-    factor = _factor(local, question, activation, features, images)
+    factor = _factor(local, request, activation, features, images)
     read = result.layers[local.route.read]
     contribution = _counted(read, local.axes) * factor[..., None]
     gross = _counted(read.abs(), local.axes) * factor.abs()[..., None]
@@ -137,20 +137,20 @@ def _sweep(
 
 def _factor(
     local: Local,
-    question: Question,
+    request: LocalRequest,
     activation: Tensor,
     features: Sequence[int],
     images: Sequence[LoadedImage],
 ) -> Tensor:
     """What relevance [K, B] is multiplied by so that it starts as the target norm says."""
-    if question.norm == "none":
+    if request.norm == "none":
         return torch.ones_like(activation)
     for k, b in torch.nonzero(activation == 0).tolist():
         raise AnalysisError(
             f"{images[b].path}: feature {features[k]} at {local.route.start} sums to 0 there and"
             " cannot be normalised; use --target-norm none, or leave the image out"
         )
-    return (local.tokens if question.norm == "sumT" else 1) / activation
+    return (local.tokens if request.norm == "sumT" else 1) / activation
 
 
 def _counted(value: Tensor, axes: Axes) -> Tensor:

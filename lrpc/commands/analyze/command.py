@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from lrpc.commands.analyze.collect import collect
 from lrpc.commands.analyze.metadata import record
 from lrpc.commands.analyze.programs import configured, opened
-from lrpc.commands.analyze.request import UNITS, Question, parse_features
+from lrpc.commands.analyze.request import UNITS, LocalRequest, parse_features
 from lrpc.commands.analyze.show import show
 from lrpc.commands.analyze.switches import DEFORMABLE, METHODS, NORM, RESIDUAL, SOFTMAX, Switches
 from lrpc.commands.analyze.table import pyarrow, rows
@@ -58,7 +58,7 @@ def add_analyze_arguments(parser: argparse.ArgumentParser) -> None:
     add("--sublayer", choices=("self_attn", "cross_attn", "ffn"))
     add("--target-token", type=_natural, metavar="T", help="encoder: start at one token")
     add("--token-reduce", choices=("mean",), default="mean")
-    add("--config", type=Path, metavar="C", help="detectron2-style YAML, compiled for the question")
+    add("--config", type=Path, metavar="C", help="detectron2-style YAML, compiled for the request")
     add("--program", type=Path, metavar="DIR", help="a program compiled for it, instead")
     add("--keep-program", type=Path, metavar="DIR", help="where the compiled program stays")
     add("--batch-size", type=_positive, default=1, metavar="N")
@@ -82,27 +82,27 @@ def analyze(args: argparse.Namespace, console: Console) -> int:
     """`lrpc analyze`: 0, 1 where an image could not be read; all errors are LrpcErrors, and nothing
     is written before all is computed."""
     outputs = _outputs(args)
-    question, switches = _question(args), _switches(args)
+    request, switches = _question(args), _switches(args)
     device = device_of(args.device)
     paths = _images(args.images_dir, args.images_glob)
     errors = Terminal(stderr=True)
     over: list[int] = []
     try:
-        with _program(args, question, switches) as directory:
-            local = opened(directory, question, device)
+        with _program(args, request, switches) as directory:
+            local = opened(directory, request, device)
             facts = read_facts(local.manifest)
             if facts.random_weights:
                 _say(errors, f"warning: {RANDOM_WARNING}", "bold red")
             with _progress(errors, len(paths), over) as done:
-                found = collect(local, question, facts, paths, args.batch_size, device, done)
-            about = record(local, question, facts, switches, found.running, found.images)
+                found = collect(local, request, facts, paths, args.batch_size, device, done)
+            about = record(local, request, facts, switches, found.running, found.images)
         table = rows(found.running, local.features)
         with finishing():
             write(outputs, table, about | {"failed": found.failed})
     except Stopped as stop:
         _say(errors, f"stopped by {stop}: {sum(over)} of {len(paths)} {_UNWRITTEN}", "red")
         return stop.code
-    show(console, outputs, question, table, about)
+    show(console, outputs, request, table, about)
     _say(errors, notice(found.changes, found.total), "yellow")
     for one in found.failed:
         _say(errors, one["error"], "red")
@@ -139,8 +139,8 @@ def _outputs(args: argparse.Namespace) -> list[Path]:
     return found
 
 
-def _question(args: argparse.Namespace) -> Question:
-    return Question(
+def _question(args: argparse.Namespace) -> LocalRequest:
+    return LocalRequest(
         args.which_module,
         args.layer_index,
         parse_features(args.feature_index),
@@ -165,7 +165,7 @@ def _switches(args: argparse.Namespace) -> Switches:
 
 
 @contextmanager
-def _program(args: argparse.Namespace, question: Question, switches: Switches) -> Iterator[Path]:
+def _program(args: argparse.Namespace, request: LocalRequest, switches: Switches) -> Iterator[Path]:
     """The directory of the program: given, compiled to stay, or compiled for this run alone."""
     if (args.config is None) == (args.program is None):
         raise AnalysisError("give --config C, or --program DIR, and not both")
@@ -179,7 +179,7 @@ def _program(args: argparse.Namespace, question: Question, switches: Switches) -
         return
     from lrpc.compiler import compile_config
 
-    config = configured(args.config, args.overrides, question, switches)
+    config = configured(args.config, args.overrides, request, switches)
     with tempfile.TemporaryDirectory(prefix="lrpc-") as folder:
         directory = args.keep_program or Path(folder) / "program"
         compile_config(config, directory)

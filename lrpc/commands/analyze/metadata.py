@@ -14,7 +14,7 @@ import torch
 
 import lrpc
 from lrpc.commands.analyze.programs import Local, rules_on_the_way
-from lrpc.commands.analyze.request import UNITS, Question
+from lrpc.commands.analyze.request import UNITS, LocalRequest
 from lrpc.commands.analyze.running import Running
 from lrpc.commands.analyze.switches import METHODS, Switches
 from lrpc.commands.analyze.table import COLUMNS
@@ -23,7 +23,7 @@ from lrpc.commands.session.facts import RANDOM_WARNING, Facts
 FORMAT = 1
 
 
-def sidecar_path(table: Path) -> Path:
+def metadata_path(table: Path) -> Path:
     """`contributions.csv` → `contributions.csv.json`."""
     return table.with_name(f"{table.name}.json")
 
@@ -34,7 +34,7 @@ def sha256(data: bytes) -> str:
 
 def record(
     local: Local,
-    question: Question,
+    request: LocalRequest,
     facts: Facts,
     switches: Switches,
     running: Running,
@@ -46,15 +46,15 @@ def record(
     return {
         "format": FORMAT,
         "columns": COLUMNS,
-        "question": {
-            **asdict(question),
+        "request": {
+            **asdict(request),
             "features": list(local.features),
-            "token_reduce": "mean" if question.token is None else None,
+            "token_reduce": "mean" if request.token is None else None,
             "start": local.route.start,
             "read": local.route.read,
-            "counted": UNITS[question.module],
+            "counted": UNITS[request.module],
             "size": local.axes.size,
-            "starts_with": {"sum1": 1, "sumT": local.tokens}.get(question.norm),
+            "starts_with": {"sum1": 1, "sumT": local.tokens}.get(request.norm),
         },
         "accounts": accounts(local, running, images),
         "rules": {
@@ -118,6 +118,6 @@ def accounts(
 
 
 def with_table(found: Mapping[str, Any], name: str, data: bytes) -> bytes:
-    """The sidecar's text for a table of this name and content."""
+    """The metadata file's text for a table of this name and content."""
     whole = {"table": {"file": name, "sha256": sha256(data)}, **found}
     return (json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()

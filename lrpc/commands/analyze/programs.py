@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrpc.commands.analyze.request import Question, Route, check_features, check_layer, route
+from lrpc.commands.analyze.request import LocalRequest, Route, check_features, check_layer, route
 from lrpc.commands.analyze.switches import Switches
 from lrpc.config import Config, load_config
 from lrpc.errors import AnalysisError
@@ -59,9 +59,9 @@ class Local:
 
 
 def configured(
-    path: Path, overrides: Sequence[str], question: Question, switches: Switches
+    path: Path, overrides: Sequence[str], request: LocalRequest, switches: Switches
 ) -> Config:
-    """The config for local mode: target, places, stops and rules set, all else as it was.
+    """The config for local mode: target, places, boundaries and rules set, all else as it was.
 
     A decoder's queries go in one sweep unless LRPC.SEEDS is set; an encoder's channels, which
     carry all tokens each, in as many as LRPC.SEEDS says. Raises AnalysisError for a layer or a
@@ -73,25 +73,25 @@ def configured(
             f"LRPC.SOURCE {given.LRPC.SOURCE}: analyze knows the layers of a MaskDINO only"
         )
     spec = MaskDINOSpec.from_config(given)
-    layers = spec.encoder_layers if question.module == "encoder" else spec.decoder_layers
-    check_layer(question.layer, layers, question.module)
-    size = spec.encoder_width if question.module == "encoder" else spec.queries
-    features = check_features(question.features, size, question.module)
+    layers = spec.encoder_layers if request.module == "encoder" else spec.decoder_layers
+    check_layer(request.layer, layers, request.module)
+    size = spec.encoder_width if request.module == "encoder" else spec.queries
+    features = check_features(request.features, size, request.module)
     if not spec.encoder_layers:
         raise AnalysisError("the encoder has no layer: what leaves the queries has no place to end")
-    way = route(question, spec.encoder_layers)
+    way = route(request, spec.encoder_layers)
     places = [way.read, *way.leaving]
     settings: dict[str, object] = {
         "SCOPE": "",
         "TARGETS": [way.target],
         "READ": places,
-        "STOP": places,
+        "BOUNDARIES": places,
         "COMPOSITE": switches.chosen_composite(),
         "RULES": [*_entered(places), *switches.entries(), *map(_plain, given.LRPC.RULES)],
     }
     if switches.epsilon is not None:
         settings["EPSILON"] = switches.epsilon
-    if question.module == "decoder" and given.where("LRPC.SEEDS") == "defaults":
+    if request.module == "decoder" and given.where("LRPC.SEEDS") == "defaults":
         settings["SEEDS"] = len(features)
     words = [word for key, value in settings.items() for word in (f"LRPC.{key}", _text(value))]
     return load_config(path, [*overrides, *words])
@@ -110,17 +110,17 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else repr(value)
 
 
-def opened(directory: Path, question: Question, device: str) -> Local:
-    """The program in `directory` for `question`; AnalysisError where it was not compiled for it."""
+def opened(directory: Path, request: LocalRequest, device: str) -> Local:
+    """The program in `directory` for `request`; AnalysisError where it was not compiled for it."""
     program = load_program(directory, device)
     manifest = manifest_of(directory)
     graph = read_graph(directory / "graph.lrp")
-    way = route(question, _encoder_layers(manifest))
+    way = route(request, _encoder_layers(manifest))
     _check_compiled(directory, manifest, way)
     start, read = graph.marked[way.start], graph.marked[way.read]
     target = _targets(manifest)[way.target]
     axes, own = _axes(read, target), _axes(start, target)
-    features = check_features(question.features, own.size, question.module)
+    features = check_features(request.features, own.size, request.module)
     rest = [i for i in range(start.type.rank) if i != own.batch]
     token = own.index if target["token"] is None else rest[target["token"]]
     tokens = start.type.shape[token]
@@ -145,14 +145,14 @@ def _check_compiled(directory: Path, manifest: Mapping[str, Any], way: Route) ->
     """The target is there, and relevance ends at all places of the route and is read there."""
     target = _targets(manifest).get(way.target)
     places = (way.read, *way.leaving)
-    stops = manifest["settings"]["places"]["stops"]
-    lacking = [place for place in places if place not in stops]
+    boundaries = manifest["settings"]["places"]["boundaries"]
+    lacking = [place for place in places if place not in boundaries]
     if target is None or lacking:
         what = f"target {way.target}" if target is None else f"a stop at {lacking[0]}"
         listed = ", ".join(places)
         raise AnalysisError(
             f"{directory}: compiled without {what}; compile it with LRPC.TARGETS '[{way.target}]'"
-            f" LRPC.STOP '[{listed}]', or give --config and no --program"
+            f" LRPC.BOUNDARIES '[{listed}]', or give --config and no --program"
         )
     if way.read not in target["reads"]:
         raise AnalysisError(

@@ -12,7 +12,7 @@ UNITS = {"encoder": "channel", "decoder": "query"}
 
 
 @dataclass(frozen=True)
-class Question:
+class LocalRequest:
     """Features of one layer; `features` None stands for all of them, `token` None for the mean."""
 
     module: str
@@ -48,14 +48,14 @@ class Route:
     leaving: tuple[str, ...]
 
 
-def route(question: Question, encoder_layers: int) -> Route:
+def route(request: LocalRequest, encoder_layers: int) -> Route:
     """From the asked place of a layer to the same place of the layer before (rules.md, local mode).
 
     Before layer 0 comes what enters the stack. Reading a transform before its residual sum leaves
     the skip path aside; what decoder layers look up in the encoder's output leaves the queries.
     """
-    stack, layer = question.module, question.layer
-    sublayer, before = question.sublayer or "ffn", question.measure == "pre_res"
+    stack, layer = request.module, request.layer
+    sublayer, before = request.sublayer or "ffn", request.measure == "pre_res"
     start = _place(stack, layer, sublayer, before)
     leaving: tuple[str, ...] = ()
     if layer == 0:

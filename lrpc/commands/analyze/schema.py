@@ -1,4 +1,4 @@
-"""What a sidecar states that a table can be held against."""
+"""What a metadata file states that a table can be held against."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrpc.commands.analyze.metadata import FORMAT, sidecar_path
+from lrpc.commands.analyze.metadata import FORMAT, metadata_path
 from lrpc.errors import AnalysisError
 
 #: What tells where the numbers come from; all of it has to be there.
@@ -38,8 +38,8 @@ class Account:
 
 
 @dataclass(frozen=True)
-class Stated:
-    """A sidecar as far as the checks need it; `lacking` lists what is missing of its provenance."""
+class Schema:
+    """A metadata file as the checks need it; `lacking` lists what its provenance misses."""
 
     sha256: str
     size: int
@@ -54,9 +54,9 @@ class Stated:
     lacking: tuple[str, ...]
 
 
-def read_stated(table: Path) -> Stated:
-    """The sidecar of `table`; AnalysisError where there is none, or it is damaged."""
-    path = sidecar_path(table)
+def read_stated(table: Path) -> Schema:
+    """The metadata file of `table`; AnalysisError where there is none, or it is damaged."""
+    path = metadata_path(table)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -71,11 +71,11 @@ def read_stated(table: Path) -> Stated:
         raise AnalysisError(f"{path.name} lacks what it should state ({error!r})") from None
 
 
-def _stated(data: Mapping[str, Any]) -> Stated:
-    asked = data["question"]
+def _stated(data: Mapping[str, Any]) -> Schema:
+    asked = data["request"]
     accounts = [_account(one) for one in data["accounts"]]
     given = asked["starts_with"]
-    return Stated(
+    return Schema(
         str(data["table"]["sha256"]),
         int(asked["size"]),
         str(asked["counted"]),

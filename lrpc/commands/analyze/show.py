@@ -10,26 +10,26 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lrpc.commands.analyze.request import UNITS, Question
+from lrpc.commands.analyze.request import UNITS, LocalRequest
 from lrpc.commands.analyze.table import Row
 
 STRONGEST = 5
 WEAK = 0.1  # of the mean activation
 GROWN = 100  # times the start
-VISIBLE = 1e-4  # of the largest amount: sinks below are in the sidecar alone
+VISIBLE = 1e-4  # of the largest amount: sinks below are in the metadata file alone
 ACCOUNTS = 10
 
 
 def show(
     console: Console,
     outputs: Sequence[Path],
-    question: Question,
+    request: LocalRequest,
     table: Sequence[Row],
     about: Mapping[str, Any],
 ) -> None:
     """The strongest rows, the accounts, and where the tables lie."""
-    unit, images = UNITS[question.module], table[0].n_images
-    read, start = about["question"]["read"], about["question"]["start"]
+    unit, images = UNITS[request.module], table[0].n_images
+    read, start = about["request"]["read"], about["request"]["start"]
     features = {row.feature: None for row in table}
     head = f"{start} from {read}, {images} image{'' if images == 1 else 's'}"
     shown = Table(title=escape(head), title_justify="left")
@@ -43,9 +43,9 @@ def show(
     for account in about["accounts"][:ACCOUNTS]:
         _say(console, f"{unit} {account['feature']}: {_sum(account)}")
     if len(features) > ACCOUNTS:
-        _say(console, f"… and {len(features) - ACCOUNTS} more, in the sidecar")
+        _say(console, f"… and {len(features) - ACCOUNTS} more, in the metadata file")
     _warn_grown(console, table, about, unit)
-    if question.norm != "none":
+    if request.norm != "none":
         _warn_weak(console, about, unit)
     for path in outputs:
         _say(console, f"{path}: {len(table)} rows; {path.name}.json says where they come from")

@@ -1,4 +1,4 @@
-"""`lrpc validate`: holds a table of contributions against itself and against its sidecar."""
+"""`lrpc validate`: holds a table of contributions against itself and against its metadata file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lrpc.commands.analyze.metadata import sha256
-from lrpc.commands.analyze.schema import Stated, read_stated
+from lrpc.commands.analyze.schema import Schema, read_stated
 from lrpc.commands.analyze.table import WHOLE, Columns, read_table
 from lrpc.errors import AnalysisError
 
@@ -44,8 +44,8 @@ class Group:
 def checks(path: Path, images: Path | None = None, program: Path | None = None) -> Iterator[Check]:
     """All checks of a table; those on `images` and `program` where these folders are given.
 
-    A table that cannot be read, or has no sidecar, fails a check too. Raises AnalysisError where
-    there is no such file at all.
+    A table that cannot be read, or has no metadata file, fails a check too. Raises AnalysisError
+    where there is no such file at all.
     """
     if not path.is_file():
         raise AnalysisError(f"{path}: no such file; `lrpc analyze --output-csv {path}` makes one")
@@ -61,7 +61,7 @@ def checks(path: Path, images: Path | None = None, program: Path | None = None) 
     try:
         stated = read_stated(path)
     except AnalysisError as error:
-        yield Check("sidecar", False, str(error))
+        yield Check("metadata file", False, str(error))
         return
     yield _unchanged(path, stated)
     yield _counts(groups, stated)
@@ -127,14 +127,14 @@ def _consistent(groups: Sequence[Group]) -> Check:
     return _check("consistent", wrong, "shares sum to 1, |mean| ≤ mean_abs ≤ gross", "inconsistent")
 
 
-def _unchanged(path: Path, stated: Stated) -> Check:
+def _unchanged(path: Path, stated: Schema) -> Check:
     found = sha256(path.read_bytes())
     same = found == stated.sha256
-    detail = found[:16] if same else f"{found[:16]} is not the sidecar's {stated.sha256[:16]}"
+    detail = found[:16] if same else f"{found[:16]} is not the metadata file's {stated.sha256[:16]}"
     return Check("unchanged since written", same, detail)
 
 
-def _counts(groups: Sequence[Group], stated: Stated) -> Check:
+def _counts(groups: Sequence[Group], stated: Schema) -> Check:
     found = {group.feature: len(group["index"]) for group in groups}
     wrong = [
         f"feature {f}: {found.get(f, 0)} of {stated.size}"
@@ -146,7 +146,7 @@ def _counts(groups: Sequence[Group], stated: Stated) -> Check:
     return _check("count", wrong, f"{stated.size} {plural} for {asked}", "wrong number of rows")
 
 
-def _indices(groups: Sequence[Group], columns: Columns, stated: Stated) -> Check:
+def _indices(groups: Sequence[Group], columns: Columns, stated: Schema) -> Check:
     wrong = []
     for group in groups:
         seen = [int(i) for i in group["index"] if _whole(i)]
@@ -160,13 +160,13 @@ def _indices(groups: Sequence[Group], columns: Columns, stated: Stated) -> Check
     return _check("indices", wrong, f"0 to {stated.size - 1}, each once", "wrong")
 
 
-def _images_counted(columns: Columns, stated: Stated) -> Check:
+def _images_counted(columns: Columns, stated: Schema) -> Check:
     wrong = sorted({n for n in columns["n_images"] if n != len(stated.images)})
     listed = [f"{n:g}" for n in wrong]
     return _check("images", listed, f"{len(stated.images)} listed", "another number in the table")
 
 
-def _starts(stated: Stated) -> Check:
+def _starts(stated: Schema) -> Check:
     """Relevance started with 1, or T, or whatever the activation was."""
     if stated.starts_with is None:
         return Check("start", True, "target norm none: the activation itself")
@@ -179,7 +179,7 @@ def _starts(stated: Stated) -> Check:
     return _check(f"start ({stated.norm})", wrong, f"relevance starts with {goal:g}", "wrong")
 
 
-def _adds_up(groups: Sequence[Group], stated: Stated) -> Check:
+def _adds_up(groups: Sequence[Group], stated: Schema) -> Check:
     """Σ contributions + what went elsewhere + sinks = start, for every feature."""
     limit, worst = _limit(stated), 0.0
     wrong = []
@@ -204,17 +204,17 @@ def _adds_up(groups: Sequence[Group], stated: Stated) -> Check:
     )
 
 
-def _closes(stated: Stated) -> Check:
+def _closes(stated: Schema) -> Check:
     worst = max((a.closure for a in stated.accounts.values()), default=math.nan)
     return Check("ledger", worst <= _limit(stated), f"closes to {worst:.0e}")
 
 
-def _provenance(stated: Stated) -> Check:
+def _provenance(stated: Schema) -> Check:
     bad = [*stated.lacking, *(f"sha256 of {n}" for n, h in stated.images.items() if len(h) != 64)]
     return _check("provenance", bad, "program, config, rules, images, versions", "lacking")
 
 
-def _program(directory: Path, stated: Stated) -> Check:
+def _program(directory: Path, stated: Schema) -> Check:
     path = directory / "manifest.json"
     if not path.is_file():
         raise AnalysisError(f"{directory}: not a program directory, it lacks manifest.json")
@@ -223,7 +223,7 @@ def _program(directory: Path, stated: Stated) -> Check:
     return _check("program", _differing(found, stated.program), "the same files", "differs")
 
 
-def _same_images(directory: Path, stated: Stated) -> Check:
+def _same_images(directory: Path, stated: Schema) -> Check:
     present = {
         name: sha256((directory / name).read_bytes()) if (directory / name).is_file() else ""
         for name in stated.images
@@ -235,7 +235,7 @@ def _differing(found: Mapping[str, str], stated: Mapping[str, str]) -> list[str]
     return sorted(n for n in {**found, **stated} if found.get(n) != stated.get(n))
 
 
-def _limit(stated: Stated) -> float:
+def _limit(stated: Schema) -> float:
     return LIMITS.get(stated.precision, LIMITS["fp32"])
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lrpc.commands.compare.runner import Choice, Versus
+from lrpc.commands.compare.runner import CompareOptions, ComparisonRunner
 from lrpc.commands.drawing.pictures import Display
 from lrpc.commands.run import command
 from lrpc.commands.session.calls import Request
@@ -70,25 +70,25 @@ def main(args: argparse.Namespace, console: Console) -> int:
         choice = _choice(args)
         paths = find_images(args.images)
         programs = {path: load_program(path, choice.device) for path in args.programs}
-        versus = Versus(programs, choice)
-        if len(versus.columns) < 2:
+        runner = ComparisonRunner(programs, choice)
+        if len(runner.columns) < 2:
             raise ProgramError(
                 "there is one composite to compare; compile with LRPC.COMPOSITE '[a, b]', or name"
                 " several programs"
             )
         command.make_output(args.output, args.images)
-        _compare(versus, paths, args.output, errors, bool(getattr(args, "debug", False)), done)
+        _compare(runner, paths, args.output, errors, bool(getattr(args, "debug", False)), done)
         with finishing() if done.stop is None else nullcontext():
-            _write(args.output, versus, done, len(paths))
+            _write(args.output, runner, done, len(paths))
     except LrpcError as error:
         if getattr(args, "debug", False):
             raise
         command.say(errors, f"error: {error}", "red")
         return 2
-    command.say_unless_empty(errors, notice(versus.changes, done.count), "yellow")
+    command.say_unless_empty(errors, notice(runner.changes, done.count), "yellow")
     rows = list(_rows(done.records))
-    several = len(versus.programs) > 1
-    console.print(_table([c.name for c in versus.columns], rows, args.output, several))
+    several = len(runner.programs) > 1
+    console.print(_table([c.name for c in runner.columns], rows, args.output, several))
     if done.stop is not None:
         line = command.stopped_line(done.stop, done.count, len(paths))
         command.say(errors, f"{line}; name those in --images, with another -o", "red")
@@ -110,19 +110,19 @@ class Done:
         return len(self.records) + len(self.failed)
 
 
-def _write(output: Path, versus: Versus, done: Done, total: int) -> None:
+def _write(output: Path, runner: ComparisonRunner, done: Done, total: int) -> None:
     stopped = None if done.stop is None else str(done.stop)
     state = {"stopped_by": stopped, "images_left": total - done.count}
     write_json(
         output / "comparison.json",
-        versus.record() | state | {"images": done.records, "failed": done.failed},
+        runner.record() | state | {"images": done.records, "failed": done.failed},
     )
     _write_csv(output / "comparison.csv", list(_rows(done.records)))
 
 
-def _choice(args: argparse.Namespace) -> Choice:
+def _choice(args: argparse.Namespace) -> CompareOptions:
     wanted = None if args.composite is None else tuple(args.composite)
-    return Choice(
+    return CompareOptions(
         parse_targets(args.target),
         args.score,
         args.top,
@@ -134,7 +134,7 @@ def _choice(args: argparse.Namespace) -> Choice:
 
 
 def _compare(
-    versus: Versus,
+    runner: ComparisonRunner,
     paths: Sequence[Path],
     output: Path,
     errors: Console,
@@ -145,16 +145,18 @@ def _compare(
     with what is done."""
     try:
         for path, stem in zip(paths, output_stems(paths), strict=True):
-            said, style = _one(versus, path, output / stem, debug, done)
+            said, style = _one(runner, path, output / stem, debug, done)
             command.say(errors, f"{shown(path)}: {said}", style)
     except Stopped as stop:
         done.stop = stop
 
 
-def _one(versus: Versus, path: Path, stem: Path, debug: bool, done: Done) -> tuple[str, str]:
+def _one(
+    runner: ComparisonRunner, path: Path, stem: Path, debug: bool, done: Done
+) -> tuple[str, str]:
     """Compare on one image; what to say of it, and in which colour."""
     try:
-        record, count, note = versus.of(path, stem)
+        record, count, note = runner.of(path, stem)
     except TargetError:
         raise
     except TROUBLE as error:

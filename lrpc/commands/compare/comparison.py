@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from lrpc.commands.compare import similarity as likeness
+from lrpc.commands.compare import similarity
 from lrpc.commands.compare.sheet import Words, panel, sheet
 from lrpc.commands.drawing.colour import Map, Pixels
 from lrpc.commands.drawing.draw import number
@@ -66,7 +66,7 @@ class Comparison:
             start = float(self.start[name][seed, item])
             same = (float(self.spearman[0, i, seed, item]), float(self.cosine[0, i, seed, item]))
             total = float(self.sums[name][seed, item])
-            inside = None if box is None else likeness.share_inside(values, box)
+            inside = None if box is None else similarity.share_inside(values, box)
             facts = figures(total, start, inside, same if i else None, self.names[0])
             panels.append(panel(name, values, facts=facts))
         photo = _pixels(image)
@@ -183,7 +183,7 @@ def _tables(maps: Sequence[Tensor]) -> dict[str, Tensor]:
     for k in range(seeds):
         for b in range(batch):
             one: list[NDArray[np.float64]] = [m[k, b].double().cpu().numpy() for m in maps]
-            cells.append(likeness.pairwise(one))
+            cells.append(similarity.pairwise(one))
     made = {}
     for kind in ("spearman", "cosine"):
         values = [[[np.nan if v is None else v for v in r] for r in c[kind]] for c in cells]

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lrpc.commands.compare import similarity as likeness
+from lrpc.commands.compare import similarity
 from lrpc.commands.compare.comparison import columns, figures
 from lrpc.commands.compare.sheet import Words, panel, sheet
 from lrpc.commands.drawing import colour
@@ -39,7 +39,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Choice:
+class CompareOptions:
     """What to compare on which targets, and how to show it."""
 
     targets: tuple[TargetSpec, ...] = (TargetSpec("class_logit"),)
@@ -51,7 +51,7 @@ class Choice:
     display: Display = field(default_factory=Display)
 
 
-class Versus:
+class ComparisonRunner:
     """Some program directories, opened side by side; `of` compares them on one image.
 
     Detections, and so the targets, are those of the first program. Raises ProgramError where the
@@ -59,7 +59,7 @@ class Versus:
     of the images so far.
     """
 
-    def __init__(self, programs: Mapping[Path, Program], choice: Choice) -> None:
+    def __init__(self, programs: Mapping[Path, Program], choice: CompareOptions) -> None:
         self.choice = choice
         self.changes: list[Change] = []
         labels = _labels(list(programs))
@@ -143,14 +143,14 @@ class Versus:
     ) -> dict[str, Any]:
         """The picture and the record of one target."""
         maps = {name: _visible(one, image) for name, one in found.items()}
-        alike = likeness.pairwise(list(maps.values()))
+        alike = similarity.pairwise(list(maps.values()))
         seed = next(iter(found.values())).seed
         box = seed.detection.box if seed.detection else None
         parts: dict[str, Any] = {}
         panels = []
         for i, column in enumerate(self.columns):
             one, values = found[column.name], maps[column.name]
-            inside = None if box is None else likeness.share_inside(values, box)
+            inside = None if box is None else similarity.share_inside(values, box)
             same = (alike["spearman"][0][i], alike["cosine"][0][i]) if i else None
             told = target_record(one, image, column.facts)
             start = None if one.ledger is None else one.ledger.start
@@ -193,7 +193,7 @@ def _labels(paths: Sequence[Path]) -> dict[Path, str]:
     return {path: name if unique else str(path) for path, name in zip(paths, names, strict=True)}
 
 
-def _columns(label: str, path: Path, program: Program, choice: Choice) -> list[Column]:
+def _columns(label: str, path: Path, program: Program, choice: CompareOptions) -> list[Column]:
     chosen = columns(label, program.manifest, choice.composites)
     return [
         Column(name, label, own, read_facts(under_composite(program.manifest, own)), path)

@@ -22,7 +22,7 @@ from lrpc.commands.evaluate.methods import Method, Relevance
 from lrpc.commands.evaluate.model import Model, class_count
 from lrpc.commands.evaluate.objects import Found, find
 from lrpc.commands.evaluate.plot import write_curves
-from lrpc.commands.evaluate.randomise import Likeness, check, randomised
+from lrpc.commands.evaluate.randomise import Similarity, check, randomised
 from lrpc.commands.evaluate.results import Results, write_results
 from lrpc.commands.evaluate.scenes import read_scenes
 from lrpc.commands.evaluate.tables import tables
@@ -107,7 +107,7 @@ def _evaluate(job: Job, errors: Console, progress: Progress) -> tuple[Found, Res
 
     measured = measure_all(methods, first, found.pictures, settings, told)
     failed = dict(measured.failed)
-    likeness: tuple[Likeness, ...] = ()
+    likeness: tuple[Similarity, ...] = ()
     if args.randomise:
         whole = [method for method in methods if method.name not in failed]
         likeness = _randomise(job, whole, found, failed, errors)
@@ -130,7 +130,7 @@ def _scenes(job: Job, models: Sequence[Model], notes: list[str]) -> list[Annotat
 
 def _randomise(
     job: Job, methods: Sequence[Method], found: Found, failed: dict[str, str], errors: Console
-) -> tuple[Likeness, ...]:
+) -> tuple[Similarity, ...]:
     """The check for every candidate that --config made; errors go to `failed`."""
     candidates = {candidate.name: candidate for candidate in job.candidates}
     config = job.recipe().of(Candidate("randomised"))

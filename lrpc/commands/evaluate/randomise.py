@@ -34,7 +34,7 @@ PARTS = (
 
 
 @dataclass(frozen=True)
-class Likeness:
+class Similarity:
     """One object's map with weights random down to `part`, against its trained map.
 
     `spearman` of the values, `spearman_absolute` of their magnitudes, `ssim` of the maps as
@@ -103,7 +103,7 @@ def relocate(model: Model, picture: Picture) -> Picture:
 
 def compare(
     method: str, part: str, pictures: Sequence[Picture], a: Maps, b: Maps
-) -> list[Likeness]:
+) -> list[Similarity]:
     """How alike two sets of maps are, object by object, without padding."""
     found = []
     for picture, first, second in zip(pictures, a, b, strict=True):
@@ -111,7 +111,7 @@ def compare(
         for subject, one, other in zip(picture.subjects, first, second, strict=True):
             x, y = one[:height, :width], other[:height, :width]
             found.append(
-                Likeness(
+                Similarity(
                     method,
                     part,
                     subject.truth.name,
@@ -127,7 +127,7 @@ def compare(
 class Checked:
     """What the check found, method by method; by name the error of each that it stopped with."""
 
-    likeness: tuple[Likeness, ...]
+    likeness: tuple[Similarity, ...]
     failed: Mapping[str, str]
 
 
@@ -138,7 +138,7 @@ def check(
     load: Callable[[Path], Sequence[Model]],
 ) -> Checked:
     """The whole check; `load` compiles the methods' programs with other weights, in their order."""
-    found: dict[str, list[Likeness]] = {method.name: [] for method in methods}
+    found: dict[str, list[Similarity]] = {method.name: [] for method in methods}
     failed: dict[str, str] = {}
     trained = {one.method.name: one for one in explained(methods, pictures)}
     for part, path in files:

@@ -12,7 +12,7 @@ from typing import Any
 
 from lrpc.commands.evaluate.localise import Localisation
 from lrpc.commands.evaluate.perturb import Curve
-from lrpc.commands.evaluate.randomise import Likeness
+from lrpc.commands.evaluate.randomise import Similarity
 from lrpc.commands.evaluate.settings import Protocol
 from lrpc.commands.session.record import write_json
 from lrpc.support.files import write_text
@@ -93,7 +93,7 @@ class Results:
     rows: tuple[Row, ...]
     seconds: Mapping[str, float]  # per method
     failed: Mapping[str, str] = field(default_factory=dict)  # methods with their errors
-    likeness: tuple[Likeness, ...] = ()
+    likeness: tuple[Similarity, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def methods(self) -> list[str]:

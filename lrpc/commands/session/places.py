@@ -35,8 +35,8 @@ class Places:
         known = self.of.get(target)
         if known is not None and self.inputs and not set(self.inputs) & set(known):
             raise ProgramError(
-                f"relevance of '{target}' ends at {', '.join(known)} in this program (LRPC.STOP),"
-                " not at the image; `lrpc analyze` reads it there"
+                f"relevance of '{target}' ends at {', '.join(known)} in this program"
+                " (LRPC.BOUNDARIES), not at the image; `lrpc analyze` reads it there"
             )
 
     def choose(self, target: str, patterns: Sequence[str]) -> list[str]:

@@ -36,9 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = False
     try:
         with stoppable(), _flushed():
-            from lrpc.commands.parser import dispatch  # seconds, in which a signal may come
+            from lrpc.commands.parser import dispatch, parse  # seconds, a signal may come
 
-            args = parser().parse_args(argv)
+            args = parse(argv)
             debug = args.debug
             return dispatch(args, console)
     except LrpcError as error:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lrpc.cli import main, parser
+from lrpc.cli import main
+from lrpc.commands.parser import parse
 from lrpc.rules.composite import composite
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,7 +46,7 @@ EVERY = [words for page in PAGES for words in commands(page)]
 
 @pytest.mark.parametrize("words", EVERY, ids=" ".join)
 def test_commands_parse(words: list[str]) -> None:
-    assert parser().parse_args(words).command == words[0]
+    assert parse(words).command == words[0]
 
 
 def test_pages_hold_what_is_checked_here() -> None:

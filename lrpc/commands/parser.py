@@ -5,17 +5,21 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from rich.console import Console
 
 import lrpc
-from lrpc.commands.analyze import command as analysis
+from lrpc.commands.analyze import arguments as analyze
 from lrpc.commands.bench import arguments as bench
-from lrpc.commands.compare import command as compare
-from lrpc.commands.evaluate.arguments import add_arguments as evaluate_arguments
+from lrpc.commands.compare import arguments as compare
+from lrpc.commands.evaluate import arguments as evaluate
 from lrpc.commands.plan import arguments as plan
-from lrpc.commands.run import command as run
+from lrpc.commands.run import arguments as run
+from lrpc.commands.session import arguments
+from lrpc.support.terminal import say
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,45 +29,38 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"lrpc {lrpc.__version__}")
     top.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _compile_arguments(commands.add_parser("compile", help="make a program from a config"))
-    run.add_arguments(commands.add_parser("run", help="relevance for images, as pictures and data"))
-    compare.add_arguments(
-        commands.add_parser("compare", help="several composites or programs, side by side")
-    )
-    analysis.add_analyze_arguments(
-        commands.add_parser("analyze", help="one layer to the layer before, over a folder")
-    )
-    analysis.add_validate_arguments(
-        commands.add_parser("validate", help="check a table of `lrpc analyze`")
-    )
-
-    measured = "how faithful maps are, against annotated images"
-    evaluate_arguments(commands.add_parser("evaluate", help=measured))
-    verify = commands.add_parser("verify", help="check a program on this machine")
+    add = top.add_subparsers(dest="command", required=True, metavar="COMMAND").add_parser
+    _compile_arguments(add("compile", help="make a program from a config"))
+    run.add_arguments(add("run", help="relevance for images, as pictures and data"))
+    compare.add_arguments(add("compare", help="several composites or programs, side by side"))
+    analyze.add_arguments(add("analyze", help="one layer to the layer before, over a folder"))
+    analyze.add_validate_arguments(add("validate", help="check a table of `lrpc analyze`"))
+    evaluate.add_arguments(add("evaluate", help="how faithful maps are, against annotated images"))
+    verify = add("verify", help="check a program on this machine")
     verify.add_argument("program", type=Path, metavar="DIR")
-    verify.add_argument("--device", default="cpu")
-    _plugin_argument(verify)
+    arguments.device(verify, "cpu")
+    arguments.plugins(verify)
     verify.add_argument(
         "--every", action="store_true", help="hold every target against the interpreter"
     )
-    plan.add_arguments(commands.add_parser("plan", help="the memory that a program takes"))
-    bench.add_arguments(commands.add_parser("bench", help="the time that a program takes"))
-    rules = commands.add_parser("rules", help="the rules and composites, with formulas and sources")
+    plan.add_arguments(add("plan", help="the memory that a program takes"))
+    bench.add_arguments(add("bench", help="the time that a program takes"))
+    rules = add("rules", help="the rules and composites, with formulas and sources")
     rules.add_argument("name", nargs="?", help="one rule in detail")
-    _plugin_argument(rules)
+    arguments.plugins(rules)
     return top
 
 
-def _plugin_argument(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--plugin",
-        action="append",
-        default=[],
-        metavar="PACKAGE.MODULE",
-        help="a module that registers rules of its own, repeatable; those of a manifest are"
-        " imported only where they are named here",
-    )
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments; `KEY VALUE …` may stand at the end of every command that takes it, whatever
+    is before it."""
+    top = parser()
+    args, rest = top.parse_known_args(argv)
+    if rest and (any(word.startswith("-") for word in rest) or not hasattr(args, "overrides")):
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:  # argparse gives up on what follows options where a positional came before them
+        args.overrides += rest
+    return args
 
 
 def _compile_arguments(command: argparse.ArgumentParser) -> None:
@@ -81,35 +78,26 @@ def _compile_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--no-check", action="store_true", help="do not hold the program against the model"
     )
-    _plugin_argument(command)
-    command.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="as in detectron2")
+    arguments.plugins(command)
+    arguments.overrides(command)
+
+
+#: Commands that are imported when they are called.
+_MODULES = {
+    **{name: name for name in ("run", "compare", "analyze", "evaluate", "plan", "bench")},
+    "validate": "analyze",
+}
 
 
 def dispatch(args: argparse.Namespace, console: Console) -> int:
     """Do what was asked for; the exit code."""
     if args.command == "compile":
         return _compile(args, console)
-    if args.command == "run":
-        return run.main(args, console)
-    if args.command == "compare":
-        return compare.main(args, console)
-    if args.command == "analyze":
-        return analysis.analyze(args, console)
-    if args.command == "validate":
-        return analysis.validate(args, console)
-
-    if args.command == "evaluate":
-        from lrpc.commands.evaluate import command as evaluate
-
-        return evaluate.main(args, console)
-    if args.command == "plan":
-        from lrpc.commands.plan import command as planning
-
-        return planning.main(args, console)
-    if args.command == "bench":
-        from lrpc.commands.bench import command as own
-
-        return own.main(args, console)
+    if args.command in _MODULES:
+        module = import_module(f"lrpc.commands.{_MODULES[args.command]}.command")
+        main = module.validate if args.command == "validate" else module.main
+        code: int = main(args, console)
+        return code
     if args.command == "verify":
         from lrpc.program.verify import report
 
@@ -148,26 +136,14 @@ def _compile(args: argparse.Namespace, console: Console) -> int:
         report = compile_graph(args.graph, output, args.dump_passes, plugins=args.plugin)
     said = [f"warning: {text}" for text in report.warnings]
     for note in (*said, *(f"note: {text}" for text in report.notes)):
-        console.print(
-            note,
-            style="bold red" if "random" in note.lower() else "yellow",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-    console.print(
-        f"{report.directory}: {report.nodes} nodes, {time.perf_counter() - began:.1f} s",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+        say(console, note, "bold red" if "random" in note.lower() else "yellow")
+    took = time.perf_counter() - began
+    say(console, f"{report.directory}: {report.nodes} nodes, {took:.1f} s")
     lines = {"targets": report.targets, "places": report.places}
     if len(report.composites) > 1:
         lines["composites"] = report.composites
     for name, found in lines.items():
-        console.print(
-            f"  {name:<8} {', '.join(found)}", markup=False, highlight=False, soft_wrap=True
-        )
+        say(console, f"  {name:<8} {', '.join(found)}")
     if report.precision is not None:
         from lrpc.program.precision_table import precision_table
 

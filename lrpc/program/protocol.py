@@ -64,12 +64,3 @@ class Detection:
     score: float
     box: Box
     mask: NDArray[np.bool_]  # [H, W]
-
-
-class Detector(Protocol):
-    """Finds the objects of one image; outputs carry no batch axis, `frame` is (H, W), `valid` the
-    part of it that is not padding. Best score first."""
-
-    def __call__(
-        self, outputs: Mapping[str, Tensor], frame: Size, valid: Size, score: float, top: int
-    ) -> list[Detection]: ...

@@ -18,8 +18,8 @@ from lrpc.backend.memory.choose import Choice, choose
 from lrpc.backend.memory.run import Model
 from lrpc.backend.memory.search import Search, steps
 from lrpc.backend.segments import Every, cut
-from lrpc.commands.plan.load import open_model
 from lrpc.errors import ConfigError
+from lrpc.program.memory_of import open_model
 from tests.support.checkpoints import AT, SEEDS, both, compiled, model_of, same
 from tests.support.networks import small
 from tests.support.peaks import peaks_as_predicted

@@ -17,8 +17,8 @@ from lrpc.backend.memory.choose import Choice
 from lrpc.backend.memory.run import Model
 from lrpc.backend.memory.search import Search
 from lrpc.cli import main
-from lrpc.commands.plan.load import open_model
 from lrpc.program.loading import load_program
+from lrpc.program.memory_of import open_model
 from tests.runtime.test_load_compile import counting
 from tests.support.deep import deep
 from tests.support.networks import small

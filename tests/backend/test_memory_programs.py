@@ -21,9 +21,9 @@ from lrpc.backend.memory.arena import place
 from lrpc.backend.memory.liveness import Buffer, lower_bound
 from lrpc.backend.memory.plan import kept_for, kept_without_ledger, target_plans
 from lrpc.backend.memory.run import Model
-from lrpc.commands.plan.load import open_model
 from lrpc.errors import LrpcError
 from lrpc.ir.ops import TABLE
+from lrpc.program.memory_of import open_model
 from lrpc.runtime.limits import most_live
 from tests.support.networks import small
 from tests.support.peaks import measured

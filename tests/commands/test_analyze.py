@@ -20,6 +20,7 @@ from lrpc.cli import main
 from lrpc.commands.analyze.request import LocalRequest, route
 from lrpc.commands.session.facts import read_facts
 from lrpc.commands.session.images import load_image
+from lrpc.commands.session.session import Outcome
 from lrpc.config import load_config
 from tests.maskdino_cases import EXAMPLE
 from tests.oracle.detached import Detached
@@ -508,7 +509,7 @@ def test_an_unreadable_image_is_left_out_and_told(
     (torn / "a.png").write_text("no image")
     capsys.readouterr()
     changes = {"--images-dir": str(torn), "--config": None, "--program": words[7]}
-    assert refused(tmp_path, capsys, changes).startswith("no image could be read; the first: ")
+    assert refused(tmp_path, capsys, changes).startswith("no image could be analysed; the first: ")
 
 
 def test_a_signal_ends_it_with_nothing_written(
@@ -518,8 +519,9 @@ def test_a_signal_ends_it_with_nothing_written(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def stopping(*words: Any) -> Any:
-        words[-1](2)  # two images are done
+    def stopping(*words: Any, debug: bool) -> Any:
+        for name in ("a.png", "b.png"):
+            words[-1](Outcome(Path(name)))  # two images are done
         signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr("lrpc.commands.analyze.command.collect", stopping)

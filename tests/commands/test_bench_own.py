@@ -171,7 +171,7 @@ def test_no_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "not a program directory" in printed(capsys, tmp_path, code=2)
     with pytest.raises(SystemExit):
         main(["bench", str(tmp_path), "--repeats", "0"])
-    assert "expected a number from 1, not '0'" in capsys.readouterr().err
+    assert "'0' is not a whole number from 1" in capsys.readouterr().err
 
 
 def test_weights_must_be_those_of_the_program(

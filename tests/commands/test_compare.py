@@ -11,16 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 from PIL import Image
 from torch import nn
 
 import lrpc
 from lrpc.cli import main
-from lrpc.commands.compare.runner import CompareOptions, ComparisonRunner
-from lrpc.commands.compare.similarity import cosine, pairwise, ranks, share_inside, spearman
+from lrpc.commands.compare.runner import ComparisonRunner
+from lrpc.commands.session.options import Options
+from lrpc.commands.session.session import Outcome
 from lrpc.errors import ProgramError
 from tests.run_fakes import HEIGHT, MANIFEST, WIDTH, FakeProgram, write_image
 from tests.support.programs import DIGITS, Programs
@@ -28,55 +26,6 @@ from tests.support.tiny import tiny
 
 NAMES = ["maskdino", "attnlrp", "gradient_input"]
 SCENE = DIGITS.parent / "digits" / "scenes" / "02.png"
-
-# -- figures ---------------------------------------------------------------------------------------
-
-values = arrays.arrays(np.float64, st.integers(2, 12), elements=st.integers(-3, 3).map(float))
-
-
-@settings(max_examples=60, deadline=None)
-@given(values)
-def test_ranks_are_counted(x: Any) -> None:
-    """The rank of an entry: how many lie below it, and half of its equals."""
-    for i, rank in enumerate(ranks(x)):
-        below, equal = int((x < x[i]).sum()), int((x == x[i]).sum())
-        assert rank == below + (equal + 1) / 2
-
-
-@settings(max_examples=60, deadline=None)
-@given(values, st.randoms(use_true_random=False))
-def test_rank_correlation_is_the_correlation_of_ranks(x: Any, random: Any) -> None:
-    y = np.array(random.sample(list(x), len(x)))
-    found = spearman(x, y)
-    if len(set(x)) == 1:
-        assert found is None
-    else:
-        assert found == pytest.approx(np.corrcoef(ranks(x), ranks(y))[0, 1])
-        assert spearman(x, 3 * x**3 + x) == pytest.approx(1)
-        assert spearman(x, -x) == pytest.approx(-1)
-
-
-def test_cosine() -> None:
-    a, b = np.array([1.0, 0.0]), np.array([1.0, 1.0])
-    assert cosine(a, b) == pytest.approx(2**-0.5)
-    assert cosine(1e-200 * a, 1e200 * b) == pytest.approx(2**-0.5)
-    assert cosine(a, 0 * b) is None
-
-
-def test_tables_are_square_and_symmetric() -> None:
-    maps = [np.random.default_rng(i).normal(size=(4, 5)) for i in range(3)]
-    for table in pairwise(maps).values():
-        square = np.array(table, dtype=float)
-        np.testing.assert_allclose(square, square.T)
-        np.testing.assert_allclose(np.diag(square), 1)
-
-
-def test_the_share_inside_a_box() -> None:
-    heat = np.array([[1.0, 2.0, -5.0], [3.0, 4.0, 0.0]])
-    assert share_inside(heat, (0, 0, 1, 2)) == 0.4
-    assert share_inside(heat, (0.4, 0.6, 3, 9)) == 0.7  # pixels by their centres
-    assert share_inside(-abs(heat), (0, 0, 9, 9)) is None
-
 
 # -- from Python -----------------------------------------------------------------------------------
 
@@ -218,25 +167,34 @@ def test_refusals_are_one_line_and_write_nothing(
     assert not out.exists()
 
 
+def compared(
+    tmp_path: Path, programs: dict[Path, FakeProgram], paths: list[Path], **options: Any
+) -> tuple[ComparisonRunner, list[Outcome]]:
+    runner = ComparisonRunner({**programs}, Options(tmp_path / "out", **options))
+    return runner, runner.run(paths, lambda outcome: None)
+
+
 def test_programs_side_by_side_with_targets_of_the_first(tmp_path: Path) -> None:
     programs = {Path("a"): FakeProgram(), Path("b"): FakeProgram(composite="cp_lrp")}
-    versus = ComparisonRunner(programs, CompareOptions())
-    assert [c.name for c in versus.columns] == ["a", "b"]
-    image = write_image(tmp_path / "i.png", 250)
-    record, count, note = versus.of(image, tmp_path / "i")
-    assert (count, note) == (2, "")
-    assert record["targets"][0]["composites"].keys() == {"a", "b"}
-    assert record["targets"][0]["spearman"][0][1] is None  # the fake's maps are constant
-    assert record["targets"][0]["cosine"][0][1] == pytest.approx(1)
-    record, count, note = versus.of(write_image(tmp_path / "j.png", 50), tmp_path / "j")
-    assert (count, record["targets"]) == (0, [])
-    assert "no detection above 0.5" in note
+    paths = [write_image(tmp_path / f"{red}.png", red) for red in (250, 50, 150)]
+    runner, outcomes = compared(tmp_path, programs, paths, batch_size=3)
+    assert [one.name for one in runner.members] == ["a", "b"]
+    assert [program.batches for program in programs.values()] == [[3], [3]]
+    assert [(one.targets, one.error) for one in outcomes] == [(2, ""), (0, ""), (1, "")]
+    assert "no detection above 0.5" in outcomes[1].note
+    two, none, one = (runner.records[path]["targets"] for path in paths)
+    assert two[0]["composites"].keys() == {"a", "b"}
+    assert two[0]["spearman"][0][1] is None  # the fake's maps are constant
+    assert two[0]["cosine"][0][1] == pytest.approx(1)
+    assert (none, len(one)) == ([], 1)
+    alone = compared(tmp_path, programs, paths)[0].records
+    assert alone == runner.records
 
 
-def test_programs_of_other_sizes_are_refused() -> None:
+def test_programs_of_other_sizes_are_refused(tmp_path: Path) -> None:
     other = FakeProgram(inputs={"images": f"f32[B,3,{2 * HEIGHT},{WIDTH}]"})
     with pytest.raises(ProgramError, match=r"^b: takes images of another size than a; compile"):
-        ComparisonRunner({Path("a"): FakeProgram(), Path("b"): other}, CompareOptions())
+        compared(tmp_path, {Path("a"): FakeProgram(), Path("b"): other}, [])
     assert "composites" not in MANIFEST
 
 

@@ -30,8 +30,8 @@ from lrpc.commands.evaluate import (
     read_scenes,
 )
 from lrpc.commands.evaluate.arguments import BASELINES
-from lrpc.commands.evaluate.localise import localise
 from lrpc.commands.evaluate.results import METRICS
+from lrpc.commands.session.metrics import localise
 from lrpc.errors import ProgramError
 from tests.maskdino_cases import EXAMPLE
 from tests.support.programs import DIGITS, Programs

@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from lrpc.commands.evaluate.localise import localise, pointing
-from lrpc.commands.evaluate.match import box_iou
 from lrpc.commands.evaluate.model import similarity
 from lrpc.commands.evaluate.perturb import (
     Curve,
@@ -24,7 +22,7 @@ from lrpc.commands.evaluate.perturb import (
 from lrpc.commands.evaluate.plot import average
 from lrpc.commands.evaluate.randomise import replace_part
 from lrpc.commands.evaluate.results import mean
-from lrpc.commands.evaluate.similarity import spearman, ssim, unit
+from lrpc.commands.session.metrics import box_iou, localise, pointing, spearman, ssim, unit
 
 
 def seeded() -> torch.Generator:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 import lrpc
-from lrpc.commands.evaluate.localise import mass, pointing, rank_accuracy
 from lrpc.commands.evaluate.methods import integrate, midpoints
 from lrpc.commands.evaluate.perturb import deletions, patch_order
+from lrpc.commands.session.metrics import pointing, rank_accuracy, share
 from tests.support.programs import difference
 from tests.support.torchvision_shim import torchvision_models
 
@@ -138,7 +138,7 @@ def test_localisation_as_by_quantus(quantus: ModuleType) -> None:
         [rank_accuracy(m, s) for m, s in pairs]
     )
     for part in (maps.clamp(min=0), maps.abs()):
-        expected = [mass(m, s) for m, s in zip(part, masks, strict=True)]
+        expected = [share(m, s) for m, s in zip(part, masks, strict=True)]
         assert ask("RelevanceMassAccuracy", part) == pytest.approx(expected, abs=1e-6)
 
 

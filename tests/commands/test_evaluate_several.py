@@ -24,9 +24,10 @@ from lrpc.commands.evaluate import (
 )
 from lrpc.commands.evaluate.candidates import Candidate, Recipe, beyond_rules, compiled
 from lrpc.commands.evaluate.explaining import explained
-from lrpc.commands.evaluate.model import Model, load_models
+from lrpc.commands.evaluate.model import load_models
 from lrpc.commands.evaluate.results import Results
 from lrpc.commands.evaluate.settings import grid
+from lrpc.commands.session.members import Member
 from tests.maskdino_cases import EXAMPLE
 from tests.support.programs import DIGITS, Programs
 
@@ -52,7 +53,7 @@ def record(folder: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory, programs: Programs) -> tuple[list[Model], ...]:
+def pair(tmp_path_factory: pytest.TempPathFactory, programs: Programs) -> tuple[list[Member], ...]:
     """The same candidates compiled together, and each by itself."""
     recipe = Recipe(DIGITS)
     candidates = [Candidate(name, options) for name, options in VARIANTS.items()]
@@ -64,7 +65,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory, programs: Programs) -> tuple[
     return shared, single
 
 
-def test_candidates_share_a_program(pair: tuple[list[Model], ...]) -> None:
+def test_candidates_share_a_program(pair: tuple[list[Member], ...]) -> None:
     shared, single = pair
     assert [model.name for model in shared] == list(VARIANTS)
     assert shared[0].program is shared[1].program is shared[2].program
@@ -92,7 +93,7 @@ def test_what_is_more_than_rules_takes_a_program(key: str, value: object, alone:
     assert (beyond_rules(one) != beyond_rules(other)) == alone
 
 
-def test_results_are_those_of_separate_programs(pair: tuple[list[Model], ...]) -> None:
+def test_results_are_those_of_separate_programs(pair: tuple[list[Member], ...]) -> None:
     """Maps and figures to the last bit."""
     shared, single = pair
     settings = Settings(limit=3, steps=2, batch=2)
@@ -113,25 +114,25 @@ def test_results_are_those_of_separate_programs(pair: tuple[list[Model], ...]) -
 
 
 def test_composites_of_a_program_share_its_forward_pass(
-    pair: tuple[list[Model], ...], monkeypatch: pytest.MonkeyPatch
+    pair: tuple[list[Member], ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared, _ = pair
     pictures = find(shared[0], read_scenes(SCENES), Settings(limit=3)).pictures
     calls: list[str] = []
-    forward = Model.forward
+    forward = Member.forward
 
-    def counted(self: Model, *args: Any) -> Any:
+    def counted(self: Member, *args: Any) -> Any:
         calls.append(self.name)
         return forward(self, *args)
 
-    monkeypatch.setattr(Model, "forward", counted)
+    monkeypatch.setattr(Member, "forward", counted)
     results = list(explained([Relevance(model, 1) for model in shared], pictures))
     assert [one.method.name for one in results] == list(VARIANTS)
     assert calls == ["CP, ε 1e-3"] * len(pictures)
 
 
 def test_a_composite_that_fails_leaves_the_others(
-    pair: tuple[list[Model], ...], monkeypatch: pytest.MonkeyPatch
+    pair: tuple[list[Member], ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared, _ = pair
     settings = Settings(limit=1, steps=1)

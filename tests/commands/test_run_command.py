@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
 
+from lrpc.cli import main
 from lrpc.commands.drawing import draw
-from lrpc.commands.run import command
 from lrpc.errors import ProgramError
 from lrpc.program.loading import load_program
 from tests.run_fakes import FakeProgram, write_image, write_program
 
 
 def run(tmp_path: Path, *images: Path | str, program: str = "DIR") -> tuple[int, str]:
-    """The command's exit code and what it printed on its console."""
+    """The command's exit code and what it printed."""
     if not (tmp_path / "DIR").exists():
         write_program(tmp_path / "DIR")
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
     out = ["-o", str(tmp_path / "out"), "--device", "cpu"]
-    args = parser.parse_args([str(tmp_path / program), *out, "--images", *map(str, images)])
-    console = Console(file=io.StringIO(), width=120)
-    code = command.main(args, console)
-    assert isinstance(console.file, io.StringIO)
-    return code, console.file.getvalue()
+    with redirect_stdout(io.StringIO()) as table, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "120")
+        code = main(["run", str(tmp_path / program), *out, "--images", *map(str, images)])
+    return code, table.getvalue()
 
 
 def test_the_command_ends_with_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,10 +11,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from lrpc.commands.run.runner import Runner
 from lrpc.commands.session import record
 from lrpc.commands.session.calls import Request
 from lrpc.commands.session.facts import RANDOM_WARNING, read_facts
-from lrpc.commands.session.runner import Options, Outcome, Runner
+from lrpc.commands.session.options import Options
+from lrpc.commands.session.session import Outcome
 from lrpc.commands.session.targets import TargetError, parse_targets
 from lrpc.errors import ProgramError
 from lrpc.support import files
@@ -24,9 +26,9 @@ from tests.run_fakes import HEIGHT, MANIFEST, WIDTH, FakeProgram, write_image
 def explain(
     program: FakeProgram, tmp_path: Path, paths: list[Path], *targets: str, **options: Any
 ) -> list[Outcome]:
-    chosen = Options(tmp_path / "DIR", tmp_path / "out", targets=parse_targets(targets), **options)
+    chosen = Options(tmp_path / "out", targets=parse_targets(targets), **options)
     heard: list[Outcome] = []
-    outcomes = Runner(program, chosen).run(paths, heard.append)
+    outcomes = Runner(program, tmp_path / "DIR", chosen).run(paths, heard.append)
     assert heard == outcomes
     return outcomes
 

@@ -13,12 +13,12 @@ import pytest
 import lrpc
 from lrpc.backend.program import as_computed
 from lrpc.backend.program import generate as real_generate
-from lrpc.commands.plan.load import open_model
 from lrpc.errors import IRError
 from lrpc.ir.graph import Graph
 from lrpc.ir.printer import print_graph as real_print
 from lrpc.ir.verifier import verify
 from lrpc.program.build import build as real_build
+from lrpc.program.memory_of import open_model
 from passes import FuseRatios, Joints, SaveTensors
 from tests.support.checkpoints import compiled
 from tests.support.networks import small

@@ -16,11 +16,11 @@ from torch import nn
 
 import lrpc
 from lrpc.commands.bench.rebuilt import original
-from lrpc.commands.plan.load import open_model
 from lrpc.compiler import compile_graph
 from lrpc.errors import LrpcError, ProgramError
 from lrpc.program.loading import load_program
 from lrpc.program.manifest_reader import MANIFEST, manifest_of
+from lrpc.program.memory_of import open_model
 from lrpc.program.verify import checks
 from lrpc.rules.plugins import load_allowed
 

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from lrpc.cli import main
-from lrpc.commands.session import record, runner
+from lrpc.commands.run import runner
+from lrpc.commands.session import record
 from lrpc.support.signals import Stopped, finishing, stoppable
 from tests.run_fakes import write_image, write_program
 

@@ -17,8 +17,8 @@ from lrpc.backend.memory.run import Model
 from lrpc.commands.bench.machine import machine
 from lrpc.commands.bench.memory import peak
 from lrpc.commands.bench.timing import finish, spread
-from lrpc.commands.plan.load import open_model
 from lrpc.errors import ProgramError
+from lrpc.program.memory_of import open_model
 from tools.bench import offered
 from tools.bench.contest import EPSILON, LIMITS, distance
 from tools.bench.detached import detached, relevance

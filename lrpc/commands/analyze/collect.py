@@ -13,105 +13,88 @@ from lrpc.commands.analyze.metadata import sha256
 from lrpc.commands.analyze.programs import Axes, Local
 from lrpc.commands.analyze.request import LocalRequest
 from lrpc.commands.analyze.running import OneImage, Running
-from lrpc.commands.session.calls import forward, one_line
-from lrpc.commands.session.changes import Change, change_of
-from lrpc.commands.session.facts import Facts
-from lrpc.commands.session.images import LoadedImage, load_image
+from lrpc.commands.session.batches import process
+from lrpc.commands.session.calls import sweeps
+from lrpc.commands.session.changes import change_of
+from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.record import image_record
-from lrpc.errors import AnalysisError, ImageError, LrpcError, ProgramError
-from lrpc.program.protocol import Ledger, Relevance, State
+from lrpc.commands.session.session import Outcome
+from lrpc.errors import AnalysisError, ImageError
+from lrpc.program.protocol import Ledger, Relevance
 from lrpc.support.files import shown
 
 
 def collect(
     local: Local,
     request: LocalRequest,
-    facts: Facts,
     paths: Sequence[Path],
     batch_size: int,
-    device: str,
-    report: Callable[[int], None],
+    tell: Callable[[Outcome], None],
+    *,
+    debug: bool = False,
 ) -> Collected:
-    """Contributions over all images that can be read; `report` hears how many are done.
+    """Contributions over all images that can be analysed; `tell` hears of each.
 
     Raises ImageError where none can be, AnalysisError for one in which a feature that is to be
     normalised sums to exactly 0.
     """
-    found = Collected(len(paths))
-    for first in range(0, len(paths), batch_size):
-        part = paths[first : first + batch_size]
-        images = [image for path in part if (image := _loaded(path, facts, found)) is not None]
-        for one in _batch(local, request, facts, images, device) if images else ():
-            found.running.add(one)
-        found.images += [_told(image) for image in images]
-        changes = [change_of(image) for image in images]
-        found.changes += [change for change in changes if change is not None]
-        report(len(part))
+    found = Collected(local, request, tell)
+    jobs = ((path, None) for path in paths)
+    process(jobs, found, local.member.facts.sizing, batch_size, debug=debug)
     if not found.images:
-        raise ImageError(f"no image could be read; the first: {found.failed[0]['error']}")
+        raise ImageError(f"no image could be analysed; the first: {found.first_error}")
     return found
 
 
 @dataclass
 class Collected:
-    """The sums over the images of `total`, a record of each, those that could not be read with the
-    reason, and what was changed."""
+    """The sums over the images that could be analysed, and a record of each of these."""
 
-    total: int
+    local: Local
+    request: LocalRequest
+    tell: Callable[[Outcome], None]
     running: Running = field(default_factory=Running)
     images: list[dict[str, object]] = field(default_factory=list)
-    failed: list[dict[str, str]] = field(default_factory=list)
-    changes: list[Change] = field(default_factory=list)
+    first_error: str = ""
 
-
-def _loaded(path: Path, facts: Facts, found: Collected) -> LoadedImage | None:
-    """An image, or None where it cannot be read, which `found` then tells."""
-    try:
-        return load_image(path, facts.sizing)
-    except ImageError as error:
-        found.failed.append({"file": shown(path.name), "error": str(error)})
-        return None
-
-
-def _told(image: LoadedImage) -> dict[str, object]:
-    """Name without folder, checksum and sizes."""
-    own = {"file": shown(image.path.name), "sha256": sha256(image.path.read_bytes())}
-    return {**image_record(image), **own}
-
-
-def _batch(
-    local: Local, request: LocalRequest, facts: Facts, images: Sequence[LoadedImage], device: str
-) -> list[OneImage]:
-    names = ", ".join(str(image.path) for image in images)
-    try:
-        pixels = torch.stack([image.pixels for image in images])  # [B, 3, H, W]
-        state = forward(local.program, facts, pixels, [image.valid for image in images], device)
+    def explain(self, images: Sequence[LoadedImage], items: Sequence[None]) -> list[OneImage]:
+        """All features in every image of a batch."""
+        local, member = self.local, self.local.member
+        at = torch.tensor(local.features)[:, None, None].expand(-1, len(images), -1)  # [K, B, 1]
+        places = (local.route.read, *local.route.leaving)
+        options: dict[str, object] = {"ledger": True}
+        options["read"] = [place for place in places if place in local.target["reads"]]
+        if self.request.token is not None:
+            options["token"] = self.request.token
+        state = member.forward_of(images)
+        target, chunk = local.route.target, local.chunk
         parts = [
-            _sweep(local, request, state, local.features[k : k + local.chunk], images)
-            for k in range(0, len(local.features), local.chunk)
+            _in_each(local, self.request, result, local.features[part.start : part.stop], images)
+            for part, result in sweeps(member.program, state, target, at, chunk, options)
         ]
-    except AnalysisError:
-        raise
-    except LrpcError as error:
-        raise ProgramError(f"{names}: {error}") from error
-    return [_joined([part[b] for part in parts]) for b in range(len(images))]
+        return [_joined([part[b] for part in parts]) for b in range(len(images))]
+
+    def keep(self, image: LoadedImage, item: None, result: OneImage) -> None:
+        """Count one image, and note its name without folder, checksum and sizes."""
+        own = {"file": shown(image.path.name), "sha256": sha256(image.path.read_bytes())}
+        self.running.add(result)
+        self.images.append({**image_record(image), **own})
+        self.tell(Outcome(image.path, len(self.local.features), change=change_of(image)))
+
+    def fail(self, item: None, path: Path, error: str) -> None:
+        """Note one that failed."""
+        self.first_error = self.first_error or error
+        self.tell(Outcome(path, error=error))
 
 
-def _sweep(
+def _in_each(
     local: Local,
     request: LocalRequest,
-    state: State,
+    result: Relevance,
     features: Sequence[int],
     images: Sequence[LoadedImage],
 ) -> list[OneImage]:
     """Some of the features in every image of the batch."""
-    at = torch.tensor(features)[:, None, None].expand(-1, len(images), -1)  # [K, B, 1]
-    reached = [p for p in (local.route.read, *local.route.leaving) if p in local.target["reads"]]
-    options = {} if request.token is None else {"token": request.token}
-    with one_line():
-        result = local.program.relevance(
-            state, local.route.target, at=at, read=reached, ledger=True, **options
-        )
     assert result.ledger is not None
     activation = _kept(result.ledger.start)  # [K, B]
     factor = _factor(local, request, activation, features, images)

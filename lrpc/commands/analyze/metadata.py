@@ -18,7 +18,7 @@ from lrpc.commands.analyze.request import UNITS, LocalRequest
 from lrpc.commands.analyze.running import Running
 from lrpc.commands.analyze.switches import METHODS, Switches
 from lrpc.commands.analyze.table import COLUMNS
-from lrpc.commands.session.facts import RANDOM_WARNING, Facts
+from lrpc.commands.session.facts import RANDOM_WARNING
 
 FORMAT = 1
 
@@ -35,14 +35,13 @@ def sha256(data: bytes) -> str:
 def record(
     local: Local,
     request: LocalRequest,
-    facts: Facts,
     switches: Switches,
     running: Running,
     images: Sequence[Mapping[str, object]],
 ) -> dict[str, Any]:
     """Everything but the table's own name and checksum. No times and no folders: same input, same
     bytes."""
-    manifest = local.manifest
+    manifest, facts = local.manifest, local.member.facts
     return {
         "format": FORMAT,
         "columns": COLUMNS,
@@ -67,7 +66,7 @@ def record(
         },
         "program": {
             "sha256": {
-                "manifest.json": sha256((local.directory / "manifest.json").read_bytes()),
+                "manifest.json": sha256((local.member.directory / "manifest.json").read_bytes()),
                 **manifest["sha256"],
             },
             "precision": facts.precision,

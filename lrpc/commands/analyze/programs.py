@@ -9,6 +9,8 @@ from typing import Any
 
 from lrpc.commands.analyze.request import LocalRequest, Route, check_features, check_layer, route
 from lrpc.commands.analyze.switches import Switches
+from lrpc.commands.session.facts import read_facts
+from lrpc.commands.session.members import Member
 from lrpc.config import Config, load_config
 from lrpc.errors import AnalysisError
 from lrpc.ir.graph import Value
@@ -17,7 +19,6 @@ from lrpc.ir.types import Sym
 from lrpc.models.maskdino.spec import MaskDINOSpec
 from lrpc.program.loading import load_program
 from lrpc.program.manifest_reader import manifest_of
-from lrpc.program.protocol import Program
 
 
 @dataclass(frozen=True)
@@ -31,25 +32,21 @@ class Axes:
 
 @dataclass(frozen=True)
 class Local:
-    """A loaded program in local mode: what is asked of it and how its values lie.
+    """A loaded program in local mode: what is asked of it and how its values lie, and how many
+    features one call carries (`chunk`).
 
     `tokens` is T of `sumT`: the tokens that an encoder feature is spread over, or all queries.
     `batches` is the batch axis of each place beside the path.
     """
 
-    program: Program
-    directory: Path
+    member: Member
     manifest: Mapping[str, Any]
     route: Route
     features: tuple[int, ...]
     axes: Axes
     batches: Mapping[str, int]
     tokens: int
-
-    @property
-    def chunk(self) -> int:
-        """How many features one sweep carries."""
-        return int(self.manifest["settings"]["chunk"])
+    chunk: int
 
     @property
     def target(self) -> Mapping[str, Any]:
@@ -110,8 +107,11 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else repr(value)
 
 
-def opened(directory: Path, request: LocalRequest, device: str) -> Local:
-    """The program in `directory` for `request`; AnalysisError where it was not compiled for it."""
+def opened(directory: Path, request: LocalRequest, device: str, chunk: int = 0) -> Local:
+    """The program in `directory` for `request`, with `chunk` features to a call (0: as compiled).
+
+    Raises AnalysisError where it was not compiled for the request.
+    """
     program = load_program(directory, device)
     manifest = manifest_of(directory)
     graph = read_graph(directory / "graph.lrp")
@@ -126,7 +126,9 @@ def opened(directory: Path, request: LocalRequest, device: str) -> Local:
     tokens = start.type.shape[token]
     assert isinstance(tokens, int)
     batches = {place: _batch(graph.marked[place]) for place in way.leaving}
-    return Local(program, directory, manifest, way, features, axes, batches, tokens)
+    member = Member("", program, read_facts(manifest), device, directory=directory)
+    chunk = chunk or int(manifest["settings"]["chunk"])
+    return Local(member, manifest, way, features, axes, batches, tokens, chunk)
 
 
 def _targets(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,11 +20,11 @@ from lrpc.commands.bench.machine import machine
 from lrpc.commands.bench.memory import peak
 from lrpc.commands.bench.tables import Sheet, size, spanned, to_rich
 from lrpc.commands.bench.timing import interleaved
-from lrpc.commands.plan.load import open_model
 from lrpc.errors import ConfigError, ProgramError
 from lrpc.ir.types import DTYPES
 from lrpc.program.loading import composites_of, load_program, under_composite
 from lrpc.program.manifest_reader import manifest_of
+from lrpc.program.memory_of import open_model
 
 #: The largest closure of a ledger that counts as closed, by precision.
 CLOSURE = {"fp64": 1e-9, "bf16": 5e-2}

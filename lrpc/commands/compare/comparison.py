@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from lrpc.commands.compare import similarity
 from lrpc.commands.compare.sheet import Words, panel, sheet
 from lrpc.commands.drawing.colour import Map, Pixels
 from lrpc.commands.drawing.draw import number
 from lrpc.commands.drawing.render import Marks
+from lrpc.commands.session.metrics import pairwise, positive_share
 from lrpc.errors import ProgramError
 from lrpc.program.loading import composites_of
 from lrpc.program.protocol import Box
@@ -62,13 +61,13 @@ class Comparison:
             raise ProgramError("only relevance at a batch of images [B, C, H, W] can be drawn")
         panels = []
         for i, name in enumerate(self.names):
-            values = self.heatmaps[name][seed, item].double().cpu().numpy()
+            heat = self.heatmaps[name][seed, item].double().cpu()
             start = float(self.start[name][seed, item])
             same = (float(self.spearman[0, i, seed, item]), float(self.cosine[0, i, seed, item]))
             total = float(self.sums[name][seed, item])
-            inside = None if box is None else similarity.share_inside(values, box)
+            inside = None if box is None else positive_share(heat, box)
             facts = figures(total, start, inside, same if i else None, self.names[0])
-            panels.append(panel(name, values, facts=facts))
+            panels.append(panel(name, heat.numpy(), facts=facts))
         photo = _pixels(image)
         return sheet(photo, panels, Marks(box=box), Words(title, warning=warning))
 
@@ -182,8 +181,7 @@ def _tables(maps: Sequence[Tensor]) -> dict[str, Tensor]:
     cells = []
     for k in range(seeds):
         for b in range(batch):
-            one: list[NDArray[np.float64]] = [m[k, b].double().cpu().numpy() for m in maps]
-            cells.append(similarity.pairwise(one))
+            cells.append(pairwise([m[k, b].double().cpu() for m in maps]))
     made = {}
     for kind in ("spearman", "cosine"):
         values = [[[np.nan if v is None else v for v in r] for r in c[kind]] for c in cells]

@@ -1,187 +1,160 @@
-"""Images through several composites or programs: the same targets, one picture for each."""
+"""What `lrpc compare` makes of each image: the same targets under several composites or programs,
+one picture for each target."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lrpc.commands.compare import similarity
+import torch
+
 from lrpc.commands.compare.comparison import columns, figures
-from lrpc.commands.compare.sheet import Words, panel, sheet
+from lrpc.commands.compare.sheet import Panel, Words, panel, sheet
 from lrpc.commands.drawing import colour
-from lrpc.commands.drawing.pictures import Display, marks_of, title_of, warning_of
-from lrpc.commands.session.calls import Explained, Request, check_outputs, explain, forward
-from lrpc.commands.session.changes import Change, change_of
-from lrpc.commands.session.detect import best_probability, find_detections
-from lrpc.commands.session.facts import Facts, read_facts
-from lrpc.commands.session.images import LoadedImage, load_image
+from lrpc.commands.drawing.pictures import marks_of, title_of, warning_of
+from lrpc.commands.session.calls import Explained
+from lrpc.commands.session.changes import change_of
+from lrpc.commands.session.images import LoadedImage
+from lrpc.commands.session.members import member
+from lrpc.commands.session.metrics import pairwise, positive_share
+from lrpc.commands.session.options import Options
 from lrpc.commands.session.record import image_record, program_record, target_record
-from lrpc.commands.session.seeds import Scene, Seed, resolve
-from lrpc.commands.session.targets import TargetSpec
+from lrpc.commands.session.seeds import Seed
+from lrpc.commands.session.session import Outcome, Result, Session
 from lrpc.errors import ProgramError
-from lrpc.program.loading import under_composite
-from lrpc.program.protocol import Program, State
-from lrpc.support.files import complete, shown
+from lrpc.program.protocol import Program
+from lrpc.support.files import complete, make_folder, shown
+
+Record = dict[str, Any]
+RECORD = "comparison.json"
 
 
-@dataclass(frozen=True, eq=False)
-class Column:
-    """One composite of one program, under the name that it has in the comparison."""
+class ComparisonRunner(Session):
+    """Some program directories, opened side by side; of all composites, or of those named.
 
-    name: str
-    label: str
-    composite: str | None
-    facts: Facts
-    directory: Path
-
-
-@dataclass(frozen=True)
-class CompareOptions:
-    """What to compare on which targets, and how to show it."""
-
-    targets: tuple[TargetSpec, ...] = (TargetSpec("class_logit"),)
-    score: float = 0.5
-    top: int = 5
-    device: str = "cpu"
-    composites: tuple[str, ...] | None = None
-    request: Request = field(default_factory=Request)
-    display: Display = field(default_factory=Display)
-
-
-class ComparisonRunner:
-    """Some program directories, opened side by side; `of` compares them on one image.
-
-    Detections, and so the targets, are those of the first program. Raises ProgramError where the
-    programs take images of different sizes, or lack a target or a composite. `changes` are those
-    of the images so far.
+    `records` and `failed` hold what became of the images so far. Raises ProgramError where the
+    programs take images of different sizes, or lack a target or a composite.
     """
 
-    def __init__(self, programs: Mapping[Path, Program], choice: CompareOptions) -> None:
-        self.choice = choice
-        self.changes: list[Change] = []
+    def __init__(
+        self,
+        programs: Mapping[Path, Program],
+        options: Options,
+        composites: Sequence[str] | None = None,
+    ) -> None:
         labels = _labels(list(programs))
-        self.programs = {labels[path]: program for path, program in programs.items()}
-        self.columns = [
-            column
+        members = [
+            member(name, program, options.device, own, path)
             for path, program in programs.items()
-            for column in _columns(labels[path], path, program, choice)
+            for name, own in columns(labels[path], program.manifest, composites).items()
         ]
-        self.facts = self.columns[0].facts
-        for column in self.columns:
-            if column.facts.sizing.shapes != self.facts.sizing.shapes:
+        for one in members:
+            if one.facts.sizing.shapes != members[0].facts.sizing.shapes:
                 raise ProgramError(
-                    f"{column.directory}: takes images of another size than"
-                    f" {self.columns[0].directory}; compile both with the same LRPC.SHAPES"
+                    f"{one.directory}: takes images of another size than"
+                    f" {members[0].directory}; compile both with the same LRPC.SHAPES"
                 )
-            for spec in choice.targets:
-                spec.check_compiled(tuple(column.facts.places.of))
+        super().__init__(members, options)
+        self.records: dict[Path, Record] = {}
+        self.failed: dict[Path, str] = {}
+        self._earlier = self._read_earlier() if options.resume else {}
 
-    def of(self, path: Path, stem: Path) -> tuple[dict[str, Any], int, str]:
-        """The image's record, how many targets it has, and a note where it has none; pictures are
-        written to `STEM.SLUG.compare.png`."""
-        image = load_image(path, self.facts.sizing)
-        states = {label: self._forward(label, image) for label in self.programs}
-        first = states[self.columns[0].label]
-        seeds = self._seeds(image, {k: v[0].detach() for k, v in first.outputs.items()})
-        note = "" if seeds else self._nothing(first.outputs)
-        found: dict[str, list[Explained]] = {}
-        for column in self.columns if seeds else ():
-            request = replace(self.choice.request, composite=column.composite)
-            program, state = self.programs[column.label], states[column.label]
-            (found[column.name],) = explain(program, state, [seeds], request, column.facts.places)
+    def explained_before(self, path: Path, stem: Path) -> bool:
+        """Whether an earlier call's record, asked the same, has the image, and all its pictures
+        are there; the record is taken over."""
+        told = self._earlier.get(shown(path))
+        if told is None or not all((stem.parent / t["file"]).is_file() for t in told["targets"]):
+            return False
+        self.records[path] = told
+        return True
+
+    def write(self, image: LoadedImage, stem: Path, result: Result) -> Outcome:
+        """A picture for each target, to `STEM.SLUG.compare.png`; the record is kept for later."""
+        make_folder(stem.parent)
         targets = [
-            self._target(image, stem, {name: all_[i] for name, all_ in found.items()})
-            for i in range(len(seeds))
+            self._target(image, stem, [result.found[one.name][i] for one in self.members])
+            for i in range(len(result.seeds))
         ]
-        record = {"image": image_record(image), "note": note, "targets": targets}
-        change = change_of(image)
-        self.changes += [] if change is None else [change]
-        return record, len(seeds), note
+        told = {"image": image_record(image), "note": result.note, "targets": targets}
+        self.records[image.path] = told
+        return Outcome(image.path, len(targets), result.note, change=change_of(image))
 
-    def record(self) -> dict[str, Any]:
-        """What was compared, for the run's record."""
-        choice = self.choice
+    def write_failure(self, path: Path, stem: Path, error: str) -> str:
+        """Kept for the record of all images."""
+        self.failed[path] = error
+        return error
+
+    def about(self) -> Record:
+        """What was compared, for the record of all images."""
+        asked = self.options.record()
+        kept = ("targets", "score", "top", "device", "display")
         return {
             "composites": {
-                c.name: program_record(c.directory, c.facts) | {"composite": c.facts.composite}
-                for c in self.columns
+                one.name: program_record(one.directory, one.facts) for one in self.members
             },
-            "run": {
-                "targets": [str(spec) for spec in choice.targets],
-                "score": choice.score,
-                "top": choice.top,
-                "device": choice.device,
-                "display": asdict(choice.display),
-                "correlations": "of heat maps: relevance summed over channels, padding left out",
-            },
+            "run": {key: asked[key] for key in kept}
+            | {"correlations": "of heat maps: relevance summed over channels, padding left out"},
         }
 
     # -- helpers ---------------------------------------------------------------------------------
 
-    def _forward(self, label: str, image: LoadedImage) -> State:
-        facts = next(c.facts for c in self.columns if c.label == label)
-        pixels, program = image.pixels[None], self.programs[label]
-        state = forward(program, facts, pixels, [image.valid], self.choice.device)
-        check_outputs(state)
-        return state
+    def _read_earlier(self) -> dict[str, Record]:
+        """The records of an earlier call in the same folder, by file; none where it was another."""
+        try:
+            told = json.loads((self.options.output / RECORD).read_bytes())
+            if _asked(told) != _asked(json.loads(json.dumps(self.about()))):
+                return {}
+            return {str(one["image"]["file"]): one for one in told["images"]}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {}  # no record, or not one of ours
 
-    def _seeds(self, image: LoadedImage, outputs: Mapping[str, Any]) -> list[Seed]:
-        detector = partial(find_detections, score_masks=self.facts.score_masks)
-        frame, valid = image.frame, image.valid
-        found = detector(outputs, frame, valid, self.choice.score, self.choice.top)
-        return resolve(self.choice.targets, Scene(outputs, frame, valid, found))
-
-    def _nothing(self, outputs: Mapping[str, Any]) -> str:
-        best = best_probability(outputs)
-        return f"no detection above {self.choice.score:g} (largest class probability {best:.2f})"
-
-    def _target(
-        self, image: LoadedImage, stem: Path, found: Mapping[str, Explained]
-    ) -> dict[str, Any]:
-        """The picture and the record of one target."""
-        maps = {name: _visible(one, image) for name, one in found.items()}
-        alike = similarity.pairwise(list(maps.values()))
-        seed = next(iter(found.values())).seed
-        box = seed.detection.box if seed.detection else None
-        parts: dict[str, Any] = {}
+    def _target(self, image: LoadedImage, stem: Path, found: Sequence[Explained]) -> Record:
+        """The picture and the record of one target, `found` in the order of the members."""
+        maps = [_visible(one, image) for one in found]
+        alike = pairwise([torch.from_numpy(values) for values in maps])
+        seed, first = found[0].seed, self.members[0]
+        told: Record = {}
+        parts: Record = {}
         panels = []
-        for i, column in enumerate(self.columns):
-            one, values = found[column.name], maps[column.name]
-            inside = None if box is None else similarity.share_inside(values, box)
+        for i, (one, result, values) in enumerate(zip(self.members, found, maps, strict=True)):
+            box = None if seed.detection is None else seed.detection.box
+            inside = None if box is None else positive_share(torch.from_numpy(values), box)
             same = (alike["spearman"][0][i], alike["cosine"][0][i]) if i else None
-            told = target_record(one, image, column.facts)
-            start = None if one.ledger is None else one.ledger.start
-            facts = figures(told["relevance"]["sum"], start, inside, same, self.columns[0].name)
-            shown = colour.smooth(values, self.choice.display.smooth)
-            panels.append(panel(column.name, shown, self.choice.display.percentile, facts))
-            parts[column.name] = {
+            told = target_record(result, image, one.facts)
+            start = None if result.ledger is None else result.ledger.start
+            facts = figures(told["relevance"]["sum"], start, inside, same, first.name)
+            drawn = colour.smooth(values, self.options.display.smooth)
+            panels.append(panel(one.name, drawn, self.options.display.percentile, facts))
+            parts[one.name] = {
                 **told["relevance"],
                 "positive_share_in_box": inside,
                 "full_colour_at": panels[-1].scale,
                 "ledger": told["ledger"],
             }
-        random = any(c.facts.random_weights for c in self.columns)
-        warning = warning_of(image, random)
-        words = Words(title_of(seed, self.facts), self._said(image), warning)
+        file = self._draw(image, stem, seed, panels)
+        keys = ("target", "layer", "index", "value", "detection")
+        return {**{key: told[key] for key in keys}, "file": file, "composites": parts, **alike}
+
+    def _draw(self, image: LoadedImage, stem: Path, seed: Seed, panels: Sequence[Panel]) -> str:
+        """Write the picture of one target; its name."""
+        smooth = self.options.display.smooth
+        said = [shown(image.path.name), "red for, blue against", "each panel has its own scale"]
+        said += [f"smoothed, {smooth:g} px"] if smooth else []
+        warning = warning_of(image, any(one.facts.random_weights for one in self.members))
+        words = Words(title_of(seed, self.facts), "  ·  ".join(said), warning)
         path = stem.with_name(f"{stem.name}.{seed.slug}.compare.png")
         with complete(path) as part:
             page = sheet(image.photo(), panels, marks_of(seed, image, self.facts), words)
             page.save(part, format="PNG")
-        keys = ("target", "layer", "index", "value", "detection")
-        return {
-            **{key: told[key] for key in keys},
-            "file": path.name,
-            "composites": parts,
-            **alike,
-        }
+        return path.name
 
-    def _said(self, image: LoadedImage) -> str:
-        smooth = self.choice.display.smooth
-        words = [shown(image.path.name), "red for, blue against", "each panel has its own scale"]
-        return "  ·  ".join([*words, *([f"smoothed, {smooth:g} px"] if smooth else [])])
+
+def _asked(record: Mapping[str, Any]) -> Any:
+    """Programs and request, without what does not change results."""
+    programs = {n: one | {"directory": None} for n, one in record["composites"].items()}
+    return programs, record["run"] | {"device": None}
 
 
 def _labels(paths: Sequence[Path]) -> dict[Path, str]:
@@ -191,14 +164,6 @@ def _labels(paths: Sequence[Path]) -> dict[Path, str]:
     names = [path.resolve().name for path in paths]
     unique = len(set(names)) == len(names)
     return {path: name if unique else str(path) for path, name in zip(paths, names, strict=True)}
-
-
-def _columns(label: str, path: Path, program: Program, choice: CompareOptions) -> list[Column]:
-    chosen = columns(label, program.manifest, choice.composites)
-    return [
-        Column(name, label, own, read_facts(under_composite(program.manifest, own)), path)
-        for name, own in chosen.items()
-    ]
 
 
 def _visible(one: Explained, image: LoadedImage) -> colour.Map:

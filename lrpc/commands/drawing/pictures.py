@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,9 @@ from lrpc.commands.session.calls import Explained
 from lrpc.commands.session.changes import change_of, remedy
 from lrpc.commands.session.facts import RANDOM_WARNING, Facts
 from lrpc.commands.session.images import LoadedImage
+from lrpc.commands.session.options import Display
 from lrpc.commands.session.seeds import Seed
 from lrpc.support.files import complete, shown
-
-
-@dataclass(frozen=True)
-class Display:
-    """Choices that change what is shown, never what is stored."""
-
-    percentile: float = 99.5
-    smooth: float = 0.0
 
 
 def write_pictures(

@@ -9,7 +9,8 @@ from lrpc.commands.evaluate.match import BY
 from lrpc.commands.evaluate.randomise import PARTS
 from lrpc.commands.evaluate.scenes import FORMS
 from lrpc.commands.evaluate.settings import FILLS, ORDERS, Protocol, Settings
-from lrpc.commands.session.numbers import between, fraction, positive
+from lrpc.commands.session import arguments
+from lrpc.commands.session.arguments import fraction, natural, positive
 
 BASELINES = ("gradient_input", "integrated_gradients", "rollout", "random")
 _OUTPUT = Path("build/evaluation")
@@ -44,25 +45,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `lrpc evaluate` to its parser."""
     parser.epilog = _EPILOG
     add = parser.add_argument
-    add("programs", type=Path, nargs="*", metavar="DIR", help="compiled programs of one model")
+    told = "compiled programs of one model, and KEY VALUE of --config at the end"
+    add("programs", nargs="*", metavar="DIR", help=told)
     add("--scenes", type=Path, required=True, metavar="FOLDER", help=FORMS)
     add("--annotations", type=Path, metavar="FILE", help="COCO instances of the scenes' images")
     add("-o", "--output", type=Path, default=_OUTPUT, metavar="OUT", help=_HELP["output"])
     _add_methods(parser)
     _add_objects(parser)
     _add_figures(parser)
-    size = f"images at once ({_DEFAULT.batch})"
-    add("--batch-size", type=positive, default=_DEFAULT.batch, metavar="N", help=size)
-    add("--device", help="cuda or cpu (cuda where there is one)")
+    arguments.running(parser, _DEFAULT.batch)
+    arguments.overrides(parser)
     add("--no-plot", action="store_true", help="no pictures")
 
 
 def _add_methods(parser: argparse.ArgumentParser) -> None:
     """What is compared."""
     add = parser.add_argument
-    override = "override a key of --config, repeatable"
+    old = "as KEY VALUE at the end, which takes its place with the next release"
     add("--config", type=Path, metavar="FILE", help=_HELP["config"])
-    add("--set", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), help=override)
+    add("--set", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), help=old)
     add("--composites", metavar="A,B,…", help="composites to compile (the config's own)")
     add("--variants", type=Path, metavar="FILE", help=_HELP["variants"])
     add("--baselines", metavar="A,B,…", help=_HELP["baselines"])
@@ -72,9 +73,8 @@ def _add_methods(parser: argparse.ArgumentParser) -> None:
 def _add_objects(parser: argparse.ArgumentParser) -> None:
     """Which objects take part."""
     add = parser.add_argument
-    above = f"detections above ({_DEFAULT.score})"
     add("--limit", type=positive, default=0, metavar="N", help="at most N objects (all)")
-    add("--score", type=fraction, default=_DEFAULT.score, help=above)
+    arguments.score(parser, _DEFAULT.score)
     add("--iou", type=fraction, default=_DEFAULT.iou, help=_HELP["iou"])
     add("--match", choices=BY, default=_DEFAULT.match, help=f"what overlaps ({_DEFAULT.match})")
 
@@ -91,7 +91,7 @@ def _add_figures(parser: argparse.ArgumentParser) -> None:
     grid.add_argument("--order", type=_orders, default=orders, metavar="A,…", help=_HELP["order"])
     every, form = ",".join(PARTS), "PART,PART,…"
     add("--randomise", nargs="?", const=every, metavar=form, help=_HELP["randomise"])
-    add("--seed", type=_seed, default=_DEFAULT.seed, help="of all that is random (0)")
+    add("--seed", type=natural, default=_DEFAULT.seed, help="of all that is random (0)")
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -113,7 +113,3 @@ def _some(known: tuple[str, ...], text: str) -> tuple[str, ...]:
         if word not in known:
             raise argparse.ArgumentTypeError(f"no '{word}'; {', '.join(known)}, or both")
     return tuple(dict.fromkeys(words))
-
-
-def _seed(text: str) -> int:
-    return int(between(text, 0, 2**31 - 1, whole=True))

@@ -10,8 +10,9 @@ from typing import Any
 
 import yaml
 
-from lrpc.commands.evaluate.model import TARGET, Model, load_models
+from lrpc.commands.evaluate.model import TARGET, load_models
 from lrpc.commands.session.facts import Facts
+from lrpc.commands.session.members import Member
 from lrpc.compiler import compile_config
 from lrpc.config import Config, load_config
 from lrpc.errors import ConfigError
@@ -108,7 +109,7 @@ class Recipe:
 
 def compiled(
     candidates: Sequence[Candidate], recipe: Recipe, folder: Path, device: str
-) -> list[Model]:
+) -> list[Member]:
     """Every candidate as a loaded program, compiled into `folder`. Raises LrpcError.
 
     Those that differ in rules alone become one program, which traces and computes the forward pass
@@ -118,7 +119,7 @@ def compiled(
     groups: dict[str, list[int]] = {}
     for number, config in enumerate(configs):
         groups.setdefault(beyond_rules(config), []).append(number)
-    made: dict[int, Model] = {}
+    made: dict[int, Member] = {}
     for numbers in groups.values():
         directory = folder / f"{len(list(folder.iterdir())):03d}"
         own = {n: _composite(candidates[n], configs[n]) for n in numbers}

@@ -13,13 +13,12 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from lrpc.commands.evaluate.arguments import add_arguments
 from lrpc.commands.evaluate.candidates import Candidate
 from lrpc.commands.evaluate.contest import contest, programs_of
 from lrpc.commands.evaluate.job import Job, read_job, split_words
 from lrpc.commands.evaluate.measuring import measure_all
 from lrpc.commands.evaluate.methods import Method, Relevance
-from lrpc.commands.evaluate.model import Model, class_count
+from lrpc.commands.evaluate.model import class_count
 from lrpc.commands.evaluate.objects import Found, find
 from lrpc.commands.evaluate.plot import write_curves
 from lrpc.commands.evaluate.randomise import Similarity, check, randomised
@@ -27,47 +26,45 @@ from lrpc.commands.evaluate.results import Results, write_results
 from lrpc.commands.evaluate.scenes import read_scenes
 from lrpc.commands.evaluate.tables import tables
 from lrpc.commands.evaluate.truth import Annotated
-from lrpc.commands.session.changes import change_of, notice
-from lrpc.commands.session.facts import RANDOM_WARNING
+from lrpc.commands.session.changes import change_of
+from lrpc.commands.session.members import Member
 from lrpc.commands.session.record import program_record
-from lrpc.errors import LrpcError, ProgramError
+from lrpc.commands.session.terminal import warn_changes, warn_random
+from lrpc.errors import ProgramError
 from lrpc.support.files import make_folder
 from lrpc.support.signals import Stopped, finishing
-from lrpc.support.terminal import Terminal
+from lrpc.support.terminal import Terminal, say
 
-__all__ = ["add_arguments", "main"]
 _UNWRITTEN = "methods measured, nothing is written; run it again, --limit N takes fewer objects"
+_ALIAS = "--set KEY VALUE is written KEY VALUE, at the end; --set goes with the next release"
 _WIDTH = 120  # of tables that go into a file or a pipe
 
 
 def main(args: argparse.Namespace, console: Console) -> int:
-    """Evaluate; the exit code is 0, 1 where an image or a method failed, 2 for an error.
+    """Evaluate; the exit code is 0, or 1 where an image or a method failed. Raises LrpcError.
 
-    Progress goes to stderr, tables to `console`. With `args.debug` errors are raised instead.
+    Progress goes to stderr, tables to `console`.
     """
     errors = Terminal(stderr=True)
     progress = Progress()
+    if args.set:
+        say(errors, f"note: {_ALIAS}", "yellow")
     try:
         with tempfile.TemporaryDirectory(prefix="lrpc-") as folder:
             job = read_job(args, Path(folder))
             found, results = _evaluate(job, errors, progress)
             _write(job, results)
-    except LrpcError as error:
-        if getattr(args, "debug", False):
-            raise
-        _say(errors, f"error: {error}", "red")
-        return 2
     except Stopped as stop:
-        count = f"{len(progress.done)} of {progress.methods or 'all'}"
-        _say(errors, f"stopped by {stop}: {count} {_UNWRITTEN}", "red")
+        done = f"{len(progress.done)} of {progress.methods or 'all'}"
+        say(errors, f"stopped by {stop}: {done} {_UNWRITTEN}", "red")
         return stop.code
     if not console.is_terminal:
         console.width = _WIDTH
     for table in tables(results):
         console.print(table)
-    _say(console, _closing(job, found))
+    say(console, _closing(job, found))
     for name, reason in results.failed.items():
-        _say(errors, f"{name} failed: {reason}", "red")
+        say(errors, f"{name} failed: {reason}", "red")
     return 1 if found.failed or results.failed else 0
 
 
@@ -86,24 +83,21 @@ def _evaluate(job: Job, errors: Console, progress: Progress) -> tuple[Found, Res
     notes: list[str] = []
     scenes = _scenes(job, models, notes)
     for note in notes:
-        _say(errors, f"note: {note}", "yellow")
+        say(errors, f"note: {note}", "yellow")
     running = contest(job, models)
     first, methods = running.models[0], running.methods
-    if first.facts.random_weights:
-        _say(errors, f"warning: {RANDOM_WARNING}", "bold red")
-    found = find(first, scenes, settings)
+    warn_random(errors, [first.facts])
+    found = find(first, scenes, settings, debug=args.debug)
     for failure in found.failed:
-        _say(errors, failure, "red")
-    _say(errors, f"{found.subjects} objects detected, {len(found.unmatched)} not")
+        say(errors, failure, "red")
+    say(errors, f"{found.subjects} objects detected, {len(found.unmatched)} not")
     changes = [change_of(picture.image) for picture in found.pictures]
-    changed = notice([change for change in changes if change is not None], len(changes))
-    if changed:
-        _say(errors, changed, "yellow")
+    warn_changes(errors, changes, len(changes))
     progress.methods = len(methods)
 
     def told(name: str, what: str) -> None:
         progress.done.append(name)
-        _tell(errors, name, what)
+        say(errors, f"{name}: {what}")
 
     measured = measure_all(methods, first, found.pictures, settings, told)
     failed = dict(measured.failed)
@@ -116,7 +110,7 @@ def _evaluate(job: Job, errors: Console, progress: Progress) -> tuple[Found, Res
     return found, Results(rows, seconds, failed, likeness, about)
 
 
-def _scenes(job: Job, models: Sequence[Model], notes: list[str]) -> list[Annotated]:
+def _scenes(job: Job, models: Sequence[Member], notes: list[str]) -> list[Annotated]:
     """The annotated images, in terms of the program's classes or of the config's."""
     if models:
         names, count = models[0].facts.classes, class_count(models[0].program.manifest)
@@ -142,13 +136,13 @@ def _randomise(
     checked = check(some, found.pictures, files, load)
     for method in some:
         error = checked.failed.get(method.name)
-        _tell(errors, f"{method.name}, randomised", error or "done")
+        say(errors, f"{method.name}, randomised: {error or 'done'}")
         if error is not None:
             failed[f"{method.name}, randomised"] = error
     return checked.likeness
 
 
-def _about(job: Job, models: Sequence[Model], found: Found) -> dict[str, Any]:
+def _about(job: Job, models: Sequence[Member], found: Found) -> dict[str, Any]:
     """How the figures came about. No folder of this machine but those that were named."""
     programs = {model.name: program_record(Path(), model.facts) for model in models}
     for program in programs.values():
@@ -185,11 +179,3 @@ def _closing(job: Job, found: Found) -> str:
         f"(score above {job.settings.score:g}, {job.settings.match} IoU from "
         f"{job.settings.iou:g}); figures in {job.args.output}"
     )
-
-
-def _tell(errors: Console, name: str, what: str) -> None:
-    _say(errors, f"{name}: {what}")
-
-
-def _say(console: Console, text: str, style: str = "") -> None:
-    console.print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from lrpc.commands.evaluate.candidates import Candidate
 from lrpc.commands.evaluate.job import Job
-from lrpc.commands.evaluate.methods import IntegratedGradients, Method, Random, Relevance
-from lrpc.commands.evaluate.model import Model, load_models
+from lrpc.commands.evaluate.methods import IntegratedGradients, Method, Random
+from lrpc.commands.evaluate.model import load_models
 from lrpc.commands.evaluate.rollout import Rollout
+from lrpc.commands.session.members import Member
 from lrpc.errors import ConfigError, ProgramError
 from lrpc.models.maskdino import MaskDINO
 from lrpc.models.sources import build_model
@@ -24,16 +25,16 @@ _BASELINE = Candidate(_GRADIENT, {"COMPOSITE": _GRADIENT, "RULES": []})
 class Contest:
     """The programs to compare, and all methods, baselines among them."""
 
-    models: tuple[Model, ...]
+    models: tuple[Member, ...]
     methods: tuple[Method, ...]
 
 
-def programs_of(job: Job) -> list[Model]:
+def programs_of(job: Job) -> list[Member]:
     """Every composite of the directories that were named."""
-    return named([(path, load_models(path, job.device)) for path in job.args.programs])
+    return named([(path, load_models(path, job.device)) for path in job.programs])
 
 
-def contest(job: Job, models: Sequence[Model]) -> Contest:
+def contest(job: Job, models: Sequence[Member]) -> Contest:
     """The programs that were named, the candidates of --config, and baselines. Raises LrpcError."""
     plain = [m.name for m in models if _is_plain(m.facts.composite, m.facts.settings.get("RULES"))]
     for candidate in job.candidates:
@@ -49,7 +50,7 @@ def contest(job: Job, models: Sequence[Model]) -> Contest:
     everyone = [*models, *made]
     check_same(everyone)
     gradient = next((m for m in everyone if m.name == next(iter(plain), _GRADIENT)), None)
-    methods: list[Method] = [Relevance(model, job.settings.batch) for model in own]
+    methods: list[Method] = [job.relevance(model) for model in own]
     methods += _baselines(job, gradient, alone=not plain)
     counts = Counter(method.name for method in methods)
     twice = [name for name, count in counts.items() if count > 1]
@@ -65,7 +66,7 @@ def _is_plain(composite: object, rules: object) -> bool:
     return composite == _GRADIENT and not rules
 
 
-def named(programs: Sequence[tuple[Path, Sequence[Model]]]) -> list[Model]:
+def named(programs: Sequence[tuple[Path, Sequence[Member]]]) -> list[Member]:
     """Programs under the names of their composites: with the folder's before it where one of
     several folders holds more than one composite, the folder's alone where composites repeat."""
     models = [(path.resolve().name, model) for path, found in programs for model in found]
@@ -81,7 +82,7 @@ def named(programs: Sequence[tuple[Path, Sequence[Model]]]) -> list[Model]:
     return [replace(model, name=name) for name, (_, model) in zip(names, models, strict=True)]
 
 
-def check_same(models: Sequence[Model]) -> None:
+def check_same(models: Sequence[Member]) -> None:
     """Raise ProgramError where programs are not of one model at one size: their objects, and the
     curves' scores, come from the first."""
     first = models[0].facts
@@ -97,11 +98,11 @@ def check_same(models: Sequence[Model]) -> None:
         )
 
 
-def _baselines(job: Job, gradient: Model | None, *, alone: bool) -> Iterator[Method]:
+def _baselines(job: Job, gradient: Member | None, *, alone: bool) -> Iterator[Method]:
     """The baselines; input × gradient itself only where no program that is compared is it."""
     batch = job.settings.batch
     if gradient is not None and alone and _GRADIENT in job.baselines:
-        yield Relevance(gradient, batch)
+        yield job.relevance(gradient)
     if gradient is not None and "integrated_gradients" in job.baselines:
         yield IntegratedGradients(gradient, job.args.ig_steps, batch)
     if "rollout" in job.baselines:

@@ -16,9 +16,11 @@ from lrpc.commands.evaluate.candidates import (
     from_config,
     read_variants,
 )
-from lrpc.commands.evaluate.model import Model
+from lrpc.commands.evaluate.methods import Relevance
 from lrpc.commands.evaluate.plot import need_matplotlib
 from lrpc.commands.evaluate.settings import Settings, grid
+from lrpc.commands.session.arguments import split_overrides
+from lrpc.commands.session.members import Member
 from lrpc.config import Config, load_config
 from lrpc.errors import ConfigError
 from lrpc.program.devices import device_of
@@ -33,6 +35,7 @@ class Job:
     device: str
     candidates: tuple[Candidate, ...]
     baselines: tuple[str, ...]
+    programs: tuple[Path, ...] = ()
     overrides: tuple[str, ...] = ()
     folder: Path = field(default_factory=Path)  # for what is compiled
 
@@ -40,11 +43,15 @@ class Job:
         """What candidates of --config are compiled from."""
         return Recipe(self.args.config, self.overrides, weights)
 
-    def compile(self, candidates: Sequence[Candidate], weights: Path | None = None) -> list[Model]:
+    def compile(self, candidates: Sequence[Candidate], weights: Path | None = None) -> list[Member]:
         """Candidates of --config as loaded programs."""
         if not candidates:
             return []
         return compiled(candidates, self.recipe(weights), self.folder, self.device)
+
+    def relevance(self, model: Member) -> Relevance:
+        """A program's own maps."""
+        return Relevance(model, self.settings.batch, self.args.seed_chunk)
 
     def config(self) -> Config:
         """--config with its overrides."""
@@ -66,29 +73,33 @@ def read_job(args: argparse.Namespace, folder: Path) -> Job:
         batch=args.batch_size,
         seed=args.seed,
     )
-    overrides = tuple(word for pair in args.set for word in pair)
-    return Job(args, settings, device, _candidates(args), _baselines(args), overrides, folder)
+    programs, overrides = split_overrides([*args.programs, *args.overrides])
+    overrides = [*(word for pair in args.set for word in pair), *overrides]
+    candidates = _candidates(args, bool(programs), overrides)
+    found = (candidates, _baselines(args), tuple(programs), tuple(overrides))
+    return Job(args, settings, device, *found, folder)
 
 
-def _candidates(args: argparse.Namespace) -> tuple[Candidate, ...]:
-    """What is compiled from --config."""
+def _candidates(
+    args: argparse.Namespace, programs: bool, overrides: Sequence[str]
+) -> tuple[Candidate, ...]:
+    """What is compiled from --config; of its own composites where there are no `programs`."""
     if args.config is None:
         needy = {
             "--composites": args.composites,
             "--variants": args.variants,
             "--randomise": args.randomise,
-            "--set": args.set,
+            "KEY VALUE": overrides,
         }
         for option, value in needy.items():
             if value:
                 raise ConfigError(f"{option} needs a model to compile: give --config FILE")
-        if not args.programs:
+        if not programs:
             raise ConfigError("nothing to evaluate: name program directories, or --config FILE")
         return ()
     found = from_composites(split_words(args.composites)) if args.composites else []
     found += read_variants(args.variants) if args.variants else []
-    if not found and not args.programs:
-        overrides = [word for pair in args.set for word in pair]
+    if not found and not programs:
         found = from_config(load_config(args.config, overrides))
     names = [candidate.name for candidate in found]
     for name in names:

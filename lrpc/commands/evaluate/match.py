@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from lrpc.commands.evaluate.truth import Framed
-from lrpc.program.protocol import Box, Detection
+from lrpc.commands.session.metrics import box_iou, mask_iou
+from lrpc.program.protocol import Detection
 
 BY = ("mask", "box")
 
@@ -41,18 +40,5 @@ def overlap(truth: Framed, one: Detection, by: str) -> float:
     """Intersection over union in the part of the frame that is not padding."""
     if by == "box":
         return float(box_iou(torch.tensor([one.box]), truth.box)[0])
-    mask = truth.mask.numpy()
-    other = one.mask[: mask.shape[0], : mask.shape[1]]
-    union = np.logical_or(mask, other).sum()
-    return float(np.logical_and(mask, other).sum() / union) if union else 0.0
-
-
-def box_iou(boxes: Tensor, reference: Box) -> Tensor:
-    """Intersection over union of boxes [..., 4] (x0, y0, x1, y1) with one box: [...]."""
-    other = boxes.new_tensor(reference)
-    low = torch.maximum(boxes[..., :2], other[:2])
-    high = torch.minimum(boxes[..., 2:], other[2:])
-    common = (high - low).clamp(min=0).prod(-1)
-    sizes = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(-1)
-    union = sizes + (other[2:] - other[:2]).clamp(min=0).prod() - common
-    return common / union.clamp(min=torch.finfo(boxes.dtype).tiny)
+    height, width = truth.mask.shape
+    return mask_iou(truth.mask, torch.from_numpy(one.mask[:height, :width]))

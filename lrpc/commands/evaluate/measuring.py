@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lrpc.commands.evaluate.explaining import explained
-from lrpc.commands.evaluate.localise import Localisation, localise
 from lrpc.commands.evaluate.methods import Maps, Method, generator_for
-from lrpc.commands.evaluate.model import Model, Picture, Subject, Trial
+from lrpc.commands.evaluate.model import Picture, Subject, Trial, scores
 from lrpc.commands.evaluate.perturb import (
     Curve,
     Order,
@@ -27,6 +26,8 @@ from lrpc.commands.evaluate.results import Row
 from lrpc.commands.evaluate.settings import Protocol, Settings
 from lrpc.commands.evaluate.truth import Framed
 from lrpc.commands.session.images import LoadedImage
+from lrpc.commands.session.members import Member
+from lrpc.commands.session.metrics import Localisation, localise
 from lrpc.errors import LrpcError
 
 
@@ -40,7 +41,7 @@ class Ends:
     empty: tuple[tuple[float, ...], ...]
 
 
-def ends(model: Model, pictures: Sequence[Picture], fill: str, batch: int) -> Ends:
+def ends(model: Member, pictures: Sequence[Picture], fill: str, batch: int) -> Ends:
     """The curves' two ends under one fill, which no method changes."""
     fills = tuple(_fill(picture.image, model, fill) for picture in pictures)
     trials = (
@@ -49,8 +50,8 @@ def ends(model: Model, pictures: Sequence[Picture], fill: str, batch: int) -> En
         for subject in picture.subjects
         for pixels in (picture.image.pixels, empty)
     )
-    scores = iter(model.score(trials, batch))
-    pairs = [[(next(scores), next(scores)) for _ in picture.subjects] for picture in pictures]
+    found = iter(scores(model, trials, batch))
+    pairs = [[(next(found), next(found)) for _ in picture.subjects] for picture in pictures]
     whole = tuple(tuple(one for one, _ in row) for row in pairs)
     return Ends(fills, whole, tuple(tuple(one for _, one in row) for row in pairs))
 
@@ -67,7 +68,7 @@ class Measured:
 
 def measure_all(
     methods: Sequence[Method],
-    model: Model,
+    model: Member,
     pictures: Sequence[Picture],
     settings: Settings,
     report: Callable[[str, str], None] = lambda name, what: None,
@@ -105,7 +106,7 @@ def measure_all(
 class Ground:
     """What all methods are measured on under one protocol."""
 
-    model: Model
+    model: Member
     pictures: Sequence[Picture]
     shared: Ends
     protocol: Protocol
@@ -125,11 +126,11 @@ def measure(name: str, maps: Maps, ground: Ground) -> list[Row]:
         for p, s, order in plans
         for trial in _trials(pictures[p], pictures[p].subjects[s], order, shared.fills[p], steps)
     )
-    scores = iter(ground.model.score(trials, ground.settings.batch))
+    found = iter(scores(ground.model, trials, ground.settings.batch))
     rows = []
     for p, s, order in plans:
         picture, subject = pictures[p], pictures[p].subjects[s]
-        curves = _curves(scores, order, shared.whole[p][s], shared.empty[p][s], steps)
+        curves = _curves(found, order, shared.whole[p][s], shared.empty[p][s], steps)
         shares = _shares(picture, subject, maps[p][s])
         row = _row(name, ground.protocol, picture, subject, shared.whole[p][s], curves, shares)
         rows.append(row)
@@ -142,12 +143,12 @@ def _shares(picture: Picture, subject: Subject, relevance: Tensor) -> Localisati
 
 
 def _curves(
-    scores: Iterator[float], order: Order, whole: float, empty: float, steps: int
+    found: Iterator[float], order: Order, whole: float, empty: float, steps: int
 ) -> tuple[Curve, Curve]:
     """Deletion and insertion over the score in the whole image, from the next scores."""
     chosen = counts(order.count, steps)
-    gone = [next(scores) / whole for _ in chosen]
-    back = [next(scores) / whole for _ in chosen]
+    gone = [next(found) / whole for _ in chosen]
+    back = [next(found) / whole for _ in chosen]
     return (
         make_curve(gone, chosen, order.count, 1.0, empty / whole),
         make_curve(back, chosen, order.count, empty / whole, 1.0),
@@ -178,7 +179,7 @@ def _row(
     )
 
 
-def _fill(image: LoadedImage, model: Model, kind: str) -> Tensor:
+def _fill(image: LoadedImage, model: Member, kind: str) -> Tensor:
     if kind == "blur":
         return blur_fill(image.pixels, image.valid)
     return mean_fill(image.pixels, model.facts.sizing.mean)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from lrpc.commands.evaluate.model import TARGET, Model, Picture, in_batches, similarity
-from lrpc.commands.session.calls import Request, explain, one_line
+from lrpc.commands.evaluate.model import TARGET, Picture, in_batches, similarity
+from lrpc.commands.session.calls import Request
+from lrpc.commands.session.members import Member
 from lrpc.commands.session.seeds import Seed
 from lrpc.program.protocol import State
 
@@ -32,8 +33,9 @@ class Method(Protocol):
 class Relevance:
     """A program's own relevance of the class logit, summed over the colours."""
 
-    model: Model
+    model: Member
     batch: int
+    chunk: int = 0  # seeds to a call; 0: all
 
     @property
     def name(self) -> str:
@@ -49,15 +51,14 @@ class Relevance:
     def of(self, state: State, pictures: Sequence[Picture]) -> Maps:
         """The maps of these pictures, from a forward pass of the program on them."""
         seeds = [[_seed(s.detection.query, s.truth.label) for s in p.subjects] for p in pictures]
-        request = Request(ledger=False, composite=self.model.composite)
-        images = explain(self.model.program, state, seeds, request, self.model.facts.places)
+        request = Request(ledger=False, chunk=self.chunk)
+        images = self.model.relevance(state, seeds, request)
         return [[one.input.sum(0) for one in image] for image in images]
 
 
-def forward(model: Model, pictures: Sequence[Picture]) -> State:
+def forward(model: Member, pictures: Sequence[Picture]) -> State:
     """The forward pass on a batch of pictures."""
-    pixels = torch.stack([picture.image.pixels for picture in pictures])
-    return model.forward(pixels, [picture.image.valid for picture in pictures])
+    return model.forward_of([picture.image for picture in pictures])
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,7 @@ class IntegratedGradients:
     its queries anew for every image. The model's own detached values stay detached.
     """
 
-    model: Model
+    model: Member
     steps: int
     batch: int
     name: str = "integrated_gradients"
@@ -87,31 +88,26 @@ class IntegratedGradients:
             scale = alphas.to(mean.dtype)[:, None, None, None]
             images = mean + scale * (picture.image.pixels - mean)  # [b, 3, H, W]
             state = self.model.forward(images, [picture.image.valid] * len(alphas))
-            at = torch.stack([self._follow(state, picture, k) for k in range(len(total))])
-            found = self._relevance(state, at.to(self.model.device))
-            total += integrate(found.cpu().double(), alphas, self.steps).float()
+            seeds = self._followed(state, picture)
+            found = self.model.relevance(state, seeds, Request(ledger=False))
+            products = torch.stack([torch.stack([k.input for k in one]) for one in found], 1)
+            total += integrate(products.double(), alphas, self.steps).float()
         return list(total.sum(1))
 
-    def _relevance(self, state: State, at: Tensor) -> Tensor:
-        options: dict[str, Any] = {}
-        read = self.model.facts.places.choose(TARGET, ())
-        if read:
-            options["read"] = read
-        if self.model.composite is not None:
-            options["composite"] = self.model.composite
-        with one_line():
-            return self.model.program.relevance(state, TARGET, at=at, **options).input
-
-    def _follow(self, state: State, picture: Picture, subject: int) -> Tensor:
-        """The query that is most the subject, and its class, in every image: [b, 2]."""
-        one = picture.subjects[subject]
-        logits, boxes = state.outputs["pred_logits"], state.outputs["pred_boxes"]
-        held = [
-            similarity(logits[b], boxes[b], one.detection.box, one.truth.label, picture.image.frame)
-            for b in range(len(logits))
-        ]
-        queries = torch.stack(held).argmax(1)
-        return torch.stack([queries, torch.full_like(queries, one.truth.label)], 1)
+    def _followed(self, state: State, picture: Picture) -> list[list[Seed]]:
+        """In every image the class logit of the query that is most each subject."""
+        found = []
+        for logits, boxes in zip(
+            state.outputs["pred_logits"], state.outputs["pred_boxes"], strict=True
+        ):
+            held = [
+                similarity(logits, boxes, s.detection.box, s.truth.label, picture.image.frame)
+                for s in picture.subjects
+            ]
+            labels = [subject.truth.label for subject in picture.subjects]
+            pairs = zip(held, labels, strict=True)
+            found.append([_seed(int(one.argmax()), label) for one, label in pairs])
+        return found
 
 
 def midpoints(steps: int) -> Tensor:

@@ -1,9 +1,9 @@
-"""A program as the thing that is evaluated: its forward, its detections, its score of an object."""
+"""Programs that are evaluated, the objects that they explain, and their scores of these."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -12,18 +12,18 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from lrpc.commands.evaluate.match import box_iou
 from lrpc.commands.evaluate.truth import Framed
-from lrpc.commands.session.calls import forward
-from lrpc.commands.session.facts import Facts, read_facts
+from lrpc.commands.session.calls import OUTPUTS
+from lrpc.commands.session.facts import Facts
 from lrpc.commands.session.images import LoadedImage
+from lrpc.commands.session.members import Member, member
+from lrpc.commands.session.metrics import box_iou
 from lrpc.errors import ProgramError
 from lrpc.models.maskdino.boxes import cxcywh_to_xyxy
-from lrpc.program.loading import composites_of, load_program, under_composite
-from lrpc.program.protocol import Box, Detection, Program, Size, State
+from lrpc.program.loading import composites_of, load_program
+from lrpc.program.protocol import Box, Detection, Size
 
 TARGET = "class_logit"
-_OUTPUTS = ("pred_logits", "pred_boxes", "pred_masks")
 Item = TypeVar("Item")
 
 
@@ -44,36 +44,6 @@ class Picture:
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
-    """One composite of a loaded program, under the name it goes by in the results.
-
-    Those of one program share it, and so its forward pass.
-    """
-
-    name: str
-    program: Program
-    facts: Facts
-    device: str
-    composite: str | None = None  # of the program's; None is its first
-
-    def forward(self, pixels: Tensor, valid: Sequence[Size]) -> State:
-        """Images [B, 3, H, W] in 0–255, `valid` (h, w) of each not padding → outputs and state."""
-        return forward(self.program, self.facts, pixels, valid, self.device)
-
-    def score(self, trials: Iterable[Trial], batch: int) -> list[float]:
-        """The `object_score` of every trial, `batch` images at a time."""
-        scores: list[float] = []
-        for some in in_batches(trials, batch):
-            state = self.forward(torch.stack([t.pixels for t in some]), [t.valid for t in some])
-            logits, boxes = (state.outputs[name] for name in ("pred_logits", "pred_boxes"))
-            frame = (some[0].pixels.shape[1], some[0].pixels.shape[2])
-            for b, trial in enumerate(some):
-                held = similarity(logits[b], boxes[b], trial.box, trial.label, frame)
-                scores.append(float(held.max()))
-        return scores
-
-
-@dataclass(frozen=True, eq=False)
 class Trial:
     """A changed image [3, H, W], and the object to look for in it."""
 
@@ -81,6 +51,19 @@ class Trial:
     valid: Size
     box: Box
     label: int
+
+
+def scores(model: Member, trials: Iterable[Trial], batch: int) -> list[float]:
+    """The score of every trial, `batch` images at a time: how much any query is its object."""
+    found: list[float] = []
+    for some in in_batches(trials, batch):
+        state = model.forward(torch.stack([t.pixels for t in some]), [t.valid for t in some])
+        logits, boxes = (state.outputs[name] for name in ("pred_logits", "pred_boxes"))
+        frame = (some[0].pixels.shape[1], some[0].pixels.shape[2])
+        for b, trial in enumerate(some):
+            held = similarity(logits[b], boxes[b], trial.box, trial.label, frame)
+            found.append(float(held.max()))
+    return found
 
 
 def similarity(logits: Tensor, boxes: Tensor, box: Box, label: int, frame: Size) -> Tensor:
@@ -103,19 +86,18 @@ def class_count(manifest: Mapping[str, Any]) -> int | None:
     return int(match[1]) if match else None
 
 
-def load_models(directory: Path, device: str) -> list[Model]:
+def load_models(directory: Path, device: str) -> list[Member]:
     """Every composite of the program of `directory`, by its name, loaded once; raises ProgramError
     where relevance cannot start at class logits, or outputs are not a detector's."""
     program = load_program(directory, device)
-    found = []
-    for composite in composites_of(program.manifest):
-        facts = read_facts(under_composite(program.manifest, composite))
-        _check(directory, facts)
-        found.append(Model(composite, program, facts, device, composite))
+    names = composites_of(program.manifest)
+    found = [member(name, program, device, name, directory) for name in names]
+    for one in found:
+        _check(directory, one.facts)
     return found
 
 
-def load_model(directory: Path, name: str, device: str) -> Model:
+def load_model(directory: Path, name: str, device: str) -> Member:
     """The first composite of a program, under `name`; raises as `load_models` does."""
     return replace(load_models(directory, device)[0], name=name)
 
@@ -126,7 +108,7 @@ def _check(directory: Path, facts: Facts) -> None:
             f"{directory}: not compiled for the target {TARGET} (it has: "
             f"{', '.join(facts.places.of)}); add it to LRPC.TARGETS and compile again"
         )
-    missing = [output for output in _OUTPUTS if output not in facts.outputs]
+    missing = [output for output in OUTPUTS if output not in facts.outputs]
     if missing:
         raise ProgramError(f"{directory}: not a MaskDINO program, it lacks {', '.join(missing)}")
 

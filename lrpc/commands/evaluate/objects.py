@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-
-import torch
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from lrpc.commands.evaluate.match import match
-from lrpc.commands.evaluate.model import Model, Picture, Subject, in_batches
+from lrpc.commands.evaluate.model import Picture, Subject
 from lrpc.commands.evaluate.outlines import ScenesError
 from lrpc.commands.evaluate.settings import Settings
 from lrpc.commands.evaluate.truth import Annotated, frame_truth
+from lrpc.commands.session.batches import process
 from lrpc.commands.session.detect import find_detections
-from lrpc.commands.session.images import LoadedImage, load_image
-from lrpc.errors import ImageError
-from lrpc.support.files import shown
+from lrpc.commands.session.images import LoadedImage
+from lrpc.commands.session.members import Member
+from lrpc.commands.session.session import Outcome
+from lrpc.commands.session.terminal import line
+from lrpc.program.protocol import Detection
 
 _DETECTIONS = 100
 
@@ -35,72 +37,72 @@ class Found:
         return sum(len(picture.subjects) for picture in self.pictures)
 
 
-def find(model: Model, scenes: Sequence[Annotated], settings: Settings) -> Found:
+def find(
+    model: Member, scenes: Sequence[Annotated], settings: Settings, *, debug: bool = False
+) -> Found:
     """Detect and match, `settings.batch` images at a time, until `settings.limit` is reached.
 
     Raises ScenesError where no object was detected.
     """
-    pictures: list[Picture] = []
-    unmatched: list[str] = []
-    failed: list[str] = []
-    room = settings.limit or -1
-    for some in in_batches(_load(model, scenes, failed), settings.batch):
-        for picture, missed in _matched(model, some, settings, failed):
-            if room == 0:
-                break
-            kept = picture.subjects if room < 0 else picture.subjects[:room]
-            room -= len(kept) if room > 0 else 0
-            unmatched += missed
-            if kept:
-                pictures.append(replace(picture, subjects=kept))
-        if room == 0:
-            break
-    if not pictures and len(failed) == len(scenes):
-        raise ScenesError(f"no image could be read; the first: {failed[0]}")
-    if not pictures:
+    work = _Finding(model, settings, settings.limit or -1)
+    jobs = ((scene.path, scene) for scene in scenes if work.room)  # read one after the other
+    process(jobs, work, model.facts.sizing, settings.batch, debug=debug)
+    if not work.pictures and len(work.failed) == len(scenes):
+        raise ScenesError(f"no image could be used; the first: {work.failed[0]}")
+    if not work.pictures:
         raise ScenesError(
-            f"none of {len(unmatched)} objects is detected with a score above "
+            f"none of {len(work.unmatched)} objects is detected with a score above "
             f"{settings.score:g} and IoU of {settings.iou:g} or more; lower --score or --iou, or "
             "check that the scenes' classes are the program's"
         )
-    return Found(tuple(pictures), tuple(unmatched), tuple(failed))
+    return Found(tuple(work.pictures), tuple(work.unmatched), tuple(work.failed))
 
 
-def _load(
-    model: Model, scenes: Sequence[Annotated], failed: list[str]
-) -> Iterator[tuple[Annotated, LoadedImage]]:
-    for scene in scenes:
-        try:
-            image = load_image(scene.path, model.facts.sizing)
-        except ImageError as error:
-            failed.append(str(error).partition("\n")[0])
-            continue
-        yield scene, image
+@dataclass
+class _Finding:
+    """Detections of each image, and what of its objects they are; `room` is for how many objects
+    more (-1: all)."""
 
+    model: Member
+    settings: Settings
+    room: int
+    pictures: list[Picture] = field(default_factory=list)
+    unmatched: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
 
-def _matched(
-    model: Model,
-    some: Sequence[tuple[Annotated, LoadedImage]],
-    settings: Settings,
-    failed: list[str],
-) -> Iterator[tuple[Picture, list[str]]]:
-    """Each image with its detected objects, and the names of the others; an image whose masks
-    cannot be read goes to `failed`."""
-    images = [image for _, image in some]
-    state = model.forward(torch.stack([i.pixels for i in images]), [i.valid for i in images])
-    for b, (scene, image) in enumerate(some):
-        outputs = {name: value[b] for name, value in state.outputs.items()}
-        masks = model.facts.score_masks
-        detections = find_detections(
-            outputs, image.frame, image.valid, settings.score, _DETECTIONS, score_masks=masks
-        )
-        try:
-            framed = [frame_truth(truth, image) for truth in scene.objects]
-        except ScenesError as error:
-            failed.append(f"{shown(scene.path)}: {error}")
-            continue
+    def explain(
+        self, images: Sequence[LoadedImage], scenes: Sequence[Annotated]
+    ) -> list[list[Detection]]:
+        """What is detected in each image of a batch."""
+        state, masks = self.model.forward_of(images), self.model.facts.score_masks
+        return [
+            find_detections(
+                {name: value[b] for name, value in state.outputs.items()},
+                image.frame,
+                image.valid,
+                self.settings.score,
+                _DETECTIONS,
+                score_masks=masks,
+            )
+            for b, image in enumerate(images)
+        ]
+
+    def keep(self, image: LoadedImage, scene: Annotated, result: list[Detection]) -> None:
+        """An image's detected objects, as far as there is room, and the names of the others."""
+        framed = [frame_truth(truth, image) for truth in scene.objects]
+        if self.room == 0:
+            return
         seen = [truth for truth in framed if truth is not None]
-        pairs = list(zip(seen, match(seen, detections, settings.iou, settings.match), strict=True))
+        matched = match(seen, result, self.settings.iou, self.settings.match)
+        pairs = zip(seen, matched, strict=True)
         subjects = tuple(Subject(truth, one) for truth, one in pairs if one is not None)
         found = {subject.truth.name for subject in subjects}
-        yield Picture(image, subjects), [o.name for o in scene.objects if o.name not in found]
+        self.unmatched += [one.name for one in scene.objects if one.name not in found]
+        kept = subjects if self.room < 0 else subjects[: self.room]
+        self.room -= len(kept) if self.room > 0 else 0
+        if kept:
+            self.pictures.append(Picture(image, kept))
+
+    def fail(self, scene: Annotated, path: Path, error: str) -> None:
+        """An image, or its annotation, that could not be used."""
+        self.failed.append(line(Outcome(path, error=error)))

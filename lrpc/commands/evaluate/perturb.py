@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lrpc.commands.session.metrics import gaussian
 from lrpc.program.protocol import Size
 
 
@@ -111,9 +112,7 @@ def blur_fill(pixels: Tensor, valid: Size) -> Tensor:
     stays as it is."""
     sigma = min(valid) / 16
     radius = int(3 * sigma + 0.5)
-    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    kernel = kernel / kernel.sum()
+    kernel = gaussian(sigma, radius)
     part = pixels[:, None, : valid[0], : valid[1]].double()  # [3, 1, h, w]
     part = F.pad(part, (radius, radius, radius, radius), mode="replicate")
     part = F.conv2d(F.conv2d(part, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))

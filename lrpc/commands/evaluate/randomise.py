@@ -13,10 +13,10 @@ from pathlib import Path
 from torch import Tensor
 
 from lrpc.commands.evaluate.explaining import Explained, explained, grouped
-from lrpc.commands.evaluate.match import box_iou
 from lrpc.commands.evaluate.methods import Maps, Relevance
-from lrpc.commands.evaluate.model import Model, Picture, Subject
-from lrpc.commands.evaluate.similarity import spearman, ssim, unit
+from lrpc.commands.evaluate.model import Picture, Subject
+from lrpc.commands.session.members import Member
+from lrpc.commands.session.metrics import box_iou, spearman, ssim, unit
 from lrpc.config import Config
 from lrpc.errors import ConfigError
 from lrpc.models.maskdino import seeded_weights
@@ -84,13 +84,13 @@ def replace_part(
     return {**state, **{name: drawn[name] for name in names}}
 
 
-def relocate(model: Model, picture: Picture) -> Picture:
+def relocate(model: Member, picture: Picture) -> Picture:
     """The picture's subjects on the queries of another model whose boxes overlap theirs most.
 
     A model with random weights detects nothing; the query nearest to the object keeps the place,
     so that what changes in the map is not merely where it looks.
     """
-    state = model.forward(picture.image.pixels[None], [picture.image.valid])
+    state = model.forward_of([picture.image])
     height, width = picture.image.frame
     corners = cxcywh_to_xyxy(state.outputs["pred_boxes"][0].float())
     corners = corners * corners.new_tensor([width, height, width, height])
@@ -135,7 +135,7 @@ def check(
     methods: Sequence[Relevance],
     pictures: Sequence[Picture],
     files: Sequence[tuple[str, Path]],
-    load: Callable[[Path], Sequence[Model]],
+    load: Callable[[Path], Sequence[Member]],
 ) -> Checked:
     """The whole check; `load` compiles the methods' programs with other weights, in their order."""
     found: dict[str, list[Similarity]] = {method.name: [] for method in methods}
@@ -143,7 +143,7 @@ def check(
     trained = {one.method.name: one for one in explained(methods, pictures)}
     for part, path in files:
         models = load(path)
-        again = [Relevance(m, method.batch) for m, method in zip(models, methods, strict=True)]
+        again = [replace(method, model=m) for m, method in zip(models, methods, strict=True)]
         for one, where in _relocated(again, pictures):
             name, before = one.method.name, trained[one.method.name]
             error = before.error or one.error

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lrpc.commands.evaluate.localise import Localisation
 from lrpc.commands.evaluate.perturb import Curve
 from lrpc.commands.evaluate.randomise import Similarity
 from lrpc.commands.evaluate.settings import Protocol
+from lrpc.commands.session.metrics import Localisation
 from lrpc.commands.session.record import write_json
 from lrpc.support.files import write_text
 

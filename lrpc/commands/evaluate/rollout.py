@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from lrpc.commands.evaluate.methods import Maps
 from lrpc.commands.evaluate.model import Picture, in_batches
+from lrpc.commands.session.calls import padding_of
 from lrpc.models.maskdino import MaskDINO
 from lrpc.models.maskdino.decoder import DecoderLayer
 from lrpc.models.maskdino.layers import MSDeformAttn, Shapes, sampling_locations
@@ -97,10 +98,8 @@ class Rollout:
         images = torch.stack([p.image.pixels for p in pictures]).to(example)
         masks = None
         if self.padding_mask:
-            masks = torch.ones(len(pictures), *images.shape[2:], dtype=torch.bool)
-            for b, picture in enumerate(pictures):
-                masks[b, : picture.image.valid[0], : picture.image.valid[1]] = False
-            masks = masks.to(example.device)
+            frame = (images.shape[2], images.shape[3])
+            masks = padding_of([p.image.valid for p in pictures], frame).to(example.device)
         with _watching(self.network) as seen:
             self.network(images, masks)
         start = images.new_zeros(

@@ -13,12 +13,12 @@ from lrpc.backend.memory.reasons import readers
 from lrpc.backend.memory.run import Model
 from lrpc.commands.plan.budget import budget_table, limits_of
 from lrpc.commands.plan.figures import size
-from lrpc.commands.plan.load import open_model
 from lrpc.commands.plan.picture import picture
 from lrpc.commands.plan.shapes import to_image, to_svg
 from lrpc.commands.plan.tables import again, chart, largest, layers, reasons, summary
 from lrpc.commands.plan.view import View, views
 from lrpc.errors import ConfigError
+from lrpc.program.memory_of import open_model
 from lrpc.support.files import shown, write_bytes
 
 

@@ -17,7 +17,8 @@ from lrpc.commands.session.targets import Layer
 from lrpc.errors import LrpcError, ProgramError
 from lrpc.program.protocol import Ledger, Program, Relevance, Size, State
 
-_OUTPUTS = ("pred_logits", "pred_boxes", "pred_masks")
+OUTPUTS = ("pred_logits", "pred_boxes", "pred_masks")  # of every MaskDINO
+_APART = ("norm", "token")  # options that change nothing about what a call holds
 
 
 @dataclass(frozen=True)
@@ -61,18 +62,23 @@ def forward(
     """The program's forward on images [B, 3, H, W] in 0–255, with their padding where it takes a
     mask; `valid` (h, w) at the top left of each is not padding."""
     pixels = pixels.to(device, facts.dtype)
-    masks = []
-    if facts.padding_mask:
-        masks = [torch.ones(len(valid), *pixels.shape[2:], dtype=torch.bool, device=device)]
-        for b, (height, width) in enumerate(valid):
-            masks[0][b, :height, :width] = False
+    frame = (pixels.shape[2], pixels.shape[3])
+    masks = [padding_of(valid, frame).to(device)] if facts.padding_mask else []
     with one_line():
         return program.forward(pixels, *masks)
 
 
+def padding_of(valid: Sequence[Size], frame: Size) -> Tensor:
+    """Bool [B, H, W]: what is not the `valid` (h, w) at the top left of each image."""
+    masks = torch.ones(len(valid), *frame, dtype=torch.bool)
+    for mask, (height, width) in zip(masks, valid, strict=True):
+        mask[:height, :width] = False
+    return masks
+
+
 def check_outputs(state: State) -> None:
     """Raise ProgramError where a program's outputs are not those of a MaskDINO."""
-    missing = [name for name in _OUTPUTS if name not in state.outputs]
+    missing = [name for name in OUTPUTS if name not in state.outputs]
     if missing:
         raise ProgramError(f"not a MaskDINO program: its outputs lack {', '.join(missing)}")
 
@@ -94,45 +100,41 @@ def explain(
     groups = dict.fromkeys((s.kind, s.layer) for image in seeds for s in image)
     for kind, layer in groups:
         mine = [[s for s in image if (s.kind, s.layer) == (kind, layer)] for image in seeds]
-        longest = max(len(image) for image in mine)
         options = _options(kind, layer, request, places)
-        step = _at_once(program, kind, request.chunk or longest, len(seeds), options)
-        for first in range(0, longest, step):
-            part = [image[first : first + step] for image in mine]
-            for b, results in enumerate(_call(program, state, kind, part, options)):
-                done[b].update((r.seed.slug, r) for r in results)
+        for part, result in sweeps(program, state, kind, _at(mine), request.chunk, options):
+            sinks = _checked(kind, result, len(part), len(seeds))
+            for b, image in enumerate(mine):
+                for k, seed in enumerate(image[part.start : part.stop]):
+                    done[b][seed.slug] = _one(result, sinks, k, b, seed)
     return [[done[b][s.slug] for s in image] for b, image in enumerate(seeds)]
 
 
-def _at_once(
-    program: Program, kind: str, seeds: int, images: int, options: Mapping[str, Any]
-) -> int:
-    """As many seeds as keep the program's budget; the call says it where that is not even one."""
-    known = {name: value for name, value in options.items() if name != "norm"}
-    with one_line():
-        return max(1, program.at_once(kind, seeds, images, **known))
+def sweeps(
+    program: Program, state: State, kind: str, at: Tensor, chunk: int, options: Mapping[str, Any]
+) -> Iterator[tuple[range, Relevance]]:
+    """Relevance of seeds `at` [K, B, n], at most `chunk` (0: all) in a call, and fewer where the
+    program's budget needs that; with each part which of the seeds it has."""
+    seeds, images = at.shape[:2]
+    known = {name: value for name, value in options.items() if name not in _APART}
+    with one_line():  # not even one may keep the budget: the call says it
+        step = max(1, program.at_once(kind, chunk or seeds, images, **known))
+    at = at.to(next(iter(state.outputs.values())).device)
+    for first in range(0, seeds, step):
+        part = range(first, min(first + step, seeds))
+        with one_line():
+            result = program.relevance(state, kind, at=at[first : first + step], **options)
+        yield part, result
 
 
-def _call(
-    program: Program,
-    state: State,
-    kind: str,
-    seeds: Sequence[Sequence[Seed]],
-    options: Mapping[str, Any],
-) -> list[list[Explained]]:
-    at = _at(seeds).to(next(iter(state.outputs.values())).device)
+def _checked(kind: str, result: Relevance, seeds: int, images: int) -> Mapping[str, Tensor]:
+    """The sinks of a result; ProgramError where it is of another shape than it should be."""
     with one_line():
-        result = program.relevance(state, kind, at=at, **options)
         pixels = result.input
-    if pixels.dim() != 5 or pixels.shape[:2] != at.shape[:2]:
+    if pixels.dim() != 5 or pixels.shape[:2] != (seeds, images):
         raise ProgramError(
-            f"relevance of '{kind}' came as {list(pixels.shape)}, not "
-            f"[{at.shape[0]}, {at.shape[1]}, 3, H, W]"
+            f"relevance of '{kind}' came as {list(pixels.shape)}, not [{seeds}, {images}, 3, H, W]"
         )
-    sinks = result.ledger.sinks if result.ledger is not None else {}
-    return [
-        [_one(result, sinks, k, b, s) for k, s in enumerate(image)] for b, image in enumerate(seeds)
-    ]
+    return result.ledger.sinks if result.ledger is not None else {}
 
 
 def _options(kind: str, layer: Layer | None, request: Request, places: Places) -> dict[str, Any]:

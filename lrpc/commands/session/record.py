@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 from safetensors.torch import save
 from torch import Tensor
 
@@ -17,6 +17,7 @@ from lrpc.commands.session.calls import Explained
 from lrpc.commands.session.changes import change_of
 from lrpc.commands.session.facts import RANDOM_WARNING, Facts
 from lrpc.commands.session.images import LoadedImage
+from lrpc.commands.session.metrics import share
 from lrpc.program.protocol import Detection
 from lrpc.support.files import shown, write_bytes, write_text
 
@@ -100,7 +101,7 @@ def target_record(result: Explained, image: LoadedImage, facts: Facts) -> dict[s
     """One target: where it started, the object it is of, and the sums of its relevance."""
     seed, values = result.seed, result.input.double().numpy()
     height, width = image.valid
-    visible = values[:, :height, :width].sum(axis=0)
+    visible = torch.from_numpy(values[:, :height, :width].sum(axis=0))
     return {
         "target": seed.kind,
         "layer": seed.layer,
@@ -135,12 +136,13 @@ def _detection(one: Detection, image: LoadedImage, name: str | None) -> dict[str
     }
 
 
-def _focus(visible: np.ndarray[Any, np.dtype[np.float64]], one: Detection | None) -> dict[str, Any]:
-    """How much of the positive relevance lies in the object's mask, beside the mask's share of the
-    image: equal shares are chance."""
-    positive = np.clip(visible, 0, None)
-    if one is None or not one.mask.any() or positive.sum() == 0:
+def _focus(visible: Tensor, one: Detection | None) -> dict[str, Any]:
+    """How much of the positive relevance [h, w] lies in the object's mask, beside the mask's share
+    of the image: equal shares are chance."""
+    if one is None or not one.mask.any():
         return {}
-    mask = one.mask[: visible.shape[0], : visible.shape[1]]
-    share = float(positive[mask].sum() / positive.sum())
-    return {"positive_share_in_mask": share, "mask_share_of_image": float(mask.mean())}
+    mask = torch.from_numpy(one.mask[: visible.shape[0], : visible.shape[1]])
+    found = share(visible.clamp(min=0), mask)
+    if found is None:
+        return {}
+    return {"positive_share_in_mask": found, "mask_share_of_image": float(mask.double().mean())}

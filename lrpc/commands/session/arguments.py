@@ -1,0 +1,154 @@
+"""Arguments that several commands have, each declared once, and numbers within their ranges."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from lrpc.commands.session.targets import FORMS
+from lrpc.config.schema import SECTIONS
+
+Parser = argparse.ArgumentParser | argparse._ArgumentGroup
+
+_TARGETS = "where relevance starts, repeatable: " + ", ".join(
+    (f"{kind} | " if form.alone else "") + form.spell(kind) for kind, form in FORMS.items()
+)
+
+
+def images_and_output(parser: Parser) -> None:
+    """`--images`, `-o`, `--resume`."""
+    add = parser.add_argument
+    add("--images", type=Path, nargs="+", required=True, metavar="PATH", help="files or folders")
+    add("-o", "--output", type=Path, required=True, metavar="OUT")
+    add("--resume", action="store_true", help="leave out what this call has explained before")
+
+
+def targets(parser: Parser) -> None:
+    """`--target`, and of which detections: `--score`, `--top`."""
+    parser.add_argument("--target", action="append", default=[], metavar="T", help=_TARGETS)
+    score(parser, 0.5)
+    parser.add_argument("--top", type=positive, default=5, help="detections per image (5)")
+
+
+def score(parser: Parser, default: float) -> None:
+    """`--score`."""
+    parser.add_argument(
+        "--score", type=fraction, default=default, help=f"detections above ({default:g})"
+    )
+
+
+def running(parser: Parser, batch: int = 1) -> None:
+    """How programs are run: `--batch-size`, `--seed-chunk`, `--device`."""
+    add = parser.add_argument
+    add("--batch-size", type=positive, default=batch, metavar="N", help=f"images at once ({batch})")
+    add("--seed-chunk", type=positive, default=0, metavar="K", help="seeds per call (all)")
+    device(parser)
+
+
+def composite(parser: Parser, several: bool = False) -> None:
+    """`--composite`, of a program that has several; repeatable where `several` may be named."""
+    add, name = parser.add_argument, "--composite"
+    if several:
+        told = "only these of the programs' composites, repeatable (all)"
+        add(name, action="append", metavar="NAME", help=told)
+    else:
+        add(name, metavar="NAME", help="one of the program's composites (its first)")
+
+
+def sizes(parser: Parser, seeds: int, told: str) -> None:
+    """`--batch` and `--seeds`, of calls that are planned or timed."""
+    add = parser.add_argument
+    add("--batch", type=positive, default=1, metavar="B", help="images (1)")
+    add("--seeds", type=positive, default=seeds, metavar="K", help=f"{told} ({seeds})")
+
+
+def device(parser: Parser, default: str | None = None) -> None:
+    """`--device`."""
+    told = default or "cuda where there is one"
+    parser.add_argument("--device", default=default, help=f"cuda or cpu ({told})")
+
+
+def display(parser: Parser) -> None:
+    """How pictures show relevance: `--smooth`, `--percentile`."""
+    add = parser.add_argument
+    add("--smooth", type=sigma, default=0.0, metavar="SIGMA", help="Gaussian, pictures only (0)")
+    add("--percentile", type=percentile, default=99.5, help="of |relevance| in full colour (99.5)")
+
+
+def plugins(parser: Parser) -> None:
+    """`--plugin`, repeatable: none of a manifest's is imported that is not named here."""
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="PACKAGE.MODULE",
+        help="a module that registers rules of its own, repeatable; those of a manifest are"
+        " imported only where they are named here",
+    )
+
+
+def overrides(parser: Parser) -> None:
+    """`KEY VALUE …` at the end; see `split_overrides` for commands that take paths before it."""
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="KEY VALUE",
+        help="config keys and their values, at the end, as in detectron2",
+    )
+
+
+def split_overrides(words: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Paths, and from the first word on that is a key below a section of the config (or looks like
+    one, and is no path) KEY VALUE …"""
+    for n, word in enumerate(words):
+        section = word.partition(".")[0]
+        if section in SECTIONS and "." in word and not Path(word).exists():
+            return [Path(path) for path in words[:n]], list(words[n:])
+    return [Path(path) for path in words], []
+
+
+# -- numbers ---------------------------------------------------------------------------------------
+
+
+def positive(text: str) -> int:
+    """A whole number from 1, for argparse."""
+    return int(between(text, 1, 10**6, whole=True))
+
+
+def natural(text: str) -> int:
+    """A whole number from 0, for argparse."""
+    return int(between(text, 0, 2**31 - 1, whole=True))
+
+
+def fraction(text: str) -> float:
+    """A number from 0 to 1, for argparse."""
+    return between(text, 0, 1)
+
+
+def magnitude(text: str) -> float:
+    """A finite number from 0, for argparse."""
+    return between(text, 0, 1e300)
+
+
+def percentile(text: str) -> float:
+    """A percentile that leaves some colour, for argparse."""
+    return between(text, 50, 100)
+
+
+def sigma(text: str) -> float:
+    """A width in pixels, for argparse."""
+    return between(text, 0, 100)
+
+
+def between(text: str, low: float, high: float, whole: bool = False) -> float:
+    """A number in a range; argparse turns the error into exit code 2."""
+    try:
+        value = float(int(text)) if whole else float(text)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
+        kind = "whole number" if whole else "number"
+        raise argparse.ArgumentTypeError(f"'{text}' is not a {kind} from {low:g} to {high:g}")
+    return value

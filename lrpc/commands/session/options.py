@@ -1,0 +1,77 @@
+"""What a command asks of every image, and how it shows it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lrpc.commands.session.calls import Request
+from lrpc.commands.session.targets import TargetSpec, parse_targets
+from lrpc.errors import ProgramError
+from lrpc.program.devices import device_of
+from lrpc.support.files import make_folder
+
+
+@dataclass(frozen=True)
+class Display:
+    """Choices that change what is shown, never what is stored."""
+
+    percentile: float = 99.5
+    smooth: float = 0.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything that `lrpc run` and `lrpc compare` are asked for, beside programs and images."""
+
+    output: Path
+    device: str = "cpu"
+    targets: tuple[TargetSpec, ...] = (TargetSpec("class_logit"),)
+    score: float = 0.5
+    top: int = 5
+    batch_size: int = 1
+    request: Request = field(default_factory=Request)
+    display: Display = field(default_factory=Display)
+    resume: bool = False  # leave out what has its record already
+    debug: bool = False
+
+    def record(self) -> dict[str, Any]:
+        """What changes results or pictures, or says where they were made."""
+        return {
+            "targets": [str(spec) for spec in self.targets],
+            "score": self.score,
+            "top": self.top,
+            "batch_size": self.batch_size,
+            "device": self.device,
+            "request": asdict(self.request) | {"read": list(self.request.read)},
+            "display": asdict(self.display),
+            "torch": str(torch.__version__),
+        }
+
+
+def options_of(args: argparse.Namespace, request: Request) -> Options:
+    """What `lrpc run` and `lrpc compare` were asked for. Raises TargetError and ProgramError."""
+    return Options(
+        output=args.output,
+        device=device_of(args.device),
+        targets=parse_targets(args.target),
+        score=args.score,
+        top=args.top,
+        batch_size=args.batch_size,
+        request=request,
+        display=Display(args.percentile, args.smooth),
+        resume=args.resume,
+        debug=bool(getattr(args, "debug", False)),
+    )
+
+
+def make_output(path: Path, sources: Sequence[Path]) -> None:
+    """Make the output folder; ProgramError where that is a folder that images come from."""
+    if any(source.is_dir() and source.resolve() == path.resolve() for source in sources):
+        raise ProgramError(f"{path}: the images are read from this folder; name another for -o")
+    make_folder(path)

@@ -1,0 +1,143 @@
+"""Images through the composites of one program or of several: the same targets for all of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lrpc.commands.session.batches import process
+from lrpc.commands.session.calls import Explained, check_outputs
+from lrpc.commands.session.changes import Change
+from lrpc.commands.session.detect import best_probability, find_detections
+from lrpc.commands.session.images import LoadedImage
+from lrpc.commands.session.members import Member, passes
+from lrpc.commands.session.names import output_stems
+from lrpc.commands.session.options import Options
+from lrpc.commands.session.seeds import Scene, Seed, resolve
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one image: targets explained, a note, or the error's one line."""
+
+    path: Path
+    targets: int = 0
+    note: str = ""
+    error: str = ""
+    closure: float | None = None  # the worst of its ledgers
+    change: Change | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One image's seeds, and by the name of each member the relevance of all of them; a note where
+    there are none."""
+
+    seeds: Sequence[Seed]
+    found: Mapping[str, Sequence[Explained]]
+    note: str
+
+
+class Session(ABC):
+    """Members side by side, and what is asked of them; call `run` with the images.
+
+    Detections, and so the targets, are those of the first member. A command says in a subclass
+    what becomes of each explained image. Raises TargetError and ProgramError for what a member's
+    program was not compiled for.
+    """
+
+    def __init__(self, members: Sequence[Member], options: Options) -> None:
+        self.members, self.options = tuple(members), options
+        self.facts = members[0].facts
+        for one in members:
+            for spec in options.targets:
+                spec.check_compiled(tuple(one.facts.places.of))
+                one.facts.places.check_input(spec.name)
+            one.facts.places.check(options.request.read)
+
+    def run(self, paths: Sequence[Path], report: Callable[[Outcome], None]) -> list[Outcome]:
+        """Explain every image and write its files; `report` hears of each as it is done.
+
+        A trouble with one image ends as its outcome's error, and the rest go on. Raises
+        TargetError for a target outside the model, and everything where `debug` is set.
+        """
+        outcomes: list[Outcome] = []
+
+        def tell(outcome: Outcome) -> None:
+            outcomes.append(outcome)
+            report(outcome)
+
+        def jobs() -> Iterator[tuple[Path, Path]]:
+            for path, stem in zip(paths, output_stems(paths), strict=True):
+                whole = self.options.output / stem
+                if self.options.resume and self.explained_before(path, whole):
+                    tell(Outcome(path, note="explained before"))
+                else:
+                    yield path, whole
+
+        work = _Explaining(self, tell)
+        size, debug = self.options.batch_size, self.options.debug
+        process(jobs(), work, self.facts.sizing, size, debug=debug)
+        return outcomes
+
+    def explain(self, images: Sequence[LoadedImage]) -> list[Result]:
+        """Forward, detections, seeds, relevance of images of one size."""
+        state = self.members[0].forward_of(images)
+        check_outputs(state)
+        seeds: list[list[Seed]] = []
+        notes: list[str] = []
+        for b, image in enumerate(images):
+            outputs = {name: value[b].detach() for name, value in state.outputs.items()}
+            found = find_detections(
+                outputs,
+                image.frame,
+                image.valid,
+                self.options.score,
+                self.options.top,
+                score_masks=self.facts.score_masks,
+            )
+            scene = Scene(outputs, image.frame, image.valid, found)
+            seeds.append(resolve(self.options.targets, scene))
+            notes.append("" if seeds[-1] else self._nothing(best_probability(outputs)))
+        explained: dict[str, list[list[Explained]]] = {}
+        for one, own in passes(self.members, images, state) if any(seeds) else ():
+            explained[one.name] = one.relevance(own, seeds, self.options.request)
+        return [
+            Result(mine, {name: every[b] for name, every in explained.items()}, notes[b])
+            for b, mine in enumerate(seeds)
+        ]
+
+    def _nothing(self, best: float) -> str:
+        score = self.options.score
+        return f"no detection above {score:g} (largest class probability {best:.2f})"
+
+    @abstractmethod
+    def explained_before(self, path: Path, stem: Path) -> bool:
+        """Whether an image's results of the same call are there already."""
+
+    @abstractmethod
+    def write(self, image: LoadedImage, stem: Path, result: Result) -> Outcome:
+        """Write all of one image, to names that begin with `stem`."""
+
+    @abstractmethod
+    def write_failure(self, path: Path, stem: Path, error: str) -> str:
+        """Record that an image failed, and why; what is said of it."""
+
+
+@dataclass(frozen=True)
+class _Explaining:
+    """A session's images, as `process` takes them; the items are stems of outputs."""
+
+    session: Session
+    tell: Callable[[Outcome], None]
+
+    def explain(self, images: Sequence[LoadedImage], stems: Sequence[Path]) -> list[Result]:
+        return self.session.explain(images)
+
+    def keep(self, image: LoadedImage, stem: Path, result: Result) -> None:
+        self.tell(self.session.write(image, stem, result))
+
+    def fail(self, stem: Path, path: Path, error: str) -> None:
+        self.tell(Outcome(path, error=self.session.write_failure(path, stem, error)))

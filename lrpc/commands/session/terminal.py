@@ -1,0 +1,112 @@
+"""What commands say while they go through images, and at their end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lrpc.commands.session.changes import Change, notice
+from lrpc.commands.session.facts import RANDOM_WARNING, Facts
+from lrpc.commands.session.session import Outcome, Session
+from lrpc.support.files import shown
+from lrpc.support.signals import Stopped
+from lrpc.support.terminal import say
+
+RESUME = "the same command with --resume explains the rest"
+
+
+@dataclass
+class Ended:
+    """What became of the images so far, of all there are, and the signal that ended the command
+    before its time."""
+
+    total: int
+    outcomes: list[Outcome] = field(default_factory=list)
+    stop: Stopped | None = None
+
+    @property
+    def failed(self) -> list[Outcome]:
+        """The images that failed."""
+        return [one for one in self.outcomes if one.error]
+
+    @property
+    def left(self) -> int:
+        """Images that nothing was done with."""
+        return self.total - len(self.outcomes)
+
+    def code(self, errors: Console) -> int:
+        """The exit code: 0, 1 where an image failed, a signal's own, which a line tells of."""
+        if self.stop is not None:
+            done = len(self.outcomes)
+            how_far = f"{count(done, 'image')} done, {self.left} left; {RESUME}"
+            text = f": {how_far}" if done else f" before any image was done; {RESUME}"
+            say(errors, f"stopped by {self.stop}{text}", "red")
+            return self.stop.code
+        return 1 if self.failed else 0
+
+
+def watch(session: Session, paths: Sequence[Path], errors: Console) -> Ended:
+    """Run a session on images with a bar on a terminal, elsewhere with one line per image; a signal
+    ends it with what is done. Warnings about weights and images come before and after."""
+    ended = Ended(len(paths))
+    warn_random(errors, [one.facts for one in session.members])
+    try:
+        with progress("explaining", len(paths), errors) as advance:
+
+            def report(outcome: Outcome) -> None:
+                ended.outcomes.append(outcome)
+                if outcome.error or outcome.note or not errors.is_terminal:
+                    say(errors, line(outcome), "red" if outcome.error else "")
+                advance(1, outcome.path.name)
+
+            session.run(paths, report)
+    except Stopped as stop:
+        ended.stop = stop
+    changes = [one.change for one in ended.outcomes]
+    warn_changes(errors, changes, len(changes))
+    return ended
+
+
+@contextmanager
+def progress(what: str, total: int, errors: Console) -> Iterator[Callable[[int, str], None]]:
+    """A bar on a terminal, nothing elsewhere; call with how many are done, and the last's name."""
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[name]}", markup=False),
+    )
+    with Progress(*columns, console=errors, disable=not errors.is_terminal) as bar:
+        task = bar.add_task(what, total=total, name="")
+        yield lambda done, name: bar.update(task, advance=done, name=name)
+
+
+def line(outcome: Outcome) -> str:
+    """One image in one line."""
+    name = shown(outcome.path)
+    if outcome.error:
+        return outcome.error if outcome.error.startswith(name) else f"{name}: {outcome.error}"
+    return f"{name}: {outcome.note or count(outcome.targets, 'target')}"
+
+
+def warn_random(errors: Console, facts: Sequence[Facts]) -> None:
+    """Say loudly where the weights of some program are not trained."""
+    if any(one.random_weights for one in facts):
+        say(errors, f"warning: {RANDOM_WARNING}", "bold red")
+
+
+def warn_changes(errors: Console, changes: Sequence[Change | None], total: int) -> None:
+    """Say in one line which images were changed to fit the program, where any was."""
+    if text := notice([one for one in changes if one is not None], total):
+        say(errors, text, "yellow")
+
+
+def count(number: int, noun: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

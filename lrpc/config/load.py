@@ -11,7 +11,15 @@ from lrpc.config.document import Tag
 from lrpc.config.limits import KEY
 from lrpc.config.node import Config
 from lrpc.config.reader import BASE_KEY, Entry, home, read_flat
-from lrpc.config.schema import DEFAULTS, SECTIONS, is_unread, literal, nearest_key, parse
+from lrpc.config.schema import (
+    DEFAULTS,
+    SECTIONS,
+    flatten,
+    is_unread,
+    literal,
+    nearest_key,
+    parse,
+)
 from lrpc.config.show import show
 from lrpc.errors import ConfigError
 from lrpc.support.untrusted import is_text, short
@@ -32,6 +40,13 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     Raises ConfigError, in one line that names file and line, for anything unreadable or unknown.
     """
     entries = read_flat(Path(path), SECTIONS.__contains__)
+    return _assemble(entries | _parse_overrides(overrides))
+
+
+def stated_config(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
+    """Return the configuration that a program's manifest holds, with `overrides`; as `load_config`
+    does."""
+    entries = {key: Entry(value, "the manifest", Path()) for key, value in flatten(values)}
     return _assemble(entries | _parse_overrides(overrides))
 
 

@@ -112,10 +112,11 @@ UNREAD = (
 )
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """The keys of a tree of sections with their values, by full name."""
     for key, value in tree.items():
         if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
@@ -124,7 +125,7 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, A
 DEFAULTS: dict[str, Any] = {
     key: value
     for tree in (MODEL_AND_INPUT, OTHER_DETECTORS, TRAINING, {"LRPC": LRPC})
-    for key, value in _flatten(tree)
+    for key, value in flatten(tree)
 }
 SECTIONS = frozenset(
     ".".join(parts[:depth])

@@ -153,7 +153,7 @@ def test_a_ledger_that_does_not_close_is_not_timed(
         (["--composite", "epsilon"], "--composite epsilon: the program has attnlrp, gamma"),
         (["--ways", "compile,fast"], "--ways fast: expected compile, capture or compile+capture"),
         (["--ways", "capture"], "capture=True records CUDA graphs, and this program is on cpu"),
-        (["--device", "cuda"], "--device cuda: torch sees no GPU here"),
+        (["--device", "cuda"], "--device cuda: torch sees no CUDA device here"),
         (["--json", "/nowhere/f.json"], "/nowhere/f.json: cannot be written"),
     ],
 )

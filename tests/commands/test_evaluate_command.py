@@ -18,19 +18,13 @@ import torch
 from PIL import Image
 
 from lrpc.cli import main
-from lrpc.commands.evaluate import (
-    Picture,
-    Protocol,
-    Random,
-    Relevance,
-    Settings,
-    find,
-    load_model,
-    measure_all,
-    read_scenes,
-)
-from lrpc.commands.evaluate.arguments import BASELINES
+from lrpc.commands.evaluate.measuring import measure_all
+from lrpc.commands.evaluate.methods import Random, Relevance
+from lrpc.commands.evaluate.model import Picture, load_model
+from lrpc.commands.evaluate.objects import find
 from lrpc.commands.evaluate.results import METRICS
+from lrpc.commands.evaluate.scenes import read_scenes
+from lrpc.commands.evaluate.settings import BASELINES, Protocol, Settings
 from lrpc.commands.session.metrics import localise
 from lrpc.errors import ProgramError
 from tests.maskdino_cases import EXAMPLE

@@ -13,20 +13,15 @@ import pytest
 import torch
 
 from lrpc.cli import main
-from lrpc.commands.evaluate import (
-    Picture,
-    Protocol,
-    Relevance,
-    Settings,
-    find,
-    measure_all,
-    read_scenes,
-)
 from lrpc.commands.evaluate.candidates import Candidate, Recipe, beyond_rules, compiled
 from lrpc.commands.evaluate.explaining import explained
-from lrpc.commands.evaluate.model import load_models
+from lrpc.commands.evaluate.measuring import measure_all
+from lrpc.commands.evaluate.methods import Relevance
+from lrpc.commands.evaluate.model import Picture, load_models
+from lrpc.commands.evaluate.objects import find
 from lrpc.commands.evaluate.results import Results
-from lrpc.commands.evaluate.settings import grid
+from lrpc.commands.evaluate.scenes import read_scenes
+from lrpc.commands.evaluate.settings import Protocol, Settings, grid
 from lrpc.commands.session.members import Member
 from tests.maskdino_cases import EXAMPLE
 from tests.support.programs import DIGITS, Programs
@@ -173,14 +168,10 @@ def test_a_program_is_evaluated_for_each_of_its_composites(
 def test_a_config_of_several_composites_gives_all_of_them(
     tmp_path: Path, programs: Programs, several: Path
 ) -> None:
-    given = (
-        "--set",
-        "LRPC.COMPOSITE",
-        "{cp_lrp: cp_lrp, weak: {composite: gamma, linear_gamma: 0.05}}",
-    )
+    given = ("LRPC.COMPOSITE", "{cp_lrp: cp_lrp, weak: {composite: gamma, linear_gamma: 0.05}}")
     words = ("--scenes", SCENES, *QUICK, "--baselines", "random")
     with programs.one_trace(DIGITS):
-        assert run("--config", DIGITS, *given, *words, "-o", tmp_path / "a") == 0
+        assert run("--config", DIGITS, *words, "-o", tmp_path / "a", *given) == 0
     assert run(several, *words, "-o", tmp_path / "b") == 0
     assert record(tmp_path / "a")["objects"] == record(tmp_path / "b")["objects"]
 

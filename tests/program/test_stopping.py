@@ -131,6 +131,35 @@ def test_compare_ends_with_what_is_done(
     told = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert (told["stopped_by"], told["images_left"], len(told["images"])) == (number.name, 2, 2)
     assert names(tmp_path / "out", ".part") == []
+    drawn = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*.png")}
+    assert call("compare", *programs, "--resume") == 0
+    assert capsys.readouterr().err.count("explained before") == 2
+    whole = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert (whole["stopped_by"], whole["images_left"]) == (None, 0)
+    assert whole["images"][:2] == told["images"]
+    files = [Path(one["image"]["file"]).name for one in whole["images"]]
+    assert files == ["0.png", "1.png", "2.png", "3.png"]
+    assert len((tmp_path / "out" / "comparison.csv").read_text().splitlines()) == 1 + 4 * 2
+    for name, time in drawn.items():
+        assert (tmp_path / "out" / name).stat().st_mtime_ns == time
+
+
+def test_compare_explains_again_what_was_asked_otherwise_failed_or_lost_a_picture(
+    tmp_path: Path, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    programs = [str(tmp_path / name) for name in ("DIR", "OTHER")]
+    (tmp_path / "images" / "1.png").write_text("no image")
+    assert call("compare", *programs) == 1
+    told = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert [Path(one["file"]).name for one in told["failed"]] == ["1.png"]
+    next((tmp_path / "out").glob("0.*.compare.png")).unlink()
+    capsys.readouterr()
+    assert call("compare", *programs, "--resume") == 1
+    assert capsys.readouterr().err.count("explained before") == 2  # neither 0 nor 1
+    again = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert again == told
+    assert call("compare", *programs, "--resume", "--smooth", "1") == 1
+    assert "explained before" not in capsys.readouterr().err
 
 
 def in_a_step(done: list[str], *numbers: signal.Signals) -> None:

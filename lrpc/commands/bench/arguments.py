@@ -35,3 +35,4 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     arguments.device(command, "cpu")
     command.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
+    arguments.overrides(command)

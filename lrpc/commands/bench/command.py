@@ -22,6 +22,7 @@ from lrpc.commands.bench.tables import Sheet, size, spanned, to_rich
 from lrpc.commands.bench.timing import interleaved
 from lrpc.errors import ConfigError, ProgramError
 from lrpc.ir.types import DTYPES
+from lrpc.program.devices import device_of
 from lrpc.program.loading import composites_of, load_program, under_composite
 from lrpc.program.manifest_reader import manifest_of
 from lrpc.program.memory_of import open_model
@@ -43,16 +44,15 @@ class Call:
 
 def main(args: Namespace, console: Console) -> int:
     """Check, time and print; 0, or an LrpcError."""
-    if args.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"--device {args.device}: torch sees no GPU here")
-    program: Any = load_program(args.program, args.device)
+    program: Any = load_program(args.program, device_of(args.device))
     manifest_of(args.program)  # so all that is read of it below is what it should be
     composite = _composite(program.manifest, args.composite)
     manifest = under_composite(program.manifest, composite)
     targets = _targets(manifest, args.target)
     inputs = {k: v.to(args.device) for k, v in example(manifest, args.batch).items()}
     state = program.forward(**inputs)
-    other = rebuilt.original(manifest, inputs, args.device, args.weights, args.source, args.plugin)
+    code = (args.source, args.plugin, args.overrides)
+    other = rebuilt.original(manifest, inputs, args.device, args.weights, *code)
     checked: dict[str, Any] = {"closures": _closures(program, state, targets, composite)}
     notes = []
     if isinstance(other, str):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lrpc.commands.bench.tf32 import matmuls
-from lrpc.config import Config
+from lrpc.config import stated_config
 from lrpc.errors import ConfigError, LrpcError
 from lrpc.models.sources import build_model
 from lrpc.models.weights import file_sha256
@@ -49,25 +49,29 @@ def original(
     weights: Path | None,
     source: str = "",
     plugins: Sequence[str] = (),
+    overrides: Sequence[str] = (),
 ) -> Original | str:
     """The model, or in one line why it cannot be had. The function and the plugins that a manifest
-    names are code: they are run where `source` and `plugins` name the same."""
+    names are code: they are run where `source` and `plugins` name the same. `overrides` are KEY
+    VALUE … of the manifest's config; a file in place of its weights must hold the same."""
     if "config" not in manifest:
         return "compiled from Python: its directory does not say how to build the model"
-    config = manifest["config"]
-    if config["LRPC"]["SCOPE"]:
-        return f"the program is a part of its model, {config['LRPC']['SCOPE']}"
-    if weights is None and config["MODEL"]["WEIGHTS"] and not manifest["weights"]["random"]:
-        return f"give --weights FILE, the checkpoint {config['MODEL']['WEIGHTS']} of its config"
-    if weights is not None:
-        _check(weights, manifest["weights"]["sha256"])
-        config = {**config, "MODEL": {**config["MODEL"], "WEIGHTS": str(weights.resolve())}}
-    named = str(config["LRPC"]["SOURCE"])
+    given = [] if weights is None else ["MODEL.WEIGHTS", str(weights)]
+    words = [*overrides, *given]
+    config = stated_config(manifest["config"], words)
+    if config.LRPC.SCOPE:
+        return f"the program is a part of its model, {config.LRPC.SCOPE}"
+    if "MODEL.WEIGHTS" in words[::2]:
+        _check(Path(config.MODEL.WEIGHTS), manifest["weights"]["sha256"])
+    elif config.MODEL.WEIGHTS and not manifest["weights"]["random"]:
+        file = manifest["config"]["MODEL"]["WEIGHTS"]
+        return f"give --weights FILE, the checkpoint {file} of its config"
+    named = str(config.LRPC.SOURCE)
     if ":" in named and named != source:
         return f"a function builds it, which is code: allow it with --source {named}"
     load_allowed(manifest, plugins)
     try:
-        model, _ = build_model(Config(config))
+        model, _ = build_model(config)
     except LrpcError as error:
         return f"its config builds no model here: {str(error).splitlines()[0]}"
     dtype = next((x.dtype for x in inputs.values() if x.is_floating_point()), torch.float32)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lrpc.commands.evaluate.match import BY
-from lrpc.commands.evaluate.randomise import PARTS
-from lrpc.commands.evaluate.scenes import FORMS
-from lrpc.commands.evaluate.settings import FILLS, ORDERS, Protocol, Settings
+from lrpc.commands.evaluate.settings import (
+    BASELINES,
+    FILLS,
+    FORMS,
+    MATCHES,
+    ORDERS,
+    PARTS,
+    Protocol,
+    Settings,
+)
 from lrpc.commands.session import arguments
 from lrpc.commands.session.arguments import fraction, natural, positive
 
-BASELINES = ("gradient_input", "integrated_gradients", "rollout", "random")
 _OUTPUT = Path("build/evaluation")
 _DEFAULT = Settings()
 _PROTOCOL = Protocol()
@@ -76,7 +81,9 @@ def _add_objects(parser: argparse.ArgumentParser) -> None:
     add("--limit", type=positive, default=0, metavar="N", help="at most N objects (all)")
     arguments.score(parser, _DEFAULT.score)
     add("--iou", type=fraction, default=_DEFAULT.iou, help=_HELP["iou"])
-    add("--match", choices=BY, default=_DEFAULT.match, help=f"what overlaps ({_DEFAULT.match})")
+    add(
+        "--match", choices=MATCHES, default=_DEFAULT.match, help=f"what overlaps ({_DEFAULT.match})"
+    )
 
 
 def _add_figures(parser: argparse.ArgumentParser) -> None:

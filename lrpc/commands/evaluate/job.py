@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lrpc.commands.evaluate.arguments import BASELINES
 from lrpc.commands.evaluate.candidates import (
     Candidate,
     Recipe,
@@ -18,7 +17,7 @@ from lrpc.commands.evaluate.candidates import (
 )
 from lrpc.commands.evaluate.methods import Relevance
 from lrpc.commands.evaluate.plot import need_matplotlib
-from lrpc.commands.evaluate.settings import Settings, grid
+from lrpc.commands.evaluate.settings import BASELINES, Settings, grid
 from lrpc.commands.session.arguments import split_overrides
 from lrpc.commands.session.members import Member
 from lrpc.config import Config, load_config

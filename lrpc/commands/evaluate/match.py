@@ -10,8 +10,6 @@ from lrpc.commands.evaluate.truth import Framed
 from lrpc.commands.session.metrics import box_iou, mask_iou
 from lrpc.program.protocol import Detection
 
-BY = ("mask", "box")
-
 
 def match(
     truths: Sequence[Framed], found: Sequence[Detection], threshold: float, by: str = "mask"

@@ -24,14 +24,6 @@ from lrpc.models.maskdino.boxes import cxcywh_to_xyxy
 from lrpc.models.sources import build_model
 from lrpc.models.weights import save_weights
 
-#: Parts of the embedded MaskDINO from its outputs down, as module paths.
-PARTS = (
-    "sem_seg_head.predictor.class_embed",
-    "sem_seg_head.predictor",
-    "sem_seg_head.pixel_decoder",
-    "backbone",
-)
-
 
 @dataclass(frozen=True)
 class Similarity:

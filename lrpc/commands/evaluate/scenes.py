@@ -11,16 +11,12 @@ from typing import Any
 
 from lrpc.commands.evaluate.coco import Tell, is_coco, read_coco
 from lrpc.commands.evaluate.outlines import MaskFile, ScenesError
+from lrpc.commands.evaluate.settings import FORMS, INDEX
 from lrpc.commands.evaluate.truth import Annotated, Truth, class_index
 from lrpc.commands.session.images import SUFFIXES, find_images
 from lrpc.errors import ImageError
 
-_INDEX = "scenes.json"
 _MASK = re.compile(r"(?P<stem>.+)\.(?P<label>[^.]+)-(?P<number>\d+)\.mask\.png")
-FORMS = (
-    f"a folder with {_INDEX} (the digits' form), images with masks NAME.CLASS-NUMBER.mask.png, "
-    "or COCO annotations with --annotations FILE"
-)
 
 
 def read_scenes(
@@ -45,8 +41,8 @@ def read_scenes(
         raise ScenesError(f"{folder}: no such folder; --scenes takes {FORMS}")
     if annotations is not None:
         found = read(read_json(annotations), folder, annotations)
-    elif (folder / _INDEX).is_file():
-        found = _digits(read_json(folder / _INDEX), folder)
+    elif (folder / INDEX).is_file():
+        found = _digits(read_json(folder / INDEX), folder)
     else:
         found = _masks(folder, names, read)
     missing = [scene.path for scene in found if not scene.path.is_file()]
@@ -74,7 +70,7 @@ def _digits(content: Any, folder: Path) -> list[Annotated]:
         return [_digits_scene(scene, folder) for scene in content]
     except (KeyError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise ScenesError(f"{folder / _INDEX}: not an index of scenes ({reason})") from error
+        raise ScenesError(f"{folder / INDEX}: not an index of scenes ({reason})") from error
 
 
 def _digits_scene(scene: Mapping[str, Any], folder: Path) -> Annotated:

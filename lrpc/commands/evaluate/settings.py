@@ -8,6 +8,21 @@ from itertools import product
 
 FILLS = ("mean", "blur")
 ORDERS = ("signed", "absolute")
+MATCHES = ("mask", "box")
+BASELINES = ("gradient_input", "integrated_gradients", "rollout", "random")
+INDEX = "scenes.json"
+#: What annotated images may be.
+FORMS = (
+    f"a folder with {INDEX} (the digits' form), images with masks NAME.CLASS-NUMBER.mask.png, "
+    "or COCO annotations with --annotations FILE"
+)
+#: Parts of the embedded MaskDINO from its outputs down, as module paths.
+PARTS = (
+    "sem_seg_head.predictor.class_embed",
+    "sem_seg_head.predictor",
+    "sem_seg_head.pixel_decoder",
+    "backbone",
+)
 
 
 @dataclass(frozen=True)

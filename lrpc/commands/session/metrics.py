@@ -10,10 +10,10 @@ Maps and masks are [h, w], without padding. Sums are in float64.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -112,12 +112,12 @@ def spearman(a: Tensor, b: Tensor) -> float | None:
 
 def cosine(a: Tensor, b: Tensor) -> float | None:
     """⟨a, b⟩ / (‖a‖ ‖b‖); None where one of them is all zeros."""
-    x, y = a.flatten().double(), b.flatten().double()
-    top = [float(v.abs().max()) if len(v) else 0.0 for v in (x, y)]
-    if 0 in top:
+    x, y = (v.flatten().double().cpu().numpy() for v in (a, b))
+    top = np.abs(x).max(initial=0.0), np.abs(y).max(initial=0.0)
+    if top[0] == 0 or top[1] == 0:
         return None
     x, y = x / top[0], y / top[1]  # squares of tiny numbers would vanish
-    return min(1.0, max(-1.0, float(x @ y) / math.sqrt(float(x @ x) * float(y @ y))))
+    return float(np.clip(x @ y / np.sqrt((x @ x) * (y @ y)), -1, 1))
 
 
 def ranks(values: Tensor) -> Tensor:

@@ -41,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
         *("lrpc.program", "lrpc.rules", "lrpc.runtime"),
     },
     "lrpc.cli": {"lrpc.commands", "lrpc.runtime"},
+    "lrpc.__main__": {"lrpc.cli"},
     "lrpc": {"lrpc.commands", "lrpc.compiler", "lrpc.explainer", "lrpc.rules"},  # on demand
 }
 
@@ -51,6 +52,7 @@ BELOW = ("lrpc.errors", "lrpc.support")
 #: the command line knows all of them.
 COMMANDS: dict[str, set[str]] = {
     **{name: set() for name in ("session", "run", "evaluate", "analyze", "show", "plan", "rules")},
+    **{name: set() for name in ("compile", "example", "verify")},
     "drawing": set(),
     "compare": {"run"},
     "bench": {"plan"},

@@ -34,7 +34,7 @@ from lrpc.support.terminal import Terminal
 _UNWRITTEN = "images analysed, nothing is written; run it again, --images-glob takes fewer images"
 
 
-def add_analyze_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `lrpc analyze`."""
     add = parser.add_argument
     add("--images-dir", type=Path, required=True, metavar="D", help="all images of this folder")
@@ -66,19 +66,19 @@ def add_analyze_arguments(parser: argparse.ArgumentParser) -> None:
     add("overrides", nargs="*", metavar="KEY VALUE", help="as in detectron2")
 
 
-def add_validate_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments_validate(parser: argparse.ArgumentParser) -> None:
     """The arguments of `lrpc validate`."""
     parser.add_argument("table", type=Path, metavar="OUT", help="what `lrpc analyze` wrote")
     parser.add_argument("--images-dir", type=Path, metavar="D", help="hold the images against it")
     parser.add_argument("--program", type=Path, metavar="DIR", help="hold the program against it")
 
 
-def validate(args: argparse.Namespace, console: Console) -> int:
+def main_validate(args: argparse.Namespace, console: Console) -> int:
     """`lrpc validate`: 0 where every check passed, else 1."""
     return report(args.table, console, args.images_dir, args.program)
 
 
-def analyze(args: argparse.Namespace, console: Console) -> int:
+def main(args: argparse.Namespace, console: Console) -> int:
     """`lrpc analyze`: 0, 1 where an image could not be read; all errors are LrpcErrors, and nothing
     is written before all is computed."""
     outputs = _outputs(args)

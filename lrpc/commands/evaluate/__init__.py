@@ -1,7 +1,7 @@
-"""How faithful relevance maps are: deletion and insertion, localisation, randomisation.
+"""Faithfulness of relevance maps: deletion and insertion, localisation, randomisation.
 
-`find` matches annotated objects with detections, `measure_all` explains and measures them with any
-list of methods (`Method`: a name and `maps`), `Results` and `write_results` hold what comes out.
+`find` matches annotated objects with detections. `measure_all` explains and measures them with any
+list of methods (`Method`: a name and `maps`). `Results` and `write_results` hold the figures.
 """
 
 from lrpc.commands.evaluate.measuring import measure_all

@@ -1,4 +1,4 @@
-"""A program as the thing that is evaluated: its forward, its detections, its score of an object."""
+"""A program under evaluation: its forward pass, its detections, its score of an object."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """An annotated object and the detection of it: what is explained."""
+    """An annotated object and its detection, which is explained."""
 
     truth: Framed
     detection: Detection
@@ -45,9 +45,9 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """One composite of a loaded program, under the name it goes by in the results.
+    """One composite of a loaded program, with its name in the results.
 
-    Those of one program share it, and so its forward pass.
+    Models of one program share its forward pass.
     """
 
     name: str
@@ -84,12 +84,12 @@ class Trial:
 
 
 def similarity(logits: Tensor, boxes: Tensor, box: Box, label: int, frame: Size) -> Tensor:
-    """How much each query is that object: IoU of its box with `box` × probability of `label`: [Q].
+    """Similarity of each query to an object, [Q]: IoU of its box with `box` × probability of `label`.
 
     `logits` [Q, C], `boxes` [Q, 4] (cxcywh over the frame), `box` in pixels. Its maximum over the
     queries is the score of an object in an image (D-RISE: Petsiuk et al. 2021, 2006.03204,
     with one class in place of the class vector). Two-stage models select their queries anew
-    in every image, so that a query's index alone means nothing once the image is changed.
+    in every image, so the index of a query does not identify an object in a changed image.
     """
     height, width = frame
     corners = cxcywh_to_xyxy(boxes.float()).clamp(0, 1)

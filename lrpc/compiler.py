@@ -100,30 +100,44 @@ def compile(
     capture: bool = False,
     keep_pages: bool = False,
 ) -> Program:
-    """Compile any model that traces; return it as a loaded program.
+    """Compile a model with an example call; returns the loaded program.
 
-    `model(*args, **kwargs)` is an example call; `args` may be a mapping by name. Its tensors become
-    the program's inputs, batch first but for those named in `unbatched`; B is free in the program.
-    Everything else in it stays as it is. `scope` compiles the submodule at that path alone, on what
-    the model feeds it. `read` names further places where relevance can be read, as module paths.
-    Every floating output is a target, by its name (`output` where there is one).
+    The program is compared with the model on the example, on other values, on one image and on
+    more images than were traced. What the model reads out of tensors with Python is fixed to the
+    example, and a warning says so.
 
-    `composite` is a name, or what `lrpc.composite` makes of a name and options; a list of them, or
-    a mapping of own names to them or to `{"composite": NAME, "epsilon": ..., "rules": [...]}` with
-    the composite's options, makes a program of several that share the forward pass. `rules` come
-    before the entries of each, and ε is its own unless given. `fold_batch_norm=False` keeps batch
-    norms apart from the maps before them. What the model computes under `torch.no_grad()` is as
-    detached where it goes on; with `no_grad="ignore"`, as if gradients were on. `precision`: fp64
-    and fp32 are the model's, tf32 and bf16 are held against float64, and the manifest has the
-    report. `seeds` go through it at once, or fewer under a `budget`: bytes for one image beside
-    weights and inputs, or a share ("50%") of what it would hold. `checkpoint`, what relevance may
-    compute again instead: `none`, `block` (all), `auto` (what the budget asks for). The last three
-    are those of `load`.
+    Args:
+        model: the model, in evaluation mode.
+        args: positional arguments of the example call, or a mapping by name. Tensors in it become
+            inputs of the program, with the batch as first axis; everything else is fixed.
+        kwargs: keyword arguments of the example call.
+        composite: a name, or the result of `lrpc.composite`. A list of them, or a mapping of own
+            names to them or to `{"composite": NAME, "epsilon": ..., "rules": [...]}`, gives a
+            program of several composites that share the forward pass.
+        epsilon: stabiliser ε; by default that of each composite.
+        rules: exceptions, which come before the entries of each composite.
+        seeds: how many seeds are propagated at once.
+        scope: path of a submodule to compile alone, on what the model feeds it.
+        read: further places where relevance can be read: name → module path.
+        unbatched: names of inputs without a batch axis.
+        fold_batch_norm: whether batch norms become part of the map before them.
+        no_grad: `detach` treats what the model computes under `torch.no_grad()` as detached;
+            `ignore` as if gradients were on.
+        checkpoint: what relevance may recompute: `none`, `block` (all), or `auto` (what the budget
+            requires).
+        budget: bytes that one image may take besides weights and inputs, or a share of what it
+            takes without recomputation, such as "50%".
+        precision: `fp64`, `fp32`, `tf32` or `bf16`; by default that of the model. The last two
+            are compared with float64, and the manifest has the report.
+        check: whether to compare the program with the model.
+        device: where the program is loaded.
+        compile: run it through `torch.compile`.
+        capture: replay it as CUDA graphs.
+        keep_pages: keep memory that CPU tensors free (glibc).
 
-    The program is run beside the model on the example, on other values, on one image and on more
-    than were traced: MismatchError where they differ, which `check=False` leaves out. What the
-    model reads out of tensors with Python is fixed as on the example; a warning says so. Raises
-    LrpcError.
+    Raises:
+        MismatchError: outputs of the program and of the model differ.
+        LrpcError: anything else that cannot be compiled, in one line with place and remedy.
     """
     given.check_texts(scope=scope, precision=precision)
     switches = {"compile": compile, "capture": capture, "keep_pages": keep_pages}

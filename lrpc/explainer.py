@@ -1,4 +1,4 @@
-"""`lrpc.LRPExplainer`: a model, a rule, and questions in the manner of explainer libraries."""
+"""`lrpc.LRPExplainer`: the interface of explainer libraries on top of `lrpc.compile`."""
 
 from __future__ import annotations
 
@@ -26,12 +26,17 @@ COMPARED: tuple[RuleSpec, ...] = ("epsilon", "gamma", "z_plus", "alpha_beta")
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
-    """Why one output of one input is what it is, by one rule.
+    """The explanation of one output for one input, by one rule.
 
-    `relevance` is shaped like the input; `layers` holds the relevance that arrives at the input of
-    each layer, by module path, the first layer first. `output` is what relevance started from,
-    `sinks` says where the part went that did not arrive at the input (see the ledger), and
-    `closure` how exactly all of it is accounted for.
+    Attributes:
+        relevance: relevance of the input, shaped like it.
+        target: index of the explained output.
+        label: its name in `class_names`, or its index.
+        output: value of the output, which is where relevance starts.
+        rule: name of the rule.
+        layers: relevance at the input of each layer, by module path, first layer first.
+        sinks: relevance that did not reach the input, by kind (see the ledger).
+        closure: remainder of the ledger, relative to its largest entry.
     """
 
     relevance: Tensor
@@ -50,11 +55,11 @@ class Attribution:
 
     @property
     def delta(self) -> float:
-        """What conservation misses: output − Σ relevance, the sum of the sinks."""
+        """output − Σ relevance: the sum of the sinks."""
         return self.output - self.total
 
     def top(self, count: int = 5) -> list[tuple[tuple[int, ...], float]]:
-        """The entries of the input with most relevance in magnitude, and their relevance."""
+        """The `count` entries of the input with the largest |relevance|: (index, relevance)."""
         if (number := _whole(count)) is None or number < 0:
             raise ProgramError(f"count must be a number from 0 up, got {count!r}")
         flat = self.relevance.flatten()
@@ -67,12 +72,20 @@ class Attribution:
 
 
 class LRPExplainer:
-    """Explains a model's outputs by layer-wise relevance propagation.
+    """Explains outputs of a model by layer-wise relevance propagation.
 
-    `model` maps one tensor [B, ...] to scores [B, n] or [B]; `example` is such an input. `rule`
-    holds for every linear map and convolution, `layers` (module path or glob → rule) for those that
-    it names, and everything else goes by `composite`. The model is explained as it is now, in
-    evaluation mode; its weights are copied. Raises LrpcError.
+    The model is explained in evaluation mode, with a copy of its present weights. Raises LrpcError.
+
+    Args:
+        model: maps one tensor [B, ...] to scores [B, n] or [B].
+        example: such a tensor.
+        rule: the rule of every linear map and convolution: a name, or a mapping with `rule` and
+            its parameters.
+        epsilon: stabiliser ε.
+        layers: rules of single layers: module path or glob → rule.
+        composite: rules of everything else.
+        class_names: names of the outputs.
+        device: where the program runs.
     """
 
     @without_modes()
@@ -105,13 +118,13 @@ class LRPExplainer:
         self._others: dict[str, Any] = {}
 
     def explain(self, x: Any, target: int | None = None) -> Attribution:
-        """Why output `target` (None: the largest) is what it is for one input x [*input]."""
+        """Explain output `target` (None: the largest) for one input x, without a batch axis."""
         return self.explain_batch(self._tensor(x, batched=False)[None], target)[0]
 
     def explain_batch(
         self, inputs: Any, target: int | Sequence[int] | None = None
     ) -> list[Attribution]:
-        """The same for inputs [B, *input] in one sweep; `target` for all, or one for each."""
+        """Explain inputs [B, *input] at once; `target` is one index for all, or one for each."""
         return self._explain(self._program, self._tensor(inputs, batched=True), target)[
             _name(self.rule)
         ]
@@ -122,7 +135,7 @@ class LRPExplainer:
         target: int | None = None,
         rules: Sequence[RuleSpec] = COMPARED,
     ) -> dict[str, Attribution]:
-        """One input by several rules, from one forward pass; by the rules' names."""
+        """Explain one input by several rules, from one forward pass: rule name → explanation."""
         if isinstance(rules, str | Mapping) or not isinstance(rules, Sequence) or not rules:
             raise RuleError(f"rules are a list of names or mappings, got {rules!r}")
         key = repr([sorted(_spec(rule).items()) for rule in rules])

@@ -41,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
         *("lrpc.program", "lrpc.rules", "lrpc.runtime"),
     },
     "lrpc.cli": {"lrpc.commands", "lrpc.runtime"},
+    "lrpc.__main__": {"lrpc.cli"},
     "lrpc": {"lrpc.commands", "lrpc.compiler", "lrpc.explainer", "lrpc.rules"},  # on demand
 }
 
@@ -53,7 +54,10 @@ COMMANDS: dict[str, set[str]] = {
     "drawing": {"session"},
     **{
         name: {"session", "drawing"}
-        for name in ("analyze", "bench", "compare", "evaluate", "plan", "rules", "run", "show")
+        for name in (
+            *("analyze", "bench", "compare", "compile", "evaluate", "example", "plan", "rules"),
+            *("run", "show", "verify"),
+        )
     },
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes docs/coverage.md: which rules each operation has, how they are tested, where they are
-used."""
+"""Writes docs/coverage.md: the rules of each operation, their tests, and the models that use
+them."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ from tests.support.random_checks import MISSED  # noqa: E402
 PAGE = ROOT / "docs" / "coverage.md"
 DEFAULT = str(defaults.LRPC["COMPOSITE"])
 MADE = "<!-- Made by tools/make_coverage.py from the tests and the compiled models: run it. -->\n"
-HEAD = """# Coverage
+HEAD = """# Test coverage
 
-What each operation has, and how it is held. A *twin* is a slow float64 implementation of the
-rule's formula; *parity* names the packages that give the same relevance. *Random graphs* are
-compiled with random rules and held against the reference interpreter, their own ledger and, for
+The rules of each operation, and what they are tested against. *Reference* is a slow float64
+implementation of the formula. *Parity* names packages that give the same relevance. *Random graphs*
+are compiled with random rules and compared with the reference interpreter, their ledger and, for
 `gradient_input`, autograd. Formulas and sources are in [rules.md](rules.md).
 
 ## Rules by operation
 
-| operation | rule | twin | parity | random graphs |
+| operation | rule | reference | parity | random graphs |
 |---|---|---|---|---|
 """
 FORWARD = """
 ## Operations without a rule
 
-They compute what relevance does not pass: masks, indices, sizes, coordinates, constants. Where one
-of them stands between an activation and a target, compilation stops and names it.
+They compute what relevance does not flow through: masks, indices, sizes, coordinates, constants. If
+one of them lies between an activation and a target, compilation stops and names it.
 
 """
 MODEL_HEAD = f"""
 ## Operations by model
 
-What relevance passes in each model under the default composite, `{DEFAULT}`: the roles of an
-operation and the rules that they get, and how many of its nodes have them. Models of torchvision
-and transformers are small ones, of the same classes as the large.
+The operations that relevance flows through in each model, under the default composite `{DEFAULT}`:
+their roles, the rules of these, and the number of nodes. Models of torchvision and transformers are
+small ones, of the same classes as the large ones.
 """
 
 Uses = Mapping[str, Mapping[tuple[str, str], int]]  # operation → (role, rule) → nodes

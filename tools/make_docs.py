@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Writes docs/rules.md and docs/config.md from the declarations of the rules and the defaults."""
+"""Writes docs/rules.md and docs/config.md from the declarations of the rules and the defaults, and
+the code in two tutorials from a tested program and from examples/."""
 
 from __future__ import annotations
 
 import argparse
 import ast
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,15 +29,17 @@ from lrpc.rules.declaration import Declaration, Param  # noqa: E402
 
 MADE = "<!-- Made by tools/make_docs.py: change the declarations, then run it. -->\n"
 
-RULES_HEAD = """# Rules and composites
+RULES_HEAD = """# Rules
 
-`x` is an operation's input, `z` its output, `R` relevance, `⊙` the elementwise product and
-`stab_ε(z) = z + ε·sgn(z)` with `sgn(0) = +1`. Programs carry `G`, the relevance per unit of
-activation, with `R = x ⊙ G`: no rule below divides by an activation to get there. What a rule
-does not pass on is booked in the [ledger](../README.md#the-ledger). `lrpc rules` shows the same
-on a terminal.
+Every rule with its formula and source, and the entries of every composite. `lrpc rules` prints the
+same in a terminal.
 
-A rule is chosen by a composite, or by an entry of `LRPC.RULES` before it:
+`x` is the input of an operation, `z` its output, `R` relevance, `⊙` the elementwise product, and
+`stab_ε(z) = z + ε·sgn(z)` with `sgn(0) = +1`. Programs propagate `G`, the relevance per unit of
+activation, with `R = x ⊙ G`; no rule divides by an activation to obtain it. What a rule does not
+propagate is booked in the [ledger](ledger.md).
+
+A composite assigns rules. Entries of `LRPC.RULES` come before it:
 
 ```yaml
 LRPC:
@@ -43,26 +47,17 @@ LRPC:
     - {role: residual, layers: [0, 2], rule: epsilon, eps: 1.0e-3}
 ```
 
-`role`, `op` and `module` are globs, `layers` bounds the first number in the module path, `first:
-true` leaves only the linear maps and convolutions that an input reaches through no other; what an
-entry leaves out matches everything. The first entry that matches a node decides.
+`role`, `op` and `module` are globs. `layers` is a range for the first number in the module path.
+`first: true` matches only the first linear map or convolution on each path from an input. Fields
+that an entry omits match everything. The first entry that matches a node decides.
 """
 
-CONFIG_HEAD = f"""# Configuration
+CONFIG_HEAD = """# Configuration
 
 A config is a detectron2 YAML file of a MaskDINO (`MODEL`, `INPUT`, `_BASE_`) with one more node,
-`LRPC`. Each key can be overridden at the end of the command line, `lrpc compile --config FILE KEY
-VALUE ...`. An unknown key is an error that names the nearest known one. Keys of detectron2 that
-concern training or other detectors are known and never read.
-
-Configs are data: nothing in them is evaluated, a YAML tag that would construct an object is
-refused, and reading takes time and memory in proportion to the file. A file is a regular one of at
-most {limits.FILE:,} bytes in UTF-8 and stands for at most {limits.VALUES:,} values, an aliased one
-counted as often as it is used; merge keys (`<<`) bring in at most {limits.MERGED:,} pairs. Lists
-and mappings stand at most {limits.DEPTH} deep in each other. A key has at most {limits.KEY}
-characters, a number {limits.NUMBER}, integers are those of 64 bits, a value on the command line has
-at most {limits.VALUE:,} characters. `_BASE_` files stand at most {limits.BASES} above a file, and
-one config reads at most {limits.FILES} files, each once.
+`LRPC`. Every key can be overridden at the end of the command line: `lrpc compile --config FILE KEY
+VALUE ...`. An unknown key is an error that suggests the nearest known one. Keys of detectron2 for
+training or for other detectors are accepted and ignored.
 
 ## LRPC
 
@@ -73,9 +68,9 @@ one config reads at most {limits.FILES} files, each once.
 CONFIG_TAIL = """
 ## Keys of MODEL and INPUT that the embedded model reads
 
-They mean what they mean in MaskDINO and detectron2. `MODEL.WEIGHTS` is a checkpoint (below); a
-relative path is relative to the file that sets it. While it is empty the weights are random, and
-programs and pictures say so.
+They have the meaning that they have in MaskDINO and detectron2. `MODEL.WEIGHTS` is a
+[checkpoint](#checkpoints); a relative path is relative to the file that sets it. If it is empty, the
+weights are random, and programs and pictures say so.
 
 | key | default | takes |
 |---|---|---|
@@ -90,28 +85,50 @@ CHECKPOINTS = f"""
 ## Checkpoints
 
 `MODEL.WEIGHTS` names a `.safetensors` file, a `NAME.index.json` with its shards beside it, a
-`.pth`, `.pt`, `.ckpt` or `.bin` of `torch.save`, or a `.pkl` of NumPy arrays as detectron2 has
-them. It is taken as training code leaves it, and what was done is noted at compilation and in the
-manifest:
+`.pth`, `.pt`, `.ckpt` or `.bin` of `torch.save`, or a `.pkl` of NumPy arrays, as in detectron2. It
+is read as training code leaves it. Notes at compilation and in the manifest say what was done:
 
-- The model's own state dict is found below {_words(OWN[:3])} and the like; optimiser
-  state and counters beside it are ignored.
-- Averaged (EMA) weights beside it, below {_words(AVERAGED[:3])} and the like, are
-  named, and not taken: `{ENTRY_KEY} ema_state` takes them. The key also takes keys with
-  dots between (`ema.module`) and a prefix of names (`ema_model`).
-- A prefix that wrappers put before the model's names (`module.`, `model.`, `_orig_mod.`) is left
-  out.
-- Where shapes or names differ, the error counts them by module and names the keys to set, such as
+- The state dict of the model is found under {_words(OWN[:3])} and similar keys. Optimiser
+  state and counters are ignored.
+- Averaged (EMA) weights under {_words(AVERAGED[:3])} and similar keys are reported, but not
+  used. `{ENTRY_KEY} ema_state` uses them; the key also accepts nested keys (`ema.module`) and a
+  prefix of names (`ema_model`).
+- Prefixes that wrappers add to names (`module.`, `model.`, `_orig_mod.`) are removed.
+- If shapes or names differ, the error counts them by module and names the keys to set, such as
   `MODEL.SEM_SEG_HEAD.NUM_CLASSES`.
 
-Nothing in a checkpoint is ever executed: its stream is run by a machine that calls nothing. Names
-of classes other than tensors, NumPy arrays and plain values are never imported; values of them
-(`argparse.Namespace`, `pathlib.PosixPath`, a whole model) are left out, and refused only where the
-state dict should be or inside it. Time and memory are linear in the file. A length, shape or
-storage that claims more than the file holds is refused before memory is taken; so are compressed
-archives, more than {OPERATIONS:,} operations, a description of tensors above
-{DESCRIPTION >> 20} MiB, a table of contents above {DIRECTORY >> 20} MiB, and tensors that take more
-than twice the file and {SLACK >> 20} MiB in all (expanded ones).
+Nothing in a checkpoint is executed: lrpc interprets its pickle stream without calling anything.
+Classes other than tensors, NumPy arrays and plain values are never imported. Their values
+(`argparse.Namespace`, `pathlib.PosixPath`, a whole model) are skipped, and refused only inside the
+state dict or in its place.
+
+## Limits
+
+Configs are data: nothing in them is evaluated, and YAML tags that construct objects are refused.
+Reading configs and checkpoints takes time and memory linear in the file.
+
+| limit of a config | value |
+|---|---|
+| size of a file, UTF-8 | {limits.FILE:,} bytes |
+| values in it, an aliased one counted at each use | {limits.VALUES:,} |
+| pairs from merge keys (`<<`) | {limits.MERGED:,} |
+| nesting of lists and mappings | {limits.DEPTH} |
+| characters of a key; of a number | {limits.KEY}; {limits.NUMBER} |
+| integers | 64 bits |
+| characters of a value on the command line | {limits.VALUE:,} |
+| chain of `_BASE_` files | {limits.BASES} |
+| files of one config, each read once | {limits.FILES} |
+
+A checkpoint is refused, before memory is allocated, if a length, shape or storage claims more than
+the file holds. Further limits:
+
+| limit of a checkpoint | value |
+|---|---|
+| compressed archives | refused |
+| pickle operations | {OPERATIONS:,} |
+| description of the tensors | {DESCRIPTION >> 20} MiB |
+| table of contents | {DIRECTORY >> 20} MiB |
+| memory of all tensors, expanded ones included | twice the file, plus {SLACK >> 20} MiB |
 """
 
 
@@ -224,7 +241,36 @@ def _takes(key: str, value: object) -> str:
     return {int: "an integer", float: "a number", str: "text"}.get(type(value), "a list")
 
 
-PAGES = {"rules.md": rules_page, "config.md": config_page}
+CODE = re.compile(r"(<!-- code: written by tools/make_docs.py -->\n).*?(<!-- end -->)", re.S)
+LINES = 28  # of the program that the tutorial shows
+
+
+def program_code() -> str:
+    """The first lines of an encoder layer's relevance, from a program that tests hold."""
+    golden = (ROOT / "tests" / "golden" / "digits_functions.py").read_text()
+    functions = re.findall(r"^def \w*encoder_layer\w*_relevance\b.*?(?=^\S)", golden, re.S | re.M)
+    return "\n".join([*functions[0].splitlines()[:LINES], "    ..."])
+
+
+def rule_code() -> str:
+    """The rule in examples/own_rule.py, without its introduction and its `main`."""
+    source = (ROOT / "examples" / "own_rule.py").read_text()
+    return source[source.index("from lrpc.") : source.index("def main(")].strip()
+
+
+def with_code(page: str, code: str) -> str:
+    """A tutorial with the code between its two marks written anew."""
+    text = (ROOT / "docs" / page).read_text()
+    return CODE.sub(lambda found: f"{found[1]}```python\n{code}\n```\n{found[2]}", text)
+
+
+READ, WRITE = "tutorials/read-a-program.md", "tutorials/write-a-rule.md"
+PAGES = {
+    "rules.md": rules_page,
+    "config.md": config_page,
+    READ: lambda: with_code(READ, program_code()),
+    WRITE: lambda: with_code(WRITE, rule_code()),
+}
 
 
 def main() -> int:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes docs/operations.md: which calls of torch compile, which are refused and why. It makes
+"""Writes docs/operations.md: which calls of torch compile, and which are refused and why. It runs
 every sample call of the tests, which takes minutes."""
 
 from __future__ import annotations
@@ -23,18 +23,22 @@ from tests.opdb.survey import Surveyed, every_name, surveyed  # noqa: E402
 
 PAGE = ROOT / "docs" / "operations.md"
 HEAD = """<!-- Made by tools/make_operations.py from the sample calls of the tests: run it. -->
-# Operations
+# Operations of torch
 
-What becomes of every function of torch that takes a tensor, and of every method and attribute of
-`torch.Tensor`, where the tensor depends on the model's inputs. What depends on parameters and
-constants alone is computed while compiling and may be anything.
+Which functions of torch, and methods and attributes of `torch.Tensor`, can be compiled where their
+tensors depend on the inputs of the model. What depends on parameters and constants alone is computed
+at compilation and is not restricted.
 
-The table is made by calling each with torch's own sample arguments, in models with the batch in
-front, in the first axis or nowhere, and with other arguments traced or constant. A call that
-compiles gives what torch gives on other values and for one, two and five images
-(`tests/frontend/test_every_call.py`). *Compiles* says that some of the sample calls do; arguments
-that cannot be compiled are refused in one line, with the place in your model. *Fixed* calls give
-Python numbers that depend on data: the program keeps those of the example, and says so.
+The tables come from calling each function with torch's own sample arguments: with the batch as an
+axis in front, as the first axis or not at all, and with the other arguments traced or constant. A
+call that compiles gives torch's results on other values and for one, two and five images
+(`tests/frontend/test_every_call.py`).
+
+- **Compiles**: at least some of the sample calls compile. Arguments that do not are refused in one
+  line, with the place in your model.
+- **Fixed to the example**: the call returns Python numbers that depend on data. The program uses
+  those of the example, with a warning.
+- **Refused**: compilation stops, with the reason below and the place in your model.
 """
 
 
@@ -58,7 +62,7 @@ def _part(space: str, words: Mapping[str, list[Surveyed]]) -> str:
             reasons[row.reason].append(row)
         lines += [f"| {why} | {_names(reasons[why])} |\n" for why in sorted(reasons)]
     if rows := words.get("uncalled"):
-        lines.append(f"\n**Uncalled**, for want of a sample that runs here: {_names(rows)}\n")
+        lines.append(f"\n**Uncalled** (torch has no sample call that runs here): {_names(rows)}\n")
     return "".join(lines)
 
 

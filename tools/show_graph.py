@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Show the graph of a compiled program: tree, table, difference or drawing. See --help."""
+"""`lrpc show` from a checkout: the graph of a program as a tree, table, difference or drawing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lrpc.commands.show.command import main
+from lrpc.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["show", *sys.argv[1:]]))

@@ -1,25 +1,80 @@
-"""The commands: `lrpc compile`, `run`, `compare`, `analyze`, `validate`, `evaluate`, `verify`,
-`plan`, `bench`, `rules`; their arguments, and which module does them."""
+"""The command line: every command, where its arguments are declared and which function runs it."""
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 import lrpc
-from lrpc.commands.analyze import arguments as analyze
-from lrpc.commands.bench import arguments as bench
-from lrpc.commands.compare import arguments as compare
-from lrpc.commands.evaluate import arguments as evaluate
-from lrpc.commands.plan import arguments as plan
-from lrpc.commands.run import arguments as run
-from lrpc.commands.session import arguments
-from lrpc.support.terminal import say
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command. Its modules are imported when it is used: most of them import torch.
+
+    `module` defines `main(args, console) -> int`, and `arguments` `add_arguments(parser)`: by
+    default the same, or in a package the module `arguments` beside `command`. `suffix` is of both
+    names, where one module has several commands.
+    """
+
+    name: str
+    help: str
+    module: str
+    arguments: str = ""
+    suffix: str = ""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments of the command."""
+        beside = self.module.replace(".command", ".arguments")
+        self._function(self.arguments or beside, "add_arguments")(parser)
+
+    def run(self, args: argparse.Namespace, console: Console) -> int:
+        """Run the command; returns the exit code."""
+        code: int = self._function(self.module, "main")(args, console)
+        return code
+
+    def _function(self, module: str, name: str) -> Callable[..., Any]:
+        function: Callable[..., Any] = getattr(
+            import_module(f"lrpc.commands.{module}"), f"{name}{self.suffix}"
+        )
+        return function
+
+
+COMMANDS = (
+    Command("example", "write a small project: config, weights, two images", "example"),
+    Command("compile", "compile a config into a program directory", "compile"),
+    Command("run", "explain images: relevance as pictures and data", "run.command"),
+    Command("compare", "explain by several composites or programs", "compare.command"),
+    Command("analyze", "contributions from one layer to the next", "analyze.command"),
+    Command("validate", "check a table of `lrpc analyze`", "analyze.command", suffix="_validate"),
+    Command("evaluate", "measure the faithfulness of maps on scenes", "evaluate.command"),
+    Command("verify", "check a program on this machine", "verify"),
+    Command("show", "show, compare or draw the graph of a program", "show.command", "show.command"),
+    Command("plan", "predict the memory of a program", "plan.command"),
+    Command("bench", "measure time and memory of a program", "bench.command"),
+    Command("rules", "list rules and composites, with formulas and sources", "rules"),
+)
+
+
+class CommandParser(argparse.ArgumentParser):
+    """The parser of one command, which declares its arguments when it is first used."""
+
+    def __init__(self, *args: Any, command: Command | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._command = command
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        if self._command is not None:
+            command, self._command = self._command, None
+            command.add_arguments(self)
+        return super().parse_known_args(args, namespace)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,25 +84,11 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"lrpc {lrpc.__version__}")
     top.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    add = top.add_subparsers(dest="command", required=True, metavar="COMMAND").add_parser
-    _compile_arguments(add("compile", help="make a program from a config"))
-    run.add_arguments(add("run", help="relevance for images, as pictures and data"))
-    compare.add_arguments(add("compare", help="several composites or programs, side by side"))
-    analyze.add_arguments(add("analyze", help="one layer to the layer before, over a folder"))
-    analyze.add_validate_arguments(add("validate", help="check a table of `lrpc analyze`"))
-    evaluate.add_arguments(add("evaluate", help="how faithful maps are, against annotated images"))
-    verify = add("verify", help="check a program on this machine")
-    verify.add_argument("program", type=Path, metavar="DIR")
-    arguments.device(verify, "cpu")
-    arguments.plugins(verify)
-    verify.add_argument(
-        "--every", action="store_true", help="hold every target against the interpreter"
+    commands = top.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", parser_class=CommandParser
     )
-    plan.add_arguments(add("plan", help="the memory that a program takes"))
-    bench.add_arguments(add("bench", help="the time that a program takes"))
-    rules = add("rules", help="the rules and composites, with formulas and sources")
-    rules.add_argument("name", nargs="?", help="one rule in detail")
-    arguments.plugins(rules)
+    for command in COMMANDS:
+        commands.add_parser(command.name, help=command.help, command=command)
     return top
 
 
@@ -63,89 +104,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def _compile_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--config", type=Path, metavar="FILE", help="detectron2-style YAML")
-    command.add_argument(
-        "--graph",
-        type=Path,
-        metavar="GRAPH.lrp",
-        help="an annotated graph in a program directory, perhaps edited, instead of a config",
-    )
-    command.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: build/NAME")
-    command.add_argument(
-        "--dump-passes", action="store_true", help="write the graph after each pass"
-    )
-    command.add_argument(
-        "--no-check", action="store_true", help="do not hold the program against the model"
-    )
-    arguments.plugins(command)
-    arguments.overrides(command)
-
-
-#: Commands that are imported when they are called.
-_MODULES = {
-    **{name: name for name in ("run", "compare", "analyze", "evaluate", "plan", "bench")},
-    "validate": "analyze",
-}
-
-
 def dispatch(args: argparse.Namespace, console: Console) -> int:
-    """Do what was asked for; the exit code."""
-    if args.command == "compile":
-        return _compile(args, console)
-    if args.command in _MODULES:
-        module = import_module(f"lrpc.commands.{_MODULES[args.command]}.command")
-        main = module.validate if args.command == "validate" else module.main
-        code: int = main(args, console)
-        return code
-    if args.command == "verify":
-        from lrpc.program.verify import report
-
-        return report(args.program, console, args.device, args.every, args.plugin)
-    from lrpc.commands.rules import show_all, show_one
-    from lrpc.rules.plugins import load_plugins
-
-    load_plugins(args.plugin)
-    if args.name:
-        show_one(args.name, console)
-    else:
-        show_all(console)
-    return 0
-
-
-def _compile(args: argparse.Namespace, console: Console) -> int:
-    from lrpc.compiler import compile_config, compile_graph
-    from lrpc.config import load_config
-    from lrpc.errors import ConfigError
-    from lrpc.rules.plugins import load_plugins
-
-    if (args.config is None) == (args.graph is None):
-        raise ConfigError("give --config FILE, or --graph GRAPH.lrp, and not both")
-    source = args.config or args.graph
-    output = args.output or Path("build") / (
-        source.stem if args.config else f"{source.parent.name}-edited"
-    )
-    began = time.perf_counter()
-    if args.config:
-        load_plugins(args.plugin)
-        config = load_config(args.config, args.overrides)
-        report = compile_config(config, output, args.dump_passes, check=not args.no_check)
-    else:
-        if args.overrides:
-            raise ConfigError("KEY VALUE overrides go with --config; edit the graph instead")
-        report = compile_graph(args.graph, output, args.dump_passes, plugins=args.plugin)
-    said = [f"warning: {text}" for text in report.warnings]
-    for note in (*said, *(f"note: {text}" for text in report.notes)):
-        say(console, note, "bold red" if "random" in note.lower() else "yellow")
-    took = time.perf_counter() - began
-    say(console, f"{report.directory}: {report.nodes} nodes, {took:.1f} s")
-    lines = {"targets": report.targets, "places": report.places}
-    if len(report.composites) > 1:
-        lines["composites"] = report.composites
-    for name, found in lines.items():
-        say(console, f"  {name:<8} {', '.join(found)}")
-    if report.precision is not None:
-        from lrpc.program.precision_table import precision_table
-
-        console.print(precision_table(report.precision))
-    return 0
+    """Run the command that was asked for; returns the exit code."""
+    (command,) = (command for command in COMMANDS if command.name == args.command)
+    return command.run(args, console)

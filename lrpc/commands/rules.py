@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 from collections.abc import Iterable, Sequence
 
@@ -10,10 +11,28 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from lrpc.commands.session import arguments
 from lrpc.errors import RuleError
 from lrpc.rules import FAMILIES
 from lrpc.rules.composite import COMPOSITES, Composite, Option
 from lrpc.rules.declaration import Declaration, Param
+from lrpc.rules.plugins import load_plugins
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of `lrpc rules` to its parser."""
+    command.add_argument("name", nargs="?", help="one rule or composite in detail")
+    arguments.plugins(command)
+
+
+def main(args: argparse.Namespace, console: Console) -> int:
+    """Print all rules and composites, or one of them; the exit code is 0."""
+    load_plugins(args.plugin)
+    if args.name:
+        show_one(args.name, console)
+    else:
+        show_all(console)
+    return 0
 
 
 def show_all(console: Console) -> None:

@@ -162,17 +162,17 @@ MODEL_AND_INPUT: dict[str, Any] = {
 LRPC: dict[str, Any] = {
     # Where the model comes from: "embedded", "detectron2" or "package.module:function".
     "SOURCE": "embedded",
-    # Which weights of MODEL.WEIGHTS, where the file holds several: a key such as "ema_state", keys
-    # with dots between, or a prefix of names; "" is the model's own.
+    # Which of several sets of weights in MODEL.WEIGHTS: a key such as "ema_state", nested keys joined
+    # by dots, or a prefix of names; "" is the model's own.
     "WEIGHTS_ENTRY": "",
-    # Module path that relevance is propagated in; "" is the whole model.
+    # Path of the module to propagate relevance in; "" is the whole model.
     "SCOPE": "",
-    # What relevance can start from; the last two take ":LAYER", as 2, 2.self_attn or "*".
+    # Where relevance can start; the last two take ":LAYER", such as 2, 2.self_attn or "*".
     "TARGETS": ("class_logit", "mask_logit", "box", "encoder_feature", "decoder_query"),
-    # Set of rules, by a name that `lrpc rules` lists.
-    # Several, as a list or as `own name: {composite, epsilon, rules, conv_gamma}`, share a forward.
+    # Name of a composite, see `lrpc rules`. Several, as a list or as a mapping
+    # `own name: {composite, epsilon, rules, conv_gamma}`, share a forward pass.
     "COMPOSITE": "maskdino",
-    # Stabiliser of every division, finite and at least 0.
+    # Stabiliser ε of every division.
     "EPSILON": 1e-6,
     # How much more positive parts count where the composite has a γ; null is the composite's own.
     "GAMMA": {
@@ -183,50 +183,50 @@ LRPC: dict[str, Any] = {
     },
     # Range of the normalised image in epsilon_gamma_box; null is that of pixels from 0 to 255.
     "BOX": {
-        # The smallest value, one for all channels or a list with one for each.
+        # Smallest value of the normalised image: one number, or a list with one per channel.
         "LOW": None,
-        # The largest value, likewise.
+        # Largest value of the normalised image, likewise.
         "HIGH": None,
     },
     # Exceptions to the composite: mappings {role | op, module, layers, first, rule, parameters}.
     "RULES": (),
-    # How many relevance seeds one sweep carries; a call with more takes several sweeps.
+    # How many seeds are propagated at once; a call with more runs several passes.
     "SEEDS": 8,
     # Arithmetic of the program: fp64, fp32, tf32 or bf16.
     "PRECISION": "fp32",
-    # How far relevance in tf32 or bf16 may be from float64 (Σ|R − R64| / Σ|R64| at the input).
+    # Largest error of relevance in tf32 or bf16: Σ|R − R64| / Σ|R64| at the input.
     "PRECISION_TOLERANCE": 0.25,
     "MEMORY": {
-        # What forward and a relevance call may hold beside weights and inputs, results included:
-        # bytes, a share of what one image and SEEDS seeds take with nothing computed again ("50%"),
-        # or "" for no limit. Calls that cannot keep it are refused.
+        # Memory of forward and one relevance call, results included, without weights and inputs:
+        # bytes, a share of what one image and SEEDS seeds take without recomputation ("50%"), or ""
+        # for no limit. Calls that would exceed it are refused.
         "BUDGET": "",
-        # What relevance computes again instead of keeping it: none, block (all blocks) or auto (the
-        # parts of blocks that the budget asks for).
+        # What relevance recomputes instead of saving it: none, block (all blocks) or auto (as much
+        # as the budget requires).
         "CHECKPOINT": "none",
     },
-    # Image sizes [H, W] planned for, multiples of MODEL.MaskDINO.SIZE_DIVISIBILITY.
+    # Image sizes [H, W] to compile for, multiples of MODEL.MaskDINO.SIZE_DIVISIBILITY.
     "SHAPES": ((480, 640),),
     # Whether the program takes a mask of padded pixels.
     "PADDING_MASK": False,
-    # Whether relevance follows two-stage query content through its detach (copy) or not (stop).
+    # Whether relevance follows two-stage query content through its `.detach()` (copy) or not (stop).
     "DETACH": "copy",
-    # What the model computes under torch.no_grad(): as by its own detach (detach), or as if
-    # gradients were on (ignore).
+    # Values computed under torch.no_grad(): as if detached (detach), or as if gradients were on
+    # (ignore).
     "NO_GRAD": "detach",
-    # Position encodings keep their share in the ledger (sink) or split like any summand (split).
+    # Whether position encodings absorb their share (sink) or propagate it as other summands (split).
     "POSITION": "sink",
     # Whether batch norms become part of the convolution or linear map before them.
     "FOLD_BATCH_NORM": True,
-    # Names or globs of the measurement points whose relevance is returned; () is all of them.
+    # Names or globs of places whose relevance is returned; () is all of them.
     "READ": (),
-    # Names or globs of places where relevance ends, beside the image: local mode; () is none.
+    # Names or globs of places where relevance ends, besides the image.
     "BOUNDARIES": (),
     # Names of the classes in the order of their logits, for pictures and records; () shows numbers.
     "CLASS_NAMES": (),
     # Import paths "package.module:Class" of passes that run before rules are assigned.
     "PASSES": (),
-    # Modules that register rules of their own when they are imported, "package.module".
+    # Modules "package.module" that register further rules when they are imported.
     "PLUGINS": (),
     # Seed of the random weights used where MODEL.WEIGHTS is empty.
     "INIT_SEED": 0,

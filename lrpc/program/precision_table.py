@@ -10,13 +10,18 @@ from rich.table import Table
 
 
 def precision_table(report: Mapping[str, Any]) -> Table:
-    """What the report of a tf32 or bf16 program says, a line for each output and target."""
+    """The report of a tf32 or bf16 program: a line for each output and target."""
     title = f"{report['precision']} against {report['against']}, {report['input']} input"
     table = Table(title=escape(f"{title}; TF32 {report['tf32']}"))
-    for column in ("what", "error", "largest or correlation", "moved, or open in the ledger"):
+    for column in (
+        "what",
+        "error",
+        "largest or correlation",
+        "differing, or closure of the ledger",
+    ):
         table.add_column(column, justify="left" if column == "what" else "right")
     for row in report["outputs"]:
-        moved = f"{row['moved']} of {row['of']} fell otherwise"
+        moved = f"{row['moved']} of {row['of']} differ"
         table.add_row(
             escape(row["output"]), _word(row.get("median")), _word(row.get("largest")), moved
         )

@@ -206,7 +206,7 @@ def _output_check(name: str, got: Tensor, expected: Tensor, allowed: Tolerance) 
         return Check(f"output {name}", figure, allowed.near, "against the interpreter")
     moved = int((apart > allowed.near).sum())
     figure = float(apart.sort().values[: max(1, round(allowed.share * apart.numel()))][-1])
-    remark = f"; {moved} of {apart.numel()} entries fell otherwise at a near tie" if moved else ""
+    remark = f"; {moved} of {apart.numel()} entries differ, at near-ties" if moved else ""
     return Check(f"output {name}", figure, allowed.near, f"against the interpreter{remark}")
 
 

@@ -1,4 +1,4 @@
-"""The rule catalogue: every rule declared once, looked up by op and name."""
+"""The catalogue of rules: each is declared once and looked up by operation and name."""
 
 from __future__ import annotations
 
@@ -72,10 +72,10 @@ def make(op: str, name: str, params: Mapping[str, object] | None = None) -> Rule
 
 
 def register(rule: Declaration) -> Declaration:
-    """Add a rule of one's own: composites, LRPC.RULES and `lrpc rules` know its name from then on.
+    """Add a rule of your own, under its name, to composites, `LRPC.RULES` and `lrpc rules`.
 
-    Raises RuleError where one of its ops does not exist or already has a rule of that name, or
-    where the name is not in lower case, digits and `_`.
+    Raises RuleError if an operation does not exist or already has a rule of that name, or if the
+    name has characters other than lower-case letters, digits and `_`.
     """
     if not _NAME.fullmatch(rule.name):
         raise RuleError(f"rule name {rule.name!r}: lower case, digits and _ only, a letter first")
@@ -92,7 +92,7 @@ def register(rule: Declaration) -> Declaration:
 
 
 def unregister(name: str) -> None:
-    """Forget the registered rules of that name, to define one anew; RuleError for others."""
+    """Remove the registered rules of that name; raises RuleError for names not registered."""
     mine = [rule for rule in FAMILIES.get(OWN, ()) if rule.name == name]
     if not mine:
         raise RuleError(f"no rule of your own is called {name!r}")

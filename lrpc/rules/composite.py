@@ -158,10 +158,19 @@ def composite(
     split_positions: bool = False,
     **options: object,
 ) -> Composite:
-    """A composite by name, with the user's own rules before its entries.
+    """A composite by name, with your own rules before its entries.
 
-    Each of `rules` holds `rule`, any of `role`, `op`, `module`, `layers`, `first`, and the rule's
-    parameters. `options` are the composite's own, such as `conv_gamma`; `lrpc rules` lists them.
+    Args:
+        name: one of the composites that `lrpc rules` lists.
+        epsilon: stabiliser ε of every rule that has one.
+        rules: exceptions: mappings with `rule`, any of `role`, `op`, `module`, `layers` and `first`,
+            and parameters of the rule.
+        stop_at_detach: whether relevance ends at `.detach()`.
+        split_positions: whether position encodings propagate their share instead of absorbing it.
+        **options: options of the composite, such as `conv_gamma`; `lrpc rules NAME` lists them.
+
+    Raises:
+        RuleError: an unknown name, option or rule, or a parameter out of range.
     """
     if not isinstance(name, str):
         raise RuleError(f"a composite is given by its name, as in 'attnlrp', got {name!r}")

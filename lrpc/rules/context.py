@@ -1,10 +1,10 @@
-"""What a rule sees while it emits relevance: what arrived, the builder, and the ledger.
+"""What a rule uses to emit relevance: the relevance that arrived, the builder, and the ledger.
 
-Relevance travels in two forms. G is relevance per unit of activation, R = value ⊙ G: rules that are
-gradients of a partly detached graph give it, and it needs no division. R is relevance itself, from
-rules that do not hand it out in proportion to the activation. A value may receive both; what it
-holds is value ⊙ G + R. Both have the seeds axis K in front of the value's own axes, so elementwise
-products with forward values broadcast.
+Relevance has two forms. G is relevance per unit of activation, R = value ⊙ G. Rules that are
+gradients of a partly detached graph propagate it; it needs no division. R is relevance itself, from
+rules that do not distribute it in proportion to the activation. A value may receive both; its
+relevance is then value ⊙ G + R. Both have the axis of seeds, K, in front of the axes of the value,
+so elementwise products with forward values broadcast.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from lrpc.rules.booking import Booking
 
 @dataclass(frozen=True)
 class Arrived:
-    """What reached a value: per unit of activation (`g`), as relevance (`r`), or both."""
+    """Relevance that reached a value: per unit of activation (`g`), as such (`r`), or both."""
 
     g: Value | None = None
     r: Value | None = None
 
 
 class Context(Booking):
-    """The state of one backward walk. Rules ask what arrived at their node and give it on."""
+    """The state of one backward walk. Rules read what arrived at their node and propagate it."""
 
     def __init__(
         self,
@@ -92,17 +92,17 @@ class Context(Booking):
     # -- what arrived ----------------------------------------------------------------------------
 
     def arrived(self, node: Node, output: int = 0) -> Arrived:
-        """What reached an output of `node`, K in front."""
+        """Relevance that reached an output of `node`, with the axis K in front."""
         found = self.take(node.outputs[output])
         if found is None:
             raise KeyError(node.outputs[output].name)
         return found
 
     def per_output(self, node: Node, eps: float) -> Value:
-        """s = R_z / stab_ε(z): what the epsilon rule sends back through a map; K in front.
+        """s = R_z / stab_ε(z), which the ε rule propagates through the transposed map.
 
-        In G-form it is G ⊙ |z| / (|z| + ε), without a division by an activation. ε's share goes to
-        sink `epsilon`, and so does relevance on an output that is exactly 0.
+        In G-form it is G ⊙ |z| / (|z| + ε), without a division by an activation. The share of ε
+        goes to sink `epsilon`, as does relevance of an output that is exactly 0.
         """
         came, z = self.arrived(node), self.output(node)
         parts = [] if came.g is None else [self.stabilised(came.g, z, eps)]
@@ -114,8 +114,7 @@ class Context(Booking):
         return self.total(parts)
 
     def divided(self, node: Node, divisor: Value, eps: float) -> Value:
-        """R_z / stab_ε(divisor), and 0 where that is 0: for rules with a denominator of their
-        own."""
+        """R_z / stab_ε(divisor), 0 where that is 0: for rules with another denominator."""
         came = self.arrived(node)
         parts = []
         if came.g is not None:
@@ -161,10 +160,10 @@ class Context(Booking):
         return value.name in self._carrying
 
     def give(self, value: Value, g: Value, kind: str = "") -> None:
-        """Send `g`, per unit of activation (any broadcast of `value`), into `value`.
+        """Propagate `g`, per unit of activation, to `value`; `g` broadcasts to its shape.
 
-        A value that carries no relevance turns its share into sink `kind`, by default `bias` for a
-        constant and `detached` for anything that depends on the input.
+        If no relevance can flow into `value`, the share goes to sink `kind`: by default `bias` for
+        a constant, and `detached` for what depends on the input.
         """
         if not self.carries(value):
             self.lose(kind or self._sink(value), g, value)
@@ -173,8 +172,8 @@ class Context(Booking):
         self._add("g", value, self.sum_to(g, value.type.shape))
 
     def give_relevance(self, value: Value, r: Value, kind: str = "") -> None:
-        """Send relevance `r` itself into `value`, as `give` does; r [K, *a shape that `value`
-        broadcasts to]."""
+        """Propagate relevance `r` itself to `value`, as `give` does; r is [K, *a shape that
+        `value` broadcasts to]."""
         if not self.carries(value):
             self.lose_relevance(kind or self._sink(value), r)
             return
@@ -182,8 +181,8 @@ class Context(Booking):
         self._add("r", value, self.sum_to(r, value.type.shape))
 
     def hand_out(self, node: Node, kind: str, *shares: tuple[Value, Value, str]) -> None:
-        """Give each (value, R for it, its own sink) of `shares`; the rest of what arrived at
-        `node` goes to sink `kind`."""
+        """Propagate R to each (value, R, sink) of `shares`; the rest of what arrived at `node`
+        goes to sink `kind`."""
         self.lose_all(node, kind)
         for value, wide, sink in shares:
             r = self.narrow(wide, value.type.dtype)
@@ -191,8 +190,8 @@ class Context(Booking):
             self.give_relevance(value, r, sink)
 
     def move(self, node: Node, value: Value, transpose: Callable[[Value], Value]) -> None:
-        """Give on what arrived at `node` through a map that only moves entries: either form
-        alike."""
+        """Propagate what arrived at `node` through a map that only moves entries, in either
+        form."""
         came = self.arrived(node)
         if came.g is not None:
             self.give(value, transpose(came.g))
@@ -200,7 +199,7 @@ class Context(Booking):
             self.give_relevance(value, transpose(came.r))
 
     def lose_all(self, node: Node, kind: str) -> None:
-        """Turn everything that arrived at `node` into sink `kind`."""
+        """Book everything that arrived at `node` in sink `kind`."""
         came = self.arrived(node)
         if came.g is not None:
             self.lose(kind, came.g, node.out)
@@ -228,7 +227,7 @@ class Context(Booking):
         return "detached" if value.name in self._dependent else "bias"
 
     def stabilised(self, g: Value, z: Value, eps: float) -> Value:
-        """s = G ⊙ z / stab_ε(z) = G ⊙ |z| / (|z| + ε); the difference goes to sink `epsilon`."""
+        """s = G ⊙ z / stab_ε(z) = G ⊙ |z| / (|z| + ε); the rest goes to sink `epsilon`."""
         if eps == 0:
             return g
         s = self.op("mul", g, self.op("stab_ratio", z, eps=eps))

@@ -1,4 +1,4 @@
-"""How a rule is declared: ops, parameters with ranges, formula, source, what it conserves."""
+"""The declaration of a rule: operations, parameters, formula, source, what it conserves."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ Emit = Callable[["Context", Node, Rule], None]
 
 @dataclass(frozen=True)
 class Param:
-    """A parameter: a number in [low, high], one of some words, or (`many`) a number or one for each
-    channel. A default of None means that it must be given."""
+    """A parameter of a rule: a number in [low, high], or one of `words`.
+
+    With `many`, a list with a number for each channel is accepted too. A default of None means
+    that the parameter must be given.
+    """
 
     name: str
     default: float | str | None
@@ -75,9 +78,17 @@ EPS = Param("eps", 1e-6, low=0.0, meaning="stabiliser ε: z + ε·sgn(z), sgn(0)
 
 @dataclass(frozen=True, eq=False)
 class Declaration:
-    """One rule for the ops in `ops`; `emit` writes its relevance computation through a Context.
+    """One rule.
 
-    `refuse` says why parameters do not go together, or nothing where they do.
+    Attributes:
+        name: its name in configs: lower-case letters, digits and `_`.
+        ops: the operations that it applies to.
+        emit: called with (context, node, rule); emits the relevance computation of one node.
+        formula: the formula, as `lrpc rules` prints it.
+        source: paper and equation.
+        conserves: what part of the relevance is propagated.
+        params: its parameters.
+        refuse: says why parameters do not go together; "" where they do.
     """
 
     name: str

@@ -40,7 +40,7 @@ from lrpc.runtime.settings import in_own_modes, own_settings
 
 
 class Program:
-    """A compiled model: `forward` once, then `relevance` as often as wanted."""
+    """A compiled model: call `forward` once, then `relevance` any number of times."""
 
     def __init__(
         self,
@@ -67,10 +67,10 @@ class Program:
 
     @in_own_modes
     def forward(self, *images: Tensor, **named: Tensor) -> State:
-        """Run the model. Inputs as compiled for, batch free; keeps what relevance needs.
+        """Run the model on inputs of the compiled shapes, with any batch size.
 
-        Where memory, or the program's budget, does not hold so many images, it says so, and takes
-        fewer at a time.
+        The state holds the outputs and what relevance needs. If memory or the budget does not
+        suffice for all images, a warning says so and fewer are processed at a time.
         """
         inputs = given_inputs(self.interface.inputs, images, named, self.device)
         batch = batch_of(self.interface.inputs, inputs)
@@ -114,18 +114,18 @@ class Program:
         ledger: bool = False,
         total: bool = False,
     ) -> Relevance:
-        """Relevance of `target`, started `at` indices or from `seeds`.
+        """Relevance of `target`, which starts `at` indices or from `seeds`.
 
-        `at` has the n indices of each seed, [(query, class), ...], alike for all images; or, for
-        images that differ, those of each image. An integer tensor (or numpy array) is read by its
-        shape: [K, n], [K, B, n] or, for a target of one index, [B]: one seed that starts at another
-        place in each image. Targets without an index start with [()]. `composite` is one of the
-        program's, by default the first. `seeds` is relevance given outright, [K, *shape of the
-        target]. `layer` chooses among the layers of encoder_feature and decoder_query. `token`
-        starts an encoder feature at one token, else it is the mean over all.
-        `norm`: `none`, `sum1` (relevance sums to 1) or `sumT` (to the number of tokens). `read`
-        limits the places to compute; the walk ends at the last of them. `total` gives the sum over
-        the seeds, K = 1, for the price of one of them. Raises ProgramError.
+        `at` lists the indices of each seed, [(query, class), ...], the same for all images, or one
+        list per image. An integer tensor or array is read by its shape: [K, n], [K, B, n], or [B]
+        for a target of one index: one seed, with another index in each image. A target without an
+        index starts at [()]. `seeds` gives the relevance itself, [K, *shape of the target].
+        `composite` selects one of the program's; the default is its first. `layer` selects the
+        layer of encoder_feature and decoder_query. An encoder feature is the mean over tokens, or
+        one `token`. `norm` scales the start: `none`, `sum1` (to a sum of 1) or `sumT` (to the
+        number of tokens). `read` lists the places to compute; propagation ends at the last one.
+        `ledger` adds the ledger. `total` gives the sum over all seeds, K = 1, in the time of one.
+        Raises ProgramError.
         """
         check_state(state, self.checksum, self.device)
         if not state.pieces:
@@ -228,8 +228,8 @@ class Program:
         read: Sequence[str] | None = None,
         ledger: bool = False,
     ) -> int:
-        """How many of so many seeds one call of `relevance` may ask for, so that it keeps the
-        program's budget: 0 where not one does. The options are those of `relevance`."""
+        """How many of `seeds` seeds one call of `relevance` can take within the budget of the
+        program; 0 if not one. The options are those of `relevance`."""
         composite = find_composite(self.composites, composite)
         targets = self.interface.others.get(composite, self.interface.targets)
         name, goal = find_target(targets, target, layer)
@@ -237,8 +237,8 @@ class Program:
         return self.limits.at_once(Call(composite, name, places, ledger, images, seeds))
 
     def __call__(self, *inputs: Any, **options: Any) -> Relevance:
-        """`forward` and `relevance` in one go: the inputs, then what `relevance` takes. Inputs may
-        be given by name, as long as `relevance` has no argument of that name."""
+        """`forward` and `relevance` in one call: the inputs, then the arguments of `relevance`.
+        Inputs may be given by name, unless `relevance` has an argument of that name."""
         texts = [i for i, given in enumerate(inputs) if isinstance(given, str)]
         count = min([*texts, len(self.interface.inputs), len(inputs)])
         own = inspect.signature(self.relevance).parameters

@@ -17,12 +17,12 @@ INPUTS = "inputs of the state"  # beside the names of blocks
 
 @dataclass
 class State:
-    """What one forward pass leaves: the model's outputs, and what relevance needs.
+    """The result of a forward pass: `outputs` of the model, and saved tensors.
 
-    `saved` also takes what relevance works out once for all its calls on this state. Where memory
-    does not hold all images at once, `saved` is empty and `pieces` are the inputs of some at a
-    time: each relevance call runs the model again on one after the other. `program` is the
-    checksum of the one that it belongs to.
+    Relevance also stores in `saved` what it computes once for all calls on this state. If memory
+    does not suffice for all images at once, `saved` is empty and `pieces` holds the inputs of a few
+    images each: every relevance call runs the model again on one piece after the other. `program`
+    is the checksum of the program that the state belongs to.
     """
 
     outputs: Any
@@ -75,10 +75,11 @@ def address(tensor: Tensor) -> int:
 
 @dataclass
 class Ledger:
-    """Where the relevance went: sums per seed and image, each [K, B].
+    """The account of relevance: sums per seed and image, each [K, B].
 
-    `rows` holds (node, module path, kind, amount): kind `out` is what arrives at a node, `in`
-    what it passes on, everything else is a sink.
+    `start` is the relevance at the target, `end` that at the inputs and boundaries. `rows` holds
+    (node, module path, kind, amount). Kind `out` is what arrives at a node, `in` what it
+    propagates; all other kinds are sinks.
     """
 
     start: Tensor
@@ -96,14 +97,14 @@ class Ledger:
 
     @property
     def closure(self) -> Tensor:
-        """|Σ start − Σ end − Σ sinks| over the largest of them in magnitude: [K, B]."""
+        """|start − end − Σ sinks|, relative to the largest of them in magnitude: [K, B]."""
         sinks = list(self.sinks.values())
         rest = self.start - self.end - sum(sinks, torch.zeros_like(self.start))
         scale = torch.stack([self.start.abs(), self.end.abs(), *(s.abs() for s in sinks)]).amax(0)
         return rest.abs() / scale.clamp_min(torch.finfo(rest.dtype).tiny)
 
     def node_closure(self) -> dict[str, Tensor]:
-        """For every node |out − in − sinks|, relative to Σ start: [K, B]."""
+        """Node → |out − in − sinks|, relative to the start: [K, B]."""
         rest: dict[str, Tensor] = {}
         for node, _, kind, amount in self.rows:
             part = amount if kind == "out" else -amount
@@ -111,8 +112,8 @@ class Ledger:
         return {node: r.abs() / self.start.abs() for node, r in rest.items()}
 
     def biggest(self, count: int = 10) -> list[tuple[str, str, str, float]]:
-        """The sinks that took most (mean |amount| over seeds and images): (node, module, kind,
-        share)."""
+        """The largest sinks, by mean |amount| over seeds and images: (node, module path, kind,
+        share of the start)."""
         total = self.start.abs().mean()
         found = [
             (node, module, kind, float(amount.abs().mean() / total))
@@ -124,8 +125,7 @@ class Ledger:
 
 @dataclass
 class Relevance:
-    """The result: relevance at each input and at each named place, and the ledger where asked
-    for."""
+    """Relevance at each input (`inputs`) and at each place (`layers`), and the ledger, or None."""
 
     inputs: dict[str, Tensor]
     layers: dict[str, Tensor]

@@ -1,4 +1,4 @@
-"""tools/show_graph.py: what it prints, draws and refuses."""
+"""`lrpc show`: what it prints, draws and refuses."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from lrpc.cli import main
 from lrpc.commands.show.clusters import drawing
-from lrpc.commands.show.command import main
 from lrpc.commands.show.diff import compare, summary
 from lrpc.commands.show.layout import place
 from lrpc.commands.show.palette import ROLES
@@ -59,7 +59,7 @@ def program(tmp_path: Path) -> Path:
 
 
 def shown(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> str:
-    assert main([str(argument) for argument in arguments]) == code
+    assert main(["show", *(str(argument) for argument in arguments)]) == code
     captured = capsys.readouterr()
     assert not captured.err
     return "\n".join(line.rstrip() for line in captured.out.splitlines())
@@ -67,11 +67,11 @@ def shown(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0)
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     """The one line of an error."""
-    assert main([str(argument) for argument in arguments]) == 2
+    assert main(["show", *(str(argument) for argument in arguments)]) == 2
     captured = capsys.readouterr()
     assert not captured.out
     assert captured.err.count("\n") == 1
-    return captured.err.removeprefix("show_graph: ").rstrip("\n")
+    return captured.err.removeprefix("error: ").rstrip("\n")
 
 
 def test_header_and_tree(program: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -204,7 +204,7 @@ def test_dot_has_a_cluster_for_each_module(
 
 def test_svg_and_html_are_written_whole(program: Path, tmp_path: Path) -> None:
     image, html = tmp_path / "g.svg", tmp_path / "g.html"
-    assert main([str(program), "--svg", str(image), "--html", str(html)]) == 0
+    assert main(["show", str(program), "--svg", str(image), "--html", str(html)]) == 0
     root = ElementTree.parse(image).getroot()
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     titles = [e.text or "" for e in root.iter("{http://www.w3.org/2000/svg}title")]

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.overrides(parser)
 
 
-def add_validate_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments_validate(parser: argparse.ArgumentParser) -> None:
     """The arguments of `lrpc validate`."""
     parser.add_argument("table", type=Path, metavar="OUT", help="what `lrpc analyze` wrote")
     parser.add_argument("--images-dir", type=Path, metavar="D", help="hold the images against it")

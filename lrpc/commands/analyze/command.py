@@ -32,7 +32,7 @@ from lrpc.support.terminal import Terminal, say
 _UNWRITTEN = "images analysed, nothing is written; run it again, --images-glob takes fewer images"
 
 
-def validate(args: argparse.Namespace, console: Console) -> int:
+def main_validate(args: argparse.Namespace, console: Console) -> int:
     """`lrpc validate`: 0 where every check passed, else 1."""
     return report(args.table, console, args.images_dir, args.program)
 

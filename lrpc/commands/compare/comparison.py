@@ -1,4 +1,4 @@
-"""`lrpc.compare`: what several composites, or several programs, say of the same target."""
+"""`lrpc.compare`: relevance of one target by several composites or programs."""
 
 from __future__ import annotations
 
@@ -23,12 +23,19 @@ from lrpc.program.protocol import Box
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Relevance of one target by several composites or programs, in the order of `names`.
+    """Relevance of one target by several composites or programs.
 
-    `relevance` holds [K, B, *input] at the first input, `sums` its totals [K, B], `start` what it
-    started from [K, B]. `heatmaps` [K, B, H, W] are its sums over channels where the input is a
-    batch of images, else empty. `spearman` and `cosine` [n, n, K, B] compare heat maps, or
-    relevance where there are none; a map without any order or strength gives nan.
+    Attributes:
+        names: the composites or programs, in the order of all tables.
+        target: name of the target.
+        relevance: name → relevance at the first input, [K, B, *input].
+        sums: name → its sum, [K, B].
+        start: name → relevance at the target, [K, B].
+        heatmaps: name → sum over channels, [K, B, H, W]; empty unless the input is images.
+        spearman: rank correlation of each pair, [n, n, K, B]: of heat maps, or of relevance where
+            there are none. A constant map gives nan.
+        cosine: cosine similarity of each pair, likewise.
+        outputs: the outputs of each program.
     """
 
     names: tuple[str, ...]
@@ -51,11 +58,18 @@ class Comparison:
         title: str = "",
         warning: str = "",
     ) -> Image.Image:
-        """A picture of one seed and one image of the batch: a panel for each name.
+        """Draw a panel for each name.
 
-        `image` is uint8 [H, W, 3], or a tensor [3, H, W] that is stretched to the full range.
-        `box` (x0, y0, x1, y1 in pixels) is drawn, and the share of positive relevance in it stated.
-        Raises ProgramError where the input is no batch of images.
+        Args:
+            image: uint8 [H, W, 3], or a tensor [3, H, W], which is scaled to the full range.
+            seed: which of the K seeds.
+            item: which image of the batch.
+            box: x0, y0, x1, y1 in pixels: drawn, with the share of positive relevance inside.
+            title: text above the panels.
+            warning: text in red above the panels.
+
+        Raises:
+            ProgramError: the input is not a batch of images [B, C, H, W].
         """
         if not self.heatmaps:
             raise ProgramError("only relevance at a batch of images [B, C, H, W] can be drawn")
@@ -101,12 +115,19 @@ def compare(
     composites: Sequence[str] | None = None,
     **options: Any,
 ) -> Comparison:
-    """Relevance of one target by every composite of a loaded program, from one forward pass.
+    """Compare relevance of one target under every composite of a program.
 
-    `program` may be a mapping of names to programs: then each runs its own forward pass, and a
-    program of several composites shows as `NAME: COMPOSITE`. `composites` chooses among them.
-    `at`, or `seeds` among the `options`, is what `Program.relevance` takes, the other options too.
-    Raises ProgramError.
+    Args:
+        program: a loaded program, or a mapping of names to programs. Each program runs one forward
+            pass. In a mapping, composites of one program are named `NAME: COMPOSITE`.
+        inputs: the input, or a sequence of inputs.
+        target: the target, as in `Program.relevance`.
+        at: where relevance starts, as in `Program.relevance`.
+        composites: which composites to compare; by default all.
+        **options: further options of `Program.relevance`, such as `seeds`.
+
+    Raises:
+        ProgramError: an argument that the program refuses.
     """
     if not isinstance(inputs, Tensor | Sequence) or isinstance(inputs, str):
         raise ProgramError(f"inputs are a tensor, or several, got {type(inputs).__name__}")

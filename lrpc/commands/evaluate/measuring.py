@@ -73,10 +73,10 @@ def measure_all(
     settings: Settings,
     report: Callable[[str, str], None] = lambda name, what: None,
 ) -> Measured:
-    """Every method in turn, on the same objects; `report` hears of each as it is done.
+    """Measure every method on the same objects; `report` is called after each.
 
-    Each explains once for all protocols. A method that cannot explain (relevance that is not
-    finite, say) is left out and the rest go on; its error is raised where none works.
+    Maps are computed once for all protocols. A method that fails (for example with relevance that
+    is not finite) is left out; its error is raised if no method works.
     """
     fills = dict.fromkeys(protocol.fill for protocol in settings.protocols)
     shared = {fill: ends(model, pictures, fill, settings.batch) for fill in fills}

@@ -1,4 +1,4 @@
-"""What is compared: anything that gives a map [H, W] for each object of each picture."""
+"""Methods to compare: whatever gives a map [H, W] for each object of each picture."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ Maps = list[list[Tensor]]  # per picture, per object: [H, W], float, on the CPU
 
 
 class Method(Protocol):
-    """A way to explain a detection. Another one needs a name and `maps`, nothing else."""
+    """A method that explains detections: any object with a name and `maps`."""
 
     @property
     def name(self) -> str: ...
     def maps(self, pictures: Sequence[Picture]) -> Maps:
-        """One map for each subject of each picture; what is large supports the detection."""
+        """One map for each subject of each picture; large values support the detection."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Relevance:
-    """A program's own relevance of the class logit, summed over the colours."""
+    """Relevance of the class logit by a program, summed over colours."""
 
     model: Member
     batch: int
@@ -42,7 +42,7 @@ class Relevance:
         return self.model.name
 
     def maps(self, pictures: Sequence[Picture]) -> Maps:
-        """All objects of `batch` pictures in one sweep."""
+        """All objects of `batch` pictures at once."""
         found: Maps = []
         for some in in_batches(pictures, self.batch):
             found += self.of(forward(self.model, some), some)
@@ -127,7 +127,7 @@ def integrate(products: Tensor, alphas: Tensor, steps: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Random:
-    """Uniform noise: what a map that knows nothing gets."""
+    """Uniform noise, as a baseline."""
 
     seed: int
     name: str = "random"

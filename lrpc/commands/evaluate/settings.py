@@ -1,4 +1,4 @@
-"""How an evaluation is made: everything that its figures depend on, beside models and data."""
+"""Settings of an evaluation: everything that its figures depend on, besides models and data."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PARTS = (
 
 @dataclass(frozen=True)
 class Protocol:
-    """How patches are taken away and put back: one way to make the curves."""
+    """How patches are removed and inserted."""
 
     order: str = "signed"  # of patches: by the sum of relevance or of its magnitude
     patch: int = 8  # pixels

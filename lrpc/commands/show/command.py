@@ -1,11 +1,10 @@
-"""The command line of tools/show_graph.py."""
+"""`lrpc show`: its arguments, and which view of a graph they ask for."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -22,39 +21,14 @@ from lrpc.commands.show.text import header, table, tree
 from lrpc.errors import LrpcError
 from lrpc.ir.graph import Graph
 from lrpc.support.escaping import visible
-from lrpc.support.files import reason, shown, write_text
-from lrpc.support.terminal import Terminal
+from lrpc.support.files import write_text
 
 TREE_DEPTH = 3
+WIDE = 100_000  # columns, where nobody reads the output on a terminal: no line is cut
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Show what was asked for; 0, or 1 where a diff found differences, or 2 on bad input."""
-    options = _parser().parse_args(arguments)
-    console = Terminal(width=None if sys.stdout.isatty() else 100_000, highlight=False)
-    try:
-        if options.diff:
-            return _diff(options, console)
-        if options.target is None:
-            raise ShowError("name a program directory or an .lrp file")
-        if options.after == "":
-            return _list_passes(options.target, console)
-        graph = load(options.target, options.after, options.composite)
-        return _show(graph, options, console)
-    except LrpcError as error:
-        print(f"show_graph: {visible(str(error).splitlines()[0])}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # the reader, a pager perhaps, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        name = "standard output" if error.filename is None else shown(os.fsdecode(error.filename))
-        print(f"show_graph: {name}: {reason(error)}", file=sys.stderr)
-        return 2
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("show_graph.py", description="Show the graph of a program.")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `lrpc show` to its parser."""
     add = parser.add_argument
     add("target", nargs="?", type=Path, metavar="DIR|FILE.lrp", help="program directory, or graph")
     add(
@@ -88,7 +62,23 @@ def _parser() -> argparse.ArgumentParser:
     add("--svg", type=Path, metavar="OUT", help="write a drawing")
     add("--html", type=Path, metavar="OUT", help="write a drawing with a searchable table")
     add("--dot", type=Path, metavar="OUT", help="write Graphviz text; - for standard output")
-    return parser
+
+
+def main(options: argparse.Namespace, console: Console) -> int:
+    """Show what was asked for; the exit code is 1 where a diff found differences, else 0."""
+    if not console.is_terminal:
+        console.width = WIDE
+    try:
+        if options.diff:
+            return _diff(options, console)
+        if options.target is None:
+            raise ShowError("name a program directory or an .lrp file")
+        if options.after == "":
+            return _list_passes(options.target, console)
+        graph = load(options.target, options.after, options.composite)
+        return _show(graph, options, console)
+    except LrpcError as error:  # without the excerpt of the graph that some errors carry
+        raise ShowError(visible(str(error).splitlines()[0])) from error
 
 
 def _depth(text: str) -> int:
@@ -115,7 +105,7 @@ def _show(graph: Graph, options: argparse.Namespace, console: Console) -> int:
         saved = saved_for(options.target, options.composite) if options.saved else None
         console.print(table(nodes, saved))
     if condition:
-        console.print(f"{len(nodes)} of {len(graph.nodes)} nodes", style="dim")
+        console.print(f"{len(nodes)} of {len(graph.nodes)} nodes", style="dim", highlight=False)
     return 0
 
 
@@ -158,6 +148,6 @@ def _diff(options: argparse.Namespace, console: Console) -> int:
     found = compare(*graphs)
     if found:
         for line in lines(found, names):
-            console.print(line, soft_wrap=True)
-    console.print(summary(found), style="bold")
+            console.print(line, soft_wrap=True, highlight=False)
+    console.print(summary(found), style="bold", highlight=False)
     return int(bool(found))

@@ -372,7 +372,7 @@ def test_parquet_holds_the_same_table(
 
 
 @pytest.mark.parametrize(
-    ("request", "target", "read", "leaving"),
+    ("asked", "target", "read", "leaving"),
     [
         (("encoder", 3), "encoder_feature:3", "encoder.layers.2", ()),
         (("encoder", 0), "encoder_feature:0", "encoder.input", ()),
@@ -392,8 +392,8 @@ def test_parquet_holds_the_same_table(
         ),
     ],
 )
-def test_routes(request: tuple[Any, ...], target: str, read: str, leaving: tuple[str, ...]) -> None:
-    module, layer, *rest = request
+def test_routes(asked: tuple[Any, ...], target: str, read: str, leaving: tuple[str, ...]) -> None:
+    module, layer, *rest = asked
     found = route(LocalRequest(module, layer, None, *rest), 6)
     assert (found.target, found.read, found.leaving) == (target, read, leaving)
 

@@ -17,7 +17,7 @@ from lrpc.models.maskdino import build_maskdino
 from lrpc.rules.composite import COMPOSITES, composite
 from passes import MARKING, Pass, annotating, run_pipeline
 from passes.reachable import carries, carrying
-from tests.maskdino_cases import digits_model, golden_config
+from tests.support.maskdino_cases import digits_model, golden_config
 
 PADDING = torch.zeros(2, 128, 160, dtype=torch.bool)
 PADDING[:, :, 130:] = True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import networkx as nx  # type: ignore[import-untyped]
+from networkx.algorithms.flow import boykov_kolmogorov  # type: ignore[import-untyped]
 
 FROM, TO = ("", 0), ("", 1)  # above what has to be kept where it is needed; below what is needed
 NO_BOUND = 1 << 100
@@ -30,17 +32,17 @@ def cheapest(
 def above(room: Room) -> Collection[Point]:
     """The points above a least cut between FROM and TO, the nearest to FROM of all such cuts.
 
-    `room` holds what passes from each point to others, and is used up; every point has an entry.
+    `room` holds what passes from each point to others; every point has an entry.
     """
-    for point, ends in list(room.items()):
-        for end in list(ends):
-            room[end].setdefault(point, 0)
-    while path := _path(room):
-        flow = min(room[a][b] for a, b in path)
-        for a, b in path:
-            room[a][b] -= flow
-            room[b][a] += flow
-    return _reached(room)
+    graph = nx.DiGraph()
+    graph.add_nodes_from(room)
+    graph.add_weighted_edges_from(
+        ((a, b, size) for a, ends in room.items() for b, size in ends.items()), "capacity"
+    )
+    left = boykov_kolmogorov(graph, FROM, TO)
+    full = [(a, b) for a, b, e in left.edges(data=True) if e["flow"] >= e["capacity"]]
+    left.remove_edges_from(full)
+    return {FROM, *nx.descendants(left, FROM)}
 
 
 def _network(
@@ -69,29 +71,3 @@ def _network(
                 room.setdefault((source, 1), {})[name, 0] = NO_BOUND
                 ahead.append(source)
     return room
-
-
-def _path(room: Room) -> list[tuple[Point, Point]]:
-    """The edges of a shortest way from FROM to TO that has room left; none: the cut is there."""
-    before = _reached(room)
-    if TO not in before:
-        return []
-    edges, point = [], TO
-    while point != FROM:
-        edges.append((before[point], point))
-        point = before[point]
-    return edges
-
-
-def _reached(room: Room) -> dict[Point, Point]:
-    """What can be reached from FROM, each with the point before it, up to TO."""
-    before, ahead = {FROM: FROM}, deque([FROM])
-    while ahead:
-        point = ahead.popleft()
-        for end, left in room[point].items():
-            if left > 0 and end not in before:
-                before[end] = point
-                ahead.append(end)
-                if end == TO:
-                    return before
-    return before

@@ -7,12 +7,14 @@ import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
+
+import yaml
 
 from lrpc.config import limits
 from lrpc.config.checks import PARSERS, parse_rules
 from lrpc.config.defaults import LRPC, MODEL_AND_INPUT
-from lrpc.config.defaults_unused import OTHER_DETECTORS, TRAINING
 from lrpc.config.document import Document, DocumentError, Tag
 from lrpc.config.show import show
 from lrpc.support.untrusted import NEAR_LENGTH, is_text
@@ -103,10 +105,13 @@ LIMITS: dict[str, Limit] = {
     "LRPC.INIT_SEED": _integer(0),
 }
 
+#: Defaults of training, data sets, evaluation, and the other detectors of detectron2.
+OTHERS: dict[str, Any] = yaml.safe_load(files(__package__).joinpath("unread.yaml").read_text())
+
 #: Keys, and sections by a final dot, that the compiler never reads: it skips a tagged value there.
 UNREAD = (
-    *(f"{key}." if isinstance(value, dict) else key for key, value in TRAINING.items()),
-    *(f"MODEL.{key}." for key in OTHER_DETECTORS["MODEL"]),
+    *(f"{k}." if isinstance(v, dict) else k for k, v in OTHERS.items() if k != "MODEL"),
+    *(f"MODEL.{key}." for key in OTHERS["MODEL"]),
     *("INPUT.MIN_SIZE_TRAIN", "INPUT.MAX_SIZE_TRAIN", "INPUT.CROP.", "INPUT.IMAGE_SIZE"),
     *("INPUT.MIN_SCALE", "INPUT.MAX_SCALE", "INPUT.RANDOM_FLIP", "INPUT.COLOR_AUG_SSD"),
 )
@@ -123,9 +128,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, An
 
 #: Every known key with its default, by its full name.
 DEFAULTS: dict[str, Any] = {
-    key: value
-    for tree in (MODEL_AND_INPUT, OTHER_DETECTORS, TRAINING, {"LRPC": LRPC})
-    for key, value in flatten(tree)
+    key: value for tree in (MODEL_AND_INPUT, OTHERS, {"LRPC": LRPC}) for key, value in flatten(tree)
 }
 SECTIONS = frozenset(
     ".".join(parts[:depth])

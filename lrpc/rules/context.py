@@ -17,7 +17,7 @@ from torch import Tensor
 from lrpc.ir.blocks import block_of
 from lrpc.ir.builder import Builder
 from lrpc.ir.graph import Graph, Loc, Node, Value
-from lrpc.rules.booking import Booking
+from lrpc.rules.ledger import LedgerRows
 
 
 @dataclass(frozen=True)
@@ -28,27 +28,27 @@ class Arrived:
     r: Value | None = None
 
 
-class Context(Booking):
+class Context(LedgerRows):
     """The state of one backward walk. Rules read what arrived at their node and propagate it."""
 
     def __init__(
         self,
         graph: Graph,
         builder: Builder,
-        carrying: frozenset[str],
+        reachable: frozenset[str],
         dependent: frozenset[str],
         ledger: bool,
         tensors: Mapping[str, Tensor],
     ) -> None:
         super().__init__(graph, builder, ledger, tensors)
-        self._carrying, self._dependent = carrying, dependent
+        self._reachable, self._dependent = reachable, dependent
         self._parts: dict[tuple[str, str], list[tuple[str, Value]]] = {}
         self._start = ""
 
     # -- walking ---------------------------------------------------------------------------------
 
     def enter(self, node: Node) -> None:
-        """Work on behalf of `node` from now on; leaving a block sums what it gave."""
+        """Work on behalf of `node` from now on; leaving a block sums what it propagated."""
         if block_of(node.loc.module) != block_of(self._loc.module):
             self.flush()
         self._loc, self._node, self._rule = node.loc, node.outputs[0].name, node.rule
@@ -108,7 +108,7 @@ class Context(Booking):
         parts = [] if came.g is None else [self.stabilised(came.g, z, eps)]
         if came.r is not None:
             s = self.op("ratio", came.r, z, eps=eps)
-            self.lose_relevance("epsilon", came.r)
+            self.absorb_relevance("epsilon", came.r)
             self.record("epsilon", s, z, negative=True)
             parts.append(s)
         return self.total(parts)
@@ -157,25 +157,25 @@ class Context(Booking):
 
     def carries(self, value: Value) -> bool:
         """Whether relevance may flow into `value`."""
-        return value.name in self._carrying
+        return value.name in self._reachable
 
-    def give(self, value: Value, g: Value, kind: str = "") -> None:
+    def propagate(self, value: Value, g: Value, kind: str = "") -> None:
         """Propagate `g`, per unit of activation, to `value`; `g` broadcasts to its shape.
 
         If no relevance can flow into `value`, the share goes to sink `kind`: by default `bias` for
         a constant, and `detached` for what depends on the input.
         """
         if not self.carries(value):
-            self.lose(kind or self._sink(value), g, value)
+            self.absorb(kind or self._sink(value), g, value)
             return
         self.record("in", g, value)
         self._add("g", value, self.sum_to(g, value.type.shape))
 
-    def give_relevance(self, value: Value, r: Value, kind: str = "") -> None:
-        """Propagate relevance `r` itself to `value`, as `give` does; r is [K, *a shape that
+    def propagate_relevance(self, value: Value, r: Value, kind: str = "") -> None:
+        """Propagate relevance `r` itself to `value`, as `propagate` does; r is [K, *a shape that
         `value` broadcasts to]."""
         if not self.carries(value):
-            self.lose_relevance(kind or self._sink(value), r)
+            self.absorb_relevance(kind or self._sink(value), r)
             return
         self.record_relevance("in", r)
         self._add("r", value, self.sum_to(r, value.type.shape))
@@ -183,28 +183,28 @@ class Context(Booking):
     def hand_out(self, node: Node, kind: str, *shares: tuple[Value, Value, str]) -> None:
         """Propagate R to each (value, R, sink) of `shares`; the rest of what arrived at `node`
         goes to sink `kind`."""
-        self.lose_all(node, kind)
+        self.absorb_all(node, kind)
         for value, wide, sink in shares:
             r = self.narrow(wide, value.type.dtype)
-            self.lose_relevance(kind, r, negative=True)
-            self.give_relevance(value, r, sink)
+            self.absorb_relevance(kind, r, negative=True)
+            self.propagate_relevance(value, r, sink)
 
     def move(self, node: Node, value: Value, transpose: Callable[[Value], Value]) -> None:
         """Propagate what arrived at `node` through a map that only moves entries, in either
         form."""
         came = self.arrived(node)
         if came.g is not None:
-            self.give(value, transpose(came.g))
+            self.propagate(value, transpose(came.g))
         if came.r is not None:
-            self.give_relevance(value, transpose(came.r))
+            self.propagate_relevance(value, transpose(came.r))
 
-    def lose_all(self, node: Node, kind: str) -> None:
+    def absorb_all(self, node: Node, kind: str) -> None:
         """Book everything that arrived at `node` in sink `kind`."""
         came = self.arrived(node)
         if came.g is not None:
-            self.lose(kind, came.g, node.out)
+            self.absorb(kind, came.g, node.out)
         if came.r is not None:
-            self.lose_relevance(kind, came.r)
+            self.absorb_relevance(kind, came.r)
 
     def record_arrived(self, kind: str, value: Value) -> None:
         """Ledger rows for all that arrived at `value`."""
@@ -232,7 +232,7 @@ class Context(Booking):
             return g
         s = self.op("mul", g, self.op("stab_ratio", z, eps=eps))
         if self.ledger:
-            self.lose("epsilon", self.op("sub", g, s), z)
+            self.absorb("epsilon", self.op("sub", g, s), z)
         return s
 
 

@@ -22,9 +22,9 @@ from lrpc.commands.session.facts import read_facts
 from lrpc.commands.session.images import load_image
 from lrpc.commands.session.session import Outcome
 from lrpc.config import load_config
-from tests.maskdino_cases import EXAMPLE
 from tests.oracle.detached import Detached
 from tests.oracle.targets import DecoderQuery, EncoderFeature
+from tests.support.maskdino_cases import EXAMPLE
 from tests.support.programs import DIGITS, Programs
 
 EXACT = ("LRPC.PRECISION", "fp64", "LRPC.SHAPES", "[[96, 96]]")
@@ -373,7 +373,7 @@ def test_parquet_holds_the_same_table(
 
 
 @pytest.mark.parametrize(
-    ("request", "target", "read", "leaving"),
+    ("asked", "target", "read", "leaving"),
     [
         (("encoder", 3), "encoder_feature:3", "encoder.layers.2", ()),
         (("encoder", 0), "encoder_feature:0", "encoder.input", ()),
@@ -393,8 +393,8 @@ def test_parquet_holds_the_same_table(
         ),
     ],
 )
-def test_routes(request: tuple[Any, ...], target: str, read: str, leaving: tuple[str, ...]) -> None:
-    module, layer, *rest = request
+def test_routes(asked: tuple[Any, ...], target: str, read: str, leaving: tuple[str, ...]) -> None:
+    module, layer, *rest = asked
     found = route(LocalRequest(module, layer, None, *rest), 6)
     assert (found.target, found.read, found.leaving) == (target, read, leaving)
 

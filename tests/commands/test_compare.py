@@ -20,8 +20,8 @@ from lrpc.commands.compare.runner import ComparisonRunner
 from lrpc.commands.session.options import Options
 from lrpc.commands.session.session import Outcome
 from lrpc.errors import ProgramError
-from tests.run_fakes import HEIGHT, MANIFEST, WIDTH, FakeProgram, write_image
 from tests.support.programs import DIGITS, Programs
+from tests.support.run_fakes import HEIGHT, MANIFEST, WIDTH, FakeProgram, write_image
 from tests.support.tiny import tiny
 
 NAMES = ["maskdino", "attnlrp", "gradient_input"]

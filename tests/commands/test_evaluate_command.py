@@ -27,7 +27,7 @@ from lrpc.commands.evaluate.scenes import read_scenes
 from lrpc.commands.evaluate.settings import BASELINES, Protocol, Settings
 from lrpc.commands.session.metrics import localise
 from lrpc.errors import ProgramError
-from tests.maskdino_cases import EXAMPLE
+from tests.support.maskdino_cases import EXAMPLE
 from tests.support.programs import DIGITS, Programs
 
 SCENES = EXAMPLE / "scenes"

@@ -23,7 +23,7 @@ from lrpc.commands.evaluate.results import Results
 from lrpc.commands.evaluate.scenes import read_scenes
 from lrpc.commands.evaluate.settings import Protocol, Settings, grid
 from lrpc.commands.session.members import Member
-from tests.maskdino_cases import EXAMPLE
+from tests.support.maskdino_cases import EXAMPLE
 from tests.support.programs import DIGITS, Programs
 
 SCENES = EXAMPLE / "scenes"

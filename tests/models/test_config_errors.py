@@ -130,7 +130,7 @@ def test_bad_value_names_line_key_value_and_default(
         ),
         (
             "LRPC: [1]\n",
-            "c.yaml:1: LRPC: is a section, got [1]; set a key inside it, such as LRPC.BOX.HIGH",
+            "c.yaml:1: LRPC: is a section, got [1]; set a key inside it, such as LRPC.BOUNDARIES",
         ),
         (
             "LRPC: {SEEDS: 1}\nLRPC: {SEEDS: 2}\n",

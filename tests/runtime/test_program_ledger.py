@@ -14,7 +14,7 @@ import lrpc
 from lrpc.ir.graph import Node, Rule
 from lrpc.rules import CATALOGUE
 from lrpc.rules.context import Context
-from tests.maskdino_cases import digits_image
+from tests.support.maskdino_cases import digits_image
 from tests.support.programs import Programs, difference, noise, strongest
 
 LIMITS = {"fp32": 1e-4, "fp64": 1e-10}
@@ -146,12 +146,12 @@ def leaking(
     """`emit`, handing on only the share `kept` of what it gives to inputs."""
 
     def broken(ctx: Context, node: Node, rule: Rule) -> None:
-        give = ctx.give
+        propagate = ctx.propagate
         try:
-            ctx.give = lambda value, g, kind="": give(value, ctx.scaled(g, kept), kind)  # type: ignore[method-assign]
+            ctx.propagate = lambda value, g, kind="": propagate(value, ctx.scaled(g, kept), kind)  # type: ignore[method-assign]
             emit(ctx, node, rule)
         finally:
-            del ctx.give
+            del ctx.propagate
 
     return broken
 

@@ -91,8 +91,8 @@ def write_program(folder: Path) -> Path:
     folder.mkdir()
     for name in ("weights.safetensors", "graph.lrp", "manifest.json"):
         (folder / name).write_text("")
-    text = (
-        "from tests.run_fakes import FakeProgram\n\ndef load(device):\n    return FakeProgram()\n"
-    )
+    lines = ["from tests.support.run_fakes import FakeProgram"]
+    lines += ["def load(device):", "    return FakeProgram()", ""]
+    text = "\n".join(lines)
     (folder / "program.py").write_text(text)
     return folder

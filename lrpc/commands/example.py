@@ -13,6 +13,7 @@ from rich.console import Console
 
 from lrpc.errors import ProgramError
 from lrpc.support.files import make_folder, refusals, shown, write_bytes
+from lrpc.support.terminal import say
 
 SOURCE = Path(__file__).resolve().parents[1] / "example"  # of the checkout's examples/, by links
 SCENES = ("02", "05")
@@ -54,7 +55,7 @@ def main(args: argparse.Namespace, console: Console) -> int:
         write_bytes(folder / name, data)
     lines = f"{shown(folder)}: config, weights, {len(SCENES)} images. Next, in this folder:"
     commands = README.split("\n\n")[1].rstrip()
-    console.print(f"{lines}\n{commands}", markup=False, highlight=False, soft_wrap=True)
+    say(console, f"{lines}\n{commands}")
     return 0
 
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from lrpc.commands.bench.tables import sheets, to_markdown
 from lrpc.commands.bench.timing import Second, Spread, interleaved, spread
 from lrpc.errors import ConfigError, ProgramError
 from tools.bench.case_checkpoint import against_first
@@ -18,6 +17,7 @@ from tools.bench.contest import Contest, Ready, Row, Way, distance
 from tools.bench.goals import GOALS, figures, verdicts
 from tools.bench.offered import WAYS, NotOfferedError, check, load
 from tools.bench.offered import way as way_of
+from tools.bench.sheets import sheets, to_markdown
 
 X = torch.arange(1.0, 9.0)
 calls: list[str] = []

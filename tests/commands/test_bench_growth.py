@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from lrpc.commands.bench.tables import to_markdown
 from lrpc.errors import ProgramError
 from tools.bench import growth as module
 from tools.bench.encoder import Layout
@@ -18,6 +17,7 @@ from tools.bench.growth import AXES, QUICK, RANGES, Growth, Range, halved
 from tools.bench.growth_fit import fit
 from tools.bench.growth_plot import digest, write_plot
 from tools.bench.growth_tables import growth_sheets
+from tools.bench.sheets import to_markdown
 
 TINY = Range(
     Layout(halved(4), layers=1, width=32, ffn=32, heads=2),

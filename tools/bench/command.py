@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from lrpc.commands.bench import store
-from lrpc.commands.bench.tables import Case, Sheet, rows_of, sheets, to_markdown
+from lrpc.commands.bench.tables import Case, Sheet
 from lrpc.errors import ConfigError, LrpcError
 from lrpc.runtime.pages import keep_freed_memory
 from tools.bench import growth
@@ -22,6 +22,7 @@ from tools.bench.growth_tables import growth_sheets
 from tools.bench.offered import WAYS, way
 from tools.bench.page import write_docs
 from tools.bench.settings import CPU, GPU, QUICK, Options
+from tools.bench.sheets import rows_of, sheets, to_markdown
 
 CASES = ("encoder", "vit", "compile", "sampling", "checkpoint")
 DOCS = Path(__file__).resolve().parents[2] / "docs"

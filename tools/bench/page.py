@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lrpc.commands.bench import store
-from lrpc.commands.bench.tables import Case, sheets, to_markdown
+from lrpc.commands.bench.tables import Case
 from lrpc.errors import ProgramError
 from tools.bench.growth_tables import growth_sheets
+from tools.bench.sheets import sheets, to_markdown
 
 BEGIN, END = "<!-- measured: tools/bench --docs writes this part -->", "<!-- end measured -->"
 TITLES = {

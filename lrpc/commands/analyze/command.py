@@ -22,14 +22,12 @@ from lrpc.commands.analyze.validate import report
 from lrpc.commands.analyze.write import write
 from lrpc.commands.session.images import find_images
 from lrpc.commands.session.session import Outcome
-from lrpc.commands.session.terminal import line, progress, warn_changes, warn_random
+from lrpc.commands.session.terminal import line, progress, stopped, warn_changes, warn_random
 from lrpc.errors import AnalysisError, ImageError
 from lrpc.program.devices import device_of
 from lrpc.support.files import make_folder, shown
 from lrpc.support.signals import Stopped, finishing
 from lrpc.support.terminal import Terminal, say
-
-_UNWRITTEN = "images analysed, nothing is written; run it again, --images-glob takes fewer images"
 
 
 def main_validate(args: argparse.Namespace, console: Console) -> int:
@@ -63,8 +61,8 @@ def main(args: argparse.Namespace, console: Console) -> int:
         with finishing():
             write(outputs, table, about | {"failed": told})
     except Stopped as stop:
-        say(errors, f"stopped by {stop}: {len(outcomes)} of {len(paths)} {_UNWRITTEN}", "red")
-        return stop.code
+        how_far = f": {len(outcomes)} of {len(paths)} images analysed, nothing is written"
+        return stopped(errors, stop, how_far, "run it again, --images-glob takes fewer images")
     show(console, outputs, request, table, about)
     warn_changes(errors, [one.change for one in outcomes], len(outcomes))
     for one in failed:

@@ -29,13 +29,12 @@ from lrpc.commands.evaluate.truth import Annotated
 from lrpc.commands.session.changes import change_of
 from lrpc.commands.session.members import Member
 from lrpc.commands.session.record import program_record
-from lrpc.commands.session.terminal import warn_changes, warn_random
+from lrpc.commands.session.terminal import stopped, warn_changes, warn_random
 from lrpc.errors import ProgramError
 from lrpc.support.files import make_folder
 from lrpc.support.signals import Stopped, finishing
 from lrpc.support.terminal import Terminal, say
 
-_UNWRITTEN = "methods measured, nothing is written; run it again, --limit N takes fewer objects"
 _ALIAS = "--set KEY VALUE is written KEY VALUE, at the end; --set goes with the next release"
 _WIDTH = 120  # of tables that go into a file or a pipe
 
@@ -56,8 +55,8 @@ def main(args: argparse.Namespace, console: Console) -> int:
             _write(job, results)
     except Stopped as stop:
         done = f"{len(progress.done)} of {progress.methods or 'all'}"
-        say(errors, f"stopped by {stop}: {done} {_UNWRITTEN}", "red")
-        return stop.code
+        how_far = f": {done} methods measured, nothing is written"
+        return stopped(errors, stop, how_far, "run it again, --limit N takes fewer objects")
     if not console.is_terminal:
         console.width = _WIDTH
     for table in tables(results):

@@ -20,6 +20,7 @@ from lrpc.commands.plan.view import View, views
 from lrpc.errors import ConfigError
 from lrpc.program.memory_of import open_model
 from lrpc.support.files import shown, write_bytes
+from lrpc.support.terminal import say
 
 
 def main(args: argparse.Namespace, console: Console) -> int:
@@ -31,14 +32,14 @@ def main(args: argparse.Namespace, console: Console) -> int:
     chosen = targets[found.index(view)]
     if args.saved:
         why = readers(model, chosen)
-        console.print(f"{view.name}: {len(why)} saved values", markup=False, highlight=False)
+        say(console, f"{view.name}: {len(why)} saved values")
         console.print(reasons(model.graph, view.saved, why))
     else:
         _show(view, found, model, targets, args, console)
     for path, write in ((args.svg, _write_svg), (args.png, _write_png)):
         if path is not None:
             write(path, view, args.program.resolve().name)
-            console.print(f"written: {shown(path)}", markup=False, highlight=False, soft_wrap=True)
+            say(console, f"written: {shown(path)}")
     return 0
 
 
@@ -51,10 +52,10 @@ def _show(
     console: Console,
 ) -> None:
     weights = sum(kind.bytes for kind in model.weights.values())
-    say = f"{view.batch} image(s), {view.seeds} seed(s), {model.sweep or model.chunk} in a sweep"
+    many = f"{view.batch} image(s), {view.seeds} seed(s), {model.sweep or model.chunk} in a sweep"
     blocks = f", {model.chunk} at once through a block" if model.sweep else ""
     megabytes = f"beside {weights / 1e6:.1f} MB of weights"
-    console.print(f"{say}{blocks}; {megabytes}", markup=False, highlight=False)
+    say(console, f"{many}{blocks}; {megabytes}")
     if model.again:
         console.print("computed again for relevance", style="bold", highlight=False)
         console.print(again(model.halves.saved.ways()))
@@ -64,15 +65,14 @@ def _show(
         composite = model.codes[chosen[0]].composite or next(iter(limits.plans))
         names = [model.codes[i].name for i in chosen]
         text = f"calls under the budget of {size(limits.budget)} (LRPC.MEMORY.BUDGET)"
-        console.print(text, style="bold", markup=False, highlight=False)
+        say(console, text, "bold")
         console.print(budget_table(limits, composite, names, args.batch, args.seeds))
-    console.print(f"{view.name} over program time", style="bold", markup=False, highlight=False)
+    say(console, f"{view.name} over program time", "bold")
     for line in chart(view, min(console.width, 120)):
         console.print(line, no_wrap=True, overflow="crop", crop=True)
     where = view.timeline.modules[view.top] or "outside any module"
     console.print()
-    told = f"largest at the worst step ({where})"
-    console.print(told, style="bold", markup=False, highlight=False)
+    say(console, f"largest at the worst step ({where})", "bold")
     console.print(largest(view, console.width))
     console.print("saved by layer", style="bold")
     console.print(layers(view.saved, console.width))

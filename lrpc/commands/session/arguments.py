@@ -27,9 +27,10 @@ def images_and_output(parser: Parser) -> None:
 
 def targets(parser: Parser) -> None:
     """`--target`, and of which detections: `--score`, `--top`."""
-    parser.add_argument("--target", action="append", default=[], metavar="T", help=_TARGETS)
-    score(parser, 0.5)
-    parser.add_argument("--top", type=positive, default=5, help="detections per image (5)")
+    group = parser.add_argument_group("what is explained")
+    group.add_argument("--target", action="append", default=[], metavar="T", help=_TARGETS)
+    score(group, 0.5)
+    group.add_argument("--top", type=positive, default=5, help="detections per image (5)")
 
 
 def score(parser: Parser, default: float) -> None:
@@ -41,10 +42,11 @@ def score(parser: Parser, default: float) -> None:
 
 def running(parser: Parser, batch: int = 1) -> None:
     """How programs are run: `--batch-size`, `--seed-chunk`, `--device`."""
-    add = parser.add_argument
+    group = parser.add_argument_group("how programs are run")
+    add = group.add_argument
     add("--batch-size", type=positive, default=batch, metavar="N", help=f"images at once ({batch})")
     add("--seed-chunk", type=positive, default=0, metavar="K", help="seeds per call (all)")
-    device(parser)
+    device(group)
 
 
 def composite(parser: Parser, several: bool = False) -> None:
@@ -72,7 +74,7 @@ def device(parser: Parser, default: str | None = None) -> None:
 
 def display(parser: Parser) -> None:
     """How pictures show relevance: `--smooth`, `--percentile`."""
-    add = parser.add_argument
+    add = parser.add_argument_group("pictures").add_argument
     add("--smooth", type=sigma, default=0.0, metavar="SIGMA", help="Gaussian, pictures only (0)")
     add("--percentile", type=percentile, default=99.5, help="of |relevance| in full colour (99.5)")
 

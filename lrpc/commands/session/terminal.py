@@ -41,13 +41,11 @@ class Ended:
 
     def code(self, errors: Console) -> int:
         """The exit code: 0, 1 where an image failed, a signal's own, which a line tells of."""
-        if self.stop is not None:
-            done = len(self.outcomes)
-            how_far = f"{count(done, 'image')} done, {self.left} left; {RESUME}"
-            text = f": {how_far}" if done else f" before any image was done; {RESUME}"
-            say(errors, f"stopped by {self.stop}{text}", "red")
-            return self.stop.code
-        return 1 if self.failed else 0
+        if self.stop is None:
+            return 1 if self.failed else 0
+        done = len(self.outcomes)
+        how_far = f": {count(done, 'image')} done, {self.left} left"
+        return stopped(errors, self.stop, how_far if done else " before any image was done", RESUME)
 
 
 def watch(session: Session, paths: Sequence[Path], errors: Console) -> Ended:
@@ -85,6 +83,12 @@ def progress(what: str, total: int, errors: Console) -> Iterator[Callable[[int, 
     with Progress(*columns, console=errors, disable=not errors.is_terminal) as bar:
         task = bar.add_task(what, total=total, name="")
         yield lambda done, name: bar.update(task, advance=done, name=name)
+
+
+def stopped(errors: Console, stop: Stopped, how_far: str, next_step: str) -> int:
+    """Say how far a command came that a signal ended, and what to do; its exit code."""
+    say(errors, f"stopped by {stop}{how_far}; {next_step}", "red")
+    return stop.code
 
 
 def line(outcome: Outcome) -> str:

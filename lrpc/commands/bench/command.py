@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from lrpc.commands.bench.machine import machine
 from lrpc.commands.bench.memory import peak
 from lrpc.commands.bench.tables import Sheet, size, spanned, to_rich
 from lrpc.commands.bench.timing import interleaved
-from lrpc.errors import ConfigError, ProgramError
+from lrpc.commands.session.arguments import check_known
+from lrpc.errors import ProgramError
 from lrpc.ir.types import DTYPES
 from lrpc.program.devices import device_of
 from lrpc.program.loading import composites_of, load_program, under_composite
@@ -46,7 +46,9 @@ def main(args: Namespace, console: Console) -> int:
     """Check, time and print; 0, or an LrpcError."""
     program: Any = load_program(args.program, device_of(args.device))
     manifest_of(args.program)  # so all that is read of it below is what it should be
-    composite = _composite(program.manifest, args.composite)
+    known = composites_of(program.manifest)
+    composite = args.composite or known[0]
+    check_known("--composite", composite, known)
     manifest = under_composite(program.manifest, composite)
     targets = _targets(manifest, args.target)
     inputs = {k: v.to(args.device) for k, v in example(manifest, args.batch).items()}
@@ -108,20 +110,10 @@ def example(manifest: Mapping[str, Any], batch: int) -> dict[str, Tensor]:
     return found
 
 
-def _composite(manifest: Mapping[str, Any], wanted: str | None) -> str:
-    known = composites_of(manifest)
-    if wanted is not None and wanted not in known:
-        raise ConfigError(f"--composite {wanted}: the program has {', '.join(known)}")
-    return wanted or known[0]
-
-
 def _targets(manifest: Mapping[str, Any], wanted: Sequence[str] | None) -> list[dict[str, Any]]:
     known = {target["name"]: target for target in manifest["targets"]}
     for name in wanted or ():
-        if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f" (perhaps {close[0]})" if close else ""
-            raise ConfigError(f"--target {name}{hint}: the program has {', '.join(known)}")
+        check_known("--target", name, list(known))
     return [known[name] for name in wanted or known]
 
 

@@ -12,7 +12,6 @@ from lrpc.commands.evaluate.explaining import explained
 from lrpc.commands.evaluate.methods import Maps, Method, generator_for
 from lrpc.commands.evaluate.model import Picture, Subject, Trial, scores
 from lrpc.commands.evaluate.perturb import (
-    Curve,
     Order,
     blur_fill,
     counts,
@@ -24,10 +23,9 @@ from lrpc.commands.evaluate.perturb import (
 )
 from lrpc.commands.evaluate.results import Row
 from lrpc.commands.evaluate.settings import Protocol, Settings
-from lrpc.commands.evaluate.truth import Framed
 from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.members import Member
-from lrpc.commands.session.metrics import Localisation, localise
+from lrpc.commands.session.metrics import localise
 from lrpc.errors import LrpcError
 
 
@@ -127,55 +125,36 @@ def measure(name: str, maps: Maps, ground: Ground) -> list[Row]:
         for trial in _trials(pictures[p], pictures[p].subjects[s], order, shared.fills[p], steps)
     )
     found = iter(scores(ground.model, trials, ground.settings.batch))
-    rows = []
-    for p, s, order in plans:
-        picture, subject = pictures[p], pictures[p].subjects[s]
-        curves = _curves(found, order, shared.whole[p][s], shared.empty[p][s], steps)
-        shares = _shares(picture, subject, maps[p][s])
-        row = _row(name, ground.protocol, picture, subject, shared.whole[p][s], curves, shares)
-        rows.append(row)
-    return rows
-
-
-def _shares(picture: Picture, subject: Subject, relevance: Tensor) -> Localisation:
-    height, width = picture.image.valid
-    return localise(relevance[:height, :width], subject.truth.mask, subject.truth.box)
-
-
-def _curves(
-    found: Iterator[float], order: Order, whole: float, empty: float, steps: int
-) -> tuple[Curve, Curve]:
-    """Deletion and insertion over the score in the whole image, from the next scores."""
-    chosen = counts(order.count, steps)
-    gone = [next(found) / whole for _ in chosen]
-    back = [next(found) / whole for _ in chosen]
-    return (
-        make_curve(gone, chosen, order.count, 1.0, empty / whole),
-        make_curve(back, chosen, order.count, empty / whole, 1.0),
-    )
+    return [_row(name, ground, (p, s), maps[p][s], order, found) for p, s, order in plans]
 
 
 def _row(
     method: str,
-    protocol: Protocol,
-    picture: Picture,
-    subject: Subject,
-    whole: float,
-    curves: tuple[Curve, Curve],
-    shares: Localisation,
+    ground: Ground,
+    place: tuple[int, int],
+    relevance: Tensor,
+    order: Order,
+    found: Iterator[float],
 ) -> Row:
-    truth, detection = subject.truth, subject.detection
+    """One object's figures: curves over the score in the whole image from the next scores, deletion
+    first, and shares of its map. `place` numbers its picture, and the object there."""
+    p, s = place
+    picture, whole, empty = ground.pictures[p], ground.shared.whole[p][s], ground.shared.empty[p][s]
+    truth, detection = picture.subjects[s].truth, picture.subjects[s].detection
+    chosen, (height, width) = counts(order.count, ground.settings.steps), picture.image.valid
+    gone, back = [next(found) / whole for _ in chosen], [next(found) / whole for _ in chosen]
     return Row(
         method,
-        protocol,
+        ground.protocol,
         picture.image.path.name,
         truth.name,
         truth.label,
         detection.query,
         detection.score,
         whole,
-        *curves,
-        shares,
+        make_curve(gone, chosen, order.count, 1.0, empty / whole),
+        make_curve(back, chosen, order.count, empty / whole, 1.0),
+        localise(relevance[:height, :width], truth.mask, truth.box),
     )
 
 
@@ -186,8 +165,7 @@ def _fill(image: LoadedImage, model: Member, kind: str) -> Tensor:
 
 
 def _trial(pixels: Tensor, picture: Picture, subject: Subject) -> Trial:
-    truth: Framed = subject.truth
-    return Trial(pixels, picture.image.valid, subject.detection.box, truth.label)
+    return Trial(pixels, picture.image.valid, subject.detection.box, subject.truth.label)
 
 
 def _order(picture: Picture, subject: int, relevance: Tensor, ground: Ground) -> Order:
@@ -201,7 +179,5 @@ def _trials(
 ) -> Iterator[Trial]:
     """The images of both curves, their ends left out."""
     chosen, pixels = counts(order.count, steps), picture.image.pixels
-    for changed in deletions(pixels, fill, order, chosen):
-        yield _trial(changed, picture, subject)
-    for changed in insertions(pixels, fill, order, chosen):
-        yield _trial(changed, picture, subject)
+    for changed in (deletions, insertions):
+        yield from (_trial(one, picture, subject) for one in changed(pixels, fill, order, chosen))

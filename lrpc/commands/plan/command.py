@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from io import BytesIO
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from lrpc.commands.plan.picture import picture
 from lrpc.commands.plan.shapes import to_image, to_svg
 from lrpc.commands.plan.tables import again, chart, largest, layers, reasons, summary
 from lrpc.commands.plan.view import View, views
-from lrpc.errors import ConfigError
+from lrpc.commands.session.arguments import check_known
 from lrpc.program.memory_of import open_model
 from lrpc.support.files import shown, write_bytes
 from lrpc.support.terminal import say
@@ -83,8 +82,7 @@ def _targets(model: Model, composite: str | None) -> list[int]:
     known = list(dict.fromkeys(code.composite for code in model.codes))
     wanted = known[0] if composite is None else composite
     if wanted not in known:
-        names = ", ".join(known) if known[0] else "one alone, without a choice"
-        raise ConfigError(f"--composite {wanted}: the program has {names}")
+        check_known("--composite", wanted, known if known[0] else ["one alone, without a choice"])
     return [i for i, code in enumerate(model.codes) if code.composite == wanted]
 
 
@@ -92,10 +90,7 @@ def _chosen(found: list[View], name: str | None) -> View:
     if name is None:
         return max(found, key=lambda view: view.layout.bound)
     names = [view.name.split(" ")[0] for view in found]
-    if name not in names:
-        close = difflib.get_close_matches(name, names, 1)
-        hint = f" (perhaps {close[0]})" if close else ""
-        raise ConfigError(f"--target {name}{hint}: the program has {', '.join(names)}")
+    check_known("--target", name, names)
     return found[names.index(name)]
 
 

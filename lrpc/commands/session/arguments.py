@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from lrpc.commands.session.targets import FORMS
 from lrpc.config.schema import SECTIONS
+from lrpc.errors import ConfigError
 
 Parser = argparse.ArgumentParser | argparse._ArgumentGroup
 
@@ -109,6 +111,14 @@ def split_overrides(words: Sequence[str]) -> tuple[list[Path], list[str]]:
         if section in SECTIONS and "." in word and not Path(word).exists():
             return [Path(path) for path in words[:n]], list(words[n:])
     return [Path(path) for path in words], []
+
+
+def check_known(option: str, name: str, known: Sequence[str]) -> None:
+    """Raise ConfigError where a program has no target or composite of that name."""
+    if name not in known:
+        close = get_close_matches(name, known, 1)
+        hint = f" (perhaps {close[0]})" if close else ""
+        raise ConfigError(f"{option} {name}{hint}: the program has {', '.join(known)}")
 
 
 # -- numbers ---------------------------------------------------------------------------------------

@@ -127,13 +127,16 @@ def test_compare_ends_with_what_is_done(
     programs = [str(tmp_path / name) for name in ("DIR", "OTHER")]
     assert call("compare", *programs, stop=number) == 128 + number
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith(f"stopped by {number.name}: 2 images done, 2 left; ")
+    assert last == (
+        f"stopped by {number.name}: 2 images done, 2 left;"
+        " the same command with --resume compares the rest"
+    )
     told = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert (told["stopped_by"], told["images_left"], len(told["images"])) == (number.name, 2, 2)
     assert names(tmp_path / "out", ".part") == []
     drawn = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*.png")}
     assert call("compare", *programs, "--resume") == 0
-    assert capsys.readouterr().err.count("explained before") == 2
+    assert capsys.readouterr().err.count("compared before") == 2
     whole = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert (whole["stopped_by"], whole["images_left"]) == (None, 0)
     assert whole["images"][:2] == told["images"]
@@ -155,11 +158,11 @@ def test_compare_explains_again_what_was_asked_otherwise_failed_or_lost_a_pictur
     next((tmp_path / "out").glob("0.*.compare.png")).unlink()
     capsys.readouterr()
     assert call("compare", *programs, "--resume") == 1
-    assert capsys.readouterr().err.count("explained before") == 2  # neither 0 nor 1
+    assert capsys.readouterr().err.count("compared before") == 2  # neither 0 nor 1
     again = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert again == told
     assert call("compare", *programs, "--resume", "--smooth", "1") == 1
-    assert "explained before" not in capsys.readouterr().err
+    assert "compared before" not in capsys.readouterr().err
 
 
 def in_a_step(done: list[str], *numbers: signal.Signals) -> None:

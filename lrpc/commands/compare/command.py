@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lrpc.commands.compare.runner import RECORD, ComparisonRunner, Record
+from lrpc.commands.compare.runner import RECORD, ComparisonRunner, Record, rows_of
 from lrpc.commands.session.calls import Request
 from lrpc.commands.session.images import find_images
 from lrpc.commands.session.options import make_output, options_of
@@ -44,7 +44,7 @@ def main(args: argparse.Namespace, console: Console) -> int:
     make_output(args.output, args.images)
     ended = watch(runner, paths, errors)
     records = [runner.records[path] for path in paths if path in runner.records]
-    rows = [row for record in records for row in _rows(record)]
+    rows = [row for record in records for row in rows_of(record)]
     with finishing() if ended.stop is None else nullcontext():
         _write(args.output, runner, ended, records)
         _write_csv(args.output / "comparison.csv", rows)
@@ -59,31 +59,6 @@ def _write(output: Path, runner: ComparisonRunner, ended: Ended, records: Sequen
     state = {"stopped_by": stopped, "images_left": ended.left}
     record = {**runner.about(), **state, "images": list(records), "failed": failed}
     write_json(output / RECORD, record)
-
-
-def _rows(record: Record) -> Iterator[Record]:
-    """One row for every target and composite of an image."""
-    for target in record["targets"]:
-        names = list(target["composites"])
-        for i, (name, part) in enumerate(target["composites"].items()):
-            ledger = part["ledger"] or {}
-            yield {
-                "image": record["image"]["file"],
-                "target": target["target"],
-                "layer": target["layer"],
-                "index": " ".join(map(str, target["index"])),
-                "composite": name,
-                "start": ledger.get("start"),
-                "sum": part["sum"],
-                "positive_share_in_box": part["positive_share_in_box"],
-                "positive_share_in_mask": part.get("positive_share_in_mask"),
-                "ledger_closure": ledger.get("closure"),
-                **{
-                    f"{kind} with {other}": target[kind][i][j]
-                    for kind in ("spearman", "cosine")
-                    for j, other in enumerate(names)
-                },
-            }
 
 
 def _write_csv(path: Path, rows: Sequence[Record]) -> None:

@@ -4,7 +4,7 @@ one picture for each target."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,12 @@ from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.members import member
 from lrpc.commands.session.metrics import pairwise, positive_share
 from lrpc.commands.session.options import Options
-from lrpc.commands.session.record import image_record, program_record, target_record
+from lrpc.commands.session.record import (
+    image_record,
+    program_record,
+    request_of,
+    target_record,
+)
 from lrpc.commands.session.seeds import Seed
 from lrpc.commands.session.session import Outcome, Result, Session
 from lrpc.errors import ProgramError
@@ -37,6 +42,8 @@ class ComparisonRunner(Session):
     `records` and `failed` hold what became of the images so far. Raises ProgramError where the
     programs take images of different sizes, or lack a target or a composite.
     """
+
+    does, did = "compares", "compared"
 
     def __init__(
         self,
@@ -65,7 +72,9 @@ class ComparisonRunner(Session):
         """Whether an earlier call's record, asked the same, has the image, and all its pictures
         are there; the record is taken over."""
         told = self._earlier.get(shown(path))
-        if told is None or not all((stem.parent / t["file"]).is_file() for t in told["targets"]):
+        files = [] if told is None else [target["file"] for target in told["targets"]]
+        named = all(file.startswith(f"{stem.name}.") for file in files)
+        if told is None or not named or not all((stem.parent / f).is_file() for f in files):
             return False
         self.records[path] = told
         return True
@@ -106,8 +115,10 @@ class ComparisonRunner(Session):
             told = json.loads((self.options.output / RECORD).read_bytes())
             if _asked(told) != _asked(json.loads(json.dumps(self.about()))):
                 return {}
+            for one in told["images"]:
+                list(rows_of(one))  # has all that is read of it
             return {str(one["image"]["file"]): one for one in told["images"]}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}  # no record, or not one of ours
 
     def _target(self, image: LoadedImage, stem: Path, found: Sequence[Explained]) -> Record:
@@ -154,7 +165,32 @@ class ComparisonRunner(Session):
 def _asked(record: Mapping[str, Any]) -> Any:
     """Programs and request, without what does not change results."""
     programs = {n: one | {"directory": None} for n, one in record["composites"].items()}
-    return programs, record["run"] | {"device": None}
+    return list(programs.items()), request_of(record)
+
+
+def rows_of(record: Record) -> Iterator[Record]:
+    """One row for every target and composite of an image."""
+    for target in record["targets"]:
+        names = list(target["composites"])
+        for i, (name, part) in enumerate(target["composites"].items()):
+            ledger = part["ledger"] or {}
+            yield {
+                "image": record["image"]["file"],
+                "target": target["target"],
+                "layer": target["layer"],
+                "index": " ".join(map(str, target["index"])),
+                "composite": name,
+                "start": ledger.get("start"),
+                "sum": part["sum"],
+                "positive_share_in_box": part["positive_share_in_box"],
+                "positive_share_in_mask": part.get("positive_share_in_mask"),
+                "ledger_closure": ledger.get("closure"),
+                **{
+                    f"{kind} with {other}": target[kind][i][j]
+                    for kind in ("spearman", "cosine")
+                    for j, other in enumerate(names)
+                },
+            }
 
 
 def _labels(paths: Sequence[Path]) -> dict[Path, str]:

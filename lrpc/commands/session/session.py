@@ -48,6 +48,8 @@ class Session(ABC):
     program was not compiled for.
     """
 
+    does, did = "explains", "explained"  # what is said of images
+
     def __init__(self, members: Sequence[Member], options: Options) -> None:
         self.members, self.options = tuple(members), options
         self.facts = members[0].facts
@@ -73,7 +75,7 @@ class Session(ABC):
             for path, stem in zip(paths, output_stems(paths), strict=True):
                 whole = self.options.output / stem
                 if self.options.resume and self.explained_before(path, whole):
-                    tell(Outcome(path, note="explained before"))
+                    tell(Outcome(path, note=f"{self.did} before"))
                 else:
                     yield path, whole
 

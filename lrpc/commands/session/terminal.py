@@ -17,15 +17,14 @@ from lrpc.support.files import shown
 from lrpc.support.signals import Stopped
 from lrpc.support.terminal import say
 
-RESUME = "the same command with --resume explains the rest"
-
 
 @dataclass
 class Ended:
     """What became of the images so far, of all there are, and the signal that ended the command
-    before its time."""
+    before its time; `does` is what the command does with images."""
 
     total: int
+    does: str
     outcomes: list[Outcome] = field(default_factory=list)
     stop: Stopped | None = None
 
@@ -45,13 +44,15 @@ class Ended:
             return 1 if self.failed else 0
         done = len(self.outcomes)
         how_far = f": {count(done, 'image')} done, {self.left} left"
-        return stopped(errors, self.stop, how_far if done else " before any image was done", RESUME)
+        how_far = how_far if done else " before any image was done"
+        resume = f"the same command with --resume {self.does} the rest"
+        return stopped(errors, self.stop, how_far, resume)
 
 
 def watch(session: Session, paths: Sequence[Path], errors: Console) -> Ended:
     """Run a session on images with a bar on a terminal, elsewhere with one line per image; a signal
     ends it with what is done. Warnings about weights and images come before and after."""
-    ended = Ended(len(paths))
+    ended = Ended(len(paths), session.does)
     warn_random(errors, [one.facts for one in session.members])
     try:
         with progress("explaining", len(paths), errors) as advance:

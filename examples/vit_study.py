@@ -40,13 +40,13 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 import lrpc
+from lrpc.commands.compare.comparison import Comparison, comparison
+from lrpc.commands.drawing import colour, render
+from lrpc.commands.session.images import SUFFIXES, read_rgb
+from lrpc.commands.session.names import output_stems
+from lrpc.commands.session.record import write_json
 from lrpc.errors import LrpcError
-from lrpc.files import complete
-from lrpc.run import colour, render
-from lrpc.run.comparison import Comparison, comparison
-from lrpc.run.images import SUFFIXES, read_rgb
-from lrpc.run.names import output_stems
-from lrpc.run.record import write_json
+from lrpc.support.files import complete
 
 GAMMAS = ((1.0, 0.5), (0.25, 0.05), (0.1, 0.0), (100.0, 1.0))
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision's weights

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lrpc.commands.compare.comparison import compare as compare
     from lrpc.compiler import compile as compile
     from lrpc.explainer import LRPExplainer as LRPExplainer
     from lrpc.rules.composite import composite as composite
-    from lrpc.run.comparison import compare as compare
 
 __version__ = "0.1.0"
 __all__ = ["LRPExplainer", "__version__", "compare", "compile", "composite"]
@@ -21,7 +21,7 @@ def __getattr__(name: str) -> Any:
 
         return compile
     if name == "compare":
-        from lrpc.run.comparison import compare
+        from lrpc.commands.compare.comparison import compare
 
         return compare
     if name == "composite":

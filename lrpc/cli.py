@@ -13,16 +13,16 @@ from typing import Any
 
 from rich.console import Console
 
-from lrpc.codegen.kernels.pages import keep_freed_memory
 from lrpc.errors import LrpcError, ProgramError
-from lrpc.files import reason, shown
-from lrpc.stopping import Stopped, stoppable
-from lrpc.terminal import Terminal
+from lrpc.runtime.pages import keep_freed_memory
+from lrpc.support.files import reason, shown
+from lrpc.support.signals import Stopped, stoppable
+from lrpc.support.terminal import Terminal
 
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    from lrpc.commands import parser as whole
+    from lrpc.commands.parser import parser as whole
 
     return whole()
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = False
     try:
         with stoppable(), _flushed():
-            from lrpc.commands import dispatch  # seconds, in which a signal may come
+            from lrpc.commands.parser import dispatch  # seconds, in which a signal may come
 
             args = parser().parse_args(argv)
             debug = args.debug

@@ -12,11 +12,22 @@ from typing import Any
 
 from torch import nn
 
-from lrpc.build import Variant, annotate, build
 from lrpc.config import Config
 from lrpc.config.checks import parse_budget
 from lrpc.config.schema import CHECKPOINTS
-from lrpc.configured import (
+from lrpc.errors import ConfigError, LrpcWarning, ProgramError
+from lrpc.frontend import given, import_model
+from lrpc.frontend.arguments import Arguments, example_tensors, import_call
+from lrpc.frontend.calls import ModelCall
+from lrpc.frontend.capture import model_example
+from lrpc.frontend.modes import random_state_kept, without_modes
+from lrpc.ir.graph import Module
+from lrpc.ir.parser import read_graph
+from lrpc.ir.verifier import verify_tensors
+from lrpc.models.sources import build_model
+from lrpc.models.weights import file_sha256, load_weights
+from lrpc.program.build import Variant, annotate, build
+from lrpc.program.configured import (
     check_class_names,
     configured_composites,
     example_inputs,
@@ -27,36 +38,9 @@ from lrpc.configured import (
     targets_of,
     unused,
 )
-from lrpc.directory import dumping, write_files
-from lrpc.errors import ConfigError, LrpcWarning, ProgramError
-from lrpc.frontend import given, import_model
-from lrpc.frontend.arguments import Arguments, example_tensors, import_call
-from lrpc.frontend.calls import ModelCall
-from lrpc.frontend.capture import model_example
-from lrpc.frontend.modes import random_state_kept, without_modes
-from lrpc.ir.graph import Module
-from lrpc.ir.parser import read_graph
-from lrpc.ir.verifier import verify_tensors
-from lrpc.manifest import (
-    Report,
-    check_fits,
-    check_warnings,
-    own_facts,
-    report_of,
-    stated_targets,
-)
-from lrpc.manifest_read import manifest_of
-from lrpc.marks import startable
-from lrpc.mixed import DTYPES, check_precision
-from lrpc.model_check import CheckedBefore, ModelCheck, warning_of
-from lrpc.models.sources import build_model
-from lrpc.rules.composite import Composite, listed_rules
-from lrpc.rules.plugins import load_allowed
-from lrpc.rules.several import Common, Given, composites
-from lrpc.rules.stated import check_rules
-from lrpc.rules.unmatched import check_chosen
-from lrpc.run.devices import check_load
-from lrpc.run.program_dir import (
+from lrpc.program.devices import check_load
+from lrpc.program.directory import dumping, write_files
+from lrpc.program.loading import (
     Owner,
     composite_of_graph,
     composites_of,
@@ -64,13 +48,29 @@ from lrpc.run.program_dir import (
     owned,
     under_composite,
 )
-from lrpc.run.protocol import Program
-from lrpc.settings import Settings
-from lrpc.targets import (
+from lrpc.program.manifest import (
+    Report,
+    check_fits,
+    check_warnings,
+    own_facts,
+    report_of,
+    stated_targets,
+)
+from lrpc.program.manifest_reader import manifest_of
+from lrpc.program.mixed import DTYPES, check_precision
+from lrpc.program.model_check import CheckedBefore, ModelCheck, warning_of
+from lrpc.program.places import startable
+from lrpc.program.protocol import Program
+from lrpc.program.settings import Settings
+from lrpc.program.targets import (
     Places,
     inside,
 )
-from lrpc.weights import file_sha256, load_weights
+from lrpc.rules.composite import Composite, listed_rules
+from lrpc.rules.composite_set import CompositeSpec, SharedOptions, composites
+from lrpc.rules.plugins import load_allowed
+from lrpc.rules.unmatched import check_chosen
+from lrpc.rules.validation import check_rules
 
 # -- from Python -----------------------------------------------------------------------------------
 
@@ -82,7 +82,7 @@ def compile(
     args: Arguments,
     kwargs: Mapping[str, Any] | None = None,
     *,
-    composite: Given = "attnlrp",
+    composite: CompositeSpec = "attnlrp",
     epsilon: float | None = None,
     rules: Sequence[Mapping[str, object]] = (),
     seeds: int = 8,
@@ -131,7 +131,7 @@ def compile(
     check_load(device, capture)
     marks, limit = given.places_read(read), _limit(checkpoint, budget)
     count, own_inputs = given.seed_count(seeds), given.names_of_inputs(unbatched)
-    chosen = composites(composite, Common(epsilon, listed_rules(rules)))
+    chosen = composites(composite, SharedOptions(epsilon, listed_rules(rules)))
     how: Any = {"scope": scope, "marks": marks, "unbatched": own_inputs, "no_grad": no_grad}
     imported, call, fixed = import_call(model, args, kwargs, **how)
     given.check_places(marks, [value.name for value in imported.module.graph.inputs])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lrpc.compiler import compile
 from lrpc.errors import ConfigError, ProgramError, RuleError
-from lrpc.explained_layers import called_layers, evaluating
+from lrpc.frontend.called_layers import called_layers, evaluating
 from lrpc.frontend.modes import without_modes
 from lrpc.rules import CATALOGUE
 

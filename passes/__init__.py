@@ -9,7 +9,6 @@ from passes.assign_rules import AssignRules, RuleMap
 from passes.base import JointPass, Joints, Pass, run_joint_pipeline, run_pipeline
 from passes.canonicalize import Canonicalize
 from passes.check_coverage import CheckCoverage
-from passes.crossing import Crossing
 from passes.eliminate_dead import EliminateDead
 from passes.expand_attention import ExpandAttention
 from passes.expand_deformable import ExpandDeformable
@@ -20,11 +19,12 @@ from passes.mark_ends import MarkEnds
 from passes.mark_layer_norm import MarkLayerNorm
 from passes.mark_residual import MarkResidual
 from passes.mark_rest import MarkRest
+from passes.move_boundaries import MoveBoundaries
 from passes.recognise_activations import RecogniseActivations
 from passes.recognise_norms import RecogniseNorms
+from passes.save_tensors import SaveTensors
 from passes.simplify import Simplify
 from passes.skip_projections import SkipProjections
-from passes.whole_stops import WholeStops
 
 # From the imported graph to the marked one.
 MARKING: tuple[Pass, ...] = (
@@ -42,7 +42,7 @@ MARKING: tuple[Pass, ...] = (
 )
 
 # After relevance has been lowered, for all targets and composites together.
-JOINING: tuple[JointPass, ...] = (Crossing(), FuseRatios())
+JOINING: tuple[JointPass, ...] = (SaveTensors(), FuseRatios())
 
 # After relevance has been lowered into the graph.
 CLEANING: tuple[Pass, ...] = (Simplify(), EliminateDead())
@@ -55,9 +55,9 @@ def annotating(composite: RuleMap, fold_batch_norm: bool = True) -> tuple[Pass, 
     return (first, *MARKING[1:], *last)
 
 
-def pruning(stops: Sequence[str]) -> tuple[Pass, ...]:
-    """From the annotated graph to what relevance that stops there is lowered into."""
-    return (WholeStops(tuple(stops)), EliminateDead(keep_marks=True))
+def pruning(boundaries: Sequence[str]) -> tuple[Pass, ...]:
+    """From the annotated graph to what relevance that boundaries there is lowered into."""
+    return (MoveBoundaries(tuple(boundaries)), EliminateDead(keep_marks=True))
 
 
 __all__ = [
@@ -68,7 +68,7 @@ __all__ = [
     "AssignRules",
     "Canonicalize",
     "CheckCoverage",
-    "Crossing",
+    "SaveTensors",
     "EliminateDead",
     "ExpandAttention",
     "ExpandDeformable",
@@ -86,7 +86,7 @@ __all__ = [
     "RecogniseNorms",
     "Simplify",
     "SkipProjections",
-    "WholeStops",
+    "MoveBoundaries",
     "annotating",
     "pruning",
     "run_joint_pipeline",

@@ -9,8 +9,8 @@ import torch
 
 from lrpc.ir.graph import Module, Node, Value
 from lrpc.rules.masks import HIDES, hides
+from passes.drop_identities import number
 from passes.eliminate_dead import EliminateDead
-from passes.identities import number
 from passes.rewrite import Rewriter, rewrite
 
 MOVES = ("expand", "reshape", "permute", "slice", "cast")

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from lrpc.ir.graph import Attr, Module, Node
-from passes.common import merge_common
+from passes.drop_identities import DOING_NOTHING, drop_identities
 from passes.eliminate_dead import EliminateDead
 from passes.fold_batch_norm import FoldBatchNorm
 from passes.fold_constants import FoldConstants
-from passes.hoist import hoist_constants
-from passes.identities import DOING_NOTHING, drop_identities
+from passes.hoist_constants import hoist_constants
+from passes.merge_common import merge_common
 from passes.rewrite import map_nodes
 
 FROM_THE_END = ("cat", "slice", "gather", "topk", "softmax", "cumsum")

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from lrpc.errors import RuleError
 from lrpc.ir.graph import Module
-from passes.carrying import carries, receiving
+from passes.reachable import carries, receiving
 
 
 @dataclass(frozen=True)

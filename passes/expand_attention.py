@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from lrpc.ir.graph import Module, Node, Value
 from lrpc.ir.types import Dim
-from passes.identities import integer
+from passes.drop_identities import integer
 from passes.rewrite import Rewriter, prune_weights, rewrite
 
 

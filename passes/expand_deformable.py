@@ -9,7 +9,7 @@ import torch
 
 from lrpc.ir.graph import Attr, Module, Node, Value
 from lrpc.ir.types import DTYPES
-from passes.identities import integer
+from passes.drop_identities import integer
 from passes.rewrite import Rewriter, prune_weights, rewrite
 
 

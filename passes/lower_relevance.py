@@ -11,14 +11,14 @@ from lrpc.ir.graph import Graph, Loc, Module, Node, Value
 from lrpc.ir.types import K, TensorType
 from lrpc.rules import find
 from lrpc.rules.context import Context, dependents
-from passes.carrying import carrying
+from passes.reachable import relevance_reachable
 
 SEED = "seed"
 
 
 @dataclass(frozen=True)
 class LowerRelevance:
-    """Relevance from the mark `target` back to the marks in `reads`, none beyond those in `stops`.
+    """Relevance from the mark `target` back to the marks in `reads`, none beyond those in `boundaries`.
 
     The graph gains the input %seed (K in front of the target's own axes, relevance per unit of the
     target's activation), a `read` for every mark in `reads` that relevance reaches, with inputs G
@@ -28,7 +28,7 @@ class LowerRelevance:
 
     target: str
     reads: tuple[str, ...]
-    stops: tuple[str, ...] = ()
+    boundaries: tuple[str, ...] = ()
     ledger: bool = False
     name: ClassVar[str] = "lower_relevance"
 
@@ -40,7 +40,12 @@ class LowerRelevance:
             builder.keep(node)
         seed = Value(builder.name(SEED), TensorType(start.type.dtype, (K, *start.type.shape)))
         ctx = Context(
-            graph, builder, carrying(graph), dependents(graph), self.ledger, module.tensors
+            graph,
+            builder,
+            relevance_reachable(graph),
+            dependents(graph),
+            self.ledger,
+            module.tensors,
         )
         ctx.seed(start, seed)
         ctx.record("start", seed, start)
@@ -59,14 +64,14 @@ class LowerRelevance:
         reads: dict[str, list[str]] = {}
         for name in self.reads:
             reads.setdefault(self._mark(graph, name).name, []).append(name)
-        stops = {self._mark(graph, name).name for name in self.stops}
+        boundaries = {self._mark(graph, name).name for name in self.boundaries}
         for node in reversed(graph.nodes):
             arrived = [v for v in node.outputs if ctx.take(v) is not None]
             if not arrived:
                 continue
             for value in arrived:
                 self._read(ctx, value, reads)
-            if arrived[0].name in stops:
+            if arrived[0].name in boundaries:
                 self._finish(ctx, arrived[0])
                 continue
             self._emit(ctx, node)

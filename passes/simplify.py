@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lrpc.ir.graph import Module
-from passes.common import merge_common
-from passes.hoist import hoist_constants
-from passes.identities import (
+from passes.drop_identities import (
     DOING_NOTHING,
     Identity,
     add_zero,
@@ -16,6 +14,8 @@ from passes.identities import (
     drop_identities,
     gate_of_nothing,
 )
+from passes.hoist_constants import hoist_constants
+from passes.merge_common import merge_common
 
 ALGEBRA: dict[str, tuple[Identity, ...]] = {
     **DOING_NOTHING,

@@ -18,119 +18,236 @@ SOURCES = sorted(
 #: itself (`lrpc.__version__`) is open to all.
 ALLOWED: dict[str, set[str]] = {
     "lrpc.errors": set(),
-    "lrpc.files": set(),
-    "lrpc.swap": set(),
-    "lrpc.stopping": set(),
-    "lrpc.checkpoints": set(),
-    "lrpc.visible": set(),
-    "lrpc.terminal": {"lrpc.visible"},
-    "lrpc.bounded": set(),
-    "lrpc.config": {"lrpc.bounded"},
-    "lrpc.ir": {"lrpc.bounded"},
+    "lrpc.support.files": set(),
+    "lrpc.support.swap": set(),
+    "lrpc.support.signals": set(),
+    "lrpc.models.checkpoints": set(),
+    "lrpc.support.escaping": set(),
+    "lrpc.support.terminal": {"lrpc.support.escaping"},
+    "lrpc.support.untrusted": set(),
+    "lrpc.config": {"lrpc.support.untrusted"},
+    "lrpc.ir": {"lrpc.support.untrusted"},
     "lrpc.plan": set(),  # plain lists in, plain lists out
-    "lrpc.weights": {"lrpc.checkpoints"},
-    "lrpc.models": {"lrpc.config", "lrpc.weights"},
+    "lrpc.models.weights": {"lrpc.models.checkpoints"},
+    "lrpc.models": {"lrpc.config", "lrpc.models.weights"},
     "lrpc.rules": {"lrpc.ir"},
-    "lrpc.catalogue": {"lrpc.rules"},
+    "lrpc.commands.rules": {"lrpc.rules"},
     "lrpc.frontend": {"lrpc.ir"},
-    "lrpc.codegen": {"lrpc.ir", "lrpc.plan"},
-    "lrpc.targets": {"lrpc.ir"},
-    "lrpc.directory": {"lrpc.ir", "lrpc.swap"},
-    "lrpc.show": {"lrpc.ir", "lrpc.manifest_read"},
+    "lrpc.backend": {"lrpc.ir", "lrpc.plan"},
+    "lrpc.program.targets": {"lrpc.ir"},
+    "lrpc.program.directory": {"lrpc.ir", "lrpc.support.swap"},
+    "lrpc.commands.show": {"lrpc.ir", "lrpc.program.manifest_reader"},
     "passes": {"lrpc.ir", "lrpc.plan", "lrpc.rules"},
     # Programs are used as they are, no compiler behind them; their results are those of kernels.
-    "lrpc.run": {"lrpc.codegen", "lrpc.manifest_read", "lrpc.models", "lrpc.swap"},
-    "lrpc.manifest": {"lrpc.codegen", "lrpc.ir", "lrpc.targets"},
-    "lrpc.manifest_read": {
-        "lrpc.codegen",
+    "lrpc.commands.run": {
+        "lrpc.backend",
+        "lrpc.program.manifest_reader",
+        "lrpc.models",
+        "lrpc.support.swap",
+    },
+    "lrpc.program.manifest": {"lrpc.backend", "lrpc.ir", "lrpc.program.targets"},
+    "lrpc.program.manifest_reader": {
+        "lrpc.backend",
         "lrpc.config",
-        "lrpc.targets",
+        "lrpc.program.targets",
     },  # the kernel that checks data
-    "lrpc.marks": {"lrpc.ir", "lrpc.targets", "passes"},
-    "lrpc.memory": {"lrpc.codegen", "lrpc.ir", "lrpc.plan"},
-    "lrpc.joining": {"lrpc.ir", "lrpc.manifest", "lrpc.memory", "passes"},
-    "lrpc.build": {
-        "lrpc.settings",
+    "lrpc.program.places": {"lrpc.ir", "lrpc.program.targets", "passes"},
+    "lrpc.backend.memory": {"lrpc.backend", "lrpc.ir", "lrpc.plan"},
+    "lrpc.program.memory_model": {
+        "lrpc.ir",
+        "lrpc.program.manifest",
+        "lrpc.backend.memory",
+        "passes",
+    },
+    "lrpc.program.build": {
+        "lrpc.program.settings",
         *(
-            "lrpc.marks",
+            "lrpc.program.places",
             "lrpc.ir",
             "lrpc.rules",
-            "lrpc.codegen",
-            "lrpc.memory",
-            "lrpc.targets",
-            "lrpc.weights",
+            "lrpc.backend",
+            "lrpc.backend.memory",
+            "lrpc.program.targets",
+            "lrpc.models.weights",
         ),
-        *("lrpc.joining", "lrpc.manifest", "lrpc.mixed", "lrpc.model_check", "lrpc.precision"),
+        *(
+            "lrpc.program.memory_model",
+            "lrpc.program.manifest",
+            "lrpc.program.mixed",
+            "lrpc.program.model_check",
+            "lrpc.program.precision",
+        ),
         *("passes",),
     },
-    "lrpc.first_difference": {"lrpc.frontend", "lrpc.ir"},
-    "lrpc.model_check": {
-        *("lrpc.first_difference", "lrpc.frontend", "lrpc.ir", "lrpc.tolerance", "lrpc.twin"),
+    "lrpc.program.first_difference": {"lrpc.frontend", "lrpc.ir"},
+    "lrpc.program.model_check": {
+        *(
+            "lrpc.program.first_difference",
+            "lrpc.frontend",
+            "lrpc.ir",
+            "lrpc.program.tolerance",
+            "lrpc.program.reference",
+        ),
     },
-    "lrpc.mixed": {"lrpc.ir", "lrpc.manifest", "passes"},
-    "lrpc.tf32": set(),
-    "lrpc.precision_table": set(),
-    "lrpc.twin": {"lrpc.ir", "lrpc.manifest"},
-    "lrpc.precision": {
-        *("lrpc.codegen", "lrpc.manifest", "lrpc.targets", "lrpc.tf32", "lrpc.twin", "lrpc.probe"),
+    "lrpc.program.mixed": {"lrpc.ir", "lrpc.program.manifest", "passes"},
+    "lrpc.program.tf32": set(),
+    "lrpc.program.precision_table": set(),
+    "lrpc.program.reference": {"lrpc.ir", "lrpc.program.manifest"},
+    "lrpc.program.precision": {
+        *(
+            "lrpc.backend",
+            "lrpc.program.manifest",
+            "lrpc.program.targets",
+            "lrpc.program.tf32",
+            "lrpc.program.reference",
+            "lrpc.program.example_inputs",
+        ),
     },
-    "lrpc.probe": {"lrpc.ir", "passes"},
-    "lrpc.settings": {"lrpc.targets"},
-    "lrpc.configured": {
-        *("lrpc.config", "lrpc.ir", "lrpc.marks", "lrpc.models", "lrpc.rules", "lrpc.targets"),
+    "lrpc.program.example_inputs": {"lrpc.ir", "passes"},
+    "lrpc.program.settings": {"lrpc.program.targets"},
+    "lrpc.program.configured": {
+        *(
+            "lrpc.config",
+            "lrpc.ir",
+            "lrpc.program.places",
+            "lrpc.models",
+            "lrpc.rules",
+            "lrpc.program.targets",
+        ),
         *("passes",),
     },
     "lrpc.compiler": {
-        *("lrpc.configured", "lrpc.settings"),
-        *("lrpc.build", "lrpc.config", "lrpc.frontend", "lrpc.ir", "lrpc.models", "lrpc.rules"),
-        *("lrpc.directory", "lrpc.manifest", "lrpc.manifest_read", "lrpc.marks", "lrpc.mixed"),
-        *("lrpc.model_check", "lrpc.run", "lrpc.targets", "lrpc.weights", "passes"),
+        *("lrpc.program.configured", "lrpc.program.settings"),
+        *(
+            "lrpc.program.build",
+            "lrpc.config",
+            "lrpc.frontend",
+            "lrpc.ir",
+            "lrpc.models",
+            "lrpc.rules",
+        ),
+        *(
+            "lrpc.program.directory",
+            "lrpc.program.manifest",
+            "lrpc.program.manifest_reader",
+            "lrpc.program.places",
+            "lrpc.program.mixed",
+        ),
+        *(
+            "lrpc.program.model_check",
+            "lrpc.commands.run",
+            "lrpc.program.targets",
+            "lrpc.models.weights",
+            "passes",
+        ),
     },
-    "lrpc.planview": {
-        "lrpc.settings",
-        *("lrpc.build", "lrpc.codegen", "lrpc.ir", "lrpc.joining", "lrpc.manifest"),
-        *("lrpc.manifest_read",),
-        *("lrpc.memory", "lrpc.mixed", "lrpc.plan", "lrpc.rules", "lrpc.run", "lrpc.weights"),
+    "lrpc.commands.plan": {
+        "lrpc.program.settings",
+        *(
+            "lrpc.program.build",
+            "lrpc.backend",
+            "lrpc.ir",
+            "lrpc.program.memory_model",
+            "lrpc.program.manifest",
+        ),
+        *("lrpc.program.manifest_reader",),
+        *(
+            "lrpc.backend.memory",
+            "lrpc.program.mixed",
+            "lrpc.plan",
+            "lrpc.rules",
+            "lrpc.commands.run",
+            "lrpc.models.weights",
+        ),
     },
-    "lrpc.tolerance": set(),
-    "lrpc.verify": {
-        *("lrpc.ir", "lrpc.mixed", "lrpc.probe", "lrpc.rules", "lrpc.run", "lrpc.targets"),
-        *("lrpc.manifest_read", "lrpc.tolerance", "lrpc.weights", "passes"),
+    "lrpc.program.tolerance": set(),
+    "lrpc.program.verify": {
+        *(
+            "lrpc.ir",
+            "lrpc.program.mixed",
+            "lrpc.program.example_inputs",
+            "lrpc.rules",
+            "lrpc.commands.run",
+            "lrpc.program.targets",
+        ),
+        *(
+            "lrpc.program.manifest_reader",
+            "lrpc.program.tolerance",
+            "lrpc.models.weights",
+            "passes",
+        ),
     },
-    "lrpc.analyze": {
-        "lrpc.manifest_read",
-        *("lrpc.compiler", "lrpc.config", "lrpc.ir", "lrpc.models", "lrpc.run", "lrpc.targets"),
+    "lrpc.commands.analyze": {
+        "lrpc.program.manifest_reader",
+        *(
+            "lrpc.compiler",
+            "lrpc.config",
+            "lrpc.ir",
+            "lrpc.models",
+            "lrpc.commands.run",
+            "lrpc.program.targets",
+        ),
     },
-    "lrpc.evaluate": {
-        "lrpc.configured",
-        *("lrpc.codegen", "lrpc.compiler", "lrpc.config", "lrpc.models", "lrpc.rules"),
-        *("lrpc.run", "lrpc.weights"),
+    "lrpc.commands.evaluate": {
+        "lrpc.program.configured",
+        *("lrpc.backend", "lrpc.compiler", "lrpc.config", "lrpc.models", "lrpc.rules"),
+        *("lrpc.commands.run", "lrpc.models.weights"),
     },
-    "lrpc.bench": {
-        "lrpc.manifest_read",
-        *("lrpc.codegen", "lrpc.compiler", "lrpc.config", "lrpc.ir", "lrpc.memory", "lrpc.models"),
-        *("lrpc.planview", "lrpc.rules", "lrpc.run", "lrpc.weights"),
+    "lrpc.commands.bench": {
+        "lrpc.program.manifest_reader",
+        *(
+            "lrpc.backend",
+            "lrpc.compiler",
+            "lrpc.config",
+            "lrpc.ir",
+            "lrpc.backend.memory",
+            "lrpc.models",
+        ),
+        *("lrpc.commands.plan", "lrpc.rules", "lrpc.commands.run", "lrpc.models.weights"),
     },
-    "lrpc.explained_layers": set(),
-    "lrpc.explainer": {"lrpc.compiler", "lrpc.explained_layers", "lrpc.frontend", "lrpc.rules"},
-    "lrpc.cli": {"lrpc.codegen", "lrpc.commands"},
-    "lrpc.commands": {
-        *("lrpc.analyze", "lrpc.catalogue", "lrpc.compiler", "lrpc.config", "lrpc.evaluate"),
-        *("lrpc.planview", "lrpc.precision_table", "lrpc.rules", "lrpc.run", "lrpc.verify"),
-        "lrpc.bench",
+    "lrpc.frontend.called_layers": set(),
+    "lrpc.explainer": {
+        "lrpc.compiler",
+        "lrpc.frontend.called_layers",
+        "lrpc.frontend",
+        "lrpc.rules",
     },
-    "lrpc": {"lrpc.compiler", "lrpc.explainer", "lrpc.rules", "lrpc.run"},  # on demand
+    "lrpc.cli": {"lrpc.backend", "lrpc.commands.parser"},
+    "lrpc.commands.parser": {
+        *(
+            "lrpc.commands.analyze",
+            "lrpc.commands.rules",
+            "lrpc.compiler",
+            "lrpc.config",
+            "lrpc.commands.evaluate",
+        ),
+        *(
+            "lrpc.commands.plan",
+            "lrpc.program.precision_table",
+            "lrpc.rules",
+            "lrpc.commands.run",
+            "lrpc.program.verify",
+        ),
+        "lrpc.commands.bench",
+    },
+    "lrpc": {"lrpc.compiler", "lrpc.explainer", "lrpc.rules", "lrpc.commands.run"},  # on demand
 }
 
 #: What everything may use.
 BELOW = (
-    *("lrpc.errors", "lrpc.files", "lrpc.stopping", "lrpc.visible", "lrpc.terminal"),
+    *(
+        "lrpc.errors",
+        "lrpc.support.files",
+        "lrpc.support.signals",
+        "lrpc.support.escaping",
+        "lrpc.support.terminal",
+    ),
     "lrpc.__version__",
 )
 
 #: Longer than the habit allows, and why.
 LONG_FILES = {
-    "lrpc/codegen/kernels/runtime.py": 310,  # what a program's user calls, in one place
+    "lrpc/runtime/program.py": 310,  # what a program's user calls, in one place
     "lrpc/compiler.py": 330,  # the one place where all stages meet; most of it is small steps
 }
 LONG_FUNCTIONS = {
@@ -199,7 +316,7 @@ def test_programs_carry_torch_and_the_standard_library_only() -> None:
         for line, module in imports(path):
             top = module.split(".")[0]
             fine = top in ("torch", *sys.stdlib_module_names)
-            own = module.startswith("lrpc.codegen.kernels.")
+            own = module.startswith("lrpc.runtime.")
             assert fine or own or top == "triton", f"{path.name}:{line}: {module}"
 
 

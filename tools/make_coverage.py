@@ -12,16 +12,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lrpc.build import annotate  # noqa: E402
 from lrpc.config import defaults  # noqa: E402
 from lrpc.ir.graph import Module  # noqa: E402
 from lrpc.ir.ops import TABLE, relevance, slopes  # noqa: E402
+from lrpc.program.build import annotate  # noqa: E402
 from lrpc.rules import CATALOGUE  # noqa: E402
 from lrpc.rules.composite import composite  # noqa: E402
 from tests.parity.registry import rows  # noqa: E402
+from tests.rules.test_catalogue import twin_tested  # noqa: E402
 from tests.support.coverage_models import MODELS  # noqa: E402
 from tests.support.random_checks import MISSED  # noqa: E402
-from tests.test_rules_catalogue import twin_tested  # noqa: E402
 
 PAGE = ROOT / "docs" / "coverage.md"
 DEFAULT = str(defaults.LRPC["COMPOSITE"])

@@ -13,14 +13,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lrpc.catalogue import needed, setting  # noqa: E402
-from lrpc.checkpoints.entries import AVERAGED, ENTRY_KEY, OWN  # noqa: E402
-from lrpc.checkpoints.stream import OPERATIONS  # noqa: E402
-from lrpc.checkpoints.torch_file import DESCRIPTION, DIRECTORY  # noqa: E402
-from lrpc.checkpoints.values import SLACK  # noqa: E402
+from lrpc.commands.rules import needed, setting  # noqa: E402
 from lrpc.config import defaults, limits  # noqa: E402
 from lrpc.config.schema import LIMITS  # noqa: E402
 from lrpc.config.show import show  # noqa: E402
+from lrpc.models.checkpoints.entries import AVERAGED, ENTRY_KEY, OWN  # noqa: E402
+from lrpc.models.checkpoints.stream import OPERATIONS  # noqa: E402
+from lrpc.models.checkpoints.torch_file import DESCRIPTION, DIRECTORY  # noqa: E402
+from lrpc.models.checkpoints.values import SLACK  # noqa: E402
 from lrpc.rules import FAMILIES  # noqa: E402
 from lrpc.rules.composite import COMPOSITES, Composite  # noqa: E402
 from lrpc.rules.declaration import Declaration, Param  # noqa: E402

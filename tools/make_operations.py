@@ -32,7 +32,7 @@ constants alone is computed while compiling and may be anything.
 The table is made by calling each with torch's own sample arguments, in models with the batch in
 front, in the first axis or nowhere, and with other arguments traced or constant. A call that
 compiles gives what torch gives on other values and for one, two and five images
-(`tests/test_every_call.py`). *Compiles* says that some of the sample calls do; arguments that
+(`tests/frontend/test_every_call.py`). *Compiles* says that some of the sample calls do; arguments that
 cannot be compiled are refused in one line, with the place in your model. *Fixed* calls give
 Python numbers that depend on data: the program keeps those of the example, and says so.
 """

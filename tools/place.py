@@ -11,8 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lrpc.plan.arena import place
-from lrpc.plan.liveness import Buffer
+from lrpc.backend.memory.arena import place
+from lrpc.backend.memory.liveness import Buffer
 
 
 def read(path: Path) -> list[Buffer]:

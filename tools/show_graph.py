@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lrpc.show.command import main
+from lrpc.commands.show.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

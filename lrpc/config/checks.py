@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lrpc.bounded import near, short
 from lrpc.config.show import show
+from lrpc.support.untrusted import near, short
 
 #: What relevance can start from; True where the target exists once per layer.
 TARGETS = {
@@ -204,7 +204,7 @@ PARSERS: dict[str, Callable[[Any], Any]] = {
     "LRPC.MEMORY.BUDGET": parse_budget,
     "LRPC.SHAPES": parse_shapes,
     "LRPC.READ": parse_read,
-    "LRPC.STOP": parse_read,
+    "LRPC.BOUNDARIES": parse_read,
     "LRPC.CLASS_NAMES": parse_class_names,
     "LRPC.PASSES": parse_passes,
     "LRPC.PLUGINS": parse_plugins,

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from lrpc.bounded import is_text, short
 from lrpc.config import limits
+from lrpc.support.untrusted import is_text, short
 
 Pairs = Mapping[str, tuple[yaml.Node, yaml.Node]]
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lrpc.bounded import is_text, short
 from lrpc.config.document import Tag
 from lrpc.config.limits import KEY
 from lrpc.config.node import Config
@@ -15,6 +14,7 @@ from lrpc.config.reader import BASE_KEY, Entry, home, read_flat
 from lrpc.config.schema import DEFAULTS, SECTIONS, is_unread, literal, nearest_key, parse
 from lrpc.config.show import show
 from lrpc.errors import ConfigError
+from lrpc.support.untrusted import is_text, short
 
 _COMMAND_LINE = "command line"
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from lrpc.bounded import Unreadable, read_text, short
 from lrpc.config import limits
 from lrpc.config.document import Document, DocumentError
 from lrpc.errors import ConfigError
+from lrpc.support.untrusted import Unreadable, read_text, short
 
 BASE_KEY = "_BASE_"
 IsSection = Callable[[str], bool]

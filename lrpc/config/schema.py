@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lrpc.bounded import NEAR_LENGTH, is_text
 from lrpc.config import limits
 from lrpc.config.checks import PARSERS, parse_rules
 from lrpc.config.defaults import LRPC, MODEL_AND_INPUT
 from lrpc.config.defaults_unused import OTHER_DETECTORS, TRAINING
 from lrpc.config.document import Document, DocumentError, Tag
 from lrpc.config.show import show
+from lrpc.support.untrusted import NEAR_LENGTH, is_text
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from lrpc.bounded import SHOWN, short
+from lrpc.support.untrusted import SHOWN, short
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
 

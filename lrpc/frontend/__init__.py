@@ -20,8 +20,8 @@ from lrpc.frontend.capture import (
 )
 from lrpc.frontend.finish import finish
 from lrpc.frontend.lowering import lower
-from lrpc.frontend.marks import Place, parse_mark, watched
-from lrpc.frontend.records import Program, Ref, memory_of
+from lrpc.frontend.places import Place, parse_mark, watched
+from lrpc.frontend.records import RecordedProgram, Ref, memory_of
 from lrpc.frontend.structure import described, rebuilt
 from lrpc.frontend.tracer import Trace, ValueTracer
 from lrpc.ir.graph import Loc, Module
@@ -45,7 +45,7 @@ class Imported:
 
     module: Module
     structure: Any
-    recorded: Program = field(repr=False, compare=False)
+    recorded: RecordedProgram = field(repr=False, compare=False)
 
     @property
     def decisions(self) -> tuple[str, ...]:
@@ -106,7 +106,7 @@ def import_model(
         return _imported(recorded(call, places), target, places)
 
 
-def recorded(call: ModelCall, places: Mapping[str, Place]) -> Program:
+def recorded(call: ModelCall, places: Mapping[str, Place]) -> RecordedProgram:
     """The calls that the model makes, batch sizes read as symbols; to be used while the model is
     `as_for_inference`."""
     small, large = (call.inside(of_size(call.example, size, call.unbatched)) for size in SIZES)
@@ -125,7 +125,7 @@ def _trace(
     return tracer.record(target, example.args, example.kwargs)
 
 
-def _unified(two: Trace, large: Example, trace: Callable[..., Trace]) -> Program:
+def _unified(two: Trace, large: Example, trace: Callable[..., Trace]) -> RecordedProgram:
     """For large inputs the second trace runs on shapes only, unless the first read numbers out of
     tensors; where shapes alone lead to an error, values decide whether it is one."""
     if large.elements > SHAPES_ONLY_ABOVE and not two.decisions:
@@ -144,7 +144,7 @@ def state_names(target: nn.Module) -> dict[object, str]:
     return names
 
 
-def _imported(program: Program, target: nn.Module, places: Mapping[str, Place]) -> Imported:
+def _imported(program: RecordedProgram, target: nn.Module, places: Mapping[str, Place]) -> Imported:
     structure, outputs = described(program.output, Ref)
     if not outputs:
         raise TraceError(f"{type(target).__name__} returns no tensor")

@@ -16,7 +16,7 @@ from lrpc.frontend.records import (
     Call,
     CallType,
     ImageNumbers,
-    Program,
+    RecordedProgram,
     Ref,
     Stored,
     found,
@@ -33,7 +33,7 @@ class _Differs(Exception):
     """Two traces differ in a way that no power of the batch size explains."""
 
 
-def unify(two: Trace, three: Trace) -> Program:
+def unify(two: Trace, three: Trace) -> RecordedProgram:
     """The program that both traces are instances of; TraceError where there is none."""
     calls: list[Call] = []
     first, second = ([n for n in t.graph.nodes if n.op != "output"] for t in (two, three))
@@ -52,7 +52,7 @@ def unify(two: Trace, three: Trace) -> Program:
     _check_numbers(two.output, three.output)
     output = mapped(two.output, fx.Node, lambda n: Ref(refs[n]))
     boundaries = tuple(_boundary(b, refs) for b in two.boundaries)
-    return Program(tuple(calls), boundaries, output, two.decisions, two.stopped)
+    return RecordedProgram(tuple(calls), boundaries, output, two.decisions, two.stopped)
 
 
 def _check_numbers(a: Any, b: Any) -> None:

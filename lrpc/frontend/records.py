@@ -124,7 +124,7 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Program:
+class RecordedProgram:
     """A traced module, batch sizes read as symbols."""
 
     calls: tuple[Call, ...]

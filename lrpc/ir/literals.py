@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from lrpc.bounded import short
 from lrpc.ir import limits
 from lrpc.ir.cursor import Cursor
 from lrpc.ir.graph import Attr, Setting
 from lrpc.ir.types import DTYPES, B, Dim, K, Sym, TensorType
+from lrpc.support.untrusted import short
 
 SYMBOLS = {"B": B, "K": K}
 BOOLS = {"true": True, "false": False}

@@ -20,7 +20,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from lrpc.bounded import Unreadable, near, read_text, short
 from lrpc.errors import IRError
 from lrpc.ir import limits
 from lrpc.ir.graph import Graph, Loc, Node, Rule, Value
@@ -31,6 +30,7 @@ from lrpc.ir.printer import BARE_LOC
 from lrpc.ir.types import Sym, TensorType
 from lrpc.ir.verifier import NodeError
 from lrpc.ir.verifier import verify as verify_graph
+from lrpc.support.untrusted import Unreadable, near, read_text, short
 
 T = TypeVar("T")
 _PART = rf"(?:{STRING}|{BARE_LOC})"

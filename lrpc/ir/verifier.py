@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lrpc.bounded import short
 from lrpc.errors import IRError
 from lrpc.ir.builder import weight_types
 from lrpc.ir.graph import Graph, Module, Node, Value
 from lrpc.ir.ops import TABLE, infer
 from lrpc.ir.types import DTYPES, Sym, TensorType
+from lrpc.support.untrusted import short
 
 
 class NodeError(IRError):

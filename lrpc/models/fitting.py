@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lrpc.errors import WeightsError
 from lrpc.models.extents import differing_keys
-from lrpc.weights import ENTRY_KEY, shown
+from lrpc.models.weights import ENTRY_KEY, shown
 
 _DEPTH = 8  # of a prefix, in modules
 _GROUPS = 3  # modules in the one line

@@ -15,7 +15,7 @@ from lrpc.errors import ConfigError, LrpcError, WeightsError
 from lrpc.models.fitting import fill
 from lrpc.models.maskdino import WHAT, construct_maskdino, seeded_weights
 from lrpc.models.released import build_released
-from lrpc.weights import file_sha256, read_weights, weights_sha256
+from lrpc.models.weights import file_sha256, read_weights, weights_sha256
 
 _KEY = "MODEL.WEIGHTS"
 _INITIALISATION = "detectron2://ImageNetPretrained/"

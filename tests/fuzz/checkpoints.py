@@ -28,7 +28,7 @@ import safetensors.torch
 import torch
 
 from lrpc.errors import WeightsError
-from lrpc.weights import load_weights
+from lrpc.models.weights import load_weights
 
 SECONDS = 10  # that one file may take
 MEBIBYTES = 1024  # that one file may take

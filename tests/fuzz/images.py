@@ -22,8 +22,8 @@ from types import FrameType
 import numpy as np
 from PIL import Image
 
+from lrpc.commands.session.images import Sizing, load_image
 from lrpc.errors import ImageError
-from lrpc.run.images import Sizing, load_image
 
 FORMATS = {
     "AVIF": ({},),

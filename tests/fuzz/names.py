@@ -12,7 +12,7 @@ import argparse
 import builtins
 from collections import Counter
 
-from lrpc.twin import running
+from lrpc.program.reference import running
 from tests.support.hostile import attempt, attempts
 from tests.support.hostile_names import MARK
 

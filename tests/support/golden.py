@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lrpc
-from lrpc.codegen.sources import FUNCTIONS, runtime_text
+from lrpc.backend.sources import FUNCTIONS, runtime_text
 from tests.support.tiny import tiny
 
 FOLDER = Path(__file__).parents[1] / "golden"

@@ -8,11 +8,11 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from lrpc.codegen.body import stem
-from lrpc.codegen.quoting import identifier
+from lrpc.backend.body import stem
+from lrpc.backend.quoting import identifier
 from lrpc.errors import LrpcError
 from lrpc.ir.graph import Graph, Loc, Module, Node, Value
-from lrpc.targets import Places
+from lrpc.program.targets import Places
 from tests.support.hostile_case import Case, case
 from tests.support.hostile_names import NAMES, drawn
 from tests.support.program_shape import difference

@@ -9,13 +9,13 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from lrpc.build import Variant, annotate, build
 from lrpc.frontend.arguments import import_call
 from lrpc.ir.graph import Graph
-from lrpc.marks import startable
+from lrpc.program.build import Variant, annotate, build
+from lrpc.program.places import startable
+from lrpc.program.settings import Settings
+from lrpc.program.targets import Places, Target
 from lrpc.rules.composite import composite
-from lrpc.settings import Settings
-from lrpc.targets import Places, Target
 
 
 class Block(nn.Module):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lrpc.memory.run import Model
+from lrpc.backend.memory.run import Model
 from tests.support.storage import Tracker
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from lrpc.codegen.sources import runtime_text
+from lrpc.backend.sources import runtime_text
 
 
 def difference(benign: str, hostile: str) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import lrpc.compiler
 from lrpc.config import load_config
 from lrpc.models.sources import build_model
-from lrpc.run.program_dir import load_program
+from lrpc.program.loading import load_program
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DIGITS = EXAMPLES / "maskdino.yaml"

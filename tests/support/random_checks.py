@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lrpc.build import Watch, annotate
 from lrpc.ir.graph import Graph, Module
 from lrpc.ir.interpreter import interpret
+from lrpc.program.build import Watch, annotate
 from lrpc.rules import CATALOGUE
 from lrpc.rules.composite import COMPOSITES, composite
 from passes import MarkEnds

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lrpc.build import Watch
 from lrpc.ir.graph import Module, Node
 from lrpc.ir.interpreter import run_node, sizes_of
-from lrpc.verify import read_out
+from lrpc.program.build import Watch
+from lrpc.program.verify import read_out
 from passes import CLEANING, run_pipeline
 from passes.lower_relevance import LowerRelevance
 

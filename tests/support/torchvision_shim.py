@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from lrpc.bench.torchvision_ops import declare
+from tools.bench.torchvision_ops import declare
 
 
 def torchvision_models() -> ModuleType:

@@ -14,7 +14,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from lrpc.codegen.kernels import triton_deformable, triton_ratios
+from lrpc.runtime.kernels import triton_deformable, triton_ratios
 
 H200 = GPUTarget("cuda", 90, 32)
 ALWAYS = {"levels": "*i32", "index": "*i32", "entry": "*fp32", "offsets": "*i32", "source": "*i32"}

@@ -15,7 +15,7 @@ from lrpc.frontend.lowering.context import Context, Missing, Operand
 from lrpc.frontend.lowering.liveness import live_calls
 from lrpc.frontend.lowering.table import ROWS, row_of
 from lrpc.frontend.lowering.views import Memory
-from lrpc.frontend.records import Call, Program, Ref, Stored, mapped
+from lrpc.frontend.records import Call, RecordedProgram, Ref, Stored, mapped
 from lrpc.ir.graph import Node, Value
 from lrpc.ir.types import Sym, TensorType
 
@@ -39,7 +39,7 @@ class Lowered:
 
 
 def lower(
-    program: Program,
+    program: RecordedProgram,
     wanted: tuple[Ref, ...],
     names: Mapping[object, str],
     became: dict[int, Operand] | None = None,

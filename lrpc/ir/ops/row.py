@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from lrpc.bounded import short
 from lrpc.errors import IRError
 from lrpc.ir.graph import Attr
 from lrpc.ir.limits import INTEGER
 from lrpc.ir.stand_ins import FIRST, NotAProduct, coefficient, points, solve
 from lrpc.ir.types import DTYPES, NAMES, Dim, Sizes, Sym, TensorType
+from lrpc.support.untrusted import short
 
 
 def _whole(value: Any, least: int = -INTEGER) -> bool:

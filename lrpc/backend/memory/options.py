@@ -1,0 +1,233 @@
+"""What each block of the forward pass may leave in the state, from all that it saves to nothing:
+a few choices, of which each is the cheapest at some price of a byte (`lrpc/backend/memory/levels.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from lrpc.backend.memory.levels import Block, Kept, Step, hull
+from lrpc.backend.memory.run import Model, Timeline
+from lrpc.backend.memory.tape import OUTSIDE, Tape
+from lrpc.backend.memory.work import work_of, work_of_tables
+from lrpc.backend.recompute import TABLES, Place
+from lrpc.backend.saved import Saved
+from lrpc.backend.segments import Every, Segment, cut
+from lrpc.ir.graph import Node, Value
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One choice for a block: what the state keeps of it, by local names; the estimated work to
+    make the rest again, and the bytes that are kept for that. None: nothing is made again."""
+
+    kept: tuple[str, ...] | None
+    work: int
+    size: int
+
+    def price(self, below: Rung) -> float:
+        """The work for each byte that the step down to `below` saves."""
+        return (below.work - self.work) / (self.size - below.size)
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The choices for one block, from all kept to the fewest bytes: each step down costs more for a
+    byte than the one before. `whole` is the work of the block."""
+
+    key: str
+    rungs: tuple[Rung, ...]
+    whole: int
+
+    def ends(self) -> Ladder:
+        """All kept, or all run again."""
+        return replace(self, rungs=(self.rungs[0], Rung((), self.whole, 0)))
+
+
+def ladders(model: Model, free: Sequence[Timeline]) -> list[Ladder]:
+    """Of the blocks that keep something for relevance alone, in program order. `free` are the
+    timelines of the targets with nothing computed again."""
+    facts = _facts(replace(model, again={}, sweep=0), free)
+    solved: dict[Hashable, list[Kept]] = {}
+    found = []
+    for segment in facts.segments:
+        problem = _Problem(facts, segment)
+        if not segment.key or not problem.block.needed:
+            continue
+        if problem.kind not in solved:
+            solved[problem.kind] = [*hull(problem.block), problem.block.least()]
+        found.append(problem.ladder(solved[problem.kind]))
+    return [ladder for ladder in found if len(ladder.rungs) > 1]
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What is known of a program that computes nothing again: its blocks, where it would save what
+    if all of them were computed again, what it would not, its forward pass; the bytes that
+    samplings keep, and those that relevance adds to the state, by block."""
+
+    plain: Model
+    segments: Sequence[Segment]
+    every: Saved
+    dropped: frozenset[str]
+    tape: Tape
+    tables: dict[Place, int]
+    later: dict[str, int]
+
+
+def _facts(plain: Model, free: Sequence[Timeline]) -> _Facts:
+    segments = cut(plain.halves.forward, repeats=True, stretches=Every())
+    keys = [s.key for s in segments if s.key]
+    every, own = replace(plain, again=dict.fromkeys(keys, ())).halves.saved, plain.halves.saved
+    dropped = frozenset(
+        name
+        for name, place in every.places.items()
+        if name in own.needed and every.again.drops(name, place)
+    )
+    used: dict[Place, None] = {}
+    makers: dict[str, str] = {}
+    for node, place in _samplings((n for p, _ in plain.halves.relevance for n in p), every):
+        used[place] = None
+        makers[node.out.name] = place[0]
+    # Each result has memory of its own here: what is written over is worth keeping all the same.
+    tape, tables = plain.forward(1, apart=True), {}
+    for node, place in _samplings(plain.halves.forward, every):
+        there = own.keeping.place(node, Every())
+        if place in used and there in tape.kept:
+            kinds = [kind for kinds in tape.kept[there].values() for kind in kinds]
+            tables[place] = sum(kind.bytes for kind in kinds)
+    return _Facts(plain, segments, every, dropped, tape, tables, _later(free, makers))
+
+
+def _samplings(nodes: Iterable[Node], saved: Saved) -> Iterator[tuple[Node, Place]]:
+    for node in nodes:
+        place = saved.keeping.place(node, Every())
+        if place is not None:
+            yield node, place
+
+
+def _later(free: Sequence[Timeline], makers: dict[str, str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for timeline in free:
+        here: dict[str, int] = {}
+        for s in timeline.storages:
+            if s.part == "state" and s.start >= timeline.turn and s.name in makers:
+                here[makers[s.name]] = here.get(makers[s.name], 0) + s.size
+        found |= {key: max(size, found.get(key, 0)) for key, size in here.items()}
+    return found
+
+
+class _Problem:
+    """What one block may keep. Its values count by the storage that they lie in, numbered as they
+    come, so that equal blocks are equal problems."""
+
+    def __init__(self, facts: _Facts, segment: Segment) -> None:
+        self.facts, self.segment = facts, segment
+        self.numbers: dict[int | Place, str] = {}
+        self.steps: list[Step] = []
+        self.nodes: list[Node | None] = []  # of each step; None: it makes a table
+        self.sampled: dict[str, str] = {}  # number of a table → the name to keep it by
+        made = set[str]()
+        for node in segment.nodes:
+            reads = self._numbers(node.inputs) | self._table(node)
+            makes = self._numbers(node.outputs) - reads - made
+            if makes:
+                made |= makes
+                work = work_of(node, facts.plain.weights, {"B": 1, "K": 1})
+                self._step(int(work), reads, makes, node)
+        dropped = (v for v in segment.made() if v.name in facts.dropped)
+        needed = (self._numbers(dropped) & made) | self.sampled.keys()
+        there = self._numbers(v for v in segment.made() if self._crosses(v))
+        size = {number: self._size(place) for place, number in self.numbers.items()}
+        self.block = Block(self.steps, size | dict.fromkeys(there, 0), frozenset(needed))
+
+    @property
+    def kind(self) -> Hashable:
+        """The same for equal blocks."""
+        block = self.block
+        return tuple(block.steps), tuple(block.size.items()), tuple(sorted(block.needed))
+
+    def ladder(self, best: Sequence[Kept]) -> Ladder:
+        """The choices `best` between all and nothing kept. The last one stands below the others,
+        even where it does not by what is known of one block."""
+        whole = sum(step.work for step in self.steps)
+        found = [Rung(self._names(kept), kept.work, kept.size) for kept in best]
+        *others, last = found
+        if last.kept == others[-1].kept:
+            found = others
+        elif last.size >= others[-1].size:
+            found = [*others, replace(last, size=others[-1].size - 1)]
+        found = [rung if rung.kept else replace(rung, work=whole) for rung in found]
+        later = self.facts.later.get(self.segment.key, 0)
+        first = Rung(None, 0, found[0].size + later)
+        return Ladder(self.segment.key, _with_whole(_convex([first, *found]), whole), whole)
+
+    def _crosses(self, value: Value) -> bool:
+        """Whether the state holds a value whatever its block keeps."""
+        needed = self.facts.plain.halves.saved.needed
+        return value.name in needed and value.name not in self.facts.dropped
+
+    def _names(self, kept: Kept) -> tuple[str, ...]:
+        """The local names of what is kept: what relevance reads of it, or a step that runs again,
+        and what the state holds in any case."""
+        run = [node for i, node in enumerate(self.nodes) if node is not None and i in kept.steps]
+        read = {v.name for node in run for v in node.inputs} | self.facts.dropped
+        names = [
+            self.facts.every.places[v.name][1]
+            for v in self.segment.made()
+            if self._crosses(v) or (v.name in read and self._numbers([v]) & kept.values)
+        ]
+        return (*names, *(name for number, name in self.sampled.items() if number in kept.values))
+
+    def _numbers(self, values: Iterable[Value]) -> set[str]:
+        places = [self.facts.tape.where[v.name][1] for v in values]
+        return {self._number(place) for place in places if place != OUTSIDE}
+
+    def _number(self, place: int | Place) -> str:
+        return self.numbers.setdefault(place, str(len(self.numbers)))
+
+    def _step(self, work: int, reads: set[str], makes: set[str], node: Node | None) -> None:
+        self.steps.append(Step(work, tuple(sorted(reads)), tuple(sorted(makes))))
+        self.nodes.append(node)
+
+    def _table(self, node: Node) -> set[str]:
+        """What a sampling shares with others, which follows from all that it reads but the value;
+        nothing where it has none."""
+        place = self.facts.every.keeping.place(node, Every())
+        if place is None or place not in self.facts.tables:
+            return set()
+        number = self._number(place)
+        if number not in self.sampled:
+            work = work_of_tables(self.facts.tables[place])
+            self._step(work, self._numbers(node.inputs[1:]), {number}, None)
+            self.sampled[number] = f"{place[1]}{TABLES}"
+        return {number}
+
+    def _size(self, place: int | Place) -> int:
+        """The bytes that keeping a storage costs, or a table: none where it is there anyway."""
+        if isinstance(place, tuple):
+            return self.facts.tables[place]
+        held = self.facts.tape.held[place]
+        made = {self.facts.tape.where[v.name][1] for v in self.segment.made()}
+        return held.size if place in made or held.part not in ("state", "output") else 0
+
+
+def _with_whole(rungs: tuple[Rung, ...], work: int) -> tuple[Rung, ...]:
+    """With the whole function run again below all others: it makes what crosses to other blocks as
+    well, and may write over more of it than one that finds this in the state."""
+    last = rungs[-1]
+    if not last.kept:
+        return rungs
+    return (*rungs, Rung((), max(work, last.work) + 1, last.size - 1))
+
+
+def _convex(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
+    """Those of the rungs, in order of their bytes, that are the cheapest at some price of one."""
+    found = [rungs[0]]
+    for rung in rungs[1:]:
+        if rung.size >= found[-1].size:
+            continue
+        while len(found) > 1 and found[-2].price(found[-1]) > found[-1].price(rung):
+            found.pop()
+        found.append(rung)
+    return tuple(found)

@@ -1,0 +1,148 @@
+"""The figures of a program's memory plan: what is kept where, and the least and planned peak."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lrpc.backend.memory.arena import Layout, place
+from lrpc.backend.memory.bounds import Bounds
+from lrpc.backend.memory.liveness import Buffer, aligned
+from lrpc.backend.memory.reasons import saved_for
+from lrpc.backend.memory.run import Model, Timeline
+from lrpc.backend.memory.tape import OUTSIDE, Storage, Tape
+from lrpc.ir.blocks import block_of
+
+Row = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class TargetPlan:
+    """One target's plan. `saved`: bytes that the forward pass keeps for it, by layer; `bound` and
+    `planned`: the most live bytes of `forward` and `relevance` in one arena, weights and inputs
+    apart, and the size of the arena. All of these for one image and one seed.
+
+    `live` gives the most live bytes for two or more images B and seeds K (in one sweep): the
+    largest of a + b·B + c·K + d·K·B over its rows (a, b, c, d).
+    """
+
+    name: str
+    saved: dict[str, int]
+    bound: int
+    planned: int
+    live: tuple[Row, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As the manifest holds it."""
+        return {
+            "saved": self.saved,
+            "lower_bound": self.bound,
+            "planned_peak": self.planned,
+            "ratio": round(self.planned / self.bound, 4) if self.bound else 1.0,
+            "live_bytes": [list(row) for row in self.live],
+        }
+
+
+def memory_plans(model: Model, counts: Sequence[int], budget: bool = False) -> list[dict[str, Any]]:
+    """The plan of each composite as the manifest holds it; `counts` are their numbers of targets.
+    Under a `budget` each target has bounds on all calls as well.
+
+    All bytes but `live_bytes` are for one image and one seed; `state` is what the forward pass
+    keeps for all targets together, part of it for their ledgers alone; `saved_for` says which
+    rules read it.
+    """
+    plans = [plan.to_json() for plan in target_plans(model)]
+    for plan, bounds in zip(plans, Bounds(model).to_json() if budget else (), strict=False):
+        plan["budget"] = bounds
+    after = model.forward(1)
+    state = sum(s.size for s in after.storages() if s.part == "state")
+    weights = sum(kind.bytes for kind in model.weights.values())
+    found, first = [], 0
+    for count in counts:
+        own = range(first, first + count)
+        found.append(
+            {
+                "weights": weights,
+                "state": state,
+                "state_for_ledger_alone": state - kept_without_ledger(model, after),
+                "targets": {model.codes[i].name: plans[i] for i in own},
+                "saved_for": saved_for(model, own),
+            }
+        )
+        first += count
+    return found
+
+
+def target_plans(model: Model) -> list[TargetPlan]:
+    """The plans of all targets, in the order of the model's codes."""
+    one = model.forward(1)
+    two, three = model.forward(2), model.forward(3)
+    chunk = max(model.chunk, 3)  # the rows are of one sweep
+    sweep = replace(model, chunk=chunk, sweep=chunk if model.sweep else 0)
+    found = []
+    for i, code in enumerate(model.codes):
+        layout = arena(model.timeline(i, 1, one))
+        grid = [[sweep.timeline(i, seeds, t).live for seeds in (2, 3)] for t in (two, three)]
+        saved = by_layer(kept_for(model, i, one))
+        found.append(TargetPlan(code.name, saved, layout.bound, layout.peak, rows(grid)))
+    return found
+
+
+def arena(timeline: Timeline) -> Layout:
+    """The storages of a timeline laid out in one arena, each aligned to 512 bytes. The search is
+    short: compilation waits for it."""
+    buffers = [Buffer(s.name, aligned(s.size), s.start, s.end) for s in timeline.storages]
+    return place(buffers, 4000 if len(buffers) < 1000 else 0)
+
+
+def kept_for(model: Model, target: int, after: Tape) -> list[Storage]:
+    """What the state keeps for one target, each storage once, in program order.
+
+    A view keeps the storage that it lies in, whole.
+    """
+    wanted = {v.name for node in model.halves.relevance[target][0] for v in node.inputs}
+    wanted.add(model.codes[target].value.name)
+    wanted |= model.halves.saved.again.reads()
+    names = sorted(wanted & model.halves.saved.kept.keys())
+    places = {after.where[name][1] for name in names if name in after.where} - {OUTSIDE}
+    return [after.storage(i) for i in sorted(places)]
+
+
+def kept_without_ledger(model: Model, after: Tape) -> int:
+    """Bytes of the state that some target reads without its ledger."""
+    found = {s for i in range(len(model.codes)) for s in kept_for(model, i, after)}
+    return sum(s.size for s in found)
+
+
+def by_layer(storages: Sequence[Storage]) -> dict[str, int]:
+    """Bytes by layer, in order of appearance."""
+    total: dict[str, int] = {}
+    for storage in storages:
+        layer = layer_name(storage.module)
+        total[layer] = total.get(layer, 0) + storage.size
+    return total
+
+
+def layer_name(module: str) -> str:
+    """The block that a module path lies in, or else its first two parts; `model` for none."""
+    return block_of(module) or ".".join(module.split(".")[:2]) or "model"
+
+
+def rows(grid: Sequence[Sequence[Sequence[int]]]) -> tuple[Row, ...]:
+    """The rows that give the maximum over all steps, whatever B and K: those that no other exceeds
+    in every coefficient. `grid` has the live bytes by step for B in 2, 3 and K in 2, 3."""
+    (f22, f23), (f32, f33) = grid
+    found = {_row(*at) for at in zip(f22, f23, f32, f33, strict=True)}
+    kept: list[Row] = []
+    for row in sorted(found, key=lambda r: (-sum(r), r)):
+        if not any(all(a >= b for a, b in zip(other, row, strict=True)) for other in kept):
+            kept.append(row)
+    return tuple(kept)
+
+
+def _row(f22: int, f23: int, f32: int, f33: int) -> Row:
+    """Coefficients of 1, B, K and K·B of the bilinear function through four points."""
+    both = f33 - f32 - f23 + f22
+    images, seeds = f32 - f22 - 2 * both, f23 - f22 - 2 * both
+    return (f22 - 2 * images - 2 * seeds - 4 * both, images, seeds, both)

@@ -1,0 +1,147 @@
+"""The kernel sources that programs carry, and which of them a program text needs."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from functools import cache
+from types import ModuleType
+
+from lrpc.runtime import arguments as given
+from lrpc.runtime import (
+    calls,
+    capture,
+    chunks,
+    copies,
+    indices,
+    interface,
+    ledgers,
+    limits,
+    loading,
+    manifests,
+    opening,
+    pages,
+    requests,
+    results,
+    seeds,
+    settings,
+)
+from lrpc.runtime import program as runtime
+from lrpc.runtime import result_buffers as rooms
+from lrpc.runtime.kernels import (
+    boxes,
+    cells,
+    deformable,
+    ratios,
+    slopes,
+    softmaxes,
+    transposes,
+    triton_deformable,
+    triton_ratios,
+    triton_support,
+)
+
+RUNTIME: tuple[ModuleType, ...] = (
+    *(loading, given, settings, manifests, copies, results, rooms, limits),
+    *(indices, seeds, interface, requests, calls, capture, pages, runtime, opening),
+)
+MODULES: tuple[ModuleType, ...] = (
+    *(transposes, ratios, slopes, softmaxes, ledgers),
+    *(cells, deformable, boxes, chunks),
+)
+TRITON: tuple[ModuleType, ...] = (triton_ratios, triton_deformable)  # on top of triton_support
+
+
+@cache
+def _functions() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for module in MODULES:
+        source = inspect.getsource(module)
+        for item in ast.parse(source).body:
+            if isinstance(item, ast.FunctionDef):
+                found[item.name] = ast.get_source_segment(source, item) or ""
+    return found
+
+
+FUNCTIONS = frozenset(_functions())
+
+
+def needed(text: str) -> str:
+    """The sources of the kernels that `text` calls, with those they call, in a fixed order."""
+    sources = _functions()
+    found: set[str] = set()
+    pending = [text]
+    while pending:
+        names = {n.id for n in ast.walk(ast.parse(pending.pop())) if isinstance(n, ast.Name)}
+        new = (names & sources.keys()) - found
+        found |= new
+        pending += [sources[name] for name in new]
+    texts = [source for name, source in sources.items() if name in found]
+    names = {n.id for text in texts for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Name)}
+    used = tuple(module for module in TRITON if names & _defined(inspect.getsource(module)))
+    carried = [_joined((triton_support, *used))] if used else []
+    return "\n\n\n".join([*carried, *texts])
+
+
+def _defined(text: str) -> set[str]:
+    return {item.name for item in ast.parse(text).body if isinstance(item, ast.FunctionDef)}
+
+
+@cache
+def runtime_text() -> str:
+    """The fixed part of every program: imports, then the runtime modules one after the other."""
+    return _joined(RUNTIME, "from __future__ import annotations", "import torch.nn.functional as F")
+
+
+def _names() -> frozenset[str]:
+    """What every program's module defines or imports, whichever kernels it carries."""
+    found = {"forward", "load", "INTERFACE"}
+    for module in (*RUNTIME, *MODULES, triton_support, *TRITON):
+        for item in ast.parse(inspect.getsource(module)).body:
+            if isinstance(item, ast.FunctionDef | ast.ClassDef):
+                found.add(item.name)
+            elif isinstance(item, ast.Import | ast.ImportFrom):
+                found |= {(n.asname or n.name).split(".")[0] for n in item.names}
+            elif not isinstance(item, ast.Expr):
+                stores = (n for n in ast.walk(item) if isinstance(n, ast.Name))
+                found |= {n.id for n in stores if isinstance(n.ctx, ast.Store)}
+    return frozenset(found)
+
+
+GLOBALS = _names()
+
+
+@cache
+def _joined(modules: tuple[ModuleType, ...], *more: str) -> str:
+    """Modules in one text: what they import from elsewhere, then their bodies."""
+    imports: set[str] = set(more)
+    bodies = []
+    for module in modules:
+        source = inspect.getsource(module)
+        items = ast.parse(source).body[1:]  # without the docstring
+        for item in items:
+            if isinstance(item, ast.Import | ast.ImportFrom) and not _own(item):
+                imports |= {ast.unparse(part) for part in _single(item)}
+        first = next(i for i in items if not isinstance(i, ast.Import | ast.ImportFrom))
+        start = min([first.lineno, *(d.lineno for d in getattr(first, "decorator_list", []))])
+        bodies.append("\n".join(source.splitlines()[start - 1 :]).rstrip())
+    return _import_block(imports) + "\n\n\n" + "\n\n\n".join(bodies)
+
+
+def _own(item: ast.Import | ast.ImportFrom) -> bool:
+    """Whether the whole text has it anyway: an import within lrpc, or from the future."""
+    module = item.module or "" if isinstance(item, ast.ImportFrom) else ""
+    return module.startswith("lrpc") or module == "__future__"
+
+
+def _single(item: ast.Import | ast.ImportFrom) -> list[ast.Import | ast.ImportFrom]:
+    if isinstance(item, ast.Import):
+        return [ast.Import([name]) for name in item.names]
+    return [ast.ImportFrom(item.module, [name], item.level) for name in item.names]
+
+
+def _import_block(imports: set[str]) -> str:
+    future = sorted(i for i in imports if "__future__" in i)
+    third = sorted(i for i in imports if i.split()[1].split(".")[0] == "torch")
+    rest = sorted(imports - set(future) - set(third))
+    return "\n\n".join("\n".join(group) for group in (future, rest, third) if group)

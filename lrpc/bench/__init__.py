@@ -1,1 +1,0 @@
-"""Measurements: what `tools/bench.py` and `lrpc bench` time, check and print."""

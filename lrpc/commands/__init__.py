@@ -1,0 +1,1 @@
+"""The commands, one package each, on one session: images, a program, relevance."""

@@ -1,0 +1,183 @@
+"""The program of an analysis: compiled for its route, or an existing one that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lrpc.commands.analyze.request import LocalRequest, Route, check_features, check_layer, route
+from lrpc.commands.analyze.switches import Switches
+from lrpc.config import Config, load_config
+from lrpc.errors import AnalysisError
+from lrpc.ir.graph import Value
+from lrpc.ir.parser import read_graph
+from lrpc.ir.types import Sym
+from lrpc.models.maskdino.spec import MaskDINOSpec
+from lrpc.program.loading import load_program
+from lrpc.program.manifest_reader import manifest_of
+from lrpc.program.protocol import Program
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Where a place's value has its batch, and what is counted: channels or queries."""
+
+    batch: int
+    index: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Local:
+    """A loaded program in local mode: what is asked of it and how its values lie.
+
+    `tokens` is T of `sumT`: the tokens that an encoder feature is spread over, or all queries.
+    `batches` is the batch axis of each place beside the path.
+    """
+
+    program: Program
+    directory: Path
+    manifest: Mapping[str, Any]
+    route: Route
+    features: tuple[int, ...]
+    axes: Axes
+    batches: Mapping[str, int]
+    tokens: int
+
+    @property
+    def chunk(self) -> int:
+        """How many features one sweep carries."""
+        return int(self.manifest["settings"]["chunk"])
+
+    @property
+    def target(self) -> Mapping[str, Any]:
+        """The manifest's entry of the target."""
+        found: Mapping[str, Any] = _targets(self.manifest)[self.route.target]
+        return found
+
+
+def configured(
+    path: Path, overrides: Sequence[str], request: LocalRequest, switches: Switches
+) -> Config:
+    """The config for local mode: target, places, boundaries and rules set, all else as it was.
+
+    A decoder's queries go in one sweep unless LRPC.SEEDS is set; an encoder's channels, which
+    carry all tokens each, in as many as LRPC.SEEDS says. Raises AnalysisError for a layer or a
+    feature that the model does not have, before anything is compiled.
+    """
+    given = load_config(path, overrides)
+    if given.LRPC.SOURCE not in ("embedded", "detectron2"):
+        raise AnalysisError(
+            f"LRPC.SOURCE {given.LRPC.SOURCE}: analyze knows the layers of a MaskDINO only"
+        )
+    spec = MaskDINOSpec.from_config(given)
+    layers = spec.encoder_layers if request.module == "encoder" else spec.decoder_layers
+    check_layer(request.layer, layers, request.module)
+    size = spec.encoder_width if request.module == "encoder" else spec.queries
+    features = check_features(request.features, size, request.module)
+    if not spec.encoder_layers:
+        raise AnalysisError("the encoder has no layer: what leaves the queries has no place to end")
+    way = route(request, spec.encoder_layers)
+    places = [way.read, *way.leaving]
+    settings: dict[str, object] = {
+        "SCOPE": "",
+        "TARGETS": [way.target],
+        "READ": places,
+        "STOP": places,
+        "COMPOSITE": switches.chosen_composite(),
+        "RULES": [*_entered(places), *switches.entries(), *map(_plain, given.LRPC.RULES)],
+    }
+    if switches.epsilon is not None:
+        settings["EPSILON"] = switches.epsilon
+    if request.module == "decoder" and given.where("LRPC.SEEDS") == "defaults":
+        settings["SEEDS"] = len(features)
+    words = [word for key, value in settings.items() for word in (f"LRPC.{key}", _text(value))]
+    return load_config(path, [*overrides, *words])
+
+
+def _entered(places: Sequence[str]) -> list[dict[str, Any]]:
+    """What enters the decoder is read behind the model's own detach, which would end it before."""
+    return [{"op": "detach", "rule": "pass"}] if "decoder.input" in places else []
+
+
+def _plain(rule: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in rule.items()}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else repr(value)
+
+
+def opened(directory: Path, request: LocalRequest, device: str) -> Local:
+    """The program in `directory` for `request`; AnalysisError where it was not compiled for it."""
+    program = load_program(directory, device)
+    manifest = manifest_of(directory)
+    graph = read_graph(directory / "graph.lrp")
+    way = route(request, _encoder_layers(manifest))
+    _check_compiled(directory, manifest, way)
+    start, read = graph.marked[way.start], graph.marked[way.read]
+    target = _targets(manifest)[way.target]
+    axes, own = _axes(read, target), _axes(start, target)
+    features = check_features(request.features, own.size, request.module)
+    rest = [i for i in range(start.type.rank) if i != own.batch]
+    token = own.index if target["token"] is None else rest[target["token"]]
+    tokens = start.type.shape[token]
+    assert isinstance(tokens, int)
+    batches = {place: _batch(graph.marked[place]) for place in way.leaving}
+    return Local(program, directory, manifest, way, features, axes, batches, tokens)
+
+
+def _targets(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    return {target["name"]: target for target in manifest["targets"]}
+
+
+def _encoder_layers(manifest: Mapping[str, Any]) -> int:
+    config = manifest.get("config") or {}
+    try:
+        return int(config["MODEL"]["SEM_SEG_HEAD"]["TRANSFORMER_ENC_LAYERS"])
+    except (KeyError, TypeError):
+        raise AnalysisError("this program was not compiled from a MaskDINO's config") from None
+
+
+def _check_compiled(directory: Path, manifest: Mapping[str, Any], way: Route) -> None:
+    """The target is there, and relevance ends at all places of the route and is read there."""
+    target = _targets(manifest).get(way.target)
+    places = (way.read, *way.leaving)
+    boundaries = manifest["settings"]["places"]["boundaries"]
+    lacking = [place for place in places if place not in boundaries]
+    if target is None or lacking:
+        what = f"target {way.target}" if target is None else f"a stop at {lacking[0]}"
+        listed = ", ".join(places)
+        raise AnalysisError(
+            f"{directory}: compiled without {what}; compile it with LRPC.TARGETS '[{way.target}]'"
+            f" LRPC.BOUNDARIES '[{listed}]', or give --config and no --program"
+        )
+    if way.read not in target["reads"]:
+        raise AnalysisError(
+            f"with these rules no relevance of {way.start} reaches {way.read}; follow attention"
+            " weights to the queries (--deform-rule value_and_weights)"
+        )
+
+
+def _batch(value: Value) -> int:
+    return next(i for i, d in enumerate(value.type.shape) if isinstance(d, Sym))
+
+
+def _axes(value: Value, target: Mapping[str, Any]) -> Axes:
+    shape = value.type.shape
+    batch = _batch(value)
+    rest = [i for i in range(len(shape)) if i != batch]
+    index = rest[target["axes"][0]]
+    size = shape[index]
+    assert isinstance(size, int)
+    return Axes(batch, index, size)
+
+
+def rules_on_the_way(local: Local) -> dict[str, str]:
+    """The rule of every node that relevance passes on the route, by module path and node."""
+    rows: Sequence[Sequence[str]] = local.manifest["ledger"][local.route.target]
+    nodes = dict.fromkeys((row[0], row[1]) for row in rows if row[2] == "out")
+    rules: Mapping[str, str] = local.manifest["rules"]
+    return {f"{module or '-'} %{node}": rules[node] for node, module in nodes if node in rules}

@@ -1,0 +1,1 @@
+"""Measurements: what `tools/bench` and `lrpc bench` time, check and print."""

@@ -1,0 +1,1 @@
+"""`lrpc compare`: one target under several composites or programs."""

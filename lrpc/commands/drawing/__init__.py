@@ -1,0 +1,1 @@
+"""Pictures: relevance as colour, boxes, labels, panels."""

@@ -1,0 +1,109 @@
+"""One target's pictures, from its relevance to the three PNG files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from lrpc.commands.drawing import colour, render
+from lrpc.commands.drawing.draw import number
+from lrpc.commands.session.calls import Explained
+from lrpc.commands.session.changes import change_of, remedy
+from lrpc.commands.session.facts import RANDOM_WARNING, Facts
+from lrpc.commands.session.images import LoadedImage
+from lrpc.commands.session.seeds import Seed
+from lrpc.support.files import complete, shown
+
+
+@dataclass(frozen=True)
+class Display:
+    """Choices that change what is shown, never what is stored."""
+
+    percentile: float = 99.5
+    smooth: float = 0.0
+
+
+def write_pictures(
+    stem: Path, result: Explained, image: LoadedImage, facts: Facts, display: Display
+) -> dict[str, Any]:
+    """Write `STEM.SLUG.{heatmap,overlay,panel}.png`; returns what was done, for the record."""
+    height, width = image.valid
+    values = colour.signed_map(result.input.double().numpy())[:height, :width]
+    values = colour.smooth(values, display.smooth)
+    scale = colour.robust_scale(values, display.percentile)
+    photo, marks = image.photo(), marks_of(result.seed, image, facts)
+    caption = caption_of(result, image, facts, display)
+    pictures = {
+        "heatmap": render.heatmap(values, scale),
+        "overlay": render.overlay(photo, values, scale, marks),
+        "panel": render.panel(photo, values, scale, marks, caption),
+    }
+    files = {}
+    for name, picture in pictures.items():
+        path = stem.with_name(f"{stem.name}.{result.seed.slug}.{name}.png")
+        _save(picture, path)
+        files[name] = path.name
+    return {
+        "files": files,
+        "display": {
+            "full_colour_at": scale,
+            "percentile": display.percentile,
+            "smooth_sigma_pixels": display.smooth,
+            "channels": "summed",
+        },
+    }
+
+
+def marks_of(seed: Seed, image: LoadedImage, facts: Facts) -> render.Marks:
+    """The box, outline and label of the object that a seed is of, and its mask pixel."""
+    one = seed.detection
+    if one is None:
+        return render.Marks(point=seed.point)
+    height, width = image.valid
+    label = f"{_name(one.label, facts)}  {one.score:.2f}"
+    return render.Marks(label, one.box, one.mask[:height, :width], seed.point)
+
+
+def caption_of(
+    result: Explained, image: LoadedImage, facts: Facts, display: Display
+) -> render.Caption:
+    """The panel's title and facts."""
+    seed, total = result.seed, float(result.input.double().sum())
+    of = "" if result.ledger is None else f" of {number(result.ledger.start)}"
+    parts = [f"sum of relevance {number(total)}{of}", f"composite {facts.composite}"]
+    if facts.epsilon is not None:
+        parts.append(f"epsilon {number(facts.epsilon)}")
+    parts += [facts.precision, shown(image.path.name)]
+    heat = "relevance  ·  red for, blue against"
+    if display.smooth > 0:
+        heat += f"  ·  smoothed, {number(display.smooth)} px"
+    warning = warning_of(image, facts.random_weights)
+    return render.Caption(title_of(seed, facts), "  ·  ".join(parts), heat, warning)
+
+
+def warning_of(image: LoadedImage, random_weights: bool) -> str:
+    """What a picture says in red: weights that were not trained, an image that was changed."""
+    change = change_of(image)
+    said = [] if change is None else [f"{change.words}: compile for {remedy([change.own])}"]
+    return "  ·  ".join([*([RANDOM_WARNING] if random_weights else []), *said])
+
+
+def title_of(seed: Seed, facts: Facts) -> str:
+    """The target in words, with the class's name and the score of the object that it is of."""
+    if seed.detection is None:
+        return seed.words
+    name = facts.class_name(seed.detection.label)
+    title = f"{name}: {seed.words}" if name else seed.words
+    return f"{title}  ·  score {seed.detection.score:.2f}"
+
+
+def _name(label: int, facts: Facts) -> str:
+    return facts.class_name(label) or f"class {label}"
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    with complete(path) as part:
+        picture.save(part, format="PNG")

@@ -1,0 +1,119 @@
+"""The arguments of `lrpc evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lrpc.commands.evaluate.match import BY
+from lrpc.commands.evaluate.randomise import PARTS
+from lrpc.commands.evaluate.scenes import FORMS
+from lrpc.commands.evaluate.settings import FILLS, ORDERS, Protocol, Settings
+from lrpc.commands.run.command import between, fraction, positive
+
+BASELINES = ("gradient_input", "integrated_gradients", "rollout", "random")
+_OUTPUT = Path("build/evaluation")
+_DEFAULT = Settings()
+_PROTOCOL = Protocol()
+_EPILOG = (
+    "Curves are drawn by matplotlib, which the extra 'evaluate' brings: pip install "
+    "'lrpc[evaluate]'. Without it, give --no-plot. What every figure means stands in "
+    "docs/evaluate.md."
+)
+_GRID = (
+    "one value each, or several with commas between (or the word both); every combination is "
+    "measured, from the same maps"
+)
+_HELP = {
+    "output": f"folder of metrics.json, metrics.csv, curves.png and .svg ({_OUTPUT})",
+    "config": "compile candidates from this config into a temporary folder",
+    "variants": "YAML of further candidates, NAME: {COMPOSITE: …, RULES: […]}, keys as below LRPC",
+    "baselines": f"none, or some of {', '.join(BASELINES)} (those that can be made: all with "
+    "--config, random without)",
+    "iou": f"least overlap of a detection with its object ({_DEFAULT.iou})",
+    "steps": f"steps of each curve, finer at its start ({_DEFAULT.steps})",
+    "patch": f"side of what is removed or inserted at once; 1: pixels ({_PROTOCOL.patch})",
+    "fill": "what removed patches become: mean (the mean colour) or blur (mean)",
+    "order": "patches by the sum of relevance (signed) or of its magnitude (absolute) (signed)",
+    "randomise": "randomisation check (needs --config): module paths whose weights become random "
+    f"one after the other, outputs first; alone: {', '.join(PARTS)}",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `lrpc evaluate` to its parser."""
+    parser.epilog = _EPILOG
+    add = parser.add_argument
+    add("programs", type=Path, nargs="*", metavar="DIR", help="compiled programs of one model")
+    add("--scenes", type=Path, required=True, metavar="FOLDER", help=FORMS)
+    add("--annotations", type=Path, metavar="FILE", help="COCO instances of the scenes' images")
+    add("-o", "--output", type=Path, default=_OUTPUT, metavar="OUT", help=_HELP["output"])
+    _add_methods(parser)
+    _add_objects(parser)
+    _add_figures(parser)
+    size = f"images at once ({_DEFAULT.batch})"
+    add("--batch-size", type=positive, default=_DEFAULT.batch, metavar="N", help=size)
+    add("--device", help="cuda or cpu (cuda where there is one)")
+    add("--no-plot", action="store_true", help="no pictures")
+
+
+def _add_methods(parser: argparse.ArgumentParser) -> None:
+    """What is compared."""
+    add = parser.add_argument
+    override = "override a key of --config, repeatable"
+    add("--config", type=Path, metavar="FILE", help=_HELP["config"])
+    add("--set", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), help=override)
+    add("--composites", metavar="A,B,…", help="composites to compile (the config's own)")
+    add("--variants", type=Path, metavar="FILE", help=_HELP["variants"])
+    add("--baselines", metavar="A,B,…", help=_HELP["baselines"])
+    add("--ig-steps", type=positive, default=20, metavar="N", help="of integrated gradients (20)")
+
+
+def _add_objects(parser: argparse.ArgumentParser) -> None:
+    """Which objects take part."""
+    add = parser.add_argument
+    above = f"detections above ({_DEFAULT.score})"
+    add("--limit", type=positive, default=0, metavar="N", help="at most N objects (all)")
+    add("--score", type=fraction, default=_DEFAULT.score, help=above)
+    add("--iou", type=fraction, default=_DEFAULT.iou, help=_HELP["iou"])
+    add("--match", choices=BY, default=_DEFAULT.match, help=f"what overlaps ({_DEFAULT.match})")
+
+
+def _add_figures(parser: argparse.ArgumentParser) -> None:
+    """How it is measured."""
+    add = parser.add_argument
+    add("--steps", type=positive, default=_DEFAULT.steps, metavar="N", help=_HELP["steps"])
+    grid = parser.add_argument_group("protocols", _GRID)
+    one = _PROTOCOL
+    sizes, fills, orders = (one.patch,), (one.fill,), (one.order,)
+    grid.add_argument("--patch", type=_sizes, default=sizes, metavar="N,…", help=_HELP["patch"])
+    grid.add_argument("--fill", type=_fills, default=fills, metavar="A,…", help=_HELP["fill"])
+    grid.add_argument("--order", type=_orders, default=orders, metavar="A,…", help=_HELP["order"])
+    every, form = ",".join(PARTS), "PART,PART,…"
+    add("--randomise", nargs="?", const=every, metavar=form, help=_HELP["randomise"])
+    add("--seed", type=_seed, default=_DEFAULT.seed, help="of all that is random (0)")
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(positive(word) for word in text.split(",")))
+
+
+def _fills(text: str) -> tuple[str, ...]:
+    return _some(FILLS, text)
+
+
+def _orders(text: str) -> tuple[str, ...]:
+    return _some(ORDERS, text)
+
+
+def _some(known: tuple[str, ...], text: str) -> tuple[str, ...]:
+    """One or several of two `known` words, with commas; `both` is the two."""
+    words = known if text == "both" else tuple(word.strip() for word in text.split(","))
+    for word in words:
+        if word not in known:
+            raise argparse.ArgumentTypeError(f"no '{word}'; {', '.join(known)}, or both")
+    return tuple(dict.fromkeys(words))
+
+
+def _seed(text: str) -> int:
+    return int(between(text, 0, 2**31 - 1, whole=True))

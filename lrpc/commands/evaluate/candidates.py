@@ -1,0 +1,161 @@
+"""Programs to compare: compiled from one config with several composites or rule variants."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lrpc.commands.evaluate.model import TARGET, Model, load_models
+from lrpc.commands.session.facts import Facts
+from lrpc.compiler import compile_config
+from lrpc.config import Config, load_config
+from lrpc.errors import ConfigError
+from lrpc.program.configured import configured_composites
+from lrpc.rules.composite import Composite, composite
+
+#: Keys below LRPC that change rules and nothing else: neither the model, its forward pass and
+#: targets, nor which places are read.
+RULES_ONLY = ("COMPOSITE", "EPSILON", "RULES", "GAMMA", "BOX", "DETACH", "POSITION")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A name for the results, and what it changes below the config's LRPC."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    member: str | None = None  # which of the config's composites, where it has several
+
+    def overrides(self) -> list[str]:
+        """The changes as `lrpc compile` takes them: KEY VALUE …"""
+        changes = {"TARGETS": [TARGET], **_flat(self.options)}
+        return [word for k, v in changes.items() for word in (f"LRPC.{k}", _as_text(v))]
+
+
+def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Keys of sections with their path: GAMMA.CONVOLUTION."""
+    flat: dict[str, Any] = {}
+    for key, value in options.items():
+        flat |= _flat(value, f"{prefix}{key}.") if _is_section(value) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _is_section(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(str(key).isupper() for key in value)
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else repr(value)  # a literal, exact for 1e-6 and True
+
+
+def from_composites(names: Sequence[str]) -> list[Candidate]:
+    """A candidate for each composite; raises RuleError for one that does not exist."""
+    for name in names:
+        composite(name)
+    return [Candidate(name, {"COMPOSITE": name}) for name in names]
+
+
+def read_variants(path: Path) -> list[Candidate]:
+    """The candidates of a YAML file: `NAME: {COMPOSITE: …, RULES: […], …}`, keys as below LRPC.
+
+    Raises ConfigError in one line.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError(f"{path}: {reason}; check the path") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path}: not YAML ({reason})") from error
+    if not isinstance(content, dict) or not content:
+        raise ConfigError(f"{path}: expected NAME: {{COMPOSITE: …, RULES: […]}} for each variant")
+    for name, options in content.items():
+        if not isinstance(options, dict):
+            raise ConfigError(f"{path}: {name}: expected keys such as COMPOSITE and RULES")
+    return [Candidate(str(name), options) for name, options in content.items()]
+
+
+def from_config(config: Config) -> list[Candidate]:
+    """The config's own composites, one or several."""
+    chosen = configured_composites(config)
+    if len(chosen) == 1:
+        return [Candidate(chosen[0].name)]
+    return [Candidate(one.name, member=one.name) for one in chosen]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What every candidate is compiled from: a config file, overrides of it, another weights file
+    in place of MODEL.WEIGHTS."""
+
+    config: Path
+    overrides: tuple[str, ...] = ()
+    weights: Path | None = None
+
+    def of(self, candidate: Candidate) -> Config:
+        """The configuration of one candidate. Raises ConfigError."""
+        words = [*self.overrides, *candidate.overrides()]
+        if self.weights is not None:
+            words += ["MODEL.WEIGHTS", str(self.weights), "LRPC.WEIGHTS_ENTRY", ""]
+        return load_config(self.config, words)
+
+
+def compiled(
+    candidates: Sequence[Candidate], recipe: Recipe, folder: Path, device: str
+) -> list[Model]:
+    """Every candidate as a loaded program, compiled into `folder`. Raises LrpcError.
+
+    Those that differ in rules alone become one program, which traces and computes the forward pass
+    once for all of them; any other key takes a program of its own.
+    """
+    configs = [recipe.of(candidate) for candidate in candidates]
+    groups: dict[str, list[int]] = {}
+    for number, config in enumerate(configs):
+        groups.setdefault(beyond_rules(config), []).append(number)
+    made: dict[int, Model] = {}
+    for numbers in groups.values():
+        directory = folder / f"{len(list(folder.iterdir())):03d}"
+        own = {n: _composite(candidates[n], configs[n]) for n in numbers}
+        chosen = [replace(one, name=f"candidate{n}") for n, one in own.items()]
+        compile_config(configs[numbers[0]], directory, chosen=chosen)
+        for n, model in zip(numbers, load_models(directory, device), strict=True):
+            facts = _facts(model.facts, own[n], configs[n])
+            made[n] = replace(model, name=candidates[n].name, facts=facts)
+    return [made[n] for n in range(len(candidates))]
+
+
+def beyond_rules(config: Config) -> str:
+    """A text that is the same for configs that differ in keys of `RULES_ONLY` alone."""
+    values = config.to_dict()
+    kept = {key: value for key, value in values["LRPC"].items() if key not in RULES_ONLY}
+    return json.dumps({**values, "LRPC": kept}, sort_keys=True)
+
+
+def _composite(candidate: Candidate, config: Config) -> Composite:
+    """The one composite of a candidate's config. Raises ConfigError where there are several."""
+    chosen = configured_composites(config)
+    if candidate.member is not None:
+        return next(one for one in chosen if one.name == candidate.member)
+    if len(chosen) > 1:
+        names = ", ".join(one.name for one in chosen)
+        raise ConfigError(
+            f"candidate '{candidate.name}' has several composites ({names}); give it one COMPOSITE"
+        )
+    return chosen[0]
+
+
+def _facts(facts: Facts, own: Composite, config: Config) -> Facts:
+    """What a program of the candidate alone would say."""
+    return replace(
+        facts,
+        composite=own.name,
+        epsilon=own.epsilon,
+        settings=config.to_dict(portable=True)["LRPC"],
+        config_sha256=config.digest(),
+    )

@@ -1,0 +1,122 @@
+"""The methods of one evaluation: programs under names of their own, and baselines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lrpc.commands.evaluate.candidates import Candidate
+from lrpc.commands.evaluate.job import Job
+from lrpc.commands.evaluate.methods import IntegratedGradients, Method, Random, Relevance
+from lrpc.commands.evaluate.model import Model, load_models
+from lrpc.commands.evaluate.rollout import Rollout
+from lrpc.errors import ConfigError, ProgramError
+from lrpc.models.maskdino import MaskDINO
+from lrpc.models.sources import build_model
+
+_GRADIENT = "gradient_input"
+_BASELINE = Candidate(_GRADIENT, {"COMPOSITE": _GRADIENT, "RULES": []})
+
+
+@dataclass(frozen=True)
+class Contest:
+    """The programs to compare, and all methods, baselines among them."""
+
+    models: tuple[Model, ...]
+    methods: tuple[Method, ...]
+
+
+def programs_of(job: Job) -> list[Model]:
+    """Every composite of the directories that were named."""
+    return named([(path, load_models(path, job.device)) for path in job.args.programs])
+
+
+def contest(job: Job, models: Sequence[Model]) -> Contest:
+    """The programs that were named, the candidates of --config, and baselines. Raises LrpcError."""
+    plain = [m.name for m in models if _is_plain(m.facts.composite, m.facts.settings.get("RULES"))]
+    for candidate in job.candidates:
+        options = job.recipe().of(candidate).LRPC
+        if _is_plain(candidate.member or options.COMPOSITE, options.RULES):
+            plain.append(candidate.name)
+    wanted = list(job.candidates)
+    if not plain and {_GRADIENT, "integrated_gradients"} & set(job.baselines):
+        _need_config(job, _GRADIENT)
+        wanted.append(_BASELINE)
+    made = job.compile(wanted)
+    own = [*models, *made[: len(job.candidates)]]
+    everyone = [*models, *made]
+    check_same(everyone)
+    gradient = next((m for m in everyone if m.name == next(iter(plain), _GRADIENT)), None)
+    methods: list[Method] = [Relevance(model, job.settings.batch) for model in own]
+    methods += _baselines(job, gradient, alone=not plain)
+    counts = Counter(method.name for method in methods)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise ProgramError(
+            f"two methods are called {twice[0]}; rename the folder or the candidate of one"
+        )
+    return Contest(tuple(own), tuple(methods))
+
+
+def _is_plain(composite: object, rules: object) -> bool:
+    """Whether a program gives input times gradient, and so need not be compiled again."""
+    return composite == _GRADIENT and not rules
+
+
+def named(programs: Sequence[tuple[Path, Sequence[Model]]]) -> list[Model]:
+    """Programs under the names of their composites: with the folder's before it where one of
+    several folders holds more than one composite, the folder's alone where composites repeat."""
+    models = [(path.resolve().name, model) for path, found in programs for model in found]
+    composites = [model.name for _, model in models]
+    if len(programs) > 1 and len(models) > len(programs):
+        names = [f"{folder}:{model.name}" for folder, model in models]
+    elif len(set(composites)) == len(models):
+        names = composites
+    else:
+        names = [folder for folder, _ in models]
+    if len(set(names)) < len(models):
+        raise ProgramError(f"programs of one name: {', '.join(names)}; rename their folders")
+    return [replace(model, name=name) for name, (_, model) in zip(names, models, strict=True)]
+
+
+def check_same(models: Sequence[Model]) -> None:
+    """Raise ProgramError where programs are not of one model at one size: their objects, and the
+    curves' scores, come from the first."""
+    first = models[0].facts
+    for model in models[1:]:
+        if model.facts.sizing.shapes != first.sizing.shapes:
+            what = "take images of different sizes"
+        elif model.facts.weights.get("sha256") != first.weights.get("sha256"):
+            what = "have different weights"
+        else:
+            continue
+        raise ProgramError(
+            f"{models[0].name} and {model.name} {what}; compare one model's programs"
+        )
+
+
+def _baselines(job: Job, gradient: Model | None, *, alone: bool) -> Iterator[Method]:
+    """The baselines; input × gradient itself only where no program that is compared is it."""
+    batch = job.settings.batch
+    if gradient is not None and alone and _GRADIENT in job.baselines:
+        yield Relevance(gradient, batch)
+    if gradient is not None and "integrated_gradients" in job.baselines:
+        yield IntegratedGradients(gradient, job.args.ig_steps, batch)
+    if "rollout" in job.baselines:
+        _need_config(job, "rollout")
+        config = job.config()
+        network, _ = build_model(config)
+        if isinstance(network, MaskDINO):
+            yield Rollout(network.to(job.device), batch, config.LRPC.PADDING_MASK)
+        elif job.args.baselines is not None:
+            raise ConfigError("--baselines rollout needs LRPC.SOURCE embedded, to see attention")
+    if "random" in job.baselines:
+        yield Random(job.settings.seed)
+
+
+def _need_config(job: Job, name: str) -> None:
+    if job.args.config is None:
+        hint = f", or a program of composite {_GRADIENT}" if name == _GRADIENT else ""
+        raise ConfigError(f"--baselines: {name} needs the model: give --config FILE{hint}")

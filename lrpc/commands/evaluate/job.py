@@ -1,0 +1,111 @@
+"""The arguments of `lrpc evaluate`, checked, and what they have compiled."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lrpc.commands.evaluate.arguments import BASELINES
+from lrpc.commands.evaluate.candidates import (
+    Candidate,
+    Recipe,
+    compiled,
+    from_composites,
+    from_config,
+    read_variants,
+)
+from lrpc.commands.evaluate.model import Model
+from lrpc.commands.evaluate.plot import need_matplotlib
+from lrpc.commands.evaluate.settings import Settings, grid
+from lrpc.config import Config, load_config
+from lrpc.errors import ConfigError
+from lrpc.program.devices import device_of
+
+
+@dataclass(frozen=True)
+class Job:
+    """The arguments, read and checked as far as they can be without a model."""
+
+    args: argparse.Namespace
+    settings: Settings
+    device: str
+    candidates: tuple[Candidate, ...]
+    baselines: tuple[str, ...]
+    overrides: tuple[str, ...] = ()
+    folder: Path = field(default_factory=Path)  # for what is compiled
+
+    def recipe(self, weights: Path | None = None) -> Recipe:
+        """What candidates of --config are compiled from."""
+        return Recipe(self.args.config, self.overrides, weights)
+
+    def compile(self, candidates: Sequence[Candidate], weights: Path | None = None) -> list[Model]:
+        """Candidates of --config as loaded programs."""
+        if not candidates:
+            return []
+        return compiled(candidates, self.recipe(weights), self.folder, self.device)
+
+    def config(self) -> Config:
+        """--config with its overrides."""
+        return load_config(self.args.config, list(self.overrides))
+
+
+def read_job(args: argparse.Namespace, folder: Path) -> Job:
+    """The arguments as a job that compiles into `folder`; raises LrpcError for what cannot be."""
+    if not args.no_plot:
+        need_matplotlib()
+    device = device_of(args.device)
+    settings = Settings(
+        score=args.score,
+        iou=args.iou,
+        match=args.match,
+        limit=args.limit,
+        steps=args.steps,
+        protocols=grid(args.order, args.patch, args.fill),
+        batch=args.batch_size,
+        seed=args.seed,
+    )
+    overrides = tuple(word for pair in args.set for word in pair)
+    return Job(args, settings, device, _candidates(args), _baselines(args), overrides, folder)
+
+
+def _candidates(args: argparse.Namespace) -> tuple[Candidate, ...]:
+    """What is compiled from --config."""
+    if args.config is None:
+        needy = {
+            "--composites": args.composites,
+            "--variants": args.variants,
+            "--randomise": args.randomise,
+            "--set": args.set,
+        }
+        for option, value in needy.items():
+            if value:
+                raise ConfigError(f"{option} needs a model to compile: give --config FILE")
+        if not args.programs:
+            raise ConfigError("nothing to evaluate: name program directories, or --config FILE")
+        return ()
+    found = from_composites(split_words(args.composites)) if args.composites else []
+    found += read_variants(args.variants) if args.variants else []
+    if not found and not args.programs:
+        overrides = [word for pair in args.set for word in pair]
+        found = from_config(load_config(args.config, overrides))
+    names = [candidate.name for candidate in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"two candidates are called '{name}'; rename one")
+    return tuple(found)
+
+
+def _baselines(args: argparse.Namespace) -> tuple[str, ...]:
+    if args.baselines is None:
+        return BASELINES if args.config else ("random",)
+    names = split_words(args.baselines) if args.baselines != "none" else []
+    for name in names:
+        if name not in BASELINES:
+            raise ConfigError(f"--baselines: no '{name}'; none, or some of {', '.join(BASELINES)}")
+    return tuple(name for name in BASELINES if name in names)
+
+
+def split_words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]

@@ -1,0 +1,153 @@
+"""What is compared: anything that gives a map [H, W] for each object of each picture."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from lrpc.commands.evaluate.model import TARGET, Model, Picture, in_batches, similarity
+from lrpc.commands.session.calls import Request, explain, one_line
+from lrpc.commands.session.seeds import Seed
+from lrpc.program.protocol import State
+
+Maps = list[list[Tensor]]  # per picture, per object: [H, W], float, on the CPU
+
+
+class Method(Protocol):
+    """A way to explain a detection. Another one needs a name and `maps`, nothing else."""
+
+    @property
+    def name(self) -> str: ...
+    def maps(self, pictures: Sequence[Picture]) -> Maps:
+        """One map for each subject of each picture; what is large supports the detection."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Relevance:
+    """A program's own relevance of the class logit, summed over the colours."""
+
+    model: Model
+    batch: int
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+    def maps(self, pictures: Sequence[Picture]) -> Maps:
+        """All objects of `batch` pictures in one sweep."""
+        found: Maps = []
+        for some in in_batches(pictures, self.batch):
+            found += self.of(forward(self.model, some), some)
+        return found
+
+    def of(self, state: State, pictures: Sequence[Picture]) -> Maps:
+        """The maps of these pictures, from a forward pass of the program on them."""
+        seeds = [[_seed(s.detection.query, s.truth.label) for s in p.subjects] for p in pictures]
+        request = Request(ledger=False, composite=self.model.composite)
+        images = explain(self.model.program, state, seeds, request, self.model.facts.places)
+        return [[one.input.sum(0) for one in image] for image in images]
+
+
+def forward(model: Model, pictures: Sequence[Picture]) -> State:
+    """The forward pass on a batch of pictures."""
+    pixels = torch.stack([picture.image.pixels for picture in pictures])
+    return model.forward(pixels, [picture.image.valid for picture in pictures])
+
+
+@dataclass(frozen=True, eq=False)
+class IntegratedGradients:
+    """Integrated gradients (Sundararajan et al. 2017, 1703.01365, eq. 1) from the mean colour.
+
+    `model` is a program of gradient × input, whose input is zero at the mean colour. Along the path
+    the object is followed from query to query by its `similarity`, since a two-stage model selects
+    its queries anew for every image. The model's own detached values stay detached.
+    """
+
+    model: Model
+    steps: int
+    batch: int
+    name: str = "integrated_gradients"
+
+    def maps(self, pictures: Sequence[Picture]) -> Maps:
+        """Midpoints of `steps` equal parts of the path, so many at a time that `batch` maps or
+        fewer are under way."""
+        return [self._picture(picture) for picture in pictures]
+
+    def _picture(self, picture: Picture) -> list[Tensor]:
+        mean = picture.image.pixels.new_tensor(self.model.facts.sizing.mean)[:, None, None]
+        total = torch.zeros(len(picture.subjects), *picture.image.pixels.shape)
+        together = max(1, self.batch // len(picture.subjects))
+        for alphas in torch.split(midpoints(self.steps), together):
+            scale = alphas.to(mean.dtype)[:, None, None, None]
+            images = mean + scale * (picture.image.pixels - mean)  # [b, 3, H, W]
+            state = self.model.forward(images, [picture.image.valid] * len(alphas))
+            at = torch.stack([self._follow(state, picture, k) for k in range(len(total))])
+            found = self._relevance(state, at.to(self.model.device))
+            total += integrate(found.cpu().double(), alphas, self.steps).float()
+        return list(total.sum(1))
+
+    def _relevance(self, state: State, at: Tensor) -> Tensor:
+        options: dict[str, Any] = {}
+        read = self.model.facts.places.choose(TARGET, ())
+        if read:
+            options["read"] = read
+        if self.model.composite is not None:
+            options["composite"] = self.model.composite
+        with one_line():
+            return self.model.program.relevance(state, TARGET, at=at, **options).input
+
+    def _follow(self, state: State, picture: Picture, subject: int) -> Tensor:
+        """The query that is most the subject, and its class, in every image: [b, 2]."""
+        one = picture.subjects[subject]
+        logits, boxes = state.outputs["pred_logits"], state.outputs["pred_boxes"]
+        held = [
+            similarity(logits[b], boxes[b], one.detection.box, one.truth.label, picture.image.frame)
+            for b in range(len(logits))
+        ]
+        queries = torch.stack(held).argmax(1)
+        return torch.stack([queries, torch.full_like(queries, one.truth.label)], 1)
+
+
+def midpoints(steps: int) -> Tensor:
+    """The middles of `steps` equal parts of [0, 1], float64."""
+    return (torch.arange(steps, dtype=torch.float64) + 0.5) / steps
+
+
+def integrate(products: Tensor, alphas: Tensor, steps: int) -> Tensor:
+    """This part of the Riemann sum of integrated gradients, from input × gradient on the path.
+
+    `products` [K, b, ...] are (α x) ⊙ ∂f(α x) at `alphas` [b], so that x ⊙ ∂f is products / α; the
+    sum over all `steps` of them, over `steps`, is the integral.
+    """
+    shape = (1, -1, *[1] * (products.dim() - 2))
+    return (products / alphas.to(products).view(shape)).sum(1) / steps
+
+
+@dataclass(frozen=True)
+class Random:
+    """Uniform noise: what a map that knows nothing gets."""
+
+    seed: int
+    name: str = "random"
+
+    def maps(self, pictures: Sequence[Picture]) -> Maps:
+        """Each object's noise depends on its name and the seed alone."""
+        return [[self._map(p.image.frame, s.truth.name) for s in p.subjects] for p in pictures]
+
+    def _map(self, frame: tuple[int, int], name: str) -> Tensor:
+        return torch.rand(frame, generator=generator_for(name, self.seed))
+
+
+def generator_for(name: str, seed: int) -> torch.Generator:
+    """A generator that depends on a name and a seed alone, the same on every machine."""
+    return torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
+
+
+def _seed(query: int, label: int) -> Seed:
+    return Seed(TARGET, None, (query, label))

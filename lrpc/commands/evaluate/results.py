@@ -1,0 +1,214 @@
+"""Figures of every object and every method, their means, and the files that hold them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lrpc.commands.evaluate.localise import Localisation
+from lrpc.commands.evaluate.perturb import Curve
+from lrpc.commands.evaluate.randomise import Similarity
+from lrpc.commands.evaluate.settings import Protocol
+from lrpc.commands.session.record import write_json
+from lrpc.support.files import write_text
+
+#: Columns of metrics.csv after the object's own, and whether more is better.
+METRICS: Mapping[str, bool | None] = {
+    "deletion": False,
+    "insertion": True,
+    "abpc": True,
+    "positive_in_mask": True,
+    "absolute_in_mask": True,
+    "positive_in_box": True,
+    "absolute_in_box": True,
+    "rank": True,
+    "pointing": True,
+    "mask_area": None,
+    "box_area": None,
+}
+
+
+Figures = Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One object explained by one method and measured under one protocol.
+
+    `deletion` and `insertion` are curves of its score with the most relevant patches taken away or
+    put back, over the score in the whole image (`score`).
+    """
+
+    method: str
+    protocol: Protocol
+    image: str
+    subject: str
+    label: int
+    query: int
+    detection_score: float
+    score: float
+    deletion: Curve
+    insertion: Curve
+    localisation: Localisation
+
+    def metrics(self) -> Figures:
+        """All figures by the names in `METRICS`.
+
+        `abpc` is the area between the perturbation curves (region perturbation, Samek et al. 2017,
+        1509.06321): least relevant first minus most relevant first, the symmetric relevance gain of
+        Blücher et al. 2024 (2401.06654). Taking away the least relevant patches first passes
+        through the same images as putting back the most relevant first, from the other end, so that
+        it is insertion minus deletion.
+        """
+        deletion, insertion = self.deletion.area(), self.insertion.area()
+        areas = {"deletion": deletion, "insertion": insertion, "abpc": insertion - deletion}
+        return {**areas, **asdict(self.localisation)}
+
+
+_APART = ("method", "protocol", "localisation")
+_NESTED = ("deletion", "insertion", "metrics")  # these metrics.csv holds as the columns of METRICS
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over `n` objects with its standard error (None: of fewer than two)."""
+
+    mean: float
+    error: float | None
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f}" + ("" if self.error is None else f" ± {self.error:.3f}")
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that an evaluation found; `about` is how it was made."""
+
+    rows: tuple[Row, ...]
+    seconds: Mapping[str, float]  # per method
+    failed: Mapping[str, str] = field(default_factory=dict)  # methods with their errors
+    likeness: tuple[Similarity, ...] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def methods(self) -> list[str]:
+        """In the order of evaluation."""
+        return list(dict.fromkeys(row.method for row in self.rows))
+
+    def protocols(self) -> list[Protocol]:
+        """In the order of evaluation."""
+        return list(dict.fromkeys(row.protocol for row in self.rows))
+
+    def summary(self, protocol: Protocol | None = None) -> dict[str, dict[str, Mean]]:
+        """Method → metric → mean over the objects that have the figure, under one protocol.
+
+        Without one, an object's figure is its mean over all of them.
+        """
+        found: dict[str, dict[str, Mean]] = {}
+        for method in self.methods():
+            objects: dict[str, list[Figures]] = {}
+            for row in self.rows:
+                if row.method == method and protocol in (None, row.protocol):
+                    objects.setdefault(row.subject, []).append(row.metrics())
+            figures = [_over_protocols(some) for some in objects.values()]
+            means = {name: mean([f[name] for f in figures]) for name in METRICS}
+            found[method] = {name: value for name, value in means.items() if value is not None}
+        return found
+
+    def places(self, protocol: Protocol) -> dict[str, float]:
+        """Method → its place by mean ABPC, 1 for the best; equal ones share their mean place."""
+        areas = {m: means["abpc"].mean for m, means in self.summary(protocol).items()}
+        above = {m: sum(other > area for other in areas.values()) for m, area in areas.items()}
+        equal = {m: sum(other == area for other in areas.values()) for m, area in areas.items()}
+        return {m: above[m] + (equal[m] + 1) / 2 for m in areas}
+
+    def mean_places(self) -> dict[str, float]:
+        """Method → the mean of its places over the protocols."""
+        every = [self.places(protocol) for protocol in self.protocols()]
+        return {m: math.fsum(one[m] for one in every) / len(every) for m in self.methods()}
+
+    def checks(self) -> dict[str, dict[str, dict[str, Mean]]]:
+        """Method → part → similarity → mean, of the randomisation check."""
+        found: dict[str, dict[str, dict[str, Mean]]] = {}
+        for one in self.likeness:
+            found.setdefault(one.method, {}).setdefault(one.part, {})
+        for method, parts in found.items():
+            for part, means in parts.items():
+                some = [o for o in self.likeness if (o.method, o.part) == (method, part)]
+                for name in ("spearman", "spearman_absolute", "ssim"):
+                    value = mean([getattr(one, name) for one in some])
+                    if value is not None:
+                        means[name] = value
+        return found
+
+
+def _over_protocols(rows: Sequence[Figures]) -> Figures:
+    """One object's figures, each its mean over the protocols that have it."""
+    means = {name: mean([figures[name] for figures in rows]) for name in METRICS}
+    return {name: None if value is None else value.mean for name, value in means.items()}
+
+
+def mean(values: Sequence[float | None]) -> Mean | None:
+    """The mean of what is there, with its standard error s / √n; None where nothing is."""
+    known = [value for value in values if value is not None]
+    n = len(known)
+    if not n:
+        return None
+    average = math.fsum(known) / n
+    if n == 1:
+        return Mean(average, None, 1)
+    variance = math.fsum((value - average) ** 2 for value in known) / (n - 1)
+    return Mean(average, math.sqrt(variance / n), n)
+
+
+def write_results(folder: Path, results: Results) -> None:
+    """`metrics.json` (all of it) and `metrics.csv` (a row per object, method and protocol), each
+    whole or not at all."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    for number, row in enumerate(results.rows):
+        own = {name: value for name, value in _object(row).items() if name not in _NESTED}
+        if not number:
+            writer.writerow([*own, *METRICS])
+        writer.writerow([*own.values(), *(row.metrics()[m] for m in METRICS)])
+    write_text(folder / "metrics.csv", table.getvalue())
+    write_json(folder / "metrics.json", record(results))
+
+
+def record(results: Results) -> dict[str, Any]:
+    """What `metrics.json` holds. No times: the same evaluation gives the same bytes."""
+    return {
+        **results.about,
+        "failed_methods": dict(results.failed),
+        "summary": _plain(results.summary()),
+        "mean_place": results.mean_places(),
+        "protocols": [
+            {
+                **asdict(protocol),
+                "summary": _plain(results.summary(protocol)),
+                "place": results.places(protocol),
+            }
+            for protocol in results.protocols()
+        ],
+        "randomisation": {method: _plain(parts) for method, parts in results.checks().items()},
+        "objects": [_object(row) for row in results.rows],
+        "randomisation_objects": [asdict(one) for one in results.likeness],
+    }
+
+
+def _plain(summary: Mapping[str, Mapping[str, Mean]]) -> dict[str, dict[str, Any]]:
+    return {
+        one: {name: asdict(value) for name, value in means.items()}
+        for one, means in summary.items()
+    }
+
+
+def _object(row: Row) -> dict[str, Any]:
+    """A row of metrics.json: the method, the protocol's own columns, the object, what was found."""
+    shown = {name: value for name, value in asdict(row).items() if name not in _APART}
+    return {"method": row.method, **asdict(row.protocol), **shown, "metrics": row.metrics()}

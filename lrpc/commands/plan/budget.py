@@ -1,0 +1,55 @@
+"""How calls keep a program's budget: what is run at a time, and what they hold then."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from lrpc.commands.plan.figures import size
+from lrpc.runtime.limits import Call, Limits
+from lrpc.runtime.loading import ProgramError
+
+
+def limits_of(directory: Path) -> Limits:
+    """What a program takes at a time, by its manifest."""
+    manifest: Mapping[str, Any] = json.loads((directory / "manifest.json").read_text())
+    inputs = {
+        name: ("", text.partition("[")[2].rstrip("]").split(","))
+        for name, text in manifest["inputs"].items()
+    }
+    return Limits.of(manifest, inputs)
+
+
+def budget_table(
+    limits: Limits, composite: str, targets: Sequence[str], batch: int, seeds: int
+) -> Table:
+    """One line a target, without and with ledger: images, seeds from block to block and seeds in a
+    block at a time, and the most bytes that the call holds; or what keeps it from the budget."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("target", no_wrap=True)
+    for name in ("images", "seeds", "in a block", "at most", "results"):
+        table.add_column(name, justify="right")
+    for target in targets:
+        for ledger in (False, True):
+            places = frozenset(limits.plans[composite][target]["results"])
+            call = Call(composite, target, places, ledger, batch, seeds)
+            name = f"{target}, with its ledger" if ledger else target
+            table.add_row(Text(name), *_row(limits, call))
+    return table
+
+
+def _row(limits: Limits, call: Call) -> list[str]:
+    try:
+        way = limits.way(call, call.batch)
+    except ProgramError:
+        least = limits.least(call)
+        needed, results = limits.needs(call, least), limits.results(call, least)
+        return ["refused", "", "", f"{size(needed)} needed", size(results)]
+    shown = (str(way.images), str(way.sweep), str(way.chunk))
+    return [*shown, size(limits.needs(call, way)), size(limits.results(call, way))]

@@ -1,0 +1,110 @@
+"""The command `lrpc plan`."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from io import BytesIO
+from pathlib import Path
+
+from rich.console import Console
+
+from lrpc.backend.memory.reasons import readers
+from lrpc.backend.memory.run import Model
+from lrpc.commands.plan.budget import budget_table, limits_of
+from lrpc.commands.plan.figures import size
+from lrpc.commands.plan.load import open_model
+from lrpc.commands.plan.picture import picture
+from lrpc.commands.plan.shapes import to_image, to_svg
+from lrpc.commands.plan.tables import again, chart, largest, layers, reasons, summary
+from lrpc.commands.plan.view import View, views
+from lrpc.errors import ConfigError
+from lrpc.support.files import shown, write_bytes
+
+
+def main(args: argparse.Namespace, console: Console) -> int:
+    """Print the plan of a program, and draw it where that is asked for."""
+    model = open_model(args.program, args.plugin)
+    targets = _targets(model, args.composite)
+    found = views(model, targets, args.batch, args.seeds)
+    view = _chosen(found, args.target)
+    chosen = targets[found.index(view)]
+    if args.saved:
+        why = readers(model, chosen)
+        console.print(f"{view.name}: {len(why)} saved values", markup=False, highlight=False)
+        console.print(reasons(model.graph, view.saved, why))
+    else:
+        _show(view, found, model, targets, args, console)
+    for path, write in ((args.svg, _write_svg), (args.png, _write_png)):
+        if path is not None:
+            write(path, view, args.program.resolve().name)
+            console.print(f"written: {shown(path)}", markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def _show(
+    view: View,
+    found: list[View],
+    model: Model,
+    chosen: list[int],
+    args: argparse.Namespace,
+    console: Console,
+) -> None:
+    weights = sum(kind.bytes for kind in model.weights.values())
+    say = f"{view.batch} image(s), {view.seeds} seed(s), {model.sweep or model.chunk} in a sweep"
+    blocks = f", {model.chunk} at once through a block" if model.sweep else ""
+    megabytes = f"beside {weights / 1e6:.1f} MB of weights"
+    console.print(f"{say}{blocks}; {megabytes}", markup=False, highlight=False)
+    if model.again:
+        console.print("computed again for relevance", style="bold", highlight=False)
+        console.print(again(model.halves.saved.ways()))
+    console.print(summary(found))
+    limits = limits_of(args.program)
+    if limits.budget:
+        composite = model.codes[chosen[0]].composite or next(iter(limits.plans))
+        names = [model.codes[i].name for i in chosen]
+        text = f"calls under the budget of {size(limits.budget)} (LRPC.MEMORY.BUDGET)"
+        console.print(text, style="bold", markup=False, highlight=False)
+        console.print(budget_table(limits, composite, names, args.batch, args.seeds))
+    console.print(f"{view.name} over program time", style="bold", markup=False, highlight=False)
+    for line in chart(view, min(console.width, 120)):
+        console.print(line, no_wrap=True, overflow="crop", crop=True)
+    where = view.timeline.modules[view.top] or "outside any module"
+    console.print()
+    told = f"largest at the worst step ({where})"
+    console.print(told, style="bold", markup=False, highlight=False)
+    console.print(largest(view, console.width))
+    console.print("saved by layer", style="bold")
+    console.print(layers(view.saved, console.width))
+
+
+def _targets(model: Model, composite: str | None) -> list[int]:
+    """The targets under one composite, by default the first."""
+    known = list(dict.fromkeys(code.composite for code in model.codes))
+    wanted = known[0] if composite is None else composite
+    if wanted not in known:
+        names = ", ".join(known) if known[0] else "one alone, without a choice"
+        raise ConfigError(f"--composite {wanted}: the program has {names}")
+    return [i for i, code in enumerate(model.codes) if code.composite == wanted]
+
+
+def _chosen(found: list[View], name: str | None) -> View:
+    if name is None:
+        return max(found, key=lambda view: view.layout.bound)
+    names = [view.name.split(" ")[0] for view in found]
+    if name not in names:
+        close = difflib.get_close_matches(name, names, 1)
+        hint = f" (perhaps {close[0]})" if close else ""
+        raise ConfigError(f"--target {name}{hint}: the program has {', '.join(names)}")
+    return found[names.index(name)]
+
+
+def _write_svg(path: Path, view: View, program: str) -> None:
+    text = to_svg(*picture(view, program))
+    write_bytes(path, text.encode())
+
+
+def _write_png(path: Path, view: View, program: str) -> None:
+    data = BytesIO()
+    to_image(*picture(view, program)).save(data, "PNG")
+    write_bytes(path, data.getvalue())

@@ -1,0 +1,1 @@
+"""What commands share: images in, requests to a program, records out."""

@@ -1,0 +1,194 @@
+"""Relevance calls for a batch: seeds grouped by target, padded to one tensor, dealt out again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lrpc.commands.session.facts import Facts
+from lrpc.commands.session.places import Places
+from lrpc.commands.session.seeds import Seed
+from lrpc.commands.session.targets import Layer
+from lrpc.errors import LrpcError, ProgramError
+from lrpc.program.protocol import Ledger, Program, Relevance, Size, State
+
+_OUTPUTS = ("pred_logits", "pred_boxes", "pred_masks")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to ask of every relevance call; `chunk` bounds the seeds per call (0: all at once),
+    `composite` None is the program's first."""
+
+    read: tuple[str, ...] = ()
+    norm: str | None = None
+    ledger: bool = True
+    chunk: int = 0
+    composite: str | None = None
+
+
+@dataclass(frozen=True)
+class Booked:
+    """One seed's ledger in one image: start = end + Σ sinks, up to `closure` (relative)."""
+
+    start: float
+    end: float
+    closure: float
+    sinks: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """The relevance of one seed in one image, on the CPU.
+
+    `input` [3, H, W] at the normalised image; `layers` name → [N, C].
+    """
+
+    seed: Seed
+    input: Tensor
+    layers: Mapping[str, Tensor] = field(default_factory=dict)
+    ledger: Booked | None = None
+
+
+def forward(
+    program: Program, facts: Facts, pixels: Tensor, valid: Sequence[Size], device: str
+) -> State:
+    """The program's forward on images [B, 3, H, W] in 0–255, with their padding where it takes a
+    mask; `valid` (h, w) at the top left of each is not padding."""
+    pixels = pixels.to(device, facts.dtype)
+    masks = []
+    if facts.padding_mask:
+        masks = [torch.ones(len(valid), *pixels.shape[2:], dtype=torch.bool, device=device)]
+        for b, (height, width) in enumerate(valid):
+            masks[0][b, :height, :width] = False
+    with one_line():
+        return program.forward(pixels, *masks)
+
+
+def check_outputs(state: State) -> None:
+    """Raise ProgramError where a program's outputs are not those of a MaskDINO."""
+    missing = [name for name in _OUTPUTS if name not in state.outputs]
+    if missing:
+        raise ProgramError(f"not a MaskDINO program: its outputs lack {', '.join(missing)}")
+
+
+def explain(
+    program: Program,
+    state: State,
+    seeds: Sequence[Sequence[Seed]],
+    request: Request,
+    places: Places,
+) -> list[list[Explained]]:
+    """The relevance of every seed of every image in the batch, in the order of the seeds.
+
+    Seeds of one target (and layer) go together: `at` is [K, B, n], where an image with fewer seeds
+    repeats its last, and the repeats are dropped. Raises ProgramError where the program does, and
+    where a result is not finite or not of the shape it should be.
+    """
+    done: list[dict[str, Explained]] = [{} for _ in seeds]
+    groups = dict.fromkeys((s.kind, s.layer) for image in seeds for s in image)
+    for kind, layer in groups:
+        mine = [[s for s in image if (s.kind, s.layer) == (kind, layer)] for image in seeds]
+        longest = max(len(image) for image in mine)
+        options = _options(kind, layer, request, places)
+        step = _at_once(program, kind, request.chunk or longest, len(seeds), options)
+        for first in range(0, longest, step):
+            part = [image[first : first + step] for image in mine]
+            for b, results in enumerate(_call(program, state, kind, part, options)):
+                done[b].update((r.seed.slug, r) for r in results)
+    return [[done[b][s.slug] for s in image] for b, image in enumerate(seeds)]
+
+
+def _at_once(
+    program: Program, kind: str, seeds: int, images: int, options: Mapping[str, Any]
+) -> int:
+    """As many seeds as keep the program's budget; the call says it where that is not even one."""
+    known = {name: value for name, value in options.items() if name != "norm"}
+    with one_line():
+        return max(1, program.at_once(kind, seeds, images, **known))
+
+
+def _call(
+    program: Program,
+    state: State,
+    kind: str,
+    seeds: Sequence[Sequence[Seed]],
+    options: Mapping[str, Any],
+) -> list[list[Explained]]:
+    at = _at(seeds).to(next(iter(state.outputs.values())).device)
+    with one_line():
+        result = program.relevance(state, kind, at=at, **options)
+        pixels = result.input
+    if pixels.dim() != 5 or pixels.shape[:2] != at.shape[:2]:
+        raise ProgramError(
+            f"relevance of '{kind}' came as {list(pixels.shape)}, not "
+            f"[{at.shape[0]}, {at.shape[1]}, 3, H, W]"
+        )
+    sinks = result.ledger.sinks if result.ledger is not None else {}
+    return [
+        [_one(result, sinks, k, b, s) for k, s in enumerate(image)] for b, image in enumerate(seeds)
+    ]
+
+
+def _options(kind: str, layer: Layer | None, request: Request, places: Places) -> dict[str, Any]:
+    """Keyword arguments of a call: only what is wanted."""
+    options: dict[str, Any] = {}
+    if layer is not None:
+        options["layer"] = layer
+    read = places.choose(kind if layer is None else f"{kind}:{layer}", request.read)
+    if read:
+        options["read"] = read
+    if request.composite is not None:
+        options["composite"] = request.composite
+    if request.norm is not None:
+        options["norm"] = request.norm
+    if request.ledger:
+        options["ledger"] = True
+    return options
+
+
+def _at(seeds: Sequence[Sequence[Seed]]) -> Tensor:
+    """Indices [K, B, n]; short images repeat their last seed, empty ones point at zero."""
+    longest = max(len(image) for image in seeds)
+    width = next(len(s.index) for image in seeds for s in image)
+    at = torch.zeros(longest, len(seeds), width, dtype=torch.int64)
+    for b, image in enumerate(seeds):
+        for k in range(longest if image else 0):
+            at[k, b] = torch.tensor(image[min(k, len(image) - 1)].index)
+    return at
+
+
+def _one(result: Relevance, sinks: Mapping[str, Tensor], k: int, b: int, seed: Seed) -> Explained:
+    pixels = result.input[k, b].detach().cpu().clone()
+    if not bool(torch.isfinite(pixels).all()):
+        raise ProgramError(f"the relevance of {seed.slug} is not finite")
+    layers = {name: value[k, b].detach().cpu().clone() for name, value in result.layers.items()}
+    ledger = None if result.ledger is None else _booked(result.ledger, sinks, k, b)
+    return Explained(seed, pixels, layers, ledger)
+
+
+def _booked(ledger: Ledger, sinks: Mapping[str, Tensor], k: int, b: int) -> Booked:
+    """The ledger of seed k of image b, as numbers."""
+    amounts = {name: float(amount[k, b]) for name, amount in sinks.items()}
+    start, end, closure = ledger.start[k, b], ledger.end[k, b], ledger.closure[k, b]
+    return Booked(float(start), float(end), float(closure), amounts)
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Turns whatever generated code raises into a ProgramError of one line, the cause kept."""
+    try:
+        yield
+    except LrpcError:
+        raise
+    except Exception as error:
+        text = str(error).strip().partition("\n")[0]
+        kind = type(error).__name__
+        own = kind == ProgramError.__name__  # a program carries its own class of that name
+        message = text if own and text else f"{kind}: {text}" if text else kind
+        raise ProgramError(message) from error

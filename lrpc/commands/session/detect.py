@@ -1,0 +1,93 @@
+"""Objects of one image from a program's outputs, in the frame of the network's input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from lrpc.models.maskdino.postprocess import detections
+from lrpc.program.protocol import Box, Detection, Size
+
+_CANDIDATES = 100  # as the released code: the best (query, class) pairs by class probability
+
+
+def find_detections(
+    outputs: Mapping[str, Tensor],
+    frame: Size,
+    valid: Size,
+    score: float,
+    top: int,
+    *,
+    score_masks: bool = True,
+) -> list[Detection]:
+    """At most `top` detections that score above `score`, best first.
+
+    `outputs` hold one image: pred_logits [Q, C], pred_boxes [Q, 4] (cxcywh over the frame),
+    pred_masks [Q, h, w]. The score is never above the class probability, so only queries with a
+    class above `score` are looked at; masks of the others are not even resized.
+    """
+    above = outputs["pred_logits"].float().sigmoid() > score  # [Q, C]
+    pairs = min(_CANDIDATES, int(above.sum()))
+    if pairs == 0:
+        return []
+    queries = above.any(dim=1).nonzero()[:, 0]
+    found = _detections(outputs, queries, frame, valid, pairs, score_masks)
+    found = sorted((one for one in found if one.score > score), key=lambda one: -one.score)
+    return found[:top]
+
+
+def describe(
+    outputs: Mapping[str, Tensor], frame: Size, valid: Size, query: int, label: int
+) -> Detection:
+    """One query seen as an object of class `label`, whatever its score."""
+    alone = dict(outputs) | {"pred_logits": outputs["pred_logits"][:, label : label + 1]}
+    queries = torch.tensor([query], device=outputs["pred_logits"].device)
+    (one,) = _detections(alone, queries, frame, valid, 1, True)
+    return Detection(query, label, one.score, one.box, one.mask)
+
+
+def _detections(
+    outputs: Mapping[str, Tensor],
+    queries: Tensor,
+    frame: Size,
+    valid: Size,
+    top: int,
+    score_masks: bool,
+) -> list[Detection]:
+    """The best `top` pairs of these queries and any class, masks and boxes in the frame."""
+    names = ("pred_logits", "pred_boxes", "pred_masks")
+    chosen = {name: outputs[name][queries].float()[None] for name in names}
+    (found,) = detections(chosen, frame, [valid], top=top, score_masks=score_masks)
+    results = []
+    for n, label in enumerate(found.labels.tolist()):
+        mask = torch.zeros(frame, dtype=torch.bool)
+        mask[: valid[0], : valid[1]] = found.masks[n].cpu()
+        query = int(queries[found.queries[n]])
+        box = _clip([float(edge) for edge in found.boxes[n]], valid)
+        results.append(Detection(query, label, float(found.scores[n]), box, mask.numpy()))
+    return results
+
+
+def _clip(box: list[float], valid: Size) -> Box:
+    """Corners in pixels of the frame, brought inside what is not padding."""
+    height, width = valid
+    x0, x1 = (min(max(x, 0.0), float(width)) for x in box[0::2])
+    y0, y1 = (min(max(y, 0.0), float(height)) for y in box[1::2])
+    return x0, y0, x1, y1
+
+
+def best_probability(outputs: Mapping[str, Tensor]) -> float:
+    """The largest class probability of any query, for saying how far an image was from any."""
+    return float(outputs["pred_logits"].float().sigmoid().max())
+
+
+def strongest_pixel(outputs: Mapping[str, Tensor], query: int, frame: Size, valid: Size) -> Size:
+    """(y, x) on the mask grid [h, w] of the largest mask logit of a query, padding left out."""
+    grid = outputs["pred_masks"][query]
+    height, width = grid.shape
+    rows = max(1, int(height * valid[0] / frame[0]))
+    columns = max(1, int(width * valid[1] / frame[1]))
+    flat = int(torch.argmax(grid[:rows, :columns]))
+    return flat // columns, flat % columns

@@ -1,0 +1,118 @@
+"""What a manifest says that images and records need; the only place that knows its keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lrpc.commands.session.images import Sizing
+from lrpc.commands.session.places import Places
+from lrpc.errors import ProgramError
+from lrpc.program.manifest_reader import check_facts
+from lrpc.program.protocol import Size
+
+RANDOM_WARNING = "RANDOM WEIGHTS: seeded, not trained; this relevance explains no real model"
+_IMAGES = re.compile(r"(f\d+|bf16)\[B,3,(\d+),(\d+)\]")  # as the IR prints a type
+_MEAN = (123.675, 116.28, 103.53)  # detectron2's default
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One program's settings, as its manifest states them."""
+
+    sizing: Sizing
+    composite: str
+    precision: str
+    dtype: torch.dtype  # of the images
+    epsilon: float | None
+    settings: Mapping[str, Any]  # the LRPC node of the config
+    versions: Mapping[str, Any]
+    config_sha256: str | None
+    random_weights: bool
+    weights: Mapping[str, Any]  # file, sha256, note
+    classes: tuple[str, ...]
+    places: Places  # per target that the program can start from
+    score_masks: bool  # whether a detection's score counts its mask
+    outputs: tuple[str, ...]  # names of what the model returns
+    padding_mask: bool  # whether `forward` takes a mask of padded pixels
+    check: Mapping[str, Any]  # how the program was held against its model
+
+    def class_name(self, label: int) -> str | None:
+        """The class's name where the config gives one."""
+        return self.classes[label] if label < len(self.classes) else None
+
+
+def read_facts(manifest: Mapping[str, Any]) -> Facts:
+    """Read a manifest; raises ProgramError where it states no image shape, or odd values."""
+    check_facts(manifest)
+    config = _mapping(manifest.get("config"))
+    lrpc = _mapping(config.get("LRPC"))
+    names = manifest.get("class_names") or lrpc.get("CLASS_NAMES") or ()
+    tests = _mapping(_mapping(_mapping(config.get("MODEL")).get("MaskDINO")).get("TEST"))
+    epsilon = manifest.get("epsilon", lrpc.get("EPSILON"))
+    dtype, frame, others = _inputs(manifest)
+    places = _places(manifest)
+    return Facts(
+        sizing=_sizing([frame], config),
+        composite=str(manifest.get("composite") or lrpc.get("COMPOSITE") or "unknown"),
+        precision=str(manifest.get("precision") or lrpc.get("PRECISION") or "fp32"),
+        dtype=dtype,
+        epsilon=None if epsilon is None else float(epsilon),
+        settings=lrpc,
+        versions=_mapping(manifest.get("versions")),
+        config_sha256=manifest.get("config_sha256"),
+        random_weights=_random(manifest, config, lrpc),
+        weights=_mapping(manifest.get("weights")),
+        classes=tuple(str(name) for name in names),
+        places=places,
+        score_masks=not tests.get("TEST_FOUCUS_ON_BOX", False),
+        outputs=tuple(str(name) for name in _mapping(manifest.get("outputs"))),
+        padding_mask=others > 0,
+        check=_mapping(manifest.get("check")),
+    )
+
+
+def _inputs(manifest: Mapping[str, Any]) -> tuple[torch.dtype, Size, int]:
+    """The images' dtype and (H, W), and how many inputs there are beside them."""
+    inputs = _mapping(manifest.get("inputs"))
+    for text in inputs.values():
+        match = _IMAGES.fullmatch(str(text).replace(" ", ""))
+        if match:
+            dtype = torch.float64 if match[1] == "f64" else torch.float32
+            return dtype, (int(match[2]), int(match[3])), len(inputs) - 1
+    stated = ", ".join(f"{name}: {text}" for name, text in inputs.items()) or "none"
+    raise ProgramError(f"no input of this program is a batch of images [B,3,H,W]; inputs: {stated}")
+
+
+def _places(manifest: Mapping[str, Any]) -> Places:
+    """What can be read for which target, as far as the manifest lists it."""
+    stated = _mapping(_mapping(_mapping(manifest.get("settings")).get("places")).get("inputs"))
+    targets = manifest.get("targets") or ()
+    return Places(tuple(stated), {str(t["name"]): tuple(t.get("reads", ())) for t in targets})
+
+
+def _random(
+    manifest: Mapping[str, Any], config: Mapping[str, Any], lrpc: Mapping[str, Any]
+) -> bool:
+    """Whether the weights were seeded: as the manifest says, else where the config names none."""
+    stated = _mapping(manifest.get("weights")).get("random", manifest.get("random_weights"))
+    if stated is not None:
+        return bool(stated)
+    model = _mapping(config.get("MODEL"))
+    return "WEIGHTS" in model and not model["WEIGHTS"] and lrpc.get("SOURCE") == "embedded"
+
+
+def _sizing(shapes: Sequence[Size], config: Mapping[str, Any]) -> Sizing:
+    given = _mapping(config.get("INPUT"))
+    r, g, b = (float(v) for v in _mapping(config.get("MODEL")).get("PIXEL_MEAN", _MEAN))
+    shortest, longest = given.get("MIN_SIZE_TEST", 0), given.get("MAX_SIZE_TEST", 0)
+    divisor = _mapping(_mapping(config.get("MODEL")).get("MaskDINO")).get("SIZE_DIVISIBILITY", 1)
+    return Sizing(tuple(shapes), int(shortest), int(longest), (r, g, b), max(1, int(divisor)))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

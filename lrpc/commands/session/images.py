@@ -1,0 +1,232 @@
+"""Images from disk to the network's input: found, read upright, resized, padded."""
+
+from __future__ import annotations
+
+import os
+import stat
+import warnings
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from lrpc.errors import ImageError, LrpcError
+from lrpc.program.protocol import Size
+from lrpc.support.files import reason, shown
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+#: Pillow's names of what is read. Its other decoders run programs (EPS runs Ghostscript), expand
+#: without a limit (FITS) or read no photographs.
+FORMATS = (
+    *("AVIF", "BMP", "DDS", "DIB", "GIF", "ICNS", "ICO", "JPEG", "JPEG2000"),
+    *("PCX", "PNG", "PPM", "PSD", "QOI", "SGI", "TGA", "TIFF", "WEBP"),
+)
+_DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow would clip, not scale these
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """How images meet the program: detectron2's two test sizes, and the shapes compiled for.
+
+    `shortest` is `INPUT.MIN_SIZE_TEST` (0: never resize except to fit), `longest` is
+    `INPUT.MAX_SIZE_TEST`, `shapes` are (H, W) and not empty, `mean` is the pixel mean (RGB).
+    The model's own inference pads to multiples of `divisor`.
+    """
+
+    shapes: tuple[Size, ...]
+    shortest: int
+    longest: int
+    mean: tuple[float, float, float]
+    divisor: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedImage:
+    """An image as the program takes it: `pixels` f32[3, H, W] in 0–255, RGB, padded with the mean.
+
+    `valid` is the (h, w) at the top left that holds the image, `original` its size on disk. The
+    model's own inference would resize it to `wanted` and pad it to `own` (None: not known).
+    """
+
+    path: Path
+    pixels: Tensor
+    valid: Size
+    original: Size
+    wanted: Size | None = None
+    own: Size | None = None
+
+    @property
+    def frame(self) -> Size:
+        """The compiled (H, W)."""
+        return int(self.pixels.shape[1]), int(self.pixels.shape[2])
+
+    def photo(self) -> NDArray[np.uint8]:
+        """The visible part, uint8 [h, w, 3]."""
+        height, width = self.valid
+        visible = self.pixels[:, :height, :width].permute(1, 2, 0)
+        return visible.round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+def find_images(paths: Sequence[Path]) -> list[Path]:
+    """Every image file named, and those directly inside each folder named, each once.
+
+    Folders are listed in name order and by known suffix, without annotations of their images
+    (`annotates`); a file named outright is taken whatever its name. Raises ImageError where a path
+    does not exist or a folder holds no image, or cannot be listed.
+    """
+    found: dict[str, Path] = {}
+    for path in paths:
+        with decoding(path):
+            if path.is_dir():
+                inside = _inside(path)
+            elif os.path.lexists(path):
+                inside = [path]
+            else:
+                raise ImageError(f"{shown(path)}: no such file or folder")
+            for item in inside:
+                found.setdefault(os.path.realpath(item), item)
+    return list(found.values())
+
+
+def _inside(folder: Path) -> list[Path]:
+    """The images directly in a folder; what only looks like a file is left to the reader."""
+    every = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES]
+    every = sorted(p for p in every if not p.is_dir() and not p.name.startswith("."))
+    stems = {p.stem for p in every}
+    images = [p for p in every if not annotates(p.name, stems)]
+    if not images:
+        known = " ".join(SUFFIXES)
+        raise ImageError(f"{shown(folder)}: no image in this folder (known: {known})")
+    return images
+
+
+def annotates(name: str, stems: Collection[str]) -> bool:
+    """Whether a file is an annotation of an image with one of these stems, as `lrpc evaluate`
+    reads them: `STEM.instances.png` or `STEM.CLASS-NUMBER.mask.png`."""
+    for ending in (".instances.png", ".mask.png"):
+        if name.endswith(ending):
+            parts = name.removesuffix(ending).split(".")
+            return any(".".join(parts[:n]) in stems for n in range(1, len(parts) + 1))
+    return False
+
+
+@contextmanager
+def decoding(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong with the image in a file into one line, an ImageError."""
+    try:
+        yield
+    except LrpcError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{shown(path)}: not an image that Pillow can read") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"{shown(path)}: too many pixels; scale it down first") from error
+    except MemoryError as error:
+        raise ImageError(f"{shown(path)}: memory does not hold it; scale it down first") from error
+    except Exception as error:
+        # Decoders of a dozen formats meet data of any origin in here, and give up in any way: with
+        # struct.error, SyntaxError, KeyError, RuntimeError, RecursionError, zlib.error, … None of
+        # them means more than that this one file cannot be read.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise ImageError(f"{shown(path)}: cannot be read ({reason(error)})") from error
+        raise ImageError(f"{shown(path)}: corrupt or cut short ({reason(error)})") from error
+
+
+@contextmanager
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """An image file as Pillow opens it, not decoded yet; what goes wrong in the block is an
+    ImageError in one line."""
+    Image.init()
+    known = [name for name in FORMATS if name in Image.OPEN]  # a build may lack some
+    with decoding(path), warnings.catch_warnings(), _open_regular(path) as file:
+        warnings.simplefilter("ignore")  # odd files: what matters raises
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(file, formats=known) as image:
+            if 0 in image.size:
+                raise ImageError(f"{shown(path)}: has no pixels")
+            yield image
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading; a pipe or device would block, or be changed by it."""
+    kind = os.stat(path).st_mode
+    if not stat.S_ISREG(kind):
+        what = "a folder" if stat.S_ISDIR(kind) else "no regular file"
+        raise ImageError(f"{shown(path)}: is {what}; name an image file")
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+
+
+def read_rgb(path: Path) -> Image.Image:
+    """The image as RGB, turned upright by its EXIF orientation.
+
+    Raises ImageError with one line for what is not an image, is cut short or corrupt, is too large
+    for Pillow's limit, or has more than 8 bits per channel.
+    """
+    with open_image(path) as image:
+        if image.mode in _DEEP_MODES:
+            raise ImageError(
+                f"{shown(path)}: {image.mode} pixels; convert it to 8 bits per channel"
+            )
+        image.load()
+        return ImageOps.exif_transpose(image).convert("RGB")
+
+
+def shortest_edge(size: Size, shortest: int, longest: int) -> Size:
+    """detectron2's test size: the shorter edge becomes `shortest`, unless the longer would pass
+    `longest`; `shortest` 0 leaves the size alone."""
+    if shortest <= 0:
+        return size
+    height, width = (float(edge) for edge in size)
+    scale = shortest / min(height, width)
+    if longest > 0 and max(height, width) * scale > longest:
+        scale = longest / max(height, width)
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+
+def fit(original: Size, sizing: Sizing) -> tuple[Size, Size]:
+    """The compiled shape that suits an image best, and the size the image takes inside it.
+
+    An image of exactly a compiled size keeps its pixels. Otherwise it takes its detectron2 size,
+    shrunk where that does not fit; the shape that shows it largest wins, then the smallest shape.
+    """
+    if original in sizing.shapes:
+        return original, original
+    wanted = shortest_edge(original, sizing.shortest, sizing.longest)
+    choices = [(shape, _within(original, wanted, shape)) for shape in sizing.shapes]
+    return max(choices, key=lambda c: (c[1][0] * c[1][1], -c[0][0] * c[0][1]))
+
+
+def _within(original: Size, wanted: Size, frame: Size) -> Size:
+    """`wanted` where it fits in `frame`, otherwise the largest size of the original's aspect ratio
+    that does."""
+    if wanted[0] <= frame[0] and wanted[1] <= frame[1]:
+        return wanted
+    scale = min(frame[0] / original[0], frame[1] / original[1])
+    height, width = (max(1, int(edge * scale + 0.5)) for edge in original)
+    return min(height, frame[0]), min(width, frame[1])
+
+
+def load_image(path: Path, sizing: Sizing) -> LoadedImage:
+    """Read, resize (Pillow bilinear, as detectron2 does) and pad one image at bottom and right.
+
+    The padding is the pixel mean: the released code pads with zeros *after* normalisation.
+    Raises ImageError as `read_rgb` does.
+    """
+    image = read_rgb(path)
+    original = (image.height, image.width)
+    frame, valid = fit(original, sizing)
+    with decoding(path):
+        if valid != original:
+            image = image.resize((valid[1], valid[0]), Image.Resampling.BILINEAR)
+        pixels = torch.tensor(sizing.mean, dtype=torch.float32)[:, None, None].repeat(1, *frame)
+        pixels[:, : valid[0], : valid[1]] = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    wanted = shortest_edge(original, sizing.shortest, sizing.longest)
+    own = tuple(-(-edge // sizing.divisor) * sizing.divisor for edge in wanted)
+    return LoadedImage(path, pixels, valid, original, wanted, (own[0], own[1]))

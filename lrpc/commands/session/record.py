@@ -1,0 +1,146 @@
+"""What is written beside the pictures: raw tensors and the JSON record, each whole or not at
+all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import save
+from torch import Tensor
+
+from lrpc.commands.session.calls import Explained
+from lrpc.commands.session.changes import change_of
+from lrpc.commands.session.facts import RANDOM_WARNING, Facts
+from lrpc.commands.session.images import LoadedImage
+from lrpc.program.protocol import Detection
+from lrpc.support.files import shown, write_bytes, write_text
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a record; raises ValueError for a number that JSON does not know, and ProgramError."""
+    text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def write_tensors(path: Path, image: LoadedImage, results: Sequence[Explained]) -> None:
+    """Raw relevance in one file: `SLUG/input` [3, H, W], and `SLUG/LAYER` for each layer read."""
+    tensors: dict[str, Tensor] = {}
+    for result in results:
+        tensors[f"{result.seed.slug}/input"] = result.input.contiguous()
+        for name, value in result.layers.items():
+            tensors[f"{result.seed.slug}/{name}"] = value.contiguous()
+    sizes = {"valid": image.valid, "original": image.original, "frame": image.frame}
+    metadata = {name: f"{height},{width}" for name, (height, width) in sizes.items()}
+    data = save(tensors, metadata={"image": shown(image.path), **metadata})
+    write_bytes(path, data)  # save_file would make it readable for its owner alone
+
+
+def program_record(directory: Path, facts: Facts) -> dict[str, Any]:
+    """The program and its settings, as the manifest states them."""
+    return {
+        "directory": shown(directory),
+        "composite": facts.composite,
+        "epsilon": facts.epsilon,
+        "precision": facts.precision,
+        "settings": dict(facts.settings),
+        "versions": dict(facts.versions),
+        "config_sha256": facts.config_sha256,
+        "random_weights": facts.random_weights,
+        "check": dict(facts.check),
+        "weights": dict(facts.weights),
+        **({"warning": RANDOM_WARNING} if facts.random_weights else {}),
+    }
+
+
+def image_record(image: LoadedImage) -> dict[str, Any]:
+    """The image file and its sizes, all (height, width); `own_input` is the network's input in the
+    model's own inference, `changed` what is otherwise here."""
+    change = change_of(image)
+    return {
+        "file": shown(image.path),
+        "original_size": list(image.original),
+        "resized_to": list(image.valid),
+        "network_input": list(image.frame),
+        "padded": image.valid != image.frame,
+        "own_input": list(image.own or image.frame),
+        "changed": None if change is None else change.words,
+    }
+
+
+def failure_record(path: Path, error: str) -> dict[str, Any]:
+    """An image that could not be explained, and why."""
+    return {"image": {"file": shown(path)}, "error": error, "targets": []}
+
+
+def finished(stem: Path, about: Mapping[str, Any]) -> bool:
+    """Whether an image has its record, by the same program asked the same, and all its files."""
+    try:
+        told = json.loads(stem.with_name(f"{stem.name}.json").read_bytes())
+        if told["error"] is not None or _asked(told) != _asked(json.loads(json.dumps(about))):
+            return False
+        files = [name for target in told["targets"] for name in target["files"].values()]
+        files += [told["tensors"]] if told["targets"] else []
+        return all((stem.parent / name).is_file() for name in files)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False  # no record, or not one of ours
+
+
+def _asked(record: Mapping[str, Any]) -> Any:
+    """Program and request, without what does not change results."""
+    run = {key: v for key, v in record["run"].items() if key not in ("batch_size", "device")}
+    return record["program"] | {"directory": None}, run
+
+
+def target_record(result: Explained, image: LoadedImage, facts: Facts) -> dict[str, Any]:
+    """One target: where it started, the object it is of, and the sums of its relevance."""
+    seed, values = result.seed, result.input.double().numpy()
+    height, width = image.valid
+    visible = values[:, :height, :width].sum(axis=0)
+    return {
+        "target": seed.kind,
+        "layer": seed.layer,
+        "index": list(seed.index),
+        "value": seed.value,
+        "detection": None
+        if seed.detection is None
+        else _detection(seed.detection, image, facts.class_name(seed.detection.label)),
+        "relevance": {
+            "sum": float(values.sum()),
+            "positive": float(values[values > 0].sum()),
+            "negative": float(values[values < 0].sum()),
+            "in_padding": float(values[:, height:].sum() + values[:, :height, width:].sum()),
+            **_focus(visible, seed.detection),
+        },
+        "ledger": None if result.ledger is None else asdict(result.ledger),
+        "tensors": [f"{seed.slug}/{name}" for name in ("input", *result.layers)],
+    }
+
+
+def _detection(one: Detection, image: LoadedImage, name: str | None) -> dict[str, Any]:
+    scale_y, scale_x = (o / v for o, v in zip(image.original, image.valid, strict=True))
+    scales = (scale_x, scale_y, scale_x, scale_y)
+    return {
+        "query": one.query,
+        "class": one.label,
+        "class_name": name,
+        "score": one.score,
+        "box_network": list(one.box),
+        "box_image": [edge * scale for edge, scale in zip(one.box, scales, strict=True)],
+        "mask_pixels_network": int(one.mask.sum()),
+    }
+
+
+def _focus(visible: np.ndarray[Any, np.dtype[np.float64]], one: Detection | None) -> dict[str, Any]:
+    """How much of the positive relevance lies in the object's mask, beside the mask's share of the
+    image: equal shares are chance."""
+    positive = np.clip(visible, 0, None)
+    if one is None or not one.mask.any() or positive.sum() == 0:
+        return {}
+    mask = one.mask[: visible.shape[0], : visible.shape[1]]
+    share = float(positive[mask].sum() / positive.sum())
+    return {"positive_share_in_mask": share, "mask_share_of_image": float(mask.mean())}

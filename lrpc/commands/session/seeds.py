@@ -1,0 +1,144 @@
+"""From what was asked for to where relevance starts in one image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lrpc.commands.session.detect import describe, strongest_pixel
+from lrpc.commands.session.targets import BOX_COORDINATES, Layer, TargetError, TargetSpec
+from lrpc.program.protocol import Detection, Size
+
+
+@dataclass(frozen=True, eq=False)
+class Seed:
+    """One start of relevance in one image: the target, its index there, and the object it is of.
+
+    `value` is that of the target itself, None where the outputs do not show it. `point` is a mask
+    pixel's centre (x, y) in the network's input frame.
+    """
+
+    kind: str
+    layer: Layer | None
+    index: tuple[int, ...]
+    detection: Detection | None = None
+    value: float | None = None
+    point: tuple[float, float] | None = None
+
+    @property
+    def slug(self) -> str:
+        """The target as part of a file name, such as `class_logit-q12-c5` or `box-q3-cx`."""
+        parts = (
+            [self.kind] if self.layer is None else [self.kind, f"L{self.layer}".replace(".", "_")]
+        )
+        if self.kind == "box":
+            return "-".join([*parts, f"q{self.index[0]}", BOX_COORDINATES[self.index[1]]])
+        letters = {"class_logit": "qc", "mask_logit": "qyx", "encoder_feature": "c"}
+        names = zip(letters.get(self.kind, "q"), self.index, strict=True)
+        return "-".join([*parts, *(f"{letter}{i}" for letter, i in names)])
+
+    @property
+    def words(self) -> str:
+        """The target in words, such as `class_logit, query 12, class 5`."""
+        if self.kind == "class_logit":
+            return f"class_logit, query {self.index[0]}, class {self.index[1]}"
+        if self.kind == "mask_logit":
+            return (
+                f"mask_logit, query {self.index[0]}, mask pixel y {self.index[1]} x {self.index[2]}"
+            )
+        if self.kind == "box":
+            return f"box, query {self.index[0]}, {BOX_COORDINATES[self.index[1]]}"
+        what = "channel" if self.kind == "encoder_feature" else "query"
+        return f"{self.kind}, layer {self.layer}, {what} {self.index[0]}"
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One image's outputs (no batch axis), its frame and visible part, and what was found in it."""
+
+    outputs: Mapping[str, Tensor]
+    frame: Size
+    valid: Size
+    found: Sequence[Detection]
+
+    def object(self, query: int, label: int | None = None) -> Detection:
+        """The detection of that query (and class), or else the query described as one."""
+        for one in self.found:
+            if one.query == query and label in (None, one.label):
+                return one
+        if label is None:
+            label = int(self.outputs["pred_logits"][query].argmax())
+        return describe(self.outputs, self.frame, self.valid, query, label)
+
+
+def resolve(specs: Sequence[TargetSpec], scene: Scene) -> list[Seed]:
+    """Every seed that the requests mean in this image, in order, each once; possibly none.
+
+    Raises TargetError where an index lies outside the outputs.
+    """
+    seeds: dict[str, Seed] = {}
+    for spec in specs:
+        for seed in _of_spec(spec, scene):
+            seeds.setdefault(seed.slug, seed)
+    return list(seeds.values())
+
+
+def _of_spec(spec: TargetSpec, scene: Scene) -> Iterator[Seed]:
+    if spec.index is not None:
+        _check(spec, spec.index, scene)
+        if spec.kind == "encoder_feature":
+            yield Seed(spec.kind, spec.layer, spec.index)
+        elif spec.kind == "decoder_query":  # query q is row q of every layer and of the outputs
+            yield Seed(spec.kind, spec.layer, spec.index, scene.object(spec.index[0]))
+        else:
+            label = spec.index[1] if spec.kind == "class_logit" else None
+            yield _seed(spec.kind, spec.index, scene.object(spec.index[0], label), scene)
+    else:
+        for one in scene.found:
+            for index in _own(spec.kind, one, scene):
+                yield _seed(spec.kind, index, one, scene)
+
+
+def _own(kind: str, one: Detection, scene: Scene) -> list[tuple[int, ...]]:
+    """The indices that a target without numbers means for one detection."""
+    if kind == "class_logit":
+        return [(one.query, one.label)]
+    if kind == "box":
+        return [(one.query, i) for i in range(len(BOX_COORDINATES))]
+    return [(one.query, *strongest_pixel(scene.outputs, one.query, scene.frame, scene.valid))]
+
+
+def _seed(kind: str, index: tuple[int, ...], one: Detection, scene: Scene) -> Seed:
+    if kind == "class_logit":
+        return Seed(kind, None, index, one, float(scene.outputs["pred_logits"][index]))
+    if kind == "box":
+        return Seed(kind, None, index, one)
+    masks = scene.outputs["pred_masks"]
+    y, x = index[1:]
+    point = (
+        (x + 0.5) * scene.frame[1] / masks.shape[2],
+        (y + 0.5) * scene.frame[0] / masks.shape[1],
+    )
+    return Seed(kind, None, index, one, float(masks[index]), point)
+
+
+_OUTPUT = {
+    "class_logit": "pred_logits",
+    "mask_logit": "pred_masks",
+    "box": "pred_boxes",
+    "decoder_query": "pred_logits",
+}
+
+
+def _check(spec: TargetSpec, index: tuple[int, ...], scene: Scene) -> None:
+    """Raise TargetError where an index lies outside the output it points into; an encoder channel
+    shows in no output and is left to the program."""
+    name = _OUTPUT.get(spec.kind)
+    if name is None:
+        return
+    shape = tuple(scene.outputs[name].shape)
+    for i, size in zip(index, shape, strict=False):
+        if i >= size:
+            raise TargetError(f"target '{spec}': '{i}' is outside {name} {list(shape)}")

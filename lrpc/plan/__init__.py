@@ -1,1 +1,0 @@
-"""Memory planning over plain lists: which buffers are live when, and where each lies."""

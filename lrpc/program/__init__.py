@@ -1,0 +1,1 @@
+"""Program directories: building, writing, reading, and holding them against their reference."""

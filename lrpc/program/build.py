@@ -1,0 +1,242 @@
+"""From an imported graph to the files of a program: the passes, the targets, the text, the
+manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+import lrpc
+from lrpc.backend.interface import Description, TargetCode
+from lrpc.backend.memory.bounds import outputs_of
+from lrpc.backend.memory.choose import Choice, choose
+from lrpc.backend.memory.plan import memory_plans
+from lrpc.backend.program import as_computed, generate
+from lrpc.errors import ConfigError, WeightsError
+from lrpc.ir.graph import Graph, Module
+from lrpc.ir.printer import print_graph
+from lrpc.ir.types import Sym
+from lrpc.ir.verifier import verify
+from lrpc.models.weights import not_finite, serialize_weights
+from lrpc.program.manifest import Lowered, graph_file, manifest
+from lrpc.program.memory_model import memory_model
+from lrpc.program.mixed import running, used_weights
+from lrpc.program.model_check import UNCHECKED, Check
+from lrpc.program.places import chosen_places, with_inputs
+from lrpc.program.precision import Compared, precision_report
+from lrpc.program.settings import Settings
+from lrpc.program.targets import Target, boundaries_of
+from lrpc.rules.composite import Composite
+from lrpc.support.escaping import file_word
+from passes import (
+    CLEANING,
+    Pass,
+    annotating,
+    pruning,
+    run_pipeline,
+)
+from passes.lower_relevance import LowerRelevance
+
+Watch = Callable[[str, Module], None]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The annotated graph under one composite. Those of a program differ in rules alone."""
+
+    composite: str
+    epsilon: float
+    module: Module
+
+
+def annotate(
+    module: Module,
+    composites: Sequence[Composite],
+    extra: Sequence[Pass] = (),
+    watch: Watch | None = None,
+    *,
+    fold_batch_norm: bool = True,
+) -> tuple[Variant, ...]:
+    """The default pipeline up to the annotated graph, once for each composite; `extra` passes run
+    before rules are assigned."""
+    steps = annotating(composites[0], fold_batch_norm)
+    at = next(i for i, step in enumerate(steps) if step.name == "assign_rules")
+    marked = _run(module, (*steps[:at], *extra), watch)
+    variants = []
+    for composite in composites:
+        own = _labelled(watch, composite.name if len(composites) > 1 else "")
+        ruled = _run(marked, annotating(composite)[at:], own)
+        variants.append(Variant(composite.name, composite.epsilon, ruled))
+    return tuple(variants)
+
+
+def _run(module: Module, steps: Sequence[Pass], watch: Watch | None) -> Module:
+    return run_pipeline(module, steps, lambda step, m: watch(step.name, m) if watch else None)
+
+
+def _labelled(watch: Watch | None, label: str) -> Watch | None:
+    """`watch` that hears of `PASS.LABEL`."""
+    if watch is None or not label:
+        return watch
+    return lambda name, module: watch(f"{name}.{file_word(label)}", module)
+
+
+def build(
+    variants: Sequence[Variant],
+    targets: Sequence[Target],
+    settings: Settings,
+    watch: Watch | None = None,
+    check: Check | None = None,
+) -> dict[str, bytes]:
+    """The files of the program directory, by name, from the annotated graph of each composite.
+
+    `check` holds the program against its model; MismatchError where they differ.
+    """
+    if not targets:
+        raise ConfigError("no target to start relevance from; set LRPC.TARGETS")
+    module = variants[0].module
+    _check_finite(module, settings.name)
+    made = lowered(variants, targets, settings, watch)
+    run = running(made, settings.precision, watch)
+    settings = replace(settings, places=with_inputs(settings.places, module.graph))
+    model = memory_model(run, settings.chunk, watch)
+    choice = choose(model, settings.checkpoint, settings.budget)
+    model = choice.of(model)
+    for graph in as_computed(model.graph, model.codes, model.halves):
+        verify(graph, "recompute")
+    about = _about(settings, choice)
+    program = generate(model.graph, model.codes, about)
+    tensors = _merged([t for one in run for t in one.tensors])
+    files = {
+        "program.py": program.text.encode(),
+        "weights.safetensors": serialize_weights(tensors, {"producer": f"lrpc {lrpc.__version__}"}),
+        **{graph_file(one, made[0]): print_graph(one.graph).encode() for one in made},
+    }
+    facts = {**settings.facts, "check": dict(UNCHECKED)}
+    if check is not None:
+        facts["check"] = check.check(program.text, tensors, settings.precision)
+    if settings.precision in ("tf32", "bf16"):
+        exact = _merged([t for one in made for t in one.tensors])
+        job = Compared(
+            settings.precision, program.text, tensors, exact, made, targets, about,
+            settings.example, settings.bound,
+        )  # fmt: skip
+        facts["reference_weights"] = sorted(tensors.keys() - used_weights(run))
+        facts["precision_report"] = precision_report(job)
+    ways = model.halves.saved.ways()
+    files["manifest.json"] = manifest(
+        made,
+        targets,
+        facts,
+        settings.to_json(),
+        files,
+        program.saved,
+        memory_plans(model, [len(one.codes) for one in made], bool(choice.budget)),
+        choice.to_json()
+        | {"made": {key: made for key, (_, made) in ways.items()}, "outputs": outputs_of(model)},
+    )
+    return files
+
+
+def _about(settings: Settings, choice: Choice) -> Description:
+    return Description(
+        settings.name,
+        settings.structure,
+        settings.places.inputs,
+        settings.notes,
+        settings.tf32,
+        choice.chunk,
+        choice.again,
+        choice.sweep,
+    )
+
+
+def _check_finite(module: Module, name: str) -> None:
+    bad = not_finite(module.tensors)
+    if not bad:
+        return
+    infinite = {k for k, t in module.tensors.items() if t.is_floating_point() and t.isinf().any()}
+    for node in module.graph.nodes:
+        if node.op == "constant" and node.attr("weight") in infinite:
+            raise WeightsError(
+                f"{bad} of {name}, used at {node.loc}; a mask of minus infinity works as"
+                " scores.masked_fill(mask, -inf) or scores + mask, other numbers must be finite"
+            )
+    raise WeightsError(f"{bad} of {name}; repair the model's weights")
+
+
+def lowered(
+    variants: Sequence[Variant],
+    targets: Sequence[Target],
+    settings: Settings,
+    watch: Watch | None = None,
+) -> list[Lowered]:
+    """The code of every target under each composite."""
+    places = with_inputs(settings.places, variants[0].module.graph)
+    settings = replace(settings, places=places)
+    if len(variants) == 1:
+        return [_lowered(variants[0], targets, settings, watch)]
+    return [
+        _lowered(v, targets, settings, _labelled(watch, v.composite)).labelled() for v in variants
+    ]
+
+
+def _lowered(
+    variant: Variant, targets: Sequence[Target], settings: Settings, watch: Watch | None
+) -> Lowered:
+    pruned = _run(variant.module, pruning(settings.places.boundaries), watch)
+    reads = chosen_places(pruned.graph, settings.places, settings.read)
+    codes, tensors = [], [pruned.tensors]
+    for target in targets:
+        plain = _lower(pruned, target, reads, settings, ledger=False, watch=watch)
+        booked = _lower(pruned, target, reads, settings, ledger=True, watch=None)
+        tensors += [plain.tensors, booked.tensors]
+        codes.append(_code(target, pruned.graph, plain.graph, booked.graph))
+    return Lowered(variant.composite, variant.epsilon, pruned.graph, tuple(codes), tuple(tensors))
+
+
+def _merged(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """All tensors by name; what rules derive from a weight must be named apart where it differs."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in (item for part in parts for item in part.items()):
+        if name in found and found[name] is not tensor and not torch.equal(found[name], tensor):
+            raise WeightsError(f"two rules derive different weights of one name, {name}")
+        found[name] = tensor
+    return found
+
+
+def _lower(
+    module: Module,
+    target: Target,
+    reads: tuple[str, ...],
+    settings: Settings,
+    *,
+    ledger: bool,
+    watch: Watch | None,
+) -> Module:
+    boundaries = boundaries_of(target.mark, settings.places.boundaries, module.graph)
+    lower = LowerRelevance(target.mark, reads, boundaries, ledger)
+
+    def say(name: str, result: Module) -> None:
+        if watch is not None:
+            watch(f"{name}.{file_word(target.name)}", result)
+
+    return run_pipeline(module, (lower, *CLEANING), lambda step, m: say(step.name, m))
+
+
+def _code(target: Target, graph: Graph, plain: Graph, booked: Graph) -> TargetCode:
+    value = graph.marked[target.mark]
+    batch = next((i for i, d in enumerate(value.type.shape) if isinstance(d, Sym)), 0)
+    rest = [i for i in range(value.type.rank) if i != batch]
+    return TargetCode(
+        target.name,
+        value,
+        plain,
+        booked,
+        tuple(rest[i] for i in target.axes),
+        target.index_names,
+        None if target.token is None else rest[target.token],
+    )

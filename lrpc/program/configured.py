@@ -1,0 +1,120 @@
+"""What a config says of a compilation: composites, sizes, examples, places, targets, passes."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lrpc.config import Config, composite_options
+from lrpc.errors import ConfigError
+from lrpc.ir.graph import Module
+from lrpc.models.maskdino.spec import MaskDINOSpec
+from lrpc.program.places import startable
+from lrpc.program.targets import (
+    Places,
+    Target,
+    asked_places,
+    maskdino_places,
+    maskdino_targets,
+    with_boundaries,
+)
+from lrpc.rules.composite import Composite
+from lrpc.rules.composite_set import SharedOptions, composites
+from lrpc.rules.plugins import load_plugins
+from passes import Pass
+
+
+def configured_composites(config: Config) -> tuple[Composite, ...]:
+    """What LRPC.COMPOSITE names, under what holds for all of them; loads the plugins first."""
+    options = config.LRPC
+    load_plugins(options.PLUGINS)
+    common = SharedOptions(
+        options.EPSILON,
+        tuple(dict(r) for r in options.RULES),
+        options.DETACH == "stop",
+        options.POSITION == "split",
+        composite_options(config),
+    )
+    given = options.COMPOSITE
+    return composites(given.to_dict() if isinstance(given, Config) else given, common)
+
+
+def program_name(config: Config) -> str:
+    """The name of what the config builds."""
+    _, colon, function = str(config.LRPC.SOURCE).partition(":")
+    return function if colon else str(config.MODEL.META_ARCHITECTURE).lower()
+
+
+def shape_of(config: Config) -> tuple[int, int]:
+    """The height and width of the images."""
+    shapes = [tuple(s) for s in config.LRPC.SHAPES]
+    if len(shapes) != 1:
+        raise ConfigError(
+            f"LRPC.SHAPES holds {len(shapes)} sizes; a program holds one: compile once for each"
+        )
+    return int(shapes[0][0]), int(shapes[0][1])
+
+
+def check_class_names(config: Config) -> None:
+    """ConfigError where there are not as many names as classes."""
+    names, count = config.LRPC.CLASS_NAMES, config.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+    if names and len(names) != count:
+        raise ConfigError(
+            f"LRPC.CLASS_NAMES holds {len(names)} names, MODEL.SEM_SEG_HEAD.NUM_CLASSES is {count}"
+        )
+
+
+def example_inputs(config: Config, shape: tuple[int, int], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Seeded random images, and a mask of padded pixels where the program takes one."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, 3, *shape, generator=generator, dtype=torch.float64) * 255
+    inputs = {"images": image.to(dtype)}
+    if config.LRPC.PADDING_MASK:
+        mask = torch.zeros(1, *shape, dtype=torch.bool)
+        mask[:, shape[0] - shape[0] // 8 :] = True
+        inputs["padding_mask"] = mask
+    return inputs
+
+
+def places_of(config: Config) -> Places:
+    """Where relevance can be read and where it ends."""
+    if config.LRPC.SOURCE not in ("embedded", "detectron2"):
+        return with_boundaries(Places(), config.LRPC.BOUNDARIES)
+    spec, options = MaskDINOSpec.from_config(config), config.LRPC
+    places = maskdino_places(
+        config.MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS,
+        config.MODEL.MaskDINO.DEC_LAYERS,
+        [*spec.encoder_features, *(f"extra{i}" for i in range(spec.extra_levels))],
+        asked_places(options.TARGETS, *options.READ, *options.BOUNDARIES),
+    )
+    return with_boundaries(places, options.BOUNDARIES)
+
+
+def targets_of(config: Config, module: Module) -> list[Target]:
+    """What relevance can start from."""
+    if config.LRPC.SOURCE in ("embedded", "detectron2") and not config.LRPC.SCOPE:
+        return maskdino_targets(list(config.LRPC.TARGETS), module.graph)
+    return startable(module.graph)
+
+
+def unused(config: Config, targets: Sequence[Target]) -> list[str]:
+    """What is to be said where LRPC.TARGETS was set, and the model has none of those targets."""
+    key = "LRPC.TARGETS"
+    theirs = config.LRPC.SOURCE in ("embedded", "detectron2") and not config.LRPC.SCOPE
+    if theirs or config.where(key) == "defaults":
+        return []
+    names = ", ".join(target.name for target in targets)
+    return [f"{key} names targets of a whole MaskDINO, and is not used here: there are {names}"]
+
+
+def extra_pass(path: str) -> Pass:
+    """The pass of the user's own at `package.module:Class`."""
+    module, _, name = path.partition(":")
+    try:
+        made: Pass = getattr(importlib.import_module(module), name)()
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ConfigError(f"LRPC.PASSES: {path} cannot be made: {error}") from error
+    return made

@@ -1,0 +1,56 @@
+"""Marks of a graph that relevance starts from and is read at: outputs, inputs, places."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from lrpc.errors import ConfigError
+from lrpc.ir.graph import Graph
+from lrpc.program.targets import Places, Target, nearest, output_targets
+from passes.reachable import relevance_reachable
+
+
+def startable(graph: Graph) -> list[Target]:
+    """The outputs that relevance can start from and leave; ConfigError where there is none."""
+    able = relevance_reachable(graph)
+    if not any(value.name in able for value in graph.inputs):
+        inputs = ", ".join(f"{value.name} {value.type}" for value in graph.inputs)
+        raise ConfigError(
+            f"relevance can end at no input ({inputs}): it wants one that is floating, or tokens"
+            " that an embedding looks up; compile the part behind with scope=..."
+        )
+    found = [t for t in output_targets(graph) if graph.marked[t.mark].name in able]
+    if not found:
+        outputs = ", ".join(f"{name} {value.type}" for name, value in graph.outputs)
+        raise ConfigError(
+            f"relevance can start from no output ({outputs}): it wants one that is floating, has a"
+            " batch axis and hangs on an input that relevance can end at"
+        )
+    return found
+
+
+def with_inputs(places: Places, graph: Graph) -> Places:
+    """Where nothing else stands for an input, the input itself does."""
+    able = relevance_reachable(graph)
+    own = {f"input.{v.name}": v.name for v in graph.inputs if v.name in able}
+    covered = set(places.inputs.values())
+    inputs = {mark: name for mark, name in places.inputs.items() if mark in graph.marked}
+    inputs |= {mark: name for mark, name in own.items() if name not in covered}
+    boundaries = tuple(mark for mark in places.boundaries if mark in graph.marked)
+    return Places(places.marks, boundaries, inputs)
+
+
+def chosen_places(graph: Graph, places: Places, read: Sequence[str]) -> tuple[str, ...]:
+    """The marks to read at: all places, or those that `read` (LRPC.READ) names (globs allowed)."""
+    inputs = places.inputs
+    every = [m for m in graph.marked if not m.startswith(("output.", "input.")) or m in inputs]
+    if not read:
+        return tuple(every)
+    for pattern in read:
+        if not any(fnmatchcase(m, pattern) for m in every):
+            raise ConfigError(
+                f"LRPC.READ: no place matches {pattern!r}{nearest(pattern, every)}; places:"
+                f" {', '.join(every)}"
+            )
+    return tuple(m for m in every if m in inputs or any(fnmatchcase(m, p) for p in read))

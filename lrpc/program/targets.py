@@ -1,0 +1,203 @@
+"""Where relevance can start and where it can be read: names for places in a model."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+
+from lrpc.errors import ConfigError
+from lrpc.ir.graph import Graph
+from lrpc.ir.types import Sym
+
+LAYERED = {"encoder_feature": "encoder.layers.", "decoder_query": "decoder.layers."}
+OUTPUTS = {
+    "class_logit": ("pred_logits", ("query", "class")),
+    "mask_logit": ("pred_masks", ("query", "y", "x")),
+    "box": ("pred_boxes", ("query", "coordinate")),
+}
+# Inside a layer, by stack: sublayer → its transform before the residual sum (`.pre_res`), and the
+# norm that its output leaves. The feed-forward part's output is the layer's own.
+SUBLAYERS: dict[str, dict[str, tuple[str, str]]] = {
+    "encoder": {"self_attn": ("self_attn", "norm1"), "ffn": ("linear2", "")},
+    "decoder": {
+        "self_attn": ("self_attn:out0", "norm2"),
+        "cross_attn": ("cross_attn", "norm1"),
+        "ffn": ("linear2", ""),
+    },
+}
+_LAYER = re.compile(r"(?:encoder|decoder)\.layers\.\d+")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A target of the finished program: its mark and what `at` indexes.
+
+    `axes` count among the value's axes without its batch axis; `token` likewise is the axis that an
+    encoder feature is spread over.
+    """
+
+    name: str
+    mark: str
+    axes: tuple[int, ...]
+    index_names: tuple[str, ...]
+    token: int | None = None
+
+
+@dataclass(frozen=True)
+class Places:
+    """Places by name: `marks` maps them to module paths; relevance stops at `boundaries`.
+
+    `inputs` maps those marks that stand for the model's input to the input's name.
+    """
+
+    marks: Mapping[str, str] = field(default_factory=dict)
+    boundaries: tuple[str, ...] = ()
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+
+def maskdino_places(
+    encoder_layers: int, decoder_layers: int, levels: Sequence[str], asked: Sequence[str] = ()
+) -> Places:
+    """The places of a MaskDINO with the released module names; `levels` names each input
+    projection.
+
+    Places inside a layer (`encoder.layers.0.self_attn`, `decoder.layers.1.ffn.pre_res`) and
+    `decoder.input` are there where a pattern in `asked` matches them and ends in their own name.
+    """
+    head = "sem_seg_head"
+    encoder = f"{head}.pixel_decoder.transformer.encoder.layers"
+    decoder = f"{head}.predictor.decoder.layers"
+    marks = {"input": "normalize"}
+    marks |= {f"backbone.{name}": f"backbone.{name}" for name in ("res2", "res3", "res4", "res5")}
+    marks |= {
+        f"encoder.input.{name}": f"{head}.pixel_decoder.input_proj.{i}"
+        for i, name in enumerate(levels)
+    }
+    if encoder_layers:
+        marks["encoder.input"] = f"{encoder}.0:in0"
+    marks |= {f"encoder.layers.{i}": f"{encoder}.{i}" for i in range(encoder_layers)}
+    marks |= {f"decoder.layers.{i}": f"{decoder}.{i}" for i in range(decoder_layers)}
+    inside = {
+        **_sublayers("encoder", encoder, encoder_layers),
+        **_sublayers("decoder", decoder, decoder_layers),
+        "decoder.input": f"{decoder}.0:in0",
+    }
+    marks |= {name: path for name, path in inside.items() if _asked(name, asked)}
+    return Places(marks, ("input",), {"input": "images"})
+
+
+def _sublayers(stack: str, path: str, layers: int) -> dict[str, str]:
+    found = {}
+    for i in range(layers):
+        for name, (transform, norm) in SUBLAYERS[stack].items():
+            found[f"{stack}.layers.{i}.{name}.pre_res"] = f"{path}.{i}.{transform}"
+            if norm:
+                found[f"{stack}.layers.{i}.{name}"] = f"{path}.{i}.{norm}"
+    return found
+
+
+def _asked(name: str, patterns: Sequence[str]) -> bool:
+    own = _LAYER.sub("", name)
+    return any(fnmatchcase(name, p) and p.endswith(own) for p in patterns)
+
+
+def asked_places(targets: Sequence[str], *patterns: str) -> tuple[str, ...]:
+    """Where `targets` inside a layer (`encoder_feature:1.self_attn`) start, and `patterns`."""
+    starts = (name.partition(":") for name in targets)
+    return (*(f"{LAYERED[kind]}{part}" for kind, _, part in starts if "." in part), *patterns)
+
+
+def inside(marks: Mapping[str, str], scope: str) -> dict[str, str]:
+    """The marks that lie inside `scope`, with paths relative to it."""
+    return {
+        name: path[len(scope) + 1 :] for name, path in marks.items() if path.startswith(f"{scope}.")
+    }
+
+
+def with_boundaries(places: Places, patterns: Sequence[str]) -> Places:
+    """`places` at which relevance also stops where a pattern matches; ConfigError where none
+    does."""
+    every = list(places.marks)
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in every):
+            raise ConfigError(
+                f"LRPC.BOUNDARIES: no place matches {pattern!r}{nearest(pattern, every)}; places:"
+                f" {', '.join(every) or 'none'}"
+            )
+    more = (
+        m for m in every if m not in places.boundaries and any(fnmatchcase(m, p) for p in patterns)
+    )
+    return replace(places, boundaries=(*places.boundaries, *more))
+
+
+def boundaries_of(mark: str, boundaries: Sequence[str], graph: Graph) -> tuple[str, ...]:
+    """Where relevance that starts at `mark` boundaries: at all `boundaries` but its own start."""
+    return tuple(stop for stop in boundaries if graph.marked[stop] != graph.marked[mark])
+
+
+def maskdino_targets(names: Sequence[str], graph: Graph) -> list[Target]:
+    """The targets that LRPC.TARGETS lists, as far as `graph` holds them; ConfigError for others."""
+    found: dict[str, Target] = {}
+    for name in names:
+        for target in _expand(name, graph):
+            found.setdefault(target.name, target)
+    return list(found.values())
+
+
+def _expand(name: str, graph: Graph) -> list[Target]:
+    kind, _, layer = name.partition(":")
+    if kind in OUTPUTS:
+        output, index = OUTPUTS[kind]
+        if f"output.{output}" not in graph.marked:
+            raise ConfigError(
+                f"LRPC.TARGETS: {kind} starts from {output}, which LRPC.SCOPE leaves out"
+            )
+        return [Target(kind, f"output.{output}", tuple(range(len(index))), index)]
+    prefix = LAYERED[kind]
+    starts = [m for m in graph.marked if m.startswith(prefix)]
+    layers = sorted(int(m[len(prefix) :]) for m in starts if "." not in m[len(prefix) :])
+    if not layers:
+        raise ConfigError(f"LRPC.TARGETS: {kind} needs {prefix}*, which LRPC.SCOPE leaves out")
+    chosen = [str(i) for i in layers] if layer == "*" else [layer or str(layers[-1])]
+    if f"{prefix}{chosen[0]}" not in starts:
+        known = int(chosen[0].partition(".")[0]) in layers
+        hint = nearest(f"{prefix}{chosen[0]}", starts) if known else ""
+        raise ConfigError(
+            f"LRPC.TARGETS: {name}: there are layers {layers[0]} to {layers[-1]}"
+            f"{f', none has that part{hint}' if known else ''}"
+        )
+    if kind == "encoder_feature":
+        return [Target(f"{kind}:{i}", f"{prefix}{i}", (1,), ("channel",), token=0) for i in chosen]
+    return [Target(f"{kind}:{i}", f"{prefix}{i}", (0,), ("query",)) for i in chosen]
+
+
+def sayable(name: str) -> bool:
+    """Whether a target may be called so: it is typed, listed and shown wherever relevance starts,
+    so it has neither quotes, backslashes nor characters that cannot be seen."""
+    return name.isprintable() and not set(name) & set("\"'`\\")
+
+
+def output_targets(graph: Graph) -> list[Target]:
+    """One target for each float output of any model, indexed by all its axes but the batch;
+    ConfigError for one that cannot be called by its name."""
+    found = []
+    for name, value in graph.outputs:
+        if not sayable(name):
+            raise ConfigError(
+                f"the model returns {name!r:.80}: a target has no quotes, backslashes or control"
+                " characters in its name; rename that key of its outputs"
+            )
+        if value.type.is_float and any(isinstance(d, Sym) for d in value.type.shape):
+            rank = value.type.rank - 1
+            names = tuple(f"index{i}" for i in range(rank))
+            found.append(Target(name, f"output.{name}", tuple(range(rank)), names))
+    return found
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """`; did you mean X?`, or nothing."""
+    near = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {near[0]}?" if near else ""

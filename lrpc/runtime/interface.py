@@ -1,0 +1,46 @@
+"""What a generated program hands to its runtime, and what one call asks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lrpc.runtime.limits import Way
+from lrpc.runtime.seeds import Target
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What the generated part of a program hands to the fixed part."""
+
+    forward: Callable[..., dict[str, Tensor]]
+    inputs: Mapping[str, tuple[str, tuple[int | str, ...]]]
+    blocks: tuple[str, ...]
+    targets: Mapping[str, Target]
+    read_inputs: Mapping[str, str]
+    structure: Any
+    dtype: torch.dtype
+    tf32: bool
+    chunk: int
+    others: Mapping[str, Mapping[str, Target]] = field(default_factory=dict)  # by composite
+    sweep: int = 0  # where relevance computes parts of the forward pass again: seeds at once
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question to a program: a target under a composite, what is wanted of it, and the way to
+    it."""
+
+    composite: str
+    name: str
+    goal: Target
+    token: int | None
+    norm: str
+    places: frozenset[str]
+    ledger: bool
+    total: bool
+    way: Way

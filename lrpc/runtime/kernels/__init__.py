@@ -1,0 +1,1 @@
+"""Tensor kernels that programs carry: torch, and triton where it is there."""

@@ -1,0 +1,55 @@
+"""Stabilised ratios, as generated programs use them.
+
+Relevance tensors have the seeds axis K in front. Every function is held against the reference
+semantics of the op of the same name.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lrpc.runtime.kernels.transposes import narrowed, widened
+from lrpc.runtime.kernels.triton_ratios import triton_stab_mul
+from lrpc.runtime.kernels.triton_support import has_triton
+
+
+def stab_ratio(z: Tensor, eps: float) -> Tensor:
+    """z / stab(z) = |z| / (|z| + eps), in [0, 1]; 1 where z is infinite (a masked score)."""
+    size = widened(z.abs())
+    size.clamp_(max=torch.finfo(size.dtype).max)
+    return narrowed(size.div_(size + eps), z.dtype)
+
+
+def stab_mul(g: Tensor, z: Tensor, eps: float, over: bool = False) -> Tensor:
+    """g · z / stab(z) for every seed: [K, *z.shape]; with `over`, in the place of g.
+
+    A stretch at a time, so that what lies in between stays in the cache and takes no memory to
+    speak of. torch.compile fuses the plain product.
+    """
+    whole = z.is_contiguous() and g.is_contiguous() and g.shape[1:] == z.shape
+    if torch.compiler.is_compiling() or not whole or z.dtype != g.dtype:
+        part = stab_ratio(z, eps)
+        return g.mul_(part) if over else g * part
+    out = g if over else torch.empty_like(g)
+    if has_triton(g):
+        return triton_stab_mul(g, z, eps, out)
+    rows = (g.shape[0], z.numel())
+    flat, given, made = z.view(-1), g.view(rows), out.view(rows)
+    for first in range(0, z.numel(), 1 << 18):
+        here = slice(first, first + (1 << 18))
+        torch.mul(given[:, here], stab_ratio(flat[here], eps), out=made[:, here])
+    return out
+
+
+def ratio(a: Tensor, z: Tensor, eps: float) -> Tensor:
+    """a / stab(z), and 0 where stab(z) is 0.
+
+    The sign is copied, and not chosen: CPUs mispredict choices between entries.
+    """
+    dtype = torch.promote_types(a.dtype, z.dtype)
+    a, z = widened(a), widened(z) + 0.0  # −0 counts as 0
+    z.add_(torch.copysign(z.new_full((), eps), z))
+    if eps >= torch.finfo(z.dtype).tiny:
+        return narrowed(a / z, dtype)
+    return narrowed(torch.where(z == 0, 0.0, a / z), dtype)

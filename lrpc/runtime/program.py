@@ -1,0 +1,307 @@
+"""What every generated program is built around: `Program` and what it is given."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lrpc.runtime.arguments import batch_of, given_inputs, indexing
+from lrpc.runtime.capture import chosen_calls
+from lrpc.runtime.copies import copied, reopening
+from lrpc.runtime.interface import Asked, Interface
+from lrpc.runtime.limits import Call, Limits, of_images, out_of_memory, say
+from lrpc.runtime.loading import (
+    WEIGHTS,
+    ProgramError,
+    check_files,
+    check_finite,
+    read_weights,
+)
+from lrpc.runtime.manifests import read_manifest
+from lrpc.runtime.requests import (
+    check_options,
+    check_state,
+    find_composite,
+    find_target,
+    places_of,
+    starts_of,
+    token_of,
+)
+from lrpc.runtime.result_buffers import Outputs, Room, apart
+from lrpc.runtime.results import Relevance, State, booked, flat, rebuild
+from lrpc.runtime.seeds import Start, seed_count, start
+from lrpc.runtime.settings import in_own_modes, own_settings
+
+
+class Program:
+    """A compiled model: `forward` once, then `relevance` as often as wanted."""
+
+    def __init__(
+        self,
+        interface: Interface,
+        directory: Path,
+        device: str | torch.device,
+        compile: bool = False,
+        capture: bool = False,
+    ) -> None:
+        self.interface, self.directory = interface, directory
+        self.device = torch.device(device)
+        self.options = {"compile": compile, "capture": capture}
+        self.reopen: Callable[[], Any] | None = None  # how pickles do it, where not by module name
+        self.calls = chosen_calls(self.device, compile, capture)
+        self.manifest = read_manifest(directory)
+        check_files(directory, self.manifest)
+        self.checksum = str(sorted(self.manifest["sha256"].items()))
+        self.composites = (str(self.manifest.get("composite", "")), *interface.others)
+        self.limits = Limits.of(self.manifest, interface.inputs)
+        left = self.manifest.get("reference_weights", ())
+        wanted = self.manifest["sha256"][WEIGHTS]
+        with torch.inference_mode(False), torch.no_grad():
+            self.weights = read_weights(directory / WEIGHTS, self.device, left, wanted)
+
+    @in_own_modes
+    def forward(self, *images: Tensor, **named: Tensor) -> State:
+        """Run the model. Inputs as compiled for, batch free; keeps what relevance needs.
+
+        Where memory, or the program's budget, does not hold so many images, it says so, and takes
+        fewer at a time.
+        """
+        inputs = given_inputs(self.interface.inputs, images, named, self.device)
+        batch = batch_of(self.interface.inputs, inputs)
+        return self._state(inputs, batch, self.limits.images(batch))
+
+    def _state(self, inputs: dict[str, Tensor], batch: int, count: int) -> State:
+        """The state of so many images, run `count` at a time, or fewer where memory ends."""
+        if count == batch:
+            try:
+                return self._forward(inputs, batch)
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+            count = self.limits.fewer(batch, "forward")
+        return self._in_pieces(inputs, batch, count)
+
+    def _forward(self, inputs: dict[str, Tensor], batch: int) -> State:
+        made = self.interface
+        with own_settings(made.tf32, self.device), indexing(inputs):
+            outputs, saved = self.calls.forward(
+                made.forward, self.weights, made.blocks, list(inputs.values())
+            )
+        for name, value in outputs.items():
+            check_finite(value, f"output {name}", "check the input's range and the weights")
+        whole = rebuild(self.interface.structure, outputs)
+        return State(whole, saved, batch, inputs, program=self.checksum)
+
+    @in_own_modes
+    def relevance(
+        self,
+        state: State,
+        target: str = "output",
+        at: Sequence[Sequence[int]] | Tensor | None = None,
+        *,
+        composite: str | None = None,
+        seeds: Tensor | None = None,
+        layer: int | None = None,
+        token: int | None = None,
+        norm: str = "none",
+        read: Sequence[str] | None = None,
+        ledger: bool = False,
+        total: bool = False,
+    ) -> Relevance:
+        """Relevance of `target`, started `at` indices or from `seeds`.
+
+        `at` has the n indices of each seed, [(query, class), ...], alike for all images; or, for
+        images that differ, those of each image. An integer tensor (or numpy array) is read by its
+        shape: [K, n], [K, B, n] or, for a target of one index, [B]: one seed that starts at another
+        place in each image. Targets without an index start with [()]. `composite` is one of the
+        program's, by default the first. `seeds` is relevance given outright, [K, *shape of the
+        target]. `layer` chooses among the layers of encoder_feature and decoder_query. `token`
+        starts an encoder feature at one token, else it is the mean over all.
+        `norm`: `none`, `sum1` (relevance sums to 1) or `sumT` (to the number of tokens). `read`
+        limits the places to compute; the walk ends at the last of them. `total` gives the sum over
+        the seeds, K = 1, for the price of one of them. Raises ProgramError.
+        """
+        check_state(state, self.checksum, self.device)
+        if not state.pieces:
+            self.calls.check(state.saved)
+        state.check_unchanged()
+        composite = find_composite(self.composites, composite)
+        targets = self.interface.others.get(composite, self.interface.targets)
+        name, goal = find_target(targets, target, layer)
+        check_options(norm, {"ledger": ledger, "total": total})
+        places, token = places_of(goal, name, read), token_of(goal, name, token, at)
+        index, seeds = starts_of(goal, name, state, at, seeds, self.interface.dtype)
+        if seeds is not None and token is not None:
+            raise ProgramError(
+                f"{name}: token says where at=[...] starts, and seeds=S does already"
+            )
+        count = 1 if total else seed_count(index, seeds)
+        most = batch_of(self.interface.inputs, state.pieces[0]) if state.pieces else state.batch
+        call = Call(composite, name, places, ledger, state.batch, count)
+        way = self.limits.way(call, most)
+        if way.images < most:
+            self._take_apart(state, way.images)
+        asked = Asked(composite, name, goal, token, norm, places, ledger, total, way)
+        named = self.interface.read_inputs
+        room = Room(state.batch, {named.get(k, k): axis for k, axis in goal.image_axes.items()})
+        self._fill(room, 0, state, asked, index, seeds)
+        if room.whole is None:
+            raise AssertionError("no sweep")
+        return room.whole
+
+    def _take_apart(self, state: State, count: int) -> None:
+        """Forget what a state saves: relevance runs the model again, on so many images a time."""
+        state.pieces = tuple(apart(state.inputs, self.limits.axes, count))
+        state.saved = {}  # another thread may still read what it was
+
+    def _fill(
+        self, room: Room, first: int, state: State, asked: Asked, at: Any, seeds: Tensor | None
+    ) -> None:
+        """Put the relevance of a state's images into `room`, where they are from `first` on."""
+        if not state.pieces:
+            try:
+                self._relevance(room, first, state, asked, at, seeds)
+                return
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+            what = f"relevance of {asked.name}, one seed at a time"
+            self._take_apart(state, self.limits.fewer(state.batch, what))
+        done = 0
+        for piece in state.pieces:
+            count = batch_of(self.interface.inputs, piece)
+            own = self._state(piece, count, count)
+            where, given = of_images(at, seeds, asked.goal.batch_axis, done, count)
+            self._fill(room, first + done, own, asked, where, given)
+            done += count
+            del own
+
+    def _relevance(
+        self, room: Room, first: int, state: State, asked: Asked, at: Any, seeds: Tensor | None
+    ) -> None:
+        goal, images = asked.goal, range(first, first + state.batch)
+        value = state.saved[goal.value[0]][goal.value[1]]
+        seed = start(goal, asked.name, value, at, seeds, asked.token, asked.norm)
+        if asked.total:
+            seed = seed.total(asked.way.sweep)
+        for own, part in self._sweeps(state, asked, seed):
+            room.put(part, own, seed.count, images)
+            del part
+
+    def _sweeps(self, state: State, asked: Asked, seed: Start) -> Iterator[tuple[range, Relevance]]:
+        """As many seeds at once as the plan says, fewer where memory does not hold them."""
+        chunk, step = asked.way.chunk, asked.way.sweep
+        rows = self._rows(asked.name, asked.composite) if asked.ledger else None
+        first = 0
+        while first < seed.count:
+            part = g = None
+            try:
+                g = seed.some(first, step)
+                part = self._sweep(asked, state, g, rows, min(chunk, step))
+            except RuntimeError as error:
+                if not out_of_memory(error) or step == 1:
+                    raise
+            del g
+            if part is None:
+                step = min(step, seed.count - first) // 2 or 1
+                say(f"out of memory: relevance of {asked.name} goes on with {step} seeds at a time")
+                continue
+            own = range(first, min(first + step, seed.count))
+            yield own, part
+            del part
+            first = own.stop
+
+    def at_once(
+        self,
+        target: str,
+        seeds: int,
+        images: int,
+        *,
+        composite: str | None = None,
+        layer: int | None = None,
+        read: Sequence[str] | None = None,
+        ledger: bool = False,
+    ) -> int:
+        """How many of so many seeds one call of `relevance` may ask for, so that it keeps the
+        program's budget: 0 where not one does. The options are those of `relevance`."""
+        composite = find_composite(self.composites, composite)
+        targets = self.interface.others.get(composite, self.interface.targets)
+        name, goal = find_target(targets, target, layer)
+        places = places_of(goal, name, read)
+        return self.limits.at_once(Call(composite, name, places, ledger, images, seeds))
+
+    def __call__(self, *inputs: Any, **options: Any) -> Relevance:
+        """`forward` and `relevance` in one go: the inputs, then what `relevance` takes. Inputs may
+        be given by name, as long as `relevance` has no argument of that name."""
+        texts = [i for i, given in enumerate(inputs) if isinstance(given, str)]
+        count = min([*texts, len(self.interface.inputs), len(inputs)])
+        own = inspect.signature(self.relevance).parameters
+        named = {k: options.pop(k) for k in self.interface.inputs if k in options and k not in own}
+        return self.relevance(self.forward(*inputs[:count], **named), *inputs[count:], **options)
+
+    def save(self, directory: str | Path) -> Path:
+        """Write the program directory to `directory`, which must not exist or be empty."""
+        return copied(self.directory, self.manifest, directory)
+
+    # -- pickles and copies ----------------------------------------------------------------------
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as the directory that it is loaded from, device and options."""
+        return self.reopen or reopening(self), (), {"sha256": self.manifest["sha256"]}
+
+    def __setstate__(self, pickled: Mapping[str, Any]) -> None:
+        if self.manifest["sha256"] != pickled["sha256"]:
+            raise ProgramError(f"{self.directory} holds another program than the one pickled")
+
+    def __copy__(self) -> Program:
+        made = object.__new__(type(self))
+        vars(made).update(vars(self))
+        made.calls = chosen_calls(self.device, **self.options)
+        return made
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Program:
+        made = copy.copy(self)
+        made.manifest = copy.deepcopy(self.manifest, memo)
+        made.weights = copy.deepcopy(self.weights, memo)
+        return made
+
+    # -- helpers ---------------------------------------------------------------------------------
+
+    def _rows(self, target: str, composite: str) -> list[list[str]]:
+        """What the rows of a target's ledger are, in the order that its code appends them."""
+        more = self.interface.others
+        own = self.manifest["composites"][composite] if composite in more else self.manifest
+        rows: list[list[str]] = own["ledger"][target]
+        return rows
+
+    def _sweep(
+        self, asked: Asked, state: State, g: Tensor, rows: list[list[str]] | None, chunk: int
+    ) -> Relevance:
+        goal, ledger = asked.goal, rows is not None
+        run = goal.run_ledger if ledger else goal.run
+        inner = chunk if self.interface.sweep else 0
+        with own_settings(self.interface.tf32, self.device):
+            found, amounts = self.calls.relevance(
+                run, self.weights, state.saved, g, asked.places, ledger, inner
+            )
+        for place, value in found.items():
+            check_finite(value, f"relevance at {place}", "raise LRPC.EPSILON and compile again")
+        named = self.interface.read_inputs
+        inputs = {named[k]: v for k, v in found.items() if k in named}
+        layers = {k: v for k, v in found.items() if k not in named}
+        return Relevance(inputs, layers, None if rows is None else booked(rows, amounts))
+
+    def _in_pieces(self, inputs: dict[str, Tensor], batch: int, count: int) -> State:
+        """The model on `count` images at a time, which relevance will run it on again."""
+        pieces = tuple(apart(inputs, self.limits.axes, count))
+        structure, found = self.interface.structure, Outputs(batch, self.manifest["outputs"])
+        for piece in pieces:
+            size = batch_of(self.interface.inputs, piece)
+            found.put(flat(structure, self._state(piece, size, size).outputs))
+        return State(rebuild(structure, found.whole), {}, batch, inputs, pieces, self.checksum)

@@ -1,0 +1,179 @@
+"""What a generated program returns: outputs, relevance, and the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from lrpc.runtime.loading import ProgramError
+
+INPUTS = "inputs of the state"  # beside the names of blocks
+
+
+@dataclass
+class State:
+    """What one forward pass leaves: the model's outputs, and what relevance needs.
+
+    `saved` also takes what relevance works out once for all its calls on this state. Where memory
+    does not hold all images at once, `saved` is empty and `pieces` are the inputs of some at a
+    time: each relevance call runs the model again on one after the other. `program` is the
+    checksum of the one that it belongs to.
+    """
+
+    outputs: Any
+    saved: dict[str, dict[str, Any]] = field(repr=False)
+    batch: int
+    inputs: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    pieces: tuple[dict[str, Tensor], ...] = field(default=(), repr=False)
+    program: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        """Note what has been written until now to that which the caller may hold as well."""
+        held = [*tree_leaves(self.outputs), *self.inputs.values()]
+        memory = {address(t) for t in held if isinstance(t, Tensor)}
+        self.versions = {
+            (block, name): version(t)
+            for block, part in (*self.saved.items(), (INPUTS, self.inputs))
+            for name, t in part.items()
+            if isinstance(t, Tensor) and address(t) in memory
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles and copies, whose tensors count anew."""
+        return {name: value for name, value in vars(self).items() if name != "versions"}
+
+    def __setstate__(self, fields: dict[str, Any]) -> None:
+        vars(self).update(fields)
+        self.__post_init__()
+
+    def check_unchanged(self) -> None:
+        """Refuse a state whose tensors were written to: the relevance would be of no model."""
+        parts = {INPUTS: self.inputs} if self.pieces else self.saved
+        for (block, name), noted in self.versions.items():
+            found = parts.get(block, {}).get(name)
+            if isinstance(found, Tensor) and version(found) != noted:
+                raise ProgramError(
+                    "the input or state.outputs were written to since forward, and share memory"
+                    " with what relevance reads; run forward again, and write to a clone"
+                )
+
+
+def version(tensor: Tensor) -> int:
+    """How often was written to a tensor and to its views; inference tensors do not count."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def address(tensor: Tensor) -> int:
+    """Where the memory of a tensor and of its views begins."""
+    return tensor.untyped_storage().data_ptr()
+
+
+@dataclass
+class Ledger:
+    """Where the relevance went: sums per seed and image, each [K, B].
+
+    `rows` holds (node, module path, kind, amount): kind `out` is what arrives at a node, `in`
+    what it passes on, everything else is a sink.
+    """
+
+    start: Tensor
+    end: Tensor
+    rows: list[tuple[str, str, str, Tensor]] = field(repr=False)
+
+    @property
+    def sinks(self) -> dict[str, Tensor]:
+        """Each kind of sink, summed over the nodes."""
+        total: dict[str, Tensor] = {}
+        for _, _, kind, amount in self.rows:
+            if kind not in ("out", "in"):
+                total[kind] = total[kind] + amount if kind in total else amount
+        return total
+
+    @property
+    def closure(self) -> Tensor:
+        """|Σ start − Σ end − Σ sinks| over the largest of them in magnitude: [K, B]."""
+        sinks = list(self.sinks.values())
+        rest = self.start - self.end - sum(sinks, torch.zeros_like(self.start))
+        scale = torch.stack([self.start.abs(), self.end.abs(), *(s.abs() for s in sinks)]).amax(0)
+        return rest.abs() / scale.clamp_min(torch.finfo(rest.dtype).tiny)
+
+    def node_closure(self) -> dict[str, Tensor]:
+        """For every node |out − in − sinks|, relative to Σ start: [K, B]."""
+        rest: dict[str, Tensor] = {}
+        for node, _, kind, amount in self.rows:
+            part = amount if kind == "out" else -amount
+            rest[node] = rest[node] + part if node in rest else part
+        return {node: r.abs() / self.start.abs() for node, r in rest.items()}
+
+    def biggest(self, count: int = 10) -> list[tuple[str, str, str, float]]:
+        """The sinks that took most (mean |amount| over seeds and images): (node, module, kind,
+        share)."""
+        total = self.start.abs().mean()
+        found = [
+            (node, module, kind, float(amount.abs().mean() / total))
+            for node, module, kind, amount in self.rows
+            if kind not in ("out", "in")
+        ]
+        return sorted(found, key=lambda row: -row[3])[:count]
+
+
+@dataclass
+class Relevance:
+    """The result: relevance at each input and at each named place, and the ledger where asked
+    for."""
+
+    inputs: dict[str, Tensor]
+    layers: dict[str, Tensor]
+    ledger: Ledger | None
+
+    @property
+    def input(self) -> Tensor:
+        """Relevance at the first input, [K, B, ...]."""
+        if not self.inputs:
+            raise ProgramError("relevance at the input was not read; add it to read=[...]")
+        return next(iter(self.inputs.values()))
+
+
+def rebuild(structure: Any, outputs: Mapping[str, Tensor]) -> Any:
+    """The model's own nesting of its outputs, from their names."""
+    if isinstance(structure, str):
+        return outputs[structure]
+    ((kind, content),) = structure.items()
+    if kind == "value":
+        return content
+    if kind == "dict":
+        return {name: rebuild(part, outputs) for name, part in content.items()}
+    if kind == "items":
+        return {key: rebuild(part, outputs) for key, part in content}
+    parts = [rebuild(part, outputs) for part in content]
+    return tuple(parts) if kind == "tuple" else parts
+
+
+def flat(structure: Any, outputs: Any) -> dict[str, Tensor]:
+    """The tensors of the model's own nesting by their names: what `rebuild` was given."""
+    if isinstance(structure, str):
+        return {structure: outputs}
+    ((kind, content),) = structure.items()
+    if kind == "value":
+        return {}
+    if kind == "dict":
+        pairs = [(part, outputs[name]) for name, part in content.items()]
+    elif kind == "items":
+        pairs = [(part, outputs[key]) for key, part in content]
+    else:
+        pairs = list(zip(content, outputs, strict=True))
+    return {name: t for part, value in pairs for name, t in flat(part, value).items()}
+
+
+def booked(names: Sequence[Sequence[str]], amounts: Sequence[Tensor]) -> Ledger:
+    """The ledger's rows with their names: node, module path, kind."""
+    rows = [(n[0], n[1], n[2], amount) for n, amount in zip(names, amounts, strict=True)]
+    start = next(row[3] for row in rows if row[2] == "start")
+    ends = [row[3] for row in rows if row[2] == "end"]
+    end = sum(ends, torch.zeros_like(start))
+    return Ledger(start, end, [row for row in rows if row[2] not in ("start", "end")])

@@ -1,0 +1,33 @@
+"""Moves boundaries off permutations that relevance could go round."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from lrpc.ir.graph import Module
+
+
+@dataclass(frozen=True)
+class MoveBoundaries:
+    """Moves each boundary that merely permutes a value to that value where it is used.
+
+    Relevance could go round it otherwise: a permutation and its inverse have been dropped where
+    one followed the other.
+    """
+
+    boundaries: tuple[str, ...] = ()
+    name: ClassVar[str] = "move_boundaries"
+
+    def run(self, module: Module) -> Module:
+        graph = module.graph
+        marks = dict(graph.marks)
+        for name in self.boundaries:
+            before = graph.producers.get(marks[name].name)
+            while before is not None and before.op == "permute":
+                source = before.inputs[0]
+                if len(graph.users[source.name]) == 1:
+                    break
+                marks[name] = source
+                before = graph.producers.get(source.name)
+        return module.with_graph(replace(graph, marks=tuple(marks.items())))

@@ -1,0 +1,209 @@
+"""Programs that compute blocks again: the same relevance, within the budget, at the least cost."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import torch
+
+import lrpc
+from lrpc.backend.memory.choose import Choice, choose
+from lrpc.backend.memory.run import Model
+from lrpc.backend.memory.search import Search, steps
+from lrpc.backend.segments import Every, cut
+from lrpc.commands.plan.load import open_model
+from lrpc.errors import ConfigError
+from tests.support.checkpoints import AT, SEEDS, both, compiled, model_of, same
+from tests.support.networks import small
+from tests.support.peaks import peaks_as_predicted
+from tests.support.programs import Programs, noise
+from tests.support.storage import Tracker
+
+MODELS = ("tiny transformer", "CNN", "small ViT", "deformable encoder")
+
+
+@functools.cache
+def forced(name: str, composite: str, chunk: int, sweep: int) -> Any:
+    """All blocks computed again, with these seeds at once, whatever a budget would ask for."""
+
+    def all_again(model: Model, checkpoint: str, budget: str | int) -> Choice:
+        segments = cut(model.halves.forward, repeats=True, stretches=Every())
+        keys = [s.key for s in segments if s.key]
+        return Choice(dict.fromkeys(keys, ()), chunk, sweep, SEEDS, 0, 0, 0, 0.0)
+
+    model, x = model_of(name)
+    with patch("lrpc.program.build.choose", all_again):
+        return lrpc.compile(model, (x,), composite=composite, seeds=SEEDS)
+
+
+@pytest.mark.parametrize("composite", ["attnlrp", "gamma", "epsilon_alpha2_beta1"])
+@pytest.mark.parametrize("name", MODELS)
+def test_blocks_computed_again_change_nothing(name: str, composite: str) -> None:
+    _, x = model_of(name)
+    expected = both(compiled(name, composite), x)
+    program = compiled(name, composite, "block")
+    assert program.manifest["memory"]["again"]
+    same(both(program, x), expected)
+
+
+@pytest.mark.parametrize(("chunk", "sweep"), [(1, 4), (3, 4), (1, 1), (2, 3)])
+@pytest.mark.parametrize("name", ["small ViT", "deformable encoder"])
+def test_few_seeds_at_a_time_through_each_block(name: str, chunk: int, sweep: int) -> None:
+    _, x = model_of(name)
+    expected = both(compiled(name, "gamma"), x)
+    program = forced(name, "gamma", chunk, sweep)
+    text = (program.directory / "program.py").read_text()
+    assert "in_chunks(chunk, K, lambda K" in text
+    assert "computed again" in text
+    same(both(program, x), expected)
+
+
+@pytest.mark.parametrize("ledger", [False, True], ids=["plain", "ledger"])
+@pytest.mark.parametrize(("chunk", "sweep"), [(4, 4), (1, 4), (2, 3)])
+@pytest.mark.parametrize("name", MODELS)
+def test_predicted_to_the_byte(name: str, chunk: int, sweep: int, ledger: bool) -> None:
+    """With blocks computed again, seeds in chunks, several sweeps and what samplings keep."""
+    _, x = model_of(name)
+    program = forced(name, "attnlrp", chunk, sweep)
+    model = open_model(Path(program.directory))
+    assert (model.chunk, model.sweep) == (chunk, sweep)
+    for batch, seeds in [(1, 1), (2, 4), (1, 9)]:
+        peaks_as_predicted(program, model, x, batch, seeds, ledger)
+
+
+@pytest.mark.parametrize("share", [100, 75, 50, 35])
+def test_budgets_are_kept(share: int) -> None:
+    """The measured peak of forward and relevance, weights and inputs apart."""
+    _, x = model_of("deformable encoder")
+    program = compiled("deformable encoder", "attnlrp", "auto", f"{share}%")
+    memory = program.manifest["memory"]
+    with Tracker() as tracker:
+        state = program.forward(x[:1])
+        program.relevance(state, "output", at=AT)
+    assert memory["budget"] == memory["free_peak"] * share // 100
+    assert memory["peak"] <= memory["budget"]
+    assert tracker.peak <= memory["budget"]
+    assert tracker.peak == pytest.approx(memory["peak"], rel=0.03)
+    same(both(program, x[:1]), both(compiled("deformable encoder", "attnlrp"), x[:1]))
+
+
+def test_the_digits_program_at_half_its_memory(programs: Programs) -> None:
+    program = programs.digits(SEEDS=1, MEMORY__BUDGET="50%", MEMORY__CHECKPOINT="auto")
+    usual = programs.digits(SEEDS=1)
+    images = noise(1, 160, 160).float()
+    for target in ("class_logit", "encoder_feature:2"):
+        at = [(3, 5)] if target == "class_logit" else [(7,)]
+        expected = usual.relevance(usual.forward(images), target, at=at).input
+        with Tracker() as tracker:
+            found = program.relevance(program.forward(images), target, at=at).input
+        assert tracker.peak <= program.manifest["memory"]["budget"]
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("composite", ["attnlrp", "gamma"])
+@pytest.mark.parametrize(("name", "seeds"), [("tiny transformer", SEEDS), ("small ViT", 1)])
+def test_hardly_a_choice_is_cheaper(name: str, seeds: int, composite: str) -> None:
+    """Against all combinations of what blocks may keep, with all numbers of seeds; and none of
+    those where each block keeps all or nothing is cheaper at all."""
+    model = replace(open_model(Path(compiled(name, composite).directory)), chunk=seeds)
+    search = Search(model, "auto")
+    ends = [{0, len(ladder.rungs) - 1} for ladder in search.ladders]
+    priced, coarse = [], []
+    for levels in itertools.product(*(range(len(x.rungs)) for x in search.ladders)):
+        for way in ((search.kept(levels), *step) for step in steps(seeds)):
+            priced.append((search.more(way), search.most(*way)))
+            if all(level in end for level, end in zip(levels, ends, strict=True)):
+                coarse.append(priced[-1])
+    free, least = search.free, min(peak for _, peak in priced)
+    for share in range(int(100 * least / free) + 1, 101, 3):
+        limit = free * share // 100
+        found = choose(model, "auto", limit)
+        assert found.peak <= limit
+        assert found.more <= 1.2 * min(more for more, peak in priced if peak <= limit), share
+        bests = [more for more, peak in coarse if peak <= limit]
+        assert found.more <= min(bests, default=found.more), share
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_block_keeps_more_than_when_it_is_run_whole(name: str) -> None:
+    """The smallest budget is at most that of `block`, which runs blocks again as they are."""
+    model = open_model(Path(compiled(name, "attnlrp").directory))
+    own, whole = Search(model, "auto"), Search(model, "block")
+    for chunk, sweep in steps(SEEDS):
+        least = min(own.peak(way, chunk, sweep) for way in own.least)
+        assert least <= whole.peak(*whole.least, chunk, sweep)
+
+
+def test_the_smallest_budget_is_named_and_works() -> None:
+    model = open_model(Path(compiled("small ViT", "attnlrp").directory))
+    with pytest.raises(ConfigError, match=r"smallest budget that this program can meet is ") as no:
+        choose(model, "auto", "1%")
+    least = int(str(no.value).split("can meet is ")[1].split(" bytes")[0].replace(",", ""))
+    assert choose(model, "auto", least).peak <= least
+    with pytest.raises(ConfigError, match="cannot be met for one image"):
+        choose(model, "auto", least - 1)
+    with pytest.raises(ConfigError, match="CHECKPOINT auto may need less"):
+        choose(model, "none", least)
+
+
+def test_without_checkpoints_a_budget_means_fewer_seeds() -> None:
+    model = open_model(Path(compiled("CNN", "attnlrp").directory))
+    free = choose(model, "none", "").peak
+    found = choose(model, "none", free * 97 // 100)
+    assert not found.again
+    assert found.chunk < SEEDS
+    assert max(found.peak, found.booked) <= free * 97 // 100
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"checkpoint": "some"}, r"checkpoint='some': choose among auto, none, block"),
+        ({"budget": "lots"}, r'budget: expected "", a number of bytes, or "1%" to "100%"'),
+        ({"budget": 10, "checkpoint": "auto"}, r"10 bytes cannot be met for one image"),
+    ],
+)
+def test_refused_in_one_line(options: dict[str, Any], message: str) -> None:
+    model, x = small("tiny transformer")
+    with pytest.raises(ConfigError, match=message) as no:
+        lrpc.compile(model, (x,), **options)
+    assert "\n" not in str(no.value)
+
+
+@pytest.mark.parametrize("norm", ["none", "sum1"])
+def test_the_sum_over_seeds_costs_one(norm: str) -> None:
+    _, x = model_of("deformable encoder")
+    program = compiled("deformable encoder", "attnlrp")
+    state, at = program.forward(x), [(i % 7,) for i in range(11)]
+    whole = program.relevance(state, "output", at=at, norm=norm, ledger=True)
+    found = program.relevance(state, "output", at=at, norm=norm, ledger=True, total=True)
+    assert found.input.shape[0] == 1
+    torch.testing.assert_close(found.input[0], whole.input.sum(0), rtol=1e-9, atol=1e-12)
+    for a, b in zip(found.ledger.rows, whole.ledger.rows, strict=True):
+        torch.testing.assert_close(a[3][0], b[3].sum(0), rtol=1e-9, atol=1e-10)
+
+
+def test_an_edited_graph_keeps_the_budget(tmp_path: Path, programs: Programs) -> None:
+    """`lrpc compile --graph` chooses anew, by the settings of the program."""
+    directory = programs.directory(
+        Path("examples/maskdino.yaml").resolve(),
+        COMPOSITE="attnlrp",
+        EPSILON=1e-6,
+        SEEDS=1,
+        MEMORY__BUDGET="50%",
+        MEMORY__CHECKPOINT="auto",
+    )
+    report = lrpc.compiler.compile_graph(directory / "graph.lrp", tmp_path / "again")
+    assert report.nodes
+    for name in ("program.py", "weights.safetensors"):
+        assert (tmp_path / "again" / name).read_bytes() == (directory / name).read_bytes()
+    memory = json.loads((directory / "manifest.json").read_text())["memory"]
+    assert memory == json.loads((tmp_path / "again" / "manifest.json").read_text())["memory"]

@@ -1,0 +1,251 @@
+"""`lrpc compare` and `lrpc.compare`: the figures, the files, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+from itertools import pairwise as neighbours
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from PIL import Image
+from torch import nn
+
+import lrpc
+from lrpc.cli import main
+from lrpc.commands.compare.runner import CompareOptions, ComparisonRunner
+from lrpc.commands.compare.similarity import cosine, pairwise, ranks, share_inside, spearman
+from lrpc.errors import ProgramError
+from tests.support.programs import DIGITS, Programs
+from tests.support.run_fakes import HEIGHT, MANIFEST, WIDTH, FakeProgram, write_image
+from tests.support.tiny import tiny
+
+NAMES = ["maskdino", "attnlrp", "gradient_input"]
+SCENE = DIGITS.parent / "digits" / "scenes" / "02.png"
+
+# -- figures ---------------------------------------------------------------------------------------
+
+values = arrays.arrays(np.float64, st.integers(2, 12), elements=st.integers(-3, 3).map(float))
+
+
+@settings(max_examples=60, deadline=None)
+@given(values)
+def test_ranks_are_counted(x: Any) -> None:
+    """The rank of an entry: how many lie below it, and half of its equals."""
+    for i, rank in enumerate(ranks(x)):
+        below, equal = int((x < x[i]).sum()), int((x == x[i]).sum())
+        assert rank == below + (equal + 1) / 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(values, st.randoms(use_true_random=False))
+def test_rank_correlation_is_the_correlation_of_ranks(x: Any, random: Any) -> None:
+    y = np.array(random.sample(list(x), len(x)))
+    found = spearman(x, y)
+    if len(set(x)) == 1:
+        assert found is None
+    else:
+        assert found == pytest.approx(np.corrcoef(ranks(x), ranks(y))[0, 1])
+        assert spearman(x, 3 * x**3 + x) == pytest.approx(1)
+        assert spearman(x, -x) == pytest.approx(-1)
+
+
+def test_cosine() -> None:
+    a, b = np.array([1.0, 0.0]), np.array([1.0, 1.0])
+    assert cosine(a, b) == pytest.approx(2**-0.5)
+    assert cosine(1e-200 * a, 1e200 * b) == pytest.approx(2**-0.5)
+    assert cosine(a, 0 * b) is None
+
+
+def test_tables_are_square_and_symmetric() -> None:
+    maps = [np.random.default_rng(i).normal(size=(4, 5)) for i in range(3)]
+    for table in pairwise(maps).values():
+        square = np.array(table, dtype=float)
+        np.testing.assert_allclose(square, square.T)
+        np.testing.assert_allclose(np.diag(square), 1)
+
+
+def test_the_share_inside_a_box() -> None:
+    heat = np.array([[1.0, 2.0, -5.0], [3.0, 4.0, 0.0]])
+    assert share_inside(heat, (0, 0, 1, 2)) == 0.4
+    assert share_inside(heat, (0.4, 0.6, 3, 9)) == 0.7  # pixels by their centres
+    assert share_inside(-abs(heat), (0, 0, 9, 9)) is None
+
+
+# -- from Python -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def several() -> Any:
+    model, example = tiny()
+    return lrpc.compile(model, (example,), composite=NAMES)
+
+
+def test_compare_holds_each_composite_s_relevance(several: Any) -> None:
+    example = tiny()[1]
+    found = lrpc.compare(several, example, "output", at=[(1,), (3,)])
+    assert found.names == tuple(NAMES)
+    state = several.forward(example)
+    for i, name in enumerate(NAMES):
+        own = several.relevance(state, "output", at=[(1,), (3,)], composite=name)
+        assert torch.equal(found.relevance[name], own.input)
+        torch.testing.assert_close(found.heatmaps[name], own.input.sum(2))
+        torch.testing.assert_close(found.sums[name], own.input.sum((2, 3, 4)))
+        first = found.heatmaps["maskdino"][1, 0].flatten()
+        mine = found.heatmaps[name][1, 0].flatten()
+        expected = torch.nn.functional.cosine_similarity(first, mine, dim=0)
+        torch.testing.assert_close(found.cosine[0, i, 1, 0], expected)
+    torch.testing.assert_close(found.start["attnlrp"], state.outputs[:, [1, 3]].T)
+    assert found.spearman.shape == (3, 3, 2, 2)
+    assert float(found.spearman[0, 2].max()) < 0.999
+
+
+def test_programs_by_name_and_chosen_composites(several: Any) -> None:
+    model, example = tiny()
+    one = lrpc.compile(model, (example,), composite="attnlrp")
+    both = {"many": several, "one": one}
+    found = lrpc.compare(both, example, "output", at=[(0,)], composites=["attnlrp"])
+    assert found.names == ("many: attnlrp", "one")
+    assert float((found.cosine - 1).abs().max()) < 1e-12
+    assert found.outputs.keys() == both.keys()
+    with pytest.raises(ProgramError, match=r"^no composite 'x'; it has: maskdino, attnlrp"):
+        lrpc.compare(several, example, "output", at=[(0,)], composites=["x"])
+
+
+def test_plot_has_a_panel_for_each(several: Any) -> None:
+    found = lrpc.compare(several, tiny()[1], "output", at=[(1,)])
+    page = found.plot(tiny()[1][0], box=(2, 2, 6, 6), title="one")
+    plain = found.plot()
+    pixels = np.asarray(page).astype(int)
+    columns = (np.abs(pixels - 255).sum(2) > 0).any(0)  # the gaps between tiles are white
+    edges = [i for i, (a, b) in enumerate(neighbours(columns)) if b and not a]
+    assert len(edges) == 4  # the image and three panels
+    assert page.width > plain.width
+    assert (255, 208, 0) in {c for _, c in page.getcolors(1 << 20)}  # the box
+
+
+def test_vectors_compare_but_are_not_drawn() -> None:
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3)).eval(), torch.randn(2, 5)
+    program = lrpc.compile(model, (x,), composite=["epsilon", "gradient_input"])
+    found = lrpc.compare(program, x, at=[(0,)])
+    assert found.heatmaps == {}
+    assert bool(torch.isfinite(found.cosine).all())
+    with pytest.raises(ProgramError, match=r"only relevance at a batch of images"):
+        found.plot()
+
+
+# -- the command -----------------------------------------------------------------------------------
+
+
+def test_the_command_on_scenes(
+    programs: Programs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = programs.directory(DIGITS, COMPOSITE=NAMES, TARGETS=["class_logit", "box"])
+    out = tmp_path / "out"
+    call = ["compare", str(folder), "--images", str(SCENE), "-o", str(out), "--device", "cpu"]
+    assert main(call) == 0
+    said = capsys.readouterr().out
+    assert "means over 2 targets" in said
+    assert_quoted(said)
+    told = json.loads((out / "comparison.json").read_text())
+    assert list(told["composites"]) == NAMES
+    assert told["composites"]["attnlrp"]["composite"] == "attnlrp"
+    (image,) = told["images"]
+    first = image["targets"][0]
+    program = programs.loaded(DIGITS, COMPOSITE=NAMES, TARGETS=["class_logit", "box"])
+    pixels = np.array(Image.open(SCENE).convert("RGB"))
+    images = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
+    expected = lrpc.compare(program, images, "class_logit", at=[tuple(first["index"])])
+    for i, name in enumerate(NAMES):
+        part = first["composites"][name]
+        assert part["sum"] == pytest.approx(float(expected.sums[name]), rel=1e-4)
+        assert first["spearman"][0][i] == pytest.approx(float(expected.spearman[0, i]), rel=1e-4)
+        assert 0 < part["positive_share_in_box"] < 1
+        assert part["ledger"]["closure"] < 1e-4
+    with (out / "comparison.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * len(NAMES)
+    assert float(rows[1]["cosine with maskdino"]) == first["cosine"][0][1]
+    for target in image["targets"]:
+        with Image.open(out / target["file"]) as page:
+            assert page.width > 1000
+
+
+def assert_quoted(said: str) -> None:
+    """docs/composites.md shows this very table, up to the last digit of a figure."""
+    page = (DIGITS.parents[1] / "docs" / "composites.md").read_text()
+    quoted = page.split("means over 2 targets, to out/compared")[1].split("```")[0]
+    for name in NAMES:
+        shown, mine = (row_of(text, name) for text in (quoted, said))
+        assert len(shown) == 4
+        assert mine == pytest.approx(shown, abs=0.02)
+
+
+def row_of(table: str, name: str) -> list[float]:
+    (row,) = (line for line in table.splitlines() if line.startswith(f"│ {name} "))
+    return [float(cell) for cell in row.strip("│").split("│")[1:]]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ([], "there is one composite to compare; compile with LRPC.COMPOSITE '[a, b]'"),
+        (["--composite", "x"], "no composite 'x'; it has: attnlrp"),
+        (["--target", "mask_logit"], "target 'mask_logit': the program was compiled for"),
+    ],
+)
+def test_refusals_are_one_line_and_write_nothing(
+    programs: Programs,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    text: str,
+) -> None:
+    folder = programs.directory(DIGITS, COMPOSITE="attnlrp", TARGETS=["class_logit"])
+    out = tmp_path / "out"
+    call = ["compare", str(folder), "--images", str(SCENE), "-o", str(out), "--device", "cpu"]
+    assert main([*call, *options]) == 2
+    said = capsys.readouterr().err
+    assert text in said
+    assert said.count("\n") == 1
+    assert not out.exists()
+
+
+def test_programs_side_by_side_with_targets_of_the_first(tmp_path: Path) -> None:
+    programs = {Path("a"): FakeProgram(), Path("b"): FakeProgram(composite="cp_lrp")}
+    versus = ComparisonRunner(programs, CompareOptions())
+    assert [c.name for c in versus.columns] == ["a", "b"]
+    image = write_image(tmp_path / "i.png", 250)
+    record, count, note = versus.of(image, tmp_path / "i")
+    assert (count, note) == (2, "")
+    assert record["targets"][0]["composites"].keys() == {"a", "b"}
+    assert record["targets"][0]["spearman"][0][1] is None  # the fake's maps are constant
+    assert record["targets"][0]["cosine"][0][1] == pytest.approx(1)
+    record, count, note = versus.of(write_image(tmp_path / "j.png", 50), tmp_path / "j")
+    assert (count, record["targets"]) == (0, [])
+    assert "no detection above 0.5" in note
+
+
+def test_programs_of_other_sizes_are_refused() -> None:
+    other = FakeProgram(inputs={"images": f"f32[B,3,{2 * HEIGHT},{WIDTH}]"})
+    with pytest.raises(ProgramError, match=r"^b: takes images of another size than a; compile"):
+        ComparisonRunner({Path("a"): FakeProgram(), Path("b"): other}, CompareOptions())
+    assert "composites" not in MANIFEST
+
+
+def test_one_bad_image_does_not_stop_the_rest(
+    programs: Programs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = programs.directory(DIGITS, COMPOSITE=NAMES, TARGETS=["class_logit", "box"])
+    (tmp_path / "bad.png").write_text("no image")
+    call = ["compare", str(folder), "--images", str(tmp_path / "bad.png"), str(SCENE)]
+    assert main([*call, "-o", str(tmp_path / "out"), "--device", "cpu", "--top", "1"]) == 1
+    assert "bad.png: not an image that Pillow can read" in capsys.readouterr().err
+    assert len(json.loads((tmp_path / "out" / "comparison.json").read_text())["images"]) == 1

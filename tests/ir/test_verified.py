@@ -1,0 +1,113 @@
+"""The verifier sees every graph that a program is made from, also what is not Module → Module."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+import lrpc
+from lrpc.backend.program import as_computed
+from lrpc.backend.program import generate as real_generate
+from lrpc.commands.plan.load import open_model
+from lrpc.errors import IRError
+from lrpc.ir.graph import Graph
+from lrpc.ir.printer import print_graph as real_print
+from lrpc.ir.verifier import verify
+from lrpc.program.build import build as real_build
+from passes import FuseRatios, Joints, SaveTensors
+from tests.support.checkpoints import compiled
+from tests.support.networks import small
+
+ROOT = Path(__file__).parents[2]
+SEVERAL = ["attnlrp", "gamma"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"composite": SEVERAL}, {"precision": "bf16"}, {"checkpoint": "auto", "budget": "95%"}],
+    ids=["several", "bf16", "budget"],
+)
+def test_every_graph_of_a_program_was_verified(options: dict[str, Any]) -> None:
+    """What is printed, planned and generated from is what the verifier returned."""
+    seen: dict[int, Graph] = {}
+    used: list[Graph] = []
+
+    def noted(graph: Graph, after: str = "") -> Graph:
+        seen[id(graph)] = graph
+        return verify(graph, after)
+
+    def printed(graph: Graph) -> str:
+        used.append(graph)
+        return real_print(graph)
+
+    def generated(forward: Graph, targets: Any, about: Any) -> Any:
+        used.extend([forward, *(g for t in targets for g in (t.plain, t.booked))])
+        return real_generate(forward, targets, about)
+
+    def built(variants: Any, *rest: Any, **named: Any) -> Any:
+        used.extend(v.module.graph for v in variants)
+        return real_build(variants, *rest, **named)
+
+    model, x = small("small ViT")
+    with (
+        patch("passes.base.verify", noted),
+        patch("lrpc.program.build.verify", noted),
+        patch("lrpc.program.build.print_graph", printed),
+        patch("lrpc.program.build.generate", generated),
+        patch("lrpc.compiler.build", built),
+    ):
+        lrpc.compile(model, (x,), seeds=2, **options)
+    assert len(used) >= 5  # annotated, printed, and both halves
+    assert all(seen.get(id(graph)) is graph for graph in used)
+
+
+def test_passes_run_in_pipelines_alone() -> None:
+    """Outside of `passes`, nobody calls a pass without verifying what it gives."""
+    names = set(_passes())
+    assert {"SaveTensors", "FuseRatios", "MoveBoundaries", "MarkEnds", "MixedPrecision"} <= names
+    for path in [*(ROOT / "lrpc").rglob("*.py"), *(ROOT / "tools").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and node.attr == "run":
+                made = node.value.func if isinstance(node.value, ast.Call) else node.value
+                assert ast.unparse(made).split(".")[-1] not in names, f"{path}:{node.lineno}"
+
+
+def _passes() -> Iterator[str]:
+    for path in (ROOT / "passes").glob("*.py"):
+        for item in ast.parse(path.read_text()).body:
+            if isinstance(item, ast.ClassDef) and any(
+                isinstance(part, ast.AnnAssign) and ast.unparse(part.target) == "name"
+                for part in item.body
+            ):
+                yield item.name
+
+
+@pytest.mark.parametrize("step", ["save_tensors", "fuse_ratios"])
+def test_a_wrong_joint_graph_is_named_with_its_pass(step: str) -> None:
+    kind = {"save_tensors": SaveTensors, "fuse_ratios": FuseRatios}[step]
+
+    def broken(self: Any, joints: Joints) -> Joints:
+        plain, booked = joints.pairs[0]
+        return Joints(joints.forward, ((plain, booked.with_nodes(booked.nodes[1:])),), ())
+
+    model, x = small("CNN")
+    with patch.object(kind, "run", broken), pytest.raises(IRError, match=f"after {step} "):
+        lrpc.compile(model, (x,))
+
+
+def test_what_is_computed_again_must_have_its_operands() -> None:
+    """A relevance pass that reads what the state does not keep is found."""
+    model = open_model(Path(compiled("small ViT", "attnlrp", "block").directory))
+    graphs = list(as_computed(model.graph, model.codes, model.halves))
+    assert len(graphs) == 1 + 2 * len(model.codes)
+    for graph in graphs:
+        verify(graph, "recompute")
+    assert any(n.op == "linear" for n in graphs[1].nodes)  # run again before the transposes
+    first = graphs[1]
+    with pytest.raises(IRError, match="is used before it is defined"):
+        verify(first.with_nodes(first.nodes[1:]), "recompute")

@@ -1,0 +1,63 @@
+"""`lrpc verify` passes a sound program and fails a wrong one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from lrpc.cli import main
+from lrpc.program.tolerance import TOLERANCES
+from lrpc.program.verify import _output_check
+from tests.support.programs import DIGITS, Programs
+
+
+def test_a_sound_program_passes(programs: Programs, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(programs.directory(DIGITS))]) == 0
+    said = capsys.readouterr().out
+    assert "FAILED" not in said
+    assert "checks passed" in said
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        (
+            "narrowed(t.sub_(t.mean(-1, keepdim=True)), ",
+            "narrowed(t, ",
+        ),  # LayerNorm's mean is forgotten
+        ("    out = F.embedding_bag(", "    out = 1.001 * F.embedding_bag("),
+        ("t.sum(dim, keepdim=True).neg_()", "-0.99 * t.sum(dim, keepdim=True)"),
+    ],
+)
+def test_a_wrong_program_fails(
+    programs: Programs, tmp_path: Path, capsys: pytest.CaptureFixture[str], right: str, wrong: str
+) -> None:
+    folder = tmp_path / "program"
+    shutil.copytree(programs.directory(DIGITS), folder)
+    source = (folder / "program.py").read_text()
+    assert right in source
+    changed = source.replace(right, wrong, 1).encode()
+    (folder / "program.py").write_bytes(changed)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["sha256"]["program.py"] = hashlib.sha256(changed).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert main(["verify", str(folder)]) == 1
+    assert "FAILED" in capsys.readouterr().out
+
+
+def test_outputs_may_part_at_near_ties_only() -> None:
+    expected = torch.ones(1, 100, 10)
+    for queries, passes in ((0, True), (2, True), (3, False)):
+        got = expected.clone()
+        got[:, :queries] = 2.0
+        check = _output_check("logits", got, expected, TOLERANCES["fp32"])
+        assert check.passed is passes
+        assert (f"{10 * queries} of 1000 entries" in check.remark) is (queries > 0)
+    exact = _output_check("logits", got.double(), expected.double(), TOLERANCES["fp64"])
+    assert not exact.passed
+    assert not _output_check("logits", got * torch.nan, expected, TOLERANCES["fp32"]).passed

@@ -1,0 +1,1 @@
+"""Measures programs beside their peers and holds them against goals."""

@@ -1,0 +1,77 @@
+"""What a run measures, and on which machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import lrpc
+from tools.bench.encoder import Levels
+from tools.bench.offered import Way
+
+Table = Mapping[str, Any]
+
+
+def nowhere(table: Table) -> None:
+    """Do not show a table."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The choices of a run; what is None or empty follows from the device. A case says what it is
+    doing by `tell`, and gives each table to `show` when it has it."""
+
+    device: str
+    quick: bool = False
+    repeats: int = 5
+    levels: Levels = ()
+    batch: int = 1
+    seeds: int = 4
+    vit_batch: int = 2
+    composites: tuple[str, ...] = ("attnlrp", "cp_lrp", "gradient_input")
+    ways: tuple[Way, ...] = (Way("fp32"),)
+    torch_compile: bool = False
+    against: Path | None = None
+    save: Path | None = None
+    tell: Callable[[str], None] = print
+    show: Callable[[Table], None] = nowhere
+
+    @property
+    def gpu(self) -> bool:
+        return self.device.startswith("cuda")
+
+    @property
+    def gpu_name(self) -> str:
+        return torch.cuda.get_device_name(self.device) if self.gpu else ""
+
+
+#: Options that follow from the device, and those of a quick run.
+GPU: dict[str, Any] = {
+    "repeats": 15, "levels": ((100, 100), (50, 50), (25, 25)), "batch": 8, "seeds": 32,
+    "vit_batch": 32,
+}  # fmt: skip
+CPU: dict[str, Any] = {
+    "repeats": 5, "levels": ((40, 40), (20, 20), (10, 10)), "batch": 1, "seeds": 8, "vit_batch": 2,
+}  # fmt: skip
+QUICK: dict[str, Any] = {
+    "repeats": 1, "levels": ((8, 8), (4, 4)), "batch": 1, "seeds": 2, "vit_batch": 1,
+}  # fmt: skip
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What a table says of where it was measured; `load` is the system's average of then."""
+    gpu = device.startswith("cuda")
+    return {
+        "device": torch.cuda.get_device_name(device) if gpu else f"CPU, {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
+        "torch": torch.__version__,
+        "lrpc": lrpc.__version__,
+    }

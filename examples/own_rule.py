@@ -28,11 +28,11 @@ def epsilon_rms(ctx: Context, node: Node, rule: Rule) -> None:
     z = node.out
     s = ctx.divided(node, stabilised(ctx, z, rule.number("factor")), 0.0)
     if ctx.ledger:  # all that arrived, less what goes on: e's share, and apart from it the bias's
-        ctx.lose_all(node, "epsilon")
-        ctx.lose("epsilon", s, z, negative=True)
+        ctx.absorb_all(node, "epsilon")
+        ctx.absorb("epsilon", s, z, negative=True)
         if (bias := bias_of(ctx, node)) is not None:
-            ctx.lose("bias", s, bias)
-    ctx.give(node.inputs[0], transpose(ctx, node, s))
+            ctx.absorb("bias", s, bias)
+    ctx.propagate(node.inputs[0], transpose(ctx, node, s))
 
 
 def stabilised(ctx: Context, z: Value, factor: float) -> Value:

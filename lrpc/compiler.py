@@ -67,10 +67,10 @@ from lrpc.program.targets import (
     inside,
 )
 from lrpc.rules.composite import Composite, listed_rules
+from lrpc.rules.composite_set import CompositeSpec, SharedOptions, composites
 from lrpc.rules.plugins import load_allowed
-from lrpc.rules.several import Common, Given, composites
-from lrpc.rules.stated import check_rules
 from lrpc.rules.unmatched import check_chosen
+from lrpc.rules.validation import check_rules
 
 # -- from Python -----------------------------------------------------------------------------------
 
@@ -82,7 +82,7 @@ def compile(
     args: Arguments,
     kwargs: Mapping[str, Any] | None = None,
     *,
-    composite: Given = "attnlrp",
+    composite: CompositeSpec = "attnlrp",
     epsilon: float | None = None,
     rules: Sequence[Mapping[str, object]] = (),
     seeds: int = 8,
@@ -131,7 +131,7 @@ def compile(
     check_load(device, capture)
     marks, limit = given.places_read(read), _limit(checkpoint, budget)
     count, own_inputs = given.seed_count(seeds), given.names_of_inputs(unbatched)
-    chosen = composites(composite, Common(epsilon, listed_rules(rules)))
+    chosen = composites(composite, SharedOptions(epsilon, listed_rules(rules)))
     how: Any = {"scope": scope, "marks": marks, "unbatched": own_inputs, "no_grad": no_grad}
     imported, call, fixed = import_call(model, args, kwargs, **how)
     given.check_places(marks, [value.name for value in imported.module.graph.inputs])

@@ -56,7 +56,7 @@ def annotating(composite: RuleMap, fold_batch_norm: bool = True) -> tuple[Pass, 
 
 
 def pruning(boundaries: Sequence[str]) -> tuple[Pass, ...]:
-    """From the annotated graph to what relevance that stops there is lowered into."""
+    """From the annotated graph to what relevance that boundaries there is lowered into."""
     return (MoveBoundaries(tuple(boundaries)), EliminateDead(keep_marks=True))
 
 

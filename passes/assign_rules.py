@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol
 from lrpc.errors import RuleError
 from lrpc.ir.graph import Graph, Module, Node, Rule
 from passes.kinds import CONVOLUTIONS
-from passes.reachable import COORDINATE, carries, carrying, receiving
+from passes.reachable import COORDINATE, carries, receiving, relevance_reachable
 from passes.rewrite import map_nodes
 
 
@@ -29,7 +29,7 @@ class AssignRules:
     name: ClassVar[str] = "assign_rules"
 
     def run(self, module: Module) -> Module:
-        able, reached = carrying(module.graph), receiving(module.graph)
+        able, reached = relevance_reachable(module.graph), receiving(module.graph)
         first = first_maps(module.graph)
 
         def change(node: Node) -> Node:
@@ -55,7 +55,7 @@ class AssignRules:
 def first_maps(graph: Graph) -> frozenset[str]:
     """Names of the outputs of those linear maps and convolutions that a carrying graph input
     reaches through no other."""
-    able = carrying(graph)
+    able = relevance_reachable(graph)
     plain = {value.name for value in graph.inputs if value.name in able}
     found = set()
     for node in graph.nodes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lrpc.ir.graph import Graph, Node, Value
 from passes.kinds import PRODUCTS, STRUCTURAL, SUMS
-from passes.reachable import carrying
+from passes.reachable import relevance_reachable
 
 TO_VALUES = STRUCTURAL - {"cat"} | {"detach"}
 TO_SCORES = STRUCTURAL | SUMS | {"scale", "shift", "mul", "div", "detach"}
@@ -27,7 +27,7 @@ def attentions(graph: Graph) -> tuple[Attention, ...]:
 
     In a matmul the weights are the first operand, in an einsum either.
     """
-    able = carrying(graph)
+    able = relevance_reachable(graph)
     found = []
     for node in graph.nodes:
         if node.op == "softmax" and node.out.name in able:

@@ -10,7 +10,7 @@ import networkx as nx  # type: ignore[import-untyped]
 from lrpc.ir.graph import Graph, Node, Value
 from passes.attention import attentions
 from passes.kinds import LEARNED, NORMS, STRUCTURAL
-from passes.reachable import carrying
+from passes.reachable import relevance_reachable
 
 # What stands between a token with its position and the scores or sampling places made from it.
 TO_QUERY = STRUCTURAL | NORMS | {"linear", "scale", "shift", "add", "sub", "mul", "div", "softmax"}
@@ -21,7 +21,7 @@ class Flow:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.able = carrying(graph)
+        self.able = relevance_reachable(graph)
         self.view = nx.DiGraph()
         self.view.add_nodes_from(self.able)
         for node in graph.nodes:

@@ -11,7 +11,7 @@ from lrpc.ir.graph import Graph, Loc, Module, Node, Value
 from lrpc.ir.types import K, TensorType
 from lrpc.rules import find
 from lrpc.rules.context import Context, dependents
-from passes.reachable import carrying
+from passes.reachable import relevance_reachable
 
 SEED = "seed"
 
@@ -40,7 +40,12 @@ class LowerRelevance:
             builder.keep(node)
         seed = Value(builder.name(SEED), TensorType(start.type.dtype, (K, *start.type.shape)))
         ctx = Context(
-            graph, builder, carrying(graph), dependents(graph), self.ledger, module.tensors
+            graph,
+            builder,
+            relevance_reachable(graph),
+            dependents(graph),
+            self.ledger,
+            module.tensors,
         )
         ctx.seed(start, seed)
         ctx.record("start", seed, start)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from lrpc.ir.graph import Module, Node
 from passes.attention import TO_VALUES, attentions
-from passes.reachable import carrying
+from passes.reachable import relevance_reachable
 from passes.rewrite import map_nodes
 
 
@@ -23,7 +23,7 @@ class MarkAttention:
     name: ClassVar[str] = "mark_attention"
 
     def run(self, module: Module) -> Module:
-        able = carrying(module.graph)
+        able = relevance_reachable(module.graph)
         roles: dict[str, str] = {}
         flipped: set[str] = set()
         for attention in attentions(module.graph):

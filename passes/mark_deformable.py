@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from lrpc.ir.graph import Graph, Module, Node, Value
 from passes.kinds import ACTIVATIONS, SCALING, STRUCTURAL, SUMS
-from passes.reachable import COORDINATE, carrying
+from passes.reachable import COORDINATE, relevance_reachable
 from passes.rewrite import with_roles
 
 # What coordinates are computed with. Anything else (a linear map, a norm, a product of activations,
@@ -35,7 +35,7 @@ class MarkDeformable:
 
     def run(self, module: Module) -> Module:
         graph = module.graph
-        able, data = carrying(graph), _from_data(graph)
+        able, data = relevance_reachable(graph), _from_data(graph)
         roles: dict[str, str] = {}
         for node in graph.nodes:
             if node.op == "deform_sample" and node.out.name in able:

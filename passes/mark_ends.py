@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from lrpc.ir.graph import Module
-from passes.reachable import carrying
+from passes.reachable import relevance_reachable
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,6 @@ class MarkEnds:
         graph = module.graph
         marks = dict(graph.marks)
         marks |= {f"output.{name}": value for name, value in graph.outputs}
-        able = carrying(graph)
+        able = relevance_reachable(graph)
         marks |= {f"input.{v.name}": v for v in graph.inputs if v.name in able}
         return module.with_graph(replace(graph, marks=tuple(marks.items())))

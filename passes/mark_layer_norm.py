@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from lrpc.ir.graph import Module
 from passes.kinds import NORMS
-from passes.reachable import carries, carrying
+from passes.reachable import carries, relevance_reachable
 from passes.rewrite import with_roles
 
 
@@ -18,6 +18,6 @@ class MarkLayerNorm:
     name: ClassVar[str] = "mark_layer_norm"
 
     def run(self, module: Module) -> Module:
-        able = carrying(module.graph)
+        able = relevance_reachable(module.graph)
         nodes = (n for n in module.graph.nodes if n.op in NORMS and carries(n, able))
         return with_roles(module, {node.out.name: node.op for node in nodes})

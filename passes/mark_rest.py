@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from lrpc.ir.graph import Module, Node
 from passes.kinds import ACTIVATIONS, CONVOLUTIONS, POOLS, SCALING, STRUCTURAL, SUMS
-from passes.reachable import carries, carrying
+from passes.reachable import carries, relevance_reachable
 from passes.rewrite import with_roles
 
 ROLES: dict[str, str] = {
@@ -35,7 +35,7 @@ class MarkRest:
     name: ClassVar[str] = "mark_rest"
 
     def run(self, module: Module) -> Module:
-        able = carrying(module.graph)
+        able = relevance_reachable(module.graph)
         bare = [node for node in module.graph.nodes if not node.role and node.outputs]
         return with_roles(module, {node.out.name: _role(node, able) for node in bare})
 

@@ -9,7 +9,7 @@ COORDINATE = "coordinate"
 DETACHED = frozenset({"detach", "reciprocal", "pow"})  # with the rule `detach`, they are constants
 
 
-def carrying(graph: Graph) -> frozenset[str]:
+def relevance_reachable(graph: Graph) -> frozenset[str]:
     """Names of the values that can carry relevance.
 
     Those are float values that depend on a float graph input through float values alone (so not
@@ -51,7 +51,7 @@ def _stops(node: Node) -> bool:
 
 def receiving(graph: Graph) -> frozenset[str]:
     """Names of the carrying values that an output or a mark depends on through such values."""
-    able = carrying(graph)
+    able = relevance_reachable(graph)
     ends = (*graph.outputs, *graph.marks)
     found = {value.name for _, value in ends if value.name in able}
     for node in reversed(graph.nodes):

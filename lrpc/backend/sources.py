@@ -23,11 +23,11 @@ from lrpc.runtime import (
     pages,
     requests,
     results,
-    rooms,
     seeds,
     settings,
 )
 from lrpc.runtime import program as runtime
+from lrpc.runtime import result_buffers as rooms
 from lrpc.runtime.kernels import (
     boxes,
     cells,

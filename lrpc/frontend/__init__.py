@@ -20,7 +20,7 @@ from lrpc.frontend.capture import (
 )
 from lrpc.frontend.finish import finish
 from lrpc.frontend.lowering import lower
-from lrpc.frontend.marks import Place, parse_mark, watched
+from lrpc.frontend.places import Place, parse_mark, watched
 from lrpc.frontend.records import RecordedProgram, Ref, memory_of
 from lrpc.frontend.structure import described, rebuilt
 from lrpc.frontend.tracer import Trace, ValueTracer

@@ -1,54 +1,64 @@
-"""Where in the user's source a call comes from, told the same way on every machine."""
+"""Marks: names for tensors at module boundaries."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import PurePath
-from types import FrameType
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-OURS = ("torch", "lrpc.frontend", "contextlib", "functools")
+from torch import nn
 
+from lrpc.errors import TraceError
+from lrpc.frontend.capture import submodule
+from lrpc.frontend.records import Boundary, Ref
 
-def source_place() -> tuple[str, int]:
-    """File (from its package's root) and line of the innermost frame of model code."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        name = str(frame.f_globals.get("__name__", ""))
-        if frame.f_code.co_name == "run_traced" and name == "lrpc.frontend.tracer":
-            return "", 0
-        if not _ours(name):
-            return _path(name, frame.f_code.co_filename), frame.f_lineno
-        frame = frame.f_back
-    return "", 0
+SYNTAX = re.compile(r"(?P<path>[^:@]*)(@(?P<call>\d+))?(:(?P<side>in|out)(?P<part>[\w.]*))?")
 
 
-def in_transform() -> bool:
-    """Whether a function transform of torch (`vmap`, `grad`, …) makes the call."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_name != "run_traced":
-        if str(frame.f_globals.get("__name__", "")).startswith("torch._functorch"):
-            return True
-        frame = frame.f_back
-    return False
+@dataclass(frozen=True)
+class Place:
+    """A tensor at a module's boundary: which call (-1: the last), which side, which part."""
+
+    text: str
+    path: str
+    call: int
+    side: str
+    part: tuple[str, ...]
+
+    def find(self, mark: str, boundaries: Sequence[Boundary]) -> Ref:
+        """The tensor itself; TraceError where the trace has none there."""
+        calls = [b for b in boundaries if b.path == self.path]
+        if not -1 <= self.call < len(calls) or not calls:
+            raise self._error(mark, f"the model calls that module {len(calls)} times")
+        boundary = calls[self.call]
+        found: Any = boundary.inputs if self.side == "in" else boundary.output
+        for key in self.part:
+            nest = found if isinstance(found, (dict, list, tuple)) else ()
+            parts = nest.items() if isinstance(nest, dict) else enumerate(nest)
+            known = {str(k): v for k, v in parts}
+            if key not in known:
+                raise self._error(mark, f"no part {key!r}; there are: {', '.join(known) or 'none'}")
+            found = known[key]
+        if not isinstance(found, Ref):
+            raise self._error(mark, "that is not one tensor; name a part, as in path:out0")
+        return found
+
+    def _error(self, mark: str, reason: str) -> TraceError:
+        return TraceError(f"mark {mark!r} at {self.text!r}: {reason}")
 
 
-def raised_place(error: Exception) -> tuple[str, int]:
-    """The same for where `error` was raised."""
-    place = "", 0
-    traceback = error.__traceback__
-    while traceback is not None:
-        name = str(traceback.tb_frame.f_globals.get("__name__", ""))
-        if not _ours(name):
-            place = _path(name, traceback.tb_frame.f_code.co_filename), traceback.tb_lineno
-        traceback = traceback.tb_next
-    return place
+def parse_mark(model: nn.Module, mark: str, text: str) -> Place:
+    """Read "path[@call][:in0 | :out1 | :out.key]"; a shared module goes by its first path."""
+    match = SYNTAX.fullmatch(text)
+    if match is None:
+        raise TraceError(f"mark {mark!r}: {text!r} is not of the form path[@call][:in0|:out.key]")
+    module = submodule(model, match["path"])
+    path = next(name for name, found in model.named_modules() if found is module)
+    part = tuple(p for p in (match["part"] or "").split(".") if p)
+    return Place(text, path, int(match["call"] or -1), match["side"] or "out", part)
 
 
-def _ours(name: str) -> bool:
-    return any(name == root or name.startswith(f"{root}.") for root in OURS)
-
-
-def _path(module: str, filename: str) -> str:
-    file = PurePath(filename).name
-    packages = module.split(".") if file == "__init__.py" else module.split(".")[:-1]
-    return "/".join([*packages, file])
+def watched(places: Mapping[str, Place]) -> frozenset[str]:
+    """The modules whose calls have to be noted down."""
+    return frozenset(place.path for place in places.values())

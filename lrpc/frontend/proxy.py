@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, fx
 
 from lrpc.errors import TraceError
-from lrpc.frontend.places import source_place
 from lrpc.frontend.records import found
+from lrpc.frontend.source_location import source_place
 
 if TYPE_CHECKING:
     from lrpc.frontend.recording import Recorder

@@ -26,10 +26,10 @@ from lrpc.frontend.execute import (
 from lrpc.frontend.factories import SIZED, with_numbers
 from lrpc.frontend.gradients import gradients_are_on, values_only
 from lrpc.frontend.leaves import is_users_function
-from lrpc.frontend.places import in_transform, source_place
 from lrpc.frontend.proxy import TracedTensor
 from lrpc.frontend.records import SHAPE_OF, Decision, found, mapped, memory_of
 from lrpc.frontend.running import Runner, stand_in
+from lrpc.frontend.source_location import in_transform, source_place
 from lrpc.ir.graph import Loc
 
 DETACHING = frozenset({"detach", "data"})

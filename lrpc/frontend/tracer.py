@@ -19,10 +19,10 @@ from lrpc.frontend.capture import ONE_AT_A_TIME
 from lrpc.frontend.constants import Constants
 from lrpc.frontend.factories import Factories
 from lrpc.frontend.leaves import is_leaf, leaf_functions
-from lrpc.frontend.places import raised_place
 from lrpc.frontend.proxy import TracedTensor
 from lrpc.frontend.recording import Recorder, kind_of
 from lrpc.frontend.records import Boundary, Decision, Input, found, mapped
+from lrpc.frontend.source_location import raised_place
 from lrpc.frontend.structure import nested
 from lrpc.ir.graph import Loc
 

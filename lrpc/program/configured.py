@@ -22,8 +22,8 @@ from lrpc.program.targets import (
     with_boundaries,
 )
 from lrpc.rules.composite import Composite
+from lrpc.rules.composite_set import SharedOptions, composites
 from lrpc.rules.plugins import load_plugins
-from lrpc.rules.several import Common, composites
 from passes import Pass
 
 
@@ -31,7 +31,7 @@ def configured_composites(config: Config) -> tuple[Composite, ...]:
     """What LRPC.COMPOSITE names, under what holds for all of them; loads the plugins first."""
     options = config.LRPC
     load_plugins(options.PLUGINS)
-    common = Common(
+    common = SharedOptions(
         options.EPSILON,
         tuple(dict(r) for r in options.RULES),
         options.DETACH == "stop",

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from lrpc.ir.graph import Graph
 from lrpc.ir.types import DTYPES, Sym
-from passes.reachable import carrying
+from passes.reachable import relevance_reachable
 
 
 def example_inputs(graph: Graph, batch: int = 1) -> dict[str, Tensor]:
     """Seeded random inputs: images in 0–255, masks with the lower border padded, tokens below the
     lengths of the tables that they are looked up in."""
     generator = torch.Generator().manual_seed(1)
-    rows, tokens = _shortest_table(graph), carrying(graph)
+    rows, tokens = _shortest_table(graph), relevance_reachable(graph)
     inputs = {}
     for value in graph.inputs:
         shape = tuple(batch if isinstance(d, Sym) else d for d in value.type.shape)

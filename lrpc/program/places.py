@@ -8,12 +8,12 @@ from fnmatch import fnmatchcase
 from lrpc.errors import ConfigError
 from lrpc.ir.graph import Graph
 from lrpc.program.targets import Places, Target, nearest, output_targets
-from passes.reachable import carrying
+from passes.reachable import relevance_reachable
 
 
 def startable(graph: Graph) -> list[Target]:
     """The outputs that relevance can start from and leave; ConfigError where there is none."""
-    able = carrying(graph)
+    able = relevance_reachable(graph)
     if not any(value.name in able for value in graph.inputs):
         inputs = ", ".join(f"{value.name} {value.type}" for value in graph.inputs)
         raise ConfigError(
@@ -32,7 +32,7 @@ def startable(graph: Graph) -> list[Target]:
 
 def with_inputs(places: Places, graph: Graph) -> Places:
     """Where nothing else stands for an input, the input itself does."""
-    able = carrying(graph)
+    able = relevance_reachable(graph)
     own = {f"input.{v.name}": v.name for v in graph.inputs if v.name in able}
     covered = set(places.inputs.values())
     inputs = {mark: name for mark, name in places.inputs.items() if mark in graph.marked}

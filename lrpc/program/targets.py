@@ -134,7 +134,7 @@ def with_boundaries(places: Places, patterns: Sequence[str]) -> Places:
 
 
 def boundaries_of(mark: str, boundaries: Sequence[str], graph: Graph) -> tuple[str, ...]:
-    """Where relevance that starts at `mark` stops: at all `boundaries` but its own start."""
+    """Where relevance that starts at `mark` boundaries: at all `boundaries` but its own start."""
     return tuple(stop for stop in boundaries if graph.marked[stop] != graph.marked[mark])
 
 

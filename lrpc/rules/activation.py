@@ -18,12 +18,12 @@ def passing(ctx: Context, node: Node, rule: Rule) -> None:
     if node.op == "sigmoid":  # σ(0) = ½ belongs to no input
         s = ctx.per_output(node, 0.0)
         ctx.record("bias", s, ctx.op("full", shape=(1,), value=0.5, dtype=x.type.dtype))
-        ctx.give(x, _times_quotient(ctx, node, s, x))
+        ctx.propagate(x, _times_quotient(ctx, node, s, x))
         return
     if came.g is not None:
-        ctx.give(x, _times_quotient(ctx, node, came.g, x))
+        ctx.propagate(x, _times_quotient(ctx, node, came.g, x))
     if came.r is not None:
-        ctx.give_relevance(x, came.r)
+        ctx.propagate_relevance(x, came.r)
 
 
 def _times_quotient(ctx: Context, node: Node, g: Value, x: Value) -> Value:
@@ -43,13 +43,13 @@ def _times_quotient(ctx: Context, node: Node, g: Value, x: Value) -> Value:
 def gradient_input(ctx: Context, node: Node, rule: Rule) -> None:
     g, x = ctx.per_output(node, 0.0), node.inputs[0]
     if node.op in ("relu", "leaky_relu"):
-        ctx.give(x, _times_quotient(ctx, node, g, x))
+        ctx.propagate(x, _times_quotient(ctx, node, g, x))
         return
     back = ctx.op("activation_gradient", g, x, kind=_kind(node))
     if ctx.ledger:
-        ctx.lose("rescale", g, node.out)
+        ctx.absorb("rescale", g, node.out)
         ctx.record("rescale", back, x, negative=True)
-    ctx.give(x, back)
+    ctx.propagate(x, back)
 
 
 def _kind(node: Node) -> str:

@@ -43,14 +43,14 @@ def _is_sink(rule: Rule) -> bool:
 def _split(ctx: Context, node: Node, eps: float, sink: bool) -> None:
     s = ctx.per_output(node, eps)
     a, b = node.inputs
-    ctx.give(a, s)
+    ctx.propagate(a, s)
     other = ctx.scaled(s, -1.0) if node.op == "sub" else s
     if node.role != "positional":
-        ctx.give(b, other)
+        ctx.propagate(b, other)
     elif sink:
-        ctx.lose("position", other, b)
+        ctx.absorb("position", other, b)
     else:
-        ctx.give(b, other, "position")
+        ctx.propagate(b, other, "position")
 
 
 def z_sign(ctx: Context, node: Node, rule: Rule) -> None:
@@ -71,7 +71,7 @@ def dot_positive(ctx: Context, node: Node, rule: Rule) -> None:
 
 def skip(ctx: Context, node: Node, rule: Rule) -> None:
     a = node.inputs[0]
-    ctx.give_relevance(a, ctx.narrow(ctx.wide_relevance(node), a.type.dtype))
+    ctx.propagate_relevance(a, ctx.narrow(ctx.wide_relevance(node), a.type.dtype))
 
 
 def _summands(ctx: Context, node: Node) -> tuple[Value, Value]:
@@ -121,13 +121,13 @@ def _by_token(ctx: Context, node: Node, rule: Rule, skip: Value, other: Value) -
     r = ctx.wide_relevance(node)
     first = ctx.op("mul", r, share)
     rest = ctx.narrow(ctx.op("sub", r, first), b.type.dtype)
-    ctx.give_relevance(a, ctx.narrow(first, a.type.dtype))
+    ctx.propagate_relevance(a, ctx.narrow(first, a.type.dtype))
     if node.role != "positional":
-        ctx.give_relevance(b, rest)
+        ctx.propagate_relevance(b, rest)
     elif _is_sink(rule):
-        ctx.lose_relevance("position", rest)
+        ctx.absorb_relevance("position", rest)
     else:
-        ctx.give_relevance(b, rest, "position")
+        ctx.propagate_relevance(b, rest, "position")
 
 
 PER_TOKEN = "all; the second summand takes what the first leaves"

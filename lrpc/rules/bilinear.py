@@ -108,18 +108,18 @@ def _share(ctx: Context, node: Node, ratio: float, eps: float) -> None:
         ratio, eps = (1.0, 0.0) if ctx.carries(a) else (0.0, 0.0)
     s = ctx.per_output(node, eps)
     if ratio > 0:
-        ctx.give(a, ctx.scaled(first(ctx, node, s), ratio))
+        ctx.propagate(a, ctx.scaled(first(ctx, node, s), ratio))
     if ratio < 1:
-        ctx.give(b, ctx.scaled(second(ctx, node, s), 1 - ratio))
+        ctx.propagate(b, ctx.scaled(second(ctx, node, s), 1 - ratio))
 
 
 def gradient_input(ctx: Context, node: Node, rule: Rule) -> None:
     a, b = node.inputs
     g = ctx.per_output(node, 0.0)
     if ctx.carries(a):
-        ctx.give(a, first(ctx, node, g))
+        ctx.propagate(a, first(ctx, node, g))
     if ctx.carries(b):
-        ctx.give(b, second(ctx, node, g))
+        ctx.propagate(b, second(ctx, node, g))
     if ctx.carries(a) and ctx.carries(b):  # Euler: a product of degree 2 gives its value twice
         ctx.record("rescale", g, node.out, negative=True)
 

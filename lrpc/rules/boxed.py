@@ -51,7 +51,7 @@ def z_box(ctx: Context, node: Node, rule: Rule) -> None:
     own = ctx.op("mul", transpose(ctx, node, s), x)
     least = ctx.op("mul", transpose(ctx, node, s, POSITIVE), low)
     most = ctx.op("mul", transpose(ctx, node, s, NEGATIVE), high)
-    ctx.give_relevance(x, ctx.op("sub", own, ctx.op("add", least, most)))
+    ctx.propagate_relevance(x, ctx.op("sub", own, ctx.op("add", least, most)))
 
 
 def w_square(ctx: Context, node: Node, rule: Rule) -> None:
@@ -70,16 +70,16 @@ def _by_weights(ctx: Context, node: Node, rule: Rule, change: Change, bias: Valu
         divisor = ctx.op("add", divisor, bias)
     s = ctx.divided(node, divisor, rule.number("eps"))
     _book(ctx, node, s, divisor, bias)
-    ctx.give_relevance(node.inputs[0], transpose(ctx, node, s, change))
+    ctx.propagate_relevance(node.inputs[0], transpose(ctx, node, s, change))
 
 
 def _book(ctx: Context, node: Node, s: Value, divisor: Value, bias: Value | None) -> None:
     if not ctx.ledger:
         return
-    ctx.lose_all(node, "epsilon")
+    ctx.absorb_all(node, "epsilon")
     ctx.record("epsilon", s, divisor, negative=True)
     if bias is not None:
-        ctx.lose("bias", s, bias)
+        ctx.absorb("bias", s, bias)
 
 
 def _refuse_box(rule: Rule) -> str:

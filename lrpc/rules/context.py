@@ -17,7 +17,7 @@ from torch import Tensor
 from lrpc.ir.blocks import block_of
 from lrpc.ir.builder import Builder
 from lrpc.ir.graph import Graph, Loc, Node, Value
-from lrpc.rules.booking import Booking
+from lrpc.rules.ledger import LedgerRows
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Arrived:
     r: Value | None = None
 
 
-class Context(Booking):
+class Context(LedgerRows):
     """The state of one backward walk. Rules ask what arrived at their node and give it on."""
 
     def __init__(
@@ -108,7 +108,7 @@ class Context(Booking):
         parts = [] if came.g is None else [self.stabilised(came.g, z, eps)]
         if came.r is not None:
             s = self.op("ratio", came.r, z, eps=eps)
-            self.lose_relevance("epsilon", came.r)
+            self.absorb_relevance("epsilon", came.r)
             self.record("epsilon", s, z, negative=True)
             parts.append(s)
         return self.total(parts)
@@ -160,23 +160,23 @@ class Context(Booking):
         """Whether relevance may flow into `value`."""
         return value.name in self._carrying
 
-    def give(self, value: Value, g: Value, kind: str = "") -> None:
+    def propagate(self, value: Value, g: Value, kind: str = "") -> None:
         """Send `g`, per unit of activation (any broadcast of `value`), into `value`.
 
         A value that carries no relevance turns its share into sink `kind`, by default `bias` for a
         constant and `detached` for anything that depends on the input.
         """
         if not self.carries(value):
-            self.lose(kind or self._sink(value), g, value)
+            self.absorb(kind or self._sink(value), g, value)
             return
         self.record("in", g, value)
         self._add("g", value, self.sum_to(g, value.type.shape))
 
-    def give_relevance(self, value: Value, r: Value, kind: str = "") -> None:
+    def propagate_relevance(self, value: Value, r: Value, kind: str = "") -> None:
         """Send relevance `r` itself into `value`, as `give` does; r [K, *a shape that `value`
         broadcasts to]."""
         if not self.carries(value):
-            self.lose_relevance(kind or self._sink(value), r)
+            self.absorb_relevance(kind or self._sink(value), r)
             return
         self.record_relevance("in", r)
         self._add("r", value, self.sum_to(r, value.type.shape))
@@ -184,28 +184,28 @@ class Context(Booking):
     def hand_out(self, node: Node, kind: str, *shares: tuple[Value, Value, str]) -> None:
         """Give each (value, R for it, its own sink) of `shares`; the rest of what arrived at
         `node` goes to sink `kind`."""
-        self.lose_all(node, kind)
+        self.absorb_all(node, kind)
         for value, wide, sink in shares:
             r = self.narrow(wide, value.type.dtype)
-            self.lose_relevance(kind, r, negative=True)
-            self.give_relevance(value, r, sink)
+            self.absorb_relevance(kind, r, negative=True)
+            self.propagate_relevance(value, r, sink)
 
     def move(self, node: Node, value: Value, transpose: Callable[[Value], Value]) -> None:
         """Give on what arrived at `node` through a map that only moves entries: either form
         alike."""
         came = self.arrived(node)
         if came.g is not None:
-            self.give(value, transpose(came.g))
+            self.propagate(value, transpose(came.g))
         if came.r is not None:
-            self.give_relevance(value, transpose(came.r))
+            self.propagate_relevance(value, transpose(came.r))
 
-    def lose_all(self, node: Node, kind: str) -> None:
+    def absorb_all(self, node: Node, kind: str) -> None:
         """Turn everything that arrived at `node` into sink `kind`."""
         came = self.arrived(node)
         if came.g is not None:
-            self.lose(kind, came.g, node.out)
+            self.absorb(kind, came.g, node.out)
         if came.r is not None:
-            self.lose_relevance(kind, came.r)
+            self.absorb_relevance(kind, came.r)
 
     def record_arrived(self, kind: str, value: Value) -> None:
         """Ledger rows for all that arrived at `value`."""
@@ -233,7 +233,7 @@ class Context(Booking):
             return g
         s = self.op("mul", g, self.op("stab_ratio", z, eps=eps))
         if self.ledger:
-            self.lose("epsilon", self.op("sub", g, s), z)
+            self.absorb("epsilon", self.op("sub", g, s), z)
         return s
 
 

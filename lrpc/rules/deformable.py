@@ -14,13 +14,13 @@ SHARE = Param("share", 0.5, 0.0, 1.0, meaning="ρ, the part that goes to the att
 def _to_value(ctx: Context, node: Node, s: Value, part: float) -> None:
     value, loc, weight = node.inputs
     flat = ctx.op("deform_splat", s, loc, weight, levels=node.attr("levels"))
-    ctx.give(value, ctx.scaled(flat, part))
+    ctx.propagate(value, ctx.scaled(flat, part))
 
 
 def _to_weight(ctx: Context, node: Node, s: Value, part: float) -> None:
     value, loc, weight = node.inputs
     flat = ctx.op("deform_weight_transpose", s, value, loc, levels=node.attr("levels"))
-    ctx.give(weight, ctx.scaled(flat, part))
+    ctx.propagate(weight, ctx.scaled(flat, part))
 
 
 def value(ctx: Context, node: Node, rule: Rule) -> None:
@@ -45,9 +45,9 @@ def locations(ctx: Context, node: Node, rule: Rule) -> None:
         part = ctx.scaled(s, share)
         levels = node.attr("levels")
         back = ctx.op("deform_location_transpose", part, value, loc, weight, levels=levels)
-        ctx.lose("rescale", part, node.out)
-        ctx.lose("rescale", back, loc, negative=True)
-        ctx.give(loc, back)
+        ctx.absorb("rescale", part, node.out)
+        ctx.absorb("rescale", back, loc, negative=True)
+        ctx.propagate(loc, back)
 
 
 def splat(ctx: Context, node: Node, rule: Rule) -> None:
@@ -81,7 +81,7 @@ def gradient_input(ctx: Context, node: Node, rule: Rule) -> None:
     if ctx.carries(loc):
         levels = node.attr("levels")
         back = ctx.op("deform_location_transpose", g, value, loc, weight, levels=levels)
-        ctx.give(loc, back)
+        ctx.propagate(loc, back)
         ctx.record("rescale", back, loc, negative=True)
 
 

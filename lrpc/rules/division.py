@@ -14,9 +14,9 @@ def passing(ctx: Context, node: Node, rule: Rule) -> None:
     came = ctx.arrived(node)
     kind = "detached" if ctx.carries(b) else ""  # of a constant over x, x is what was detached
     if came.g is not None:
-        ctx.give(a, ctx.op("div", came.g, b), kind)
+        ctx.propagate(a, ctx.op("div", came.g, b), kind)
     if came.r is not None:
-        ctx.give_relevance(a, came.r, kind)
+        ctx.propagate_relevance(a, came.r, kind)
 
 
 def gradient_input(ctx: Context, node: Node, rule: Rule) -> None:
@@ -24,15 +24,15 @@ def gradient_input(ctx: Context, node: Node, rule: Rule) -> None:
     g = ctx.per_output(node, 0.0)
     per_numerator = ctx.op("div", g, b)
     if not ctx.carries(b):
-        ctx.give(a, per_numerator)
+        ctx.propagate(a, per_numerator)
         return
     parts = [(b, ctx.scaled(ctx.op("mul", per_numerator, node.out), -1.0))]
     if ctx.carries(a):
         parts.append((a, per_numerator))
-    ctx.lose_all(node, "rescale")
+    ctx.absorb_all(node, "rescale")
     for value, back in parts:
         ctx.record("rescale", back, value, negative=True)
-        ctx.give(value, back)
+        ctx.propagate(value, back)
 
 
 RULES = (

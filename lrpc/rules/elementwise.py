@@ -21,18 +21,18 @@ BACH = "Bach et al. 2015, section 2 (10.1371/journal.pone.0130140)"
 def passing(ctx: Context, node: Node, rule: Rule) -> None:
     x = node.inputs[0]
     if _by_relevance(node):
-        ctx.give_relevance(x, ctx.narrow(ctx.wide_relevance(node), x.type.dtype))
+        ctx.propagate_relevance(x, ctx.narrow(ctx.wide_relevance(node), x.type.dtype))
         return
     if offset := at_zero(node):
         s = ctx.per_output(node, 0.0)
         ctx.record("bias", s, ctx.op("full", shape=(1,), value=offset, dtype=x.type.dtype))
-        ctx.give(x, ctx.op("mul", s, _ratio(ctx, node, x)))
+        ctx.propagate(x, ctx.op("mul", s, _ratio(ctx, node, x)))
         return
     came = ctx.arrived(node)
     if came.g is not None:
-        ctx.give(x, ctx.op("mul", came.g, _ratio(ctx, node, x)))
+        ctx.propagate(x, ctx.op("mul", came.g, _ratio(ctx, node, x)))
     if came.r is not None:
-        ctx.give_relevance(x, came.r)
+        ctx.propagate_relevance(x, came.r)
 
 
 def at_zero(node: Node) -> float:
@@ -66,9 +66,9 @@ def gradient_input(ctx: Context, node: Node, rule: Rule) -> None:
     g, x = ctx.per_output(node, 0.0), node.inputs[0]
     back = _gradient(ctx, node, g, x)
     if ctx.ledger:
-        ctx.lose("rescale", g, node.out)
+        ctx.absorb("rescale", g, node.out)
         ctx.record("rescale", back, x, negative=True)
-    ctx.give(x, back)
+    ctx.propagate(x, back)
 
 
 def _gradient(ctx: Context, node: Node, g: Value, x: Value) -> Value:
@@ -95,7 +95,7 @@ def _gradient(ctx: Context, node: Node, g: Value, x: Value) -> Value:
 
 
 def detach(ctx: Context, node: Node, rule: Rule) -> None:
-    ctx.lose_all(node, "detached")
+    ctx.absorb_all(node, "detached")
 
 
 RULES = (

@@ -10,7 +10,7 @@ from lrpc.rules.declaration import Declaration
 def passing(ctx: Context, node: Node, rule: Rule) -> None:
     """The number has no activation of its own: it takes relevance itself."""
     r = ctx.op("sum", ctx.relevance(node), dims=(-1,), keepdim=False)
-    ctx.give_relevance(node.inputs[0], r)
+    ctx.propagate_relevance(node.inputs[0], r)
 
 
 RULES = (

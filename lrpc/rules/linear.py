@@ -24,20 +24,20 @@ def epsilon(ctx: Context, node: Node, rule: Rule) -> None:
         pure = ctx.op("sub", ctx.output(node), bias)
         s = ctx.divided(node, pure, eps)
         if ctx.ledger:
-            ctx.lose_all(node, "epsilon")
+            ctx.absorb_all(node, "epsilon")
             ctx.record("epsilon", s, pure, negative=True)
     else:
         s = ctx.per_output(node, eps)
         if ctx.ledger and (bias := bias_of(ctx, node)) is not None:
-            ctx.lose("bias", s, bias)
-    ctx.give(node.inputs[0], transpose(ctx, node, s))
+            ctx.absorb("bias", s, bias)
+    ctx.propagate(node.inputs[0], transpose(ctx, node, s))
 
 
 def gradient_input(ctx: Context, node: Node, rule: Rule) -> None:
     g = ctx.per_output(node, 0.0)
     if ctx.ledger and (bias := bias_of(ctx, node)) is not None:
-        ctx.lose("bias", g, bias)
-    ctx.give(node.inputs[0], transpose(ctx, node, g))
+        ctx.absorb("bias", g, bias)
+    ctx.propagate(node.inputs[0], transpose(ctx, node, g))
 
 
 def passing(ctx: Context, node: Node, rule: Rule) -> None:
@@ -47,7 +47,7 @@ def passing(ctx: Context, node: Node, rule: Rule) -> None:
             f"rule pass needs an output of its input's shape, but {node.op} at {node.loc} makes"
             f" {node.out.type} of {x.type}; choose another rule for it"
         )
-    ctx.give_relevance(x, ctx.narrow(ctx.wide_relevance(node), x.type.dtype))
+    ctx.propagate_relevance(x, ctx.narrow(ctx.wide_relevance(node), x.type.dtype))
 
 
 RULES = (

@@ -90,21 +90,21 @@ def _wide_weight(ctx: Context, name: str) -> str:
 def detach_sigma(ctx: Context, node: Node, rule: Rule) -> None:
     s = ctx.per_output(node, rule.number("eps"))
     if ctx.ledger and (beta := _affine(ctx, node, "bias")) is not None:
-        ctx.lose("bias", s, beta)
-    ctx.give(node.inputs[0], _transposed(ctx, node, s))
+        ctx.absorb("bias", s, beta)
+    ctx.propagate(node.inputs[0], _transposed(ctx, node, s))
 
 
 def identity(ctx: Context, node: Node, rule: Rule) -> None:
     r = ctx.narrow(ctx.wide_relevance(node), node.inputs[0].type.dtype)
-    ctx.give_relevance(node.inputs[0], r)
+    ctx.propagate_relevance(node.inputs[0], r)
 
 
 def local_linear(ctx: Context, node: Node, rule: Rule) -> None:
     s, x = ctx.per_output(node, rule.number("eps")), node.inputs[0]
     back = ctx.narrow(_scaled(ctx, node, s), x.type.dtype)
-    ctx.lose("bias", s, node.out)
-    ctx.lose("bias", back, x, negative=True)  # μ's share and β's
-    ctx.give(x, back)
+    ctx.absorb("bias", s, node.out)
+    ctx.absorb("bias", back, x, negative=True)  # μ's share and β's
+    ctx.propagate(x, back)
 
 
 def z_sign(ctx: Context, node: Node, rule: Rule) -> None:
@@ -156,13 +156,13 @@ def _hand_out(ctx: Context, node: Node, kind: str, rows: Value) -> None:
 def gradient_input(ctx: Context, node: Node, rule: Rule) -> None:
     g, x = ctx.per_output(node, 0.0), node.inputs[0]
     if ctx.ledger and (beta := _affine(ctx, node, "bias")) is not None:
-        ctx.lose("bias", g, beta)
+        ctx.absorb("bias", g, beta)
     weight, groups = node.attr("weight"), node.attr("groups", 0)
     back = ctx.op("norm_gradient", g, x, weight=weight, groups=groups, eps=node.attr("eps"))
     if ctx.ledger:  # a normalised output does not grow with its input: most of it is lost
         flat = _transposed(ctx, node, g)
         ctx.record("rescale", ctx.op("sub", flat, back), x)
-    ctx.give(x, back)
+    ctx.propagate(x, back)
 
 
 RULES = (

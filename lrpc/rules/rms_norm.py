@@ -19,7 +19,7 @@ def _reciprocal(ctx: Context, node: Node) -> Value:
 
 def detach_sigma(ctx: Context, node: Node, rule: Rule) -> None:
     s = _weighted(ctx, node, ctx.per_output(node, rule.number("eps")))
-    ctx.give(node.inputs[0], ctx.op("mul", s, _reciprocal(ctx, node)))
+    ctx.propagate(node.inputs[0], ctx.op("mul", s, _reciprocal(ctx, node)))
 
 
 def gradient_input(ctx: Context, node: Node, rule: Rule) -> None:
@@ -30,7 +30,7 @@ def gradient_input(ctx: Context, node: Node, rule: Rule) -> None:
     along = ctx.op("mean", ctx.op("mul", g, unit), dims=(-1,), keepdim=True)
     lost = ctx.op("mul", ctx.op("mul", unit, along), r)
     ctx.record("rescale", lost, x)
-    ctx.give(x, ctx.op("sub", ctx.op("mul", g, r), lost))
+    ctx.propagate(x, ctx.op("sub", ctx.op("mul", g, r), lost))
 
 
 RMS = ("rms_norm",)

@@ -68,7 +68,7 @@ def _denominator(ctx: Context, node: Node, half: Half, x: Value) -> Value:
 
 
 def _give(ctx: Context, node: Node, parts: list[tuple[Half, Value]]) -> None:
-    ctx.give(node.inputs[0], _back(ctx, node, parts))
+    ctx.propagate(node.inputs[0], _back(ctx, node, parts))
 
 
 def _back(ctx: Context, node: Node, parts: list[tuple[Half, Value]]) -> Value:
@@ -86,11 +86,11 @@ def _book(ctx: Context, node: Node, parts: list[tuple[Half, Value, Value]]) -> N
     """What did not go on: the biases' shares of s ⊙ D, and all that s ⊙ D is not."""
     if not ctx.ledger:
         return
-    ctx.lose_all(node, "epsilon")
+    ctx.absorb_all(node, "epsilon")
     for half, s, divisor in parts:
         ctx.record("epsilon", s, divisor, negative=True)
         if half.bias is not None:
-            ctx.lose("bias", s, half.bias)
+            ctx.absorb("bias", s, half.bias)
 
 
 def gamma(ctx: Context, node: Node, rule: Rule) -> None:
@@ -104,7 +104,7 @@ def gamma(ctx: Context, node: Node, rule: Rule) -> None:
     divisor = _denominator(ctx, node, half, x) if factor else _without_bias(ctx, node, kept, rule)
     s = _share(ctx, node, kept, divisor, rule.number("eps"))
     _book(ctx, node, [(half, s, divisor)])
-    ctx.give(x, transpose(ctx, node, s, change))
+    ctx.propagate(x, transpose(ctx, node, s, change))
 
 
 def _by_magnitudes(ctx: Context, node: Node, rule: Rule, factor: float) -> None:
@@ -125,14 +125,14 @@ def _by_magnitudes(ctx: Context, node: Node, rule: Rule, factor: float) -> None:
     divisor = _plus(ctx, _without_bias(ctx, node, z, rule), size, signs, share)
     c = _share(ctx, node, z, divisor, rule.number("eps") / (1 + factor / 2))
     if ctx.ledger:
-        ctx.lose_all(node, "epsilon")
+        ctx.absorb_all(node, "epsilon")
         ctx.record("epsilon", c, divisor, negative=True)
         if absorbed and (bias := bias_of(ctx, node)) is not None:
-            ctx.lose("bias", c, _plus(ctx, bias, ctx.op("abs", bias), signs, share))
+            ctx.absorb("bias", c, _plus(ctx, bias, ctx.op("abs", bias), signs, share))
     sized = c if signs is None else ctx.op("mul", c, signs)
     sized, share = transpose(ctx, node, sized, MAGNITUDE), share if signs is None else 1.0
     ways = None if one_sign else ctx.scaled(ctx.op("abs_ratio", x), share)
-    ctx.give(x, _plus(ctx, transpose(ctx, node, c), sized, ways, share))
+    ctx.propagate(x, _plus(ctx, transpose(ctx, node, c), sized, ways, share))
 
 
 def _plus(ctx: Context, a: Value, size: Value, signs: Value | None, share: float) -> Value:
@@ -184,7 +184,7 @@ def gamma_weight(ctx: Context, node: Node, rule: Rule) -> None:
         divisor = ctx.op("add", divisor, half.bias)
     s = ctx.divided(node, divisor, eps)
     _book(ctx, node, [(half, s, divisor)])
-    ctx.give(x, transpose(ctx, node, s, change))
+    ctx.propagate(x, transpose(ctx, node, s, change))
 
 
 def alpha_beta(ctx: Context, node: Node, rule: Rule) -> None:
@@ -224,14 +224,14 @@ def _in_f32(ctx: Context, node: Node, rule: Rule, halves: list[tuple[Half, float
     back = ctx.op("mul", _back(ctx, node, [(half, s) for half, s, _ in parts]), x)
     given = ctx.narrow(back, "f16")
     if ctx.ledger:
-        ctx.lose_all(node, "epsilon")
+        ctx.absorb_all(node, "epsilon")
         for half, s, _ in parts:
             if half.bias is not None:
                 bias = ctx.wide(half.bias)
-                ctx.lose("bias", s, bias)
+                ctx.absorb("bias", s, bias)
                 ctx.record("epsilon", s, bias, negative=True)
-        ctx.lose_relevance("epsilon", given, negative=True)
-    ctx.give_relevance(node.inputs[0], given)
+        ctx.absorb_relevance("epsilon", given, negative=True)
+    ctx.propagate_relevance(node.inputs[0], given)
 
 
 def _refuse_shares(rule: Rule) -> str:

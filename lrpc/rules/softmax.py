@@ -20,7 +20,7 @@ def taylor(ctx: Context, node: Node, rule: Rule) -> None:
         reached = ctx.gate(came.r, s)  # a masked score, with s = 0, gets nothing
         total = ctx.op("sum", came.r, dims=(dim,), keepdim=True)
         parts.append(ctx.op("sub", reached, ctx.op("mul", total, s)))
-    ctx.lose_all(node, "softmax")
+    ctx.absorb_all(node, "softmax")
     _give(ctx, node, ctx.total(parts))
 
 
@@ -41,7 +41,7 @@ def jacobian(ctx: Context, node: Node, rule: Rule) -> None:
     matrix = ctx.op("softmax_jacobian", ctx.wide(node.out), dim=dim)  # [..., n, n]
     product = ctx.op("matmul", matrix, ctx.reshape(r, (*r.type.shape, 1)))
     back = _last(ctx, ctx.reshape(product, r.type.shape), dim)
-    ctx.lose_all(node, "softmax")
+    ctx.absorb_all(node, "softmax")
     _give(ctx, node, ctx.narrow(back, node.inputs[0].type.dtype))
 
 
@@ -61,7 +61,7 @@ def _give(ctx: Context, node: Node, back: Value) -> None:
         mask = _mask_of(ctx, x)
         shown = x if mask is None else ctx.op("masked_fill", x, mask.inputs[1], value=0.0)
         ctx.record("softmax", back, shown, negative=True)
-    ctx.give(x, back)
+    ctx.propagate(x, back)
 
 
 def _unmasked(ctx: Context, node: Node, back: Value) -> Value:
@@ -82,7 +82,7 @@ def _mask_of(ctx: Context, x: Value) -> Node | None:
 
 
 def detach(ctx: Context, node: Node, rule: Rule) -> None:
-    ctx.lose_all(node, "detached")
+    ctx.absorb_all(node, "detached")
 
 
 RULES = (

@@ -77,11 +77,11 @@ def _pad(ctx: Context, node: Node) -> None:
 def _lose_rest(ctx: Context, node: Node, kept: Callable[[Value], Value], x: Value) -> None:
     """What arrived at `node` less what `kept` leaves of it for x: sink `bias`."""
     came = ctx.arrived(node)
-    ctx.lose_all(node, "bias")
+    ctx.absorb_all(node, "bias")
     if came.g is not None:
-        ctx.lose("bias", kept(came.g), x, negative=True)
+        ctx.absorb("bias", kept(came.g), x, negative=True)
     if came.r is not None:
-        ctx.lose_relevance("bias", kept(came.r), negative=True)
+        ctx.absorb_relevance("bias", kept(came.r), negative=True)
 
 
 def _flip(ctx: Context, node: Node) -> None:
@@ -117,9 +117,9 @@ def _masked_fill(ctx: Context, node: Node) -> None:
 
     came = ctx.arrived(node)
     if ctx.ledger and came.g is not None and value != 0 and not hides(value):
-        ctx.lose("bias", ctx.op("sub", came.g, kept(came.g)), node.out)
+        ctx.absorb("bias", ctx.op("sub", came.g, kept(came.g)), node.out)
     if ctx.ledger and came.r is not None:
-        ctx.lose_relevance("bias", ctx.op("sub", came.r, kept(came.r)))
+        ctx.absorb_relevance("bias", ctx.op("sub", came.r, kept(came.r)))
     ctx.move(node, x, kept)
 
 
@@ -136,24 +136,24 @@ def _where(ctx: Context, node: Node) -> None:
 def _scale(ctx: Context, node: Node) -> None:
     x, came = node.inputs[0], ctx.arrived(node)
     if came.g is not None:
-        ctx.give(x, ctx.op("scale", came.g, by=node.attr("by")))
+        ctx.propagate(x, ctx.op("scale", came.g, by=node.attr("by")))
     if came.r is not None:
-        ctx.give_relevance(x, came.r)
+        ctx.propagate_relevance(x, came.r)
 
 
 def _shift(ctx: Context, node: Node) -> None:
     x, g = node.inputs[0], ctx.per_output(node, 0.0)
     amount = ctx.op("full", shape=(1,), value=node.attr("by"), dtype=x.type.dtype)
     ctx.record("bias", g, amount)
-    ctx.give(x, g)
+    ctx.propagate(x, g)
 
 
 def _sum(ctx: Context, node: Node, eps: float = 0.0) -> None:
-    ctx.give(node.inputs[0], spread(ctx, node, ctx.per_output(node, eps)))
+    ctx.propagate(node.inputs[0], spread(ctx, node, ctx.per_output(node, eps)))
 
 
 def _mean(ctx: Context, node: Node, eps: float = 0.0) -> None:
-    ctx.give(node.inputs[0], averaged(ctx, node, ctx.per_output(node, eps)))
+    ctx.propagate(node.inputs[0], averaged(ctx, node, ctx.per_output(node, eps)))
 
 
 def averaged(ctx: Context, node: Node, g: Value) -> Value:
@@ -180,7 +180,7 @@ def _cumsum(ctx: Context, node: Node, eps: float = 0.0) -> None:
     dim = node.integer("dim")
     turned = ctx.op("flip", ctx.per_output(node, eps), dims=(dim,))
     total = ctx.op("cumsum", turned, dim=dim)
-    ctx.give(node.inputs[0], ctx.op("flip", total, dims=(dim,)))
+    ctx.propagate(node.inputs[0], ctx.op("flip", total, dims=(dim,)))
 
 
 TRANSPOSES: dict[str, Callable[[Context, Node], None]] = {
@@ -217,7 +217,7 @@ def epsilon(ctx: Context, node: Node, rule: Rule) -> None:
 
 
 def detach(ctx: Context, node: Node, rule: Rule) -> None:
-    ctx.lose_all(node, "detached")
+    ctx.absorb_all(node, "detached")
 
 
 RULES = (

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lrpc.runtime.loading import ProgramError
-from lrpc.runtime.rooms import batch_axes
+from lrpc.runtime.result_buffers import batch_axes
 
 
 def out_of_memory(error: RuntimeError) -> bool:

@@ -33,8 +33,8 @@ from lrpc.runtime.requests import (
     starts_of,
     token_of,
 )
+from lrpc.runtime.result_buffers import Outputs, Room, apart
 from lrpc.runtime.results import Relevance, State, booked, flat, rebuild
-from lrpc.runtime.rooms import Outputs, Room, apart
 from lrpc.runtime.seeds import Start, seed_count, start
 from lrpc.runtime.settings import in_own_modes, own_settings
 

@@ -18,7 +18,7 @@ from lrpc.ir.graph import Node
 from lrpc.ir.ops import TABLE
 from lrpc.ir.types import DTYPES, TensorType
 from tests.ir.test_optable import EMITTED, POSITIVE, label, limit_of
-from tests.op_samples import Sample
+from tests.support.op_samples import Sample
 from tests.support.storage import Tracker
 
 

@@ -18,7 +18,7 @@ from lrpc.errors import LrpcError, ProgramError, RuleError
 from lrpc.program.loading import load_program
 from lrpc.program.verify import checks
 from lrpc.rules.composite import COMPOSITES, Composite, Entry
-from lrpc.rules.several import Common, composites
+from lrpc.rules.composite_set import Common, composites
 from tests.support.programs import DIGITS, Programs
 from tests.support.tiny import tiny
 

@@ -21,9 +21,9 @@ from lrpc.commands.analyze.request import LocalRequest, route
 from lrpc.commands.session.facts import read_facts
 from lrpc.commands.session.images import load_image
 from lrpc.config import load_config
-from tests.maskdino_cases import EXAMPLE
 from tests.oracle.detached import Detached
 from tests.oracle.targets import DecoderQuery, EncoderFeature
+from tests.support.maskdino_cases import EXAMPLE
 from tests.support.programs import DIGITS, Programs
 
 EXACT = ("LRPC.PRECISION", "fp64", "LRPC.SHAPES", "[[96, 96]]")

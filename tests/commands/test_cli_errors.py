@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from lrpc.cli import main
-from tests.maskdino_cases import EXAMPLE
+from tests.support.maskdino_cases import EXAMPLE
 from tests.support.programs import DIGITS, FULL, Programs
 
 SMALL = """\

@@ -22,8 +22,8 @@ from lrpc.cli import main
 from lrpc.commands.compare.runner import CompareOptions, ComparisonRunner
 from lrpc.commands.compare.similarity import cosine, pairwise, ranks, share_inside, spearman
 from lrpc.errors import ProgramError
-from tests.run_fakes import HEIGHT, MANIFEST, WIDTH, FakeProgram, write_image
 from tests.support.programs import DIGITS, Programs
+from tests.support.run_fakes import HEIGHT, MANIFEST, WIDTH, FakeProgram, write_image
 from tests.support.tiny import tiny
 
 NAMES = ["maskdino", "attnlrp", "gradient_input"]

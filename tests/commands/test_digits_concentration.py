@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from lrpc.models.maskdino.postprocess import Detections, detections
-from tests.maskdino_cases import ALL_SCENES, digits_image, digits_scenes
 from tests.oracle.concentration import summarise
 from tests.oracle.targets import ClassLogit
+from tests.support.maskdino_cases import ALL_SCENES, digits_image, digits_scenes
 from tests.support.programs import Programs
 
 LEAST = 0.4

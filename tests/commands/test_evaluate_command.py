@@ -33,7 +33,7 @@ from lrpc.commands.evaluate.arguments import BASELINES
 from lrpc.commands.evaluate.localise import localise
 from lrpc.commands.evaluate.results import METRICS
 from lrpc.errors import ProgramError
-from tests.maskdino_cases import EXAMPLE
+from tests.support.maskdino_cases import EXAMPLE
 from tests.support.programs import DIGITS, Programs
 
 SCENES = EXAMPLE / "scenes"

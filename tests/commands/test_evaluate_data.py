@@ -25,7 +25,7 @@ from lrpc.commands.evaluate.scenes import read_scenes
 from lrpc.commands.evaluate.truth import Framed, Truth, frame_truth
 from lrpc.commands.session.images import LoadedImage
 from lrpc.program.protocol import Detection
-from tests.maskdino_cases import ALL_SCENES
+from tests.support.maskdino_cases import ALL_SCENES
 
 # -- outlines --------------------------------------------------------------------------------------
 

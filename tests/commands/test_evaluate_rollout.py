@@ -15,7 +15,7 @@ from lrpc.commands.session.detect import describe
 from lrpc.commands.session.images import LoadedImage
 from lrpc.models.maskdino import MaskDINO, build_maskdino
 from lrpc.models.maskdino.layers import MSDeformAttn, sample_values, sampling_locations
-from tests.maskdino_cases import digits_image, digits_model, golden_config
+from tests.support.maskdino_cases import digits_image, digits_model, golden_config
 
 FRAME = (64, 96)
 

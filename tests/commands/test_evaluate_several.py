@@ -27,7 +27,7 @@ from lrpc.commands.evaluate.explaining import explained
 from lrpc.commands.evaluate.model import Model, load_models
 from lrpc.commands.evaluate.results import Results
 from lrpc.commands.evaluate.settings import grid
-from tests.maskdino_cases import EXAMPLE
+from tests.support.maskdino_cases import EXAMPLE
 from tests.support.programs import DIGITS, Programs
 
 SCENES = EXAMPLE / "scenes"

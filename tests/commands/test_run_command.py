@@ -17,7 +17,7 @@ from lrpc.commands.drawing import draw
 from lrpc.commands.run import command
 from lrpc.errors import ProgramError
 from lrpc.program.loading import load_program
-from tests.run_fakes import FakeProgram, write_image, write_program
+from tests.support.run_fakes import FakeProgram, write_image, write_program
 
 
 def run(tmp_path: Path, *images: Path | str, program: str = "DIR") -> tuple[int, str]:

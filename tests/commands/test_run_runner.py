@@ -18,7 +18,7 @@ from lrpc.commands.session.runner import Options, Outcome, Runner
 from lrpc.commands.session.targets import TargetError, parse_targets
 from lrpc.errors import ProgramError
 from lrpc.support import files
-from tests.run_fakes import HEIGHT, MANIFEST, WIDTH, FakeProgram, write_image
+from tests.support.run_fakes import HEIGHT, MANIFEST, WIDTH, FakeProgram, write_image
 
 
 def explain(

@@ -8,7 +8,7 @@ import torch
 from lrpc.commands.session.detect import find_detections, strongest_pixel
 from lrpc.commands.session.seeds import Scene, resolve
 from lrpc.commands.session.targets import TargetError, TargetSpec, parse_target, parse_targets
-from tests.run_fakes import HEIGHT, WIDTH, FakeProgram
+from tests.support.run_fakes import HEIGHT, WIDTH, FakeProgram
 
 FRAME = (HEIGHT, WIDTH)
 

@@ -15,7 +15,7 @@ import pytest
 from lrpc.cli import main
 from lrpc.commands.analyze.metadata import sha256
 from lrpc.commands.analyze.validate import checks
-from tests.maskdino_cases import EXAMPLE
+from tests.support.maskdino_cases import EXAMPLE
 from tests.support.programs import DIGITS, Programs
 
 Rows = list[dict[str, str]]

@@ -13,8 +13,8 @@ from lrpc.frontend import Imported, import_model, rebuilt
 from lrpc.ir.interpreter import interpret
 from lrpc.models.maskdino import build_maskdino
 from lrpc.models.sources import build_model
-from tests.maskdino_cases import digits_image, digits_model
 from tests.models.test_maskdino_model import small_config
+from tests.support.maskdino_cases import digits_image, digits_model
 from tests.support.released import require_released
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "maskdino.yaml"

@@ -21,7 +21,7 @@ from lrpc.errors import ConfigError
 from lrpc.ir.parser import parse_graph
 from lrpc.models.sources import build_model
 from lrpc.program.loading import load_program
-from tests.maskdino_cases import GOLDEN
+from tests.support.maskdino_cases import GOLDEN
 from tests.support.released import require_released
 
 # Warnings of the released code are its own affair.

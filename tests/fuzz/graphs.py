@@ -17,7 +17,7 @@ from lrpc.ir.parser import parse_graph
 from lrpc.ir.printer import print_graph
 from tests.fuzz.mutate import Pieces, mutant, pieces
 from tests.fuzz.report import command
-from tests.op_samples import SAMPLES
+from tests.support.op_samples import SAMPLES
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "tiny.lrp"
 PLACE = re.compile(r"<text>:\d+:\d+: ")

@@ -21,7 +21,7 @@ from lrpc.ir.graph import Graph, Node
 from lrpc.ir.interpreter import run_node
 from lrpc.ir.ops import TABLE, infer
 from lrpc.ir.types import DTYPES, NAMES, TensorType
-from tests.op_samples import SAMPLES, Sample
+from tests.support.op_samples import SAMPLES, Sample
 
 SIZES = {"B": 2, "K": 3}
 POSITIVE = {"log", "sqrt", "pow", "rstd", "batch_norm"}

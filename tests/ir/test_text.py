@@ -18,7 +18,7 @@ from lrpc.ir.parser import parse_graph
 from lrpc.ir.printer import print_graph, print_loc, print_rule
 from lrpc.ir.types import DTYPES, Sym, TensorType
 from lrpc.ir.verifier import verify
-from tests.op_samples import SAMPLES, Sample
+from tests.support.op_samples import SAMPLES, Sample
 
 WORDS = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True)
 NAMES = WORDS | st.text(st.characters(codec="utf-8"), max_size=12)
@@ -104,7 +104,7 @@ def test_any_node_comes_back_equal_with_the_same_types_of_attributes(
 @pytest.mark.parametrize("op", TABLE)
 def test_every_row_of_the_op_table_has_a_sample_that_prints_and_parses(op: str) -> None:
     graphs = [sample.graph() for sample in SAMPLES if sample.op == op]
-    assert graphs, f"tests/op_samples.py has no sample of op {op}"
+    assert graphs, f"tests/support/op_samples.py has no sample of op {op}"
     for graph in graphs:
         assert parse_graph(print_graph(verify(graph))) == graph
 

@@ -10,7 +10,7 @@ import torch
 from lrpc.errors import ConfigError, WeightsError
 from lrpc.models.extents import differing_keys
 from lrpc.models.maskdino import build_maskdino, construct_maskdino, masks_to_boxes, seeded_weights
-from tests.maskdino_cases import golden_config
+from tests.support.maskdino_cases import golden_config
 
 
 def small_config(**changes: Any) -> Any:

@@ -17,15 +17,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lrpc.models.maskdino.postprocess import detections
-from tests.maskdino_cases import (
+from tests.oracle.detached import Detached
+from tests.oracle.targets import ClassLogit
+from tests.support.maskdino_cases import (
     ALL_SCENES,
     digits_image,
     digits_instances,
     digits_model,
     digits_scenes,
 )
-from tests.oracle.detached import Detached
-from tests.oracle.targets import ClassLogit
 
 SCENES = 20
 MARGIN = 4

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from lrpc.models.maskdino import build_maskdino
-from tests.maskdino_cases import digits_image, digits_model, needs_all_scenes
 from tests.models.test_maskdino_model import small_config
 from tests.oracle.concentration import by_oracle, summarise
 from tests.oracle.detached import Detached
@@ -20,6 +19,7 @@ from tests.oracle.targets import (
     MaskLogit,
     Target,
 )
+from tests.support.maskdino_cases import digits_image, digits_model, needs_all_scenes
 
 PLACES = ("input", "res2", "res5", "encoder.input", "encoder.layers.0", "decoder.layers.0")
 TARGETS: tuple[Target, ...] = (

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from lrpc.config import load_config
-from tests.maskdino_cases import digits_image
 from tests.oracle.detached import Detached
 from tests.oracle.rform import RForm
 from tests.oracle.targets import (
@@ -25,6 +24,7 @@ from tests.oracle.targets import (
     MaskLogit,
     Target,
 )
+from tests.support.maskdino_cases import digits_image
 from tests.support.programs import DIGITS, FULL, Programs, difference, noise, strongest
 
 LIMIT = 1e-8

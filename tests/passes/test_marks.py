@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from passes import MarkAttention, MarkDeformable, MarkLayerNorm, MarkResidual, MarkRest
-from passes.reachable import carrying, receiving
+from passes.reachable import receiving, relevance_reachable
 from tests.support.graphs import check_text, check_values, module, operands, rewritten, roles
 
 
@@ -138,7 +138,7 @@ def test_coordinates_end_at_linear_maps_and_at_detach() -> None:
         "shares": "deformable_probabilities",
         "y": "deformable_sampling",
     }
-    able = carrying(graph)
+    able = relevance_reachable(graph)
     assert not COORDINATES & able
     assert {"x", "delta", "above", "boxes", "flat", "shares", "y"} <= able
     assert {"flat"} == {

@@ -16,8 +16,8 @@ from lrpc.ir.printer import print_graph
 from lrpc.models.maskdino import build_maskdino
 from lrpc.rules.composite import COMPOSITES, composite
 from passes import MARKING, Pass, annotating, run_pipeline
-from passes.reachable import carries, carrying
-from tests.maskdino_cases import digits_model, golden_config
+from passes.reachable import carries, relevance_reachable
+from tests.support.maskdino_cases import digits_model, golden_config
 
 PADDING = torch.zeros(2, 128, 160, dtype=torch.bool)
 PADDING[:, :, 130:] = True
@@ -57,7 +57,7 @@ def test_marks_of_the_three_scale_model(case: str, padded: bool) -> None:
 
 def test_coordinates_carry_nothing_and_boxes_do() -> None:
     marked = run_pipeline(imported("3s", False), MARKING)
-    able = carrying(marked.graph)
+    able = relevance_reachable(marked.graph)
     assert {name for name, value in marked.graph.outputs if value.name in able} == {
         "pred_logits", "pred_boxes", "pred_masks",
     }  # fmt: skip

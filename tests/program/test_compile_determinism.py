@@ -15,7 +15,7 @@ import torch
 
 from lrpc.cli import main
 from lrpc.program.loading import FILES, load_program
-from tests.maskdino_cases import digits_image
+from tests.support.maskdino_cases import digits_image
 from tests.support.programs import DIGITS, Programs, difference
 
 ROOT = Path(__file__).parents[2]

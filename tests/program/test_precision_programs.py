@@ -25,8 +25,8 @@ from lrpc.program.tf32 import Tf32, rounded
 from lrpc.program.verify import checks
 from lrpc.runtime.kernels.deformable import deform_sample, deform_splat, deform_weight_transpose
 from passes.mixed_precision import MixedPrecision
-from tests.maskdino_cases import digits_image
 from tests.runtime.test_load_compile import again, counting
+from tests.support.maskdino_cases import digits_image
 from tests.support.models import MSDeformAttn, Stack
 from tests.support.programs import Programs, strongest
 

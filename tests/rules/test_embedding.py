@@ -11,7 +11,7 @@ from lrpc.program.verify import reference_relevance
 from lrpc.rules.composite import composite
 from passes import AssignRules, MarkRest
 from passes.lower_relevance import LowerRelevance
-from passes.reachable import carrying
+from passes.reachable import relevance_reachable
 from tests.support.graphs import module
 from tests.support.one_node import Case
 from tests.support.twins import check, n
@@ -56,7 +56,7 @@ graph @g(%ids: i64[B,4], %kinds: i64[B,2], %mask: i64[B,4]) {
 def test_relevance_follows_tokens_to_the_input_and_stops_at_other_numbers() -> None:
     marks = "".join(f'mark "{name}" %{name}\n  ' for name in ("y", "ids", "kinds"))
     before = module(TEXT.replace("return %y", f"{marks}return %y"))
-    able = carrying(before.graph)
+    able = relevance_reachable(before.graph)
     assert {"ids", "flat", "back", "part", "narrow", "rows", "kinds", "sorts", "sum", "y"} == able
     step = AssignRules(composite("epsilon", 0.0))
     ready = step.run(MarkRest().run(before))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.maskdino_cases import digits_image
+from tests.support.maskdino_cases import digits_image
 from tests.support.programs import DIGITS, FULL, Programs, difference, noise
 
 LIMITS = {"fp32": 1e-5, "fp64": 1e-10}

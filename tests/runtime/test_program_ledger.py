@@ -14,7 +14,7 @@ import lrpc
 from lrpc.ir.graph import Node, Rule
 from lrpc.rules import CATALOGUE
 from lrpc.rules.context import Context
-from tests.maskdino_cases import digits_image
+from tests.support.maskdino_cases import digits_image
 from tests.support.programs import Programs, difference, noise, strongest
 
 LIMITS = {"fp32": 1e-4, "fp64": 1e-10}

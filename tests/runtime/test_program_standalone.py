@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.maskdino_cases import digits_image
+from tests.support.maskdino_cases import digits_image
 from tests.support.programs import DIGITS, Programs, difference, noise
 from tests.support.standalone import BLOCKED, global_settings
 

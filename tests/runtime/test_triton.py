@@ -17,7 +17,7 @@ def run(environment: dict[str, str]) -> None:
     pytest.importorskip("triton")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [*command, "tests/interpreted_sampling.py", "tests/interpreted_ratios.py"],
+        [*command, "tests/support/interpreted_sampling.py", "tests/support/interpreted_ratios.py"],
         cwd=ROOT, env=os.environ | environment, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]

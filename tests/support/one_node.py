@@ -17,7 +17,7 @@ from lrpc.ir.verifier import verify
 from lrpc.program.verify import read_out
 from lrpc.rules import make
 from passes.lower_relevance import LowerRelevance
-from passes.reachable import carrying
+from passes.reachable import relevance_reachable
 
 Run = Callable[
     [Node, Mapping[str, Tensor], tuple[Tensor, ...], Mapping[str, int]], tuple[Tensor, ...]
@@ -99,7 +99,7 @@ def flow(
         end = builder.one(case.after, z, rule=make(case.after, "pass"))
     weights = tuple((k, _type(t)) for k, t in tensors.items())
     graph = Graph("one", tuple(given), tuple(builder.nodes), (("z", end),), weights)
-    names = carrying(graph)
+    names = relevance_reachable(graph)
     able_inputs = [v for v in given if v.name in names]
     marks = (("end", end), *((v.name, v) for v in able_inputs))
     graph = replace(graph, marks=marks)

@@ -16,7 +16,7 @@ from lrpc.commands.bench import store
 from lrpc.commands.show import command as show
 from lrpc.errors import ProgramError
 from lrpc.support import files
-from tests.run_fakes import write_image, write_program
+from tests.support.run_fakes import write_image, write_program
 
 
 def test_a_link_stays_one_and_what_it_points_to_is_replaced(tmp_path: Path) -> None:

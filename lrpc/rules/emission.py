@@ -14,7 +14,7 @@ HALF = ("bf16", "f16")
 F16_MAX = 65504.0
 
 
-class Emitting:
+class Emission:
     """A builder, the node that is worked for, and the weights: the model's and derived ones."""
 
     def __init__(self, builder: Builder, tensors: Mapping[str, Tensor]) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lrpc.models.maskdino import build_maskdino
 from lrpc.models.maskdino.postprocess import detections
-from tests.maskdino_cases import (
+from tests.support.maskdino_cases import (
     GOLDEN,
     digits_golden,
     digits_image,

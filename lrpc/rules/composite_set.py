@@ -13,14 +13,14 @@ from lrpc.rules.entries import as_epsilon
 
 #: A name, a composite, a list of these, or a mapping of own names to these or to
 #: `{composite: NAME, epsilon: ..., rules: [...]}` with the composite's options, as conv_gamma.
-Given = str | Composite | Sequence[str | Composite] | Mapping[str, Any]
+CompositeSpec = str | Composite | Sequence[str | Composite] | Mapping[str, Any]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")  # it becomes part of file names
 KEYS = ("composite", "epsilon", "rules")
 
 
 @dataclass(frozen=True)
-class Common:
+class SharedOptions:
     """What holds for all composites of a program: ε (None: each one's own), the rules before their
     entries, and options for those that have them."""
 
@@ -31,7 +31,7 @@ class Common:
     options: Mapping[str, object] = field(default_factory=dict)
 
 
-def composites(given: Given, common: Common) -> tuple[Composite, ...]:
+def composites(given: CompositeSpec, common: SharedOptions) -> tuple[Composite, ...]:
     """The composites that `given` means, each with a name of its own; RuleError for bad ones."""
     if isinstance(given, str):
         return (_named(given, common.epsilon, common.rules, common, common.options),)
@@ -50,7 +50,7 @@ def composites(given: Given, common: Common) -> tuple[Composite, ...]:
     return made
 
 
-def _one(name: object, what: object, common: Common) -> Composite:
+def _one(name: object, what: object, common: SharedOptions) -> Composite:
     if isinstance(what, Mapping):
         made = _from_mapping(f"composite {name!r}", what, common)
     elif isinstance(what, Composite):
@@ -66,7 +66,7 @@ def _named(
     name: str,
     epsilon: float | None,
     rules: Sequence[Mapping[str, object]],
-    common: Common,
+    common: SharedOptions,
     options: Mapping[str, Any],
 ) -> Composite:
     made = composite(
@@ -79,7 +79,7 @@ def _named(
     return made if epsilon is None else made.with_epsilon(epsilon)
 
 
-def _from_mapping(place: str, spec: Mapping[str, Any], common: Common) -> Composite:
+def _from_mapping(place: str, spec: Mapping[str, Any], common: SharedOptions) -> Composite:
     base = spec.get("composite")
     if not isinstance(base, str):
         raise RuleError(f"{place} needs `composite: NAME`, the one that it starts from")
@@ -93,7 +93,7 @@ def _from_mapping(place: str, spec: Mapping[str, Any], common: Common) -> Compos
     return _named(base, epsilon, (*rules, *common.rules), common, options)
 
 
-def _shared(name: str, common: Common) -> dict[str, object]:
+def _shared(name: str, common: SharedOptions) -> dict[str, object]:
     """The common options that this composite has."""
     known = _options(COMPOSITES[name]) if name in COMPOSITES else set()
     return {key: value for key, value in common.options.items() if key in known}

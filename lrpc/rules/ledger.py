@@ -9,13 +9,13 @@ from torch import Tensor
 from lrpc.errors import RuleError
 from lrpc.ir.builder import Builder
 from lrpc.ir.graph import Attr, Graph, Node, Value
-from lrpc.rules.emitting import Emitting
+from lrpc.rules.emission import Emission
 from lrpc.rules.folds import batch_axis, images_last
 
 SINKS = ("bias", "epsilon", "softmax", "position", "detached", "border", "rescale")
 
 
-class Booking(Emitting):
+class LedgerRows(Emission):
     """Emits ledger rows for the node that is worked for, where a ledger is asked for."""
 
     def __init__(
@@ -25,12 +25,12 @@ class Booking(Emitting):
         self.graph, self.ledger = graph, ledger
         self._images_last = images_last(graph) if ledger else frozenset()
 
-    def lose(self, kind: str, g: Value, value: Value, negative: bool = False) -> None:
+    def absorb(self, kind: str, g: Value, value: Value, negative: bool = False) -> None:
         """Enter Σ g ⊙ value into the ledger as sink `kind`; RuleError for an unknown sink."""
         _known(kind)
         self.record(kind, g, value, negative)
 
-    def lose_relevance(self, kind: str, r: Value, negative: bool = False) -> None:
+    def absorb_relevance(self, kind: str, r: Value, negative: bool = False) -> None:
         """Enter Σ r into the ledger as sink `kind`; RuleError for an unknown sink."""
         _known(kind)
         self.record_relevance(kind, r, negative)

@@ -91,8 +91,6 @@ def write_program(folder: Path) -> Path:
     folder.mkdir()
     for name in ("weights.safetensors", "graph.lrp", "manifest.json"):
         (folder / name).write_text("")
-    text = (
-        "from tests.run_fakes import FakeProgram\n\ndef load(device):\n    return FakeProgram()\n"
-    )
+    text = "from tests.support.run_fakes import FakeProgram\n\ndef load(device):\n    return FakeProgram()\n"
     (folder / "program.py").write_text(text)
     return folder

@@ -15,13 +15,13 @@ from PIL import Image
 from lrpc.cli import main
 from lrpc.commands.session import record, runner
 from lrpc.support.signals import Stopped, finishing, stoppable
-from tests.run_fakes import write_image, write_program
+from tests.support.run_fakes import write_image, write_program
 
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
 STOPPING = """\
 import os, signal, torch
-from tests.run_fakes import FakeProgram
+from tests.support.run_fakes import FakeProgram
 
 class Stopping(FakeProgram):
     def forward(self, images, *more):

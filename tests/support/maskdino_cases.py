@@ -18,9 +18,9 @@ from torch import Tensor
 from lrpc.models.maskdino import MaskDINO, build_maskdino
 from lrpc.models.weights import load_weights
 
-GOLDEN = Path(__file__).parent / "data" / "golden"
-EXAMPLE = Path(__file__).parents[1] / "examples" / "digits"
-ALL_SCENES = Path(__file__).parent / "data" / "digits_scenes"
+GOLDEN = Path(__file__).parents[1] / "data" / "golden"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "digits"
+ALL_SCENES = Path(__file__).parents[1] / "data" / "digits_scenes"
 """All 24 scenes; `examples/digits` holds six of them."""
 
 needs_all_scenes = pytest.mark.skipif(

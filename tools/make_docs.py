@@ -52,7 +52,7 @@ LRPC:
 that an entry omits match everything. The first entry that matches a node decides.
 """
 
-CONFIG_HEAD = f"""# Configuration
+CONFIG_HEAD = """# Configuration
 
 A config is a detectron2 YAML file of a MaskDINO (`MODEL`, `INPUT`, `_BASE_`) with one more node,
 `LRPC`. Every key can be overridden at the end of the command line: `lrpc compile --config FILE KEY
@@ -69,8 +69,8 @@ CONFIG_TAIL = """
 ## Keys of MODEL and INPUT that the embedded model reads
 
 They have the meaning that they have in MaskDINO and detectron2. `MODEL.WEIGHTS` is a
-[checkpoint](#checkpoints); a relative path is relative to the file that sets it. If it is empty, the
-weights are random, and programs and pictures say so.
+[checkpoint](#checkpoints); a relative path is relative to the file that sets it. If it is empty,
+the weights are random, and programs and pictures say so.
 
 | key | default | takes |
 |---|---|---|

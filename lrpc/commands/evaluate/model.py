@@ -84,7 +84,7 @@ class Trial:
 
 
 def similarity(logits: Tensor, boxes: Tensor, box: Box, label: int, frame: Size) -> Tensor:
-    """Similarity of each query to an object, [Q]: IoU of its box with `box` × probability of `label`.
+    """Similarity of queries to an object: IoU of boxes with `box` × probability of `label`, [Q].
 
     `logits` [Q, C], `boxes` [Q, 4] (cxcywh over the frame), `box` in pixels. Its maximum over the
     queries is the score of an object in an image (D-RISE: Petsiuk et al. 2021, 2006.03204,

@@ -48,4 +48,4 @@ class PrecisionError(LrpcError):
 
 
 class LrpcWarning(UserWarning):
-    """Something about a program that its user should know, and that does not stop it."""
+    """A property of a program that its user should know about; it is compiled nevertheless."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import re
 import shlex
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import lrpc
 from lrpc.cli import main
 from lrpc.commands.parser import parse
 from lrpc.rules.composite import composite
@@ -21,7 +23,15 @@ ROOT = Path(__file__).resolve().parents[1]
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 README = ROOT / "README.md"
 ANALYZE = ROOT / "docs" / "analyze.md"
-PAGES = (README, *sorted((ROOT / "docs").glob("*.md")))
+DOCS = ROOT / "docs"
+PAGES = (README, *sorted(DOCS.rglob("*.md")))
+SITE = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+INCLUDED = re.compile(r'^--8<-- "(.+)"$', re.M)
+
+
+def text_of(page: Path) -> str:
+    """What a page shows, with the files that the site includes."""
+    return INCLUDED.sub(lambda found: (ROOT / found[1]).read_text(), page.read_text())
 
 
 def blocks(language: str, page: Path = README) -> list[str]:
@@ -51,22 +61,49 @@ def test_commands_parse(words: list[str]) -> None:
 
 def test_pages_hold_what_is_checked_here() -> None:
     names = {page.name for page in PAGES if commands(page)}
-    assert names >= {"README.md", "analyze.md", "composites.md", "evaluate.md"}
-    assert {page.name for page in PAGES if blocks("python", page)} == {
-        "README.md", "composites.md", "models.md"
-    }  # fmt: skip
+    assert names >= {"README.md", "analyze.md", "composites.md", "evaluate.md", "index.md"}
+    assert all(commands(page) for page in (DOCS / "tutorials").glob("*.md"))
+    written = {page.relative_to(DOCS).as_posix() for page in PAGES[1:] if blocks("python", page)}
+    assert written == {*ALONE, *WITH_PROGRAM, *WRITTEN}
 
 
-@pytest.mark.parametrize("name", ["composites.md", "models.md"])
-def test_python_of_a_page_runs(name: str, tmp_path: Path) -> None:
-    run_python("\n".join(blocks("python", ROOT / "docs" / name)), tmp_path)
+#: Pages whose Python runs by itself; with a program of the digits; and those whose Python is code
+#: that other tests run.
+ALONE = (
+    "composites.md", "index.md", "ledger.md", "models.md", "tutorials/compare-rules.md"
+)  # fmt: skip
+WITH_PROGRAM = ("api/evaluate.md", "api/program.md", "tutorials/explain-a-detector.md")
+WRITTEN = ("tutorials/read-a-program.md", "tutorials/write-a-rule.md")
 
 
-def test_python_runs(tmp_path: Path) -> None:
+def test_python_of_pages_runs(tmp_path: Path) -> None:
+    """Page by page, in one process for all of them."""
+    pages = {name: "\n".join(blocks("python", DOCS / name)) for name in ALONE}
+    lines = [f"exec(compile({code!r}, {name!r}, 'exec'), {{}})" for name, code in pages.items()]
+    run_python("\n".join(lines), tmp_path)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the README's two commands were run."""
+    folder = tmp_path_factory.mktemp("docs")
+    (folder / "examples").symlink_to(ROOT / "examples")
+    program, image = str(folder / "build" / "digits"), f"{ROOT}/examples/digits/scenes/02.png"
+    assert main(["compile", "--config", f"{ROOT}/examples/maskdino.yaml", "-o", program]) == 0
+    assert main(["run", program, "--images", image, "-o", str(folder / "out")]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("name", WITH_PROGRAM)
+def test_python_of_a_page_runs_with_a_program(name: str, digits: Path) -> None:
+    (code,) = blocks("python", DOCS / name)
+    shown = [text for text in blocks("text", DOCS / name) if text.startswith("{")]
+    printed = run_python(code.replace('device="cuda"', 'device="cpu"'), digits)
+    assert all(text in printed for text in shown)
+
+
+def test_python_runs(digits: Path) -> None:
     """All Python blocks, one after the other, as a reader would type them."""
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
-    program = tmp_path / "build" / "digits"
-    assert main(["compile", "--config", f"{ROOT}/examples/maskdino.yaml", "-o", str(program)]) == 0
     checks = """
 assert torch.equal(R.ledger.start, p.forward(images).outputs["pred_logits"][:, 0, 5][None])
 assert {k: round(float(v), 2) for k, v in R.ledger.sinks.items() if abs(v) > 0.01} == {
@@ -74,11 +111,11 @@ assert {k: round(float(v), 2) for k, v in R.ledger.sinks.items() if abs(v) > 0.0
 }
 assert round(float(R.ledger.end), 2) == 5.37 and float(R.ledger.closure) < 1e-5
 """
-    run_python("\n".join([*blocks("python"), checks]), tmp_path)
+    run_python("\n".join([*blocks("python"), checks]), digits)
 
 
-def run_python(script: str, folder: Path) -> None:
-    """Run it as a program of its own; a warning is an error."""
+def run_python(script: str, folder: Path) -> str:
+    """Run it as a program of its own, where a warning is an error; what it prints."""
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", script],
         cwd=folder,
@@ -87,6 +124,7 @@ def run_python(script: str, folder: Path) -> None:
         text=True,
     )
     assert ran.returncode == 0, ran.stderr
+    return ran.stdout
 
 
 def near(found: str, wanted: str) -> bool:
@@ -103,7 +141,6 @@ def test_analyze_prints_what_its_page_shows(
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     (analyze, validate), (shown,) = commands(ANALYZE), blocks("text", ANALYZE)
-    assert analyze in commands()  # the README's is the same
     assert main(analyze) == 0
     printed = capsys.readouterr().out.splitlines()
     for line in shown.splitlines():
@@ -125,19 +162,46 @@ def test_rules_of_the_example_exist() -> None:
     assert len(made.entries) == len(composite("attnlrp").entries) + len(settings["RULES"])
 
 
-def test_links_lead_somewhere() -> None:
-    for page in PAGES:
-        for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)")
 
 
-def test_links_lead_to_headings() -> None:
-    for page in PAGES:
-        for target, anchor in re.findall(r"\]\(([^)#]*)#([^)]+)\)", page.read_text()):
-            text = (page.parent / target if target else page).read_text()
-            heads = re.findall(r"^#+ (.*)$", text, re.M)
-            plain = {re.sub(r"[^\w\- ]", "", head).lower().replace(" ", "-") for head in heads}
-            assert anchor in plain, f"{page.name}: {target}#{anchor}"
+def headings(page: Path) -> set[str]:
+    """The anchors of a page: its headings, and the objects whose docstrings the site shows."""
+    text = re.sub(r"^```.*?^```", "", text_of(page), flags=re.S | re.M)
+    heads = re.findall(r"^#+ (.*)$", text, re.M)
+    plain = {re.sub(r"[^\w\- ]", "", head).lower().replace(" ", "-") for head in heads}
+    return plain | set(re.findall(r"^::: (\S+)", text, re.M))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """To files, which for the site are pages or pictures in docs/, and to headings in them."""
+    for target, anchor in LINK.findall(text_of(page)):
+        if target.startswith("https://"):
+            continue
+        path = (page.parent / target).resolve() if target else page
+        assert path.is_file(), target
+        assert page == README or path.is_relative_to(DOCS), f"{target} is not on the site"
+        assert not anchor or anchor in headings(path), f"{target}#{anchor}"
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    def pages(entry: object) -> list[str]:
+        if isinstance(entry, dict):
+            (entry,) = entry.values()
+        return [entry] if isinstance(entry, str) else [p for e in entry for p in pages(e)]  # type: ignore[attr-defined]
+
+    listed = pages(SITE["nav"])
+    assert len(listed) == len(set(listed))
+    assert set(listed) == {page.relative_to(DOCS).as_posix() for page in PAGES[1:]}
+    assert [next(iter(part)) for part in SITE["nav"][1:3]] == ["Tutorials", "Reference"]
+
+
+def test_the_reference_shows_what_exists_and_has_docstrings() -> None:
+    shown = [name for page in PAGES for name in re.findall(r"^::: (\S+)", page.read_text(), re.M)]
+    assert {f"lrpc.{name}" for name in lrpc.__all__} <= {*shown, "lrpc.__version__"}
+    for name in shown:
+        assert pkgutil.resolve_name(name).__doc__, name
 
 
 def test_pages_are_current() -> None:

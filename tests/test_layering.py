@@ -63,11 +63,12 @@ COMMANDS: dict[str, set[str]] = {
 
 #: Longer than the habit allows, and why.
 LONG_FILES = {
-    "lrpc/runtime/program.py": 310,  # what a program's user calls, in one place
+    "lrpc/runtime/program.py": 325,  # what a program's user calls, in one place
     "lrpc/compiler.py": 330,  # the one place where all stages meet; most of it is small steps
 }
 LONG_FUNCTIONS = {
-    "lrpc/compiler.py:compile": 90,  # most of it lists the options and says what they are
+    "lrpc/runtime/program.py:relevance": 75,  # a third of it lists the options
+    "lrpc/compiler.py:compile": 110,  # most of it lists the options and says what they are
     "lrpc/compiler.py:compile_config": 75,  # the stages in order; half of it lists facts
 }
 

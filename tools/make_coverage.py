@@ -31,7 +31,7 @@ HEAD = """# Test coverage
 The rules of each operation, and what they are tested against. *Reference* is a slow float64
 implementation of the formula. *Parity* names packages that give the same relevance. *Random graphs*
 are compiled with random rules and compared with the reference interpreter, their ledger and, for
-`gradient_input`, autograd. Formulas and sources are in [rules.md](rules.md).
+`gradient_input`, autograd. Formulas and sources are in [Rules](rules.md).
 
 ## Rules by operation
 

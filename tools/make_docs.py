@@ -69,8 +69,8 @@ CONFIG_TAIL = """
 ## Keys of MODEL and INPUT that the embedded model reads
 
 They have the meaning that they have in MaskDINO and detectron2. `MODEL.WEIGHTS` is a
-[checkpoint](#checkpoints); a relative path is relative to the file that sets it. If it is empty, the
-weights are random, and programs and pictures say so.
+[checkpoint](#checkpoints); a relative path is relative to the file that sets it. If it is empty,
+the weights are random, and programs and pictures say so.
 
 | key | default | takes |
 |---|---|---|

@@ -26,8 +26,8 @@ HEAD = """<!-- Made by tools/make_operations.py from the sample calls of the tes
 # Operations of torch
 
 Which functions of torch, and methods and attributes of `torch.Tensor`, can be compiled where their
-tensors depend on the inputs of the model. What depends on parameters and constants alone is computed
-at compilation and is not restricted.
+tensors depend on the inputs of the model. What depends on parameters and constants alone is
+computed at compilation and is not restricted.
 
 The tables come from calling each function with torch's own sample arguments: with the batch as an
 axis in front, as the first axis or not at all, and with the other arguments traced or constant. A

@@ -162,8 +162,8 @@ MODEL_AND_INPUT: dict[str, Any] = {
 LRPC: dict[str, Any] = {
     # Where the model comes from: "embedded", "detectron2" or "package.module:function".
     "SOURCE": "embedded",
-    # Which of several sets of weights in MODEL.WEIGHTS: a key such as "ema_state", nested keys joined
-    # by dots, or a prefix of names; "" is the model's own.
+    # Which of several sets of weights in MODEL.WEIGHTS: a key such as "ema_state", nested keys
+    # joined by dots, or a prefix of names; "" is the model's own.
     "WEIGHTS_ENTRY": "",
     # Path of the module to propagate relevance in; "" is the whole model.
     "SCOPE": "",
@@ -209,12 +209,12 @@ LRPC: dict[str, Any] = {
     "SHAPES": ((480, 640),),
     # Whether the program takes a mask of padded pixels.
     "PADDING_MASK": False,
-    # Whether relevance follows two-stage query content through its `.detach()` (copy) or not (stop).
+    # Whether relevance follows two-stage query content through its detach (copy) or not (stop).
     "DETACH": "copy",
     # Values computed under torch.no_grad(): as if detached (detach), or as if gradients were on
     # (ignore).
     "NO_GRAD": "detach",
-    # Whether position encodings absorb their share (sink) or propagate it as other summands (split).
+    # Whether position encodings absorb their share (sink) or propagate it like a summand (split).
     "POSITION": "sink",
     # Whether batch norms become part of the convolution or linear map before them.
     "FOLD_BATCH_NORM": True,

@@ -13,12 +13,7 @@ def precision_table(report: Mapping[str, Any]) -> Table:
     """The report of a tf32 or bf16 program: a line for each output and target."""
     title = f"{report['precision']} against {report['against']}, {report['input']} input"
     table = Table(title=escape(f"{title}; TF32 {report['tf32']}"))
-    for column in (
-        "what",
-        "error",
-        "largest or correlation",
-        "differing, or closure of the ledger",
-    ):
+    for column in ("what", "error", "largest or correlation", "differing, or closure"):
         table.add_column(column, justify="left" if column == "what" else "right")
     for row in report["outputs"]:
         moved = f"{row['moved']} of {row['of']} differ"

@@ -163,8 +163,8 @@ def composite(
     Args:
         name: one of the composites that `lrpc rules` lists.
         epsilon: stabiliser ε of every rule that has one.
-        rules: exceptions: mappings with `rule`, any of `role`, `op`, `module`, `layers` and `first`,
-            and parameters of the rule.
+        rules: exceptions: mappings with `rule`, its parameters, and any of `role`, `op`, `module`,
+            `layers` and `first`.
         stop_at_detach: whether relevance ends at `.detach()`.
         split_positions: whether position encodings propagate their share instead of absorbing it.
         **options: options of the composite, such as `conv_gamma`; `lrpc rules NAME` lists them.

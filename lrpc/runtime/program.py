@@ -114,18 +114,27 @@ class Program:
         ledger: bool = False,
         total: bool = False,
     ) -> Relevance:
-        """Relevance of `target`, which starts `at` indices or from `seeds`.
+        """Propagate relevance of `target`, which starts `at` indices or from `seeds`.
 
-        `at` lists the indices of each seed, [(query, class), ...], the same for all images, or one
-        list per image. An integer tensor or array is read by its shape: [K, n], [K, B, n], or [B]
-        for a target of one index: one seed, with another index in each image. A target without an
-        index starts at [()]. `seeds` gives the relevance itself, [K, *shape of the target].
-        `composite` selects one of the program's; the default is its first. `layer` selects the
-        layer of encoder_feature and decoder_query. An encoder feature is the mean over tokens, or
-        one `token`. `norm` scales the start: `none`, `sum1` (to a sum of 1) or `sumT` (to the
-        number of tokens). `read` lists the places to compute; propagation ends at the last one.
-        `ledger` adds the ledger. `total` gives the sum over all seeds, K = 1, in the time of one.
-        Raises ProgramError.
+        Args:
+            state: the result of `forward`.
+            target: one of the program's targets.
+            at: the indices of each seed, [(query, class), ...], the same for all images, or a list
+                with one for each image. An integer tensor or array is read by its shape: [K, n],
+                [K, B, n], or [B] for a target of one index: one seed, with another index in each
+                image. A target without an index starts at [()].
+            composite: one of the program's; by default its first.
+            seeds: instead of `at`, the relevance itself, [K, *shape of the target].
+            layer: the layer of encoder_feature and decoder_query.
+            token: start an encoder feature at one token; by default at the mean over all.
+            norm: scale of the start: `none`, `sum1` (to a sum of 1) or `sumT` (to the number of
+                tokens).
+            read: the places to compute; propagation ends at the last one. By default all.
+            ledger: whether to book the ledger.
+            total: give the sum over all seeds, K = 1, in the time of one.
+
+        Raises:
+            ProgramError: an argument that does not fit, or a result that is not finite.
         """
         check_state(state, self.checksum, self.device)
         if not state.pieces:

@@ -78,8 +78,8 @@ def _verdicts(found: Sequence[Mapping[str, Any]]) -> Sheet:
         said = "" if one["aim_reached"] is None else _word(one["aim_reached"])
         must = [f"{sign} {show(one['must'])}", _word(one["reached"])]
         rows.append([one["work"], show(one["value"]), one["row"], *must, aim, said])
-    head = ["goal", "measured", "by", "must reach", "", "aims at", ""]
-    return Sheet("what counts as done", head, rows)
+    head = ["target", "measured", "by", "must reach", "", "aims at", ""]
+    return Sheet("targets", head, rows)
 
 
 def _word(reached: bool) -> str:

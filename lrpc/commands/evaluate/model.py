@@ -67,7 +67,7 @@ def scores(model: Member, trials: Iterable[Trial], batch: int) -> list[float]:
 
 
 def similarity(logits: Tensor, boxes: Tensor, box: Box, label: int, frame: Size) -> Tensor:
-    """How much each query is that object: IoU of its box with `box` × probability of `label`: [Q].
+    """Similarity of queries to an object: IoU of boxes with `box` × probability of `label`, [Q].
 
     `logits` [Q, C], `boxes` [Q, 4] (cxcywh over the frame), `box` in pixels. Its maximum over the
     queries is the score of an object in an image (D-RISE: Petsiuk et al. 2021, 2006.03204,

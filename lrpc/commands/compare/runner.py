@@ -43,7 +43,7 @@ class ComparisonRunner(Session):
     programs take images of different sizes, or lack a target or a composite.
     """
 
-    does, did = "compares", "compared"
+    doing, does, did = "comparing", "compares", "compared"
 
     def __init__(
         self,

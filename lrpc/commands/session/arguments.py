@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 from lrpc.commands.session.targets import FORMS
-from lrpc.config.schema import SECTIONS
 from lrpc.errors import ConfigError
 
+_KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.\w+)+")
 Parser = argparse.ArgumentParser | argparse._ArgumentGroup
 
 _TARGETS = "where relevance starts, repeatable: " + ", ".join(
@@ -27,7 +28,7 @@ def images_and_output(parser: Parser) -> None:
     add("--resume", action="store_true", help="leave out what this call has explained before")
 
 
-def targets(parser: Parser) -> None:
+def targets(parser: argparse.ArgumentParser) -> None:
     """`--target`, and of which detections: `--score`, `--top`."""
     group = parser.add_argument_group("what is explained")
     group.add_argument("--target", action="append", default=[], metavar="T", help=_TARGETS)
@@ -42,7 +43,7 @@ def score(parser: Parser, default: float) -> None:
     )
 
 
-def running(parser: Parser, batch: int = 1) -> None:
+def running(parser: argparse.ArgumentParser, batch: int = 1) -> None:
     """How programs are run: `--batch-size`, `--seed-chunk`, `--device`."""
     group = parser.add_argument_group("how programs are run")
     add = group.add_argument
@@ -74,7 +75,7 @@ def device(parser: Parser, default: str | None = None) -> None:
     parser.add_argument("--device", default=default, help=f"cuda or cpu ({told})")
 
 
-def display(parser: Parser) -> None:
+def display(parser: argparse.ArgumentParser) -> None:
     """How pictures show relevance: `--smooth`, `--percentile`."""
     add = parser.add_argument_group("pictures").add_argument
     add("--smooth", type=sigma, default=0.0, metavar="SIGMA", help="Gaussian, pictures only (0)")
@@ -104,11 +105,10 @@ def overrides(parser: Parser) -> None:
 
 
 def split_overrides(words: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Paths, and from the first word on that is a key below a section of the config (or looks like
-    one, and is no path) KEY VALUE …"""
+    """Paths, then KEY VALUE …: from the first word on that looks like a key (`MODEL.WEIGHTS`), unless
+    a file or folder has that name."""
     for n, word in enumerate(words):
-        section = word.partition(".")[0]
-        if section in SECTIONS and "." in word and not Path(word).exists():
+        if _KEY.fullmatch(word) and not Path(word).exists():
             return [Path(path) for path in words[:n]], list(words[n:])
     return [Path(path) for path in words], []
 

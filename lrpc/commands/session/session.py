@@ -48,7 +48,7 @@ class Session(ABC):
     program was not compiled for.
     """
 
-    does, did = "explains", "explained"  # what is said of images
+    doing, does, did = "explaining", "explains", "explained"  # what is said of images
 
     def __init__(self, members: Sequence[Member], options: Options) -> None:
         self.members, self.options = tuple(members), options

@@ -55,7 +55,7 @@ def watch(session: Session, paths: Sequence[Path], errors: Console) -> Ended:
     ended = Ended(len(paths), session.does)
     warn_random(errors, [one.facts for one in session.members])
     try:
-        with progress("explaining", len(paths), errors) as advance:
+        with progress(session.doing, len(paths), errors) as advance:
 
             def report(outcome: Outcome) -> None:
                 ended.outcomes.append(outcome)

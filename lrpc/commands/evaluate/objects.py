@@ -12,7 +12,6 @@ from lrpc.commands.evaluate.outlines import ScenesError
 from lrpc.commands.evaluate.settings import Settings
 from lrpc.commands.evaluate.truth import Annotated, frame_truth
 from lrpc.commands.session.batches import process
-from lrpc.commands.session.detect import find_detections
 from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.members import Member
 from lrpc.commands.session.session import Outcome
@@ -74,18 +73,8 @@ class _Finding:
         self, images: Sequence[LoadedImage], scenes: Sequence[Annotated]
     ) -> list[list[Detection]]:
         """What is detected in each image of a batch."""
-        state, masks = self.model.forward_of(images), self.model.facts.score_masks
-        return [
-            find_detections(
-                {name: value[b] for name, value in state.outputs.items()},
-                image.frame,
-                image.valid,
-                self.settings.score,
-                _DETECTIONS,
-                score_masks=masks,
-            )
-            for b, image in enumerate(images)
-        ]
+        state = self.model.forward_of(images)
+        return self.model.detections(state, images, self.settings.score, _DETECTIONS)
 
     def keep(self, image: LoadedImage, scene: Annotated, result: list[Detection]) -> None:
         """An image's detected objects, as far as there is room, and the names of the others."""

@@ -105,8 +105,8 @@ def overrides(parser: Parser) -> None:
 
 
 def split_overrides(words: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Paths, then KEY VALUE …, from the first word on that looks like a key (`MODEL.WEIGHTS`) unless
-    a file or folder has that name."""
+    """Paths, then KEY VALUE …, from the first word on that looks like a key (`MODEL.WEIGHTS`) and
+    names no file or folder."""
     for n, word in enumerate(words):
         if _KEY.fullmatch(word) and not Path(word).exists():
             return [Path(path) for path in words[:n]], list(words[n:])

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from lrpc.commands.session.calls import Explained, Request, explain, forward
+from lrpc.commands.session.detect import find_detections
 from lrpc.commands.session.facts import Facts, read_facts
 from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.seeds import Seed
 from lrpc.program.loading import under_composite
-from lrpc.program.protocol import Program, Size, State
+from lrpc.program.protocol import Detection, Program, Size, State
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +41,33 @@ class Member:
         pixels = torch.stack([image.pixels for image in images])  # [B, 3, H, W]
         return self.forward(pixels, [image.valid for image in images])
 
+    def detections(
+        self, state: State, images: Sequence[LoadedImage], score: float, top: int
+    ) -> list[list[Detection]]:
+        """At most `top` objects in each image of the batch, with scores above `score`."""
+        return [
+            find_detections(
+                outputs_of(state, b),
+                image.frame,
+                image.valid,
+                score,
+                top,
+                score_masks=self.facts.score_masks,
+            )
+            for b, image in enumerate(images)
+        ]
+
     def relevance(
         self, state: State, seeds: Sequence[Sequence[Seed]], request: Request
     ) -> list[list[Explained]]:
         """The relevance of every image's seeds under this composite, in their order."""
         asked = replace(request, composite=self.composite)
         return explain(self.program, state, seeds, asked, self.facts.places)
+
+
+def outputs_of(state: State, image: int) -> dict[str, Tensor]:
+    """One image's outputs, without a batch axis."""
+    return {name: value[image].detach() for name, value in state.outputs.items()}
 
 
 def member(

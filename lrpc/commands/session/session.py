@@ -10,9 +10,9 @@ from pathlib import Path
 from lrpc.commands.session.batches import process
 from lrpc.commands.session.calls import Explained, check_outputs
 from lrpc.commands.session.changes import Change
-from lrpc.commands.session.detect import best_probability, find_detections
+from lrpc.commands.session.detect import best_probability
 from lrpc.commands.session.images import LoadedImage
-from lrpc.commands.session.members import Member, passes
+from lrpc.commands.session.members import Member, outputs_of, passes
 from lrpc.commands.session.names import output_stems
 from lrpc.commands.session.options import Options
 from lrpc.commands.session.seeds import Scene, Seed, resolve
@@ -88,31 +88,27 @@ class Session(ABC):
         """Forward, detections, seeds, relevance of images of one size."""
         state = self.members[0].forward_of(images)
         check_outputs(state)
-        seeds: list[list[Seed]] = []
-        notes: list[str] = []
-        for b, image in enumerate(images):
-            outputs = {name: value[b].detach() for name, value in state.outputs.items()}
-            found = find_detections(
-                outputs,
-                image.frame,
-                image.valid,
-                self.options.score,
-                self.options.top,
-                score_masks=self.facts.score_masks,
-            )
-            scene = Scene(outputs, image.frame, image.valid, found)
-            seeds.append(resolve(self.options.targets, scene))
-            notes.append("" if seeds[-1] else self._nothing(best_probability(outputs)))
+        asked = (self.options.score, self.options.top)
+        detected = self.members[0].detections(state, images, *asked)
+        scenes = [
+            Scene(outputs_of(state, b), image.frame, image.valid, found)
+            for b, (image, found) in enumerate(zip(images, detected, strict=True))
+        ]
+        seeds = [resolve(self.options.targets, scene) for scene in scenes]
         explained: dict[str, list[list[Explained]]] = {}
         for one, own in passes(self.members, images, state) if any(seeds) else ():
             explained[one.name] = one.relevance(own, seeds, self.options.request)
         return [
-            Result(mine, {name: every[b] for name, every in explained.items()}, notes[b])
+            Result(
+                mine,
+                {name: every[b] for name, every in explained.items()},
+                "" if mine else self._nothing(scenes[b]),
+            )
             for b, mine in enumerate(seeds)
         ]
 
-    def _nothing(self, best: float) -> str:
-        score = self.options.score
+    def _nothing(self, scene: Scene) -> str:
+        score, best = self.options.score, best_probability(scene.outputs)
         return f"no detection above {score:g} (largest class probability {best:.2f})"
 
     @abstractmethod

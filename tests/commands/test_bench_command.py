@@ -76,7 +76,7 @@ runpy.run_path(TOOL, run_name="__main__")
 def test_a_checkout_on_a_bare_machine(tmp_path: Path) -> None:
     """torch and what compiling imports are enough, lrpc need not be installed; tables are Markdown
     where rich is missing."""
-    script = BARE.replace("TOOL", repr(str(ROOT / "tools" / "bench.py")))
+    script = BARE.replace("TOOL", repr(str(ROOT / "tools" / "bench")))
     found = subprocess.run(
         [sys.executable, "-c", script],
         cwd=tmp_path,

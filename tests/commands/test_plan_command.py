@@ -18,7 +18,6 @@ from lrpc.backend.memory.tape import Storage
 from lrpc.cli import main
 from lrpc.commands.plan.dotted import breaks
 from lrpc.commands.plan.figures import alive, by_part, columns, layers, shortened, size
-from lrpc.commands.show.command import main as show
 from tests.support.tiny import tiny
 
 BLUE = (0x2F, 0x6F, 0xDB)
@@ -67,11 +66,11 @@ def test_why_values_are_saved(program: Path, capsys: pytest.CaptureFixture[str])
     (line,) = [line for line in text.splitlines() if "%images " in line]
     assert "input" in line
     capsys.readouterr()
-    assert show([str(program), "--saved", "--module", "linear*"]) == 0
+    assert main(["show", str(program), "--saved", "--module", "linear*"]) == 0
     rows = capsys.readouterr().out.splitlines()
     assert any("%linear2 " in row and "model: epsilon (add)" in row for row in rows)
     assert any("linear2: epsilon (stab_mul)" in row for row in rows)
-    assert show([str(program / "graph.lrp"), "--saved"]) == 2
+    assert main(["show", str(program / "graph.lrp"), "--saved"]) == 2
 
 
 def test_the_picture(program: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

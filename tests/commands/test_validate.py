@@ -162,8 +162,8 @@ def test_an_edited_table_no_longer_fits_its_checksum(copy: Path) -> None:
         (lambda about: about["images"][0].update(sha256=""), {"provenance"}),
         (lambda about: about["images"].pop(), {"images"}),
         (lambda about: about["request"].update(size=256), {"count", "indices"}),
-        (lambda about: about.pop("request"), {"sidecar"}),
-        (lambda about: about.update(format=99), {"sidecar"}),
+        (lambda about: about.pop("request"), {"metadata file"}),
+        (lambda about: about.update(format=99), {"metadata file"}),
     ],
 )
 def test_a_damaged_sidecar_fails(
@@ -175,9 +175,9 @@ def test_a_damaged_sidecar_fails(
 
 def test_a_table_alone_fails(copy: Path) -> None:
     copy.with_name("t.csv.json").unlink()
-    assert failing(copy) == {"sidecar"}
+    assert failing(copy) == {"metadata file"}
     copy.with_name("t.csv.json").write_text("{")
-    assert failing(copy) == {"sidecar"}
+    assert failing(copy) == {"metadata file"}
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from lrpc.commands.session import arguments
 from lrpc.commands.show.clusters import drawing
 from lrpc.commands.show.diff import compare, lines, summary
 from lrpc.commands.show.dot import dot
@@ -52,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="in the table, for which rules the forward pass saves what a node leaves",
     )
-    add("--depth", type=_depth, metavar="N", help="levels of the tree, or modules of the drawing")
+    told = "levels of the tree, or modules of the drawing"
+    add("--depth", type=arguments.positive, metavar="N", help=told)
     add(
         "--diff",
         nargs=2,
@@ -79,12 +81,6 @@ def main(options: argparse.Namespace, console: Console) -> int:
         return _show(graph, options, console)
     except LrpcError as error:  # without the excerpt of the graph that some errors carry
         raise ShowError(visible(str(error).splitlines()[0])) from error
-
-
-def _depth(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 1, not {text!r}")
-    return int(text)
 
 
 def _show(graph: Graph, options: argparse.Namespace, console: Console) -> int:

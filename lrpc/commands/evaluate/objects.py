@@ -36,9 +36,9 @@ class Found:
 
 
 def find(model: Model, scenes: Sequence[Annotated], settings: Settings) -> Found:
-    """Detect and match, `settings.batch` images at a time, until `settings.limit` is reached.
+    """Detect objects and match them with the annotations, up to `settings.limit` objects.
 
-    Raises ScenesError where no object was detected.
+    Raises ScenesError if no object is detected.
     """
     pictures: list[Picture] = []
     unmatched: list[str] = []

@@ -98,7 +98,10 @@ def load_models(directory: Path, device: str) -> list[Member]:
 
 
 def load_model(directory: Path, name: str, device: str) -> Member:
-    """The first composite of a program, under `name`; raises as `load_models` does."""
+    """Load the program of `directory`; the model is its first composite, called `name`.
+
+    Raises ProgramError if relevance cannot start at class logits, or outputs are not a detector's.
+    """
     return replace(load_models(directory, device)[0], name=name)
 
 

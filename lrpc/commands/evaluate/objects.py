@@ -39,9 +39,9 @@ class Found:
 def find(
     model: Member, scenes: Sequence[Annotated], settings: Settings, *, debug: bool = False
 ) -> Found:
-    """Detect and match, `settings.batch` images at a time, until `settings.limit` is reached.
+    """Detect objects and match them with the annotations, up to `settings.limit` objects.
 
-    Raises ScenesError where no object was detected.
+    Raises ScenesError if no object is detected.
     """
     work = _Finding(model, settings, settings.limit or -1)
     jobs = ((scene.path, scene) for scene in scenes if work.room)  # read one after the other

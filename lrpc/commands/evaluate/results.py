@@ -1,4 +1,4 @@
-"""Figures of every object and every method, their means, and the files that hold them."""
+"""Figures of every object and method, their means, and the files that store them."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ Figures = Mapping[str, float | None]
 class Row:
     """One object explained by one method and measured under one protocol.
 
-    `deletion` and `insertion` are curves of its score with the most relevant patches taken away or
-    put back, over the score in the whole image (`score`).
+    `deletion` and `insertion` are curves of its score while the most relevant patches are removed
+    or inserted, relative to the score in the whole image (`score`).
     """
 
     method: str
@@ -61,9 +61,8 @@ class Row:
 
         `abpc` is the area between the perturbation curves (region perturbation, Samek et al. 2017,
         1509.06321): least relevant first minus most relevant first, the symmetric relevance gain of
-        Blücher et al. 2024 (2401.06654). Taking away the least relevant patches first passes
-        through the same images as putting back the most relevant first, from the other end, so that
-        it is insertion minus deletion.
+        Blücher et al. 2024 (2401.06654). Removing the least relevant patches first visits the
+        images of insertion in reverse order, so it is insertion minus deletion.
         """
         deletion, insertion = self.deletion.area(), self.insertion.area()
         areas = {"deletion": deletion, "insertion": insertion, "abpc": insertion - deletion}
@@ -88,7 +87,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class Results:
-    """Everything that an evaluation found; `about` is how it was made."""
+    """The figures of an evaluation; `about` describes how they were computed."""
 
     rows: tuple[Row, ...]
     seconds: Mapping[str, float]  # per method
@@ -107,7 +106,7 @@ class Results:
     def summary(self, protocol: Protocol | None = None) -> dict[str, dict[str, Mean]]:
         """Method → metric → mean over the objects that have the figure, under one protocol.
 
-        Without one, an object's figure is its mean over all of them.
+        Without a protocol, the figure of an object is its mean over all protocols.
         """
         found: dict[str, dict[str, Mean]] = {}
         for method in self.methods():
@@ -121,14 +120,14 @@ class Results:
         return found
 
     def places(self, protocol: Protocol) -> dict[str, float]:
-        """Method → its place by mean ABPC, 1 for the best; equal ones share their mean place."""
+        """Method → its rank by mean ABPC, 1 for the best; ties take their mean rank."""
         areas = {m: means["abpc"].mean for m, means in self.summary(protocol).items()}
         above = {m: sum(other > area for other in areas.values()) for m, area in areas.items()}
         equal = {m: sum(other == area for other in areas.values()) for m, area in areas.items()}
         return {m: above[m] + (equal[m] + 1) / 2 for m in areas}
 
     def mean_places(self) -> dict[str, float]:
-        """Method → the mean of its places over the protocols."""
+        """Method → its mean rank over the protocols."""
         every = [self.places(protocol) for protocol in self.protocols()]
         return {m: math.fsum(one[m] for one in every) / len(every) for m in self.methods()}
 

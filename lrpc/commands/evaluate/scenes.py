@@ -28,13 +28,18 @@ def read_scenes(
     boxes: bool = False,
     tell: Tell = lambda text: None,
 ) -> list[Annotated]:
-    """Every annotated image of `folder`, in the order of its index or by name.
+    """All annotated images of `folder`, in the order of its index or by name.
 
-    `annotations` is a COCO instances file whose `file_name`s lie in `folder`; without it the folder
-    says itself what it is (`FORMS`). `names` are the program's classes, so that masks and COCO
-    categories can be named, and `count` is their number; `boxes`: objects are matched by their
-    boxes, and need no outline. What is left out of the annotations is told. Raises ScenesError in
-    one line.
+    Args:
+        folder: the images, and their annotations unless `annotations` is given.
+        annotations: a COCO instances file whose `file_name`s lie in `folder`.
+        names: names of the program's classes, by which masks and COCO categories are matched.
+        count: the number of classes.
+        boxes: whether objects are matched by their boxes, so that they need no mask.
+        tell: called with a line for each kind of annotation that is left out.
+
+    Raises:
+        ScenesError: annotations that cannot be read, in one line.
     """
     read = partial(read_coco, names=names, count=count, boxes=boxes, tell=tell)
     if not folder.is_dir():

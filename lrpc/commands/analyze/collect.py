@@ -14,7 +14,7 @@ from lrpc.commands.analyze.programs import Axes, Local
 from lrpc.commands.analyze.request import LocalRequest
 from lrpc.commands.analyze.running import OneImage, Running
 from lrpc.commands.session.batches import process
-from lrpc.commands.session.calls import sweeps
+from lrpc.commands.session.calls import in_seed_chunks
 from lrpc.commands.session.changes import change_of
 from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.record import image_record
@@ -70,7 +70,7 @@ class Collected:
         target, chunk = local.route.target, local.chunk
         parts = [
             _in_each(local, self.request, result, local.features[part.start : part.stop], images)
-            for part, result in sweeps(member.program, state, target, at, chunk, options)
+            for part, result in in_seed_chunks(member.program, state, target, at, chunk, options)
         ]
         return [_joined([part[b] for part in parts]) for b in range(len(images))]
 
@@ -174,7 +174,7 @@ def _kept(amount: Tensor) -> Tensor:
 
 
 def _joined(parts: Sequence[OneImage]) -> OneImage:
-    """One image's sweeps put together along the features."""
+    """One image's in_seed_chunks put together along the features."""
     if len(parts) == 1:
         return parts[0]
     first = parts[0]

@@ -17,7 +17,7 @@ from lrpc.support.signals import finishing
 #: One image's failure: the disk's, torch's and NumPy's own errors among them.
 TROUBLE = (LrpcError, OSError, RuntimeError, ValueError, MemoryError)
 #: Errors of what was asked for, which no other image would mend.
-ASKED = (TargetError, AnalysisError)
+REQUEST_ERRORS = (TargetError, AnalysisError)
 Item = TypeVar("Item", contravariant=True)
 Result = TypeVar("Result")
 
@@ -49,7 +49,7 @@ def process(
     """Every image through `work`, `batch_size` of one size together.
 
     A batch that fails is done again image by image. What an image fails with, when it is read,
-    explained or kept, goes to `work.fail`, and the rest go on. Raises the errors of `ASKED`, with
+    explained or kept, goes to `work.fail`, and the rest go on. Raises the errors of `REQUEST_ERRORS`, with
     `debug` every error, and Stopped.
     """
     waiting: dict[Size, list[tuple[LoadedImage, Item]]] = {}
@@ -78,7 +78,7 @@ class _Run(Generic[Item, Result]):
         images, items = [image for image, _ in batch], [item for _, item in batch]
         try:
             results = self.work.explain(images, items)
-        except ASKED:
+        except REQUEST_ERRORS:
             raise
         except TROUBLE as error:
             if len(batch) == 1:

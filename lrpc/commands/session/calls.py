@@ -101,7 +101,7 @@ def explain(
     for kind, layer in groups:
         mine = [[s for s in image if (s.kind, s.layer) == (kind, layer)] for image in seeds]
         options = _options(kind, layer, request, places)
-        for part, result in sweeps(program, state, kind, _at(mine), request.chunk, options):
+        for part, result in in_seed_chunks(program, state, kind, _at(mine), request.chunk, options):
             sinks = _checked(kind, result, len(part), len(seeds))
             for b, image in enumerate(mine):
                 for k, seed in enumerate(image[part.start : part.stop]):
@@ -109,7 +109,7 @@ def explain(
     return [[done[b][s.slug] for s in image] for b, image in enumerate(seeds)]
 
 
-def sweeps(
+def in_seed_chunks(
     program: Program, state: State, kind: str, at: Tensor, chunk: int, options: Mapping[str, Any]
 ) -> Iterator[tuple[range, Relevance]]:
     """Relevance of seeds `at` [K, B, n], at most `chunk` (0: all) in a call, and fewer where the

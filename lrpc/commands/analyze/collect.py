@@ -174,7 +174,7 @@ def _kept(amount: Tensor) -> Tensor:
 
 
 def _joined(parts: Sequence[OneImage]) -> OneImage:
-    """One image's in_seed_chunks put together along the features."""
+    """One image's seed chunks put together along the features."""
     if len(parts) == 1:
         return parts[0]
     first = parts[0]

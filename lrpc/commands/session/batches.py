@@ -49,7 +49,7 @@ def process(
     """Every image through `work`, `batch_size` of one size together.
 
     A batch that fails is done again image by image. What an image fails with, when it is read,
-    explained or kept, goes to `work.fail`, and the rest go on. Raises the errors of `REQUEST_ERRORS`, with
+    explained or kept, goes to `work.fail`, and the rest go on. Raises `REQUEST_ERRORS`, with
     `debug` every error, and Stopped.
     """
     waiting: dict[Size, list[tuple[LoadedImage, Item]]] = {}

@@ -68,7 +68,7 @@ class Runner:
             return execute(kind, target, root, args, kwargs)
 
 
-class _Shapes(FakeTensorMode):
+class _Shapes(FakeTensorMode):  # type: ignore[no-untyped-call]
     """Tensors without values, whose shapes follow by formula where there is one."""
 
     @classmethod
@@ -79,17 +79,22 @@ class _Shapes(FakeTensorMode):
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         formula, kwargs = FORMULAS.get(func), kwargs or {}
-        if formula is not None and "out" not in kwargs and self._without_values(args):
+        if formula is not None and "out" not in kwargs and self._covers(func, args):
             result = formula(args, kwargs)
             if result is not None:
                 return mapped(result, Tensor, self._as_fake)
         return self.dispatch(func, types, args, kwargs)
 
-    def _without_values(self, args: Any) -> bool:
-        """Whether all operands are tensors of the CPU, and the first one has no value."""
-        fakes = [x for x in operands(args) if isinstance(x, FakeTensor)]
-        cpu = all(x.device.type == "cpu" for x in operands(args))
-        return isinstance(args[0], FakeTensor) and cpu and all(x.constant is None for x in fakes)
+    def _covers(self, func: Any, args: Any) -> bool:
+        """Whether a formula can say what comes of these operands: tensors of the CPU, some of them
+        without a value, and none that torch knows the value of all the same."""
+        tensors = operands(args)
+        fakes = [x for x in tensors if isinstance(x, FakeTensor)]
+        return (
+            all(x.constant is None and x.fake_device.type == "cpu" for x in fakes)
+            and all(x.device.type == "cpu" for x in tensors if not isinstance(x, FakeTensor))
+            and (isinstance(args[0], FakeTensor) or (bool(fakes) and not func._schema.is_mutable))
+        )
 
     def _as_fake(self, x: Tensor) -> Tensor:
         return x if isinstance(x, FakeTensor) else FakeTensor(self, x, torch.device("cpu"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -21,9 +22,7 @@ aten = torch.ops.aten
 Formula = Callable[[Sequence[Any], Mapping[str, Any]], Any]
 
 
-class Formulas(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Inside, operations on meta tensors give their results by formula where there is one."""
-
+class _Formulas(TorchDispatchMode):  # type: ignore[no-untyped-call]
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # or else every operation goes through torch.compile's switch
@@ -32,6 +31,11 @@ class Formulas(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         return by_formula(func, args, kwargs or {})
+
+
+def formulas() -> AbstractContextManager[object]:
+    """While active, operations on meta tensors give their results by formula where there is one."""
+    return _Formulas()  # type: ignore[no-untyped-call]
 
 
 def by_formula(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -187,7 +191,7 @@ def _batch_norm(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
 
 def _layer_norm(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     x, inner = args[0], args[1]
-    if not _alike(args[:1] + args[2:4], floating=True) or x.dtype.itemsize < 4:
+    if not _alike([*args[:1], *args[2:4]], floating=True) or x.dtype.itemsize < 4:
         return None
     outer = x.shape[: x.dim() - len(inner)]
     if x.shape[len(outer) :] != tuple(inner) or x.stride() != _rows(x.shape):
@@ -212,28 +216,18 @@ def _bilinear(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     return _new(x, (*x.shape[:2], *size)) if x.dtype.is_floating_point else None
 
 
-def _table() -> dict[Any, Formula]:
-    exact, real = _entrywise(floating=False), _entrywise()
-    told = _entrywise(floating=False, to=torch.bool)
-    rows: dict[Any, Formula] = {}
-    for name in "add.Tensor sub.Tensor mul.Tensor rsub.Scalar clamp abs neg relu sign".split():
-        rows[_overload(name)] = exact
-    for name in (
-        "div.Tensor clamp.Tensor copysign.Tensor maximum minimum addcmul sqrt rsqrt exp log sin"
-        " cos tanh sigmoid reciprocal erf gelu silu pow.Tensor_Scalar"
-    ).split():
-        rows[_overload(name)] = real
-    for name in "ge gt le lt eq ne".split():
-        rows[_overload(f"{name}.Scalar")] = rows[_overload(f"{name}.Tensor")] = told
-    rows[aten.isinf.default] = told
-    for name in "add mul div sub".split():
-        rows[_overload(f"{name}.out")] = real
-        rows[_overload(f"{name}_.Tensor")] = _over_first
-    for name in (
-        "clamp_ clamp_.Tensor neg_ relu_ abs_ sigmoid_ exp_ log_ reciprocal_ addcmul_ tanh_"
-    ).split():
-        rows[_overload(name)] = _over_first
-    return rows
+EXACT = ("add.Tensor", "sub.Tensor", "mul.Tensor", "rsub.Scalar", "clamp", "abs", "neg", "relu")
+REAL = (
+    *("div.Tensor", "clamp.Tensor", "copysign.Tensor", "maximum", "minimum", "addcmul", "sign"),
+    *("sqrt", "rsqrt", "exp", "log", "sin", "cos", "tanh", "sigmoid", "reciprocal", "erf", "gelu"),
+    *("silu", "pow.Tensor_Scalar", "add.out", "sub.out", "mul.out", "div.out"),
+)
+COMPARED = ("ge", "gt", "le", "lt", "eq", "ne")
+TOLD = (*(f"{x}.{y}" for x in COMPARED for y in ("Scalar", "Tensor")), "isinf")
+OVER_FIRST = (
+    *("add_.Tensor", "sub_.Tensor", "mul_.Tensor", "div_.Tensor", "clamp_", "clamp_.Tensor"),
+    *("neg_", "relu_", "abs_", "sigmoid_", "tanh_", "exp_", "log_", "reciprocal_", "addcmul_"),
+)
 
 
 def _overload(name: str) -> Any:
@@ -242,7 +236,10 @@ def _overload(name: str) -> Any:
 
 
 FORMULAS: Mapping[Any, Formula] = {
-    **_table(),
+    **dict.fromkeys(map(_overload, EXACT), _entrywise(floating=False)),
+    **dict.fromkeys(map(_overload, REAL), _entrywise()),
+    **dict.fromkeys(map(_overload, TOLD), _entrywise(floating=False, to=torch.bool)),
+    **dict.fromkeys(map(_overload, OVER_FIRST), _over_first),
     aten.where.self: _where,
     aten.sum.dim_IntList: _reduced,
     aten.mean.dim: _reduced,

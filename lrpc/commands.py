@@ -127,10 +127,17 @@ def dispatch(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _imported() -> None:
-    """Look for garbage again where a process did not while it imported; what it has stays."""
+SELDOM = (10_000, 20, 50)
+"""How often to look for garbage while a program is compiled: each time takes longer, since what is
+made stays until the end."""
+
+
+def _imported(*often: int) -> None:
+    """Look for garbage again, so `often`, where a process did not while it imported; what it has
+    stays."""
     if not gc.isenabled():
         gc.freeze()
+        gc.set_threshold(*(often or gc.get_threshold()))
         gc.enable()
 
 
@@ -140,7 +147,7 @@ def _compile(args: argparse.Namespace, console: Console) -> int:
     from lrpc.errors import ConfigError
     from lrpc.rules.plugins import load_plugins
 
-    _imported()
+    _imported(*SELDOM)
     if (args.config is None) == (args.graph is None):
         raise ConfigError("give --config FILE, or --graph GRAPH.lrp, and not both")
     source = args.config or args.graph

@@ -50,7 +50,7 @@ def _is_flag(value: Tensor) -> bool:
     if not bool(torch.isfinite(value).all()):
         return True
     few = torch.unique(value.reshape(-1)[:1000]).numel() <= FEW  # or else no need to sort them all
-    return few and 1 < torch.unique(value).numel() <= FEW
+    return bool(few) and 1 < torch.unique(value).numel() <= FEW
 
 
 def _shaken(value: Tensor, generator: torch.Generator, move: bool) -> Tensor:

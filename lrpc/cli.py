@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import io
 import os
 import signal
@@ -111,7 +112,11 @@ def script() -> int:
     keep_freed_memory()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be any bytes
-    return main()
+    gc.disable()  # until all is imported
+    try:
+        return main()
+    finally:
+        gc.unfreeze()  # what was imported goes as it does elsewhere
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import time
 from pathlib import Path
 
@@ -89,6 +90,7 @@ def dispatch(args: argparse.Namespace, console: Console) -> int:
     """Do what was asked for; the exit code."""
     if args.command == "compile":
         return _compile(args, console)
+    _imported()
     if args.command == "run":
         return run.main(args, console)
     if args.command == "compare":
@@ -125,12 +127,27 @@ def dispatch(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+SELDOM = (10_000, 20, 50)
+"""How often to look for garbage while a program is compiled: each time takes longer, since what is
+made stays until the end."""
+
+
+def _imported(*often: int) -> None:
+    """Look for garbage again, so `often`, where a process did not while it imported; what it has
+    stays."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.set_threshold(*(often or gc.get_threshold()))
+        gc.enable()
+
+
 def _compile(args: argparse.Namespace, console: Console) -> int:
     from lrpc.compiler import compile_config, compile_graph
     from lrpc.config import load_config
     from lrpc.errors import ConfigError
     from lrpc.rules.plugins import load_plugins
 
+    _imported(*SELDOM)
     if (args.config is None) == (args.graph is None):
         raise ConfigError("give --config FILE, or --graph GRAPH.lrp, and not both")
     source = args.config or args.graph

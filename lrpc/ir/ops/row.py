@@ -14,6 +14,7 @@ import torch
 from lrpc.errors import IRError
 from lrpc.ir.graph import Attr
 from lrpc.ir.limits import INTEGER
+from lrpc.ir.meta import formulas
 from lrpc.ir.stand_ins import FIRST, NotAProduct, coefficient, points, solve
 from lrpc.ir.types import DTYPES, NAMES, Dim, Sizes, Sym, TensorType
 from lrpc.support.untrusted import short
@@ -186,7 +187,7 @@ def _results(
     keywords = {k: resolve(v, sizes) for k, v in attrs}
     try:
         keywords.update({k: t.meta(sizes) for k, t in weights})
-        with torch.device("meta"):
+        with torch.device("meta"), formulas():
             result = op.reference(*(t.meta(sizes) for t in inputs), **keywords)
     except REFUSALS as error:
         reason = _in_symbols(str(error).partition("\n")[0], sizes)

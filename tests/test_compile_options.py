@@ -42,7 +42,8 @@ TARGETS = ("class_logit", "box", "mask_logit", "encoder_feature:2", "decoder_que
 
 
 @pytest.mark.parametrize(
-    ("composite", "target"), zip(sorted(COMPOSITES.keys() - {"thesis"}), cycle(TARGETS))
+    ("composite", "target"),
+    list(zip(sorted(COMPOSITES.keys() - {"thesis"}), cycle(TARGETS), strict=False)),
 )
 def test_every_composite(programs: Programs, composite: str, target: str) -> None:
     """Each from one target, and from each target some; all of them at once: test_verify.py."""

@@ -15,6 +15,7 @@ import yaml
 
 from lrpc.cli import main, parser
 from lrpc.rules.composite import composite
+from tests.support.programs import DIGITS, Programs
 
 ROOT = Path(__file__).resolve().parents[1]
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -61,11 +62,10 @@ def test_python_of_a_page_runs(name: str, tmp_path: Path) -> None:
     run_python("\n".join(blocks("python", ROOT / "docs" / name)), tmp_path)
 
 
-def test_python_runs(tmp_path: Path) -> None:
+def test_python_runs(programs: Programs, tmp_path: Path) -> None:
     """All Python blocks, one after the other, as a reader would type them."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    program = tmp_path / "build" / "digits"
-    assert main(["compile", "--config", f"{ROOT}/examples/maskdino.yaml", "-o", str(program)]) == 0
+    shutil.copytree(programs.directory(DIGITS), tmp_path / "build" / "digits")
     checks = """
 assert torch.equal(R.ledger.start, p.forward(images).outputs["pred_logits"][:, 0, 5][None])
 assert {k: round(float(v), 2) for k, v in R.ledger.sinks.items() if abs(v) > 0.01} == {

@@ -116,9 +116,13 @@ def test_relevance_lies_on_digits_and_noise_does_not(everything: Path) -> None:
             assert ratio > 2
 
 
-@pytest.mark.slow
-def test_random_weights_change_the_map(tmp_path: Path) -> None:
-    parts = ["sem_seg_head.predictor.class_embed", "backbone"]
+HEAD = "sem_seg_head.predictor.class_embed"
+
+
+@pytest.mark.parametrize(
+    "parts", [[HEAD], pytest.param([HEAD, "backbone"], marks=pytest.mark.slow)], ids=len
+)
+def test_random_weights_change_the_map(tmp_path: Path, parts: list[str]) -> None:
     words = ("--config", DIGITS, "--composites", "cp_lrp", "--baselines", "none", *QUICK)
     check = ("--randomise", ",".join(parts))
     assert run(*words, *check, "--scenes", SCENES, "-o", tmp_path / "out") == 0

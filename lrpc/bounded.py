@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
+from lrpc.visible import visible
+
 #: Comparing two names takes the product of their lengths: longer ones than this have no near one.
 NEAR_LENGTH = 100
 #: How many known names, the first ones, are compared with an unknown one.
@@ -19,9 +21,7 @@ SHOWN = 60
 
 def short(text: str, most: int = SHOWN) -> str:
     """A name or value on one printable line, cut after `most` characters."""
-    line = "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: most + 1]
-    )
+    line = visible(text[: most + 1])
     return line if len(line) <= most else f"{line[:most]}…"
 
 
@@ -36,10 +36,15 @@ def is_text(text: str) -> bool:
 
 def near(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The known name that is spelt most like `name`, or None."""
+    return next(iter(nearest(name, known, 1, cutoff)), None)
+
+
+def nearest(name: str, known: Iterable[str], most: int, cutoff: float = 0.6) -> list[str]:
+    """The known names that are spelt most like `name`, the nearest first."""
     if len(name) > NEAR_LENGTH:
-        return None
+        return []
     some = [k for k in islice(known, NEAR_KNOWN) if len(k) <= NEAR_LENGTH]
-    return next(iter(difflib.get_close_matches(name, some, 1, cutoff)), None)
+    return difflib.get_close_matches(name, some, most, cutoff)
 
 
 class Unreadable(Exception):

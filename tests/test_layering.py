@@ -17,16 +17,16 @@ SOURCES = sorted(
 #: Which parts of the compiler each part may import, beside those below all of them; the package
 #: itself (`lrpc.__version__`) is open to all.
 ALLOWED: dict[str, set[str]] = {
-    "lrpc.errors": set(),
-    "lrpc.files": set(),
+    "lrpc.errors": {"lrpc.visible"},
+    "lrpc.files": {"lrpc.visible"},
     "lrpc.swap": set(),
     "lrpc.stopping": set(),
     "lrpc.checkpoints": set(),
     "lrpc.visible": set(),
     "lrpc.terminal": {"lrpc.visible"},
-    "lrpc.bounded": set(),
-    "lrpc.config": {"lrpc.bounded"},
-    "lrpc.ir": {"lrpc.bounded"},
+    "lrpc.bounded": {"lrpc.visible"},
+    "lrpc.config": set(),
+    "lrpc.ir": set(),
     "lrpc.plan": set(),  # plain lists in, plain lists out
     "lrpc.weights": {"lrpc.checkpoints"},
     "lrpc.models": {"lrpc.config", "lrpc.weights"},
@@ -124,7 +124,8 @@ ALLOWED: dict[str, set[str]] = {
 
 #: What everything may use.
 BELOW = (
-    *("lrpc.errors", "lrpc.files", "lrpc.stopping", "lrpc.visible", "lrpc.terminal"),
+    *("lrpc.bounded", "lrpc.errors", "lrpc.files", "lrpc.stopping"),
+    *("lrpc.visible", "lrpc.terminal"),
     "lrpc.__version__",
 )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from lrpc.bench.memory import peak
 from lrpc.bench.settings import machine
 from lrpc.bench.sheets import Sheet, size, spanned, to_rich
 from lrpc.bench.timing import interleaved
+from lrpc.bounded import near
 from lrpc.errors import ConfigError, ProgramError
 from lrpc.ir.types import DTYPES
 from lrpc.manifest_read import manifest_of
@@ -119,8 +119,8 @@ def _targets(manifest: Mapping[str, Any], wanted: Sequence[str] | None) -> list[
     known = {target["name"]: target for target in manifest["targets"]}
     for name in wanted or ():
         if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f" (perhaps {close[0]})" if close else ""
+            close = near(name, known)
+            hint = f" (perhaps {close})" if close else ""
             raise ConfigError(f"--target {name}{hint}: the program has {', '.join(known)}")
     return [known[name] for name in wanted or known]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lrpc.bounded import near
 from lrpc.evaluate.outlines import ScenesError
 
 Id = int | str
@@ -93,8 +93,8 @@ def _folded(name: str) -> str:
 
 
 def _unmatched(name: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, names, 1)
-    hint = f" '{near[0]}' perhaps" if near else " one of them"
+    close = near(name, names)
+    hint = f" '{close}' perhaps" if close else " one of them"
     return (
         f"category '{shown(name)}' is no class of the program ({_listed(names)}), though others "
         f"are; rename it in the file, to{hint}, or correct LRPC.CLASS_NAMES"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from io import BytesIO
 from pathlib import Path
 
 from rich.console import Console
 
+from lrpc.bounded import near
 from lrpc.errors import ConfigError
 from lrpc.files import shown, write_bytes
 from lrpc.memory.reasons import readers
@@ -93,8 +93,8 @@ def _chosen(found: list[View], name: str | None) -> View:
         return max(found, key=lambda view: view.layout.bound)
     names = [view.name.split(" ")[0] for view in found]
     if name not in names:
-        close = difflib.get_close_matches(name, names, 1)
-        hint = f" (perhaps {close[0]})" if close else ""
+        close = near(name, names)
+        hint = f" (perhaps {close})" if close else ""
         raise ConfigError(f"--target {name}{hint}: the program has {', '.join(names)}")
     return found[names.index(name)]
 

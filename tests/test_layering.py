@@ -21,6 +21,8 @@ ALLOWED: dict[str, set[str]] = {
     "lrpc.files": {"lrpc.visible"},
     "lrpc.swap": set(),
     "lrpc.stopping": set(),
+    "lrpc.arguments": set(),
+    "lrpc.ending": {"lrpc.files", "lrpc.stopping", "lrpc.terminal", "lrpc.visible"},
     "lrpc.checkpoints": set(),
     "lrpc.visible": set(),
     "lrpc.terminal": {"lrpc.visible"},
@@ -80,8 +82,9 @@ ALLOWED: dict[str, set[str]] = {
         *("lrpc.config", "lrpc.ir", "lrpc.marks", "lrpc.models", "lrpc.rules", "lrpc.targets"),
         *("passes",),
     },
+    "lrpc.edited": {"lrpc.build", "lrpc.ir", "lrpc.manifest", "lrpc.rules", "lrpc.run"},
     "lrpc.compiler": {
-        *("lrpc.configured", "lrpc.settings"),
+        *("lrpc.configured", "lrpc.edited", "lrpc.settings"),
         *("lrpc.build", "lrpc.config", "lrpc.frontend", "lrpc.ir", "lrpc.models", "lrpc.rules"),
         *("lrpc.directory", "lrpc.manifest", "lrpc.manifest_read", "lrpc.marks", "lrpc.mixed"),
         *("lrpc.model_check", "lrpc.run", "lrpc.targets", "lrpc.weights", "passes"),
@@ -124,8 +127,8 @@ ALLOWED: dict[str, set[str]] = {
 
 #: What everything may use.
 BELOW = (
-    *("lrpc.bounded", "lrpc.errors", "lrpc.files", "lrpc.stopping"),
-    *("lrpc.visible", "lrpc.terminal"),
+    *("lrpc.arguments", "lrpc.bounded", "lrpc.ending", "lrpc.errors", "lrpc.files"),
+    *("lrpc.stopping", "lrpc.terminal", "lrpc.visible"),
     "lrpc.__version__",
 )
 

@@ -20,6 +20,7 @@ from lrpc.bench.page import write_docs
 from lrpc.bench.settings import CPU, GPU, QUICK, Options
 from lrpc.bench.sheets import Case, Sheet, rows_of, sheets, to_markdown
 from lrpc.codegen.kernels.pages import keep_freed_memory
+from lrpc.ending import Arguments, ended
 from lrpc.errors import ConfigError, LrpcError
 
 CASES = ("encoder", "vit", "compile", "sampling", "checkpoint")
@@ -28,7 +29,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 def parser() -> argparse.ArgumentParser:
     """The command line of tools/bench.py."""
-    top = argparse.ArgumentParser(
+    top = Arguments(
         prog="tools/bench.py",
         description="Measures programs beside what else there is, in one run, on this machine. "
         "Results are checked first; what is wrong is not timed, and the exit code is 1.",
@@ -68,8 +69,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what is asked for; 1 where a result was wrong or a way failed, 2 for an error."""
-    args = parser().parse_args(argv)
-    try:
+
+    def work() -> int:
+        args = parser().parse_args(argv)
         if args.docs:
             for path in write_docs(DOCS):
                 print(f"written: {path}")
@@ -81,9 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.json is not None and args.json.exists():
             store.read(args.json)  # an error now, not after an hour
         return _run(args, names, options)
-    except LrpcError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+
+    return ended(work)
 
 
 def _run(args: argparse.Namespace, names: list[str], options: Options) -> int:

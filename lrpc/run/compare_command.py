@@ -30,7 +30,7 @@ from lrpc.run.runner import TROUBLE, line_of
 from lrpc.run.targets import TargetError, parse_targets
 from lrpc.run.versus import Choice, Versus
 from lrpc.stopping import Stopped, finishing
-from lrpc.terminal import Terminal
+from lrpc.terminal import Terminal, say
 
 Row = dict[str, Any]
 MEANS = {"sum": "sum", "positive_share_in_box": "in box"}
@@ -82,15 +82,16 @@ def main(args: argparse.Namespace, console: Console) -> int:
     except LrpcError as error:
         if getattr(args, "debug", False):
             raise
-        command.say(errors, f"error: {error}", "red")
+        say(errors, f"error: {error}", "red")
         return 2
-    command.say_unless_empty(errors, notice(versus.changes, done.count), "yellow")
+    if changed := notice(versus.changes, done.count):
+        say(errors, changed, "yellow")
     rows = list(_rows(done.records))
     several = len(versus.programs) > 1
     console.print(_table([c.name for c in versus.columns], rows, args.output, several))
     if done.stop is not None:
         line = command.stopped_line(done.stop, done.count, len(paths))
-        command.say(errors, f"{line}; name those in --images, with another -o", "red")
+        say(errors, f"{line}; name those in --images, with another -o", "red")
         return done.stop.code
     return 1 if done.failed else 0
 
@@ -145,7 +146,7 @@ def _compare(
     try:
         for path, stem in zip(paths, output_stems(paths), strict=True):
             said, style = _one(versus, path, output / stem, debug, done)
-            command.say(errors, f"{shown(path)}: {said}", style)
+            say(errors, f"{shown(path)}: {said}", style)
     except Stopped as stop:
         done.stop = stop
 

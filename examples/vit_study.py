@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 import lrpc
@@ -47,6 +47,7 @@ from lrpc.run.comparison import Comparison, comparison
 from lrpc.run.images import SUFFIXES, read_rgb
 from lrpc.run.names import output_stems
 from lrpc.run.record import write_json
+from lrpc.weights import read_weights
 
 GAMMAS = ((1.0, 0.5), (0.25, 0.05), (0.1, 0.0), (100.0, 1.0))
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision's weights
@@ -217,11 +218,7 @@ def load(model: nn.Module, path: Path | None, seed: int = 0) -> dict[str, object
         for parameter in model.parameters():  # a fresh head is all zeros: nothing to explain
             parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator)
         return {"file": None, "random": True, "note": RANDOM}
-    if path.suffix == ".safetensors":
-        weights = load_file(path)
-    else:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    model.load_state_dict(weights)
+    model.load_state_dict(read_weights(path).tensors)  # runs nothing of the file
     return {"file": path.name, "random": False, "sha256": digest(path)}
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import stat
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from lrpc.visible import visible
 
@@ -65,7 +67,8 @@ def read_text(path: Path, most: int) -> str:
         with open(path, "rb", opener=_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise Unreadable("not a regular file")
-            data = file.read(most + 1)
+            size = os.fstat(file.fileno()).st_size
+            data = file.read(min(size, most) + 1)
     except OSError as error:
         raise Unreadable((error.strerror or str(error)).lower(), found=False) from error
     except ValueError as error:  # a NUL or half a character in the path
@@ -76,6 +79,15 @@ def read_text(path: Path, most: int) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Unreadable("not UTF-8 text") from error
+
+
+def read_json(path: Path, most: int) -> Any:
+    """The content of a JSON file of at most `most` bytes. Raises Unreadable."""
+    text = read_text(path, most)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"not JSON ({error})") from error
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lrpc.analyze.sidecar import FORMAT, sidecar_path
+from lrpc.analyze.table import LARGEST
+from lrpc.bounded import Unreadable, read_json
 from lrpc.errors import AnalysisError
 
 #: What tells where the numbers come from; all of it has to be there.
@@ -58,10 +59,10 @@ def read_stated(table: Path) -> Stated:
     """The sidecar of `table`; AnalysisError where there is none, or it is damaged."""
     path = sidecar_path(table)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise AnalysisError(f"{path.name} is missing; it is written beside the table") from None
-    except (OSError, ValueError) as error:
+        data = read_json(path, LARGEST)
+    except Unreadable as error:
+        if not path.exists():
+            raise AnalysisError(f"{path.name} is missing; it is written beside the table") from None
         raise AnalysisError(f"{path.name} cannot be read ({error})") from None
     try:
         if data["format"] != FORMAT:

@@ -17,16 +17,23 @@ SOURCES = sorted(
 #: Which parts of the compiler each part may import, beside those below all of them; the package
 #: itself (`lrpc.__version__`) is open to all.
 ALLOWED: dict[str, set[str]] = {
-    "lrpc.errors": set(),
-    "lrpc.support.files": set(),
+    "lrpc.errors": {"lrpc.support.escaping"},
+    "lrpc.support.files": {"lrpc.support.escaping"},
     "lrpc.support.swap": set(),
     "lrpc.support.signals": set(),
+    "lrpc.arguments": set(),
+    "lrpc.ending": {
+        "lrpc.support.files",
+        "lrpc.support.signals",
+        "lrpc.support.terminal",
+        "lrpc.support.escaping",
+    },
     "lrpc.models.checkpoints": set(),
     "lrpc.support.escaping": set(),
     "lrpc.support.terminal": {"lrpc.support.escaping"},
-    "lrpc.support.untrusted": set(),
-    "lrpc.config": {"lrpc.support.untrusted"},
-    "lrpc.ir": {"lrpc.support.untrusted"},
+    "lrpc.support.untrusted": {"lrpc.support.escaping"},
+    "lrpc.config": set(),
+    "lrpc.ir": set(),
     "lrpc.plan": set(),  # plain lists in, plain lists out
     "lrpc.models.weights": {"lrpc.models.checkpoints"},
     "lrpc.models": {"lrpc.config", "lrpc.models.weights"},
@@ -116,8 +123,15 @@ ALLOWED: dict[str, set[str]] = {
         ),
         *("passes",),
     },
+    "lrpc.edited": {
+        "lrpc.program.build",
+        "lrpc.ir",
+        "lrpc.program.manifest",
+        "lrpc.rules",
+        "lrpc.commands.run",
+    },
     "lrpc.compiler": {
-        *("lrpc.program.configured", "lrpc.program.settings"),
+        *("lrpc.program.configured", "lrpc.edited", "lrpc.program.settings"),
         *(
             "lrpc.program.build",
             "lrpc.config",
@@ -236,12 +250,13 @@ ALLOWED: dict[str, set[str]] = {
 #: What everything may use.
 BELOW = (
     *(
+        "lrpc.arguments",
+        "lrpc.support.untrusted",
+        "lrpc.ending",
         "lrpc.errors",
         "lrpc.support.files",
-        "lrpc.support.signals",
-        "lrpc.support.escaping",
-        "lrpc.support.terminal",
     ),
+    *("lrpc.support.signals", "lrpc.support.terminal", "lrpc.support.escaping"),
     "lrpc.__version__",
 )
 

@@ -12,18 +12,19 @@ from rich.console import Console
 
 import lrpc
 from lrpc.commands.analyze import command as analysis
+from lrpc.commands.arguments import plugin_argument
 from lrpc.commands.bench import arguments as bench
 from lrpc.commands.compare import command as compare
 from lrpc.commands.evaluate.arguments import add_arguments as evaluate_arguments
 from lrpc.commands.plan import arguments as plan
 from lrpc.commands.run import command as run
+from lrpc.support.ending import Arguments
+from lrpc.support.terminal import say
 
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(
-        prog="lrpc", description="A compiler for layer-wise relevance propagation."
-    )
+    top = Arguments(prog="lrpc", description="A compiler for layer-wise relevance propagation.")
     top.add_argument("--version", action="version", version=f"lrpc {lrpc.__version__}")
     top.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -44,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     verify = commands.add_parser("verify", help="check a program on this machine")
     verify.add_argument("program", type=Path, metavar="DIR")
     verify.add_argument("--device", default="cpu")
-    _plugin_argument(verify)
+    plugin_argument(verify)
     verify.add_argument(
         "--every", action="store_true", help="hold every target against the interpreter"
     )
@@ -52,19 +53,8 @@ def parser() -> argparse.ArgumentParser:
     bench.add_arguments(commands.add_parser("bench", help="the time that a program takes"))
     rules = commands.add_parser("rules", help="the rules and composites, with formulas and sources")
     rules.add_argument("name", nargs="?", help="one rule in detail")
-    _plugin_argument(rules)
+    plugin_argument(rules)
     return top
-
-
-def _plugin_argument(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--plugin",
-        action="append",
-        default=[],
-        metavar="PACKAGE.MODULE",
-        help="a module that registers rules of its own, repeatable; those of a manifest are"
-        " imported only where they are named here",
-    )
 
 
 def _compile_arguments(command: argparse.ArgumentParser) -> None:
@@ -82,7 +72,7 @@ def _compile_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--no-check", action="store_true", help="do not hold the program against the model"
     )
-    _plugin_argument(command)
+    plugin_argument(command)
     command.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="as in detectron2")
 
 
@@ -162,29 +152,21 @@ def _compile(args: argparse.Namespace, console: Console) -> int:
     else:
         if args.overrides:
             raise ConfigError("KEY VALUE overrides go with --config; edit the graph instead")
+        if args.no_check:
+            raise ConfigError(
+                "--no-check goes with --config: beside a graph there is no model to hold it against"
+            )
         report = compile_graph(args.graph, output, args.dump_passes, plugins=args.plugin)
     said = [f"warning: {text}" for text in report.warnings]
     for note in (*said, *(f"note: {text}" for text in report.notes)):
-        console.print(
-            note,
-            style="bold red" if "random" in note.lower() else "yellow",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-    console.print(
-        f"{report.directory}: {report.nodes} nodes, {time.perf_counter() - began:.1f} s",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+        say(console, note, "bold red" if "random" in note.lower() else "yellow")
+    took = time.perf_counter() - began
+    say(console, f"{report.directory}: {report.nodes} nodes, {took:.1f} s")
     lines = {"targets": report.targets, "places": report.places}
     if len(report.composites) > 1:
         lines["composites"] = report.composites
     for name, found in lines.items():
-        console.print(
-            f"  {name:<8} {', '.join(found)}", markup=False, highlight=False, soft_wrap=True
-        )
+        say(console, f"  {name:<8} {', '.join(found)}")
     if report.precision is not None:
         from lrpc.program.precision_table import precision_table
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from fnmatch import fnmatchcase
 from lrpc.errors import ConfigError
 from lrpc.ir.graph import Graph
 from lrpc.ir.types import Sym
+from lrpc.support.untrusted import near
 
 LAYERED = {"encoder_feature": "encoder.layers.", "decoder_query": "decoder.layers."}
 OUTPUTS = {
@@ -199,5 +199,5 @@ def output_targets(graph: Graph) -> list[Target]:
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """`; did you mean X?`, or nothing."""
-    near = difflib.get_close_matches(name, known, 1)
-    return f"; did you mean {near[0]}?" if near else ""
+    close = near(name, known)
+    return f"; did you mean {close}?" if close else ""

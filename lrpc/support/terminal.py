@@ -26,3 +26,8 @@ class Terminal(Console):
                 yield segment
             else:
                 yield Segment(visible_lines(text), segment.style)
+
+
+def say(console: Console, text: str, style: str = "") -> None:
+    """One line as it is, however long; rich reads nothing into it."""
+    console.print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)

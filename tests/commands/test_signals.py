@@ -130,6 +130,21 @@ def test_compare_ends_with_what_is_done(
     told = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert (told["stopped_by"], told["images_left"], len(told["images"])) == (number.name, 2, 2)
     assert names(tmp_path / "out", ".part") == []
+    assert last.endswith("; the same command with --resume compares the rest")
+    first = (tmp_path / "out" / told["images"][0]["targets"][0]["file"]).stat().st_mtime_ns
+    assert call("compare", *programs, "--resume") == 0
+    assert capsys.readouterr().err.count("compared before") == 2
+    whole = (tmp_path / "out" / "comparison.json").read_bytes()
+    assert (json.loads(whole)["stopped_by"], len(json.loads(whole)["images"])) == (None, 4)
+    picture = tmp_path / "out" / told["images"][0]["targets"][0]["file"]
+    assert picture.stat().st_mtime_ns == first
+    picture.unlink()
+    assert call("compare", *programs, "--resume") == 0
+    assert capsys.readouterr().err.count("compared before") == 3
+    assert call("compare", *programs, "--resume", "--top", "1") == 0
+    assert "compared before" not in capsys.readouterr().err
+    assert call("compare", *programs) == 0
+    assert (tmp_path / "out" / "comparison.json").read_bytes() == whole
 
 
 def in_a_step(done: list[str], *numbers: signal.Signals) -> None:

@@ -29,7 +29,7 @@ from lrpc.errors import AnalysisError, ImageError
 from lrpc.program.devices import device_of
 from lrpc.support.files import make_folder
 from lrpc.support.signals import Stopped, finishing
-from lrpc.support.terminal import Terminal
+from lrpc.support.terminal import Terminal, say
 
 _UNWRITTEN = "images analysed, nothing is written; run it again, --images-glob takes fewer images"
 
@@ -92,7 +92,7 @@ def analyze(args: argparse.Namespace, console: Console) -> int:
             local = opened(directory, request, device)
             facts = read_facts(local.manifest)
             if facts.random_weights:
-                _say(errors, f"warning: {RANDOM_WARNING}", "bold red")
+                say(errors, f"warning: {RANDOM_WARNING}", "bold red")
             with _progress(errors, len(paths), over) as done:
                 found = collect(local, request, facts, paths, args.batch_size, device, done)
             about = record(local, request, facts, switches, found.running, found.images)
@@ -100,19 +100,14 @@ def analyze(args: argparse.Namespace, console: Console) -> int:
         with finishing():
             write(outputs, table, about | {"failed": found.failed})
     except Stopped as stop:
-        _say(errors, f"stopped by {stop}: {sum(over)} of {len(paths)} {_UNWRITTEN}", "red")
+        say(errors, f"stopped by {stop}: {sum(over)} of {len(paths)} {_UNWRITTEN}", "red")
         return stop.code
     show(console, outputs, request, table, about)
-    _say(errors, notice(found.changes, found.total), "yellow")
+    if changes := notice(found.changes, found.total):
+        say(errors, changes, "yellow")
     for one in found.failed:
-        _say(errors, one["error"], "red")
+        say(errors, one["error"], "red")
     return 1 if found.failed else 0
-
-
-def _say(errors: Console, text: str, style: str) -> None:
-    """One line on stderr as it is, where there is something to say."""
-    if text:
-        errors.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def _images(directory: Path, pattern: str) -> list[Path]:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from lrpc.commands.analyze.request import UNITS, LocalRequest
 from lrpc.commands.analyze.table import Row
+from lrpc.support.terminal import say
 
 STRONGEST = 5
 WEAK = 0.1  # of the mean activation
@@ -41,14 +42,14 @@ def show(
         shown.add_row(str(row.feature), str(row.index), *numbers)
     console.print(shown)
     for account in about["accounts"][:ACCOUNTS]:
-        _say(console, f"{unit} {account['feature']}: {_sum(account)}")
+        say(console, f"{unit} {account['feature']}: {_sum(account)}")
     if len(features) > ACCOUNTS:
-        _say(console, f"… and {len(features) - ACCOUNTS} more, in the metadata file")
+        say(console, f"… and {len(features) - ACCOUNTS} more, in the metadata file")
     _warn_grown(console, table, about, unit)
     if request.norm != "none":
         _warn_weak(console, about, unit)
     for path in outputs:
-        _say(console, f"{path}: {len(table)} rows; {path.name}.json says where they come from")
+        say(console, f"{path}: {len(table)} rows; {path.name}.json says where they come from")
 
 
 def _warn_weak(console: Console, about: Mapping[str, Any], unit: str) -> None:
@@ -62,7 +63,7 @@ def _warn_weak(console: Console, about: Mapping[str, Any], unit: str) -> None:
         ratio, one = min(weak, key=lambda pair: pair[0])
         where = f"{unit} {one['feature']} is {ratio:.1%} of its mean in {one['weakest']['image']}"
         what = "divided by that, this image outweighs others; --target-norm none does not divide"
-        _say(console, f"note: {where}: {what}", "yellow")
+        say(console, f"note: {where}: {what}", "yellow")
 
 
 def _warn_grown(
@@ -77,7 +78,7 @@ def _warn_grown(
     if grown:
         factor, feature = max(grown)
         where = f"{unit} {feature}: contributions of both signs are {factor:.1g} times the start"
-        _say(console, f"note: {where} and mostly cancel{_cause(about)}", "yellow")
+        say(console, f"note: {where} and mostly cancel{_cause(about)}", "yellow")
 
 
 def _cause(about: Mapping[str, Any]) -> str:
@@ -95,7 +96,3 @@ def _sum(account: Mapping[str, Any]) -> str:
     seen = max(abs(account["start"]), largest) * VISIBLE
     parts += [f"{a:.4g} {kind}" for kind, a in account["sinks"].items() if abs(a) > seen]
     return f"start {account['start']:.4g} = {' + '.join(parts)}"
-
-
-def _say(console: Console, text: str, style: str | None = None) -> None:
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from lrpc.errors import ConfigError, ProgramError
 from lrpc.ir.types import DTYPES
 from lrpc.program.loading import composites_of, load_program, under_composite
 from lrpc.program.manifest_reader import manifest_of
+from lrpc.support.untrusted import near
 
 #: The largest closure of a ledger that counts as closed, by precision.
 CLOSURE = {"fp64": 1e-9, "bf16": 5e-2}
@@ -119,8 +119,8 @@ def _targets(manifest: Mapping[str, Any], wanted: Sequence[str] | None) -> list[
     known = {target["name"]: target for target in manifest["targets"]}
     for name in wanted or ():
         if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f" (perhaps {close[0]})" if close else ""
+            close = near(name, known)
+            hint = f" (perhaps {close})" if close else ""
             raise ConfigError(f"--target {name}{hint}: the program has {', '.join(known)}")
     return [known[name] for name in wanted or known]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ from lrpc.commands.session.changes import notice
 from lrpc.commands.session.images import find_images
 from lrpc.commands.session.names import output_stems
 from lrpc.commands.session.numbers import fraction, percentile, positive, sigma
-from lrpc.commands.session.record import write_json
+from lrpc.commands.session.record import request_of, write_json
 from lrpc.commands.session.runner import TROUBLE, line_of
 from lrpc.commands.session.targets import TargetError, parse_targets
 from lrpc.errors import LrpcError, ProgramError
@@ -31,7 +32,7 @@ from lrpc.program.devices import device_of
 from lrpc.program.loading import load_program
 from lrpc.support.files import shown, write_text
 from lrpc.support.signals import Stopped, finishing
-from lrpc.support.terminal import Terminal
+from lrpc.support.terminal import Terminal, say
 
 Row = dict[str, Any]
 MEANS = {"sum": "sum", "positive_share_in_box": "in box"}
@@ -53,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--score", type=fraction, default=0.5, help="detections above (0.5)")
     add("--top", type=positive, default=5, help="detections per image (5)")
     add("--device", help="cuda or cpu (cuda where there is one)")
+    add("--resume", action="store_true", help="leave out images that this call has compared before")
     add("--smooth", type=sigma, default=0.0, metavar="SIGMA", help="pictures only (0)")
     add(
         "--percentile",
@@ -77,21 +79,24 @@ def main(args: argparse.Namespace, console: Console) -> int:
                 " several programs"
             )
         command.make_output(args.output, args.images)
-        _compare(runner, paths, args.output, errors, bool(getattr(args, "debug", False)), done)
+        before = _compared(args.output, runner) if args.resume else {}
+        debug = bool(getattr(args, "debug", False))
+        _compare(runner, paths, args.output, errors, debug, done, before)
         with finishing() if done.stop is None else nullcontext():
             _write(args.output, runner, done, len(paths))
     except LrpcError as error:
         if getattr(args, "debug", False):
             raise
-        command.say(errors, f"error: {error}", "red")
+        say(errors, f"error: {error}", "red")
         return 2
-    command.say_unless_empty(errors, notice(runner.changes, done.count), "yellow")
+    if changed := notice(runner.changes, done.count):
+        say(errors, changed, "yellow")
     rows = list(_rows(done.records))
     several = len(runner.programs) > 1
     console.print(_table([c.name for c in runner.columns], rows, args.output, several))
     if done.stop is not None:
         line = command.stopped_line(done.stop, done.count, len(paths))
-        command.say(errors, f"{line}; name those in --images, with another -o", "red")
+        say(errors, f"{line}; the same command with --resume compares the rest", "red")
         return done.stop.code
     return 1 if done.failed else 0
 
@@ -140,15 +145,47 @@ def _compare(
     errors: Console,
     debug: bool,
     done: Done,
+    before: Mapping[str, Row],
 ) -> None:
     """One image after the other; the trouble of one is said and the rest go on. A signal ends it
-    with what is done."""
+    with what is done. Those in `before` keep their record."""
     try:
         for path, stem in zip(paths, output_stems(paths), strict=True):
+            known = before.get(shown(path))
+            if known is not None and _is_there(known, output / stem):
+                done.records.append(known)
+                say(errors, f"{shown(path)}: compared before")
+                continue
             said, style = _one(runner, path, output / stem, debug, done)
-            command.say(errors, f"{shown(path)}: {said}", style)
+            say(errors, f"{shown(path)}: {said}", style)
     except Stopped as stop:
         done.stop = stop
+
+
+def _compared(output: Path, runner: ComparisonRunner) -> dict[str, Row]:
+    """The images of an earlier call that asked the same of the same programs, with their records;
+    none where there is no such call."""
+    try:
+        told = json.loads((output / "comparison.json").read_bytes())
+        if _asked(told) != _asked(json.loads(json.dumps(runner.record()))):
+            return {}
+        list(_rows(told["images"]))  # has all that is read of them
+        return {record["image"]["file"]: record for record in told["images"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}  # no record, or not one of ours
+
+
+def _asked(record: Mapping[str, Any]) -> Any:
+    """Programs and request, without what does not change results."""
+    parts = {name: part | {"directory": None} for name, part in record["composites"].items()}
+    return list(parts.items()), request_of(record)
+
+
+def _is_there(record: Row, stem: Path) -> bool:
+    """Whether the pictures of an image's record lie where this call would put them."""
+    files = [target["file"] for target in record["targets"]]
+    named = all(file.startswith(f"{stem.name}.") for file in files)
+    return named and all((stem.parent / file).is_file() for file in files)
 
 
 def _one(

@@ -6,7 +6,7 @@ list of methods (`Method`: a name and `maps`), `Results` and `write_results` hol
 
 from lrpc.commands.evaluate.measuring import measure_all
 from lrpc.commands.evaluate.methods import IntegratedGradients, Method, Random, Relevance
-from lrpc.commands.evaluate.model import Model, Picture, Subject, load_model
+from lrpc.commands.evaluate.model import Model, Picture, Subject
 from lrpc.commands.evaluate.objects import find
 from lrpc.commands.evaluate.results import Results, write_results
 from lrpc.commands.evaluate.rollout import Rollout
@@ -26,7 +26,6 @@ __all__ = [
     "Settings",
     "Subject",
     "find",
-    "load_model",
     "measure_all",
     "read_scenes",
     "write_results",

@@ -33,7 +33,7 @@ from lrpc.commands.session.record import program_record
 from lrpc.errors import LrpcError, ProgramError
 from lrpc.support.files import make_folder
 from lrpc.support.signals import Stopped, finishing
-from lrpc.support.terminal import Terminal
+from lrpc.support.terminal import Terminal, say
 
 __all__ = ["add_arguments", "main"]
 _UNWRITTEN = "methods measured, nothing is written; run it again, --limit N takes fewer objects"
@@ -55,19 +55,19 @@ def main(args: argparse.Namespace, console: Console) -> int:
     except LrpcError as error:
         if getattr(args, "debug", False):
             raise
-        _say(errors, f"error: {error}", "red")
+        say(errors, f"error: {error}", "red")
         return 2
     except Stopped as stop:
         count = f"{len(progress.done)} of {progress.methods or 'all'}"
-        _say(errors, f"stopped by {stop}: {count} {_UNWRITTEN}", "red")
+        say(errors, f"stopped by {stop}: {count} {_UNWRITTEN}", "red")
         return stop.code
     if not console.is_terminal:
         console.width = _WIDTH
     for table in tables(results):
         console.print(table)
-    _say(console, _closing(job, found))
+    say(console, _closing(job, found))
     for name, reason in results.failed.items():
-        _say(errors, f"{name} failed: {reason}", "red")
+        say(errors, f"{name} failed: {reason}", "red")
     return 1 if found.failed or results.failed else 0
 
 
@@ -86,19 +86,19 @@ def _evaluate(job: Job, errors: Console, progress: Progress) -> tuple[Found, Res
     notes: list[str] = []
     scenes = _scenes(job, models, notes)
     for note in notes:
-        _say(errors, f"note: {note}", "yellow")
+        say(errors, f"note: {note}", "yellow")
     running = contest(job, models)
     first, methods = running.models[0], running.methods
     if first.facts.random_weights:
-        _say(errors, f"warning: {RANDOM_WARNING}", "bold red")
+        say(errors, f"warning: {RANDOM_WARNING}", "bold red")
     found = find(first, scenes, settings)
     for failure in found.failed:
-        _say(errors, failure, "red")
-    _say(errors, f"{found.subjects} objects detected, {len(found.unmatched)} not")
+        say(errors, failure, "red")
+    say(errors, f"{found.subjects} objects detected, {len(found.unmatched)} not")
     changes = [change_of(picture.image) for picture in found.pictures]
     changed = notice([change for change in changes if change is not None], len(changes))
     if changed:
-        _say(errors, changed, "yellow")
+        say(errors, changed, "yellow")
     progress.methods = len(methods)
 
     def told(name: str, what: str) -> None:
@@ -188,8 +188,4 @@ def _closing(job: Job, found: Found) -> str:
 
 
 def _tell(errors: Console, name: str, what: str) -> None:
-    _say(errors, f"{name}: {what}")
-
-
-def _say(console: Console, text: str, style: str = "") -> None:
-    console.print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)
+    say(errors, f"{name}: {what}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -113,11 +113,6 @@ def load_models(directory: Path, device: str) -> list[Model]:
         _check(directory, facts)
         found.append(Model(composite, program, facts, device, composite))
     return found
-
-
-def load_model(directory: Path, name: str, device: str) -> Model:
-    """The first composite of a program, under `name`; raises as `load_models` does."""
-    return replace(load_models(directory, device)[0], name=name)
 
 
 def _check(directory: Path, facts: Facts) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from io import BytesIO
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from lrpc.commands.plan.tables import again, chart, largest, layers, reasons, su
 from lrpc.commands.plan.view import View, views
 from lrpc.errors import ConfigError
 from lrpc.support.files import shown, write_bytes
+from lrpc.support.untrusted import near
 
 
 def main(args: argparse.Namespace, console: Console) -> int:
@@ -93,8 +93,8 @@ def _chosen(found: list[View], name: str | None) -> View:
         return max(found, key=lambda view: view.layout.bound)
     names = [view.name.split(" ")[0] for view in found]
     if name not in names:
-        close = difflib.get_close_matches(name, names, 1)
-        hint = f" (perhaps {close[0]})" if close else ""
+        close = near(name, names)
+        hint = f" (perhaps {close})" if close else ""
         raise ConfigError(f"--target {name}{hint}: the program has {', '.join(names)}")
     return found[names.index(name)]
 

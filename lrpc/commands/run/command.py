@@ -24,7 +24,7 @@ from lrpc.program.devices import device_of
 from lrpc.program.loading import load_program
 from lrpc.support.files import make_folder, shown
 from lrpc.support.signals import Stopped
-from lrpc.support.terminal import Terminal
+from lrpc.support.terminal import Terminal, say
 
 _RESUME = "the same command with --resume explains the rest"
 _ROWS = 40  # images shown in the closing table
@@ -94,7 +94,8 @@ def main(args: argparse.Namespace, console: Console) -> int:
     except Stopped as told:
         stop = told
     changes = [one.change for one in outcomes if one.change is not None]
-    say_unless_empty(errors, notice(changes, len(outcomes)), "yellow")
+    if changed := notice(changes, len(outcomes)):
+        say(errors, changed, "yellow")
     if outcomes:
         console.print(summary(outcomes, args.output))
     if stop is not None:
@@ -190,17 +191,6 @@ def summary(outcomes: Sequence[Outcome], output: Path) -> Table:
     table.add_section()
     table.add_row("all", str(total), f"{max(worst):.1e}" if worst else "", f"{len(failed)} failed")
     return table
-
-
-def say(errors: Console, text: str, style: str) -> None:
-    """One line on stderr, as it is."""
-    errors.print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)
-
-
-def say_unless_empty(errors: Console, text: str, style: str) -> None:
-    """One line on stderr where there is something to say."""
-    if text:
-        say(errors, text, style)
 
 
 def _count(number: int, noun: str) -> str:

@@ -92,8 +92,12 @@ def finished(stem: Path, about: Mapping[str, Any]) -> bool:
 
 def _asked(record: Mapping[str, Any]) -> Any:
     """Program and request, without what does not change results."""
-    run = {key: v for key, v in record["run"].items() if key not in ("batch_size", "device")}
-    return record["program"] | {"directory": None}, run
+    return record["program"] | {"directory": None}, request_of(record)
+
+
+def request_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked for, without what does not change results."""
+    return {key: v for key, v in record["run"].items() if key not in ("batch_size", "device")}
 
 
 def target_record(result: Explained, image: LoadedImage, facts: Facts) -> dict[str, Any]:

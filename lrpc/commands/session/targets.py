@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from lrpc.errors import LrpcError
+from lrpc.support.untrusted import near
 
 Layer = int | str  # a whole layer, or a part of one such as "2.self_attn" or "2.ffn.pre_res"
 _PART = re.compile(r"[0-9]+\.[a-z_]+(\.pre_res)?")
@@ -85,8 +85,8 @@ def parse_target(text: str) -> TargetSpec:
     kind, *rest = text.strip().split(":")
     form = FORMS.get(kind)
     if form is None:
-        near = get_close_matches(kind, FORMS, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(FORMS)}"
+        close = near(kind, FORMS)
+        hint = f"did you mean '{close}'?" if close else f"known: {', '.join(FORMS)}"
         raise TargetError(f"target '{text}': unknown kind '{kind}'; {hint}")
     if not rest and form.alone:
         return TargetSpec(kind)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from lrpc.commands.arguments import count
 from lrpc.commands.show.clusters import drawing
 from lrpc.commands.show.diff import compare, lines, summary
 from lrpc.commands.show.dot import dot
@@ -19,20 +19,19 @@ from lrpc.commands.show.page import page
 from lrpc.commands.show.select import Filter, select
 from lrpc.commands.show.svg import svg
 from lrpc.commands.show.text import header, table, tree
-from lrpc.errors import LrpcError
 from lrpc.ir.graph import Graph
-from lrpc.support.escaping import visible
-from lrpc.support.files import reason, shown, write_text
-from lrpc.support.terminal import Terminal
+from lrpc.support.ending import Arguments, Output, ended, of_output
+from lrpc.support.files import write_text
 
 TREE_DEPTH = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Show what was asked for; 0, or 1 where a diff found differences, or 2 on bad input."""
-    options = _parser().parse_args(arguments)
-    console = Terminal(width=None if sys.stdout.isatty() else 100_000, highlight=False)
-    try:
+
+    def work() -> int:
+        options = _parser().parse_args(arguments)
+        console = Output(width=None if sys.stdout.isatty() else 100_000, highlight=False)
         if options.diff:
             return _diff(options, console)
         if options.target is None:
@@ -41,20 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _list_passes(options.target, console)
         graph = load(options.target, options.after, options.composite)
         return _show(graph, options, console)
-    except LrpcError as error:
-        print(f"show_graph: {visible(str(error).splitlines()[0])}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # the reader, a pager perhaps, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        name = "standard output" if error.filename is None else shown(os.fsdecode(error.filename))
-        print(f"show_graph: {name}: {reason(error)}", file=sys.stderr)
-        return 2
+
+    return ended(work, "show_graph")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("show_graph.py", description="Show the graph of a program.")
+    parser = Arguments("show_graph.py", description="Show the graph of a program.")
     add = parser.add_argument
     add("target", nargs="?", type=Path, metavar="DIR|FILE.lrp", help="program directory, or graph")
     add(
@@ -78,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="in the table, for which rules the forward pass saves what a node leaves",
     )
-    add("--depth", type=_depth, metavar="N", help="levels of the tree, or modules of the drawing")
+    add("--depth", type=count, metavar="N", help="levels of the tree, or modules of the drawing")
     add(
         "--diff",
         nargs=2,
@@ -89,12 +80,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--html", type=Path, metavar="OUT", help="write a drawing with a searchable table")
     add("--dot", type=Path, metavar="OUT", help="write Graphviz text; - for standard output")
     return parser
-
-
-def _depth(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 1, not {text!r}")
-    return int(text)
 
 
 def _show(graph: Graph, options: argparse.Namespace, console: Console) -> int:
@@ -130,7 +115,8 @@ def _drawings(graph: Graph, condition: Filter, depth: int | None) -> dict[str, C
 def _write(path: Path, text: str) -> None:
     """Write whole or not at all; `-` is standard output."""
     if str(path) == "-":
-        sys.stdout.write(text)
+        with of_output():
+            sys.stdout.write(text)
         return
     write_text(path, text)
 

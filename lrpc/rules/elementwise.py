@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from lrpc.errors import RuleError
 from lrpc.ir.graph import Node, Rule, Value
+from lrpc.ir.ops import Family, Trait, in_order, of_family, with_trait
 from lrpc.rules.context import Context
 from lrpc.rules.declaration import Declaration
 
-PASSING = ("abs", "exp", "sin", "cos", "clamp", "sqrt", "pow", "log")
-NORMALISING = ("reciprocal", "pow")
-OPS = (*PASSING, "reciprocal")
+OPS = in_order(of_family(Family.FUNCTION))
+PASSING = tuple(op for op in OPS if op != "reciprocal")
+NORMALISING = in_order(with_trait(Trait.INVERTS))
 BACH = "Bach et al. 2015, section 2 (10.1371/journal.pone.0130140)"
 
 

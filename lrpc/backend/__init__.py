@@ -1,0 +1,1 @@
+"""From joint graphs to programs: the schedule, memory, and the text."""

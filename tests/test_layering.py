@@ -25,7 +25,8 @@ ALLOWED: dict[str, set[str]] = {
     "lrpc.visible": set(),
     "lrpc.terminal": {"lrpc.visible"},
     "lrpc.bounded": set(),
-    "lrpc.config": {"lrpc.bounded"},
+    "lrpc.target_kinds": set(),
+    "lrpc.config": {"lrpc.bounded", "lrpc.target_kinds"},
     "lrpc.ir": {"lrpc.bounded"},
     "lrpc.plan": set(),  # plain lists in, plain lists out
     "lrpc.weights": {"lrpc.checkpoints"},
@@ -35,12 +36,14 @@ ALLOWED: dict[str, set[str]] = {
     "lrpc.frontend": {"lrpc.ir"},
     "lrpc.backend": {"lrpc.ir"},
     "lrpc.codegen": {"lrpc.backend", "lrpc.ir", "lrpc.plan"},
-    "lrpc.targets": {"lrpc.ir"},
+    "lrpc.targets": {"lrpc.ir", "lrpc.target_kinds"},
     "lrpc.directory": {"lrpc.ir", "lrpc.swap"},
     "lrpc.show": {"lrpc.ir", "lrpc.manifest_read"},
     "passes": {"lrpc.ir", "lrpc.plan", "lrpc.rules"},
     # Programs are used as they are, no compiler behind them; their results are those of kernels.
-    "lrpc.run": {"lrpc.codegen", "lrpc.manifest_read", "lrpc.models", "lrpc.swap"},
+    "lrpc.run": {
+        *("lrpc.codegen", "lrpc.manifest_read", "lrpc.models", "lrpc.swap", "lrpc.target_kinds"),
+    },
     "lrpc.manifest": {"lrpc.codegen", "lrpc.ir", "lrpc.targets"},
     "lrpc.manifest_read": {
         "lrpc.codegen",

@@ -9,15 +9,8 @@ from typing import Any
 
 from lrpc.bounded import near, short
 from lrpc.config.show import show
+from lrpc.target_kinds import KINDS
 
-#: What relevance can start from; True where the target exists once per layer.
-TARGETS = {
-    "class_logit": False,
-    "mask_logit": False,
-    "box": False,
-    "encoder_feature": True,
-    "decoder_query": True,
-}
 _SELECTORS = ("role", "op", "module", "layers", "first")
 _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _LAYER = re.compile(r"\*|[0-9]{1,9}(\.(self_attn|cross_attn|ffn)(\.pre_res)?)?")
@@ -60,10 +53,10 @@ def parse_targets(value: Any) -> tuple[str, ...]:
     seen: set[str] = set()
     for text in names:
         name, colon, layer = text.partition(":")
-        if name not in TARGETS:
-            close = near(name, TARGETS, 0.0) or min(TARGETS)
+        if name not in KINDS:
+            close = near(name, KINDS, 0.0) or min(KINDS)
             raise ValueError(f"{show(text)} is not a target; did you mean {show(close)}?")
-        if colon and not TARGETS[name]:
+        if colon and not KINDS[name].layered:
             raise ValueError(
                 f"{show(text)}: {name} exists once, without a layer; remove :{short(layer)}"
             )

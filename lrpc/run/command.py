@@ -21,14 +21,15 @@ from lrpc.run.images import find_images
 from lrpc.run.pictures import Display
 from lrpc.run.program_dir import load_program
 from lrpc.run.runner import Options, Outcome, Runner
-from lrpc.run.targets import FORMS, parse_targets
+from lrpc.run.targets import parse_targets
 from lrpc.stopping import Stopped
+from lrpc.target_kinds import KINDS
 from lrpc.terminal import Terminal
 
 _RESUME = "the same command with --resume explains the rest"
 _ROWS = 40  # images shown in the closing table
 TARGET_HELP = "where relevance starts, repeatable: " + ", ".join(
-    (f"{kind} | " if form.alone else "") + form.spell(kind) for kind, form in FORMS.items()
+    (f"{name} | " if kind.of_detections else "") + kind.form for name, kind in KINDS.items()
 )
 
 

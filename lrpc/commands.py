@@ -1,5 +1,5 @@
 """The commands: `lrpc compile`, `run`, `compare`, `analyze`, `validate`, `evaluate`, `verify`,
-`plan`, `bench`, `rules`; their arguments, and which module does them."""
+`plan`, `bench`, `rules`, `opt`; their arguments, and which module does them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import lrpc
 from lrpc.analyze import command as analysis
 from lrpc.bench import arguments as bench
 from lrpc.evaluate.arguments import add_arguments as evaluate_arguments
+from lrpc.opt import command as opt
 from lrpc.planview import arguments as plan
 from lrpc.run import command as run
 from lrpc.run import compare_command as compare
@@ -52,6 +53,9 @@ def parser() -> argparse.ArgumentParser:
     rules = commands.add_parser("rules", help="the rules and composites, with formulas and sources")
     rules.add_argument("name", nargs="?", help="one rule in detail")
     _plugin_argument(rules)
+    passes = commands.add_parser("opt", help="passes by name over the text of a graph")
+    opt.add_arguments(passes)
+    _plugin_argument(passes)
     return top
 
 
@@ -114,6 +118,8 @@ def dispatch(args: argparse.Namespace, console: Console) -> int:
         from lrpc.verify import report
 
         return report(args.program, console, args.device, args.every, args.plugin)
+    if args.command == "opt":
+        return opt.main(args)
     from lrpc.catalogue import show_all, show_one
     from lrpc.rules.plugins import load_plugins
 

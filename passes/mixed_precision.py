@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from lrpc.errors import PrecisionError
 from lrpc.ir.builder import weight_types
 from lrpc.ir.graph import Attr, Graph, Module, Node, Value
 from lrpc.ir.ops import TABLE, Family, Trait, infer, of_family, with_trait
@@ -16,6 +17,7 @@ from passes.rewrite import prune_weights
 
 # Of a map with these, the operands that are narrow: the others (locations, sampling weights) stay.
 MAPS = {name: row.contracted for name, row in TABLE.items() if row.contracted}
+NARROW = ("bf16", "f16")
 FORWARD_WIDE = of_family(Family.CONVOLUTION)
 EXACT = with_trait(Trait.EXACT)
 
@@ -39,6 +41,10 @@ class MixedPrecision:
     wide: frozenset[str] = frozenset({"attention_scores", "coordinate", "constant"})
     forward: frozenset[str] = frozenset()
     name: ClassVar[str] = "mixed_precision"
+
+    def __post_init__(self) -> None:
+        if self.narrow not in NARROW:
+            raise PrecisionError(f"narrow={self.narrow} is none of {', '.join(NARROW)}")
 
     def run(self, module: Module) -> Module:
         graph = module.graph

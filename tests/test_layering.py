@@ -117,11 +117,12 @@ ALLOWED: dict[str, set[str]] = {
     },
     "lrpc.explained_layers": set(),
     "lrpc.explainer": {"lrpc.compiler", "lrpc.explained_layers", "lrpc.frontend", "lrpc.rules"},
+    "lrpc.opt": {"lrpc.bounded", "lrpc.ir", "lrpc.rules", "lrpc.weights", "passes"},
     "lrpc.cli": {"lrpc.codegen", "lrpc.commands"},
     "lrpc.commands": {
         *("lrpc.analyze", "lrpc.catalogue", "lrpc.compiler", "lrpc.config", "lrpc.evaluate"),
         *("lrpc.planview", "lrpc.precision_table", "lrpc.rules", "lrpc.run", "lrpc.verify"),
-        "lrpc.bench",
+        *("lrpc.bench", "lrpc.opt"),
     },
     "lrpc": {"lrpc.compiler", "lrpc.explainer", "lrpc.rules", "lrpc.run"},  # on demand
 }

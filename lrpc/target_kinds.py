@@ -1,4 +1,4 @@
-"""The kinds of targets: what relevance can start from in a MaskDINO, one row each."""
+"""What relevance can start from in a MaskDINO: kinds of targets, and the parts of a layer."""
 
 from __future__ import annotations
 
@@ -120,4 +120,14 @@ _ALL = (
         query_of="pred_logits",  # query q is row q of every layer and of the outputs
     ),
 )
+# Inside a layer, by stack: sublayer → its transform before the residual sum (`.pre_res`), and the
+# norm that its output leaves. The feed-forward part's output is the layer's own.
+SUBLAYERS: dict[str, dict[str, tuple[str, str]]] = {
+    "encoder": {"self_attn": ("self_attn", "norm1"), "ffn": ("linear2", "")},
+    "decoder": {
+        "self_attn": ("self_attn:out0", "norm2"),
+        "cross_attn": ("cross_attn", "norm1"),
+        "ffn": ("linear2", ""),
+    },
+}
 KINDS: dict[str, TargetKind] = {kind.name: kind for kind in _ALL}

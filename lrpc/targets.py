@@ -11,18 +11,8 @@ from fnmatch import fnmatchcase
 from lrpc.errors import ConfigError
 from lrpc.ir.graph import Graph
 from lrpc.ir.types import Sym
-from lrpc.target_kinds import KINDS
+from lrpc.target_kinds import KINDS, SUBLAYERS
 
-# Inside a layer, by stack: sublayer → its transform before the residual sum (`.pre_res`), and the
-# norm that its output leaves. The feed-forward part's output is the layer's own.
-SUBLAYERS: dict[str, dict[str, tuple[str, str]]] = {
-    "encoder": {"self_attn": ("self_attn", "norm1"), "ffn": ("linear2", "")},
-    "decoder": {
-        "self_attn": ("self_attn:out0", "norm2"),
-        "cross_attn": ("cross_attn", "norm1"),
-        "ffn": ("linear2", ""),
-    },
-}
 _LAYER = re.compile(r"(?:encoder|decoder)\.layers\.\d+")
 
 

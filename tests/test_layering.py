@@ -102,7 +102,7 @@ ALLOWED: dict[str, set[str]] = {
         *("lrpc.manifest_read", "lrpc.tolerance", "lrpc.weights", "passes"),
     },
     "lrpc.analyze": {
-        "lrpc.manifest_read",
+        *("lrpc.manifest_read", "lrpc.target_kinds"),
         *("lrpc.compiler", "lrpc.config", "lrpc.ir", "lrpc.models", "lrpc.run", "lrpc.targets"),
     },
     "lrpc.evaluate": {

@@ -69,8 +69,8 @@ def test_pipelines_are_named_too() -> None:
         ("pass", "lower_relevance:target=y",
          "pass lower_relevance needs reads=a list such as [a,b]"),
         ("pass", "mark_rest:a=1", "pass mark_rest has no option 'a'; it has: none"),
-        ("pass", "own.module.Step",
-         "pass own.module.Step is code of its own: allow it with --plugin own.module"),
+        ("pass", "own.module:Step:a=1",
+         "pass own.module:Step is code of its own: allow it with --plugin own.module"),
         ("pipeline", "marks", "there is no pipeline 'marks'; did you mean 'marking'?: marking,"
          " annotating, pruning, cleaning"),
         ("pipeline", "annotating", "pipeline annotating needs composite=the name of a composite"),
@@ -101,16 +101,16 @@ def _rest(module: Module) -> tuple[object, ...]:
 def test_passes_of_ones_own_come_with_their_module(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own = types.ModuleType("my_passes")
+    own = types.ModuleType("my.passes")
     own.Renamed, own.other = Renamed, 3  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "my_passes", own)
+    monkeypatch.setitem(sys.modules, "my.passes", own)
     file = tmp_path / "g.lrp"
     file.write_text(TEXT)
-    asked = ["opt", str(file), "--plugin", "my_passes", "--pass"]
-    assert main([*asked, "my_passes.Renamed:to=h"]) == 0
+    asked = ["opt", str(file), "--plugin", "my.passes", "--pass"]
+    assert main([*asked, "my.passes:Renamed:to=h"]) == 0
     assert capsys.readouterr().out == TEXT.replace("@g", "@h")
-    assert main([*asked, "my_passes.other"]) == 2
-    assert "my_passes has no pass other: a frozen dataclass" in capsys.readouterr().err
+    assert main([*asked, "my.passes:other"]) == 2
+    assert "my.passes has no pass other: a frozen dataclass" in capsys.readouterr().err
 
 
 def test_files_in_and_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

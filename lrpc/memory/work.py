@@ -19,6 +19,8 @@ BALANCE = 10.0
 SHORT, PASSES, SHARED, GATHERED = 16, 8, 4, 2
 FREE = views() | {"constant"}
 PRODUCTS = of_family(Family.BILINEAR)
+#: Maps whose weight is applied at every entry of what they read.
+SPREADING = of_family(Family.TRANSPOSE) | {"conv_transpose2d"}
 
 
 def work_of(node: Node, weights: Mapping[str, Strided], sizes: Mapping[str, int]) -> float:
@@ -60,7 +62,7 @@ def _multiplications(node: Node, used: list[Strided], sizes: Mapping[str, int]) 
         return GATHERED * 8.0 * out * _points(node, sizes)
     if used and max(len(w.shape) for w in used) > 1:
         weight = max(used, key=lambda w: len(w.shape))
-        rows = node.inputs[0] if "transpose" in node.op else node.outputs[0]
+        rows = node.inputs[0] if node.op in SPREADING else node.outputs[0]
         return prod(rows.type.sized(sizes)) * prod(weight.shape) / max(weight.shape[0], 1)
     if node.op in PRODUCTS:
         left, right = (prod(v.type.sized(sizes)) for v in node.inputs[:2])

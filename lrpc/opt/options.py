@@ -52,9 +52,13 @@ READERS: dict[Any, tuple[Callable[[str], Any], str]] = {
 def passes_of(kind: str, text: str, plugins: Collection[str] = ()) -> tuple[AnyPass, ...]:
     """The pass, or the passes of the pipeline, that `text` names; OptError in one line.
 
-    A pass of one's own is named by its import path, where its module is among `plugins`.
+    A pass of one's own is named as in `package.module:Class:option=value`, where its module is
+    among `plugins`.
     """
     name, _, given = text.partition(":")
+    if "." in name:
+        own, _, given = given.partition(":")
+        name = f"{name}:{own}"
     if kind == "pipeline":
         return _pipeline(name, _given(text, given))
     cls = PASSES.get(name) or _own(name, plugins)
@@ -76,8 +80,8 @@ def _pipeline(name: str, given: Mapping[str, str]) -> tuple[AnyPass, ...]:
 
 
 def _own(name: str, plugins: Collection[str]) -> type[AnyPass]:
-    module, _, cls = name.rpartition(".")
-    if not module:
+    module, _, cls = name.partition(":")
+    if not cls:
         raise OptError(f"there is no pass {_like(name, PASSES)}; `lrpc opt --list` has them")
     if module not in plugins:
         raise OptError(f"pass {short(name)} is code of its own: allow it with --plugin {module}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -90,12 +90,7 @@ class Renamed:
     name: ClassVar[str] = "renamed"
 
     def run(self, module: Module) -> Module:
-        return module.with_graph(type(module.graph)(self.to, *_rest(module)))
-
-
-def _rest(module: Module) -> tuple[object, ...]:
-    graph = module.graph
-    return graph.inputs, graph.nodes, graph.outputs, graph.weights, graph.marks
+        return module.with_graph(replace(module.graph, name=self.to))
 
 
 def test_passes_of_ones_own_come_with_their_module(

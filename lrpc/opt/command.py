@@ -6,11 +6,12 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lrpc.files import write_text
-from lrpc.ir import limits
-from lrpc.ir.graph import Graph
-from lrpc.ir.parser import parse_graph, read_graph
+
+if TYPE_CHECKING:
+    from lrpc.ir.graph import Graph
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -63,10 +64,12 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _graph(path: Path) -> Graph:
-    if str(path) != "-":
-        return read_graph(path)
+    from lrpc.ir import limits
+    from lrpc.ir.parser import parse_graph, read_graph
     from lrpc.opt.options import OptError
 
+    if str(path) != "-":
+        return read_graph(path)
     text = sys.stdin.read(limits.FILE + 1)
     if len(text) > limits.FILE:
         raise OptError(f"standard input is longer than {limits.FILE} characters")

@@ -25,7 +25,8 @@ ALLOWED: dict[str, set[str]] = {
     "lrpc.support.escaping": set(),
     "lrpc.support.terminal": {"lrpc.support.escaping"},
     "lrpc.support.untrusted": set(),
-    "lrpc.config": {"lrpc.support.untrusted"},
+    "lrpc.target_kinds": set(),
+    "lrpc.config": {"lrpc.support.untrusted", "lrpc.target_kinds"},
     "lrpc.ir": {"lrpc.support.untrusted"},
     "lrpc.plan": set(),  # plain lists in, plain lists out
     "lrpc.models.weights": {"lrpc.models.checkpoints"},
@@ -33,17 +34,21 @@ ALLOWED: dict[str, set[str]] = {
     "lrpc.rules": {"lrpc.ir"},
     "lrpc.commands.rules": {"lrpc.rules"},
     "lrpc.frontend": {"lrpc.ir"},
-    "lrpc.backend": {"lrpc.ir", "lrpc.plan"},
-    "lrpc.program.targets": {"lrpc.ir"},
+    "lrpc.backend": {"lrpc.ir"},
+    "lrpc.backend": {"lrpc.backend", "lrpc.ir", "lrpc.plan"},
+    "lrpc.program.targets": {"lrpc.ir", "lrpc.target_kinds"},
     "lrpc.program.directory": {"lrpc.ir", "lrpc.support.swap"},
     "lrpc.commands.show": {"lrpc.ir", "lrpc.program.manifest_reader"},
     "passes": {"lrpc.ir", "lrpc.plan", "lrpc.rules"},
     # Programs are used as they are, no compiler behind them; their results are those of kernels.
     "lrpc.commands.run": {
-        "lrpc.backend",
-        "lrpc.program.manifest_reader",
-        "lrpc.models",
-        "lrpc.support.swap",
+        *(
+            "lrpc.backend",
+            "lrpc.program.manifest_reader",
+            "lrpc.models",
+            "lrpc.support.swap",
+            "lrpc.target_kinds",
+        ),
     },
     "lrpc.program.manifest": {"lrpc.backend", "lrpc.ir", "lrpc.program.targets"},
     "lrpc.program.manifest_reader": {
@@ -178,7 +183,7 @@ ALLOWED: dict[str, set[str]] = {
         ),
     },
     "lrpc.commands.analyze": {
-        "lrpc.program.manifest_reader",
+        *("lrpc.program.manifest_reader", "lrpc.target_kinds"),
         *(
             "lrpc.compiler",
             "lrpc.config",
@@ -212,6 +217,13 @@ ALLOWED: dict[str, set[str]] = {
         "lrpc.frontend",
         "lrpc.rules",
     },
+    "lrpc.opt": {
+        "lrpc.support.untrusted",
+        "lrpc.ir",
+        "lrpc.rules",
+        "lrpc.models.weights",
+        "passes",
+    },
     "lrpc.cli": {"lrpc.backend", "lrpc.commands.parser"},
     "lrpc.commands.parser": {
         *(
@@ -228,7 +240,7 @@ ALLOWED: dict[str, set[str]] = {
             "lrpc.commands.run",
             "lrpc.program.verify",
         ),
-        "lrpc.commands.bench",
+        *("lrpc.commands.bench", "lrpc.opt"),
     },
     "lrpc": {"lrpc.compiler", "lrpc.explainer", "lrpc.rules", "lrpc.commands.run"},  # on demand
 }

@@ -17,18 +17,19 @@ from lrpc.commands.session.changes import notice
 from lrpc.commands.session.facts import RANDOM_WARNING
 from lrpc.commands.session.images import find_images
 from lrpc.commands.session.runner import Options, Outcome, Runner
-from lrpc.commands.session.targets import FORMS, parse_targets
+from lrpc.commands.session.targets import parse_targets
 from lrpc.errors import LrpcError, ProgramError
 from lrpc.program.devices import device_of
 from lrpc.program.loading import load_program
 from lrpc.support.files import make_folder, shown
 from lrpc.support.signals import Stopped
 from lrpc.support.terminal import Terminal
+from lrpc.target_kinds import KINDS
 
 _RESUME = "the same command with --resume explains the rest"
 _ROWS = 40  # images shown in the closing table
 TARGET_HELP = "where relevance starts, repeatable: " + ", ".join(
-    (f"{kind} | " if form.alone else "") + form.spell(kind) for kind, form in FORMS.items()
+    (f"{name} | " if kind.of_detections else "") + kind.form for name, kind in KINDS.items()
 )
 
 

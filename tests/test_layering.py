@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "lrpc.explainer": {"lrpc.compiler", "lrpc.frontend", "lrpc.rules"},
     "lrpc.commands": {
         *("lrpc.backend", "lrpc.compiler", "lrpc.config", "lrpc.ir", "lrpc.models"),
-        *("lrpc.program", "lrpc.rules", "lrpc.runtime"),
+        *("lrpc.program", "lrpc.rules", "lrpc.runtime", "passes"),
     },
     "lrpc.cli": {"lrpc.commands", "lrpc.runtime"},
     "lrpc": {"lrpc.commands", "lrpc.compiler", "lrpc.explainer", "lrpc.rules"},  # on demand
@@ -50,8 +50,8 @@ BELOW = ("lrpc.errors", "lrpc.support")
 #: Which packages of `lrpc.commands` each may import, beside those that all share; the parser of
 #: the command line knows all of them.
 COMMANDS: dict[str, set[str]] = {
-    **{name: set() for name in ("session", "run", "evaluate", "analyze", "show", "plan", "rules")},
-    "drawing": set(),
+    **{name: set() for name in ("session", "drawing", "run", "evaluate", "analyze", "show")},
+    **{name: set() for name in ("plan", "rules", "opt")},
     "compare": {"run"},
     "bench": {"plan"},
 }

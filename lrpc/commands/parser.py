@@ -1,5 +1,5 @@
 """The commands: `lrpc compile`, `run`, `compare`, `analyze`, `validate`, `evaluate`, `verify`,
-`plan`, `bench`, `rules`; their arguments, and which module does them."""
+`plan`, `bench`, `rules`, `opt`; their arguments, and which module does them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from lrpc.commands.arguments import plugin_argument
 from lrpc.commands.bench import arguments as bench
 from lrpc.commands.compare import command as compare
 from lrpc.commands.evaluate.arguments import add_arguments as evaluate_arguments
+from lrpc.commands.opt import command as opt
 from lrpc.commands.plan import arguments as plan
 from lrpc.commands.run import command as run
 from lrpc.support.ending import Arguments
@@ -54,6 +55,9 @@ def parser() -> argparse.ArgumentParser:
     rules = commands.add_parser("rules", help="the rules and composites, with formulas and sources")
     rules.add_argument("name", nargs="?", help="one rule in detail")
     plugin_argument(rules)
+    passes = commands.add_parser("opt", help="passes by name over the text of a graph")
+    opt.add_arguments(passes)
+    plugin_argument(passes)
     return top
 
 
@@ -106,6 +110,8 @@ def dispatch(args: argparse.Namespace, console: Console) -> int:
         from lrpc.program.verify import report
 
         return report(args.program, console, args.device, args.every, args.plugin)
+    if args.command == "opt":
+        return opt.main(args)
     from lrpc.commands.rules import show_all, show_one
     from lrpc.rules.plugins import load_plugins
 

@@ -216,17 +216,23 @@ def _bilinear(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     return _new(x, (*x.shape[:2], *size)) if x.dtype.is_floating_point else None
 
 
-EXACT = ("add.Tensor", "sub.Tensor", "mul.Tensor", "rsub.Scalar", "clamp", "abs", "neg", "relu")
-REAL = (
-    *("div.Tensor", "clamp.Tensor", "copysign.Tensor", "maximum", "minimum", "addcmul", "sign"),
-    *("sqrt", "rsqrt", "exp", "log", "sin", "cos", "tanh", "sigmoid", "reciprocal", "erf", "gelu"),
-    *("silu", "pow.Tensor_Scalar", "add.out", "sub.out", "mul.out", "div.out"),
+def _names(text: str) -> tuple[str, ...]:
+    """Overloads of aten; `.default` may be left out."""
+    return tuple(text.split())
+
+
+EXACT = _names("add.Tensor sub.Tensor mul.Tensor rsub.Scalar clamp abs neg relu")
+REAL = _names(
+    "div.Tensor clamp.Tensor copysign.Tensor maximum minimum addcmul sign sqrt rsqrt exp log sin "
+    "cos tanh sigmoid reciprocal erf gelu silu pow.Tensor_Scalar add.out sub.out mul.out div.out"
 )
-COMPARED = ("ge", "gt", "le", "lt", "eq", "ne")
-TOLD = (*(f"{x}.{y}" for x in COMPARED for y in ("Scalar", "Tensor")), "isinf")
-OVER_FIRST = (
-    *("add_.Tensor", "sub_.Tensor", "mul_.Tensor", "div_.Tensor", "clamp_", "clamp_.Tensor"),
-    *("neg_", "relu_", "abs_", "sigmoid_", "tanh_", "exp_", "log_", "reciprocal_", "addcmul_"),
+TOLD = _names(
+    "ge.Scalar gt.Scalar le.Scalar lt.Scalar eq.Scalar ne.Scalar ge.Tensor gt.Tensor le.Tensor "
+    "lt.Tensor eq.Tensor ne.Tensor isinf"
+)
+OVER_FIRST = _names(
+    "add_.Tensor sub_.Tensor mul_.Tensor div_.Tensor clamp_ clamp_.Tensor neg_ relu_ abs_ "
+    "sigmoid_ tanh_ exp_ log_ reciprocal_ addcmul_"
 )
 
 

@@ -18,7 +18,8 @@ from lrpc.commands.session.facts import RANDOM_WARNING
 from lrpc.commands.session.images import find_images
 from lrpc.commands.session.numbers import fraction, percentile, positive, sigma
 from lrpc.commands.session.runner import Options, Outcome, Runner
-from lrpc.commands.session.targets import FORMS, parse_targets
+from lrpc.commands.session.targets import parse_targets
+from lrpc.config.target_kinds import KINDS
 from lrpc.errors import LrpcError, ProgramError
 from lrpc.program.devices import device_of
 from lrpc.program.loading import load_program
@@ -29,7 +30,7 @@ from lrpc.support.terminal import Terminal, say
 _RESUME = "the same command with --resume explains the rest"
 _ROWS = 40  # images shown in the closing table
 TARGET_HELP = "where relevance starts, repeatable: " + ", ".join(
-    (f"{kind} | " if form.alone else "") + form.spell(kind) for kind, form in FORMS.items()
+    (f"{name} | " if kind.of_detections else "") + kind.form for name, kind in KINDS.items()
 )
 
 

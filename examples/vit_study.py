@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 import lrpc
@@ -46,6 +46,7 @@ from lrpc.commands.session.images import SUFFIXES, read_rgb
 from lrpc.commands.session.names import output_stems
 from lrpc.commands.session.record import write_json
 from lrpc.errors import LrpcError
+from lrpc.models.weights import read_weights
 from lrpc.support.files import complete
 
 GAMMAS = ((1.0, 0.5), (0.25, 0.05), (0.1, 0.0), (100.0, 1.0))
@@ -217,11 +218,7 @@ def load(model: nn.Module, path: Path | None, seed: int = 0) -> dict[str, object
         for parameter in model.parameters():  # a fresh head is all zeros: nothing to explain
             parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator)
         return {"file": None, "random": True, "note": RANDOM}
-    if path.suffix == ".safetensors":
-        weights = load_file(path)
-    else:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    model.load_state_dict(weights)
+    model.load_state_dict(read_weights(path).tensors)  # runs nothing of the file
     return {"file": path.name, "random": False, "sha256": digest(path)}
 
 

@@ -21,12 +21,9 @@ from lrpc.frontend.arguments import Arguments, example_tensors, import_call
 from lrpc.frontend.calls import ModelCall
 from lrpc.frontend.capture import model_example
 from lrpc.frontend.modes import random_state_kept, without_modes
-from lrpc.ir.graph import Module
-from lrpc.ir.parser import read_graph
-from lrpc.ir.verifier import verify_tensors
 from lrpc.models.sources import build_model
 from lrpc.models.weights import file_sha256, load_weights
-from lrpc.program.build import Variant, annotate, build
+from lrpc.program.build import annotate, build
 from lrpc.program.configured import (
     check_class_names,
     configured_composites,
@@ -40,17 +37,14 @@ from lrpc.program.configured import (
 )
 from lrpc.program.devices import check_load
 from lrpc.program.directory import dumping, write_files
+from lrpc.program.edited import edited_variants
 from lrpc.program.loading import (
     Owner,
-    composite_of_graph,
-    composites_of,
     load_program,
     owned,
-    under_composite,
 )
 from lrpc.program.manifest import (
     Report,
-    check_fits,
     check_warnings,
     own_facts,
     report_of,
@@ -70,7 +64,6 @@ from lrpc.rules.composite import Composite, listed_rules
 from lrpc.rules.composite_set import CompositeSpec, SharedOptions, composites
 from lrpc.rules.plugins import load_allowed
 from lrpc.rules.unmatched import check_chosen
-from lrpc.rules.validation import check_rules
 
 # -- from Python -----------------------------------------------------------------------------------
 
@@ -285,7 +278,7 @@ def compile_graph(
 ) -> Report:
     """Compile an annotated graph (a program's graph.lrp, edited or not) with the files beside it.
 
-    Of a program with several composites, that is the program of the one that the file is of.
+    Of a program with several composites, all are compiled, the others from their own graphs.
     Everything read is data; the manifest's plugins are imported where `plugins` names them.
     """
     manifest_path, weights_path = path.parent / "manifest.json", path.parent / "weights.safetensors"
@@ -294,22 +287,14 @@ def compile_graph(
             raise ProgramError(
                 f"{needed} is missing; an .lrp file compiles inside its program directory"
             )
-    graph = read_graph(path)
-    whole = manifest_of(path.parent)
-    load_allowed(whole, plugins)
-    name = composite_of_graph(whole, path.name)
-    manifest = under_composite(whole, name)
-    check_fits(manifest_path, graph, manifest)
+    manifest = manifest_of(path.parent)
+    load_allowed(manifest, plugins)
+    variants = edited_variants(path, manifest, load_weights(weights_path))
     settings = Settings.from_json(manifest["settings"], own_facts(manifest))
-    module = Module(check_rules(graph), load_weights(weights_path))
-    verify_tensors(module, str(weights_path))
     watch, dumped = dumping() if dump else (None, {})
-    variant = Variant(name, float(manifest["epsilon"]), module)
-    same = file_sha256(weights_path) == whole["sha256"][weights_path.name]
-    held = CheckedBefore(whole["check"], whole["sha256"]["program.py"]) if same else None
-    files = build([variant], stated_targets(manifest), settings, watch, held)
+    same = file_sha256(weights_path) == manifest["sha256"][weights_path.name]
+    held = CheckedBefore(manifest["check"], manifest["sha256"]["program.py"]) if same else None
+    files = build(variants, stated_targets(manifest), settings, watch, held)
     write_files(output, {**files, **dumped})
-    count = len(composites_of(whole))
-    alone = (f"of {count} composites, {name} alone",) if count > 1 else ()
-    said = (*alone, *settings.notes)
-    return report_of(output, len(graph.nodes), json.loads(files["manifest.json"]), said)
+    nodes = len(variants[0].module.graph.nodes)
+    return report_of(output, nodes, json.loads(files["manifest.json"]), settings.notes)

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from lrpc.support.escaping import visible
+
 
 class LrpcError(Exception):
-    """Base of every error a user can cause; `str(error)` starts with the one line that matters."""
+    """Base of every error a user can cause: the one line that matters, then lines of details.
+
+    Paths and names may be written into them as they are: what does not print is escaped here.
+    """
+
+    def __init__(self, line: object = "", *details: str) -> None:
+        self.line, self.details = visible(str(line)), tuple(map(visible, details))
+        super().__init__(self.line, *self.details)
+
+    def __str__(self) -> str:
+        return "\n".join((self.line, *self.details))
 
 
 class ConfigError(LrpcError):
@@ -49,3 +61,6 @@ class PrecisionError(LrpcError):
 
 class LrpcWarning(UserWarning):
     """A property of a program that its user should know about; it is compiled nevertheless."""
+
+    def __init__(self, line: object = "") -> None:
+        super().__init__(visible(str(line)))

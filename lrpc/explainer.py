@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from lrpc.errors import ConfigError, ProgramError, RuleError
 from lrpc.frontend.called_layers import called_layers, evaluating
 from lrpc.frontend.modes import without_modes
 from lrpc.rules import CATALOGUE
+from lrpc.support.untrusted import near
 
 #: A rule's name, or a mapping with `rule` and its parameters.
 RuleSpec = str | Mapping[str, object]
@@ -253,10 +253,10 @@ def _spec(rule: RuleSpec) -> dict[str, object]:
     spec: dict[str, object] = {"rule": rule} if isinstance(rule, str) else dict(rule)
     known = sorted({name for op, name in CATALOGUE if op in ("linear", "conv2d")})
     if spec.get("rule") not in known:
-        near = difflib.get_close_matches(str(spec.get("rule")), known, 1)
+        close = near(str(spec.get("rule")), known)
         raise RuleError(
             f"no rule {spec.get('rule')!r} for linear maps and convolutions"
-            f"{f'; did you mean {near[0]!r}?' if near else ''}; there are:"
+            f"{f'; did you mean {close!r}?' if close else ''}; there are:"
             f" {', '.join(known)}"
         )
     return spec

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 from passes.additive_masks import AdditiveMasks
 from passes.assign_rules import AssignRules, RuleMap
@@ -12,13 +12,17 @@ from passes.check_coverage import CheckCoverage
 from passes.eliminate_dead import EliminateDead
 from passes.expand_attention import ExpandAttention
 from passes.expand_deformable import ExpandDeformable
+from passes.fold_batch_norm import FoldBatchNorm
+from passes.fold_constants import FoldConstants
 from passes.fuse_ratios import FuseRatios
+from passes.lower_relevance import LowerRelevance
 from passes.mark_attention import MarkAttention
 from passes.mark_deformable import MarkDeformable
 from passes.mark_ends import MarkEnds
 from passes.mark_layer_norm import MarkLayerNorm
 from passes.mark_residual import MarkResidual
 from passes.mark_rest import MarkRest
+from passes.mixed_precision import MixedPrecision
 from passes.move_boundaries import MoveBoundaries
 from passes.recognise_activations import RecogniseActivations
 from passes.recognise_norms import RecogniseNorms
@@ -55,35 +59,73 @@ def annotating(composite: RuleMap, fold_batch_norm: bool = True) -> tuple[Pass, 
     return (first, *MARKING[1:], *last)
 
 
-def pruning(boundaries: Sequence[str]) -> tuple[Pass, ...]:
+def pruning(boundaries: tuple[str, ...]) -> tuple[Pass, ...]:
     """From the annotated graph to what relevance that boundaries there is lowered into."""
     return (MoveBoundaries(tuple(boundaries)), EliminateDead(keep_marks=True))
 
+
+def marking() -> tuple[Pass, ...]:
+    """From an imported graph to the marked one."""
+    return MARKING
+
+
+def cleaning() -> tuple[Pass, ...]:
+    """After relevance has been lowered into a graph."""
+    return CLEANING
+
+
+AnyPass = Pass | JointPass
+
+# Every pass by its name, and every pipeline: what `lrpc opt` knows. A new pass joins this list.
+PASSES: dict[str, type[AnyPass]] = {
+    one.name: one
+    for one in (
+        *(Canonicalize, FoldBatchNorm, FoldConstants, RecogniseNorms, RecogniseActivations),
+        *(AdditiveMasks, ExpandAttention, ExpandDeformable),
+        *(MarkResidual, MarkLayerNorm, MarkAttention, MarkDeformable, MarkRest),
+        *(AssignRules, SkipProjections, CheckCoverage, MarkEnds, MoveBoundaries),
+        *(LowerRelevance, Simplify, EliminateDead, MixedPrecision, SaveTensors, FuseRatios),
+    )
+}
+PIPELINES: dict[str, Callable[..., tuple[Pass, ...]]] = {
+    "marking": marking,
+    "annotating": annotating,
+    "pruning": pruning,
+    "cleaning": cleaning,
+}
 
 __all__ = [
     "CLEANING",
     "JOINING",
     "MARKING",
+    "PASSES",
+    "PIPELINES",
     "AdditiveMasks",
+    "AnyPass",
     "AssignRules",
     "Canonicalize",
     "CheckCoverage",
     "EliminateDead",
     "ExpandAttention",
     "ExpandDeformable",
+    "FoldBatchNorm",
+    "FoldConstants",
     "FuseRatios",
     "JointPass",
     "Joints",
+    "LowerRelevance",
     "MarkAttention",
     "MarkDeformable",
     "MarkEnds",
     "MarkLayerNorm",
     "MarkResidual",
     "MarkRest",
+    "MixedPrecision",
     "MoveBoundaries",
     "Pass",
     "RecogniseActivations",
     "RecogniseNorms",
+    "RuleMap",
     "SaveTensors",
     "Simplify",
     "SkipProjections",

@@ -8,12 +8,13 @@ from typing import ClassVar
 import torch
 
 from lrpc.ir.graph import Module, Node, Value
+from lrpc.ir.ops import views
 from lrpc.rules.masks import HIDES, hides
 from passes.drop_identities import number
 from passes.eliminate_dead import EliminateDead
 from passes.rewrite import Rewriter, rewrite
 
-MOVES = ("expand", "reshape", "permute", "slice", "cast")
+MOVES = views() | {"cast"}
 
 
 @dataclass(frozen=True)

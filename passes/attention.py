@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lrpc.ir.graph import Graph, Node, Value
-from passes.kinds import PRODUCTS, STRUCTURAL, SUMS
+from lrpc.ir.ops import Family, of_family
+from passes.kinds import BY_NUMBER, PRODUCTS, STRUCTURAL, SUMS
 from passes.reachable import relevance_reachable
 
 TO_VALUES = STRUCTURAL - {"cat"} | {"detach"}
-TO_SCORES = STRUCTURAL | SUMS | {"scale", "shift", "mul", "div", "detach"}
+TO_SCORES = STRUCTURAL | SUMS | BY_NUMBER | of_family(Family.PRODUCT, Family.DETACH)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from lrpc.ir.graph import Attr, Module, Node
+from lrpc.ir.ops import TABLE
 from passes.drop_identities import DOING_NOTHING, drop_identities
 from passes.eliminate_dead import EliminateDead
 from passes.fold_batch_norm import FoldBatchNorm
@@ -13,9 +14,6 @@ from passes.fold_constants import FoldConstants
 from passes.hoist_constants import hoist_constants
 from passes.merge_common import merge_common
 from passes.rewrite import map_nodes
-
-FROM_THE_END = ("cat", "slice", "gather", "topk", "softmax", "cumsum")
-SETS_FROM_THE_END = ("flip", "sum", "mean", "amax", "amin", "any", "all")
 
 
 @dataclass(frozen=True)
@@ -50,15 +48,14 @@ def normalised(node: Node) -> Node:
 
 
 def _normal(node: Node, key: str, value: Attr) -> Attr:
-    if node.op in ("reshape", "expand") and key == "shape":
+    if not node.inputs:
+        return value
+    kind, rank = TABLE[node.op].kind(key), max(1, node.inputs[0].type.rank)
+    if kind == "dims":
         return node.out.type.shape
-    rank = node.inputs[0].type.rank if node.inputs else 0
-    if key == "dim" and node.op in FROM_THE_END and isinstance(value, int):
+    if kind == "axis" and isinstance(value, int):
         return value % rank - rank
-    if key == "dims" and isinstance(value, tuple):
+    if kind in ("axes", "order") and isinstance(value, tuple):
         counted = [int(v) % rank for v in value if isinstance(v, int)]
-        if node.op == "permute":
-            return tuple(counted)
-        if node.op in SETS_FROM_THE_END:
-            return tuple(sorted(v - rank for v in counted))
+        return tuple(counted) if kind == "order" else tuple(sorted(v - rank for v in counted))
     return value

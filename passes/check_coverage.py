@@ -28,5 +28,6 @@ class CheckCoverage:
         count = "1 operation has" if len(missing) == 1 else f"{len(missing)} operations have"
         raise RuleError(
             f"{count} no relevance rule in @{module.graph.name}; add an entry by role, op or module"
-            " under LRPC.RULES, or choose another composite\n" + "\n".join(lines)
+            " under LRPC.RULES, or choose another composite",
+            *lines,
         )

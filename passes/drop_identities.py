@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from lrpc.ir.graph import Attr, Module, Node, Value
+from lrpc.ir.ops import views
 from passes.rewrite import Rewriter, rewrite
 
+VIEWS = views()
 Outputs = tuple[Value, ...]
 Before = Mapping[str, Node]  # value name → the node that makes it, in the new graph
 Identity = Callable[[Node, Before, Rewriter], Outputs | None]
@@ -67,7 +69,7 @@ def no_pad(node: Node, before: Before, new: Rewriter) -> Outputs | None:
 def no_mask(node: Node, before: Before, new: Rewriter) -> Outputs | None:
     """Filling nothing, because the mask is false everywhere."""
     mask = before.get(node.inputs[1].name)
-    while mask is not None and mask.op in ("reshape", "expand", "permute"):
+    while mask is not None and mask.op in VIEWS:
         mask = before.get(mask.inputs[0].name)
     nothing = mask is not None and mask.op == "full" and not mask.attr("value")
     return node.inputs[:1] if nothing and node.inputs[0].type == node.out.type else None

@@ -8,12 +8,18 @@ from functools import cached_property
 import networkx as nx  # type: ignore[import-untyped]
 
 from lrpc.ir.graph import Graph, Node, Value
+from lrpc.ir.ops import Family, of_family
 from passes.attention import attentions
-from passes.kinds import LEARNED, NORMS, STRUCTURAL
+from passes.kinds import BY_NUMBER, LEARNED, NORMS, STRUCTURAL
 from passes.reachable import relevance_reachable
 
 # What stands between a token with its position and the scores or sampling places made from it.
-TO_QUERY = STRUCTURAL | NORMS | {"linear", "scale", "shift", "add", "sub", "mul", "div", "softmax"}
+TO_QUERY = (
+    STRUCTURAL
+    | NORMS
+    | BY_NUMBER
+    | of_family(Family.LINEAR, Family.SUM, Family.PRODUCT, Family.SOFTMAX)
+)
 
 
 class Flow:

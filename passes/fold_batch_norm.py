@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from lrpc.ir.graph import Graph, Module, Node, Value
+from lrpc.ir.ops import Family, of_family
 from passes.rewrite import Rewriter, rewrite
 
-FOLDABLE = ("linear", "conv2d", "conv_transpose2d")
+FOLDABLE = of_family(Family.LINEAR, Family.CONVOLUTION)
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from lrpc.ir.graph import Graph, Module, Node, Value
+from lrpc.ir.ops import Family, of_family
 from lrpc.ir.types import type_of
 from passes.evaluate import evaluated
 from passes.rewrite import Rewriter, rewrite
 
 # Left as they are where other nodes read them: shorter as text than as a weight, and smaller.
-PLAIN = ("constant", "full", "expand")
+PLAIN = of_family(Family.SOURCE) | {"expand"}
 
 
 @dataclass(frozen=True)

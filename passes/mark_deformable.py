@@ -6,16 +6,20 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from lrpc.ir.graph import Graph, Module, Node, Value
-from passes.kinds import ACTIVATIONS, SCALING, STRUCTURAL, SUMS
+from lrpc.ir.ops import Family, Trait, of_family, with_trait
+from passes.kinds import ACTIVATIONS, POOLS, STRUCTURAL, SUMS
 from passes.reachable import COORDINATE, relevance_reachable
 from passes.rewrite import with_roles
 
 # What coordinates are computed with. Anything else (a linear map, a norm, a product of activations,
 # a graph input) is where content begins, and keeps its own role.
 ARITHMETIC = (
-    STRUCTURAL | SCALING | SUMS | ACTIVATIONS
-    | {"mul", "gather", "topk", "amax", "amin", "detach", "masks_to_boxes"}
-)  # fmt: skip
+    STRUCTURAL
+    | SUMS
+    | ACTIVATIONS
+    | of_family(Family.SCALING, Family.PRODUCT, Family.SELECTION, Family.DETACH, Family.BOXES)
+    | (POOLS - with_trait(Trait.CHANNELS_FIRST))
+)
 CONTENT = frozenset({"residual", "positional"})
 TO_WEIGHTS = STRUCTURAL | {"detach"}
 

@@ -6,17 +6,19 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from lrpc.ir.graph import Module, Node, Value
+from lrpc.ir.ops import Family, Trait, of_family, with_trait
 from passes.flow import Flow
-from passes.kinds import NORMS, POOLS, STRUCTURAL, SUMS
+from passes.kinds import MOVING, NORMS, POOLS, STRUCTURAL, SUMS
 from passes.rewrite import map_nodes
 
-SKIPPING = STRUCTURAL - {"cat", "where"} | {"max_pool2d", "avg_pool2d"}
+SKIPPING = MOVING | (POOLS & with_trait(Trait.CHANNELS_FIRST))
 UPSAMPLING = frozenset({"interpolate", "conv_transpose2d"})
 BETWEEN_MAPS = (
     STRUCTURAL
     | NORMS
     | POOLS
-    | {"relu", "gelu", "silu", "scale", "leaky_relu", "relu6", "elu", "hardswish", "mish"}
+    | (of_family(Family.ACTIVATION) - with_trait(Trait.BOUNDED))  # those are gates
+    | {"scale"}
 )
 MIXING = frozenset({"deform_sample", "matmul"})
 SHORTCUT_MAPS = frozenset({"linear", "conv2d"})

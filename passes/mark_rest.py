@@ -6,25 +6,26 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lrpc.ir.graph import Module, Node
-from passes.kinds import ACTIVATIONS, CONVOLUTIONS, POOLS, SCALING, STRUCTURAL, SUMS
+from lrpc.ir.ops import TABLE, Family
 from passes.reachable import carries, relevance_reachable
 from passes.rewrite import with_roles
 
-ROLES: dict[str, str] = {
-    "linear": "linear",
-    "interpolate": "interpolation",
-    "gather": "selection",
-    "topk": "selection",
-    "detach": "detach",
-    "mul": "product",
-    "matmul": "bilinear",
-    "einsum": "bilinear",
-    "softmax": "softmax",
-    **dict.fromkeys(CONVOLUTIONS, "convolution"),
-    **dict.fromkeys(ACTIVATIONS, "activation"),
-    **dict.fromkeys(POOLS, "pooling"),
-    **dict.fromkeys(STRUCTURAL | SCALING, "structural"),
-    **dict.fromkeys(SUMS, "merge"),
+# The roles of those families that have one for all of them; of others, the operation is its own.
+ROLES: dict[Family, str] = {
+    Family.LINEAR: "linear",
+    Family.CONVOLUTION: "convolution",
+    Family.BILINEAR: "bilinear",
+    Family.PRODUCT: "product",
+    Family.SUM: "merge",
+    Family.SCALING: "structural",
+    Family.STRUCTURAL: "structural",
+    Family.SELECTION: "selection",
+    Family.ACTIVATION: "activation",
+    Family.FUNCTION: "activation",
+    Family.SOFTMAX: "softmax",
+    Family.POOLING: "pooling",
+    Family.INTERPOLATION: "interpolation",
+    Family.DETACH: "detach",
 }
 
 
@@ -44,4 +45,4 @@ def _role(node: Node, able: frozenset[str]) -> str:
     if not carries(node, able):
         return "constant"
     inverse = node.op == "reciprocal" or (node.op == "pow" and node.number("exponent") <= 0)
-    return "normaliser" if inverse else ROLES.get(node.op, node.op)
+    return "normaliser" if inverse else ROLES.get(TABLE[node.op].family, node.op)

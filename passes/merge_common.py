@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lrpc.ir.builder import COMMUTATIVE
 from lrpc.ir.graph import Module, Node, Value
+from lrpc.ir.ops import TABLE, Trait
 from passes.rewrite import Rewriter, rewrite
 
 
@@ -15,7 +15,7 @@ def merge_common(module: Module) -> Module:
         if not node.outputs:  # effects are not expressions
             return None
         names = [value.name for value in node.inputs]
-        operands = sorted(names) if node.op in COMMUTATIVE else names
+        operands = sorted(names) if TABLE[node.op].has(Trait.COMMUTES) else names
         key = (node.op, tuple(operands), node.attrs)
         first = known.setdefault(key, node.outputs)
         return None if first is node.outputs else first

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import networkx as nx  # type: ignore[import-untyped]
 from networkx.algorithms.flow import boykov_kolmogorov  # type: ignore[import-untyped]
 
-FROM, TO = ("", 0), ("", 1)  # above what has to be kept where it is needed; below what is needed
+# Above what has to be kept where it is needed; below what is needed. No value has such a side.
+FROM, TO = ("", -1), ("", 2)
 NO_BOUND = 1 << 100
 Point = tuple[str, int]
 Room = dict[Point, dict[Point, int]]
@@ -25,7 +26,7 @@ def cheapest(
     needed = set(needed)
     anyway = {name for name in needed if name not in inputs}
     reached = above(_network(cost, inputs, needed - anyway, anyway))
-    cut = {name for name, side in reached if name and side == 0 and (name, 1) not in reached}
+    cut = {name for name, side in reached if side == 0 and (name, 1) not in reached}
     return frozenset(anyway | cut)
 
 

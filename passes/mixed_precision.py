@@ -8,34 +8,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from lrpc.errors import PrecisionError
 from lrpc.ir.builder import weight_types
 from lrpc.ir.graph import Attr, Graph, Module, Node, Value
-from lrpc.ir.ops import TABLE, infer
+from lrpc.ir.ops import TABLE, Family, Trait, infer, of_family, with_trait
 from lrpc.ir.types import DTYPES, TensorType, type_of
 from passes.rewrite import prune_weights
 
-# Which operands of a map are narrow: the others (locations, sampling weights) stay as they are.
-MAPS: dict[str, tuple[int, ...]] = {
-    "linear": (0,),
-    "conv2d": (0,),
-    "conv_transpose2d": (0,),
-    "matmul": (0, 1),
-    "einsum": (0, 1),
-    "deform_sample": (0,),
-    "linear_transpose": (0,),
-    "conv2d_transpose": (0,),
-    "conv_transpose2d_transpose": (0,),
-    "deform_splat": (0,),
-    "deform_weight_transpose": (0, 1),
-}
-FORWARD_WIDE = frozenset({"conv2d", "conv_transpose2d"})
-# What gives the narrow result for a narrow operand (its first), exactly.
-EXACT = frozenset(
-    {
-        *("reshape", "permute", "expand", "slice", "flip", "gather"),
-        *("relu", "detach"),
-    }
-)
+# Of a map with these, the operands that are narrow: the others (locations, sampling weights) stay.
+MAPS = {name: row.contracted for name, row in TABLE.items() if row.contracted}
+NARROW = ("bf16", "f16")
+FORWARD_WIDE = of_family(Family.CONVOLUTION)
+EXACT = with_trait(Trait.EXACT)
 
 
 @dataclass(frozen=True)
@@ -57,6 +41,10 @@ class MixedPrecision:
     wide: frozenset[str] = frozenset({"attention_scores", "coordinate", "constant"})
     forward: frozenset[str] = frozenset()
     name: ClassVar[str] = "mixed_precision"
+
+    def __post_init__(self) -> None:
+        if self.narrow not in NARROW:
+            raise PrecisionError(f"narrow={self.narrow} is none of {', '.join(NARROW)}")
 
     def run(self, module: Module) -> Module:
         graph = module.graph

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from lrpc.errors import RuleError
 from lrpc.ir.graph import Module
 
 
@@ -23,6 +24,9 @@ class MoveBoundaries:
         graph = module.graph
         marks = dict(graph.marks)
         for name in self.boundaries:
+            if name not in marks:
+                known = ", ".join(marks) or "none"
+                raise RuleError(f"no value is marked {name!r} in @{graph.name}; marks: {known}")
             before = graph.producers.get(marks[name].name)
             while before is not None and before.op == "permute":
                 source = before.inputs[0]

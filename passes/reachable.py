@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from lrpc.ir.graph import Graph, Node, Value
+from lrpc.ir.ops import Family, Trait, of_family, with_trait
 from passes.kinds import STRUCTURAL
 
 COORDINATE = "coordinate"
-DETACHED = frozenset({"detach", "reciprocal", "pow"})  # with the rule `detach`, they are constants
+# With the rule `detach`, they are constants.
+DETACHED = of_family(Family.DETACH) | with_trait(Trait.INVERTS)
 
 
 def relevance_reachable(graph: Graph) -> frozenset[str]:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 
 from lrpc.ir.blocks import block_of
 from lrpc.ir.graph import Graph, Loc, Node, Value
+from lrpc.ir.ops import Family, Trait, of_family, with_trait
 from passes.seed_invariant import SeedInvariant
 
 # What the ledger takes from the forward pass as it is: choices that rounding might turn.
-ONCE = ("topk", "deform_", "masks_to_boxes", "max_pool2d", "amax", "amin")
+ONCE = with_trait(Trait.CHOOSES) | of_family(Family.SAMPLING)
 
 
 @dataclass
@@ -93,7 +94,7 @@ class _Writer:
         if node is None:
             return root
         if root.name not in kept:
-            if block_of(node.loc.module) == block and not node.op.startswith(ONCE):
+            if block_of(node.loc.module) == block and node.op not in ONCE:
                 return None
             kept.add(root.name)
         return next(v for v in node.outputs if v.name == name)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 from lrpc.ir.graph import Graph, Node, Value
+from lrpc.ir.ops import View, views
 from lrpc.ir.types import DTYPES
 
-VIEWS = frozenset({"reshape", "permute", "expand", "slice", "detach"})
-STRIDED = frozenset({"permute", "expand", "slice"})
+VIEWS = views()
+STRIDED = views(View.PERMUTED, View.REPEATED, View.PART)
 
 
 def roots(graph: Graph) -> dict[str, Value]:

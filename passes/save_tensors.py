@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from lrpc.ir.blocks import block_of
 from lrpc.ir.graph import Graph, Node, Value
+from lrpc.ir.ops import TABLE
 from passes.base import Joints
 from passes.min_cut import cheapest
 from passes.recompute import Again
@@ -74,7 +75,8 @@ class Choice:
             if node.outputs and node.out.name in names:
                 continue
             # The state keeps more of a sampling under the names of what it reads.
-            outside = node.op == "read" or node.op.startswith("deform_")
+            samples = TABLE[node.op].operand("locations") is not None
+            outside = node.op == "read" or samples
             block = OUTSIDE if outside else block_of(node.loc.module)
             for value in node.inputs:
                 if value.name in names:

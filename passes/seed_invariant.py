@@ -5,35 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from lrpc.ir.builder import COMMUTATIVE
 from lrpc.ir.graph import Attr, Graph, Node, Value
+from lrpc.ir.ops import TABLE, Trait, with_trait
 from lrpc.ir.types import Sym
 
-# A few sweeps over its operands at most: as well done in one half of the program as in the other.
-CHEAP = frozenset(
-    {
-        *("abs", "add", "cast", "clamp", "compare", "compare_scalar", "detach", "div", "exp"),
-        *(
-            "expand",
-            "flip",
-            "logical",
-            "logical_not",
-            "masked_fill",
-            "mul",
-            "permute",
-            "reciprocal",
-        ),
-        *("relu", "relu6", "leaky_relu", "reshape", "scale", "shift", "slice", "sqrt", "sub"),
-        *("where", "sigmoid", "tanh", "gelu", "silu", "elu", "hardswish", "mish", "pad", "cat"),
-        *("softmax", "layer_norm", "group_norm", "rms_norm"),
-    }
-)
-SEED_FREE = CHEAP | {
-    *("constant", "full", "stab_ratio", "ratio", "rstd", "reciprocal_rms", "mean", "sum"),
-    *("abs_ratio", "gelu_ratio", "sigmoid_ratio", "tanh_ratio", "relu6_ratio", "elu_ratio"),
-    *("hardswish_ratio", "mish_ratio", "centred_softplus_ratio", "exp_ratio", "sin_ratio"),
-    *("cos_ratio", "clamp_ratio"),
-}
+CHEAP = with_trait(Trait.CHEAP)
+SEED_FREE = CHEAP | with_trait(Trait.MOVABLE)
 
 
 @dataclass
@@ -69,7 +46,8 @@ class SeedInvariant:
 
     def _value(self, node: Node, inputs: list[Value]) -> Value:
         names = [v.name for v in inputs]
-        key = (node.op, *(sorted(names) if node.op in COMMUTATIVE else names), node.attrs)
+        operands = sorted(names) if TABLE[node.op].has(Trait.COMMUTES) else names
+        key = (node.op, *operands, node.attrs)
         if key not in self._known:
             name = self._fresh(node.op)
             self._known[key] = name

@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from lrpc.ir.graph import Graph, Module, Node, Rule, Value
-from passes.kinds import STRUCTURAL
+from passes.kinds import MOVING
 from passes.rewrite import map_nodes
 
 SPLATTING = frozenset({"splat", "splat_value"})
-MOVING = STRUCTURAL - {"cat", "where"}
 
 
 @dataclass(frozen=True)

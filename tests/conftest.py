@@ -28,5 +28,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
-    """Compiled programs, each made when a test first asks for it."""
-    return Programs(tmp_path_factory.mktemp("programs"))
+    """Compiled programs, each made when a test of any worker first asks for it."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return Programs(tmp_path_factory.mktemp("programs"))
+    folder = tmp_path_factory.getbasetemp().parent / "programs"  # beside those of the workers
+    folder.mkdir(exist_ok=True)
+    return Programs(folder)

@@ -18,7 +18,7 @@ SOURCES = sorted(
 #: itself (`lrpc.__version__`) is open to all.
 ALLOWED: dict[str, set[str]] = {
     "lrpc.errors": set(),
-    "lrpc.support": {"lrpc.errors"},
+    "lrpc.support": set(),
     "lrpc.config": set(),
     "lrpc.models": {"lrpc.config"},
     "lrpc.runtime": set(),  # what programs carry: torch alone
@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "lrpc.explainer": {"lrpc.compiler", "lrpc.frontend", "lrpc.rules"},
     "lrpc.commands": {
         *("lrpc.backend", "lrpc.compiler", "lrpc.config", "lrpc.ir", "lrpc.models"),
-        *("lrpc.program", "lrpc.rules", "lrpc.runtime"),
+        *("lrpc.program", "lrpc.rules", "lrpc.runtime", "passes"),
     },
     "lrpc.cli": {"lrpc.commands", "lrpc.runtime"},
     "lrpc.__main__": {"lrpc.cli"},
@@ -55,8 +55,8 @@ COMMANDS: dict[str, set[str]] = {
     **{
         name: {"session", "drawing"}
         for name in (
-            *("analyze", "bench", "compare", "compile", "evaluate", "example", "plan", "rules"),
-            *("run", "show", "verify"),
+            *("analyze", "bench", "compare", "compile", "evaluate", "example", "opt", "plan"),
+            *("rules", "run", "show", "verify"),
         )
     },
 }
@@ -117,7 +117,7 @@ def test_commands_stand_apart() -> None:
     wrong = []
     for path in (ROOT / "lrpc" / "commands").rglob("*.py"):
         own = module_of(path).split(".")[2:3]
-        if own in ([], ["parser"]):
+        if own in ([], ["parser"], ["arguments"]):
             continue
         for line, module in imports(path):
             other = module.removeprefix("lrpc.commands.").split(".")[0]

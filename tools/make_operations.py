@@ -75,7 +75,7 @@ def _surveyed(pair: tuple[str, str]) -> Surveyed:
 
 
 def main() -> int:
-    """Write the page; with --check only say whether it is current."""
+    """Write the page; with --check only say whether it is current. 1 where a call is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if it is old")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
@@ -87,13 +87,13 @@ def main() -> int:
     for row in found:
         print(*row.faults, sep="\n", end="\n" if row.faults else "", file=sys.stderr)
     print(dict(sum((row.counts for row in found), Counter())))
-    text = page(found)
+    text, wrong = page(found), any(row.faults for row in found)
     if PAGE.is_file() and PAGE.read_text() == text:
-        return 0
+        return int(wrong)
     if not given.check:
         PAGE.write_text(text)
     print(f"{PAGE.relative_to(ROOT)}: {'is not current' if given.check else 'written'}")
-    return 1 if given.check else 0
+    return int(wrong or given.check)
 
 
 if __name__ == "__main__":

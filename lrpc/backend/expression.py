@@ -1,4 +1,4 @@
-"""One node as a Python expression, from the op table's template."""
+"""One node as a Python expression, from the template of its operation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import string
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from lrpc.backend.emission import EMISSION
 from lrpc.backend.quoting import literal
 from lrpc.errors import ProgramError
 from lrpc.ir.graph import Attr, Node
@@ -50,7 +51,8 @@ def render(
     fields["inputs"], fields["kept"] = ", ".join(inputs), kept
     if node.op == "slice":
         fields["slice"] = _slice(node)
-    text = row.emit if over is None else row.over[over]
+    emission = EMISSION[node.op]
+    text = emission.text if over is None else emission.over[over]
     return _Template().vformat(text, tuple(inputs), fields)
 
 

@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from lrpc.backend.emission import EMISSION, Emission
 from lrpc.ir.graph import Node, Value
-from lrpc.ir.ops import TABLE
+from lrpc.ir.ops import Trait, View, views, with_trait
 
-SAME_MEMORY = frozenset({"reshape", "permute"})  # other names of all of it
+NOTHING = Emission("")  # effects have statements of their own
+ALLOCATING = with_trait(Trait.ALLOCATES)
+SAME_MEMORY = views(View.IN_ORDER, View.PERMUTED)  # other names of all of it
 
 
 def overwrites(nodes: Sequence[Node], keep: Collection[str]) -> list[int | None]:
@@ -39,13 +42,13 @@ class _Memory:
             if value.name in self.of:
                 handed_out = node.op == "read" and len(node.inputs) == 1
                 self._read(value, float("inf") if handed_out else index)
-        if TABLE[node.op].allocates and len(node.outputs) == 1:
+        if node.op in ALLOCATING and len(node.outputs) == 1:
             self.of[node.out.name] = node.out.name
         elif node.op in SAME_MEMORY and node.inputs[0].name in self.of:
             self.of[node.out.name] = self.of[node.inputs[0].name]
         else:
             for value in node.inputs:  # a name for a part of it, perhaps: it stays
-                if value.name in self.of and node.outputs and not TABLE[node.op].allocates:
+                if value.name in self.of and node.outputs and node.op not in ALLOCATING:
                     self._read(value, float("inf"))
         for value in node.outputs:
             if value.name in self.of:
@@ -57,7 +60,7 @@ class _Memory:
 
     def operand(self, index: int, node: Node) -> int | None:
         """The operand that statement `index` may write over."""
-        for place in range(len(TABLE[node.op].over)):
+        for place in range(len(EMISSION.get(node.op, NOTHING).over)):
             value = node.inputs[place]
             root = self.of.get(value.name)
             once = sum(v.name in self.of and self.of[v.name] == root for v in node.inputs) == 1

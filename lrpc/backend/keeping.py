@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from lrpc.backend.quoting import quoted
 from lrpc.ir.graph import Attr, Node
+from lrpc.ir.ops import TABLE
 
 Place = tuple[str, str]  # segment key and local name
 Key = tuple[Attr | None, ...]
@@ -31,26 +32,11 @@ class Keeping:
 
     def place(self, node: Node, reach: Container[str]) -> Place | None:
         """Where `node` keeps a part of its work, of the parts of the state within `reach`."""
-        if node.op not in _LOC or node.inputs[_LOC[node.op]].name not in self.needed:
+        locations = _operand(node, "locations")
+        if locations is None or locations not in self.needed:
             return None
         place = self.places.get(_key(node))
         return None if place is None or place[0] not in reach else place
-
-
-# Where each operation has its locations, and its weights.
-_LOC = {
-    "deform_sample": 1,
-    "deform_splat": 1,
-    "deform_spread": 1,
-    "deform_weight_transpose": 2,
-    "deform_location_transpose": 2,
-}
-_WEIGHT = {
-    "deform_sample": 2,
-    "deform_splat": 2,
-    "deform_spread": 2,
-    "deform_location_transpose": 3,
-}
 
 
 def keeping(nodes: Sequence[Node], places: Mapping[str, Place], needed: frozenset[str]) -> Keeping:
@@ -67,9 +53,10 @@ def keeping(nodes: Sequence[Node], places: Mapping[str, Place], needed: frozense
 
 def _key(node: Node) -> Key:
     """Levels, locations and weights; the transpose in the weights has none."""
-    weight = _WEIGHT.get(node.op)
-    return (
-        node.attr("levels"),
-        node.inputs[_LOC[node.op]].name,
-        None if weight is None else node.inputs[weight].name,
-    )
+    return node.attr("levels"), _operand(node, "locations"), _operand(node, "weights")
+
+
+def _operand(node: Node, name: str) -> str | None:
+    """The value that is this operand of `node`, by name; None where it has no such operand."""
+    place = TABLE[node.op].operand(name)
+    return None if place is None else node.inputs[place].name

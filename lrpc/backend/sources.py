@@ -52,15 +52,30 @@ MODULES: tuple[ModuleType, ...] = (
 TRITON: tuple[ModuleType, ...] = (triton_ratios, triton_deformable)  # on top of triton_support
 
 
+_source = cache(inspect.getsource)
+
+
 @cache
-def _functions() -> dict[str, str]:
-    found: dict[str, str] = {}
+def _items(module: ModuleType) -> list[ast.stmt]:
+    """The statements of a module."""
+    return ast.parse(_source(module)).body
+
+
+@cache
+def _functions() -> dict[str, tuple[str, frozenset[str]]]:
+    """The source of each kernel, and the names that stand in it."""
+    found: dict[str, tuple[str, frozenset[str]]] = {}
     for module in MODULES:
-        source = inspect.getsource(module)
-        for item in ast.parse(source).body:
+        lines = _source(module).splitlines()
+        for item in _items(module):
             if isinstance(item, ast.FunctionDef):
-                found[item.name] = ast.get_source_segment(source, item) or ""
+                text = "\n".join(lines[item.lineno - 1 : item.end_lineno])
+                found[item.name] = (text, _read(item))
     return found
+
+
+def _read(tree: ast.AST) -> frozenset[str]:
+    return frozenset(n.id for n in ast.walk(tree) if isinstance(n, ast.Name))
 
 
 FUNCTIONS = frozenset(_functions())
@@ -70,21 +85,20 @@ def needed(text: str) -> str:
     """The sources of the kernels that `text` calls, with those they call, in a fixed order."""
     sources = _functions()
     found: set[str] = set()
-    pending = [text]
+    pending = [_read(ast.parse(text))]
     while pending:
-        names = {n.id for n in ast.walk(ast.parse(pending.pop())) if isinstance(n, ast.Name)}
-        new = (names & sources.keys()) - found
+        new = (pending.pop() & sources.keys()) - found
         found |= new
-        pending += [sources[name] for name in new]
-    texts = [source for name, source in sources.items() if name in found]
-    names = {n.id for text in texts for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Name)}
-    used = tuple(module for module in TRITON if names & _defined(inspect.getsource(module)))
-    carried = [_joined((triton_support, *used))] if used else []
-    return "\n\n\n".join([*carried, *texts])
+        pending += [sources[name][1] for name in new]
+    carried = [(source, names) for name, (source, names) in sources.items() if name in found]
+    names = frozenset[str]().union(*(names for _, names in carried))
+    used = tuple(module for module in TRITON if names & _defined(module))
+    first = [_joined((triton_support, *used))] if used else []
+    return "\n\n\n".join([*first, *(source for source, _ in carried)])
 
 
-def _defined(text: str) -> set[str]:
-    return {item.name for item in ast.parse(text).body if isinstance(item, ast.FunctionDef)}
+def _defined(module: ModuleType) -> set[str]:
+    return {item.name for item in _items(module) if isinstance(item, ast.FunctionDef)}
 
 
 @cache
@@ -97,7 +111,7 @@ def _names() -> frozenset[str]:
     """What every program's module defines or imports, whichever kernels it carries."""
     found = {"forward", "load", "INTERFACE"}
     for module in (*RUNTIME, *MODULES, triton_support, *TRITON):
-        for item in ast.parse(inspect.getsource(module)).body:
+        for item in _items(module):
             if isinstance(item, ast.FunctionDef | ast.ClassDef):
                 found.add(item.name)
             elif isinstance(item, ast.Import | ast.ImportFrom):
@@ -117,14 +131,13 @@ def _joined(modules: tuple[ModuleType, ...], *more: str) -> str:
     imports: set[str] = set(more)
     bodies = []
     for module in modules:
-        source = inspect.getsource(module)
-        items = ast.parse(source).body[1:]  # without the docstring
+        items = _items(module)[1:]  # without the docstring
         for item in items:
             if isinstance(item, ast.Import | ast.ImportFrom) and not _own(item):
                 imports |= {ast.unparse(part) for part in _single(item)}
         first = next(i for i in items if not isinstance(i, ast.Import | ast.ImportFrom))
         start = min([first.lineno, *(d.lineno for d in getattr(first, "decorator_list", []))])
-        bodies.append("\n".join(source.splitlines()[start - 1 :]).rstrip())
+        bodies.append("\n".join(_source(module).splitlines()[start - 1 :]).rstrip())
     return _import_block(imports) + "\n\n\n" + "\n\n\n".join(bodies)
 
 

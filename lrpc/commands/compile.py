@@ -54,6 +54,10 @@ def main(args: argparse.Namespace, console: Console) -> int:
     else:
         if args.overrides:
             raise ConfigError("KEY VALUE overrides go with --config; edit the graph instead")
+        if args.no_check:
+            raise ConfigError(
+                "--no-check goes with --config: beside a graph there is no model to hold it against"
+            )
         report = compile_graph(args.graph, output, args.dump_passes, plugins=args.plugin)
     _print(report, time.perf_counter() - began, console)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -11,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 import lrpc
+from lrpc.support.ending import Arguments
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,9 @@ class Command:
 
     def run(self, args: argparse.Namespace, console: Console) -> int:
         """Run the command; returns the exit code."""
-        code: int = self._function(self.module, "main")(args, console)
+        main = self._function(self.module, "main")
+        _imported(*(SELDOM if self.name == "compile" else ()))
+        code: int = main(args, console)
         return code
 
     def _function(self, module: str, name: str) -> Callable[..., Any]:
@@ -57,11 +61,12 @@ COMMANDS = (
     Command("show", "show, compare or draw the graph of a program", "show.command", "show.command"),
     Command("plan", "predict the memory of a program", "plan.command"),
     Command("bench", "measure time and memory of a program", "bench.command"),
+    Command("opt", "run passes by name over the text of a graph", "opt.command", "opt.command"),
     Command("rules", "list rules and composites, with formulas and sources", "rules"),
 )
 
 
-class CommandParser(argparse.ArgumentParser):
+class CommandParser(Arguments):
     """The parser of one command, which declares its arguments when it is first used."""
 
     def __init__(self, *args: Any, command: Command | None = None, **kwargs: Any) -> None:
@@ -79,9 +84,7 @@ class CommandParser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(
-        prog="lrpc", description="A compiler for layer-wise relevance propagation."
-    )
+    top = Arguments(prog="lrpc", description="A compiler for layer-wise relevance propagation.")
     top.add_argument("--version", action="version", version=f"lrpc {lrpc.__version__}")
     top.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = top.add_subparsers(
@@ -108,3 +111,17 @@ def dispatch(args: argparse.Namespace, console: Console) -> int:
     """Run the command that was asked for; returns the exit code."""
     (command,) = (command for command in COMMANDS if command.name == args.command)
     return command.run(args, console)
+
+
+#: How often to look for garbage while a program is compiled: each time takes longer, since what is
+#: made stays until the end.
+SELDOM = (10_000, 20, 50)
+
+
+def _imported(*often: int) -> None:
+    """Look for garbage again, so `often`, where a process did not while it imported; what it has
+    stays."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.set_threshold(*(often or gc.get_threshold()))
+        gc.enable()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
@@ -17,6 +16,7 @@ from lrpc.rules import FAMILIES
 from lrpc.rules.composite import COMPOSITES, Composite, Option
 from lrpc.rules.declaration import Declaration, Param
 from lrpc.rules.plugins import load_plugins
+from lrpc.support.untrusted import near
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -62,8 +62,8 @@ def show_one(name: str, console: Console) -> None:
     found = [(family, r) for family, rules in FAMILIES.items() for r in rules if r.name == name]
     if not found and name not in COMPOSITES:
         names = sorted({r.name for rules in FAMILIES.values() for r in rules})
-        near = difflib.get_close_matches(name, [*names, *COMPOSITES], 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        close = near(name, [*names, *COMPOSITES])
+        hint = f"; did you mean {close}?" if close else ""
         raise RuleError(f"unknown rule {name!r}{hint}; there are: {', '.join(names)}")
     for family, rule in found:
         console.print(Text.assemble((rule.name, "bold"), f" for {family}"))

@@ -8,19 +8,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lrpc.config.show import show
+from lrpc.config.target_kinds import KINDS, SUBLAYERS
 from lrpc.support.untrusted import near, short
 
-#: What relevance can start from; True where the target exists once per layer.
-TARGETS = {
-    "class_logit": False,
-    "mask_logit": False,
-    "box": False,
-    "encoder_feature": True,
-    "decoder_query": True,
-}
+#: Models of MaskDINO by name, beside functions of the user's; lrpc/models/sources.py builds them.
+SOURCES = ("embedded", "detectron2")
 _SELECTORS = ("role", "op", "module", "layers", "first")
 _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
-_LAYER = re.compile(r"\*|[0-9]{1,9}(\.(self_attn|cross_attn|ffn)(\.pre_res)?)?")
+_INSIDE = "|".join(dict.fromkeys(part for parts in SUBLAYERS.values() for part in parts))
+_LAYER = re.compile(rf"\*|[0-9]{{1,9}}(\.({_INSIDE})(\.pre_res)?)?")
 _MODULE_PATH = re.compile(r"\w+(\.\w+)*")
 
 
@@ -36,13 +32,12 @@ def _strings(value: Any, what: str) -> tuple[str, ...]:
 
 def parse_source(value: Any) -> str:
     """Return a model source: a known name or an import path."""
-    if value in ("embedded", "detectron2"):
-        return str(value)
+    if isinstance(value, str) and value in SOURCES:
+        return value
     if isinstance(value, str) and _IMPORT_PATH.fullmatch(value):
         return value
-    raise ValueError(
-        f'expected "embedded", "detectron2" or "package.module:function", got {show(value)}'
-    )
+    known = ", ".join(f'"{name}"' for name in SOURCES)
+    raise ValueError(f'expected {known} or "package.module:function", got {show(value)}')
 
 
 def parse_scope(value: Any) -> str:
@@ -60,10 +55,10 @@ def parse_targets(value: Any) -> tuple[str, ...]:
     seen: set[str] = set()
     for text in names:
         name, colon, layer = text.partition(":")
-        if name not in TARGETS:
-            close = near(name, TARGETS, 0.0) or min(TARGETS)
+        if name not in KINDS:
+            close = near(name, KINDS, 0.0) or min(KINDS)
             raise ValueError(f"{show(text)} is not a target; did you mean {show(close)}?")
-        if colon and not TARGETS[name]:
+        if colon and not KINDS[name].layered:
             raise ValueError(
                 f"{show(text)}: {name} exists once, without a layer; remove :{short(layer)}"
             )

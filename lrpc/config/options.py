@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lrpc.config.checks import SOURCES
 from lrpc.config.node import Config
-
-NORMALISED = ("embedded", "detectron2")  # sources whose models normalise pixels from 0 to 255
 
 
 def composite_options(config: Config) -> dict[str, object]:
@@ -18,7 +17,8 @@ def composite_options(config: Config) -> dict[str, object]:
         "low": node.BOX.LOW,
         "high": node.BOX.HIGH,
     }
-    if "epsilon_gamma_box" in _names(node.COMPOSITE) and node.SOURCE in NORMALISED:
+    if "epsilon_gamma_box" in _names(node.COMPOSITE) and node.SOURCE in SOURCES:
+        # These models normalise pixels from 0 to 255.
         pairs = list(zip(config.MODEL.PIXEL_MEAN, config.MODEL.PIXEL_STD, strict=True))
         usual = {"low": 0.0, "high": 255.0}
         for name, pixel in usual.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import threading
 from collections.abc import Collection, Iterator, Mapping
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from lrpc.errors import TraceError
 from lrpc.frontend.containers import Containers
 from lrpc.frontend.records import Input, found, mapped
+from lrpc.support.untrusted import nearest
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,8 @@ def submodule(model: nn.Module, path: str) -> nn.Module:
     """The submodule at `path`; TraceError with the nearest paths where there is none."""
     known: dict[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))
     if path not in known:
-        near = difflib.get_close_matches(path, [p for p in known if p], 3, 0.3)
-        raise TraceError(f"no module {path!r} in the model; nearest: {', '.join(near) or 'none'}")
+        close = nearest(path, filter(None, known), 3, 0.3)
+        raise TraceError(f"no module {path!r} in the model; nearest: {', '.join(close) or 'none'}")
     return known[path]
 
 

@@ -14,6 +14,7 @@ from lrpc.frontend.execute import call_name, execute
 from lrpc.frontend.gradients import values_only
 from lrpc.frontend.leaves import shape_of_leaf
 from lrpc.frontend.records import found, mapped
+from lrpc.ir.meta import FORMULAS, operands
 
 
 class Runner:
@@ -24,7 +25,7 @@ class Runner:
     """
 
     def __init__(self, shapes_only: bool) -> None:
-        self.fake = FakeTensorMode(allow_non_fake_inputs=True) if shapes_only else None
+        self.fake = _Shapes(allow_non_fake_inputs=True) if shapes_only else None
         self.busy = self.sized = False
 
     def example(self, given: Tensor) -> Tensor:
@@ -67,6 +68,38 @@ class Runner:
             return execute(kind, target, root, args, kwargs)
 
 
+class _Shapes(FakeTensorMode):  # type: ignore[no-untyped-call]
+    """Tensors without values, whose shapes follow by formula where there is one."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # or else every operation goes through torch.compile's switch
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        formula, kwargs = FORMULAS.get(func), kwargs or {}
+        if formula is not None and "out" not in kwargs and self._covers(func, args):
+            result = formula(args, kwargs)
+            if result is not None:
+                return mapped(result, Tensor, self._as_fake)
+        return self.dispatch(func, types, args, kwargs)
+
+    def _covers(self, func: Any, args: Any) -> bool:
+        """Whether a formula can say what comes of these operands: tensors of the CPU, some of them
+        without a value, and none that torch knows the value of all the same."""
+        tensors = operands(args)
+        fakes = [x for x in tensors if isinstance(x, FakeTensor)]
+        return (
+            all(x.constant is None and x.fake_device.type == "cpu" for x in fakes)
+            and all(x.device.type == "cpu" for x in tensors if not isinstance(x, FakeTensor))
+            and (isinstance(args[0], FakeTensor) or (bool(fakes) and not func._schema.is_mutable))
+        )
+
+    def _as_fake(self, x: Tensor) -> Tensor:
+        return x if isinstance(x, FakeTensor) else FakeTensor(self, x, torch.device("cpu"))
+
+
 class _Sizes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Finds operations inside a call that make a result as long as some of `values` tell."""
 
@@ -74,6 +107,10 @@ class _Sizes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.values = {_memory(x) for x in values if x.layout is torch.strided} - {0}
         self.found = False
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # or else every operation goes through torch.compile's switch
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None

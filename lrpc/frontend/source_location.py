@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import PurePath
 from types import FrameType
 
@@ -44,6 +45,7 @@ def raised_place(error: Exception) -> tuple[str, int]:
     return place
 
 
+@cache
 def _ours(name: str) -> bool:
     return any(name == root or name.startswith(f"{root}.") for root in OURS)
 

@@ -47,7 +47,10 @@ def _other(value: Tensor, shift: int, generator: torch.Generator, move: bool) ->
 def _is_flag(value: Tensor) -> bool:
     if not value.is_floating_point():
         return False
-    return not bool(torch.isfinite(value).all()) or 1 < torch.unique(value).numel() <= FEW
+    if not bool(torch.isfinite(value).all()):
+        return True
+    few = torch.unique(value.reshape(-1)[:1000]).numel() <= FEW  # or else no need to sort them all
+    return bool(few) and 1 < torch.unique(value).numel() <= FEW
 
 
 def _shaken(value: Tensor, generator: torch.Generator, move: bool) -> Tensor:

@@ -10,8 +10,6 @@ from lrpc.ir.graph import Attr, Loc, Node, Rule, Value
 from lrpc.ir.ops import TABLE, infer
 from lrpc.ir.types import TensorType
 
-COMMUTATIVE = frozenset({"add", "mul"})
-
 
 class Builder:
     """Collects nodes; `op` appends one and returns its outputs.

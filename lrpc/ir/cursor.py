@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import TypeVar
 
 from lrpc.errors import IRError
 from lrpc.ir.lexer import Source, Token, tokens
+from lrpc.ir.strings import out_of_quotes
 
 T = TypeVar("T")
 
@@ -68,14 +68,10 @@ class Cursor:
         text = token[1][skip:]
         if text[:1] != '"':
             return text
-        if "\\" not in text:
-            return text[1:-1]
         try:
-            found = str(json.loads(text, strict=False))
-            found.encode()
-        except ValueError:  # or half a surrogate pair, which no file can hold
+            return out_of_quotes(text)
+        except ValueError:
             raise self.fail("bad escape in a string; expected JSON escapes", token) from None
-        return found
 
     def word(self, what: str) -> str:
         """A bare word, or any string in quotes."""

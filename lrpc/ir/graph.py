@@ -84,6 +84,10 @@ class Node:
     role: str = ""
     rule: Rule | None = None
     loc: Loc = Loc()
+    #: The types of its weights with which the verifier found it right: a node never changes.
+    verified: tuple[tuple[str, TensorType], ...] | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
 
     def attr(self, key: str, default: Attr | None = None) -> Attr | None:
         for name, value in self.attrs:

@@ -58,13 +58,13 @@ class Source:
         begin = offset - column + 1
         end = self.text.find("\n", begin)
         content = self.text[begin : end if end >= 0 else len(self.text)].rstrip("\r")
-        content = content.replace("\t", " ")
+        content = "".join(c if c.isprintable() else "\ufffd" for c in content.replace("\t", " "))
         cut = max(0, min(column - 1 - EXCERPT // 2, len(content) - EXCERPT))
         shown = content[cut : cut + EXCERPT]
         head, tail = "…" if cut else "", "…" if cut + EXCERPT < len(content) else ""
         caret = " " * (column - 1 - cut + len(head)) + "^"
-        excerpt = f"  {head}{shown}{tail}\n  {caret}"
-        return IRError(f"{self.file}:{line}:{column}: {what}\n{excerpt}")
+        excerpt = f"  {head}{shown}{tail}"
+        return IRError(f"{self.file}:{line}:{column}: {what}", excerpt, f"  {caret}")
 
 
 def tokens(source: Source) -> Iterator[Token]:

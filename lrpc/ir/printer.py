@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 
 from lrpc.errors import IRError
 from lrpc.ir.graph import Attr, Graph, Loc, Node, Rule, Value
 from lrpc.ir.lexer import NUMBER, WORD
+from lrpc.ir.strings import in_quotes
 from lrpc.ir.types import Sym
 
 RESERVED = re.compile(rf"true|false|loc|{NUMBER}")
@@ -18,9 +18,9 @@ BARE_LOC = r'[^\s,():"#]++'
 def print_graph(graph: Graph) -> str:
     """The text of `graph`, ending in a newline; `parse_graph` of it gives an equal graph."""
     lines = [f"graph @{_name(graph.name)}({_typed(graph.inputs)}) {{"]
-    lines += [f"  weight {json.dumps(name)}: {kind}" for name, kind in graph.weights]
+    lines += [f"  weight {in_quotes(name)}: {kind}" for name, kind in graph.weights]
     lines += [f"  {print_node(node)}" for node in graph.nodes]
-    lines += [f"  mark {json.dumps(name)} {print_value(value)}" for name, value in graph.marks]
+    lines += [f"  mark {in_quotes(name)} {print_value(value)}" for name, value in graph.marks]
     lines += [f"  return {_returned(graph)}".rstrip(), "}"]
     return "\n".join(lines) + "\n"
 
@@ -50,7 +50,7 @@ def print_value(value: Value) -> str:
 def print_attr(value: Attr) -> str:
     """An attribute's value; tuples in brackets, strings quoted."""
     if isinstance(value, str):
-        return json.dumps(value)
+        return in_quotes(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
@@ -82,18 +82,18 @@ def _typed(values: Iterable[Value]) -> str:
 def _returned(graph: Graph) -> str:
     if len(graph.outputs) == 1 and graph.outputs[0][0] == "output":
         return print_value(graph.outputs[0][1])
-    return ", ".join(f"{json.dumps(name)} {print_value(value)}" for name, value in graph.outputs)
+    return ", ".join(f"{in_quotes(name)} {print_value(value)}" for name, value in graph.outputs)
 
 
 def _name(name: str) -> str:
-    return name if re.fullmatch(r"\w+", name) else json.dumps(name)
+    return name if re.fullmatch(r"\w+", name) else in_quotes(name)
 
 
 def _word(text: str) -> str:
     bare = re.fullmatch(WORD, text) and not RESERVED.fullmatch(text)
-    return text if bare else json.dumps(text)
+    return text if bare else in_quotes(text)
 
 
 def _place(text: str) -> str:
     bare = not text or (text.isprintable() and re.fullmatch(BARE_LOC, text))
-    return text if bare else json.dumps(text)
+    return text if bare else in_quotes(text)

@@ -59,13 +59,28 @@ def verify_tensors(module: Module, held: str) -> Module:
 def _check(
     node: Node, defined: dict[str, Value], weights: Mapping[str, TensorType], where: str
 ) -> None:
-    name = node.outputs[0].name if node.outputs else "?"
-    place = f"%{name} = {node.op}{where} (from {node.loc})"
+    """Hold a node against what stands before it. Its types, which hang on itself and its weights
+    alone, are inferred when it is first met."""
     for value in node.inputs:
-        _require(defined, value, place)
-    _check_types(node, weights, place)
+        if defined.get(value.name) is not value:
+            _require(defined, value, _place(node, where))
+    if not _verified(node, weights):
+        _check_types(node, weights, where)
     for value in node.outputs:
-        _define(defined, value, place)
+        if value.name in defined:
+            _define(defined, value, _place(node, where))
+        defined[value.name] = value
+
+
+def _place(node: Node, where: str) -> str:
+    name = node.outputs[0].name if node.outputs else "?"
+    return f"%{name} = {node.op}{where} (from {node.loc})"
+
+
+def _verified(node: Node, weights: Mapping[str, TensorType]) -> bool:
+    """Whether this very node was found right before, with weights of these types."""
+    known = node.verified
+    return known is not None and all(weights.get(str(node.attr(key))) == t for key, t in known)
 
 
 def _define(defined: dict[str, Value], value: Value, place: str) -> None:
@@ -82,15 +97,17 @@ def _require(defined: dict[str, Value], value: Value, place: str) -> None:
         raise IRError(f"%{value.name} is {known.type} but {place} reads it as {value.type}")
 
 
-def _check_types(node: Node, weights: Mapping[str, TensorType], place: str) -> None:
+def _check_types(node: Node, weights: Mapping[str, TensorType], where: str) -> None:
     row = TABLE.get(node.op)
     if row is None:
-        raise IRError(f"unknown op {node.op!r} at {place}")
+        raise IRError(f"unknown op {node.op!r} at {_place(node, where)}")
     try:
         found = weight_types(row.attrs, node.attrs, weights)
         types = infer(row, tuple(v.type for v in node.inputs), node.attrs, found)
     except IRError as error:
-        raise IRError(f"{error}, at {place}") from None
+        raise IRError(f"{error}, at {_place(node, where)}") from None
     if types != tuple(v.type for v in node.outputs):
         got = ", ".join(str(v.type) for v in node.outputs)
-        raise IRError(f"{place} yields {', '.join(map(str, types))}, but is declared {got}")
+        said = f"yields {', '.join(map(str, types))}, but is declared {got}"
+        raise IRError(f"{_place(node, where)} {said}")
+    object.__setattr__(node, "verified", found)

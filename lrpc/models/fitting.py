@@ -105,8 +105,7 @@ def _compare(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], what: st
         for kind, names in problems.items()
         for name in names[:_NAMES]
     ]
-    text = "\n".join([f"weights do not fit {what}: {'; '.join(found)}{remedy}", *lines])
-    raise WeightsError(text)
+    raise WeightsError(f"weights do not fit {what}: {'; '.join(found)}{remedy}", *lines)
 
 
 def _counted(kind: str, names: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,11 @@ from lrpc.models.released import build_released
 from lrpc.models.weights import file_sha256, read_weights, weights_sha256
 
 _KEY = "MODEL.WEIGHTS"
+#: The model of each source that has a name, empty of weights, and what errors call it.
+BUILDERS: dict[str, tuple[Callable[[Config], nn.Module], str]] = {
+    "embedded": (construct_maskdino, WHAT),
+    "detectron2": (build_released, "this model"),
+}
 _INITIALISATION = "detectron2://ImageNetPretrained/"
 
 
@@ -47,11 +53,11 @@ def build_model(config: Config) -> tuple[nn.Module, WeightsInfo]:
         return _call(config, source).eval().requires_grad_(False), _own_weights(config)
     _check_architecture(config)
     weights, info = _weights(config)
-    released = source == "detectron2"
-    model = build_released(config) if released else construct_maskdino(config)
+    build, what = BUILDERS[source]
+    model = build(config)
     if weights is None:
         fill(model, _seeded(model, config.LRPC.INIT_SEED))
-    elif note := fill(model, weights, "this model" if released else WHAT):
+    elif note := fill(model, weights, what):
         info = replace(info, note=f"{info.note}; {note}")
     return model.eval().requires_grad_(False), info
 

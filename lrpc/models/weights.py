@@ -23,7 +23,6 @@ from lrpc.models.checkpoints.safetensors_file import ALIASES, INDEX, read_index,
 __all__ = [
     "ENTRY_KEY",
     "Loaded",
-    "cast_floating",
     "file_sha256",
     "load_weights",
     "not_finite",
@@ -125,18 +124,6 @@ def serialize_weights(
         if not name.isprintable() and any("\ud800" <= c <= "\udfff" for c in name):
             raise WeightsError(f"weight {name!r:.80}: a name that is no Unicode text; rename it")
     return _with_metadata(safetensors.torch.save(stored), entries)
-
-
-def cast_floating(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Return `tensors` with the floating ones in `dtype`; what was one tensor stays one."""
-    done: dict[tuple[Any, ...], Tensor] = {}
-    result = {}
-    for name, tensor in tensors.items():
-        identity = _identity(name, tensor)
-        if identity not in done:
-            done[identity] = tensor.to(dtype) if tensor.is_floating_point() else tensor
-        result[name] = done[identity]
-    return result
 
 
 def file_sha256(path: str | Path) -> str:

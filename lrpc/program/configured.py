@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lrpc.config import Config, composite_options
+from lrpc.config.checks import SOURCES
 from lrpc.errors import ConfigError
 from lrpc.ir.graph import Module
 from lrpc.models.maskdino.spec import MaskDINOSpec
@@ -81,7 +82,7 @@ def example_inputs(config: Config, shape: tuple[int, int], dtype: torch.dtype) -
 
 def places_of(config: Config) -> Places:
     """Where relevance can be read and where it ends."""
-    if config.LRPC.SOURCE not in ("embedded", "detectron2"):
+    if config.LRPC.SOURCE not in SOURCES:
         return with_boundaries(Places(), config.LRPC.BOUNDARIES)
     spec, options = MaskDINOSpec.from_config(config), config.LRPC
     places = maskdino_places(
@@ -95,7 +96,7 @@ def places_of(config: Config) -> Places:
 
 def targets_of(config: Config, module: Module) -> list[Target]:
     """What relevance can start from."""
-    if config.LRPC.SOURCE in ("embedded", "detectron2") and not config.LRPC.SCOPE:
+    if config.LRPC.SOURCE in SOURCES and not config.LRPC.SCOPE:
         return maskdino_targets(list(config.LRPC.TARGETS), module.graph)
     return startable(module.graph)
 
@@ -103,7 +104,7 @@ def targets_of(config: Config, module: Module) -> list[Target]:
 def unused(config: Config, targets: Sequence[Target]) -> list[str]:
     """What is to be said where LRPC.TARGETS was set, and the model has none of those targets."""
     key = "LRPC.TARGETS"
-    theirs = config.LRPC.SOURCE in ("embedded", "detectron2") and not config.LRPC.SCOPE
+    theirs = config.LRPC.SOURCE in SOURCES and not config.LRPC.SCOPE
     if theirs or config.where(key) == "defaults":
         return []
     names = ", ".join(target.name for target in targets)

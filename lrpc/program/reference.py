@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lrpc.ir.graph import Attr, Graph, Node, Value
-from lrpc.ir.ops import TABLE
+from lrpc.ir.ops import TABLE, Trait
 from lrpc.ir.types import TensorType
 from lrpc.ir.verifier import verify
 from lrpc.program.manifest import Lowered
@@ -48,14 +48,10 @@ def graph_in_double(graph: Graph) -> Graph:
     return verify(wide, "float64")
 
 
-FIXED = frozenset({"masks_to_boxes"})
-"""Operations whose results are float32 whatever goes in: they are cast afterwards."""
-
-
 def _nodes(node: Node) -> tuple[Node, ...]:
     wide = _node(node)
-    if node.op not in FIXED:
-        return (wide,)
+    if not TABLE[node.op].has(Trait.FIXED_DTYPE):
+        return (wide,)  # others are cast afterwards
     narrow = tuple(Value(f"{v.name}.f32", v.type) for v in node.outputs)
     pairs = zip(narrow, wide.outputs, strict=True)
     casts = (Node("cast", (a,), (b,), (("dtype", "f64"),), loc=node.loc) for a, b in pairs)

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
+from lrpc.config.target_kinds import KINDS, SUBLAYERS
 from lrpc.errors import ConfigError
 from lrpc.ir.graph import Graph
 from lrpc.ir.types import Sym
+from lrpc.support.untrusted import near
 
-LAYERED = {"encoder_feature": "encoder.layers.", "decoder_query": "decoder.layers."}
-OUTPUTS = {
-    "class_logit": ("pred_logits", ("query", "class")),
-    "mask_logit": ("pred_masks", ("query", "y", "x")),
-    "box": ("pred_boxes", ("query", "coordinate")),
-}
-# Inside a layer, by stack: sublayer → its transform before the residual sum (`.pre_res`), and the
-# norm that its output leaves. The feed-forward part's output is the layer's own.
-SUBLAYERS: dict[str, dict[str, tuple[str, str]]] = {
-    "encoder": {"self_attn": ("self_attn", "norm1"), "ffn": ("linear2", "")},
-    "decoder": {
-        "self_attn": ("self_attn:out0", "norm2"),
-        "cross_attn": ("cross_attn", "norm1"),
-        "ffn": ("linear2", ""),
-    },
-}
 _LAYER = re.compile(r"(?:encoder|decoder)\.layers\.\d+")
 
 
@@ -107,7 +92,7 @@ def _asked(name: str, patterns: Sequence[str]) -> bool:
 def asked_places(targets: Sequence[str], *patterns: str) -> tuple[str, ...]:
     """Where `targets` inside a layer (`encoder_feature:1.self_attn`) start, and `patterns`."""
     starts = (name.partition(":") for name in targets)
-    return (*(f"{LAYERED[kind]}{part}" for kind, _, part in starts if "." in part), *patterns)
+    return (*(f"{KINDS[kind].layers}{part}" for kind, _, part in starts if "." in part), *patterns)
 
 
 def inside(marks: Mapping[str, str], scope: str) -> dict[str, str]:
@@ -148,19 +133,19 @@ def maskdino_targets(names: Sequence[str], graph: Graph) -> list[Target]:
 
 
 def _expand(name: str, graph: Graph) -> list[Target]:
-    kind, _, layer = name.partition(":")
-    if kind in OUTPUTS:
-        output, index = OUTPUTS[kind]
-        if f"output.{output}" not in graph.marked:
+    own, _, layer = name.partition(":")
+    kind = KINDS[own]
+    prefix, places, names = kind.layers, kind.places, kind.names
+    if not kind.layered:
+        if f"output.{kind.output}" not in graph.marked:
             raise ConfigError(
-                f"LRPC.TARGETS: {kind} starts from {output}, which LRPC.SCOPE leaves out"
+                f"LRPC.TARGETS: {own} starts from {kind.output}, which LRPC.SCOPE leaves out"
             )
-        return [Target(kind, f"output.{output}", tuple(range(len(index))), index)]
-    prefix = LAYERED[kind]
+        return [Target(own, f"output.{kind.output}", places, names, kind.token)]
     starts = [m for m in graph.marked if m.startswith(prefix)]
     layers = sorted(int(m[len(prefix) :]) for m in starts if "." not in m[len(prefix) :])
     if not layers:
-        raise ConfigError(f"LRPC.TARGETS: {kind} needs {prefix}*, which LRPC.SCOPE leaves out")
+        raise ConfigError(f"LRPC.TARGETS: {own} needs {prefix}*, which LRPC.SCOPE leaves out")
     chosen = [str(i) for i in layers] if layer == "*" else [layer or str(layers[-1])]
     if f"{prefix}{chosen[0]}" not in starts:
         known = int(chosen[0].partition(".")[0]) in layers
@@ -169,9 +154,7 @@ def _expand(name: str, graph: Graph) -> list[Target]:
             f"LRPC.TARGETS: {name}: there are layers {layers[0]} to {layers[-1]}"
             f"{f', none has that part{hint}' if known else ''}"
         )
-    if kind == "encoder_feature":
-        return [Target(f"{kind}:{i}", f"{prefix}{i}", (1,), ("channel",), token=0) for i in chosen]
-    return [Target(f"{kind}:{i}", f"{prefix}{i}", (0,), ("query",)) for i in chosen]
+    return [Target(f"{own}:{i}", f"{prefix}{i}", places, names, kind.token) for i in chosen]
 
 
 def sayable(name: str) -> bool:
@@ -199,5 +182,5 @@ def output_targets(graph: Graph) -> list[Target]:
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """`; did you mean X?`, or nothing."""
-    near = difflib.get_close_matches(name, known, 1)
-    return f"; did you mean {near[0]}?" if near else ""
+    close = near(name, known)
+    return f"; did you mean {close}?" if close else ""

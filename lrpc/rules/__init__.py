@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 
@@ -27,6 +26,7 @@ from lrpc.rules import (
     structure,
 )
 from lrpc.rules.declaration import Declaration
+from lrpc.support.untrusted import near
 
 FAMILIES: dict[str, tuple[Declaration, ...]] = {
     "linear maps": (*linear.RULES, *signed.RULES, *boxed.RULES),
@@ -57,8 +57,8 @@ def find(op: str, name: str) -> Declaration:
         names = sorted({rule for _, rule in CATALOGUE})
         mine = sorted(rule for o, rule in CATALOGUE if o == op)
         if name not in names:
-            near = difflib.get_close_matches(name, names, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            close = near(name, names)
+            hint = f"; did you mean {close}?" if close else ""
             raise RuleError(f"unknown rule {name!r}{hint} (see `lrpc rules`)")
         if not mine:
             raise RuleError(f"no relevance rule exists for {op} yet")
@@ -81,8 +81,8 @@ def register(rule: Declaration) -> Declaration:
         raise RuleError(f"rule name {rule.name!r}: lower case, digits and _ only, a letter first")
     for op in rule.ops:
         if op not in TABLE:
-            near = difflib.get_close_matches(op, TABLE, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            close = near(op, TABLE)
+            hint = f"; did you mean {close}?" if close else ""
             raise RuleError(f"rule {rule.name}: there is no operation {op!r}{hint}")
         if (op, rule.name) in CATALOGUE:
             raise RuleError(f"rule {rule.name} exists for {op} already; choose another name")

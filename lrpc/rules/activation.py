@@ -4,13 +4,11 @@ divides."""
 from __future__ import annotations
 
 from lrpc.ir.graph import Node, Rule, Value
+from lrpc.ir.ops import Family, in_order, of_family
 from lrpc.rules.context import Context
 from lrpc.rules.declaration import Declaration
 
-ACTIVATIONS = (
-    *("relu", "leaky_relu", "gelu", "silu", "sigmoid", "tanh"),
-    *("relu6", "elu", "hardswish", "mish", "centred_softplus"),
-)
+ACTIVATIONS = in_order(of_family(Family.ACTIVATION))
 
 
 def passing(ctx: Context, node: Node, rule: Rule) -> None:

@@ -7,18 +7,14 @@ stands for the skip path.
 from __future__ import annotations
 
 from lrpc.ir.graph import Graph, Node, Rule, Value
+from lrpc.ir.ops import Family, Trait, in_order, of_family, with_trait
 from lrpc.rules.context import Context
 from lrpc.rules.declaration import EPS, Declaration, Param
 
-SUMS = ("add", "sub")
-MAPS = frozenset(
-    {
-        *("conv2d", "conv_transpose2d", "batch_norm", "group_norm", "interpolate"),
-        *("max_pool2d", "avg_pool2d"),
-    }
-)
-TOKENS = frozenset({"linear", "layer_norm", "rms_norm", "matmul"})
-KEEPING = frozenset({"add", "sub", "mul", "relu", "leaky_relu", "gelu", "silu", "scale", "cast"})
+SUMS = in_order(of_family(Family.SUM))
+MAPS = with_trait(Trait.CHANNELS_FIRST)
+TOKENS = with_trait(Trait.CHANNELS_LAST)
+KEEPING = with_trait(Trait.ELEMENTWISE)
 
 POSITION = Param(
     "position",

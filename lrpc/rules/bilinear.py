@@ -6,11 +6,12 @@ from string import ascii_letters
 
 from lrpc.errors import RuleError
 from lrpc.ir.graph import Node, Rule, Value
+from lrpc.ir.ops import Family, in_order, of_family
 from lrpc.ir.types import K
 from lrpc.rules.context import Context
 from lrpc.rules.declaration import EPS, Declaration, Param
 
-BILINEAR = ("matmul", "einsum", "mul")
+BILINEAR = in_order(of_family(Family.BILINEAR, Family.PRODUCT))
 SOURCE = "Achtibat et al. 2024, proposition 3.3 (2402.05602)"
 RATIO = Param("ratio", 0.5, 0.0, 1.0, meaning="ρ, the first factor's share (attention: `qk_share`)")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from lrpc.errors import RuleError
 from lrpc.rules import CATALOGUE, find
 from lrpc.rules.convolutional import convolutional
 from lrpc.rules.entries import Composite, Entry, Option, in_place_of
+from lrpc.support.untrusted import near
 
 __all__ = ["COMPOSITES", "Composite", "Entry", "Option", "adapted", "composite", "entries", "entry"]
 
@@ -28,7 +28,9 @@ COMMON = (
     Entry("uniform", role="product"),
     Entry("pass", role="activation"),
     Entry("detach", role="normaliser"),
-    *(Entry("pass", op=op) for op in ("max_pool2d", "amax", "amin")),
+    Entry("pass", op="max_pool2d"),
+    Entry("pass", op="amax"),
+    Entry("pass", op="amin"),
     Entry("pass", role="selection"),
     Entry("pass", role="embedding"),
     Entry("pass", role="structural"),
@@ -175,8 +177,8 @@ def composite(
     if not isinstance(name, str):
         raise RuleError(f"a composite is given by its name, as in 'attnlrp', got {name!r}")
     if name not in COMPOSITES:
-        near = difflib.get_close_matches(name, COMPOSITES, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        close = near(name, COMPOSITES)
+        hint = f"; did you mean {close}?" if close else ""
         raise RuleError(f"unknown composite {name!r}{hint}; there are: {', '.join(COMPOSITES)}")
     for switch, value in (("stop_at_detach", stop_at_detach), ("split_positions", split_positions)):
         if not isinstance(value, bool):

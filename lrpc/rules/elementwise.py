@@ -7,14 +7,17 @@ number, and f(0) is a bias. Where that quotient has no bound near 0 (roots) or f
 
 from __future__ import annotations
 
+import torch
+
 from lrpc.errors import RuleError
 from lrpc.ir.graph import Node, Rule, Value
+from lrpc.ir.ops import TABLE, Family, Trait, in_order, of_family, with_trait
 from lrpc.rules.context import Context
 from lrpc.rules.declaration import Declaration
 
-PASSING = ("abs", "exp", "sin", "cos", "clamp", "sqrt", "pow", "log")
-NORMALISING = ("reciprocal", "pow")
-OPS = (*PASSING, "reciprocal")
+OPS = in_order(of_family(Family.FUNCTION))
+PASSING = tuple(op for op in OPS if op != "reciprocal")
+NORMALISING = in_order(with_trait(Trait.INVERTS))
 BACH = "Bach et al. 2015, section 2 (10.1371/journal.pone.0130140)"
 
 
@@ -37,10 +40,8 @@ def passing(ctx: Context, node: Node, rule: Rule) -> None:
 
 def at_zero(node: Node) -> float:
     """f(0)."""
-    if node.op != "clamp":
-        return 1.0 if node.op in ("exp", "cos") else 0.0
-    raised = 0.0 if node.attr("min") is None else max(0.0, node.number("min"))
-    return raised if node.attr("max") is None else min(raised, node.number("max"))
+    zero = torch.zeros((), dtype=torch.float64)
+    return float(TABLE[node.op].reference(zero, **dict(node.attrs)))
 
 
 def _by_relevance(node: Node) -> bool:

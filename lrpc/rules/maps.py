@@ -12,12 +12,16 @@ from torch import Tensor
 
 from lrpc.errors import RuleError
 from lrpc.ir.graph import Node, Value
-from lrpc.ir.ops import TABLE
+from lrpc.ir.ops import TABLE, Family, Trait, in_order, of_family, with_trait
 from lrpc.ir.types import DTYPES, Dim, Sym
 from lrpc.rules.context import Context
 from lrpc.rules.structure import extent
 
-MAPS = ("linear", "conv2d", "conv_transpose2d", "batch_norm", "interpolate", "avg_pool2d")
+# The maps of one operand that are taken apart here.
+MAPS = in_order(
+    of_family(Family.LINEAR, Family.CONVOLUTION, Family.INTERPOLATION)
+    | {"batch_norm", "avg_pool2d"}
+)
 
 
 @dataclass(frozen=True)
@@ -243,11 +247,8 @@ def _transposed(ctx: Context, matrix: Value) -> Value:
 
 # -- what is known of a value ----------------------------------------------------------------------
 
-KEEP_SIGN = frozenset(
-    {"reshape", "permute", "expand", "cat", "slice", "flip", "cast", "gather", "max_pool2d"}
-    | {"avg_pool2d", "mean", "sum"}
-)
-NOT_NEGATIVE = frozenset({"relu", "sigmoid", "softmax", "exp", "abs", "sqrt"})
+KEEP_SIGN = with_trait(Trait.KEEPS_SIGN)
+NOT_NEGATIVE = with_trait(Trait.NOT_NEGATIVE)
 
 
 def not_negative(ctx: Context, value: Value) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
@@ -10,6 +9,7 @@ from lrpc.errors import RuleError
 from lrpc.ir.graph import Graph
 from lrpc.rules.composite import COMPOSITES
 from lrpc.rules.entries import Composite, Entry
+from lrpc.support.untrusted import near
 
 
 def check_chosen(composites: Iterable[Composite], graph: Graph) -> None:
@@ -30,9 +30,9 @@ def _check(entry: Entry, what: str, pattern: str, known: Iterable[str]) -> None:
     names = [name for name in known if name]
     if any(fnmatchcase(name, pattern) for name in (*names, "")):
         return
-    inside = [f"{pattern}.*"] if any(fnmatchcase(n, f"{pattern}.*") for n in names) else []
-    near = inside or difflib.get_close_matches(pattern, names, 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    inside = any(fnmatchcase(n, f"{pattern}.*") for n in names)
+    close = f"{pattern}.*" if inside else near(pattern, names)
+    hint = f"; did you mean {close!r}?" if close else ""
     raise RuleError(
         f"rule {entry.rule}: no operation of the model has the {what} {pattern!r}{hint}"
     )

@@ -13,10 +13,14 @@ from torch import Tensor
 
 from lrpc.runtime.loading import ProgramError, check_finite
 
+LONGEST = 100  # comparing two names takes the product of their lengths: longer ones are not near
+
 
 def meant(name: object, known: Iterable[str]) -> str:
     """`; did you mean NAME?` where one of the known names is close, else nothing."""
-    near = difflib.get_close_matches(name, list(known), 1) if isinstance(name, str) else []
+    if not isinstance(name, str) or len(name) > LONGEST:
+        return ""
+    near = difflib.get_close_matches(name, [k for k in known if len(k) <= LONGEST], 1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

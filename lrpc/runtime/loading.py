@@ -17,7 +17,11 @@ WEIGHTS = "weights.safetensors"
 
 
 class ProgramError(Exception):
-    """Weights, inputs or requests that do not match this program."""
+    """Weights, inputs or requests that do not match this program, in one line that only shows."""
+
+    def __init__(self, line: object = "") -> None:
+        text = str(line)
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
 
 
 def check_finite(value: Tensor, what: str, remedy: str) -> None:

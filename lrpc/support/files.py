@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lrpc.errors import ProgramError
+from lrpc.support.escaping import visible
 
 _HOST = f"{zlib.crc32(os.uname().nodename.encode()):08x}"  # folders may be shared by machines
 _PART = re.compile(rf"\..+\.{_HOST}-(\d+)\.part", re.DOTALL)
@@ -18,10 +19,7 @@ _PART = re.compile(rf"\..+\.{_HOST}-(\d+)\.part", re.DOTALL)
 
 def shown(path: str | os.PathLike[str]) -> str:
     """A path as one printable line: what is no character, or breaks lines, is escaped."""
-    text = os.fspath(path)
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return visible(os.fspath(path))
 
 
 def reason(error: BaseException) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import stat
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
+from typing import Any
+
+from lrpc.support.escaping import visible
 
 #: Comparing two names takes the product of their lengths: longer ones than this have no near one.
 NEAR_LENGTH = 100
@@ -19,9 +23,7 @@ SHOWN = 60
 
 def short(text: str, most: int = SHOWN) -> str:
     """A name or value on one printable line, cut after `most` characters."""
-    line = "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: most + 1]
-    )
+    line = visible(text[: most + 1])
     return line if len(line) <= most else f"{line[:most]}…"
 
 
@@ -36,10 +38,15 @@ def is_text(text: str) -> bool:
 
 def near(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The known name that is spelt most like `name`, or None."""
+    return next(iter(nearest(name, known, 1, cutoff)), None)
+
+
+def nearest(name: str, known: Iterable[str], most: int, cutoff: float = 0.6) -> list[str]:
+    """The known names that are spelt most like `name`, the nearest first."""
     if len(name) > NEAR_LENGTH:
-        return None
+        return []
     some = [k for k in islice(known, NEAR_KNOWN) if len(k) <= NEAR_LENGTH]
-    return next(iter(difflib.get_close_matches(name, some, 1, cutoff)), None)
+    return difflib.get_close_matches(name, some, most, cutoff)
 
 
 class Unreadable(Exception):
@@ -60,7 +67,8 @@ def read_text(path: Path, most: int) -> str:
         with open(path, "rb", opener=_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise Unreadable("not a regular file")
-            data = file.read(most + 1)
+            size = os.fstat(file.fileno()).st_size
+            data = file.read(min(size, most) + 1)
     except OSError as error:
         raise Unreadable((error.strerror or str(error)).lower(), found=False) from error
     except ValueError as error:  # a NUL or half a character in the path
@@ -71,6 +79,15 @@ def read_text(path: Path, most: int) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Unreadable("not UTF-8 text") from error
+
+
+def read_json(path: Path, most: int) -> Any:
+    """The content of a JSON file of at most `most` bytes. Raises Unreadable."""
+    text = read_text(path, most)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"not JSON ({error})") from error
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -19,7 +19,7 @@ from lrpc.backend.memory.arena import (
     _Table,
     place,
 )
-from lrpc.backend.memory.liveness import Buffer, aligned, lifetimes, lower_bound, profile
+from lrpc.backend.memory.liveness import Buffer, aligned, lower_bound, profile
 
 
 @st.composite
@@ -137,13 +137,6 @@ def test_live_bytes() -> None:
     assert profile(buffers) == [5, 12, 7]
     assert lower_bound(buffers) == 12
     assert lower_bound([]) == 0
-
-
-def test_lifetimes_from_reads_and_writes() -> None:
-    steps = [((), ("a",)), (("a", "w"), ("b", "unused")), (("b",), ("c",))]
-    assert lifetimes(steps) == {
-        "a": (0, 2), "w": (0, 2), "b": (1, 3), "unused": (1, 2), "c": (2, 3),
-    }  # fmt: skip
 
 
 def test_sizes_are_aligned() -> None:

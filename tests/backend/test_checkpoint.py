@@ -23,7 +23,7 @@ from lrpc.program.memory_of import open_model
 from tests.support.checkpoints import AT, SEEDS, both, compiled, model_of, same
 from tests.support.networks import small
 from tests.support.peaks import peaks_as_predicted
-from tests.support.programs import Programs, noise
+from tests.support.programs import DIGITS, Programs, noise
 from tests.support.storage import Tracker
 
 MODELS = ("tiny transformer", "CNN", "small ViT", "deformable encoder")
@@ -94,11 +94,15 @@ def test_budgets_are_kept(share: int) -> None:
     same(both(program, x[:1]), both(compiled("deformable encoder", "attnlrp"), x[:1]))
 
 
+TWO = ["class_logit", "encoder_feature:2"]
+HALF = {"SEEDS": 1, "TARGETS": TWO, "MEMORY__BUDGET": "50%", "MEMORY__CHECKPOINT": "auto"}
+
+
 def test_the_digits_program_at_half_its_memory(programs: Programs) -> None:
-    program = programs.digits(SEEDS=1, MEMORY__BUDGET="50%", MEMORY__CHECKPOINT="auto")
-    usual = programs.digits(SEEDS=1)
+    program = programs.digits(**HALF)
+    usual = programs.digits(SEEDS=1, TARGETS=TWO)
     images = noise(1, 160, 160).float()
-    for target in ("class_logit", "encoder_feature:2"):
+    for target in TWO:
         at = [(3, 5)] if target == "class_logit" else [(7,)]
         expected = usual.relevance(usual.forward(images), target, at=at).input
         with Tracker() as tracker:
@@ -108,8 +112,13 @@ def test_the_digits_program_at_half_its_memory(programs: Programs) -> None:
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * scale)
 
 
+LARGE = pytest.param("small ViT", 1, marks=pytest.mark.slow)  # thousands of combinations
+
+
 @pytest.mark.parametrize("composite", ["attnlrp", "gamma"])
-@pytest.mark.parametrize(("name", "seeds"), [("tiny transformer", SEEDS), ("small ViT", 1)])
+@pytest.mark.parametrize(
+    ("name", "seeds"), [("tiny transformer", SEEDS), ("ViT of two blocks", 1), LARGE]
+)
 def test_hardly_a_choice_is_cheaper(name: str, seeds: int, composite: str) -> None:
     """Against all combinations of what blocks may keep, with all numbers of seeds; and none of
     those where each block keeps all or nothing is cheaper at all."""
@@ -193,14 +202,7 @@ def test_the_sum_over_seeds_costs_one(norm: str) -> None:
 
 def test_an_edited_graph_keeps_the_budget(tmp_path: Path, programs: Programs) -> None:
     """`lrpc compile --graph` chooses anew, by the settings of the program."""
-    directory = programs.directory(
-        Path("examples/maskdino.yaml").resolve(),
-        COMPOSITE="attnlrp",
-        EPSILON=1e-6,
-        SEEDS=1,
-        MEMORY__BUDGET="50%",
-        MEMORY__CHECKPOINT="auto",
-    )
+    directory = programs.directory(DIGITS, COMPOSITE="attnlrp", **HALF)
     report = lrpc.compiler.compile_graph(directory / "graph.lrp", tmp_path / "again")
     assert report.nodes
     for name in ("program.py", "weights.safetensors"):

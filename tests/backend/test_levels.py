@@ -15,7 +15,7 @@ from lrpc.backend.memory.levels import Block, Kept, Step, hull
 def blocks(draw: st.DrawFn) -> Block:
     """Up to seven steps, each of which makes one or two values of some before it and of inputs,
     whose keeping costs something for half of all values."""
-    values = ["x", "y"]
+    values = ["", "#0"]
     steps = []
     for i in range(draw(st.integers(1, 7))):
         reads = draw(st.lists(st.sampled_from(values), max_size=3, unique=True))

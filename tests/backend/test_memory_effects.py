@@ -11,11 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lrpc.backend.emission import EMISSION
 from lrpc.backend.expression import render
 from lrpc.backend.memory.effect import Effects, Strided, effect_of
 from lrpc.backend.sources import FUNCTIONS, MODULES
 from lrpc.ir.graph import Node
-from lrpc.ir.ops import TABLE
+from lrpc.ir.ops import TABLE, Trait
 from lrpc.ir.types import DTYPES, TensorType
 from tests.ir.test_optable import EMITTED, POSITIVE, label, limit_of
 from tests.support.op_samples import Sample
@@ -80,7 +81,7 @@ def test_every_op_does_what_its_meta_run_says(sample: Sample, sizes: dict[str, i
 OVER = [
     pytest.param(sample, operand, id=f"{label(sample)}-{operand}")
     for sample in EMITTED
-    for operand in range(len(TABLE[sample.op].over))
+    for operand in range(len(EMISSION[sample.op].over))
     if sample.graph().nodes[0].inputs[operand].type == sample.graph().nodes[0].out.type
 ]
 
@@ -106,8 +107,8 @@ def test_what_is_written_over_an_operand(sample: Sample, operand: int) -> None:
 
 @pytest.mark.parametrize("sample", EMITTED, ids=label)
 def test_results_have_the_memory_that_rows_say(sample: Sample) -> None:
-    """Nothing that `allocates` shares memory with what it reads, however small its operands are."""
-    if not TABLE[sample.op].allocates:
+    """Nothing that ALLOCATES shares memory with what it reads, however small its operands are."""
+    if not TABLE[sample.op].has(Trait.ALLOCATES):
         return
     (node,) = sample.graph().nodes
     sizes, positive = {"B": 1, "K": 1}, sample.op in POSITIVE

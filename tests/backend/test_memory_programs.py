@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 import lrpc
+from lrpc.backend.emission import EMISSION, Emission
 from lrpc.backend.memory.arena import place
 from lrpc.backend.memory.liveness import Buffer, lower_bound
 from lrpc.backend.memory.plan import kept_for, kept_without_ledger, target_plans
 from lrpc.backend.memory.run import Model
 from lrpc.errors import LrpcError
-from lrpc.ir.ops import TABLE
 from lrpc.program.memory_of import open_model
 from lrpc.runtime.limits import most_live
 from tests.support.networks import small
@@ -139,8 +139,8 @@ def test_what_does_not_run_for_one_image_is_refused_in_one_line(
 ) -> None:
     """torch's own group_norm wants several values to a channel; a program takes any number of
     images."""
-    row, own = TABLE["group_norm"], "F.group_norm({0}, {groups}, {weight}, {bias}, {eps})"
-    monkeypatch.setitem(TABLE, "group_norm", replace(row, emit=own))
+    own = Emission("F.group_norm({0}, {groups}, {weight}, {bias}, {eps})")
+    monkeypatch.setitem(EMISSION, "group_norm", own)
     parts = (nn.Conv2d(3, 8, 1), nn.AdaptiveAvgPool2d(1), nn.GroupNorm(8, 8), nn.Flatten())
     model = nn.Sequential(*parts, nn.Linear(8, 3))
     with pytest.raises(LrpcError, match=r"^group_norm at 2.* does not run for 1 image: ") as no:

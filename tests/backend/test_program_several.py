@@ -123,18 +123,34 @@ def test_a_changed_graph_file_is_refused(several: Any, tmp_path: Path) -> None:
         load_program(folder, "cpu")
 
 
-@pytest.mark.parametrize("name", ["attnlrp", "cp_lrp"])
-def test_a_graph_file_compiles_to_its_composite_alone(
-    several: Any, tmp_path: Path, name: str
-) -> None:
-    file = "graph.lrp" if name == "attnlrp" else f"graph.{name}.lrp"
-    report = compile_graph(several.directory / file, tmp_path / "one")
-    assert report.notes[0] == f"of 3 composites, {name} alone"
-    one: Any = load_program(tmp_path / "one", "cpu")
-    assert one.composites == (name,)
+def test_a_graph_file_compiles_to_all_composites_again(several: Any, tmp_path: Path) -> None:
+    report = compile_graph(several.directory / "graph.lrp", tmp_path / "again")
+    assert report.composites == tuple(NAMES)
+    for name in ("program.py", "manifest.json", "graph.cp_lrp.lrp", "weights.safetensors"):
+        assert (tmp_path / "again" / name).read_bytes() == (several.directory / name).read_bytes()
+
+
+def test_an_edited_graph_changes_its_own_composite(several: Any, tmp_path: Path) -> None:
+    folder = several.save(tmp_path / "program")
+    graph = folder / "graph.cp_lrp.lrp"
+    graph.write_text(graph.read_text().replace("epsilon(eps=1e-06)", "epsilon(eps=0.5)"))
+    compile_graph(graph, tmp_path / "edited")
+    edited: Any = load_program(tmp_path / "edited", "cpu")
+    assert edited.composites == tuple(NAMES)
     example = tiny()[1]
-    expected = several.relevance(several.forward(example), "output", at=[(2,)], composite=name)
-    assert torch.equal(one(example, "output", at=[(2,)]).input, expected.input)
+    for name in NAMES:
+        old, new = (p(example, "output", at=[(2,)], composite=name) for p in (several, edited))
+        assert torch.equal(old.input, new.input) == (name != "cp_lrp")
+
+
+def test_composites_do_not_compute_different_outputs(several: Any, tmp_path: Path) -> None:
+    folder = several.save(tmp_path / "program")
+    graph = folder / "graph.epsilon.lrp"
+    graph.write_text(graph.read_text().replace("by=0.5", "by=0.25"))
+    assert line_of(lambda: compile_graph(folder / "graph.lrp", tmp_path / "edited")) == (
+        f"{graph}: %attention_scaled differs in more than its rule from the graph of attnlrp;"
+        " edit the graphs of all composites alike"
+    )
 
 
 def test_own_names_with_own_rules() -> None:

@@ -285,6 +285,9 @@ def test_a_command_without_a_source(line: Line) -> None:
     both = "give --config FILE, or --graph GRAPH.lrp, and not both"
     assert line.error("compile") == both
     assert line.error("compile", "--config", "a", "--graph", "b") == both
+    assert line.error("compile", "--graph", "b", "--no-check") == (
+        "--no-check goes with --config: beside a graph there is no model to hold it against"
+    )
 
 
 def test_debug_shows_where_an_error_was_raised(line: Line) -> None:

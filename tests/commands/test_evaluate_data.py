@@ -363,7 +363,7 @@ def test_folders_that_hold_no_scenes(tmp_path: Path) -> None:
     photo(tmp_path / "a.png")
     assert line().startswith(f"{tmp_path}: nothing is annotated here; --scenes takes a folder")
     mask = save(tmp_path / "b.dog-1.mask.png", BLOB)
-    assert line().startswith(f"{tmp_path}: no image for the mask b.dog-1.mask.png; it wants b with")
+    assert [scene.path.name for scene in read_scenes(tmp_path, names=["dog"])] == ["a.png", "b.png"]
     mask.rename(tmp_path / "a.cat-1.mask.png")
     assert (
         line() == f"{tmp_path / 'a.cat-1.mask.png'}: 'cat' is no class of the program; known: dog"
@@ -373,7 +373,10 @@ def test_folders_that_hold_no_scenes(tmp_path: Path) -> None:
         "'label_in_instances_png')"
     )
     (tmp_path / "scenes.json").write_text('[{"file": "c.png", "instances": []}]')
-    assert line() == f"{tmp_path / 'c.png'}: no such image (1 of 1 missing)"
+    assert line() == (
+        f"{tmp_path / 'c.png'}: no such image, nor any of the annotated ones; --scenes is their"
+        " folder"
+    )
 
 
 def test_masks_that_do_not_fit_their_image(tmp_path: Path) -> None:

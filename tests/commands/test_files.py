@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -142,7 +143,7 @@ def test_what_the_system_says_of_any_file_is_one_line(
         main(["--debug", "rules"])
 
 
-def with_output(output: int, folder: Path, *words: str) -> tuple[int, str]:
+def with_output(output: int, folder: Path, *words: str, buffered: bool = True) -> tuple[int, str]:
     """The exit code of a command that prints to an open file, and its standard error."""
     path = folder / "stderr"
     child = os.fork()
@@ -151,7 +152,9 @@ def with_output(output: int, folder: Path, *words: str) -> tuple[int, str]:
         try:
             os.dup2(output, 1)
             os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), 2)
-            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+            raw = os.fdopen(1, "wb", -1 if buffered else 0)
+            sys.stdout = io.TextIOWrapper(raw, write_through=not buffered)
+            sys.stderr = os.fdopen(2, "w")
             code = main(words)
             sys.stdout.flush()  # as Python does at its end
             sys.stderr.flush()
@@ -160,15 +163,27 @@ def with_output(output: int, folder: Path, *words: str) -> tuple[int, str]:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), path.read_text()
 
 
-def test_standard_output_that_is_full_or_closed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize("words", [("rules",), ("--help",), ("plan", "--help"), ("--version",)])
+def test_standard_output_that_is_full_or_closed(
+    tmp_path: Path, words: tuple[str, ...], buffered: bool
+) -> None:
     with open("/dev/full", "w") as full:
-        expected = (2, "error: standard output: no space left on device\n")
-        assert with_output(full.fileno(), tmp_path, "rules") == expected
-        assert with_output(full.fileno(), tmp_path, "--help") == expected
+        assert with_output(full.fileno(), tmp_path, *words, buffered=buffered) == (
+            2,
+            "error: standard output: no space left on device\n",
+        )
     reading, writing = os.pipe()
     os.close(reading)
-    assert with_output(writing, tmp_path, "rules") == (141, "")
+    assert with_output(writing, tmp_path, *words, buffered=buffered) == (141, "")
     os.close(writing)
+
+
+def test_what_was_typed_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["rules", "epsilon", "\x1b[31m\x9b"])
+    said = capsys.readouterr().err
+    assert said.endswith("lrpc: error: unrecognized arguments: \\x1b[31m\\x9b\n")
 
 
 @pytest.mark.parametrize("write", [partial(store.write, cases={}), partial(show._write, text="")])

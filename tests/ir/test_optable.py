@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lrpc.backend.emission import EMISSION
 from lrpc.backend.expression import render
 from lrpc.backend.sources import FUNCTIONS, needed
 from lrpc.ir.graph import Graph, Node
@@ -25,7 +26,7 @@ from tests.support.op_samples import SAMPLES, Sample
 
 SIZES = {"B": 2, "K": 3}
 POSITIVE = {"log", "sqrt", "pow", "rstd", "batch_norm"}
-EMITTED = [sample for sample in SAMPLES if TABLE[sample.op].emit]
+EMITTED = [sample for sample in SAMPLES if sample.op in EMISSION]
 
 
 def double(kind: TensorType) -> TensorType:
@@ -112,5 +113,5 @@ def test_inference_is_kept_for_equal_questions() -> None:
 
 
 def test_every_function_that_a_row_calls_is_carried_along() -> None:
-    called = {op for op in TABLE if TABLE[op].emit.startswith(f"{op}(")}
+    called = {op for op, emission in EMISSION.items() if emission.text.startswith(f"{op}(")}
     assert called <= FUNCTIONS

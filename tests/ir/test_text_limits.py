@@ -62,7 +62,7 @@ BOMBS = {
         + f") {{ return %{'a' * 90}b }}",
         f"1:313909: %{'a' * 60}… is not defined; expected a value defined above",
     ),
-    "half a surrogate pair": (f'{HEAD}mark "\\ud800" %x return %x }}', "1:29: bad escape in a str"),
+    "half an escape": (f'{HEAD}mark "\\U0000d8" %x return %x }}', "1:29: bad escape in a str"),
 }
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
 from lrpc.errors import IRError
 from lrpc.ir.graph import Graph, Loc, Module, Node, Value
+from lrpc.ir.ops import infer
+from lrpc.ir.ops.row import Op
 from lrpc.ir.parser import parse_graph
 from lrpc.ir.types import B, TensorType
 from lrpc.ir.verifier import verify, verify_tensors
@@ -149,3 +152,27 @@ def test_operations_of_any_number_of_inputs_take_one_at_least() -> None:
     text = "graph @g(%x: f32[B,4]) {\n  %y: f32[B,4] = cat() {dim=-1}\n  return %y\n}\n"
     with pytest.raises(IRError, match="op cat takes one input or more, got none"):
         parse_graph(text)
+
+
+def test_types_of_a_node_are_inferred_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def counted(row: Op, *args: Any) -> Any:
+        asked.append(row.name)
+        return infer(row, *args)
+
+    monkeypatch.setattr("lrpc.ir.verifier.infer", counted)
+    first, other = replace(LINEAR), replace(LINEAR, loc=Loc("layers.1"))
+    verify(GRAPH)
+    asked.clear()
+    for _ in range(2):
+        verify(with_first(first))
+    assert asked == ["linear"]
+    asked.clear()
+    verify(with_first(other))  # equal but for its place: another node all the same
+    assert asked == ["linear"]
+    wider = (("w", TensorType("f32", (5, 4))),)
+    with pytest.raises(IRError, match="yields f32"):
+        verify(replace(with_first(first), weights=wider))
+    with pytest.raises(IRError, match="is not declared"):
+        verify(replace(with_first(first), weights=()))

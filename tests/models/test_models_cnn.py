@@ -201,8 +201,32 @@ def small(name: str) -> tuple[nn.Module, int]:
         width = {"width_per_group": 8} if name == "resnet50" else {}
         model = resnet.ResNet(block, blocks, num_classes=5, **width)
         return model, 33 if name == "resnet18" else 32
+    if name in GATED:
+        return GATED[name](models), 32
     options = {"googlenet": {"aux_logits": False, "init_weights": False}}.get(name, {})
     return models.get_model(name, weights=None, num_classes=5, **options), 64
+
+
+def efficientnet(models: Any) -> nn.Module:
+    of = models.efficientnet.MBConvConfig
+    settings = [of(1, 3, 1, 8, 8, 1, 1, 1), of(4, 5, 2, 8, 12, 2, 1, 1)]
+    made: nn.Module = models.efficientnet.EfficientNet(settings, dropout=0.0, num_classes=5)
+    return made
+
+
+def regnet(models: Any) -> nn.Module:
+    params = models.regnet.BlockParams.from_init_params(4, 16, 20.0, 2.0, 8, se_ratio=0.25)
+    made: nn.Module = models.regnet.RegNet(params, num_classes=5)
+    return made
+
+
+def convnext(models: Any) -> nn.Module:
+    of = models.convnext.CNBlockConfig
+    made: nn.Module = models.convnext.ConvNeXt([of(8, 16, 1), of(16, None, 2)], num_classes=5)
+    return made
+
+
+GATED = {"efficientnet": efficientnet, "regnet": regnet, "convnext": convnext}
 
 
 PIECEWISE = ("vgg11_bn", "resnet18", "squeezenet1_1", "shufflenet_v2_x0_5", "mnasnet0_5")
@@ -243,6 +267,15 @@ def test_torchvision_models_as_released(name: str, composite: str) -> None:
     }.get(name, {})
     model = disturbed(models.get_model(name, weights=None, **options))
     check(model, (3, 64, 64), composite, gradient=True)
+
+
+@pytest.mark.parametrize("name", GATED)
+def test_small_gated_torchvision_models(name: str) -> None:
+    torch.manual_seed(0)
+    model, size = small(name)
+    model = disturbed(model)
+    check(model, (3, size, size), "attnlrp", gradient=False)
+    check(model, (3, size, size), "gradient_input", gradient=True)
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from lrpc.errors import WeightsError
-from lrpc.models.weights import cast_floating, file_sha256, load_weights, save_weights
+from lrpc.models.weights import file_sha256, load_weights, save_weights
 
 
 @pytest.fixture
@@ -136,12 +136,6 @@ def test_failed_write_leaves_nothing(folder: Path) -> None:
     assert os.listdir() == ["m.safetensors"]
     with pytest.raises(WeightsError, match=r"^the metadata key \"aliases\" is taken; rename"):
         save_weights("n", sample(), {"aliases": ""})
-
-
-def test_cast_keeps_integers_and_sharing() -> None:
-    cast = cast_floating(sample(), torch.float64)
-    assert cast["a.weight"] is cast["b.weight"]
-    assert (cast["d"].dtype, cast["c"].dtype) == (torch.float64, torch.int64)
 
 
 # Refusals

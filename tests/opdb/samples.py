@@ -68,7 +68,12 @@ def _listed(keys: tuple[str, ...], dtype: torch.dtype) -> list[tuple[Any, Any]]:
 def _table() -> dict[str, list[Any]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        from torch.testing._internal import common_utils
         from torch.testing._internal.common_methods_invocations import op_db
+        from torch.testing._internal.opinfo import core
+    # For a seed they look through the whole stack for a unittest.TestCase, which is not there:
+    # most of the time that samples take below pytest.
+    common_utils.extract_test_fn = core.extract_test_fn = lambda: None
     # Its import forbids this process to set torch's flags, as programs do for their own calls.
     settings = torch.backends.disable_global_flags.__globals__
     settings["__allow_nonbracketed_mutation_flag"] = True

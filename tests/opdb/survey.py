@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from lrpc.frontend.lowering.advice import NO_RULE
 from lrpc.frontend.lowering.table import ROWS
-from tests.opdb.calls import calls
-from tests.opdb.check import verdict
+from tests.opdb.calls import Call, calls
+from tests.opdb.check import Verdict, verdict
 from tests.opdb.names import names
 from tests.opdb.samples import samples
 
 MOST = 3
-"""How many floating sample calls a name gets in the suite where a rule may stand for it, beside one
-of whole numbers and one of booleans; others are refused by their name, and get one."""
+"""How many floating sample calls a name gets where a rule may stand for it, beside one of whole
+numbers and one of booleans; others are refused by their name, and get one."""
 
+WORDS = ("compiles", "fixed", "refused", "uncalled")
+"""What is said of a name, by the best that came of its calls."""
 
 PLACE = re.compile(r",? (at [\w./, ]+\.py:\d+|in what the model returns)")
 
@@ -34,10 +37,8 @@ class Surveyed:
     @property
     def word(self) -> str:
         """compiles, fixed (to the example, which is noted), refused, or uncalled."""
-        for kind, word in (("right", "compiles"), ("said", "fixed"), ("refused", "refused")):
-            if self.counts[kind]:
-                return word
-        return "uncalled"
+        kinds = ("right", "said", "refused")
+        return next((w for k, w in zip(kinds, WORDS, strict=False) if self.counts[k]), WORDS[-1])
 
     @property
     def reason(self) -> str:
@@ -45,20 +46,42 @@ class Surveyed:
         return min(self.reasons, key=lambda text: (-self.reasons[text], text), default="")
 
 
-def surveyed(space: str, name: str, most: int = MOST) -> Surveyed:
-    """All calls of a name."""
+def surveyed(space: str, name: str, brief: bool = False) -> Surveyed:
+    """All calls of a name; `brief` takes one of its samples, in few ways."""
     found = Surveyed(space, name)
-    plain = name.strip("_").removeprefix("i") if name.startswith("__i") else name.strip("_")
-    ruled = name.startswith("__") or {plain, name.strip("_")} & ROWS.keys()
-    for sample in samples(space, name, most) if ruled else samples(space, name, 1)[:1]:
-        for call in calls(space, name, sample):
-            result = verdict(call)
-            found.counts[result.kind] += 1
-            if result.fault:
-                found.faults.append(f"{result.kind}: {result.text}\n  in {call}"[:1000])
-            if result.kind == "refused":
-                found.reasons[_why(result.text)] += 1
+    for call, result in _brief(space, name) if brief else _every(space, name):
+        found.counts[result.kind] += 1
+        if result.fault:
+            found.faults.append(f"{result.kind}: {result.text}\n  in {call}"[:1000])
+        if result.kind == "refused":
+            found.reasons[_why(result.text)] += 1
     return found
+
+
+def _ruled(name: str) -> bool:
+    """Whether a rule may stand for it."""
+    plain = name.strip("_").removeprefix("i") if name.startswith("__i") else name.strip("_")
+    return name.startswith("__") or bool({plain, name.strip("_")} & ROWS.keys())
+
+
+def _every(space: str, name: str) -> Iterator[tuple[Call, Verdict]]:
+    for sample in samples(space, name, MOST) if _ruled(name) else samples(space, name, 1)[:1]:
+        for call in calls(space, name, sample):
+            yield call, verdict(call)
+
+
+def _brief(space: str, name: str) -> Iterator[tuple[Call, Verdict]]:
+    """One sample in the first way that torch itself takes: of each place that the batch may have,
+    where a rule may stand for the name."""
+    ruled, seen = _ruled(name), set[str]()
+    for sample in samples(space, name, 1)[:1]:
+        for call in calls(space, name, sample):
+            place = call.way[1] if ruled else ""
+            if place not in seen:
+                result = verdict(call)
+                yield call, result
+                if result.kind != "skipped":
+                    seen.add(place)
 
 
 def every_name() -> list[tuple[str, str]]:

@@ -104,7 +104,11 @@ def scenes() -> Tensor:
     return torch.cat([digits_image("02"), digits_image("05")]).double()
 
 
-@pytest.mark.parametrize("rules", ["cp_lrp", "attnlrp", "gradient_input"])
+SLOW_CP = pytest.param("cp_lrp", marks=pytest.mark.slow)
+SLOW_ATTN = pytest.param("attnlrp", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("rules", [SLOW_CP, "attnlrp", "gradient_input"])
 def test_digits_without_stabiliser_equal_the_detached_gradient(
     programs: Programs, scenes: Tensor, rules: str
 ) -> None:
@@ -120,7 +124,7 @@ def test_digits_without_stabiliser_equal_the_detached_gradient(
     check(program, oracle, scenes, DIGITS_TARGETS, common_places(3, 3))
 
 
-@pytest.mark.parametrize("rules", ["cp_lrp", "attnlrp"])
+@pytest.mark.parametrize("rules", ["cp_lrp", SLOW_ATTN])
 def test_digits_with_stabiliser_equal_relevance_carried_backwards(
     programs: Programs, scenes: Tensor, rules: str
 ) -> None:

@@ -15,7 +15,7 @@ Problem = tuple[dict[str, int], dict[str, list[str]], list[str]]
 @st.composite
 def problems(draw: st.DrawFn) -> Problem:
     """Up to eight values, each made of some before it or not at all again."""
-    names = [f"v{i}" for i in range(draw(st.integers(1, 8)))]
+    names = ["", "#0", *(f"v{i}" for i in range(6))][: draw(st.integers(1, 8))]
     cost = {name: draw(st.integers(0, 9)) for name in names}
     inputs = {
         name: draw(st.lists(st.sampled_from(names[:i]), max_size=3, unique=True)) if i else []

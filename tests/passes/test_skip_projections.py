@@ -11,7 +11,7 @@ from lrpc.ir.ops.deformable import deform_sample
 from lrpc.rules.composite import composite
 from passes import MARKING, AssignRules, CheckCoverage, SkipProjections, run_pipeline
 from passes.lower_relevance import LowerRelevance
-from tests.support.graphs import check_text, module
+from tests.support.graphs import module
 
 TEXT = """
 graph @g(%x: f64[B,4,6], %m: bool[B,4,1], %p: f64[B,4,2,1,2,2], %a: f64[B,4,2,1,2]) {{
@@ -29,17 +29,6 @@ graph @g(%x: f64[B,4,6], %m: bool[B,4,1], %p: f64[B,4,2,1,2,2], %a: f64[B,4,2,1,
   return %z
 }}
 """
-
-
-@pytest.mark.parametrize("sampling", ["splat", "splat_value(eps=0.1)"])
-def test_projections_around_splatting_pass(sampling: str) -> None:
-    before = TEXT.format(rule="epsilon(eps=0.1)", sampling=sampling, out=6)
-    check_text(SkipProjections(), before, TEXT.format(rule="pass", sampling=sampling, out=6))
-
-
-def test_other_sampling_keeps_its_projections() -> None:
-    text = TEXT.format(rule="epsilon(eps=0.1)", sampling="value(eps=0.1)", out=6)
-    check_text(SkipProjections(), text, text)
 
 
 def test_a_projection_to_another_width_cannot_be_left_out() -> None:

@@ -3,6 +3,8 @@ interpreter."""
 
 from __future__ import annotations
 
+from itertools import cycle
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -36,9 +38,17 @@ def test_padding_masks(programs: Programs) -> None:
     assert list(program.interface.inputs) == ["images", "padding_mask"]
 
 
-@pytest.mark.parametrize("composite", sorted(COMPOSITES.keys() - {"thesis"}))
-def test_every_composite(programs: Programs, composite: str) -> None:
-    assert "class_logit → input" in sound(programs, COMPOSITE=composite)
+TARGETS = ("class_logit", "box", "mask_logit", "encoder_feature:2", "decoder_query:1")
+
+
+@pytest.mark.parametrize(
+    ("composite", "target"),
+    list(zip(sorted(COMPOSITES.keys() - {"thesis"}), cycle(TARGETS), strict=False)),
+)
+def test_every_composite(programs: Programs, composite: str, target: str) -> None:
+    """Each from one target, and from each target some; all of them at once: test_verify.py."""
+    names = sound(programs, COMPOSITE=composite, TARGETS=[target])
+    assert f"{target} → input" in names
 
 
 def test_the_composite_for_single_layers(programs: Programs) -> None:

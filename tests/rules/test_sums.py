@@ -120,6 +120,7 @@ LINEAR = 'linear(%{x}) {{weight="v"}}'
         ("exp(%x)", CONV.format(x="s"), -3),
         ("exp(%x)", LINEAR.format(x="s"), -1),
         ("exp(%x)", "exp(%s)", -1),
+        ("exp(%x)", "exp(%s)\n  %q: f64[B,4,4,4] = " + CONV.format(x="z"), -3),
         ("permute(%x) {dims=[0,3,1,2]}", "exp(%s)", -1),
     ],
 )

@@ -140,7 +140,7 @@ def test_data_loader_workers(program: Any, start: str) -> None:
     def loader(wrong: bool) -> Any:
         data = small_calls.Explained(program, wrong)
         return DataLoader(
-            data, batch_size=1, num_workers=2, multiprocessing_context=start,
+            data, batch_size=1, num_workers=1 if wrong else 2, multiprocessing_context=start,
             collate_fn=small_calls.first, timeout=120,
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Six layers of deformable attention over two small maps, as in a detection transformer."""
+"""Layers of deformable attention over two small maps, as in a detection transformer."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Layer(nn.Module):
 class Deep(nn.Module):
     """Tokens [B, 80, 16] → scores [B, 7]."""
 
-    def __init__(self) -> None:
+    def __init__(self, layers: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(Layer() for _ in range(6))
+        self.layers = nn.ModuleList(Layer() for _ in range(layers))
         self.head = nn.Linear(WIDTH, 7)
         centres = [
             torch.stack(torch.meshgrid(torch.arange(w), torch.arange(h), indexing="xy"), -1)
@@ -51,9 +51,9 @@ class Deep(nn.Module):
         return scores
 
 
-def deep() -> tuple[nn.Module, Tensor]:
+def deep(layers: int = 6) -> tuple[nn.Module, Tensor]:
     """The model with seeded weights, double, and an example input."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = Deep().double().eval().requires_grad_(False)
+        model = Deep(layers).double().eval().requires_grad_(False)
         return model, torch.randn(2, sum(h * w for h, w in SHAPES), WIDTH).double()

@@ -11,6 +11,7 @@ from typing import Any
 from lrpc.backend.body import stem
 from lrpc.backend.quoting import identifier
 from lrpc.errors import LrpcError
+from lrpc.ir.blocks import block_of
 from lrpc.ir.graph import Graph, Loc, Module, Node, Value
 from lrpc.program.targets import Places
 from tests.support.hostile_case import Case, case
@@ -204,6 +205,8 @@ CLOSED = ("rule", "rule parameter", "attribute")
 STRUCTURES = ("output", "structure key", "structure value", "structure number key")
 #: Names of values, which become names of variables.
 VALUES = tuple(f for f in FIELDS if f.startswith("value") or f == "input")
+#: The module of what lies outside every block, unless an index in its path makes it one.
+GLUE = "module of glue"
 #: From the inside out, since a field is found by where it lies.
 ORDER = tuple(
     sorted(
@@ -223,9 +226,11 @@ def filled(names: Mapping[str, str], several: bool, checkpoint: str) -> Case:
 
 
 @cache
-def benign(fields: tuple[str, ...], several: bool, checkpoint: str) -> str:
-    """The text with harmless names in these fields."""
+def benign(fields: tuple[str, ...], listed: bool, several: bool, checkpoint: str) -> str:
+    """The text with harmless names in these fields; with `listed`, glue lies in a list."""
     names = {f: f"{QUIET}{'abcdefghijklmnopqrstuvwxyz'[i]}" for i, f in enumerate(fields)}
+    if listed:
+        names[GLUE] += ".0"
     return filled(names, several, checkpoint).text()
 
 
@@ -238,7 +243,8 @@ def attempt(names: Mapping[str, str], several: bool = False, checkpoint: str = "
         text = filled(names, several, checkpoint).text()
     except LrpcError:
         return ""
-    found = difference(benign(tuple(sorted(names)), several, checkpoint), text)
+    listed = bool(block_of(names.get(GLUE, "")))  # then it is a block, with functions of its own
+    found = difference(benign(tuple(sorted(names)), listed, several, checkpoint), text)
     assert not found, f"{names!r:.2000}: {found}"
     return text
 
@@ -256,6 +262,14 @@ def attempts(count: int, seed: int) -> Iterator[tuple[dict[str, str], bool, str]
             names = [next(more) for _ in fields]
         kind = chance.choice([(False, "none"), (True, "none"), (False, "block")])
         found = dict(zip(fields, names, strict=True))
-        locals_ = [identifier(stem(n)) for f, n in found.items() if f in VALUES]
-        if len(set(locals_)) == len(locals_):  # else functions may be alike that are not otherwise
+        if _as_apart_as_harmless_ones(found):
             yield found, *kind
+
+
+def _as_apart_as_harmless_ones(names: Mapping[str, str]) -> bool:
+    """Whether no name means the same as another: one local for two values, where functions may be
+    alike that are not otherwise, or one block for glue, its weight and a block."""
+    locals_ = [identifier(stem(n)) for f, n in names.items() if f in VALUES]
+    glue = block_of(names.get(GLUE, ""))
+    others = (f"{names.get('module of a block', '')}.0", f"{names.get('weight', '')}")
+    return len(set(locals_)) == len(locals_) and not (glue and glue in map(block_of, others))

@@ -46,14 +46,14 @@ class Block(nn.Module):
 
 
 class SmallViT(nn.Module):
-    """Patches, a class token, three equal blocks, which become one function."""
+    """Patches, a class token, equal blocks, which become one function."""
 
-    def __init__(self) -> None:
+    def __init__(self, blocks: int = 3) -> None:
         super().__init__()
         self.patches = nn.Conv2d(3, 12, 4, stride=4)
         self.token = nn.Parameter(torch.randn(1, 1, 12))
         self.positions = nn.Parameter(torch.randn(1, 17, 12))
-        self.blocks = nn.ModuleList(Block() for _ in range(3))
+        self.blocks = nn.ModuleList(Block() for _ in range(blocks))
         self.norm, self.head = nn.LayerNorm(12), nn.Linear(12, 7)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -74,5 +74,6 @@ def small(name: str) -> tuple[nn.Module, Tensor]:
         torch.manual_seed(0)
         if name == "three blocks":
             return nn.Sequential(Block(), Block(), Block()).eval(), torch.randn(2, 17, 12)
-        model = SmallViT() if name == "small ViT" else Convolutional()
+        blocks = {"small ViT": 3, "ViT of two blocks": 2}.get(name)
+        model = SmallViT(blocks) if blocks else Convolutional()
         return model.eval().requires_grad_(False), torch.randn(2, 3, 16, 16)

@@ -7,7 +7,7 @@ from typing import Any
 
 from lrpc.ir.builder import Builder
 from lrpc.ir.graph import Graph, Value
-from lrpc.ir.ops import TABLE
+from lrpc.ir.ops import TABLE, Family, Trait
 from lrpc.ir.parser import parse_graph
 from lrpc.ir.types import B, K, Sym, TensorType
 
@@ -55,35 +55,14 @@ CONV: dict[str, Any] = {**ONES, "stride": (2, 2), "padding": (1, 1), "dilation":
 POOL: dict[str, Any] = {"kernel": (2, 2), "stride": (2, 2), "padding": (0, 0)}
 PADDED: dict[str, Any] = {"kernel": (3, 3), "stride": (2, 2), "padding": (1, 1)}
 
+#: Every elementwise function of one number, without attributes.
 UNARY = [
-    "reciprocal",
-    "exp",
-    "log",
-    "sqrt",
-    "sin",
-    "cos",
-    "abs",
-    "relu",
-    "silu",
-    "sigmoid",
-    "tanh",
-    "detach",
-    "relu6",
-    "elu",
-    "hardswish",
-    "mish",
-    "centred_softplus",
-    "sigmoid_ratio",
-    "tanh_ratio",
-    "relu6_ratio",
-    "elu_ratio",
-    "hardswish_ratio",
-    "mish_ratio",
-    "centred_softplus_ratio",
-    "abs_ratio",
-    "exp_ratio",
-    "sin_ratio",
-    "cos_ratio",
+    name
+    for name, row in TABLE.items()
+    if row.arity == 1
+    and not row.attrs
+    and row.has(Trait.ELEMENTWISE)
+    and row.family is not Family.PREDICATE
 ]
 REDUCTIONS = ["sum", "mean", "amax", "amin"]
 

@@ -10,6 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from filelock import FileLock  # which torch brings
 from torch import Tensor, nn
 
 import lrpc.compiler
@@ -25,14 +26,13 @@ Key = tuple[object, ...]
 
 @dataclass
 class Programs:
-    """Compiles configurations into `folder`, each once; what differs in rules alone shares a
-    trace."""
+    """Compiles configurations into `folder`, each once, also where several processes share the
+    folder; what differs in rules alone shares a trace."""
 
     folder: Path
-    _directories: dict[Key, Path] = field(default_factory=dict)
     _traces: dict[Key, Any] = field(default_factory=dict)
     _models: dict[Key, nn.Module] = field(default_factory=dict)
-    _loaded: dict[Key, Any] = field(default_factory=dict)
+    _loaded: dict[Path, Any] = field(default_factory=dict)
 
     def digits(self, composite: str = "attnlrp", epsilon: float = 1e-6, **options: object) -> Any:
         """The loaded program of the digits model; `options` are keys below LRPC."""
@@ -45,23 +45,22 @@ class Programs:
 
     def loaded(self, config: Path, **options: object) -> Any:
         """The program of `config` with `options`, which nobody may change."""
-        key = (config, *sorted((k, str(v)) for k, v in options.items()))
-        if key not in self._loaded:
-            self._loaded[key] = load_program(self.directory(config, **options), "cpu")
-        return self._loaded[key]
+        directory = self.directory(config, **options)
+        if directory not in self._loaded:
+            self._loaded[directory] = load_program(directory, "cpu")
+        return self._loaded[directory]
 
     def directory(self, config: Path, **options: object) -> Path:
         """The directory of the same program; tests that change files work on a copy."""
-        key = (config, *sorted((k, str(v)) for k, v in options.items()))
-        if key not in self._directories:
-            output = self.folder / f"{config.stem}-{len(self._directories)}"
-            keys = {f"LRPC.{k.replace('__', '.')}": str(v) for k, v in options.items()}
-            overrides = [word for pair in keys.items() for word in pair]
-            traced = ("PRECISION", "SHAPES", "SCOPE", "PADDING_MASK")  # the rest is rules
-            with self.one_trace(config, *(str(options.get(k)) for k in traced)):
-                lrpc.compiler.compile_config(load_config(config, overrides), output)
-            self._directories[key] = output
-        return self._directories[key]
+        keys = {f"LRPC.{k.replace('__', '.')}": str(v) for k, v in options.items()}
+        wanted = load_config(config, [word for pair in keys.items() for word in pair])
+        output = self.folder / f"{config.stem}-{wanted.digest()[:16]}"
+        traced = ("PRECISION", "SHAPES", "SCOPE", "PADDING_MASK")  # the rest is rules
+        with FileLock(f"{output}.lock"):
+            if not output.exists():
+                with self.one_trace(config, *(str(wanted.LRPC[k]) for k in traced)):
+                    lrpc.compiler.compile_config(wanted, output)
+        return output
 
     def model(self, config: Path, dtype: torch.dtype) -> Any:
         """The model of `config`, which nobody may change."""

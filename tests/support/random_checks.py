@@ -93,9 +93,9 @@ def ledger_closes(data: st.DataObject, drawing: Drawn, module: Module) -> None:
 def held() -> frozenset[tuple[str, str]]:
     """(op, rule) of all graphs whose ledgers were found to close: of graphs of all operations, and
     of small ones for each pair that these missed."""
-    found = _hold(CARRYING, 250, 30)
+    found = _hold(CARRYING, 120, 30)
     for op, rule in sorted(set(CATALOGUE) - found - MISSED):
-        found |= _hold([op], 15, 4, rule)
+        found |= _hold([op], 6, 4, rule)
     return frozenset(found)
 
 

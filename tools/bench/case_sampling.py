@@ -59,10 +59,8 @@ class Op:
         g, value, places, weights = (
             t.double() for t in (self.g[-1:], self.value, self.places, self.weights)
         )
-        sample, splat, mixed = (
-            TABLE[name].reference
-            for name in ("deform_sample", "deform_splat", "deform_weight_transpose")
-        )
+        sample, splat = TABLE["deform_sample"].reference, TABLE["deform_splat"].reference
+        mixed = TABLE["deform_weight_transpose"].reference
         return {
             "sample": lambda: sample(value, places, weights, levels=self.levels),
             "splat": lambda: splat(g, places, weights, levels=self.levels),

@@ -24,6 +24,7 @@ from lrpc.backend.expression import render
 from lrpc.backend.quoting import quoted
 from lrpc.backend.sources import MODULES
 from lrpc.ir.graph import Node
+from lrpc.ir.meta import by_formula
 from lrpc.ir.ops import TABLE, resolve
 from lrpc.ir.types import DTYPES, TensorType
 
@@ -125,12 +126,18 @@ class Storages(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.alive: dict[int, tuple[StorageWeakRef, int]] = {}
         self.most = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # or else every operation goes through torch.compile's switch
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         for key in [k for k, (ref, _) in self.alive.items() if ref.expired()]:  # type: ignore[no-untyped-call]
             del self.alive[key]
-        out = OTHERWISE.get(func, func)(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        own = OTHERWISE.get(func)
+        out = own(*args, **kwargs) if own else by_formula(func, args, kwargs)
         for tensor in out if isinstance(out, (tuple, list)) else (out,):
             if isinstance(tensor, Tensor):
                 self._note(tensor)

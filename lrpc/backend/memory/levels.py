@@ -73,7 +73,7 @@ class Block:
             ends.update(((value, 0), NO_BOUND) for value in step.reads)
             ends[TO] = work * step.work
         found = above(room)
-        return self.kept(frozenset(int(name[1:]) for name, kind in found if kind and name))
+        return self.kept(frozenset(int(name[1:]) for name, side in found if side == 1))
 
     def least(self) -> Kept:
         """The choice that keeps the fewest bytes of what the steps make, whatever they read."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -45,18 +45,3 @@ def profile(buffers: Iterable[Buffer]) -> list[int]:
 def lower_bound(buffers: Iterable[Buffer]) -> int:
     """The most live bytes at any step: no layout needs less."""
     return max(profile(buffers), default=0)
-
-
-def lifetimes(steps: Sequence[tuple[Sequence[str], Sequence[str]]]) -> dict[str, tuple[int, int]]:
-    """First and one-past-last step of every name, from (reads, writes) per step.
-
-    A name that is never read lives for the step that writes it; one that is never written lives
-    from step 0.
-    """
-    found: dict[str, tuple[int, int]] = {}
-    for i, (reads, writes) in enumerate(steps):
-        for name in reads:
-            found[name] = (found[name][0] if name in found else 0, i + 1)
-        for name in writes:
-            found.setdefault(name, (i, i + 1))
-    return found

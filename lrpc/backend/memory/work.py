@@ -8,7 +8,7 @@ from math import prod
 
 from lrpc.backend.memory.effect import Strided
 from lrpc.ir.graph import Node, Value
-from lrpc.ir.ops import TABLE
+from lrpc.ir.ops import TABLE, Family, of_family, views
 from lrpc.ir.types import DTYPES
 
 #: Multiply-adds that take as long as moving one byte. Processors lie between 5 and 50.
@@ -17,7 +17,10 @@ BALANCE = 10.0
 #: passes over its bytes, the tables of a sampling four of theirs, a multiply-add of a gathered row
 #: two others.
 SHORT, PASSES, SHARED, GATHERED = 16, 8, 4, 2
-FREE = frozenset({"constant", "reshape", "permute", "expand", "slice", "detach"})
+FREE = views() | {"constant"}
+PRODUCTS = of_family(Family.BILINEAR)
+#: Maps whose weight is applied at every entry of what they read.
+SPREADING = of_family(Family.TRANSPOSE) | {"conv_transpose2d"}
 
 
 def work_of(node: Node, weights: Mapping[str, Strided], sizes: Mapping[str, int]) -> float:
@@ -55,13 +58,13 @@ def _multiplications(node: Node, used: list[Strided], sizes: Mapping[str, int]) 
     the larger operand times the columns of the other. Of a sampling: the entries of the locations
     times the channels of a head and the four corners."""
     out = max((prod(v.type.sized(sizes)) for v in node.outputs), default=0)
-    if node.op.startswith("deform_") and len(node.inputs) > 1:
+    if TABLE[node.op].operand("locations") is not None:
         return GATHERED * 8.0 * out * _points(node, sizes)
     if used and max(len(w.shape) for w in used) > 1:
         weight = max(used, key=lambda w: len(w.shape))
-        rows = node.inputs[0] if "transpose" in node.op else node.outputs[0]
+        rows = node.inputs[0] if node.op in SPREADING else node.outputs[0]
         return prod(rows.type.sized(sizes)) * prod(weight.shape) / max(weight.shape[0], 1)
-    if node.op.startswith(("matmul", "einsum")):
+    if node.op in PRODUCTS:
         left, right = (prod(v.type.sized(sizes)) for v in node.inputs[:2])
         return math.sqrt(left * right * out)  # m·k, k·n and m·n of a plain product
     return 0.0

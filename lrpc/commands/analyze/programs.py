@@ -12,6 +12,7 @@ from lrpc.commands.analyze.switches import Switches
 from lrpc.commands.session.facts import read_facts
 from lrpc.commands.session.members import Member
 from lrpc.config import Config, load_config
+from lrpc.config.checks import SOURCES
 from lrpc.errors import AnalysisError
 from lrpc.ir.graph import Value
 from lrpc.ir.parser import read_graph
@@ -65,7 +66,7 @@ def configured(
     feature that the model does not have, before anything is compiled.
     """
     given = load_config(path, overrides)
-    if given.LRPC.SOURCE not in ("embedded", "detectron2"):
+    if given.LRPC.SOURCE not in SOURCES:
         raise AnalysisError(
             f"LRPC.SOURCE {given.LRPC.SOURCE}: analyze knows the layers of a MaskDINO only"
         )

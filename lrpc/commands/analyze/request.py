@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lrpc.config import target_kinds
 from lrpc.errors import AnalysisError
 
 KINDS = {"encoder": "encoder_feature", "decoder": "decoder_query"}
-SUBLAYERS = {"encoder": ("self_attn", "ffn"), "decoder": ("self_attn", "cross_attn", "ffn")}
+SUBLAYERS = {stack: tuple(parts) for stack, parts in target_kinds.SUBLAYERS.items()}
 UNITS = {"encoder": "channel", "decoder": "query"}
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lrpc.commands.analyze.metadata import FORMAT, metadata_path
+from lrpc.commands.analyze.table import LARGEST
 from lrpc.errors import AnalysisError
+from lrpc.support.untrusted import Unreadable, read_json
 
 #: What tells where the numbers come from; all of it has to be there.
 PROVENANCE = (
@@ -58,10 +59,10 @@ def read_stated(table: Path) -> Schema:
     """The metadata file of `table`; AnalysisError where there is none, or it is damaged."""
     path = metadata_path(table)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise AnalysisError(f"{path.name} is missing; it is written beside the table") from None
-    except (OSError, ValueError) as error:
+        data = read_json(path, LARGEST)
+    except Unreadable as error:
+        if not path.exists():
+            raise AnalysisError(f"{path.name} is missing; it is written beside the table") from None
         raise AnalysisError(f"{path.name} cannot be read ({error})") from None
     try:
         if data["format"] != FORMAT:

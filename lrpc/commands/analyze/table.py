@@ -13,7 +13,11 @@ from typing import Any
 
 from lrpc.commands.analyze.running import Running
 from lrpc.errors import AnalysisError
+from lrpc.support.untrusted import Unreadable, read_text
 
+LARGEST = (
+    2**28
+)  # bytes of a table or its metadata file: all queries of a layer to all take some 10 MB
 COLUMNS = {
     "index": "channel (encoder) or query (decoder) of the layer before",
     "contribution": "mean over images of its signed relevance, summed over tokens (encoder) or"
@@ -123,8 +127,8 @@ def _read_parquet(path: Path) -> Columns:
 
 def _read_csv(path: Path) -> Columns:
     try:
-        lines = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
-    except (UnicodeDecodeError, csv.Error) as error:
+        lines = list(csv.reader(io.StringIO(read_text(path, LARGEST))))
+    except (Unreadable, csv.Error) as error:
         raise AnalysisError(f"{path}: not a CSV file ({error})") from error
     header = lines[0] if lines else []
     found: Columns = {name: [] for name in header}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from lrpc.commands.analyze.metadata import sha256
 from lrpc.commands.analyze.schema import Schema, read_stated
 from lrpc.commands.analyze.table import WHOLE, Columns, read_table
 from lrpc.errors import AnalysisError
+from lrpc.program.manifest_reader import manifest_of
 
 LIMITS = {"fp64": 1e-9, "fp32": 1e-4, "tf32": 1e-2}  # of the amounts that are added up
 SHOWN = 3  # of what is wrong
@@ -219,7 +219,7 @@ def _program(directory: Path, stated: Schema) -> Check:
     if not path.is_file():
         raise AnalysisError(f"{directory}: not a program directory, it lacks manifest.json")
     found = {"manifest.json": sha256(path.read_bytes())}
-    found |= json.loads(path.read_text())["sha256"]
+    found |= manifest_of(directory)["sha256"]
     return _check("program", _differing(found, stated.program), "the same files", "differs")
 
 

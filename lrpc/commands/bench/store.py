@@ -11,16 +11,18 @@ from typing import Any
 from lrpc.commands.bench.tables import Case
 from lrpc.errors import ProgramError
 from lrpc.support.files import write_text
+from lrpc.support.untrusted import Unreadable, read_json
 
 FORMAT = 1
+LARGEST = 2**26  # bytes
 KEYS = {"machine", "settings"}  # of every case
 
 
 def read(path: Path) -> dict[str, Case]:
     """The cases in a file, by name. Raises ProgramError where it is none of ours."""
     try:
-        data = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        data = read_json(path, LARGEST)
+    except Unreadable as error:
         raise ProgramError(f"{path}: cannot be read: {error}") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise ProgramError(f"{path}: not a file of tools/bench --json; choose another name")

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lrpc.commands.evaluate.model import TARGET, load_models
 from lrpc.commands.session.facts import Facts
 from lrpc.commands.session.members import Member
 from lrpc.compiler import compile_config
-from lrpc.config import Config, load_config
+from lrpc.config import Config, limits, load_config
+from lrpc.config.document import Document, DocumentError, Tag
 from lrpc.errors import ConfigError
 from lrpc.program.configured import configured_composites
 from lrpc.rules.composite import Composite, composite
+from lrpc.support.untrusted import Unreadable, read_text
 
 #: Keys below LRPC that change rules and nothing else: neither the model, its forward pass and
 #: targets, nor which places are read.
@@ -67,19 +67,22 @@ def read_variants(path: Path) -> list[Candidate]:
     Raises ConfigError in one line.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ConfigError(f"{path}: {reason}; check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{path}: not YAML ({reason})") from error
+        document = Document(read_text(path, limits.FILE))
+        content = None if document.root is None else document.value(document.root)
+    except Unreadable as error:
+        raise ConfigError(f"{path}: {error}; check the path") from error
+    except DocumentError as error:
+        raise ConfigError(f"{path}{error}") from error
+    if isinstance(content, Tag):
+        raise ConfigError(
+            f"{path}: the YAML tag {content.name} is never evaluated; write the value out"
+        )
     if not isinstance(content, dict) or not content:
         raise ConfigError(f"{path}: expected NAME: {{COMPOSITE: …, RULES: […]}} for each variant")
     for name, options in content.items():
         if not isinstance(options, dict):
             raise ConfigError(f"{path}: {name}: expected keys such as COMPOSITE and RULES")
-    return [Candidate(str(name), options) for name, options in content.items()]
+    return [Candidate(name, options) for name, options in content.items()]
 
 
 def from_config(config: Config) -> list[Candidate]:

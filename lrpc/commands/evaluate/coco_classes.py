@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lrpc.commands.evaluate.outlines import ScenesError
+from lrpc.support.untrusted import near
 
 Id = int | str
 _SHOWN = 12  # names in a message
@@ -93,8 +93,8 @@ def _folded(name: str) -> str:
 
 
 def _unmatched(name: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, names, 1)
-    hint = f" '{near[0]}' perhaps" if near else " one of them"
+    close = near(name, names)
+    hint = f" '{close}' perhaps" if close else " one of them"
     return (
         f"category '{shown(name)}' is no class of the program ({_listed(names)}), though others "
         f"are; rename it in the file, to{hint}, or correct LRPC.CLASS_NAMES"

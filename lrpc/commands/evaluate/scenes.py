@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -13,9 +12,11 @@ from lrpc.commands.evaluate.coco import Tell, is_coco, read_coco
 from lrpc.commands.evaluate.outlines import MaskFile, ScenesError
 from lrpc.commands.evaluate.settings import FORMS, INDEX
 from lrpc.commands.evaluate.truth import Annotated, Truth, class_index
-from lrpc.commands.session.images import SUFFIXES, find_images
+from lrpc.commands.session.images import find_images
 from lrpc.errors import ImageError
+from lrpc.support import untrusted as bounded
 
+_LARGEST = 2**30  # bytes of annotations; those of COCO's training images have 0.45 GB
 _MASK = re.compile(r"(?P<stem>.+)\.(?P<label>[^.]+)-(?P<number>\d+)\.mask\.png")
 
 
@@ -29,6 +30,8 @@ def read_scenes(
     tell: Tell = lambda text: None,
 ) -> list[Annotated]:
     """All annotated images of `folder`, in the order of its index or by name.
+
+    An image that is not there is among them: it fails alone.
 
     Args:
         folder: the images, and their annotations unless `annotations` is given.
@@ -50,9 +53,11 @@ def read_scenes(
         found = _digits(read_json(folder / INDEX), folder)
     else:
         found = _masks(folder, names, read)
-    missing = [scene.path for scene in found if not scene.path.is_file()]
-    if missing:
-        raise ScenesError(f"{missing[0]}: no such image ({len(missing)} of {len(found)} missing)")
+    if found and not any(scene.path.is_file() for scene in found):
+        raise ScenesError(
+            f"{found[0].path}: no such image, nor any of the annotated ones; --scenes is their"
+            " folder"
+        )
     if not any(scene.objects for scene in found):
         raise ScenesError(f"{folder}: no annotated object; --scenes takes {FORMS}")
     return found
@@ -61,11 +66,9 @@ def read_scenes(
 def read_json(path: Path) -> Any:
     """The content of a JSON file; raises ScenesError in one line."""
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise ScenesError(f"{path}: no such file") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise ScenesError(f"{path}: not JSON ({error})") from error
+        return bounded.read_json(path, _LARGEST)
+    except bounded.Unreadable as error:
+        raise ScenesError(f"{path}: {error}") from error
 
 
 def _digits(content: Any, folder: Path) -> list[Annotated]:
@@ -112,10 +115,5 @@ def _masks(
     except ImageError as error:
         raise ScenesError(str(error)) from error
     known = {path.stem for path in images}
-    lost = sorted(set(masks) - known)
-    if lost:
-        raise ScenesError(
-            f"{folder}: no image for the mask {masks[lost[0]][0].name}; "
-            f"it wants {lost[0]} with one of {' '.join(SUFFIXES)}"
-        )
-    return [Annotated(path, tuple(masks.get(path.stem, ()))) for path in images]
+    lost = [folder / f"{stem}.png" for stem in sorted(set(masks) - known)]
+    return [Annotated(path, tuple(masks.get(path.stem, ()))) for path in (*images, *lost)]

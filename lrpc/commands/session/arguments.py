@@ -6,17 +6,17 @@ import argparse
 import math
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
-from lrpc.commands.session.targets import FORMS
+from lrpc.config.target_kinds import KINDS
 from lrpc.errors import ConfigError
+from lrpc.support.untrusted import near
 
 _KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.\w+)+")
 Parser = argparse.ArgumentParser | argparse._ArgumentGroup
 
 _TARGETS = "where relevance starts, repeatable: " + ", ".join(
-    (f"{kind} | " if form.alone else "") + form.spell(kind) for kind, form in FORMS.items()
+    (f"{name} | " if kind.of_detections else "") + kind.form for name, kind in KINDS.items()
 )
 
 
@@ -116,8 +116,8 @@ def split_overrides(words: Sequence[str]) -> tuple[list[Path], list[str]]:
 def check_known(option: str, name: str, known: Sequence[str]) -> None:
     """Raise ConfigError where a program has no target or composite of that name."""
     if name not in known:
-        close = get_close_matches(name, known, 1)
-        hint = f" (perhaps {close[0]})" if close else ""
+        close = near(name, known)
+        hint = f" (perhaps {close})" if close else ""
         raise ConfigError(f"{option} {name}{hint}: the program has {', '.join(known)}")
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from lrpc.errors import ProgramError
+from lrpc.support.untrusted import near
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Places:
         every = sorted({place for places in self.of.values() for place in places})
         for pattern in patterns:
             if every and not any(fnmatchcase(place, pattern) for place in every):
-                near = get_close_matches(pattern, every, n=1)
-                hint = f"did you mean '{near[0]}'?" if near else f"places: {', '.join(every)}"
+                close = near(pattern, every)
+                hint = f"did you mean '{close}'?" if close else f"places: {', '.join(every)}"
                 raise ProgramError(f"--read '{pattern}': this program reads no such place; {hint}")
 
     def check_input(self, target: str) -> None:

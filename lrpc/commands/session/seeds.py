@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lrpc.commands.session.detect import describe, strongest_pixel
-from lrpc.commands.session.targets import BOX_COORDINATES, Layer, TargetError, TargetSpec
+from lrpc.commands.session.targets import Layer, TargetError, TargetSpec
+from lrpc.config.target_kinds import BOX_COORDINATES, KINDS
 from lrpc.program.protocol import Detection, Size
 
 
@@ -30,28 +31,14 @@ class Seed:
     @property
     def slug(self) -> str:
         """The target as part of a file name, such as `class_logit-q12-c5` or `box-q3-cx`."""
-        parts = (
-            [self.kind] if self.layer is None else [self.kind, f"L{self.layer}".replace(".", "_")]
-        )
-        if self.kind == "box":
-            return "-".join([*parts, f"q{self.index[0]}", BOX_COORDINATES[self.index[1]]])
-        letters = {"class_logit": "qc", "mask_logit": "qyx", "encoder_feature": "c"}
-        names = zip(letters.get(self.kind, "q"), self.index, strict=True)
-        return "-".join([*parts, *(f"{letter}{i}" for letter, i in names)])
+        layer = [] if self.layer is None else [f"L{self.layer}".replace(".", "_")]
+        return "-".join([self.kind, *layer, KINDS[self.kind].slug(self.index)])
 
     @property
     def words(self) -> str:
         """The target in words, such as `class_logit, query 12, class 5`."""
-        if self.kind == "class_logit":
-            return f"class_logit, query {self.index[0]}, class {self.index[1]}"
-        if self.kind == "mask_logit":
-            return (
-                f"mask_logit, query {self.index[0]}, mask pixel y {self.index[1]} x {self.index[2]}"
-            )
-        if self.kind == "box":
-            return f"box, query {self.index[0]}, {BOX_COORDINATES[self.index[1]]}"
-        what = "channel" if self.kind == "encoder_feature" else "query"
-        return f"{self.kind}, layer {self.layer}, {what} {self.index[0]}"
+        layer = [] if self.layer is None else [f"layer {self.layer}"]
+        return ", ".join([self.kind, *layer, KINDS[self.kind].say(self.index)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,10 +75,10 @@ def resolve(specs: Sequence[TargetSpec], scene: Scene) -> list[Seed]:
 def _of_spec(spec: TargetSpec, scene: Scene) -> Iterator[Seed]:
     if spec.index is not None:
         _check(spec, spec.index, scene)
-        if spec.kind == "encoder_feature":
-            yield Seed(spec.kind, spec.layer, spec.index)
-        elif spec.kind == "decoder_query":  # query q is row q of every layer and of the outputs
-            yield Seed(spec.kind, spec.layer, spec.index, scene.object(spec.index[0]))
+        kind = KINDS[spec.kind]
+        if kind.layered:
+            one = scene.object(spec.index[0]) if kind.query_of else None
+            yield Seed(spec.kind, spec.layer, spec.index, one)
         else:
             label = spec.index[1] if spec.kind == "class_logit" else None
             yield _seed(spec.kind, spec.index, scene.object(spec.index[0], label), scene)
@@ -124,19 +111,11 @@ def _seed(kind: str, index: tuple[int, ...], one: Detection, scene: Scene) -> Se
     return Seed(kind, None, index, one, float(masks[index]), point)
 
 
-_OUTPUT = {
-    "class_logit": "pred_logits",
-    "mask_logit": "pred_masks",
-    "box": "pred_boxes",
-    "decoder_query": "pred_logits",
-}
-
-
 def _check(spec: TargetSpec, index: tuple[int, ...], scene: Scene) -> None:
     """Raise TargetError where an index lies outside the output it points into; an encoder channel
     shows in no output and is left to the program."""
-    name = _OUTPUT.get(spec.kind)
-    if name is None:
+    name = KINDS[spec.kind].query_of
+    if not name:
         return
     shape = tuple(scene.outputs[name].shape)
     for i, size in zip(index, shape, strict=False):

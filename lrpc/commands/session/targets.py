@@ -5,39 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
+from lrpc.config.target_kinds import KINDS
 from lrpc.errors import LrpcError
+from lrpc.support.untrusted import near
 
 Layer = int | str  # a whole layer, or a part of one such as "2.self_attn" or "2.ffn.pre_res"
 _PART = re.compile(r"[0-9]+\.[a-z_]+(\.pre_res)?")
-BOX_COORDINATES = ("cx", "cy", "w", "h")
 
 
 class TargetError(LrpcError):
     """A target expression that cannot be read, or that points outside the model."""
-
-
-@dataclass(frozen=True)
-class _Form:
-    """One kind of target: what follows it, and whether it may stand alone (per detection)."""
-
-    fields: tuple[str, ...]
-    layered: bool = False
-    alone: bool = False
-
-    def spell(self, kind: str) -> str:
-        parts = [kind, *(["LAYER"] if self.layered else []), ",".join(self.fields)]
-        return ":".join(parts)
-
-
-FORMS = {
-    "class_logit": _Form(("q", "c"), alone=True),
-    "mask_logit": _Form(("q", "y", "x"), alone=True),
-    "box": _Form(("q", "i"), alone=True),
-    "encoder_feature": _Form(("channel",), layered=True),
-    "decoder_query": _Form(("q",), layered=True),
-}
 
 
 @dataclass(frozen=True)
@@ -83,25 +61,30 @@ def parse_target(text: str) -> TargetSpec:
     Raises TargetError that names the bad token.
     """
     kind, *rest = text.strip().split(":")
-    form = FORMS.get(kind)
+    form = KINDS.get(kind)
     if form is None:
-        near = get_close_matches(kind, FORMS, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(FORMS)}"
+        close = near(kind, KINDS)
+        hint = f"did you mean '{close}'?" if close else f"known: {', '.join(KINDS)}"
         raise TargetError(f"target '{text}': unknown kind '{kind}'; {hint}")
-    if not rest and form.alone:
+    if not rest and form.of_detections:
         return TargetSpec(kind)
     if len(rest) != (2 if form.layered else 1):
-        raise TargetError(f"target '{text}': expected '{form.spell(kind)}'")
+        raise TargetError(f"target '{text}': expected '{form.form}'")
     layer = _layer(rest[0], text) if form.layered else None
     tokens = rest[-1].split(",")
-    if len(tokens) != len(form.fields):
+    if len(tokens) != len(form.index):
         raise TargetError(
-            f"target '{text}': '{rest[-1]}' holds {len(tokens)} of the {len(form.fields)} numbers "
-            f"in '{form.spell(kind)}'"
+            f"target '{text}': '{rest[-1]}' holds {len(tokens)} of the {len(form.index)} numbers "
+            f"in '{form.form}'"
         )
     index = tuple(_natural(token, text) for token in tokens)
-    if kind == "box" and index[1] >= len(BOX_COORDINATES):
-        raise TargetError(f"target '{text}': box coordinate '{tokens[1]}' is not 0, 1, 2 or 3")
+    for one, i, token in zip(form.index, index, tokens, strict=True):
+        if one.values and i >= len(one.values):
+            known = ", ".join(map(str, range(len(one.values) - 1)))
+            raise TargetError(
+                f"target '{text}': {kind} {one.name} '{token}' is not {known} or"
+                f" {len(one.values) - 1}"
+            )
     return TargetSpec(kind, layer, index)
 
 

@@ -21,7 +21,7 @@ from lrpc.commands.show.svg import svg
 from lrpc.commands.show.text import header, table, tree
 from lrpc.errors import LrpcError
 from lrpc.ir.graph import Graph
-from lrpc.support.escaping import visible
+from lrpc.support.ending import of_output
 from lrpc.support.files import write_text
 
 TREE_DEPTH = 3
@@ -80,7 +80,7 @@ def main(options: argparse.Namespace, console: Console) -> int:
         graph = load(options.target, options.after, options.composite)
         return _show(graph, options, console)
     except LrpcError as error:  # without the excerpt of the graph that some errors carry
-        raise ShowError(visible(str(error).splitlines()[0])) from error
+        raise ShowError(error.line) from error
 
 
 def _show(graph: Graph, options: argparse.Namespace, console: Console) -> int:
@@ -116,7 +116,8 @@ def _drawings(graph: Graph, condition: Filter, depth: int | None) -> dict[str, C
 def _write(path: Path, text: str) -> None:
     """Write whole or not at all; `-` is standard output."""
     if str(path) == "-":
-        sys.stdout.write(text)
+        with of_output():
+            sys.stdout.write(text)
         return
     write_text(path, text)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from lrpc.errors import LrpcError
 from lrpc.ir.graph import Graph
 from lrpc.ir.parser import read_graph
 from lrpc.program.manifest_reader import manifest_of
+from lrpc.support.untrusted import near
 
 PASS_FILE = re.compile(r"(\d+)-(.+)\.lrp")
 
@@ -58,8 +58,8 @@ def choose(directory: Path, wanted: str) -> Dump:
     listed = ", ".join(map(str, found or known))
     if found:
         raise ShowError(f"pass {wanted!r} ran more than once; choose by number: {listed}")
-    close = difflib.get_close_matches(wanted, [d.name for d in known], 1)
-    hint = f" (perhaps {close[0]})" if close else ""
+    close = near(wanted, (d.name for d in known))
+    hint = f" (perhaps {close})" if close else ""
     raise ShowError(f"no pass {wanted!r}{hint}; there are: {listed}")
 
 

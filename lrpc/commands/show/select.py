@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from fnmatch import fnmatchcase
 from lrpc.commands.show.load import ShowError
 from lrpc.ir.graph import Graph, Node
 from lrpc.ir.types import Sym
+from lrpc.support.untrusted import nearest
 
 Indexed = tuple[int, Node]
 
@@ -73,7 +73,7 @@ def _nothing(graph: Graph, condition: Filter) -> str:
     for kind, names in known.items():
         wanted = getattr(condition, kind)
         if wanted and not any(wanted == n or _within(n, wanted) for n in names):
-            close = difflib.get_close_matches(wanted, names, 3) or names
+            close = nearest(wanted, names, 3) or names
             more = ", …" if len(close) > 8 else ""
             return f"no node has {kind} {wanted!r}; there are: {', '.join(close[:8])}{more}"
     return "no node meets all the conditions at once; drop one of them"

@@ -15,9 +15,10 @@ from lrpc.frontend.lowering.images import mixed
 from lrpc.frontend.records import Call, ImageNumbers, Stored, memory_of
 from lrpc.ir.builder import Builder
 from lrpc.ir.graph import Attr, Node, Value
+from lrpc.ir.ops import views
 from lrpc.ir.types import DTYPES, B, Dim, Sym, TensorType, type_of
 
-MOVES = frozenset({"reshape", "permute", "expand", "slice", "cast", "full"})
+MOVES = views() | {"cast", "full"}
 """Operations that go by their own names even where a module does them."""
 
 

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lrpc.ir.graph import Value
+from lrpc.ir.ops import Trait, with_trait
 from lrpc.ir.types import Dim
 
-FROM_SECOND = frozenset({
-    "conv2d", "conv_transpose2d", "max_pool2d", "avg_pool2d", "interpolate", "group_norm",
-})  # fmt: skip
+FROM_SECOND = with_trait(Trait.CHANNELS_FIRST) - with_trait(Trait.ELEMENTWISE)
 """Operations that mix every axis but the first, or channels and pixels in their windows."""
 
 

@@ -10,9 +10,10 @@ import torch
 from lrpc.frontend.lowering.context import Context, Operand
 from lrpc.frontend.records import Stored
 from lrpc.ir.graph import Value
+from lrpc.ir.ops import Family, of_family
 from lrpc.ir.types import DTYPES, Dim
 
-CONVOLUTIONS = ("conv2d", "conv_transpose2d")
+CONVOLUTIONS = of_family(Family.CONVOLUTION)
 
 
 def linear(c: Context, x: Operand, weight: Operand, bias: Operand = None) -> Operand:

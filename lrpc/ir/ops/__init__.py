@@ -1,9 +1,12 @@
-"""The closed op table."""
+"""The closed op table, and the names of the operations that have a property."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from lrpc.ir.ops import boxes, deformable, elementwise, network, relevance, slopes, structural
 from lrpc.ir.ops.row import Op, infer, resolve
+from lrpc.ir.ops.traits import Family, Trait, View
 
 TABLE: dict[str, Op] = {
     row.name: row
@@ -11,4 +14,38 @@ TABLE: dict[str, Op] = {
     for row in family.ROWS
 } | {row.name: row for row in relevance.EFFECTS}
 
-__all__ = ["TABLE", "Op", "infer", "resolve"]
+
+def of_family(*families: Family) -> frozenset[str]:
+    """The operations of any of these families."""
+    return frozenset(name for name, row in TABLE.items() if row.family in families)
+
+
+def with_trait(trait: Trait) -> frozenset[str]:
+    """The operations that have all of `trait`."""
+    return frozenset(name for name, row in TABLE.items() if row.has(trait))
+
+
+def views(*kinds: View) -> frozenset[str]:
+    """The operations whose results view their first input in one of these ways, or in any."""
+    found = kinds or tuple(View)
+    return frozenset(name for name, row in TABLE.items() if row.view in found)
+
+
+def in_order(names: Collection[str]) -> tuple[str, ...]:
+    """`names` in the order of the table."""
+    return tuple(name for name in TABLE if name in names)
+
+
+__all__ = [
+    "TABLE",
+    "Family",
+    "Op",
+    "Trait",
+    "View",
+    "in_order",
+    "infer",
+    "of_family",
+    "resolve",
+    "views",
+    "with_trait",
+]

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from lrpc.ir.ops.row import Op
+from lrpc.ir.ops.traits import Family
+from lrpc.ir.ops.traits import Trait as T
 
 EMPTY_MINIMUM = 1e8
 
@@ -36,6 +38,7 @@ ROWS = (
         1,
         {"convention": "mask2box|bitmask"},
         masks_to_boxes,
-        "masks_to_boxes({0}, {convention})",
+        Family.BOXES,
+        T.CHOOSES | T.FIXED_DTYPE,
     ),
 )

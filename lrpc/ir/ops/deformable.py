@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lrpc.ir.ops.row import Op, no_grad_transpose
+from lrpc.ir.ops.traits import Family
+from lrpc.ir.ops.traits import Trait as T
 
 Levels = tuple[tuple[int, int], ...]
 
@@ -135,46 +137,54 @@ ROWS = (
         None,
         {"heads": "count", "points": "count", "levels": "pairs", **WEIGHTS},
         _module,
-        "",
+        Family.ATTENTION,
     ),
     Op(
         "deform_sample",
         3,
         {"levels": "pairs"},
         deform_sample,
-        "deform_sample({0}, {1}, {2}, {levels}{kept})",
-        fresh=True,
+        Family.SAMPLING,
+        T.ALLOCATES,
+        contracted=(0,),
+        operands=("value", "locations", "weights"),
     ),
     Op(
         "deform_splat",
         3,
         {"levels": "pairs"},
         _splat,
-        "deform_splat({0}, {1}, {2}, {levels}{kept})",
-        fresh=True,
+        Family.TRANSPOSE,
+        T.ALLOCATES,
+        contracted=(0,),
+        operands=("g", "locations", "weights"),
     ),
     Op(
         "deform_spread",
         3,
         {"levels": "pairs"},
         _spread,
-        "deform_spread({0}, {1}, {2}, {levels}{kept})",
-        fresh=True,
+        Family.TRANSPOSE,
+        T.ALLOCATES,
+        operands=("g", "locations", "weights"),
     ),
     Op(
         "deform_weight_transpose",
         3,
         {"levels": "pairs"},
         _to_weight,
-        "deform_weight_transpose({0}, {1}, {2}, {levels}{kept})",
-        fresh=True,
+        Family.TRANSPOSE,
+        T.ALLOCATES,
+        contracted=(0, 1),
+        operands=("g", "value", "locations"),
     ),
     Op(
         "deform_location_transpose",
         4,
         {"levels": "pairs"},
         _to_location,
-        "deform_location_transpose({0}, {1}, {2}, {3}, {levels}{kept})",
-        fresh=True,
+        Family.TRANSPOSE,
+        T.ALLOCATES,
+        operands=("g", "value", "locations", "weights"),
     ),
 )

@@ -14,6 +14,8 @@ import torch
 from lrpc.errors import IRError
 from lrpc.ir.graph import Attr
 from lrpc.ir.limits import INTEGER
+from lrpc.ir.meta import formulas
+from lrpc.ir.ops.traits import Family, Trait, View
 from lrpc.ir.stand_ins import FIRST, NotAProduct, coefficient, points, solve
 from lrpc.ir.types import DTYPES, NAMES, Dim, Sizes, Sym, TensorType
 from lrpc.support.untrusted import short
@@ -48,6 +50,7 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "weight": lambda v: isinstance(v, str),
     "ints": lambda v: _all(v, _whole),
     "axes": lambda v: _all(v, _whole),
+    "order": lambda v: _all(v, _whole),  # of all axes
     "counts": lambda v: _all(v, lambda n: _whole(n, 1)),
     "dim": _extent,
     "dims": lambda v: _all(v, _extent),
@@ -57,30 +60,33 @@ KINDS: dict[str, Callable[[Any], bool]] = {
 
 @dataclass(frozen=True, eq=False)
 class Op:
-    """An operation: arity (None: one or more), attributes by kind, meaning and emitted text.
+    """What an operation is: arity (None: one or more), attributes by kind, meaning and traits.
 
     `reference(*inputs, **attrs)` is the meaning; attributes of kind `weight` arrive as tensors,
-    extents as integers. `emit` is a format string over `{0}`, `{1}`, … (inputs), `{inputs}` (all of
-    them), `{kept}` (the arguments `, PART, NAME` that say where the state keeps a part of the work,
-    or nothing) and attribute names. Type inference runs the reference on meta tensors.
-
-    `over` has, operand by operand, the text that writes the same result over that operand. The
-    result of such an operation, and of one that is `fresh`, lies in memory of its own.
+    extents as integers. Type inference runs the reference on meta tensors. `view` says how the
+    result shows its first input's memory, where programs need not copy it. `contracted` are the
+    operands whose entries are summed in many products: of a map its input, of a matrix product
+    both. `operands` names the operands where others than the operation itself look for one.
     """
 
     name: str
     arity: int | None
     attrs: Mapping[str, str]
     reference: Callable[..., Any]
-    emit: str
+    family: Family
+    traits: Trait = Trait.NONE
+    view: View | None = None
+    contracted: tuple[int, ...] = ()
+    operands: tuple[str, ...] = ()
     outputs: int = 1
-    fresh: bool = False
-    over: tuple[str, ...] = ()
 
-    @property
-    def allocates(self) -> bool:
-        """Whether the result never shares memory with an operand or a weight."""
-        return self.fresh or bool(self.over)
+    def has(self, trait: Trait) -> bool:
+        """Whether it has all of `trait`."""
+        return trait in self.traits
+
+    def operand(self, name: str) -> int | None:
+        """The place of the operand of this name, None where there is none."""
+        return self.operands.index(name) if name in self.operands else None
 
     def kind(self, attr: str) -> str:
         return self.attrs[attr].rstrip("?")
@@ -153,7 +159,7 @@ def _check_axes(
 ) -> None:
     """Axes count those of the first input: meta functions do not all look."""
     for key, value in attrs:
-        if op.kind(key) in ("axis", "axes"):
+        if op.kind(key) in ("axis", "axes", "order"):
             rank = max(1, inputs[0].rank)
             if not all(isinstance(n, int) and -rank <= n < rank for n in _atoms(value)):
                 raise IRError(
@@ -186,7 +192,7 @@ def _results(
     keywords = {k: resolve(v, sizes) for k, v in attrs}
     try:
         keywords.update({k: t.meta(sizes) for k, t in weights})
-        with torch.device("meta"):
+        with torch.device("meta"), formulas():
             result = op.reference(*(t.meta(sizes) for t in inputs), **keywords)
     except REFUSALS as error:
         reason = _in_symbols(str(error).partition("\n")[0], sizes)

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lrpc.ir.ops.row import Op
+from lrpc.ir.ops.traits import Family
+from lrpc.ir.ops.traits import Trait as T
 
 
 def _sigmoid_ratio(x: Tensor) -> Tensor:
@@ -107,15 +109,16 @@ ROWS = (
         2,
         {},
         lambda g, mask: torch.where(mask, g, torch.zeros_like(g)),
-        "{0} * {1}",
-        over=("{0}.mul_({1})",),
+        Family.RELEVANCE,
+        T.ALLOCATES | T.ELEMENTWISE,
     ),
     Op(
         "leaky_relu_gate",
         2,
         {"slope": "number"},
         lambda g, x, slope: torch.where(x > 0, g, slope * g),
-        "torch.where({1} > 0, {0}, {slope} * {0})",
+        Family.RELEVANCE,
+        T.ELEMENTWISE,
     ),
     Op(
         "gelu_ratio",
@@ -126,39 +129,57 @@ ROWS = (
             if approximate == "none"
             else 0.5 * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)))
         ),
-        "gelu_ratio({0}, {approximate})",
+        Family.QUOTIENT,
+        T.ELEMENTWISE | T.MOVABLE,
     ),
-    Op("sigmoid_ratio", 1, {}, _sigmoid_ratio, "sigmoid_ratio({0})"),
-    Op("tanh_ratio", 1, {}, _tanh_ratio, "tanh_ratio({0})"),
-    Op("relu6_ratio", 1, {}, _relu6_ratio, "relu6_ratio({0})"),
-    Op("elu_ratio", 1, {}, _elu_ratio, "elu_ratio({0})"),
-    Op("hardswish_ratio", 1, {}, lambda x: torch.clamp(x + 3, 0, 6) / 6, "F.hardsigmoid({0})"),
-    Op("mish_ratio", 1, {}, lambda x: torch.tanh(F.softplus(x)), "F.softplus({0}).tanh()"),
+    Op("sigmoid_ratio", 1, {}, _sigmoid_ratio, Family.QUOTIENT, T.ELEMENTWISE | T.MOVABLE),
+    Op("tanh_ratio", 1, {}, _tanh_ratio, Family.QUOTIENT, T.ELEMENTWISE | T.MOVABLE),
+    Op("relu6_ratio", 1, {}, _relu6_ratio, Family.QUOTIENT, T.ELEMENTWISE | T.MOVABLE),
+    Op("elu_ratio", 1, {}, _elu_ratio, Family.QUOTIENT, T.ELEMENTWISE | T.MOVABLE),
+    Op(
+        "hardswish_ratio",
+        1,
+        {},
+        lambda x: torch.clamp(x + 3, 0, 6) / 6,
+        Family.QUOTIENT,
+        T.ELEMENTWISE | T.MOVABLE,
+    ),
+    Op(
+        "mish_ratio",
+        1,
+        {},
+        lambda x: torch.tanh(F.softplus(x)),
+        Family.QUOTIENT,
+        T.ELEMENTWISE | T.MOVABLE,
+    ),
     Op(
         "centred_softplus_ratio",
         1,
         {},
         _centred_softplus_ratio,
-        "centred_softplus_ratio({0})",
+        Family.QUOTIENT,
+        T.ELEMENTWISE | T.MOVABLE,
     ),
-    Op("abs_ratio", 1, {}, torch.sign, "{0}.sign()"),
-    Op("exp_ratio", 1, {}, _exp_ratio, "exp_ratio({0})"),
-    Op("sin_ratio", 1, {}, _sin_ratio, "sin_ratio({0})"),
-    Op("cos_ratio", 1, {}, _cos_ratio, "cos_ratio({0})"),
-    Op("clamp_ratio", 1, BOUNDS, _clamp_ratio, "clamp_ratio({0}, {min}, {max})"),
-    Op("clamp_gate", 2, BOUNDS, _clamp_gate, "clamp_gate({0}, {1}, {min}, {max})"),
+    Op("abs_ratio", 1, {}, torch.sign, Family.QUOTIENT, T.ELEMENTWISE | T.MOVABLE),
+    Op("exp_ratio", 1, {}, _exp_ratio, Family.QUOTIENT, T.ELEMENTWISE | T.MOVABLE),
+    Op("sin_ratio", 1, {}, _sin_ratio, Family.QUOTIENT, T.ELEMENTWISE | T.MOVABLE),
+    Op("cos_ratio", 1, {}, _cos_ratio, Family.QUOTIENT, T.ELEMENTWISE | T.MOVABLE),
+    Op("clamp_ratio", 1, BOUNDS, _clamp_ratio, Family.QUOTIENT, T.ELEMENTWISE | T.MOVABLE),
+    Op("clamp_gate", 2, BOUNDS, _clamp_gate, Family.RELEVANCE, T.ELEMENTWISE),
     Op(
         "power_gradient",
         2,
         {"exponent": "number", "by": "number"},
         _power_gradient,
-        "power_gradient({0}, {1}, {exponent}, {by})",
+        Family.RELEVANCE,
+        T.ELEMENTWISE,
     ),
     Op(
         "activation_gradient",
         2,
         {"kind": "|".join(ACTIVATIONS)},
         _activation_gradient,
-        "activation_gradient({0}, {1}, {kind})",
+        Family.RELEVANCE,
+        T.ELEMENTWISE,
     ),
 )

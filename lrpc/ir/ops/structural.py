@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from lrpc.ir.ops.row import Op
+from lrpc.ir.ops.traits import Family, View
+from lrpc.ir.ops.traits import Trait as T
 from lrpc.ir.types import DTYPES
 
 
@@ -30,76 +32,102 @@ def _full(shape: tuple[int, ...], value: float, dtype: str) -> Tensor:
 REDUCE = {"dims": "axes", "keepdim": "bool"}
 
 ROWS = (
-    Op("reshape", 1, {"shape": "dims"}, lambda x, shape: x.reshape(shape), "{0}.reshape({shape})"),
-    Op("permute", 1, {"dims": "axes"}, lambda x, dims: x.permute(dims), "{0}.permute({dims})"),
-    Op("expand", 1, {"shape": "dims"}, lambda x, shape: x.expand(shape), "{0}.expand({shape})"),
+    Op(
+        "reshape",
+        1,
+        {"shape": "dims"},
+        lambda x, shape: x.reshape(shape),
+        Family.STRUCTURAL,
+        T.CHEAP | T.EXACT | T.KEEPS_SIGN,
+        view=View.IN_ORDER,
+    ),
+    Op(
+        "permute",
+        1,
+        {"dims": "order"},
+        lambda x, dims: x.permute(dims),
+        Family.STRUCTURAL,
+        T.CHEAP | T.EXACT | T.KEEPS_SIGN,
+        view=View.PERMUTED,
+    ),
+    Op(
+        "expand",
+        1,
+        {"shape": "dims"},
+        lambda x, shape: x.expand(shape),
+        Family.STRUCTURAL,
+        T.CHEAP | T.EXACT | T.KEEPS_SIGN,
+        view=View.REPEATED,
+    ),
     Op(
         "cat",
         None,
         {"dim": "axis"},
         lambda *xs, dim: torch.cat(xs, dim),
-        "torch.cat([{inputs}], {dim})",
+        Family.STRUCTURAL,
+        T.CHEAP | T.KEEPS_SIGN | T.JOINS,
     ),
     Op(
         "slice",
         1,
         {"dim": "axis", "start": "int", "stop": "int", "step": "int"},
         _slice,
-        "{0}[{slice}]",
+        Family.STRUCTURAL,
+        T.CHEAP | T.EXACT | T.KEEPS_SIGN,
+        view=View.PART,
     ),
-    Op("pad", 1, {"pad": "ints", "value": "number"}, _pad, "F.pad({0}, {pad}, value={value})"),
-    Op("flip", 1, {"dims": "axes"}, lambda x, dims: x.flip(dims), "{0}.flip({dims})"),
-    Op("gather", 2, {"dim": "axis"}, lambda x, i, dim: x.gather(dim, i), "{0}.gather({dim}, {1})"),
-    Op("topk", 1, {"k": "int", "dim": "axis"}, _topk, "torch.topk({0}, {k}, {dim})", outputs=2),
-    Op("constant", 0, {"weight": "weight"}, lambda weight: weight.clone(), "{weight}"),
+    Op("pad", 1, {"pad": "ints", "value": "number"}, _pad, Family.STRUCTURAL, T.CHEAP),
+    Op(
+        "flip",
+        1,
+        {"dims": "axes"},
+        lambda x, dims: x.flip(dims),
+        Family.STRUCTURAL,
+        T.CHEAP | T.EXACT | T.KEEPS_SIGN,
+    ),
+    Op(
+        "gather",
+        2,
+        {"dim": "axis"},
+        lambda x, i, dim: x.gather(dim, i),
+        Family.SELECTION,
+        T.EXACT | T.KEEPS_SIGN,
+    ),
+    Op("topk", 1, {"k": "int", "dim": "axis"}, _topk, Family.SELECTION, T.CHOOSES, outputs=2),
+    Op(
+        "constant", 0, {"weight": "weight"}, lambda weight: weight.clone(), Family.SOURCE, T.MOVABLE
+    ),
     Op(
         "full",
         0,
         {"shape": "dims", "value": "number", "dtype": "dtype"},
         _full,
-        "torch.full({shape}, {value}, dtype={dtype}, device=device)",
+        Family.SOURCE,
+        T.MOVABLE,
     ),
     Op(
         "sum",
         1,
         REDUCE,
         lambda x, dims, keepdim: x.sum(dims, keepdim),
-        "{0}.sum({dims}, {keepdim})",
+        Family.SCALING,
+        T.MOVABLE | T.KEEPS_SIGN,
     ),
     Op(
         "mean",
         1,
         REDUCE,
         lambda x, dims, keepdim: x.mean(dims, keepdim),
-        "{0}.mean({dims}, {keepdim})",
+        Family.SCALING,
+        T.MOVABLE | T.KEEPS_SIGN,
     ),
     Op(
-        "amax",
-        1,
-        REDUCE,
-        lambda x, dims, keepdim: x.amax(dims, keepdim),
-        "{0}.amax({dims}, {keepdim})",
+        "amax", 1, REDUCE, lambda x, dims, keepdim: x.amax(dims, keepdim), Family.POOLING, T.CHOOSES
     ),
     Op(
-        "amin",
-        1,
-        REDUCE,
-        lambda x, dims, keepdim: x.amin(dims, keepdim),
-        "{0}.amin({dims}, {keepdim})",
+        "amin", 1, REDUCE, lambda x, dims, keepdim: x.amin(dims, keepdim), Family.POOLING, T.CHOOSES
     ),
-    Op(
-        "any",
-        1,
-        REDUCE,
-        lambda x, dims, keepdim: torch.any(x, dims, keepdim),
-        "torch.any({0}, {dims}, {keepdim})",
-    ),
-    Op(
-        "all",
-        1,
-        REDUCE,
-        lambda x, dims, keepdim: torch.all(x, dims, keepdim),
-        "torch.all({0}, {dims}, {keepdim})",
-    ),
-    Op("cumsum", 1, {"dim": "axis"}, lambda x, dim: x.cumsum(dim), "{0}.cumsum({dim})"),
+    Op("any", 1, REDUCE, lambda x, dims, keepdim: torch.any(x, dims, keepdim), Family.PREDICATE),
+    Op("all", 1, REDUCE, lambda x, dims, keepdim: torch.all(x, dims, keepdim), Family.PREDICATE),
+    Op("cumsum", 1, {"dim": "axis"}, lambda x, dim: x.cumsum(dim), Family.SCALING),
 )

@@ -1,0 +1,1 @@
+"""`lrpc opt`: passes by name over the text of a graph."""

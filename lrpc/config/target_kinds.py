@@ -1,0 +1,133 @@
+"""What relevance can start from in a MaskDINO: kinds of targets, and the parts of a layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Index:
+    """One number of a target's index: the name that programs have for it, what stands for it in
+    expressions (`class_logit:Q,C`) and, before the number, in file names. `values` names the
+    values that it can take, where each has a name."""
+
+    name: str
+    field: str
+    slug: str
+    values: tuple[str, ...] = ()
+
+    def spelt(self, value: int) -> str:
+        """The number in a file name."""
+        return self.values[value] if self.values else f"{self.slug}{value}"
+
+    def said(self, value: int) -> str:
+        """The number in words."""
+        return self.values[value] if self.values else str(value)
+
+
+@dataclass(frozen=True)
+class TargetKind:
+    """One kind of target.
+
+    It starts from the model's `output`, or once per layer from the places `layers`N. Its `index`
+    counts along `axes` of that value, the batch axis aside, or along the first ones; `words` says
+    an index. A kind that is `of_detections` may be asked for without numbers: each detection has
+    its own. `query_of` is the output whose rows its first number counts; `token` the axis that a
+    feature is spread over.
+    """
+
+    name: str
+    index: tuple[Index, ...]
+    words: str
+    output: str = ""
+    layers: str = ""
+    axes: tuple[int, ...] = ()
+    token: int | None = None
+    query_of: str = ""
+    of_detections: bool = False
+
+    @property
+    def layered(self) -> bool:
+        """Whether it exists once per layer."""
+        return bool(self.layers)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What `at` indexes, by name."""
+        return tuple(one.name for one in self.index)
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """The axes that its index counts along."""
+        return self.axes or tuple(range(len(self.index)))
+
+    @property
+    def form(self) -> str:
+        """Its expression, such as `encoder_feature:LAYER:channel`."""
+        layer = ["LAYER"] if self.layered else []
+        return ":".join([self.name, *layer, ",".join(one.field for one in self.index)])
+
+    def slug(self, index: tuple[int, ...]) -> str:
+        """An index as part of a file name, such as `q12-c5`."""
+        return "-".join(one.spelt(i) for one, i in zip(self.index, index, strict=True))
+
+    def say(self, index: tuple[int, ...]) -> str:
+        """An index in words, such as `query 12, class 5`."""
+        return self.words.format(*(one.said(i) for one, i in zip(self.index, index, strict=True)))
+
+
+QUERY = Index("query", "q", "q")
+BOX_COORDINATES = ("cx", "cy", "w", "h")
+
+_ALL = (
+    TargetKind(
+        "class_logit",
+        (QUERY, Index("class", "c", "c")),
+        "query {0}, class {1}",
+        output="pred_logits",
+        query_of="pred_logits",
+        of_detections=True,
+    ),
+    TargetKind(
+        "mask_logit",
+        (QUERY, Index("y", "y", "y"), Index("x", "x", "x")),
+        "query {0}, mask pixel y {1} x {2}",
+        output="pred_masks",
+        query_of="pred_masks",
+        of_detections=True,
+    ),
+    TargetKind(
+        "box",
+        (QUERY, Index("coordinate", "i", "i", BOX_COORDINATES)),
+        "query {0}, {1}",
+        output="pred_boxes",
+        query_of="pred_boxes",
+        of_detections=True,
+    ),
+    TargetKind(
+        "encoder_feature",
+        (Index("channel", "channel", "c"),),
+        "channel {0}",
+        layers="encoder.layers.",
+        axes=(1,),
+        token=0,
+    ),
+    TargetKind(
+        "decoder_query",
+        (QUERY,),
+        "query {0}",
+        layers="decoder.layers.",
+        query_of="pred_logits",  # query q is row q of every layer and of the outputs
+    ),
+)
+# Inside a layer, by stack: sublayer → its transform before the residual sum (`.pre_res`), and the
+# norm that its output leaves. The feed-forward part's output is the layer's own.
+SUBLAYERS: dict[str, dict[str, tuple[str, str]]] = {
+    "encoder": {"self_attn": ("self_attn", "norm1"), "ffn": ("linear2", "")},
+    "decoder": {
+        "self_attn": ("self_attn:out0", "norm2"),
+        "cross_attn": ("cross_attn", "norm1"),
+        "ffn": ("linear2", ""),
+    },
+}
+KINDS: dict[str, TargetKind] = {kind.name: kind for kind in _ALL}

@@ -195,7 +195,7 @@ class Broken:
     name = "broken"
 
     def maps(self, pictures: Sequence[Picture]) -> list[list[torch.Tensor]]:
-        raise ProgramError("relevance holds NaN\nand more")
+        raise ProgramError("relevance holds NaN", "and more")
 
 
 def test_a_method_that_fails_is_left_out(programs: Programs) -> None:

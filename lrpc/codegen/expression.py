@@ -8,7 +8,7 @@ from typing import Any
 
 from lrpc.codegen.quoting import literal
 from lrpc.errors import ProgramError
-from lrpc.ir.graph import Attr, Node
+from lrpc.ir.graph import Node
 from lrpc.ir.ops import TABLE
 
 TORCH_DTYPES = {
@@ -36,7 +36,7 @@ class _Template(string.Formatter):
 def render(
     node: Node,
     inputs: Sequence[str],
-    weight: Callable[[str], str],
+    weight: Callable[[Any], str],
     kept: str = "",
     over: int | None = None,
 ) -> str:
@@ -54,11 +54,11 @@ def render(
     return _Template().vformat(text, tuple(inputs), fields)
 
 
-def _attr(kind: str, value: Attr | None, weight: Callable[[str], str]) -> str:
+def _attr(kind: str, value: Any, weight: Callable[[Any], str]) -> str:
     if value is None:
         return "None"
     if kind == "weight":
-        return weight(str(value))
+        return weight(value)
     if kind == "dtype":
         return TORCH_DTYPES[str(value)]
     return literal(value)

@@ -1,0 +1,1 @@
+"""From graphs to programs: the schedule, its text, and what its memory is."""

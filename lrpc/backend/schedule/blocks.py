@@ -1,0 +1,103 @@
+"""Groups the statements of each block of the model, and gives every block a part of the state."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence, Set
+from dataclasses import replace
+
+from lrpc.backend.schedule.ir import (
+    OWN,
+    SAVED,
+    Block,
+    Entry,
+    Function,
+    Load,
+    Operand,
+    Part,
+    Save,
+    Schedule,
+    Statement,
+    Target,
+)
+from lrpc.backend.schedule.segments import Segment, cut
+from lrpc.backend.schedule.state import Places, entries, placed, saving, steps_of
+from lrpc.ir.graph import Value
+
+
+def blocks(schedule: Schedule, stretches: Container[str] = ()) -> Schedule:
+    """Consecutive statements of one block of the model become a Block each; so do repeated glue of
+    the forward pass and those `stretches` of it. What a block saves lies in its own part of the
+    state, under the name that it has in the block."""
+    forward, targets = schedule.forward, schedule.targets
+    segments = cut(steps_of(forward.body), repeats=True, stretches=stretches)
+    scopes = {"", *(s.key for s in segments)}
+    body: list[Statement] = []
+    for segment, later in _with_later(segments, forward.results):
+        body += [_block(segment, segment.key, later)] if segment.key else segment.steps
+    places = entries(forward.parameters, body)
+    saved = {s.value.name for s in forward.body if isinstance(s, Save)}
+    body = placed(body, places)
+    body = saving(forward.parameters, body, {n: places[n] for n in saved})
+    found = tuple(_target(target, places, scopes) for target in targets)
+    return replace(schedule, forward=replace(forward, body=tuple(body)), targets=found)
+
+
+def _target(target: Target, places: Places, scopes: Container[str]) -> Target:
+    parts = [_relevance(part, places, scopes) for part in (target.plain, target.booked)]
+    start = places[target.start.name]
+    return replace(target, start=start, plain=parts[0], booked=parts[1])
+
+
+def _relevance(function: Function, places: Places, scopes: Container[str]) -> Function:
+    body: list[Statement] = []
+    for segment, later in _with_later(cut(steps_of(function.body)), ()):
+        if segment.key:
+            scope = next((k for k in (segment.key, segment.block) if k in scopes), "")
+            body.append(_block(segment, scope, later, places))
+        else:
+            body += segment.steps
+    return replace(function, body=tuple(placed(body, places)))
+
+
+def _block(
+    segment: Segment, scope: str, later: Set[str], places: Places | None = None
+) -> Block:
+    """The block of a segment, which is handed the part `scope` of the state. What it reads from
+    elsewhere becomes its parameters, called as where it comes from."""
+    arguments: list[Operand] = []
+    parameters: list[Value] = []
+    inside: dict[Operand, Operand] = {}
+    for operand in segment.reads():
+        if isinstance(operand, Load):
+            assert places is not None
+            name = operand.entry.name
+            entry = places[name]
+            if entry.part.scope == scope != "":
+                inside[operand] = Load(Entry(Part(OWN), entry.name), operand.type)
+                continue
+            inside[operand] = value = Value(name, operand.type)
+        else:
+            value = operand
+        arguments.append(operand)
+        parameters.append(value)
+    body = (
+        replace(s, inputs=tuple(inside.get(x, x) for x in s.inputs)) if inside else s
+        for s in segment.steps
+    )
+    made = (v for step in segment.steps for v in step.outputs)
+    return Block(
+        *(segment.key, segment.block, Part(SAVED, scope), tuple(arguments), tuple(parameters)),
+        *(tuple(body), tuple(v for v in made if v.name in later)),
+    )
+
+
+def _with_later(
+    segments: Sequence[Segment], keep: Iterable[Value]
+) -> Iterator[tuple[Segment, Collection[str]]]:
+    """Segments, each with the names that something after it (or the caller) still reads."""
+    needed = {v.name for v in keep}
+    result: list[set[str]] = []
+    for segment in reversed(segments):
+        result.append(set(needed))
+        needed |= {v.name for v in segment.reads() if isinstance(v, Value)}
+    return zip(segments, reversed(result), strict=True)

@@ -1,0 +1,93 @@
+"""A block as a function with names of its own, equal for blocks that do the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from lrpc.backend.schedule.ir import (
+    Block,
+    Book,
+    Compute,
+    Free,
+    Function,
+    Load,
+    Operand,
+    Origin,
+    Read,
+    Save,
+    Setting,
+    Statement,
+    WeightName,
+)
+from lrpc.backend.schedule.state import made
+from lrpc.codegen.body import Names, stem
+from lrpc.ir.graph import Value
+from lrpc.ir.ops import TABLE
+
+
+def canonical(block: Block, half: str, ledger: bool) -> Function:
+    """The function of a block, without a name. Parameters are `x`, or `g` where they are made by
+    relevance; other values are called by their names without numbers, which count up anew."""
+    return _Renaming(block).function(half, ledger)
+
+
+def values_of(block: Block) -> tuple[str, ...]:
+    """The names that graphs have for what the function of a block makes, in its order."""
+    return tuple(v.name for v in made(block.body))
+
+
+@dataclass
+class _Renaming:
+    """Local names by those of the graph."""
+
+    block: Block
+    names: Names = field(default_factory=Names)
+    known: dict[str, Value] = field(default_factory=dict)
+
+    def function(self, half: str, ledger: bool) -> Function:
+        """The function, its parameters named first."""
+        block = self.block
+        for value, operand in zip(block.parameters, block.arguments, strict=True):
+            relevance = half == "relevance" and not isinstance(operand, Load)
+            self._name(value, "g" if relevance else "x")
+        parameters = tuple(self.known.values())
+        body = tuple(map(self._statement, block.body))
+        results = tuple(self.known[v.name] for v in block.results)
+        return Function("", parameters, body, results, ledger, half)
+
+    def _name(self, value: Value, base: str) -> Value:
+        self.known[value.name] = found = Value(self.names.fresh(base), value.type)
+        return found
+
+    def _statement(self, s: Statement) -> Statement:
+        if isinstance(s, Save):
+            return Save(s.entry, self.known[s.value.name])
+        if isinstance(s, Free):
+            return Free(tuple(self.known[name].name for name in s.values), s.parts)
+        assert isinstance(s, (Compute, Book, Read))
+        inputs = tuple(map(self._operand, s.inputs))
+        origin = self._origin(s.origin)
+        if isinstance(s, Book):  # which row it is follows from the order in which they are booked
+            attrs = tuple((k, v) for k, v in s.attrs if k in ("batch", "fold", "negative"))
+            return Book(inputs, attrs, Origin(origin.module))
+        if isinstance(s, Read):
+            return replace(s, inputs=inputs, origin=origin)
+        outputs = tuple(self._name(v, stem(v.name)) for v in s.outputs)
+        row = TABLE[s.op]
+        attrs = tuple((k, self._setting(v, row.kind(k) == "weight")) for k, v in s.attrs)
+        return Compute(s.op, inputs, outputs, attrs, origin, s.over, s.keeps)
+
+    def _operand(self, x: Operand) -> Operand:
+        return x if isinstance(x, Load) else self.known[x.name]
+
+    def _setting(self, value: Setting, weight: bool) -> Setting:
+        prefix = self.block.prefix
+        own = weight and prefix and isinstance(value, str) and value.startswith(prefix)
+        return WeightName(str(value).removeprefix(prefix)) if own else value
+
+    def _origin(self, origin: Origin) -> Origin:
+        prefix = self.block.prefix
+        if not prefix:
+            return origin
+        module = origin.module.removeprefix(prefix)
+        return replace(origin, module="" if f"{module}." == prefix else module)

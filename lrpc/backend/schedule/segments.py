@@ -1,0 +1,148 @@
+"""Cuts a run of steps into segments: those of one repeated block, and the glue between them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+
+from lrpc.backend.schedule.ir import Compute, Load, Operand, Step
+from lrpc.ir.blocks import block_of
+
+SMALLEST = 6  # a run of fewer steps reads better in place than as a function
+STRETCH = (3, 12)  # the fewest and the most steps of a stretch of glue that may be computed again
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Consecutive steps; `key` names the run (its block, unique in its half), "" for glue."""
+
+    key: str
+    block: str
+    steps: tuple[Step, ...]
+
+    def reads(self) -> list[Operand]:
+        """What is read here but made elsewhere, by first use."""
+        made = {v.name for step in self.steps for v in step.outputs}
+        every = (x for step in self.steps for x in step.inputs)
+        return list(dict.fromkeys(x for x in every if isinstance(x, Load) or x.name not in made))
+
+
+class Every:
+    """Contains all keys."""
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+
+def cut(
+    steps: Sequence[Step], repeats: bool = False, stretches: Container[str] = ()
+) -> list[Segment]:
+    """Segments in program order; glue between two blocks is one segment.
+
+    With `repeats`, glue that computes the same thing several times (what a model does between two
+    decoder layers) gets keys of its own, and so becomes a function as well. So do those `stretches`
+    of the other glue: `stretch.1`, `stretch.2`, …, where few values go from one to the next.
+    """
+    runs: list[tuple[str, list[Step]]] = []
+    for step in steps:
+        block = block_of(step.origin.module)
+        if not runs or runs[-1][0] != block:
+            runs.append((block, []))
+        runs[-1][1].append(step)
+    merged: list[tuple[str, list[Step]]] = []
+    for block, run in runs:
+        block = block if len(run) >= SMALLEST else ""
+        if merged and not block and not merged[-1][0]:
+            merged[-1][1].extend(run)
+        else:
+            merged.append((block, list(run)))
+    segments = list(_keyed(merged))
+    if not repeats:
+        return segments
+    return list(_name_stretches(_name_repeats(segments), stretches))
+
+
+def _name_repeats(segments: Sequence[Segment]) -> list[Segment]:
+    shapes = [_shape(s.steps) if not s.key and len(s.steps) >= SMALLEST else None for s in segments]
+    counts = Counter(shape for shape in shapes if shape is not None)
+    found, names = list[Segment](), _free("between", segments)
+    for segment, shape in zip(segments, shapes, strict=True):
+        if shape is not None and counts[shape] > 1:
+            segment = replace(segment, key=next(names))
+        found.append(segment)
+    return found
+
+
+def _name_stretches(segments: Sequence[Segment], chosen: Container[str]) -> Iterable[Segment]:
+    names = _free("stretch", segments)
+    for segment in segments:
+        if segment.key:
+            yield segment
+            continue
+        glue: list[Step] = []
+        for steps in _stretches(segment.steps):
+            key = next(names)
+            if len(steps) < STRETCH[0] or key not in chosen:
+                glue += steps
+                continue
+            if glue:
+                yield replace(segment, steps=tuple(glue))
+            yield replace(segment, key=key, steps=tuple(steps))
+            glue = []
+        if glue:
+            yield replace(segment, steps=tuple(glue))
+
+
+def _free(word: str, segments: Sequence[Segment]) -> Iterator[str]:
+    """`word.1`, `word.2`, … but for those that a block of the model has for its path."""
+    taken = {segment.key for segment in segments}
+    return (key for n in count(1) if (key := f"{word}.{n}") not in taken)
+
+
+def _stretches(steps: Sequence[Step]) -> Iterable[Sequence[Step]]:
+    """Glue cut where the fewest of its values are read further on, of equals the earliest."""
+    last = {_name(x): i for i, step in enumerate(steps) for x in step.inputs}
+    made = {v.name: i for i, step in enumerate(steps) for v in step.outputs}
+    read_later = [0] * len(steps)
+    for name, i in made.items():
+        for at in range(i, last.get(name, i)):
+            read_later[at] += 1
+    fewest, most = STRETCH
+    start = 0
+    while len(steps) - start > most:
+        ends = range(start + fewest - 1, start + most)
+        end = min(ends, key=lambda at: read_later[at]) + 1
+        yield steps[start:end]
+        start = end
+    yield steps[start:]
+
+
+def _shape(steps: Sequence[Step]) -> tuple[object, ...]:
+    """What the steps compute, whatever their values are called."""
+    names: dict[str, int] = {}
+
+    def numbers(values: Sequence[Operand]) -> tuple[int, ...]:
+        return tuple(names.setdefault(_name(v), len(names)) for v in values)
+
+    return tuple(
+        (
+            *(type(step), step.op if isinstance(step, Compute) else "", numbers(step.inputs)),
+            *(numbers(step.outputs), step.attrs if isinstance(step, Compute) else ()),
+            step.origin,
+        )
+        for step in steps
+    )
+
+
+def _name(operand: Operand) -> str:
+    return operand.entry.name if isinstance(operand, Load) else operand.name
+
+
+def _keyed(runs: Iterable[tuple[str, list[Step]]]) -> Iterator[Segment]:
+    seen: dict[str, int] = {}
+    for block, run in runs:
+        count = seen[block] = seen.get(block, 0) + 1
+        key = block if not block or count == 1 else f"{block}#{count}"
+        yield Segment(key, block, tuple(run))

@@ -1,0 +1,112 @@
+"""Where the state has the values of the forward pass, and which of them are saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from lrpc.backend.schedule.ir import (
+    OWN,
+    SAVED,
+    Block,
+    Compute,
+    Entry,
+    Load,
+    Part,
+    Save,
+    Statement,
+    Step,
+)
+from lrpc.codegen.body import Names
+from lrpc.ir.graph import Value
+
+Places = Mapping[str, Entry]  # of the values of the forward pass, by their names in the graph
+
+
+def entries(inputs: Iterable[Value], body: Iterable[Statement]) -> dict[str, Entry]:
+    """Where the forward pass would save each of its values, in program order."""
+    rest = Part(SAVED)
+    places = {v.name: Entry(rest, v.name) for v in inputs}
+    for statement in body:
+        if isinstance(statement, Compute):
+            places.update((v.name, Entry(rest, v.name)) for v in statement.outputs)
+        elif isinstance(statement, Block):
+            part, names = Part(SAVED, statement.key), Names()
+            for value in statement.parameters:
+                names.argument(value, "x")
+            made = (v for step in steps_of(statement.body) for v in step.outputs)
+            places.update((v.name, Entry(part, names.local(v))) for v in made)
+    return places
+
+
+def steps_of(body: Iterable[Statement]) -> tuple[Step, ...]:
+    """The operations, reads and ledger rows among the statements of a body."""
+    return tuple(s for s in body if isinstance(s, Step))
+
+
+def made(body: Iterable[Statement]) -> Iterator[Value]:
+    """What the statements of a body make."""
+    return (v for s in body if isinstance(s, Compute) for v in s.outputs)
+
+
+def placed(body: Iterable[Statement], places: Places) -> list[Statement]:
+    """Statements whose entries, called by the names of the graph so far, lie where `places` says.
+    Blocks keep tables in their own part alone."""
+    found: list[Statement] = []
+    for statement in body:
+        if isinstance(statement, Block):
+            inside = tuple(_kept(s, places, statement.part.scope) for s in statement.body)
+            arguments = tuple(_operand(x, places) for x in statement.arguments)
+            statement = replace(statement, arguments=arguments, body=inside)
+        elif isinstance(statement, Step):
+            inputs = tuple(_operand(x, places) for x in statement.inputs)
+            statement = _kept(replace(statement, inputs=inputs), places, None)
+        found.append(statement)
+    return found
+
+
+def _operand(operand: Value | Load, places: Places) -> Value | Load:
+    if isinstance(operand, Load):
+        return replace(operand, entry=places[operand.entry.name])
+    return operand
+
+
+def _kept(statement: Statement, places: Places, scope: str | None) -> Statement:
+    """A statement that keeps its tables where `places` says, in the part `scope` alone where it is
+    given."""
+    if not isinstance(statement, Compute) or statement.keeps is None:
+        return statement
+    return replace(statement, keeps=within(places[statement.keeps.name], scope))
+
+
+def within(entry: Entry | None, scope: str | None) -> Entry | None:
+    """An entry as a function sees it whose own part is `scope`, None where it cannot reach it; main
+    functions (no `scope`) reach all."""
+    if scope is None or entry is None:
+        return entry
+    return Entry(Part(OWN), entry.name) if entry.part.scope == scope else None
+
+
+def saving(
+    inputs: Sequence[Value], body: Iterable[Statement], saves: Places
+) -> list[Statement]:
+    """A main function that saves these of its inputs and of what it makes, in its blocks too."""
+    found = _saved(inputs, saves)
+    for statement in body:
+        if isinstance(statement, Save):
+            continue
+        if isinstance(statement, Block):
+            inside = saving((), statement.body, {n: _own(e) for n, e in saves.items()})
+            statement = replace(statement, body=tuple(inside))
+        found.append(statement)
+        if isinstance(statement, Compute):
+            found += _saved(statement.outputs, saves)
+    return found
+
+
+def _saved(values: Iterable[Value], saves: Places) -> list[Statement]:
+    return [Save(saves[v.name], v) for v in values if v.name in saves]
+
+
+def _own(entry: Entry) -> Entry:
+    return Entry(Part(OWN), entry.name)

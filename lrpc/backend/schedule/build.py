@@ -87,7 +87,7 @@ def _step(node: Node, own: Set[str] | tuple[()]) -> Step:
         return Load(Entry(STATE, value.name), value.type) if value.name in own else value
 
     inputs = tuple(map(operand, node.inputs))
-    origin = Origin(node.loc.module, node.role, node.rule)
+    origin = Origin(node.loc.module, node.role, node.rule, node.loc.source)
     if node.op == "read":
         return Read(str(node.attr("name")), inputs, origin)
     if node.op == "record":

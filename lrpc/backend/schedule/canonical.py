@@ -69,7 +69,7 @@ class _Renaming:
         origin = self._origin(s.origin)
         if isinstance(s, Book):  # which row it is follows from the order in which they are booked
             attrs = tuple((k, v) for k, v in s.attrs if k in ("batch", "fold", "negative"))
-            return Book(inputs, attrs, Origin(origin.module))
+            return Book(inputs, attrs, Origin(origin.module, source=origin.source))
         if isinstance(s, Read):
             return replace(s, inputs=inputs, origin=origin)
         outputs = tuple(self._name(v, stem(v.name)) for v in s.outputs)

@@ -57,11 +57,17 @@ Setting = Attr | WeightName
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where a statement comes from: the module path (in a block function, from its block on), the
-    role of the node and its rule."""
+    role of the node and its rule; and the line that called it first, `file:line`."""
 
     module: str = ""
     role: str = ""
     rule: Rule | None = None
+    source: str = field(default="", compare=False)
+
+    def place(self, prefix: str = "") -> str:
+        """Module path and line, in a block whose paths start with `prefix`."""
+        module = f"{prefix}{self.module}" if self.module else prefix[:-1]
+        return ", ".join(part for part in (module, self.source) if part) or "unknown place"
 
 
 @dataclass(frozen=True, slots=True)

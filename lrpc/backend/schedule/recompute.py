@@ -302,10 +302,10 @@ def _anew(key: str, plan: _Plan) -> Recompute:
             return Load(Entry(Part(OWN), entry.name), x.type)
         return parameters.setdefault(x.name, x)
 
-    body = [replace(s, inputs=tuple(map(operand, s.inputs))) for s in steps]
+    tabled = (_with_tables(s, plan, key) for s in steps)
+    body = [replace(s, inputs=tuple(map(operand, s.inputs))) for s in tabled]
     names = plan.needed - plan.kept
     saves = {n: Entry(Part(OWN), e.name) for n, e in plan.places.items() if n in names}
-    tabled = tuple(_with_tables(s, plan, key) for s in saving((), body, saves))
     arguments = tuple(plan.load(plan.places[v.name], v) for v in parameters.values())
-    run = Block(key, block.block, part, arguments, tuple(parameters.values()), tabled)
+    run = Block(key, block.block, part, arguments, tuple(parameters.values()), tuple(saving((), body, saves)))
     return Recompute(key, False, run)

@@ -1,0 +1,1 @@
+"""What a program's calls allocate: the schedule run on sizes alone."""

@@ -1,0 +1,164 @@
+"""The memory of whole calls: a forward pass, then one target's relevance from its state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from lrpc.backend.schedule.ir import Part, Schedule
+from lrpc.backend.schedule.pipeline import schedule
+from lrpc.backend.simulate.effects import Effects
+from lrpc.backend.simulate.log import Log, frame
+from lrpc.backend.simulate.statements import Given, Machine
+from lrpc.codegen.interface import TargetCode
+from lrpc.codegen.recompute import Again
+from lrpc.ir.graph import Graph, Value
+from lrpc.memory.effect import Strided, effect_of
+from lrpc.memory.run import Timeline
+from lrpc.memory.tape import OUTSIDE
+
+FINITE = "torch.stack(x[0].aminmax()).isfinite().all()"  # what loading.check_finite allocates
+
+
+@dataclass
+class Model:
+    """A program as its memory sees it: the graph, the code of its targets, and how many seeds go
+    through a block at once.
+
+    Relevance computes the blocks named in `again` anew, but for what they keep. With `sweep`, so
+    many seeds go from block to block together; else `chunk` all the way.
+    """
+
+    graph: Graph
+    codes: Sequence[TargetCode]
+    chunk: int
+    again: Again = field(default_factory=dict)
+    sweep: int = 0
+    effects: Effects = field(default_factory=Effects)
+    weights: dict[str, Strided] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.weights:
+            graphs = (g for code in self.codes for g in (code.plain, code.booked))
+            for graph in (*graphs, self.graph):
+                own = ((name, Strided.contiguous(kind, {})) for name, kind in graph.weights)
+                self.weights.update(own)
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """What it runs."""
+        return schedule(self.graph, self.codes, self.again, self.sweep > 0)
+
+    def forward(self, batch: int, apart: bool = False) -> Log:
+        """The log after `forward` on `batch` images; with `apart`, as if each result had memory of
+        its own, and were not written over an operand."""
+        log, function = Log({"B": batch}), self.schedule.forward
+        machine = Machine(self.schedule, self.effects, self.weights, log, apart=apart)
+        with frame(log, Part("saved")) as main:
+            for value in function.parameters:
+                kind = Strided.contiguous(value.type, log.sizes)
+                main.names[value.name] = log.where[value.name] = (kind, OUTSIDE)
+                check(log, kind, value.name)
+            machine.body(function.body, main)
+            for name in dict.fromkeys(v.name for v in function.results):
+                _, storage = main.names[name]
+                log.hold(storage)
+                if storage != OUTSIDE and log.held[storage].part == "value":
+                    log.held[storage].part = "output"
+        for name, value in self.graph.outputs:
+            check(log, log.where[value.name][0], name)
+        return log
+
+    def timeline(
+        self, target: int, seeds: int, after: Log, ledger: bool = False, brief: bool = False
+    ) -> Timeline:
+        """`forward` as `after` has it, then relevance of one target (by index) with `seeds`. Where
+        it is `brief`, blocks take the first two chunks of seeds alone: the others are like the
+        second."""
+        log, code = after.copy(), self.codes[target]
+        turn = log.step
+        step, joined = self.sweep or self.chunk, _Joined(log, seeds)
+        log.hold(log.allocate(8 * seeds * len(code.index_axes), "seed", "at"))  # indices
+        for first in range(0, seeds, step):
+            log.sizes["K"] = min(step, seeds - first)
+            reads, amounts = self._relevance(log, target, ledger, brief)
+            joined.add(reads, amounts)
+        tables = {
+            (scope, name): sum(
+                kind.bytes for key, kinds in parts.items() if key not in before for kind in kinds
+            )
+            for scope, shelf in log.state.items()
+            for name, parts in shelf.tables.items()
+            for before in [_before(after, scope, name)]
+        }
+        return Timeline(log.storages(), turn, tuple(log.modules), tables)
+
+    def _relevance(
+        self, log: Log, target: int, ledger: bool, brief: bool
+    ) -> tuple[list[Given], list[Given]]:
+        """One run of a target's function: the relevance that it hands out, and the amounts."""
+        own = self.schedule.targets[target]
+        function, value = own.booked if ledger else own.plain, self.codes[target].value
+        (seed,) = function.parameters
+        kind = Strided.contiguous(seed.type, log.sizes)
+        start = log.allocate(kind.bytes, "seed", value.name)
+        log.hold(start)
+        log.work(_starting(value, log.sizes), "start")
+        log.advance()
+        chunk = self.chunk if self.sweep else 0
+        machine = Machine(
+            *(self.schedule, self.effects, self.weights, log, chunk, brief), label="adjoint"
+        )
+        with frame(log, Part("saved")) as main:
+            main.names[seed.name] = (kind, start)
+            machine.body(function.body, main)
+        reads = [given for given in machine.given if given.place]
+        for given in reads:
+            log.held[given.storage].part = "result"
+            check(log, given.kind, given.place)
+        log.drop(start, log.step)
+        return reads, [given for given in machine.given if not given.place]
+
+
+def _before(log: Log, scope: str, name: str) -> Mapping[str, object]:
+    return log.state[scope].tables.get(name, {}) if scope in log.state else {}
+
+
+def check(log: Log, kind: Strided, name: str) -> None:
+    """A `check_finite` of a value."""
+    if kind.dtype.is_floating_point:
+        log.work(effect_of(FINITE, (kind,)).most, f"check {name}")
+    log.advance()
+
+
+def _starting(value: Value, sizes: Mapping[str, int]) -> int:
+    """What is held beside G while it is made of given relevance, and normalised: where that is 0,
+    and two tensors like the target's value."""
+    one = Strided.contiguous(value.type, sizes)
+    return math.prod(one.shape) * sizes["K"] + 2 * one.bytes
+
+
+@dataclass
+class _Joined:
+    """Sweeps put together along the seeds, as `kernels/rooms.py` does."""
+
+    log: Log
+    seeds: int
+    whole: bool = False
+
+    def add(self, reads: Sequence[Given], amounts: Sequence[Given]) -> None:
+        """What a sweep found goes into room for all of it."""
+        log, every = self.log, (*reads, *amounts)
+        if log.sizes["K"] == self.seeds:
+            return
+        if not self.whole:
+            for given in every:
+                size = log.held[given.storage].size // log.sizes["K"] * self.seeds
+                log.hold(log.allocate(size, "result", given.place))
+            self.whole = True
+        log.work(sum(log.held[given.storage].size for given in amounts), "amounts")
+        log.advance()
+        for given in every:
+            log.drop(given.storage, log.step)

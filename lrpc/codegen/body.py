@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from lrpc.codegen.expression import render
 from lrpc.codegen.quoting import comment, identifier, literal, quoted
@@ -56,6 +57,7 @@ class Names:
         return name
 
 
+@lru_cache(maxsize=65536)
 def safe(name: str) -> str:
     """`name` as a Python name, with an underscore where Python or the program means something by
     it."""
@@ -63,6 +65,7 @@ def safe(name: str) -> str:
     return f"{name}_" if name in RESERVED else name
 
 
+@lru_cache(maxsize=65536)
 def stem(name: str) -> str:
     """A value name without the numbers that made it unique in its graph."""
     return re.sub(r"_\d+(?=_|$)", "", name) or "v"

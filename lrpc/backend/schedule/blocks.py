@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Iterator, Sequence, Set
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 
 from lrpc.backend.schedule.ir import (
@@ -17,6 +17,7 @@ from lrpc.backend.schedule.ir import (
     Save,
     Schedule,
     Statement,
+    Step,
     Target,
 )
 from lrpc.backend.schedule.segments import Segment, cut
@@ -66,29 +67,34 @@ def _block(
     elsewhere becomes its parameters, called as where it comes from."""
     arguments: list[Operand] = []
     parameters: list[Value] = []
-    inside: dict[Operand, Operand] = {}
+    inside: dict[str, Operand] = {}
     for operand in segment.reads():
         if isinstance(operand, Load):
             assert places is not None
             name = operand.entry.name
             entry = places[name]
             if entry.part.scope == scope != "":
-                inside[operand] = Load(Entry(Part(OWN), entry.name), operand.type)
+                inside[name] = Load(Entry(Part(OWN), entry.name), operand.type)
                 continue
-            inside[operand] = value = Value(name, operand.type)
+            inside[name] = value = Value(name, operand.type)
         else:
             value = operand
         arguments.append(operand)
         parameters.append(value)
-    body = (
-        replace(s, inputs=tuple(inside.get(x, x) for x in s.inputs)) if inside else s
-        for s in segment.steps
-    )
+    body = (_inside(s, inside) for s in segment.steps)
     made = (v for step in segment.steps for v in step.outputs)
     return Block(
         *(segment.key, segment.block, Part(SAVED, scope), tuple(arguments), tuple(parameters)),
         *(tuple(body), tuple(v for v in made if v.name in later)),
     )
+
+
+def _inside(s: Step, loaded: Mapping[str, Operand]) -> Step:
+    """A step of a block, which finds what it loads among its parameters or in its own part."""
+    if not any(isinstance(x, Load) for x in s.inputs):
+        return s
+    inputs = (loaded[x.entry.name] if isinstance(x, Load) else x for x in s.inputs)
+    return replace(s, inputs=tuple(inputs))
 
 
 def _with_later(

@@ -56,6 +56,20 @@ def build(forward: Graph, targets: Sequence[TargetCode]) -> Schedule:
     return Schedule(made, tuple(_targets(targets, parts, own, tables)))
 
 
+def needed_names(flat: Schedule) -> frozenset[str]:
+    """The values of the forward pass that relevance reads, or starts from."""
+    loads = (
+        x.entry.name
+        for t in flat.targets
+        for f in (t.plain, t.booked)
+        for s in f.body
+        if isinstance(s, Step)
+        for x in s.inputs
+        if isinstance(x, Load)
+    )
+    return frozenset(loads) | {t.start.name for t in flat.targets}
+
+
 def _targets(
     targets: Sequence[TargetCode],
     parts: Sequence[Sequence[Sequence[Node]]],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 from lrpc.backend.schedule.ir import (
     Block,
@@ -28,7 +29,29 @@ from lrpc.ir.ops import TABLE
 def canonical(block: Block, half: str, ledger: bool) -> Function:
     """The function of a block, without a name. Parameters are `x`, or `g` where they are made by
     relevance; other values are called by their names without numbers, which count up anew."""
-    return _Renaming(block).function(half, ledger)
+    relevance = half == "relevance"
+    bases = ["g" if relevance and not isinstance(x, Load) else "x" for x in block.arguments]
+    return _canonical(
+        *(block.prefix, block.parameters, tuple(bases), block.body, block.results, half, ledger)
+    )
+
+
+@lru_cache(maxsize=4096)  # planning makes many schedules, which have most of their blocks in common
+def _canonical(
+    prefix: str,
+    parameters: tuple[Value, ...],
+    bases: tuple[str, ...],
+    body: tuple[Statement, ...],
+    results: tuple[Value, ...],
+    half: str,
+    ledger: bool,
+) -> Function:
+    made = _Renaming(prefix)
+    for value, base in zip(parameters, bases, strict=True):
+        made.name(value, base)
+    own = tuple(made.known.values())
+    statements = tuple(map(made.statement, body))
+    return Function("", own, statements, tuple(made.known[v.name] for v in results), ledger, half)
 
 
 def values_of(block: Block) -> tuple[str, ...]:
@@ -40,26 +63,17 @@ def values_of(block: Block) -> tuple[str, ...]:
 class _Renaming:
     """Local names by those of the graph."""
 
-    block: Block
+    prefix: str
     names: Names = field(default_factory=Names)
     known: dict[str, Value] = field(default_factory=dict)
 
-    def function(self, half: str, ledger: bool) -> Function:
-        """The function, its parameters named first."""
-        block = self.block
-        for value, operand in zip(block.parameters, block.arguments, strict=True):
-            relevance = half == "relevance" and not isinstance(operand, Load)
-            self._name(value, "g" if relevance else "x")
-        parameters = tuple(self.known.values())
-        body = tuple(map(self._statement, block.body))
-        results = tuple(self.known[v.name] for v in block.results)
-        return Function("", parameters, body, results, ledger, half)
-
-    def _name(self, value: Value, base: str) -> Value:
+    def name(self, value: Value, base: str) -> Value:
+        """A local name for a value."""
         self.known[value.name] = found = Value(self.names.fresh(base), value.type)
         return found
 
-    def _statement(self, s: Statement) -> Statement:
+    def statement(self, s: Statement) -> Statement:
+        """A statement on local names."""
         if isinstance(s, Save):
             return Save(s.entry, self.known[s.value.name])
         if isinstance(s, Free):
@@ -71,8 +85,8 @@ class _Renaming:
             attrs = tuple((k, v) for k, v in s.attrs if k in ("batch", "fold", "negative"))
             return Book(inputs, attrs, Origin(origin.module, source=origin.source))
         if isinstance(s, Read):
-            return replace(s, inputs=inputs, origin=origin)
-        outputs = tuple(self._name(v, stem(v.name)) for v in s.outputs)
+            return Read(s.place, inputs, origin)
+        outputs = tuple(self.name(v, stem(v.name)) for v in s.outputs)
         row = TABLE[s.op]
         attrs = tuple((k, self._setting(v, row.kind(k) == "weight")) for k, v in s.attrs)
         return Compute(s.op, inputs, outputs, attrs, origin, s.over, s.keeps)
@@ -81,13 +95,14 @@ class _Renaming:
         return x if isinstance(x, Load) else self.known[x.name]
 
     def _setting(self, value: Setting, weight: bool) -> Setting:
-        prefix = self.block.prefix
+        prefix = self.prefix
         own = weight and prefix and isinstance(value, str) and value.startswith(prefix)
         return WeightName(str(value).removeprefix(prefix)) if own else value
 
     def _origin(self, origin: Origin) -> Origin:
-        prefix = self.block.prefix
+        prefix = self.prefix
         if not prefix:
             return origin
         module = origin.module.removeprefix(prefix)
-        return replace(origin, module="" if f"{module}." == prefix else module)
+        module = "" if f"{module}." == prefix else module
+        return Origin(module, origin.role, origin.rule, origin.source)

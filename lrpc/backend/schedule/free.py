@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from lrpc.backend.schedule.ir import Block, Free, Function, Save, Schedule, Statement
 from lrpc.backend.schedule.walk import operands, results, with_blocks, with_mains
@@ -17,7 +18,12 @@ def free(schedule: Schedule) -> Schedule:
 
 
 def _block(block: Block) -> Block:
-    return replace(block, body=_freed(block.body, {v.name for v in block.results}))
+    return replace(block, body=_body(block.body, frozenset(v.name for v in block.results)))
+
+
+@lru_cache(maxsize=4096)
+def _body(body: tuple[Statement, ...], results: frozenset[str]) -> tuple[Statement, ...]:
+    return _freed(body, results)
 
 
 def _main(function: Function) -> Function:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from lrpc.backend.schedule.ir import (
     Block,
@@ -35,7 +36,12 @@ def in_place(schedule: Schedule) -> Schedule:
 
 
 def _block(block: Block) -> Block:
-    return replace(block, body=tuple(_run(block.body, {v.name for v in block.results})))
+    return replace(block, body=_body(block.body, frozenset(v.name for v in block.results)))
+
+
+@lru_cache(maxsize=4096)  # planning makes many schedules, which have most of their blocks in common
+def _body(body: tuple[Statement, ...], results: frozenset[str]) -> tuple[Statement, ...]:
+    return tuple(_run(body, results))
 
 
 def _main(function: Function) -> Function:
@@ -61,10 +67,11 @@ def _run(body: Sequence[Statement], keep: Collection[str]) -> list[Statement]:
     for index, s in enumerate(body):
         if isinstance(s, Step):
             memory.note(index, s, keep)
-    return [
-        replace(s, over=memory.operand(i, s)) if isinstance(s, Compute) else s
-        for i, s in enumerate(body)
-    ]
+    found: list[Statement] = []
+    for index, s in enumerate(body):
+        over = memory.operand(index, s) if isinstance(s, Compute) else None
+        found.append(s if over is None else replace(s, over=over))
+    return found
 
 
 @dataclass
@@ -98,8 +105,11 @@ class _Memory:
 
     def operand(self, index: int, step: Compute) -> int | None:
         """The operand that statement `index` may write over."""
+        over = TABLE[step.op].over
+        if not over:
+            return None
         roots = [self.of.get(x.name) if isinstance(x, Value) else None for x in step.inputs]
-        for place in range(len(TABLE[step.op].over)):
+        for place in range(len(over)):
             root = roots[place]
             alone = roots.count(root) == 1 and step.inputs[place].type == step.outputs[0].type
             if root and alone and self.last[root] == index:

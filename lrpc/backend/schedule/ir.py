@@ -83,6 +83,9 @@ class Compute:
     over: int | None = None
     keeps: Entry | None = None
 
+    def __hash__(self) -> int:  # passes remember bodies: most differ in a name already
+        return hash((self.op, self.outputs[0].name, self.over))
+
     def attr(self, key: str) -> Setting | None:
         """An attribute by name."""
         return next((value for name, value in self.attrs if name == key), None)
@@ -103,6 +106,9 @@ class Read:
     inputs: tuple[Operand, ...]
     origin: Origin = Origin()
 
+    def __hash__(self) -> int:
+        return hash(self.place)
+
     @property
     def outputs(self) -> tuple[Value, ...]:
         """It makes nothing."""
@@ -116,6 +122,9 @@ class Book:
     inputs: tuple[Operand, ...]
     attrs: tuple[tuple[str, Setting], ...]
     origin: Origin = Origin()
+
+    def __hash__(self) -> int:
+        return hash(tuple(x.entry.name if isinstance(x, Load) else x.name for x in self.inputs))
 
     @property
     def outputs(self) -> tuple[Value, ...]:
@@ -133,6 +142,9 @@ class Save:
 
     entry: Entry
     value: Value
+
+    def __hash__(self) -> int:
+        return hash((self.entry.name, self.value.name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,25 +17,28 @@ from lrpc.backend.schedule.ir import (
 from lrpc.backend.schedule.names import FunctionNames, main_names, taken_names
 
 
-def outline(schedule: Schedule) -> Schedule:
+def outline(schedule: Schedule, named: bool = True) -> Schedule:
     """Every block as a call of a function, which equal blocks share. So do the main functions of
-    composites for which a target comes to the same."""
+    composites for which a target comes to the same. Functions are numbered unless `named`."""
     library = _Library()
     forward = library.main(schedule.forward)
     targets = []
     for target in schedule.targets:
         parts = [library.main(f, target.composite) for f in (target.plain, target.booked)]
         targets.append(replace(target, plain=parts[0], booked=parts[1]))
-    functions = library.named(FunctionNames(taken_names(schedule)))
-    called = {number: f.name for number, f in functions.items()}
-    named = [
+    if not named:
+        functions = tuple(library.functions.values())
+        return replace(schedule, forward=forward, targets=tuple(targets), functions=functions)
+    found = library.named(FunctionNames(taken_names(schedule)))
+    called = {number: f.name for number, f in found.items()}
+    pairs = [
         replace(t, plain=_named(t.plain, called), booked=_named(t.booked, called)) for t in targets
     ]
     return replace(
         schedule,
         forward=_named(forward, called),
-        targets=main_names(named, called.values()),
-        functions=tuple(functions.values()),
+        targets=main_names(pairs, called.values()),
+        functions=tuple(found.values()),
     )
 
 

@@ -7,7 +7,7 @@ before the first statement that reads one of its values, and drops the copy afte
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -39,11 +39,12 @@ Kept = Mapping[str, Sequence[str]]
 TABLES = ".tables"
 
 
-def recompute(schedule: Schedule, kept: Kept) -> Schedule:
-    """The schedule that computes the blocks in `kept` again, but for what they keep."""
+def recompute(schedule: Schedule, kept: Kept, needed: Set[str]) -> Schedule:
+    """The schedule that computes the blocks in `kept` again, but for what they keep. Relevance of
+    some target reads the values `needed` of the forward pass."""
     if not kept:
         return schedule
-    plan = _plan(schedule, kept)
+    plan = _plan(schedule, kept, needed)
     forward = replace(schedule.forward, body=tuple(_forward(schedule.forward, plan)))
     return replace(
         schedule,
@@ -55,10 +56,12 @@ def recompute(schedule: Schedule, kept: Kept) -> Schedule:
     )
 
 
-def kept_and_made(schedule: Schedule, kept: Kept) -> dict[str, tuple[list[str], list[str]]]:
+def kept_and_made(
+    schedule: Schedule, kept: Kept, needed: Set[str]
+) -> dict[str, tuple[list[str], list[str]]]:
     """Of each block that is computed again: the names in the state of what it keeps, and of what
     relevance makes."""
-    plan = _plan(schedule, kept)
+    plan = _plan(schedule, kept, needed)
     found = {}
     for key in plan.runs:
         parts: tuple[list[str], list[str]] = ([], [])
@@ -115,7 +118,7 @@ class _Plan:
         return Load(Entry(Part(AGAIN, entry.part.scope), entry.name), operand.type)
 
 
-def _plan(schedule: Schedule, kept: Kept) -> _Plan:
+def _plan(schedule: Schedule, kept: Kept, needed: Set[str]) -> _Plan:
     forward = schedule.forward
     places = entries(forward.parameters, forward.body)
     steps = [s for x in forward.body for s in (steps_of(x.body) if isinstance(x, Block) else [x])]
@@ -123,9 +126,7 @@ def _plan(schedule: Schedule, kept: Kept) -> _Plan:
     names = {entry: name for name, entry in places.items()}
     starts = {names[target.start] for target in schedule.targets}
     readers = _readers(forward, starts | {v.name for v in forward.results})
-    needed = starts | {names[e] for t in schedule.targets for e in _reads(t.plain)}
-    needed |= {names[e] for t in schedule.targets for e in _reads(t.booked)}
-    plan = _Plan(kept, places, tables, needed)
+    plan = _Plan(kept, places, tables, set(needed))
     runs: dict[str, tuple[Step, ...]] = {}
     for block in reversed(forward.body):  # what a block reads again is made before it
         if isinstance(block, Block) and block.key in kept:
@@ -168,20 +169,6 @@ def _readers(forward: Function, outside: set[str]) -> dict[str, set[str]]:
         for value in reads:
             assert isinstance(value, Value)
             found.setdefault(value.name, set()).add(s.key if isinstance(s, Block) else "")
-    return found
-
-
-def _reads(function: Function) -> set[Entry]:
-    """What a relevance function reads of the state."""
-    found = set()
-    for s in function.body:
-        if isinstance(s, Block):
-            part = s.part
-            own = (x for step in steps_of(s.body) for x in step.inputs if isinstance(x, Load))
-            found |= {Entry(part, x.entry.name) for x in own}
-            found |= {x.entry for x in s.arguments if isinstance(x, Load)}
-        elif isinstance(s, Step):
-            found |= {x.entry for x in s.inputs if isinstance(x, Load)}
     return found
 
 

@@ -25,8 +25,12 @@ class Segment:
     def reads(self) -> list[Operand]:
         """What is read here but made elsewhere, by first use."""
         made = {v.name for step in self.steps for v in step.outputs}
-        every = (x for step in self.steps for x in step.inputs)
-        return list(dict.fromkeys(x for x in every if isinstance(x, Load) or x.name not in made))
+        found: dict[tuple[bool, str], Operand] = {}
+        for x in (x for step in self.steps for x in step.inputs):
+            loaded = isinstance(x, Load)
+            if loaded or x.name not in made:
+                found.setdefault((loaded, x.entry.name if loaded else x.name), x)
+        return list(found.values())
 
 
 class Every:

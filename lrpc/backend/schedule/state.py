@@ -59,8 +59,10 @@ def placed(body: Iterable[Statement], places: Places) -> list[Statement]:
             arguments = tuple(_operand(x, places) for x in statement.arguments)
             statement = replace(statement, arguments=arguments, body=inside)
         elif isinstance(statement, Step):
-            inputs = tuple(_operand(x, places) for x in statement.inputs)
-            statement = _kept(replace(statement, inputs=inputs), places, None)
+            if any(isinstance(x, Load) for x in statement.inputs):
+                inputs = tuple(_operand(x, places) for x in statement.inputs)
+                statement = replace(statement, inputs=inputs)
+            statement = _kept(statement, places, None)
         found.append(statement)
     return found
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from lrpc.backend.schedule.ir import Part, Schedule
-from lrpc.backend.schedule.pipeline import schedule
+from lrpc.backend.schedule.pipeline import Scheduler
 from lrpc.backend.simulate.effects import Effects
 from lrpc.backend.simulate.log import Log, frame
 from lrpc.backend.simulate.statements import Given, Machine
@@ -38,8 +38,10 @@ class Model:
     sweep: int = 0
     effects: Effects = field(default_factory=Effects)
     weights: dict[str, Strided] = field(default_factory=dict)
+    scheduler: Scheduler = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        self.scheduler = self.scheduler or Scheduler(self.graph, self.codes)
         if not self.weights:
             graphs = (g for code in self.codes for g in (code.plain, code.booked))
             for graph in (*graphs, self.graph):
@@ -49,13 +51,27 @@ class Model:
     @cached_property
     def schedule(self) -> Schedule:
         """What it runs."""
-        return schedule(self.graph, self.codes, self.again, self.sweep > 0)
+        return self.scheduler.schedule(self.again, self.sweep > 0)
+
+    @cached_property
+    def _parts(self) -> dict[tuple[int, bool], Schedule]:
+        return {}
+
+    def part(self, target: int, ledger: bool) -> Schedule:
+        """The schedule of the forward pass and one function of a target, at least."""
+        if "schedule" in self.__dict__:
+            return self.schedule
+        key = (target, ledger)
+        if key not in self._parts:
+            self._parts[key] = self.scheduler.part(self.again, self.sweep > 0, *key)
+        return self._parts[key]
 
     def forward(self, batch: int, apart: bool = False) -> Log:
         """The log after `forward` on `batch` images; with `apart`, as if each result had memory of
         its own, and were not written over an operand."""
-        log, function = Log({"B": batch}), self.schedule.forward
-        machine = Machine(self.schedule, self.effects, self.weights, log, apart=apart)
+        schedule = self.part(0, False)
+        log, function = Log({"B": batch}), schedule.forward
+        machine = Machine(schedule, self.effects, self.weights, log, apart=apart)
         with frame(log, Part("saved")) as main:
             for value in function.parameters:
                 kind = Strided.contiguous(value.type, log.sizes)
@@ -99,7 +115,8 @@ class Model:
         self, log: Log, target: int, ledger: bool, brief: bool
     ) -> tuple[list[Given], list[Given]]:
         """One run of a target's function: the relevance that it hands out, and the amounts."""
-        own = self.schedule.targets[target]
+        schedule = self.part(target, ledger)
+        own = schedule.targets[target]
         function, value = own.booked if ledger else own.plain, self.codes[target].value
         (seed,) = function.parameters
         kind = Strided.contiguous(seed.type, log.sizes)
@@ -109,7 +126,7 @@ class Model:
         log.advance()
         chunk = self.chunk if self.sweep else 0
         machine = Machine(
-            *(self.schedule, self.effects, self.weights, log, chunk, brief), label="adjoint"
+            *(schedule, self.effects, self.weights, log, chunk, brief), label="adjoint"
         )
         with frame(log, Part("saved")) as main:
             main.names[seed.name] = (kind, start)

@@ -125,7 +125,9 @@ class Machine:
         if isinstance(s.run, Call):
             given, self.given, label, self.label = self.given, [], self.label, "again"
             function = self.schedule.by_name[s.run.function]
-            self.function(function, s.run, [self.operand(x, own) for x in s.run.arguments])
+            arguments = [self.operand(x, own) for x in s.run.arguments]
+            for _, storage in self.function(function, s.run, arguments):
+                self.log.drop(storage, self.log.step)
             self.given, self.label = given, label
 
     def function(self, function: Function, call: Call, arguments: Sequence[Held_]) -> list[Held_]:

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 import lrpc
+from lrpc.backend.render.program import program_text
+from lrpc.backend.schedule.saved import saved_values
+from lrpc.backend.schedule.verify import verify
 from lrpc.codegen.interface import Description, TargetCode
-from lrpc.codegen.program import as_computed, generate
 from lrpc.errors import ConfigError, WeightsError
 from lrpc.ir.graph import Graph, Module
 from lrpc.ir.printer import print_graph
 from lrpc.ir.types import Sym
-from lrpc.ir.verifier import verify
 from lrpc.joining import memory_model
 from lrpc.manifest import Lowered, graph_file, manifest
 from lrpc.marks import chosen_places, with_inputs
@@ -105,35 +106,33 @@ def build(
     model = memory_model(run, settings.chunk, watch)
     choice = choose(model, settings.checkpoint, settings.budget)
     model = choice.of(model)
-    for graph in as_computed(model.graph, model.codes, model.halves):
-        verify(graph, "recompute")
     about = _about(settings, choice)
-    program = generate(model.graph, model.codes, about)
+    text = program_text(verify(model.schedule, "outline"), model.graph, model.codes, about)
     tensors = _merged([t for one in run for t in one.tensors])
     files = {
-        "program.py": program.text.encode(),
+        "program.py": text.encode(),
         "weights.safetensors": serialize_weights(tensors, {"producer": f"lrpc {lrpc.__version__}"}),
         **{graph_file(one, made[0]): print_graph(one.graph).encode() for one in made},
     }
     facts = {**settings.facts, "check": dict(UNCHECKED)}
     if check is not None:
-        facts["check"] = check.check(program.text, tensors, settings.precision)
+        facts["check"] = check.check(text, tensors, settings.precision)
     if settings.precision in ("tf32", "bf16"):
         exact = _merged([t for one in made for t in one.tensors])
         job = Compared(
-            settings.precision, program.text, tensors, exact, made, targets, about,
+            settings.precision, text, tensors, exact, made, targets, about,
             settings.example, settings.bound,
         )  # fmt: skip
         facts["reference_weights"] = sorted(tensors.keys() - used_weights(run))
         facts["precision_report"] = precision_report(job)
-    ways = model.halves.saved.ways()
+    ways = model.scheduler.kept_and_made(choice.again)
     files["manifest.json"] = manifest(
         made,
         targets,
         facts,
         settings.to_json(),
         files,
-        program.saved,
+        saved_values(model.schedule),
         memory_plans(model, [len(one.codes) for one in made], bool(choice.budget)),
         choice.to_json()
         | {"made": {key: made for key, (_, made) in ways.items()}, "outputs": outputs_of(model)},

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 import lrpc
-from lrpc.codegen.interface import TargetCode
-from lrpc.codegen.program import ledger_rows
+from lrpc.codegen.interface import TargetCode, ledger_rows
 from lrpc.errors import ProgramError
 from lrpc.ir.graph import Graph
 from lrpc.targets import Target

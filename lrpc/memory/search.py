@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 from itertools import pairwise, product
 from typing import Any
 
-from lrpc.codegen.keeping import Place
 from lrpc.ir.graph import Node
 from lrpc.ir.types import Sym
 from lrpc.memory.bounds import most_tables, records_of, results_of
 from lrpc.memory.ladder import Rung, ladders
 from lrpc.memory.run import Model, Timeline
-from lrpc.memory.tape import Tape
+from lrpc.memory.tape import Log, Place
 from lrpc.memory.work import work_of
 
 TRIED = 16  # simulations to take steps back, and as many to replace some by others
@@ -60,7 +59,7 @@ class Search:
         self.model, self.checkpoint = model, checkpoint
         self.seeds = model.chunk
         self.seen: dict[tuple[Way, int], int] = {}
-        self.programs: dict[Way, tuple[Model, Tape]] = {}
+        self.programs: dict[Way, tuple[Model, Log]] = {}
         free: Way = ((), model.chunk, model.chunk)
         self.tables: dict[Place, int] = {}
         self.targets = range(len(model.codes))
@@ -82,8 +81,8 @@ class Search:
         self.trimmed: Levels = tuple(max(1, level - 1) for level in self.all)
         self.least = [self.kept(levels) for levels in dict.fromkeys((self.all, self.trimmed))]
         sizes = {"B": 1, "K": 1}
-        self.forward = sum(work_of(n, model.weights, sizes) for n in model.halves.forward)
-        works = [self._relevance(part) for part, _ in model.halves.relevance]
+        self.forward = sum(work_of(n, model.weights, sizes) for n in model.reading.run)
+        works = [self._relevance(part) for part, _ in model.reading.parts]
         self.of_seeds, self.once = max(works, key=sum)
         self.watched: list[int] = []
         self.watch(free)

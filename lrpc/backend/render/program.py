@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import lrpc
+from lrpc.backend.render.interface import tables
 from lrpc.backend.render.statements import Lines, block_function, indented
-from lrpc.backend.schedule.ir import Call, Entry, Function, Schedule
+from lrpc.backend.schedule.ir import Call, Function, Schedule
 from lrpc.backend.schedule.names import parts_of, with_local_names
+from lrpc.backend.schedule.pipeline import Scheduler
 from lrpc.backend.schedule.words import words_of
-from lrpc.codegen.interface import Description, TargetCode, tables
-from lrpc.codegen.program import _header
-from lrpc.codegen.quoting import quoted
+from lrpc.codegen.interface import Description, TargetCode
+from lrpc.codegen.quoting import comment, docstring, quoted
 from lrpc.codegen.sources import needed, runtime_text
-from lrpc.ir.graph import Graph, Value
+from lrpc.ir.graph import Graph
 from lrpc.ir.types import Sym
 
+HEADER = """Relevance program `{name}`, made by lrpc {version}. Change the config, not this file.
 
-@dataclass
-class Saved:
-    scopes: tuple[str, ...]
-    places: dict[str, tuple[str, str]]
+It needs torch and the files beside it, nothing else:
+
+    import program
+    p = program.load(device="cpu")
+    state = p.forward(images)
+    R = p.relevance(state, {target}, at=[{example}])
+
+Targets: {targets}.
+{composites}{notes}"""
 
 
-def _place(entry: Entry) -> tuple[str, str]:
-    return entry.part.scope, entry.name
+def generate(forward: Graph, targets: Sequence[TargetCode], about: Description) -> str:
+    """The source text of program.py, from graphs: same graphs, same bytes."""
+    schedule = Scheduler(forward, targets).schedule(about.again, about.sweep > 0)
+    return program_text(schedule, forward, targets, about)
 
 
 def program_text(
@@ -38,15 +46,9 @@ def program_text(
     blocks = [block_function(f) for f in schedule.functions]
     functions = [_forward(schedule.forward, forward, words, parts)]
     relevance = {f.name: f for t in schedule.targets for f in (t.plain, t.booked)}
-    functions += [
-        _relevance(f, words, parts, schedule.chunked) for f in relevance.values()
-    ]
-    saved = Saved(
-        ("", *(s.part.scope for s in schedule.forward.body if isinstance(s, Call))),
-        {code.value.name: _place(t.start) for code, t in zip(targets, schedule.targets, strict=True)},
-    )
-    names = [t.plain.name for t in schedule.targets]
-    interface = tables(forward, targets, names, about, saved)
+    functions += [_relevance(f, words, parts, schedule.chunked) for f in relevance.values()]
+    scopes = ["", *(s.part.scope for s in schedule.forward.body if isinstance(s, Call))]
+    interface = tables(forward, targets, schedule.targets, about, scopes)
     emitted = "\n\n\n".join([*blocks, *functions, interface])
     text = "\n\n\n".join([runtime_text(), needed(emitted), emitted])
     return _header(targets, about) + text
@@ -94,3 +96,18 @@ def _sizes(function: Function, words: Mapping[str, Sequence[str]]) -> list[str]:
     found["device"] = f"{given[0].name}.device"
     used = words_of(function, words)
     return [f"{name} = {text}" for name, text in found.items() if name in used]
+
+
+def _header(targets: Sequence[TargetCode], about: Description) -> str:
+    first, composites = targets[0], list(dict.fromkeys(t.composite for t in targets))
+    example = ", ".join("0" for _ in first.index_axes)
+    text = HEADER.format(
+        name=comment(about.name),
+        version=lrpc.__version__,
+        target=quoted(first.name.split(":")[0]),
+        example=f"({example},)" if len(first.index_axes) == 1 else f"({example})",
+        targets=", ".join(dict.fromkeys(comment(t.name) for t in targets)),
+        composites=f"Composites: {', '.join(map(comment, composites))}.\n" if composites[0] else "",
+        notes="".join(f"\n{comment(note)}\n" for note in about.notes),
+    )
+    return f"{docstring(text)}\n\n"

@@ -102,9 +102,7 @@ class Lines:
 
     def _outer(self, s: Call) -> Iterable[str]:
         yield from (
-            x.name
-            for i, x in enumerate(s.arguments)
-            if isinstance(x, Value) and i not in s.over
+            x.name for i, x in enumerate(s.arguments) if isinstance(x, Value) and i not in s.over
         )
         if s.part.kind == AGAIN:
             yield self.parts[s.part.scope]

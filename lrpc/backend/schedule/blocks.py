@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 
 from lrpc.backend.schedule.ir import (
@@ -60,9 +60,7 @@ def _relevance(function: Function, places: Places, scopes: Container[str]) -> Fu
     return replace(function, body=tuple(placed(body, places)))
 
 
-def _block(
-    segment: Segment, scope: str, later: Set[str], places: Places | None = None
-) -> Block:
+def _block(segment: Segment, scope: str, later: Set[str], places: Places | None = None) -> Block:
     """The block of a segment, which is handed the part `scope` of the state. What it reads from
     elsewhere becomes its parameters, called as where it comes from."""
     arguments: list[Operand] = []
@@ -99,7 +97,7 @@ def _inside(s: Step, loaded: Mapping[str, Operand]) -> Step:
 
 def _with_later(
     segments: Sequence[Segment], keep: Iterable[Value]
-) -> Iterator[tuple[Segment, Collection[str]]]:
+) -> Iterator[tuple[Segment, Set[str]]]:
     """Segments, each with the names that something after it (or the caller) still reads."""
     needed = {v.name for v in keep}
     result: list[set[str]] = []

@@ -5,8 +5,8 @@ The state has a single part, whose entries are called by their values' names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import replace
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
 
 from lrpc.backend.schedule.ir import (
     SAVED,
@@ -33,16 +33,31 @@ from lrpc.ir.graph import Graph, Node, Value
 STATE = Part(SAVED)
 
 
-def build(forward: Graph, targets: Sequence[TargetCode]) -> Schedule:
-    """The schedule of a forward graph and of one joint graph per target without and with ledger.
-    The forward pass computes what its outputs and relevance need, and saves what relevance reads.
-    """
+@dataclass(frozen=True)
+class Reading:
+    """What a program runs: the nodes of its forward pass, of which relevance reads the values
+    `needed`, or starts from them; for each target the nodes of its relevance, without and with
+    ledger."""
+
+    run: tuple[Node, ...]
+    parts: tuple[tuple[tuple[Node, ...], tuple[Node, ...]], ...]
+    needed: frozenset[str]
+
+
+def reading(forward: Graph, targets: Sequence[TargetCode]) -> Reading:
+    """What a program runs whose forward pass computes what its outputs and relevance need."""
     own = {v.name for v in forward.values()}
-    parts = [[_relevance(g, own) for g in (t.plain, t.booked)] for t in targets]
+    parts = tuple((_relevance(t.plain, own), _relevance(t.booked, own)) for t in targets)
     needed = {t.value.name for t in targets}
     for nodes in (nodes for pair in parts for nodes in pair):
         needed |= {v.name for n in nodes for v in n.inputs if v.name in own}
-    run = _needed_nodes(forward, needed)
+    return Reading(tuple(_needed_nodes(forward, needed)), parts, frozenset(needed))
+
+
+def build(forward: Graph, targets: Sequence[TargetCode], read: Reading) -> Schedule:
+    """The schedule of a forward graph and of one joint graph per target without and with ledger.
+    The forward pass saves what relevance reads."""
+    own, needed, run = {v.name for v in forward.values()}, read.needed, list(read.run)
     if targets[0].composite:  # which rules a node of the forward pass has is up to each of several
         run = [replace(node, rule=None) for node in run]
     steps = [_step(node, ()) for node in run]
@@ -53,21 +68,7 @@ def build(forward: Graph, targets: Sequence[TargetCode]) -> Schedule:
         body += [_saved(v) for v in step.outputs if v.name in needed]
     results = tuple(value for _, value in forward.outputs)
     made = Function("forward", forward.inputs, tuple(body), results)
-    return Schedule(made, tuple(_targets(targets, parts, own, tables)))
-
-
-def needed_names(flat: Schedule) -> frozenset[str]:
-    """The values of the forward pass that relevance reads, or starts from."""
-    loads = (
-        x.entry.name
-        for t in flat.targets
-        for f in (t.plain, t.booked)
-        for s in f.body
-        if isinstance(s, Step)
-        for x in s.inputs
-        if isinstance(x, Load)
-    )
-    return frozenset(loads) | {t.start.name for t in flat.targets}
+    return Schedule(made, tuple(_targets(targets, read.parts, own, tables)))
 
 
 def _targets(

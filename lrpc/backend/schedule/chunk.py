@@ -11,9 +11,7 @@ from lrpc.ir.types import Sym, TensorType
 
 def chunk(schedule: Schedule) -> Schedule:
     """Every block of a relevance function goes through the seeds of its arguments in chunks."""
-    targets = (
-        replace(t, plain=_main(t.plain), booked=_main(t.booked)) for t in schedule.targets
-    )
+    targets = (replace(t, plain=_main(t.plain), booked=_main(t.booked)) for t in schedule.targets)
     return replace(schedule, targets=tuple(targets), chunked=True)
 
 

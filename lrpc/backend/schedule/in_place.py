@@ -15,7 +15,6 @@ from lrpc.backend.schedule.ir import (
     Compute,
     Function,
     Read,
-    Recompute,
     Save,
     Schedule,
     Statement,
@@ -69,8 +68,9 @@ def _run(body: Sequence[Statement], keep: Collection[str]) -> list[Statement]:
             memory.note(index, s, keep)
     found: list[Statement] = []
     for index, s in enumerate(body):
-        over = memory.operand(index, s) if isinstance(s, Compute) else None
-        found.append(s if over is None else replace(s, over=over))
+        if isinstance(s, Compute) and (over := memory.operand(index, s)) is not None:
+            s = replace(s, over=over)
+        found.append(s)
     return found
 
 

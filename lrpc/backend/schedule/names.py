@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from lrpc.backend.schedule.ir import (
     Block,
     Call,
+    Compute,
     Free,
     Function,
     Load,
@@ -21,7 +22,7 @@ from lrpc.backend.schedule.ir import (
     Step,
     Target,
 )
-from lrpc.backend.schedule.walk import operands, results, with_mains
+from lrpc.backend.schedule.walk import results, with_mains
 from lrpc.codegen.body import Names, safe, stem
 from lrpc.codegen.quoting import ascii_word, identifier
 from lrpc.codegen.sources import GLOBALS
@@ -145,7 +146,7 @@ def _localised(function: Function, taken: set[str]) -> Function:
             return replace(s, arguments=arguments, results=tuple(found[n] for n in own))
         if isinstance(s, Step):
             s = replace(s, inputs=tuple(map(operand, s.inputs)))
-            return replace(s, outputs=tuple(map(name, s.outputs))) if results(s) else s
+            return replace(s, outputs=tuple(map(name, s.outputs))) if isinstance(s, Compute) else s
         return s
 
     parameters = tuple(map(name, function.parameters))

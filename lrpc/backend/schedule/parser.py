@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from lrpc.bounded import short
 from lrpc.backend.schedule.ir import (
     AGAIN,
     NEW,
@@ -31,6 +30,7 @@ from lrpc.backend.schedule.ir import (
     Target,
     WeightName,
 )
+from lrpc.bounded import short
 from lrpc.ir.graph import Rule, Value
 from lrpc.ir.lexer import Source
 from lrpc.ir.literals import Literals

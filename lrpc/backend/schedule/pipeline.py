@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from lrpc.backend.schedule.blocks import blocks
-from lrpc.backend.schedule.build import build, needed_names
+from lrpc.backend.schedule.build import Reading, build, reading
 from lrpc.backend.schedule.chunk import chunk
 from lrpc.backend.schedule.free import free
 from lrpc.backend.schedule.in_place import in_place
 from lrpc.backend.schedule.ir import Function, Schedule
+from lrpc.backend.schedule.kept import Kept, kept_and_made, read_again
 from lrpc.backend.schedule.outline import outline
-from lrpc.backend.schedule.recompute import Kept, recompute
+from lrpc.backend.schedule.recompute import recompute
 from lrpc.codegen.interface import TargetCode
 from lrpc.ir.graph import Graph
 
@@ -32,12 +33,25 @@ class Scheduler:
     @cached_property
     def flat(self) -> Schedule:
         """The schedule before all passes."""
-        return build(self.forward, self.targets)
+        return build(self.forward, self.targets, self.reading)
 
     @cached_property
-    def needed(self) -> frozenset[str]:
-        """The values of the forward pass that relevance reads."""
-        return needed_names(self.flat)
+    def reading(self) -> Reading:
+        """The nodes that the program runs, and what relevance reads of the forward pass."""
+        return reading(self.forward, self.targets)
+
+    def blocks(self, stretches: Container[str] = ()) -> Schedule:
+        """The schedule with its blocks, and these stretches of glue as blocks."""
+        return blocks(self.flat, stretches)
+
+    def read_again(self, kept: Kept) -> set[str]:
+        """The values that have to be there to compute blocks again."""
+        return read_again(self.blocks(kept), kept, self.reading.needed) if kept else set()
+
+    def kept_and_made(self, kept: Kept) -> dict[str, tuple[list[str], list[str]]]:
+        """Of each block that is computed again: the names in the state of what it keeps, and of
+        what relevance makes."""
+        return kept_and_made(self.blocks(kept), kept, self.reading.needed) if kept else {}
 
     def schedule(self, kept: Kept, chunked: bool, watch: Watch | None = None) -> Schedule:
         """The schedule of the program; `watch` sees it after every pass."""
@@ -69,7 +83,7 @@ class Scheduler:
             self._blocks[key] = blocks(found, kept)
         steps: list[tuple[str, Callable[[Schedule], Schedule]]] = [
             ("blocks", lambda _: self._blocks[key]),
-            ("recompute", lambda s: recompute(s, kept, self.needed)),
+            ("recompute", lambda s: recompute(s, kept, self.reading.needed)),
             ("in_place", in_place),
             ("free", free),
             *([("chunk", chunk)] if chunked else []),

@@ -27,9 +27,10 @@ class Segment:
         made = {v.name for step in self.steps for v in step.outputs}
         found: dict[tuple[bool, str], Operand] = {}
         for x in (x for step in self.steps for x in step.inputs):
-            loaded = isinstance(x, Load)
-            if loaded or x.name not in made:
-                found.setdefault((loaded, x.entry.name if loaded else x.name), x)
+            if isinstance(x, Load):
+                found.setdefault((True, x.entry.name), x)
+            elif x.name not in made:
+                found.setdefault((False, x.name), x)
         return list(found.values())
 
 

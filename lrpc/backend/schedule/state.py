@@ -89,9 +89,7 @@ def within(entry: Entry | None, scope: str | None) -> Entry | None:
     return Entry(Part(OWN), entry.name) if entry.part.scope == scope else None
 
 
-def saving(
-    inputs: Sequence[Value], body: Iterable[Statement], saves: Places
-) -> list[Statement]:
+def saving(inputs: Sequence[Value], body: Iterable[Statement], saves: Places) -> list[Statement]:
     """A main function that saves these of its inputs and of what it makes, in its blocks too."""
     found = _saved(inputs, saves)
     for statement in body:

@@ -254,5 +254,3 @@ def _said(s: Statement) -> str:
     if isinstance(s, Compute):
         return f"%{s.outputs[0].name} = {s.op}"
     return type(s).__name__.lower()
-
-

@@ -44,9 +44,7 @@ def reads(statement: Statement) -> set[str]:
 
 def with_mains(schedule: Schedule, change: Callable[[Function], Function]) -> Schedule:
     """The schedule with its main functions changed."""
-    targets = (
-        replace(t, plain=change(t.plain), booked=change(t.booked)) for t in schedule.targets
-    )
+    targets = (replace(t, plain=change(t.plain), booked=change(t.booked)) for t in schedule.targets)
     return replace(schedule, forward=change(schedule.forward), targets=tuple(targets))
 
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lrpc.backend.render.statements import booked_amount, handed_out
-from lrpc.backend.schedule.ir import Book, Compute, Function, Read, Step, WeightName
+from lrpc.backend.schedule.ir import Book, Function, Read, Step, WeightName
 from lrpc.backend.schedule.words import spoken
-from lrpc.backend.simulate.traces import Shape, Trace
 from lrpc.codegen.expression import render
 from lrpc.codegen.quoting import quoted
 from lrpc.memory.effect import Effect, Kept, Strided, effect_of
+from lrpc.memory.traces import Shape, Trace
 
 
 @dataclass(frozen=True, slots=True)

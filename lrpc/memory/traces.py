@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from lrpc.backend.schedule.ir import Compute, Function, Load, Step, WeightName
 from lrpc.backend.schedule.state import made, steps_of
-from lrpc.backend.simulate.log import Given, Held_, Log, Shelf
 from lrpc.ir.ops import TABLE
-from lrpc.memory.effect import Strided
-from lrpc.memory.tape import OUTSIDE, Held
+from lrpc.memory.tape import OUTSIDE, Given, Held, Log, Shelf, TensorHeld
 
 
 class Local(str):
@@ -38,8 +36,10 @@ class Shape:
         keeps = (s.keeps.name for s in steps if isinstance(s, Compute) and s.keeps)
         weights = (w for s in steps for w in _weights(s))
         values = tuple(v.name for v in made(function.body))
-        unique = (tuple(dict.fromkeys(x)) for x in (loads, keeps, weights))
-        return Shape(function, *unique, values)
+        return Shape(
+            *(function, tuple(dict.fromkeys(loads)), tuple(dict.fromkeys(keeps))),
+            *(tuple(dict.fromkeys(weights)), values),
+        )
 
 
 def _weights(s: Step) -> list[str | WeightName]:
@@ -59,12 +59,12 @@ class Trace:
     outside: int
     shelf: Shelf
     tables: frozenset[str]
-    results: list[Held_]
+    results: list[TensorHeld]
     given: list[Given]
 
     def replay(
         self, log: Log, shelf: Shelf, storages: Sequence[int], prefix: str, graph: Mapping[str, str]
-    ) -> tuple[list[Held_], list[Given]]:
+    ) -> tuple[list[TensorHeld], list[Given]]:
         """Note the call in another log, where it was given `storages`; its results, each held once
         more, and what it hands out."""
         first, step = len(log.held) - self.outside, log.step
@@ -84,7 +84,9 @@ class Trace:
             name = graph.get(h.name, h.name) if type(h.name) is Local else h.name
             end = None if h.end is None else h.end + step
             module = modules[h.module]
-            log.held.append(Held(h.size, h.start + step, h.part, name, module, h.op, h.holders, end))
+            log.held.append(
+                Held(h.size, h.start + step, h.part, name, module, h.op, h.holders, end)
+            )
         log.modules += [modules[m] for m in self.log.modules]
         for name, (kind, storage) in self.shelf.values.items():
             shelf.values[name] = (kind, place(storage))

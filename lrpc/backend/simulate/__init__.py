@@ -1,1 +1,0 @@
-"""What a program's calls allocate: the schedule run on sizes alone."""

@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "lrpc.catalogue": {"lrpc.rules"},
     "lrpc.frontend": {"lrpc.ir"},
     "lrpc.codegen": {"lrpc.ir", "lrpc.plan"},
+    "lrpc.backend": {"lrpc.bounded", "lrpc.codegen", "lrpc.ir"},
     "lrpc.targets": {"lrpc.ir"},
     "lrpc.directory": {"lrpc.ir", "lrpc.swap"},
     "lrpc.show": {"lrpc.ir", "lrpc.manifest_read"},
@@ -47,7 +48,7 @@ ALLOWED: dict[str, set[str]] = {
         "lrpc.targets",
     },  # the kernel that checks data
     "lrpc.marks": {"lrpc.ir", "lrpc.targets", "passes"},
-    "lrpc.memory": {"lrpc.codegen", "lrpc.ir", "lrpc.plan"},
+    "lrpc.memory": {"lrpc.backend", "lrpc.codegen", "lrpc.ir", "lrpc.plan"},
     "lrpc.joining": {"lrpc.ir", "lrpc.manifest", "lrpc.memory", "passes"},
     "lrpc.build": {
         "lrpc.settings",
@@ -55,6 +56,7 @@ ALLOWED: dict[str, set[str]] = {
             "lrpc.marks",
             "lrpc.ir",
             "lrpc.rules",
+            "lrpc.backend",
             "lrpc.codegen",
             "lrpc.memory",
             "lrpc.targets",
@@ -72,7 +74,8 @@ ALLOWED: dict[str, set[str]] = {
     "lrpc.precision_table": set(),
     "lrpc.twin": {"lrpc.ir", "lrpc.manifest"},
     "lrpc.precision": {
-        *("lrpc.codegen", "lrpc.manifest", "lrpc.targets", "lrpc.tf32", "lrpc.twin", "lrpc.probe"),
+        *("lrpc.backend", "lrpc.codegen", "lrpc.manifest", "lrpc.targets", "lrpc.tf32"),
+        *("lrpc.twin", "lrpc.probe"),
     },
     "lrpc.probe": {"lrpc.ir", "passes"},
     "lrpc.settings": {"lrpc.targets"},

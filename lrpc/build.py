@@ -11,6 +11,7 @@ from torch import Tensor
 
 import lrpc
 from lrpc.backend.render.program import program_text
+from lrpc.backend.schedule.ir import Schedule
 from lrpc.backend.schedule.saved import saved_values
 from lrpc.backend.schedule.verify import verify
 from lrpc.codegen.interface import Description, TargetCode
@@ -41,7 +42,7 @@ from passes import (
 )
 from passes.lower_relevance import LowerRelevance
 
-Watch = Callable[[str, Module], None]
+Watch = Callable[[str, Module | Schedule], None]
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,9 @@ def build(
     settings = replace(settings, places=with_inputs(settings.places, module.graph))
     model = memory_model(run, settings.chunk, watch)
     choice = choose(model, settings.checkpoint, settings.budget)
-    model = choice.of(model)
+    model = replace(choice.of(model), watch=_verified(watch))
     about = _about(settings, choice)
-    text = program_text(verify(model.schedule, "outline"), model.graph, model.codes, about)
+    text = program_text(model.schedule, model.graph, model.codes, about)
     tensors = _merged([t for one in run for t in one.tensors])
     files = {
         "program.py": text.encode(),
@@ -138,6 +139,17 @@ def build(
         | {"made": {key: made for key, (_, made) in ways.items()}, "outputs": outputs_of(model)},
     )
     return files
+
+
+def _verified(watch: Watch | None) -> Callable[[str, Schedule], None]:
+    """Verifies the schedule after every pass, and shows it."""
+
+    def seen(name: str, schedule: Schedule) -> None:
+        verify(schedule, name)
+        if watch is not None:
+            watch(f"schedule_{name}", schedule)
+
+    return seen
 
 
 def _about(settings: Settings, choice: Choice) -> Description:

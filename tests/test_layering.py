@@ -36,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "lrpc.codegen": {"lrpc.ir", "lrpc.plan"},
     "lrpc.backend": {"lrpc.bounded", "lrpc.codegen", "lrpc.ir"},
     "lrpc.targets": {"lrpc.ir"},
-    "lrpc.directory": {"lrpc.ir", "lrpc.swap"},
+    "lrpc.directory": {"lrpc.backend", "lrpc.ir", "lrpc.swap"},
     "lrpc.show": {"lrpc.ir", "lrpc.manifest_read"},
     "passes": {"lrpc.ir", "lrpc.plan", "lrpc.rules"},
     # Programs are used as they are, no compiler behind them; their results are those of kernels.

@@ -11,7 +11,7 @@ from itertools import accumulate
 from lrpc.backend.schedule.build import Reading
 from lrpc.backend.schedule.ir import Part, Schedule
 from lrpc.backend.schedule.kept import Kept
-from lrpc.backend.schedule.pipeline import Scheduler
+from lrpc.backend.schedule.pipeline import Scheduler, Watch
 from lrpc.codegen.interface import TargetCode
 from lrpc.ir.graph import Graph, Value
 from lrpc.memory.effect import Strided, effect_of
@@ -105,6 +105,7 @@ class Model:
     sweep: int = 0
     effects: Effects = field(default_factory=Effects)
     common: Common = field(default_factory=Common)
+    watch: Watch | None = None  # of the passes that make its schedule
 
     @property
     def scheduler(self) -> Scheduler:
@@ -131,7 +132,7 @@ class Model:
     @cached_property
     def schedule(self) -> Schedule:
         """What it runs."""
-        return self.scheduler.schedule(self.again, self.sweep > 0)
+        return self.scheduler.schedule(self.again, self.sweep > 0, self.watch)
 
     @cached_property
     def _parts(self) -> dict[tuple[int, bool], Schedule]:

@@ -86,7 +86,7 @@ def test_faults_are_found(old: str, new: str, said: str) -> None:
     ("old", "new", "said"),
     [
         ("schedule chunked", "graph", "it:2:1: found graph; expected 'schedule'"),
-        ('again["l.0"] (%g,', 'there["l.0"] (%g,', "unknown part there"),
+        ('again["l.0"]', 'there["l.0"]', "unknown part there"),
         ("return %b", "return 3", "found 3; expected a %value"),
     ],
 )

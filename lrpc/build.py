@@ -106,9 +106,11 @@ def build(
     settings = replace(settings, places=with_inputs(settings.places, module.graph))
     model = memory_model(run, settings.chunk, watch)
     choice = choose(model, settings.checkpoint, settings.budget)
-    model = replace(choice.of(model), watch=_verified(watch))
+    model = choice.of(model)
     about = _about(settings, choice)
-    text = program_text(model.schedule, model.graph, model.codes, about)
+    chunked = model.sweep > 0
+    schedule = model.scheduler.schedule(choice.again, chunked, _verified(watch))
+    text = program_text(schedule, model.graph, model.codes, about)
     tensors = _merged([t for one in run for t in one.tensors])
     files = {
         "program.py": text.encode(),
@@ -133,7 +135,7 @@ def build(
         facts,
         settings.to_json(),
         files,
-        saved_values(model.schedule),
+        saved_values(schedule),
         memory_plans(model, [len(one.codes) for one in made], bool(choice.budget)),
         choice.to_json()
         | {"made": {key: made for key, (_, made) in ways.items()}, "outputs": outputs_of(model)},

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from lrpc.backend.schedule.chunk import of_seeds
 from lrpc.backend.schedule.ir import (
     NEW,
+    STEPS,
     Call,
     Compute,
     Free,
@@ -49,7 +50,7 @@ class Machine:
         """Statements one after the other."""
         log = self.log
         for s in statements:
-            if isinstance(s, Step):
+            if isinstance(s, STEPS):
                 self._step(s, own)
             elif isinstance(s, Save):
                 kind, storage = own.names[s.value.name]

@@ -11,7 +11,7 @@ from itertools import accumulate
 from lrpc.backend.schedule.build import Reading
 from lrpc.backend.schedule.ir import Part, Schedule
 from lrpc.backend.schedule.kept import Kept
-from lrpc.backend.schedule.pipeline import Scheduler, Watch
+from lrpc.backend.schedule.pipeline import Scheduler
 from lrpc.codegen.interface import TargetCode
 from lrpc.ir.graph import Graph, Value
 from lrpc.memory.effect import Strided, effect_of
@@ -105,7 +105,6 @@ class Model:
     sweep: int = 0
     effects: Effects = field(default_factory=Effects)
     common: Common = field(default_factory=Common)
-    watch: Watch | None = None  # of the passes that make its schedule
 
     @property
     def scheduler(self) -> Scheduler:
@@ -129,23 +128,14 @@ class Model:
                 found.update((name, Strided.contiguous(kind, {})) for name, kind in graph.weights)
         return found
 
-    @cached_property
+    @property
     def schedule(self) -> Schedule:
         """What it runs."""
-        return self.scheduler.schedule(self.again, self.sweep > 0, self.watch)
-
-    @cached_property
-    def _parts(self) -> dict[tuple[int, bool], Schedule]:
-        return {}
+        return self.scheduler.schedule(self.again, self.sweep > 0)
 
     def part(self, target: int, ledger: bool) -> Schedule:
         """The schedule of the forward pass and one function of a target, at least."""
-        if "schedule" in self.__dict__:
-            return self.schedule
-        key = (target, ledger)
-        if key not in self._parts:
-            self._parts[key] = self.scheduler.part(self.again, self.sweep > 0, *key)
-        return self._parts[key]
+        return self.scheduler.part(self.again, self.sweep > 0, target, ledger)
 
     def forward(self, batch: int, apart: bool = False) -> Log:
         """The log after `forward` on `batch` images; with `apart`, as if each result had memory of

@@ -64,6 +64,7 @@ class Search:
         self.tables: dict[Place, int] = {}
         self.targets = range(len(model.codes))
         self.calls = range(2 * len(model.codes))
+        _ = model.schedule  # whole, as all its functions are looked at
         timelines = [self._timeline(free, target) for target in self.targets]
         self.free = max(timeline.peak for timeline in timelines)
         if budget:

@@ -142,7 +142,12 @@ class Log:
 
     def storages(self) -> tuple[Storage, ...]:
         """All buffers so far; what is still held lives to the end."""
-        return tuple(self.storage(i) for i, h in enumerate(self.held) if h.size)
+        last = self.step
+        return tuple(
+            Storage(h.size, h.start, h.end or last, h.part, h.name, h.module, h.op)
+            for h in self.held
+            if h.size
+        )
 
     def storage(self, index: int) -> Storage:
         """One buffer, by the number that `allocate` gave it."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from lrpc.backend.schedule.ir import (
     OWN,
@@ -34,7 +35,7 @@ def blocks(schedule: Schedule, stretches: Container[str] = ()) -> Schedule:
     scopes = {"", *(s.key for s in segments)}
     body: list[Statement] = []
     for segment, later in _with_later(segments, forward.results):
-        body += [_block(segment, segment.key, later)] if segment.key else segment.steps
+        body += [_block(segment, segment.key, later, ())] if segment.key else segment.steps
     places = entries(forward.parameters, body)
     saved = {s.value.name for s in forward.body if isinstance(s, Save)}
     body = placed(body, places)
@@ -51,32 +52,42 @@ def _target(target: Target, places: Places, scopes: Container[str]) -> Target:
 
 def _relevance(function: Function, places: Places, scopes: Container[str]) -> Function:
     body: list[Statement] = []
-    for segment, later in _with_later(cut(steps_of(function.body)), ()):
+    for segment, later in _relevance_segments(function.body):
         if segment.key:
             scope = next((k for k in (segment.key, segment.block) if k in scopes), "")
-            body.append(_block(segment, scope, later, places))
+            names = (x.entry.name for x in segment.reads if isinstance(x, Load))
+            own = ((n, places[n].name) for n in names if places[n].part.scope == scope != "")
+            body.append(_block(segment, scope, later, tuple(own)))
         else:
             body += segment.steps
     return replace(function, body=tuple(placed(body, places)))
 
 
-def _block(segment: Segment, scope: str, later: Set[str], places: Places | None = None) -> Block:
-    """The block of a segment, which is handed the part `scope` of the state. What it reads from
-    elsewhere becomes its parameters, called as where it comes from."""
+@lru_cache(maxsize=64)  # planning makes many schedules of the same relevance functions
+def _relevance_segments(body: tuple[Statement, ...]) -> tuple[tuple[Segment, frozenset[str]], ...]:
+    return tuple(_with_later(cut(steps_of(body)), ()))
+
+
+@lru_cache(maxsize=4096)
+def _block(
+    segment: Segment, scope: str, later: frozenset[str], own: tuple[tuple[str, str], ...]
+) -> Block:
+    """The block of a segment, which is handed the part `scope` of the state and finds the values
+    `own` there, each under its name. What it reads from elsewhere becomes its parameters, called as
+    where it comes from."""
     arguments: list[Operand] = []
     parameters: list[Value] = []
     inside: dict[str, Operand] = {}
-    for operand in segment.reads():
+    names = dict(own)
+    for operand in segment.reads:
+        value = operand
         if isinstance(operand, Load):
-            assert places is not None
             name = operand.entry.name
-            entry = places[name]
-            if entry.part.scope == scope != "":
-                inside[name] = Load(Entry(Part(OWN), entry.name), operand.type)
+            if name in names:
+                inside[name] = Load(Entry(Part(OWN), names[name]), operand.type)
                 continue
             inside[name] = value = Value(name, operand.type)
-        else:
-            value = operand
+        assert isinstance(value, Value)
         arguments.append(operand)
         parameters.append(value)
     body = (_inside(s, inside) for s in segment.steps)
@@ -97,11 +108,11 @@ def _inside(s: Step, loaded: Mapping[str, Operand]) -> Step:
 
 def _with_later(
     segments: Sequence[Segment], keep: Iterable[Value]
-) -> Iterator[tuple[Segment, Set[str]]]:
+) -> Iterator[tuple[Segment, frozenset[str]]]:
     """Segments, each with the names that something after it (or the caller) still reads."""
     needed = {v.name for v in keep}
-    result: list[set[str]] = []
+    result: list[frozenset[str]] = []
     for segment in reversed(segments):
-        result.append(set(needed))
-        needed |= {v.name for v in segment.reads() if isinstance(v, Value)}
+        result.append(frozenset(needed))
+        needed |= {v.name for v in segment.reads if isinstance(v, Value)}
     return zip(segments, reversed(result), strict=True)

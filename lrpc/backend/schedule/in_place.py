@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from lrpc.backend.schedule.ir import (
+    STEPS,
     Block,
     Compute,
     Function,
@@ -64,7 +65,7 @@ def _run(body: Sequence[Statement], keep: Collection[str]) -> list[Statement]:
     keep = {*keep, *(s.value.name for s in body if isinstance(s, Save))}
     memory = _Memory()
     for index, s in enumerate(body):
-        if isinstance(s, Step):
+        if isinstance(s, STEPS):
             memory.note(index, s, keep)
     found: list[Statement] = []
     for index, s in enumerate(body):

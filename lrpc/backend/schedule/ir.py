@@ -203,6 +203,7 @@ class Recompute:
 
 
 Step = Compute | Read | Book
+STEPS = (Compute, Read, Book)  # for isinstance, which takes longer over a union
 Statement = Compute | Read | Book | Save | Free | Block | Call | Recompute
 
 

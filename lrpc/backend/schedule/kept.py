@@ -12,6 +12,7 @@ from functools import cached_property
 
 from lrpc.backend.schedule.ir import (
     AGAIN,
+    STEPS,
     Block,
     Entry,
     Function,
@@ -118,7 +119,7 @@ def plan_of(schedule: Schedule, kept: Kept, needed: Set[str]) -> Plan:
     forward = schedule.forward
     places = entries(forward.parameters, forward.body)
     steps = [s for x in forward.body for s in (steps_of(x.body) if isinstance(x, Block) else [x])]
-    tables = shared_tables((s for s in steps if isinstance(s, Step)), places)
+    tables = shared_tables((s for s in steps if isinstance(s, STEPS)), places)
     names = {entry: name for name, entry in places.items()}
     starts = {names[target.start] for target in schedule.targets}
     readers = _readers(forward, starts | {v.name for v in forward.results})
@@ -162,7 +163,7 @@ def _readers(forward: Function, outside: set[str]) -> dict[str, set[str]]:
     """Value → the keys of the blocks that read it, "" for all others."""
     found: dict[str, set[str]] = {name: {""} for name in outside}
     for s in forward.body:
-        reads = s.arguments if isinstance(s, Block) else s.inputs if isinstance(s, Step) else ()
+        reads = s.arguments if isinstance(s, Block) else s.inputs if isinstance(s, STEPS) else ()
         for value in reads:
             assert isinstance(value, Value)
             found.setdefault(value.name, set()).add(s.key if isinstance(s, Block) else "")

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from lrpc.backend.schedule.ir import (
+    STEPS,
     Block,
     Call,
     Compute,
@@ -19,7 +20,6 @@ from lrpc.backend.schedule.ir import (
     Save,
     Schedule,
     Statement,
-    Step,
     Target,
 )
 from lrpc.backend.schedule.walk import results, with_mains
@@ -144,7 +144,7 @@ def _localised(function: Function, taken: set[str]) -> Function:
             for n, v in own.items():
                 found[n] = Value(made[n], v.type)
             return replace(s, arguments=arguments, results=tuple(found[n] for n in own))
-        if isinstance(s, Step):
+        if isinstance(s, STEPS):
             s = replace(s, inputs=tuple(map(operand, s.inputs)))
             return replace(s, outputs=tuple(map(name, s.outputs))) if isinstance(s, Compute) else s
         return s

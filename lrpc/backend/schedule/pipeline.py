@@ -18,6 +18,7 @@ from lrpc.backend.schedule.recompute import recompute
 from lrpc.codegen.interface import TargetCode
 from lrpc.ir.graph import Graph
 
+Which = tuple[int, bool] | None  # a function of a target, None for all of them
 Watch = Callable[[str, Schedule], None]
 
 
@@ -29,6 +30,7 @@ class Scheduler:
     forward: Graph
     targets: Sequence[TargetCode]
     _blocks: dict[object, Schedule] = field(default_factory=dict)
+    _last: tuple[object, dict[Which, Schedule]] = (None, {})
 
     @cached_property
     def flat(self) -> Schedule:
@@ -55,27 +57,42 @@ class Scheduler:
 
     def schedule(self, kept: Kept, chunked: bool, watch: Watch | None = None) -> Schedule:
         """The schedule of the program; `watch` sees it after every pass."""
-        return self._passes(self.flat, kept, chunked, "", watch)
+        known = self._of(kept, chunked)
+        if None not in known or watch is not None:
+            known[None] = self._passes(self.flat, kept, chunked, None, watch)
+        return known[None]
 
     def part(self, kept: Kept, chunked: bool, target: int, ledger: bool) -> Schedule:
-        """The forward pass and one function of one target; the other functions are empty."""
-        targets = [
-            replace(
-                t,
-                plain=t.plain if i == target and not ledger else _empty(t.plain),
-                booked=t.booked if i == target and ledger else _empty(t.booked),
-            )
-            for i, t in enumerate(self.flat.targets)
-        ]
-        flat = replace(self.flat, targets=tuple(targets))
-        return self._passes(flat, kept, chunked, (target, ledger))
+        """The forward pass and one function of one target at least; the others may be empty."""
+        known, which = self._of(kept, chunked), (target, ledger)
+        if None in known:
+            return known[None]
+        if which not in known:
+            targets = [
+                replace(
+                    t,
+                    plain=t.plain if i == target and not ledger else _empty(t.plain),
+                    booked=t.booked if i == target and ledger else _empty(t.booked),
+                )
+                for i, t in enumerate(self.flat.targets)
+            ]
+            flat = replace(self.flat, targets=tuple(targets))
+            known[which] = self._passes(flat, kept, chunked, which)
+        return known[which]
+
+    def _of(self, kept: Kept, chunked: bool) -> dict[Which, Schedule]:
+        """The schedules so far of the program that runs so; those of the last one alone."""
+        key = (tuple((k, tuple(names)) for k, names in kept.items()), chunked)
+        if self._last[0] != key:
+            self._last = (key, {})
+        return self._last[1]
 
     def _passes(
         self,
         found: Schedule,
         kept: Kept,
         chunked: bool,
-        which: object,
+        which: Which,
         watch: Watch | None = None,
     ) -> Schedule:
         key = (which, frozenset(key for key in kept if key.startswith("stretch.")))

@@ -14,6 +14,7 @@ from lrpc.backend.schedule.ir import (
     AGAIN,
     NEW,
     OWN,
+    STEPS,
     Block,
     Compute,
     Entry,
@@ -29,7 +30,7 @@ from lrpc.backend.schedule.ir import (
     Step,
 )
 from lrpc.backend.schedule.kept import TABLES, Kept, Plan, plan_of
-from lrpc.backend.schedule.state import made, saving, steps_of, within
+from lrpc.backend.schedule.state import made, saving, saving_own, steps_of, within
 from lrpc.backend.schedule.tables import with_tables
 from lrpc.ir.graph import Value
 
@@ -63,18 +64,18 @@ def _forward(forward: Function, plan: Plan) -> list[Statement]:
     body: list[Statement] = []
     for s in saving(forward.parameters, forward.body, saves):
         if not isinstance(s, Block):
-            body.append(with_tables(s, plan.tables, plan.needed) if isinstance(s, Step) else s)
+            body.append(with_tables(s, plan.tables, plan.needed) if isinstance(s, STEPS) else s)
             continue
         names = plan.chosen.get(s.key, ())
         inside = tuple(
-            _with_tables(x, plan, s.key, names) if isinstance(x, Step) else x for x in s.body
+            _with_tables(x, plan, s.key, names) if isinstance(x, STEPS) else x for x in s.body
         )
         s = replace(s, body=inside)
         if s.key in plan.runs and plan.whole(s.key):
             later = {v.name for v in s.results} | plan.kept
             s = replace(s, results=tuple(v for v in made(s.body) if v.name in later))
             body.append(replace(s, part=Part(NEW, s.key)))
-            kept = (v for v in s.results if v.name in plan.kept & plan.needed)
+            kept = (v for v in s.results if v.name in plan.kept and v.name in plan.needed)
             body += [Save(plan.places[v.name], v) for v in kept]
         else:
             body.append(s)
@@ -124,7 +125,7 @@ def _wanted(s: Statement, plan: Plan) -> set[str]:
         own = any(isinstance(x, Load) for step in steps for x in step.inputs)
         if own or any(isinstance(step, Compute) and step.keeps for step in steps):
             found.add(s.part.scope)
-    elif isinstance(s, Step):
+    elif isinstance(s, STEPS):
         found |= plan.again(s.inputs)
         if isinstance(s, Compute) and s.keeps is not None:
             found.add(s.keeps.part.scope)
@@ -141,7 +142,7 @@ def _rewritten(s: Statement, plan: Plan, there: set[str]) -> Statement:
     if isinstance(s, Block):
         arguments = tuple(map(plan.fetch, s.arguments))
         return replace(s, arguments=arguments, part=part(s.part))
-    if isinstance(s, Step):
+    if isinstance(s, STEPS) and any(isinstance(x, Load) for x in s.inputs):
         s = replace(s, inputs=tuple(map(plan.fetch, s.inputs)))
     if isinstance(s, Compute) and s.keeps is not None:
         return replace(s, keeps=replace(s.keeps, part=part(s.keeps.part)))
@@ -171,8 +172,8 @@ def _anew(key: str, plan: Plan) -> Recompute:
 
     tabled = (_with_tables(s, plan, key) for s in steps)
     body = [replace(s, inputs=tuple(map(operand, s.inputs))) for s in tabled]
-    names = plan.needed - plan.kept
-    saves = {n: Entry(Part(OWN), e.name) for n, e in plan.places.items() if n in names}
+    names = {v.name for v in made(body)} & plan.needed - plan.kept
+    saves = {name: plan.places[name] for name in names}
     arguments = tuple(plan.load(plan.places[v.name], v) for v in parameters.values())
     run = Block(
         key,
@@ -180,6 +181,6 @@ def _anew(key: str, plan: Plan) -> Recompute:
         part,
         arguments,
         tuple(parameters.values()),
-        tuple(saving((), body, saves)),
+        saving_own(body, saves),
     )
     return Recompute(key, False, run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import count
 
 from lrpc.backend.schedule.ir import Compute, Load, Operand, Step
@@ -22,6 +23,7 @@ class Segment:
     block: str
     steps: tuple[Step, ...]
 
+    @cached_property
     def reads(self) -> list[Operand]:
         """What is read here but made elsewhere, by first use."""
         made = {v.name for step in self.steps for v in step.outputs}

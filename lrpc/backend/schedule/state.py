@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from lrpc.backend.schedule.ir import (
     OWN,
     SAVED,
+    STEPS,
     Block,
     Compute,
     Entry,
@@ -31,17 +33,26 @@ def entries(inputs: Iterable[Value], body: Iterable[Statement]) -> dict[str, Ent
         if isinstance(statement, Compute):
             places.update((v.name, Entry(rest, v.name)) for v in statement.outputs)
         elif isinstance(statement, Block):
-            part, names = Part(SAVED, statement.key), Names()
-            for value in statement.parameters:
-                names.argument(value, "x")
-            made = (v for step in steps_of(statement.body) for v in step.outputs)
-            places.update((v.name, Entry(part, names.local(v))) for v in made)
+            part = Part(SAVED, statement.key)
+            names = _local_names(statement.parameters, statement.body)
+            places.update((name, Entry(part, local)) for name, local in names)
     return places
+
+
+@lru_cache(maxsize=1024)
+def _local_names(
+    parameters: tuple[Value, ...], body: tuple[Statement, ...]
+) -> tuple[tuple[str, str], ...]:
+    """The local names in a function of what a block makes."""
+    names = Names()
+    for value in parameters:
+        names.argument(value, "x")
+    return tuple((v.name, names.local(v)) for v in made(body))
 
 
 def steps_of(body: Iterable[Statement]) -> tuple[Step, ...]:
     """The operations, reads and ledger rows among the statements of a body."""
-    return tuple(s for s in body if isinstance(s, Step))
+    return tuple(s for s in body if isinstance(s, STEPS))
 
 
 def made(body: Iterable[Statement]) -> Iterator[Value]:
@@ -55,10 +66,12 @@ def placed(body: Iterable[Statement], places: Places) -> list[Statement]:
     found: list[Statement] = []
     for statement in body:
         if isinstance(statement, Block):
-            inside = tuple(_kept(s, places, statement.part.scope) for s in statement.body)
+            inside = statement.body
+            if any(isinstance(s, Compute) and s.keeps is not None for s in inside):
+                inside = tuple(_kept(s, places, statement.part.scope) for s in inside)
             arguments = tuple(_operand(x, places) for x in statement.arguments)
             statement = replace(statement, arguments=arguments, body=inside)
-        elif isinstance(statement, Step):
+        elif isinstance(statement, STEPS):
             if any(isinstance(x, Load) for x in statement.inputs):
                 inputs = tuple(_operand(x, places) for x in statement.inputs)
                 statement = replace(statement, inputs=inputs)
@@ -96,17 +109,25 @@ def saving(inputs: Sequence[Value], body: Iterable[Statement], saves: Places) ->
         if isinstance(statement, Save):
             continue
         if isinstance(statement, Block):
-            inside = saving((), statement.body, {n: _own(e) for n, e in saves.items()})
-            statement = replace(statement, body=tuple(inside))
+            statement = replace(statement, body=saving_own(statement.body, saves))
         found.append(statement)
         if isinstance(statement, Compute):
             found += _saved(statement.outputs, saves)
     return found
 
 
+def saving_own(body: Iterable[Statement], saves: Places) -> tuple[Statement, ...]:
+    """The statements of a block that saves these of the values that it makes in its own part."""
+    found: list[Statement] = []
+    for statement in body:
+        if isinstance(statement, Save):
+            continue
+        found.append(statement)
+        if isinstance(statement, Compute):
+            made = (v for v in statement.outputs if v.name in saves)
+            found += [Save(Entry(Part(OWN), saves[v.name].name), v) for v in made]
+    return tuple(found)
+
+
 def _saved(values: Iterable[Value], saves: Places) -> list[Statement]:
     return [Save(saves[v.name], v) for v in values if v.name in saves]
-
-
-def _own(entry: Entry) -> Entry:
-    return Entry(Part(OWN), entry.name)

@@ -11,6 +11,7 @@ from lrpc.backend.schedule.ir import (
     NEW,
     OWN,
     SAVED,
+    STEPS,
     Block,
     Book,
     Call,
@@ -126,7 +127,7 @@ class _Main:
             scope.read(value)
 
     def _statement(self, function: Function, s: Statement, scope: _Scope, own: Part | None) -> None:
-        if isinstance(s, Step):
+        if isinstance(s, STEPS):
             self._step(function, s, scope, own)
         elif isinstance(s, Save):
             scope.read(s.value)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from lrpc.backend.schedule.ir import (
+    STEPS,
     Block,
     Call,
     Function,
@@ -14,14 +15,13 @@ from lrpc.backend.schedule.ir import (
     Save,
     Schedule,
     Statement,
-    Step,
 )
 from lrpc.ir.graph import Value
 
 
 def operands(statement: Statement) -> tuple[Operand, ...]:
     """What a statement reads, in order."""
-    if isinstance(statement, Step):
+    if isinstance(statement, STEPS):
         return statement.inputs
     if isinstance(statement, (Block, Call)):
         return statement.arguments
@@ -32,7 +32,7 @@ def operands(statement: Statement) -> tuple[Operand, ...]:
 
 def results(statement: Statement) -> tuple[Value, ...]:
     """What a statement makes."""
-    if isinstance(statement, Step):
+    if isinstance(statement, STEPS):
         return statement.outputs
     return statement.results if isinstance(statement, (Block, Call)) else ()
 

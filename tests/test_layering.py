@@ -34,8 +34,9 @@ ALLOWED: dict[str, set[str]] = {
     "lrpc.commands.rules": {"lrpc.rules"},
     "lrpc.frontend": {"lrpc.ir"},
     "lrpc.backend": {"lrpc.ir", "lrpc.plan"},
+    "lrpc.backend": {"lrpc.support.untrusted", "lrpc.backend", "lrpc.ir"},
     "lrpc.program.targets": {"lrpc.ir"},
-    "lrpc.program.directory": {"lrpc.ir", "lrpc.support.swap"},
+    "lrpc.program.directory": {"lrpc.backend", "lrpc.ir", "lrpc.support.swap"},
     "lrpc.commands.show": {"lrpc.ir", "lrpc.program.manifest_reader"},
     "passes": {"lrpc.ir", "lrpc.plan", "lrpc.rules"},
     # Programs are used as they are, no compiler behind them; their results are those of kernels.
@@ -52,7 +53,7 @@ ALLOWED: dict[str, set[str]] = {
         "lrpc.program.targets",
     },  # the kernel that checks data
     "lrpc.program.places": {"lrpc.ir", "lrpc.program.targets", "passes"},
-    "lrpc.backend.memory": {"lrpc.backend", "lrpc.ir", "lrpc.plan"},
+    "lrpc.backend.memory": {"lrpc.backend", "lrpc.backend", "lrpc.ir", "lrpc.plan"},
     "lrpc.program.memory_model": {
         "lrpc.ir",
         "lrpc.program.manifest",
@@ -65,6 +66,7 @@ ALLOWED: dict[str, set[str]] = {
             "lrpc.program.places",
             "lrpc.ir",
             "lrpc.rules",
+            "lrpc.backend",
             "lrpc.backend",
             "lrpc.backend.memory",
             "lrpc.program.targets",
@@ -96,12 +98,12 @@ ALLOWED: dict[str, set[str]] = {
     "lrpc.program.precision": {
         *(
             "lrpc.backend",
+            "lrpc.backend",
             "lrpc.program.manifest",
             "lrpc.program.targets",
             "lrpc.program.tf32",
-            "lrpc.program.reference",
-            "lrpc.program.example_inputs",
         ),
+        *("lrpc.program.reference", "lrpc.program.example_inputs"),
     },
     "lrpc.program.example_inputs": {"lrpc.ir", "passes"},
     "lrpc.program.settings": {"lrpc.program.targets"},

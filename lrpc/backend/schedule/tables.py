@@ -1,0 +1,58 @@
+"""Where the state keeps what several sampling operations share: indices, coefficients, transpose.
+
+Operations on the same locations and weights as a `deform_sample` of the forward pass share them
+under the entry that its result has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from lrpc.backend.schedule.ir import Book, Compute, Entry, Load, Operand, Read, Setting
+
+Tables = Mapping[tuple[Setting | None, ...], Entry]
+S = TypeVar("S", Compute, Read, Book, Compute | Read | Book)
+
+#: Where each operation has its locations, and its weights; the transpose in the weights has none.
+_OPERANDS: dict[str, tuple[int, int | None]] = {
+    "deform_sample": (1, 2),
+    "deform_splat": (1, 2),
+    "deform_spread": (1, 2),
+    "deform_weight_transpose": (2, None),
+    "deform_location_transpose": (2, 3),
+}
+
+
+def shared_tables(steps: Iterable[Compute | Read | Book], entries: Mapping[str, Entry]) -> Tables:
+    """The entry that each sampling of the forward pass shares its tables under; `entries` are those
+    of its values."""
+    found: dict[tuple[Setting | None, ...], Entry] = {}
+    for step in steps:
+        if isinstance(step, Compute) and step.op == "deform_sample":
+            entry = entries[step.outputs[0].name]
+            found.setdefault(_key(step), entry)
+            found.setdefault((*_key(step)[:-1], None), entry)
+    return found
+
+
+def with_tables(step: S, tables: Tables, needed: Container[str]) -> S:
+    """A statement with the entry that it keeps its tables at: a sampling whose locations relevance
+    needs."""
+    if not isinstance(step, Compute) or step.op not in _OPERANDS:
+        return step
+    locations = _name(step.inputs[_OPERANDS[step.op][0]])
+    keeps = tables.get(_key(step)) if locations in needed else None
+    return step if keeps == step.keeps else replace(step, keeps=keeps)
+
+
+def _key(step: Compute) -> tuple[Setting | None, ...]:
+    """Levels, locations and weights."""
+    locations, weights = _OPERANDS[step.op]
+    weight = None if weights is None else _name(step.inputs[weights])
+    return (step.attr("levels"), _name(step.inputs[locations]), weight)
+
+
+def _name(operand: Operand) -> str:
+    return operand.entry.name if isinstance(operand, Load) else operand.name

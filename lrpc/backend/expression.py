@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from lrpc.backend.emission import EMISSION
 from lrpc.backend.quoting import literal
 from lrpc.errors import ProgramError
-from lrpc.ir.graph import Attr, Node
 from lrpc.ir.ops import TABLE
+from lrpc.ir.types import TensorType
 
 TORCH_DTYPES = {
     "f64": "torch.float64",
@@ -34,10 +34,33 @@ class _Template(string.Formatter):
         return name
 
 
+class Operation(Protocol):
+    """A node, or what a schedule has for one."""
+
+    @property
+    def op(self) -> str: ...
+
+    @property
+    def inputs(self) -> Sequence[Typed]: ...
+
+    def attr(self, key: str) -> Any:
+        """An attribute by name."""
+
+    def integer(self, key: str) -> int:
+        """An attribute that is an integer."""
+
+
+class Typed(Protocol):
+    """An operand."""
+
+    @property
+    def type(self) -> TensorType: ...
+
+
 def render(
-    node: Node,
+    node: Operation,
     inputs: Sequence[str],
-    weight: Callable[[str], str],
+    weight: Callable[[Any], str],
     kept: str = "",
     over: int | None = None,
 ) -> str:
@@ -56,17 +79,17 @@ def render(
     return _Template().vformat(text, tuple(inputs), fields)
 
 
-def _attr(kind: str, value: Attr | None, weight: Callable[[str], str]) -> str:
+def _attr(kind: str, value: Any, weight: Callable[[Any], str]) -> str:
     if value is None:
         return "None"
     if kind == "weight":
-        return weight(str(value))
+        return weight(value)
     if kind == "dtype":
         return TORCH_DTYPES[str(value)]
     return literal(value)
 
 
-def _slice(node: Node) -> str:
+def _slice(node: Operation) -> str:
     dim, start, stop, step = (node.integer(k) for k in ("dim", "start", "stop", "step"))
     kind = node.inputs[0].type
     size, dim = kind.shape[dim], dim if dim < 0 else dim - kind.rank

@@ -11,6 +11,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Mapping
+from functools import lru_cache
 
 from lrpc.errors import ProgramError
 from lrpc.ir.types import Sym
@@ -38,6 +39,7 @@ def docstring(text: str) -> str:
     return f'"""{safe[:-1]}\\""""' if safe.endswith('"') else f'"""{safe}"""'
 
 
+@lru_cache(maxsize=65536)
 def ascii_word(text: str) -> str:
     """`text` as a part of an identifier: letters, digits and underscores of ASCII.
 
@@ -47,6 +49,7 @@ def ascii_word(text: str) -> str:
     return re.sub(r"[^0-9A-Za-z_]", "_", unicodedata.normalize("NFKC", text))[:LONGEST]
 
 
+@lru_cache(maxsize=65536)
 def identifier(text: str) -> str:
     """A legal Python name that is no keyword, made from `text`; others may give the same."""
     name = ascii_word(text)

@@ -29,9 +29,13 @@ class Loc:
     file: str = ""
     line: int = 0
 
+    @property
+    def source(self) -> str:
+        """`file:line`, "" where it is not known."""
+        return f"{self.file}:{self.line}" if self.file else ""
+
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}" if self.file else ""
-        return ", ".join(part for part in (self.module, place) if part) or "unknown place"
+        return ", ".join(part for part in (self.module, self.source) if part) or "unknown place"
 
 
 Setting = float | str | bool | tuple[float, ...]

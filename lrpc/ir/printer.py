@@ -44,7 +44,12 @@ def print_node(node: Node) -> str:
 
 def print_value(value: Value) -> str:
     """`%name`, the name quoted where it is not one word."""
-    return f"%{_name(value.name)}"
+    return print_name(value.name)
+
+
+def print_name(name: str) -> str:
+    """The name of a value, as `print_value` writes it."""
+    return f"%{_name(name)}"
 
 
 def print_attr(value: Attr) -> str:

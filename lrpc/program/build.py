@@ -14,12 +14,14 @@ from lrpc.backend.interface import Description, TargetCode
 from lrpc.backend.memory.bounds import outputs_of
 from lrpc.backend.memory.choose import Choice, choose
 from lrpc.backend.memory.plan import memory_plans
-from lrpc.backend.program import as_computed, generate
+from lrpc.backend.render.program import program_text
+from lrpc.backend.schedule.ir import Schedule
+from lrpc.backend.schedule.saved import saved_values
+from lrpc.backend.schedule.verify import verify
 from lrpc.errors import ConfigError, WeightsError
 from lrpc.ir.graph import Graph, Module
 from lrpc.ir.printer import print_graph
 from lrpc.ir.types import Sym
-from lrpc.ir.verifier import verify
 from lrpc.models.weights import not_finite, serialize_weights
 from lrpc.program.manifest import Lowered, graph_file, manifest
 from lrpc.program.memory_model import memory_model
@@ -40,7 +42,7 @@ from passes import (
 )
 from passes.lower_relevance import LowerRelevance
 
-Watch = Callable[[str, Module], None]
+Watch = Callable[[str, Module | Schedule], None]
 
 
 @dataclass(frozen=True)
@@ -105,40 +107,51 @@ def build(
     model = memory_model(run, settings.chunk, watch)
     choice = choose(model, settings.checkpoint, settings.budget)
     model = choice.of(model)
-    for graph in as_computed(model.graph, model.codes, model.halves):
-        verify(graph, "recompute")
     about = _about(settings, choice)
-    program = generate(model.graph, model.codes, about)
+    chunked = model.sweep > 0
+    schedule = model.scheduler.schedule(choice.again, chunked, _verified(watch))
+    text = program_text(schedule, model.graph, model.codes, about)
     tensors = _merged([t for one in run for t in one.tensors])
     files = {
-        "program.py": program.text.encode(),
+        "program.py": text.encode(),
         "weights.safetensors": serialize_weights(tensors, {"producer": f"lrpc {lrpc.__version__}"}),
         **{graph_file(one, made[0]): print_graph(one.graph).encode() for one in made},
     }
     facts = {**settings.facts, "check": dict(UNCHECKED)}
     if check is not None:
-        facts["check"] = check.check(program.text, tensors, settings.precision)
+        facts["check"] = check.check(text, tensors, settings.precision)
     if settings.precision in ("tf32", "bf16"):
         exact = _merged([t for one in made for t in one.tensors])
         job = Compared(
-            settings.precision, program.text, tensors, exact, made, targets, about,
+            settings.precision, text, tensors, exact, made, targets, about,
             settings.example, settings.bound,
         )  # fmt: skip
         facts["reference_weights"] = sorted(tensors.keys() - used_weights(run))
         facts["precision_report"] = precision_report(job)
-    ways = model.halves.saved.ways()
+    ways = model.scheduler.kept_and_made(choice.again)
     files["manifest.json"] = manifest(
         made,
         targets,
         facts,
         settings.to_json(),
         files,
-        program.saved,
+        saved_values(schedule),
         memory_plans(model, [len(one.codes) for one in made], bool(choice.budget)),
         choice.to_json()
         | {"made": {key: made for key, (_, made) in ways.items()}, "outputs": outputs_of(model)},
     )
     return files
+
+
+def _verified(watch: Watch | None) -> Callable[[str, Schedule], None]:
+    """Verifies the schedule after every pass, and shows it."""
+
+    def seen(name: str, schedule: Schedule) -> None:
+        verify(schedule, name)
+        if watch is not None:
+            watch(f"schedule_{name}", schedule)
+
+    return seen
 
 
 def _about(settings: Settings, choice: Choice) -> Description:

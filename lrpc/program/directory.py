@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from lrpc.backend.schedule.ir import Schedule
+from lrpc.backend.schedule.printer import print_schedule
 from lrpc.errors import ProgramError
 from lrpc.ir.graph import Module
 from lrpc.ir.printer import print_graph
@@ -42,11 +44,16 @@ def _replaceable(path: Path) -> bool:
     return not names or {"program.py", "manifest.json"} <= names
 
 
-def dumping() -> tuple[Callable[[str, Module], None], dict[str, bytes]]:
-    """A watcher that collects the graph after every pass as `passes/NN-name.lrp`, and its files."""
+def dumping() -> tuple[Callable[[str, Module | Schedule], None], dict[str, bytes]]:
+    """A watcher that collects the graph after every pass as `passes/NN-name.lrp`, the schedule as
+    `passes/NN-name.schedule`; and these files."""
     files: dict[str, bytes] = {}
 
-    def collect(name: str, module: Module) -> None:
-        files[f"passes/{len(files):02d}-{name}.lrp"] = print_graph(module.graph).encode()
+    def collect(name: str, found: Module | Schedule) -> None:
+        place = f"passes/{len(files):02d}-{name}"
+        if isinstance(found, Schedule):
+            files[f"{place}.schedule"] = print_schedule(found).encode()
+        else:
+            files[f"{place}.lrp"] = print_graph(found.graph).encode()
 
     return collect, files

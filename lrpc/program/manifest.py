@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 import lrpc
-from lrpc.backend.interface import TargetCode
-from lrpc.backend.program import ledger_rows
+from lrpc.backend.interface import TargetCode, ledger_rows
 from lrpc.errors import ProgramError
 from lrpc.ir.graph import Graph
 from lrpc.program.targets import Target

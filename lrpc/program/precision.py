@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lrpc.backend.interface import Description, TargetCode
-from lrpc.backend.program import generate, ledger_rows
+from lrpc.backend.interface import Description, TargetCode, ledger_rows
+from lrpc.backend.render.program import generate
 from lrpc.errors import PrecisionError
 from lrpc.program.example_inputs import example_inputs, one_hot, strongest
 from lrpc.program.manifest import Lowered
@@ -117,7 +117,7 @@ def _reference(
     did not move), and relevance at the inputs."""
     wide = [in_double(one) for one in job.made]
     codes = [code for one in wide for code in one.codes]
-    text = generate(wide[0].graph, codes, replace(job.about, tf32=False, again={}, sweep=0)).text
+    text = generate(wide[0].graph, codes, replace(job.about, tf32=False, again={}, sweep=0))
     twin = running(text, {name: _double(t) for name, t in job.exact.items()})
     outputs, saved = twin.forward({name: _double(x) for name, x in inputs.items()})
     starts, found = [], []

@@ -17,7 +17,8 @@ import lrpc
 from lrpc.backend.memory.choose import Choice, choose
 from lrpc.backend.memory.run import Model
 from lrpc.backend.memory.search import Search, steps
-from lrpc.backend.segments import Every, cut
+from lrpc.backend.schedule.ir import Block
+from lrpc.backend.schedule.segments import Every
 from lrpc.errors import ConfigError
 from lrpc.program.memory_of import open_model
 from tests.support.checkpoints import AT, SEEDS, both, compiled, model_of, same
@@ -34,8 +35,8 @@ def forced(name: str, composite: str, chunk: int, sweep: int) -> Any:
     """All blocks computed again, with these seeds at once, whatever a budget would ask for."""
 
     def all_again(model: Model, checkpoint: str, budget: str | int) -> Choice:
-        segments = cut(model.halves.forward, repeats=True, stretches=Every())
-        keys = [s.key for s in segments if s.key]
+        body = model.scheduler.blocks(Every()).forward.body
+        keys = [s.key for s in body if isinstance(s, Block)]
         return Choice(dict.fromkeys(keys, ()), chunk, sweep, SEEDS, 0, 0, 0, 0.0)
 
     model, x = model_of(name)

@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import Tensor
 
-from lrpc.backend.body import last_uses
 from lrpc.backend.expression import render
-from lrpc.backend.inplace import overwrites
+from lrpc.backend.schedule.free import free
+from lrpc.backend.schedule.in_place import in_place
+from lrpc.backend.schedule.ir import Compute, Free, Function, Read, Schedule, Statement
+from lrpc.backend.schedule.verify import verify
 from lrpc.ir.graph import Node, Value
 from lrpc.ir.parser import parse_graph
 
 HEAD = "graph @f(%x: f32[2,3], %y: f32[2,3]) {"
 
 
+def function(nodes: Sequence[Node], inputs: Sequence[Value], keep: set[str]) -> Function:
+    """A function of these nodes that returns the values named in `keep`."""
+    body = tuple(
+        Read(str(n.attr("name")), n.inputs)
+        if n.op == "read"
+        else Compute(n.op, n.inputs, n.outputs, n.attrs)
+        for n in nodes
+    )
+    results = tuple(v for n in nodes for v in n.outputs if v.name in keep)
+    return Function("f", tuple(inputs), body, results, half="relevance")
+
+
 def over(body: str, keep: set[str] | None = None) -> list[int | None]:
     graph = parse_graph(f"{HEAD}\n{body}\nreturn\n}}")
-    return overwrites(graph.nodes, keep or set())
+    made = function(graph.nodes, graph.inputs, keep or set())
+    found = verify(in_place(Schedule(made, ()))).forward.body
+    return [s.over if isinstance(s, Compute) else None for s in found]
 
 
 @pytest.mark.parametrize(
@@ -92,17 +109,21 @@ def drawn(seed: int) -> tuple[list[Node], list[Value], set[str]]:
 
 
 def run(
-    nodes: list[Node], inputs: list[Value], keep: set[str], operands: list[int | None]
+    body: Sequence[Statement], inputs: list[Value], keep: set[str]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """What is left after the body, and its inputs."""
     torch.manual_seed(0)
     given = {v.name: torch.randn(2, 3) for v in inputs}
     scope: dict[str, Tensor] = dict(given)
-    for node, dead, operand in zip(nodes, last_uses(nodes, keep), operands, strict=True):
-        text = render(node, [v.name for v in node.inputs], lambda name: name, over=operand)
-        scope[node.out.name] = eval(text, {"torch": torch, "F": torch.nn.functional}, scope)
-        for value in dead:
-            scope.pop(value.name, None)
+    for s in body:
+        if isinstance(s, Free):
+            for name in s.values:
+                scope.pop(name)
+            continue
+        assert isinstance(s, Compute)
+        names = [v.name for v in s.inputs if isinstance(v, Value)]
+        text = render(s, names, lambda name: name, over=s.over)
+        scope[s.outputs[0].name] = eval(text, {"torch": torch, "F": torch.nn.functional}, scope)
     return {name: scope[name] for name in keep}, given
 
 
@@ -111,10 +132,11 @@ def test_random_bodies_compute_the_same() -> None:
     written = 0
     for seed in range(300):
         nodes, inputs, keep = drawn(seed)
-        operands = overwrites(nodes, keep)
-        written += sum(operand is not None for operand in operands)
-        wanted, before = run(nodes, inputs, keep, [None] * len(nodes))
-        found, after = run(nodes, inputs, keep, operands)
+        plain = Schedule(function(nodes, inputs, keep), ())
+        passed = verify(free(in_place(plain))).forward.body
+        written += sum(isinstance(s, Compute) and s.over is not None for s in passed)
+        wanted, before = run(free(plain).forward.body, inputs, keep)
+        found, after = run(passed, inputs, keep)
         assert all(torch.equal(found[name], wanted[name]) for name in keep), seed
         assert all(torch.equal(after[name], before[name]) for name in before), seed
     assert written > 300  # so this shows something

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from lrpc.backend.emission import EMISSION
 from lrpc.backend.expression import render
-from lrpc.backend.memory.effect import Effects, Strided, effect_of
+from lrpc.backend.memory.effect import Strided, effect_of
+from lrpc.backend.memory.effects import Effects
+from lrpc.backend.schedule.ir import Compute
 from lrpc.backend.sources import FUNCTIONS, MODULES
 from lrpc.ir.graph import Node
 from lrpc.ir.ops import TABLE, Trait
@@ -52,6 +54,11 @@ def really(
     return list(made) if isinstance(made, (list, tuple)) else [made], tracker.peak
 
 
+def step_of(node: Node) -> Compute:
+    """The statement for a node."""
+    return Compute(node.op, node.inputs, node.outputs, node.attrs)
+
+
 def owner(result: Tensor, values: list[Tensor]) -> int | None:
     place = result.untyped_storage().data_ptr()
     owners = [i for i, v in enumerate(values) if v.untyped_storage().data_ptr() == place]
@@ -68,7 +75,8 @@ def test_every_op_does_what_its_meta_run_says(sample: Sample, sizes: dict[str, i
     weights = {name: tensor(kind, sizes, 0, positive) for name, kind in graph.weights}
     results, peak = really(node, values, weights, sizes)
     given = [Strided.of(v) for v in values]
-    found = Effects().of_node(node, given, lambda name: Strided.of(weights[name]), sizes)
+    layouts = {name: Strided.of(weight) for name, weight in weights.items()}
+    found = Effects().of(step_of(node), given, "", layouts, sizes)
     assert [r.kind for r in found.results] == [Strided.of(r) for r in results]
     assert [r.shares for r in found.results] == [owner(r, values) for r in results]
     assert found.most == peak
@@ -97,10 +105,8 @@ def test_what_is_written_over_an_operand(sample: Sample, operand: int) -> None:
     assert torch.equal(found, wanted)
     assert found.dtype == wanted.dtype
     assert owner(found, values) == operand
-    said = Effects().of_node(
-        node, [Strided.of(v) for v in values], lambda name: Strided((), (), torch.float32), sizes,
-        over=operand,
-    )  # fmt: skip
+    given = [Strided.of(v) for v in values]
+    said = Effects().of(step_of(node), given, "", {}, sizes, over=operand)
     assert (said.results[0].shares, said.new, said.most) == (operand, (), peak)
     assert peak < most
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -11,8 +12,9 @@ from unittest.mock import patch
 import pytest
 
 import lrpc
-from lrpc.backend.program import as_computed
-from lrpc.backend.program import generate as real_generate
+from lrpc.backend.render.program import program_text as real_text
+from lrpc.backend.schedule.ir import Call, Compute, Function, Recompute, Schedule
+from lrpc.backend.schedule.verify import verify as verify_schedule
 from lrpc.errors import IRError
 from lrpc.ir.graph import Graph
 from lrpc.ir.printer import print_graph as real_print
@@ -45,9 +47,9 @@ def test_every_graph_of_a_program_was_verified(options: dict[str, Any]) -> None:
         used.append(graph)
         return real_print(graph)
 
-    def generated(forward: Graph, targets: Any, about: Any) -> Any:
+    def generated(schedule: Any, forward: Graph, targets: Any, about: Any) -> Any:
         used.extend([forward, *(g for t in targets for g in (t.plain, t.booked))])
-        return real_generate(forward, targets, about)
+        return real_text(schedule, forward, targets, about)
 
     def built(variants: Any, *rest: Any, **named: Any) -> Any:
         used.extend(v.module.graph for v in variants)
@@ -56,9 +58,8 @@ def test_every_graph_of_a_program_was_verified(options: dict[str, Any]) -> None:
     model, x = small("small ViT")
     with (
         patch("passes.base.verify", noted),
-        patch("lrpc.program.build.verify", noted),
         patch("lrpc.program.build.print_graph", printed),
-        patch("lrpc.program.build.generate", generated),
+        patch("lrpc.program.build.program_text", generated),
         patch("lrpc.compiler.build", built),
     ):
         lrpc.compile(model, (x,), seeds=2, **options)
@@ -103,11 +104,25 @@ def test_a_wrong_joint_graph_is_named_with_its_pass(step: str) -> None:
 def test_what_is_computed_again_must_have_its_operands() -> None:
     """A relevance pass that reads what the state does not keep is found."""
     model = open_model(Path(compiled("small ViT", "attnlrp", "block").directory))
-    graphs = list(as_computed(model.graph, model.codes, model.halves))
-    assert len(graphs) == 1 + 2 * len(model.codes)
-    for graph in graphs:
-        verify(graph, "recompute")
-    assert any(n.op == "linear" for n in graphs[1].nodes)  # run again before the transposes
-    first = graphs[1]
-    with pytest.raises(IRError, match="is used before it is defined"):
-        verify(first.with_nodes(first.nodes[1:]), "recompute")
+    schedule = verify_schedule(model.schedule)
+    plain = schedule.targets[0].plain
+    again = [s for s in plain.body if isinstance(s, Recompute) and isinstance(s.run, Call)]
+    called = {s.run.function for s in again if isinstance(s.run, Call)}
+    functions = [f for f in schedule.functions if f.name in called]
+    function = next(f for f in functions if any(_is(s, "linear") for s in f.body))
+    without = replace(function, body=function.body[1:])
+    with pytest.raises(IRError, match="is read before it is made"):
+        verify_schedule(_with_function(schedule, without))
+    emptied = tuple(replace(s, run=None) if isinstance(s, Recompute) else s for s in plain.body)
+    target = replace(schedule.targets[0], plain=replace(plain, body=emptied))
+    with pytest.raises(IRError, match="the state has no "):
+        verify_schedule(replace(schedule, targets=(target, *schedule.targets[1:])))
+
+
+def _is(statement: object, op: str) -> bool:
+    return isinstance(statement, Compute) and statement.op == op
+
+
+def _with_function(schedule: Schedule, function: Function) -> Schedule:
+    others = (function if f.name == function.name else f for f in schedule.functions)
+    return replace(schedule, functions=tuple(others))

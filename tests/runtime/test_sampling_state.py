@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 
 import lrpc
-from lrpc.backend.keeping import keeping
-from lrpc.ir.graph import Node, Value
+from lrpc.backend.schedule.ir import SAVED, Compute, Entry, Part
+from lrpc.backend.schedule.state import within
+from lrpc.backend.schedule.tables import shared_tables, with_tables
+from lrpc.ir.graph import Value
 from lrpc.ir.types import B, TensorType
 from tests.support.models import Sampler
 
@@ -126,12 +128,13 @@ def test_what_no_relevance_needs_is_not_kept() -> None:
     """Relevance that starts before a sampling leaves its indices alone."""
     shapes = {"v": (8, 2, 4), "l": (8, 2, 2, 4, 2), "a": (8, 2, 2, 4), "o": (8, 8)}
     values = [Value(name, TensorType("f32", (B, *shape))) for name, shape in shapes.items()]
-    node = Node("deform_sample", tuple(values[:3]), (values[3],), (("levels", ((2, 3), (1, 2))),))
-    places = {"o": ("block", "sampled")}
-    needed = keeping([node], places, frozenset({"l"}))
-    assert needed.arguments(node, {"block": "s"}) == ', s, "sampled"'
-    assert needed.arguments(node, {"": "s"}) == ""  # another part of the state is out of reach
-    assert keeping([node], places, frozenset({"v"})).arguments(node, {"block": "s"}) == ""
+    levels = (("levels", ((2, 3), (1, 2))),)
+    step = Compute("deform_sample", tuple(values[:3]), (values[3],), levels)
+    entry = Entry(Part(SAVED, "block"), "sampled")
+    tables = shared_tables([step], {"o": entry})
+    assert with_tables(step, tables, {"l"}).keeps == entry
+    assert within(entry, "") is None  # another part of the state is out of reach
+    assert with_tables(step, tables, {"v"}).keeps is None
 
 
 SCRIPT = """

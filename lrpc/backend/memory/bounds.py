@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from lrpc.backend.keeping import Place
 from lrpc.backend.memory.effect import Strided
 from lrpc.backend.memory.run import Model
+from lrpc.backend.memory.tape import Place
 
 IMAGES = (2, 3)  # simulated, with so many seeds in a sweep and in a chunk
 ONCE, CHUNKS = ((2, 2), (3, 3)), ((4, 2), (6, 2), (6, 3))
@@ -40,7 +40,7 @@ def most_tables(found: Iterable[Mapping[Place, int]]) -> dict[Place, int]:
 def results_of(model: Model, target: int) -> dict[str, int]:
     """The bytes of the relevance of one seed in one image, by the place where it is read."""
     found = {}
-    for node in model.halves.relevance[target][0]:
+    for node in model.reading.parts[target][0]:
         if node.op == "read":
             kind = node.inputs[0].type
             found[str(node.attr("name"))] = Strided.contiguous(kind, {"B": 1, "K": 1}).bytes
@@ -49,7 +49,7 @@ def results_of(model: Model, target: int) -> dict[str, int]:
 
 def records_of(model: Model, target: int) -> int:
     """The rows of the ledger."""
-    return sum(node.op == "record" for node in model.halves.relevance[target][1])
+    return sum(node.op == "record" for node in model.reading.parts[target][1])
 
 
 def outputs_of(model: Model) -> int:

@@ -7,8 +7,8 @@ from running the very text that the program holds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType
 from typing import Any
@@ -19,13 +19,8 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lrpc.backend.body import booked_amount, handed_out
-from lrpc.backend.expression import render
-from lrpc.backend.quoting import quoted
 from lrpc.backend.sources import MODULES
-from lrpc.ir.graph import Node
 from lrpc.ir.meta import by_formula
-from lrpc.ir.ops import TABLE, resolve
 from lrpc.ir.types import DTYPES, TensorType
 
 META = torch.device("meta")
@@ -199,63 +194,3 @@ def effect_of(
 @lru_cache(maxsize=65536)
 def _compiled(text: str) -> CodeType:
     return compile(text, "<expression>", "eval")
-
-
-@dataclass
-class Effects:
-    """Effects of nodes."""
-
-    #: By the node's id, its name in the state, the operand that it writes over.
-    statements: dict[tuple[int, str, int | None], Statement] = field(default_factory=dict)
-
-    def of_node(
-        self,
-        node: Node,
-        inputs: Sequence[Strided],
-        weights: Callable[[str], Strided],
-        sizes: Mapping[str, int],
-        name: str = "",
-        kept: Kept = (),
-        over: int | None = None,
-    ) -> Effect:
-        """The effect of the statement that a program holds for `node`, which keeps a part of its
-        work in the state under `name` where that is given; `kept` is what lies there. It writes its
-        result `over` an operand."""
-        key = (id(node), name, over)
-        if key not in self.statements:
-            self.statements[key] = _statement(node, name, over)
-        said = self.statements[key]
-        own = (sizes["B"], sizes.get("K", 0)) if said.sized else (0, 0)
-        used = tuple(weights(name) for name in said.weights)
-        return effect_of(said.text, tuple(inputs), used, *own, kept)
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """The text of a node, the weights that it names, whether it speaks of B or K."""
-
-    node: Node
-    text: str
-    weights: tuple[str, ...]
-    sized: bool
-
-
-def _statement(node: Node, name: str, over: int | None) -> Statement:
-    names = [f"x[{i}]" for i in range(len(node.inputs))]
-    if node.op == "read":
-        return Statement(node, handed_out(names), (), False)
-    if node.op == "record":
-        return Statement(node, booked_amount(node, names), (), False)
-    used: dict[str, int] = {}
-    kept = f", k, {quoted(name)}" if name else ""
-    text = render(node, names, lambda name: f"w[{used.setdefault(name, len(used))}]", kept, over)
-    return Statement(node, text, tuple(used), _symbolic(node))
-
-
-def _symbolic(node: Node) -> bool:
-    """Whether the text of a node speaks of B or K."""
-    return any(
-        TABLE[node.op].kind(key) in ("dim", "dims")
-        and resolve(value, {"B": 2, "K": 2}) != resolve(value, {"B": 1, "K": 1})
-        for key, value in node.attrs
-    )

@@ -1,238 +1,293 @@
-"""Runs the main functions of a program, and the block functions that they call, on a tape.
-
-This follows the text of a program line by line (`lrpc/backend/functions.py` writes it).
-"""
+"""Runs the functions of a schedule on an allocation log."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from lrpc.backend.body import last_uses
-from lrpc.backend.functions import needed_later, of_seeds
-from lrpc.backend.inplace import overwrites
-from lrpc.backend.memory.effect import Strided
-from lrpc.backend.memory.tape import OUTSIDE, Tape
-from lrpc.backend.recompute import Windows, windows
-from lrpc.backend.saved import Saved
-from lrpc.backend.segments import Segment, cut
-from lrpc.ir.graph import Node, Value
+from lrpc.backend.memory.effect import Effect, Strided
+from lrpc.backend.memory.effects import Effects
+from lrpc.backend.memory.tape import OUTSIDE, Frame, Given, Log, TensorHeld, Tensors, frame
+from lrpc.backend.memory.traces import Local, Shape, Trace
+from lrpc.backend.schedule.chunk import of_seeds
+from lrpc.backend.schedule.ir import (
+    NEW,
+    STEPS,
+    Call,
+    Compute,
+    Free,
+    Function,
+    Load,
+    Operand,
+    Part,
+    Read,
+    Recompute,
+    Save,
+    Schedule,
+    Statement,
+    Step,
+)
+from lrpc.errors import TraceError
+from lrpc.ir.graph import Value
 
 
 @dataclass
-class Frame:
-    """The locals of one function."""
+class Machine:
+    """Runs functions. A block function takes `chunk` seeds at a time, 0 for all of them; the first
+    two chunks alone where it is `brief`. With `apart`, nothing is written over an operand."""
 
-    tape: Tape
-    names: dict[str, int] = field(default_factory=dict)
-
-    def bind(self, name: str, storage: int) -> None:
-        self.tape.hold(storage)
-        self.names[name] = storage
-
-    def delete(self, names: Iterable[str], end: int) -> None:
-        for name in names:
-            if name in self.names:
-                self.tape.drop(self.names.pop(name), end)
-
-
-@contextmanager
-def frame(tape: Tape) -> Iterator[Frame]:
-    """A function's locals, which are gone when it returns."""
-    own = Frame(tape)
-    yield own
-    own.delete(list(own.names), tape.step)
-
-
-Given = list[tuple[str, int]]  # what reads and records hand out: name, storage
-
-
-@dataclass
-class Main:
-    """The main function of one half. `chunk`: how many seeds a block function takes at a time, 0
-    for all of them; the first two chunks alone where it is `brief`."""
-
-    tape: Tape
-    saved: Saved
-    forward: bool
-    chunk: int
-    locals: Frame
-    given: Given = field(default_factory=list)
+    schedule: Schedule
+    effects: Effects
+    weights: Mapping[str, Strided]
+    log: Log
+    chunk: int = 0
     brief: bool = False
+    apart: bool = False
+    label: str = "value"  # what the values of the present half are in plans
+    given: list[Given] = field(default_factory=list)
 
-    def run(self, nodes: Sequence[Node], keep: Sequence[str]) -> Given:
-        """All of it; values named in `keep` are there at its end."""
-        segments = cut(nodes, self.forward, self.saved.again.segments)
-        turns = Windows({}, {})
-        if not self.forward:
-            turns = windows(segments, self.saved.wanted, list(self.saved.again.segments))
-        for i, (segment, later) in enumerate(
-            zip(segments, needed_later(segments, keep), strict=True)
-        ):
-            if segment.key:
-                self._open(turns.before.get((i, 0), ()))
-                self._block(segment, later)
-                gone = [v.name for v in segment.reads() if v.name not in later]
-                self.locals.delete(gone, self.tape.step)
-                self._close(turns.after.get((i, 0), ()))
-                continue
-            dying = last_uses(segment.nodes, later)
-            saves = self.saved.inside("") if self.forward else {}
-            over = overwrites(segment.nodes, later | saves.keys())
-            for j, (node, dead) in enumerate(zip(segment.nodes, dying, strict=True)):
-                self._open(turns.before.get((i, j), ()))
-                there = (self.locals, self.saved.scopes, self.given)
-                self._statement(node, dead, over[j], *there, saves)
-                self._close(turns.after.get((i, j), ()))
-        return self.given
+    def body(self, statements: Sequence[Statement], own: Frame) -> None:
+        """Statements one after the other."""
+        log = self.log
+        for s in statements:
+            if isinstance(s, STEPS):
+                self._step(s, own)
+            elif isinstance(s, Save):
+                kind, storage = own.names[s.value.name]
+                part = own.part(s.entry.part)
+                log.shelf(part).values[s.entry.name] = (kind, storage)
+                log.save(part, storage)
+            elif isinstance(s, Free):
+                own.delete(s.values)
+                for scope in s.parts:
+                    log.close(scope)
+            elif isinstance(s, Call):
+                self._call(s, own)
+            elif isinstance(s, Recompute):
+                self._recompute(s, own)
 
-    def _open(self, keys: Sequence[str]) -> None:
-        """Segments of the forward pass are computed again, each into a dict of its own."""
-        for key in keys:
-            tape, saved = self.tape, self.saved
-            segment, whole = saved.again.segments[key], key in saved.again.whole
-            stored = {v.name: tape.where[v.name] for v in segment.made() if v.name in saved.kept}
-            tape.open_shelf(key, beside=not whole)
-            half = replace(self, forward=True)
-            with frame(tape) as block:
-                half.function(segment, half.results(segment, set()), block, [], "again")
-            tape.where.update(stored)
+    # -- operations ------------------------------------------------------------------------------
 
-    def _close(self, keys: Sequence[str]) -> None:
-        for key in keys:
-            self.tape.close_shelf(key)
+    def _step(self, s: Step, own: Frame) -> None:
+        log, module = self.log, s.origin.module
+        inputs = [self.operand(x, own) for x in s.inputs]
+        keeps = s.keeps if isinstance(s, Compute) else None
+        shelf = log.shelf(own.part(keeps.part)) if keeps else None
+        tables = shelf.tables.get(keeps.name, {}) if shelf is not None and keeps else {}
+        over = s.over if isinstance(s, Compute) and not self.apart else None
+        try:
+            effect = self.effects.of(
+                *(s, [kind for kind, _ in inputs], own.prefix, self.weights, log.sizes),
+                *(tuple(tables.items()), over),
+            )
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            raise _not_run(s, own.prefix, log.sizes["B"], error) from error
+        op, name = _called(s, own)
+        log.work(effect.workspace, name, module, op)
+        label = self.label if s.outputs else "result"
+        new = [log.allocate(size, label, name, module, op) for size in effect.new]
+        places = [
+            new[r.new]
+            if r.new is not None
+            else OUTSIDE
+            if r.shares is None
+            else inputs[r.shares][1]
+            for r in effect.results
+        ]
+        if keeps:
+            self._keep(effect, own.part(keeps.part), keeps.name, new)
+        for value, result, place in zip(s.outputs, effect.results, places, strict=False):
+            graph = own.graph.get(value.name, value.name)
+            own.bind(value.name, result.kind, place)
+            log.where[graph] = (result.kind, place)
+            if result.new is not None or over is not None:
+                log.held[place].name = graph
+        if not s.outputs:
+            log.hold(places[0])
+            self.given.append(
+                Given(s.place if isinstance(s, Read) else "", inputs[0][0], places[0])
+            )
+        log.advance(module)
 
-    def results(self, segment: Segment, later: set[str]) -> list[Value]:
-        """What the function of a segment gives its caller."""
-        whole = self.forward and segment.key in self.saved.again.whole
-        wanted = self.saved.again.kept if whole else later
-        return [v for v in segment.made() if v.name in wanted]
+    def _keep(self, effect: Effect, part: Part, name: str, new: Sequence[int]) -> None:
+        """The state holds what was put into it."""
+        for key, parts in effect.kept:
+            self.log.shelf(part).tables.setdefault(name, {})[key] = tuple(p.kind for p in parts)
+            for p in parts:
+                if p.new is not None:
+                    self.log.save(part, new[p.new])
+
+    def operand(self, x: Operand, own: Frame) -> TensorHeld:
+        """What an operand is."""
+        if isinstance(x, Load):
+            return self.log.shelf(own.part(x.entry.part)).values[x.entry.name]
+        return own.names[x.name]
+
+    # -- functions -------------------------------------------------------------------------------
+
+    def _recompute(self, s: Recompute, own: Frame) -> None:
+        self.log.open(s.scope, beside=not s.whole)
+        if isinstance(s.run, Call):
+            given, self.given, label, self.label = self.given, [], self.label, "again"
+            function = self.schedule.by_name[s.run.function]
+            arguments = [self.operand(x, own) for x in s.run.arguments]
+            for _, storage in self.function(function, s.run, arguments):
+                self.log.drop(storage, self.log.step)
+            self.given, self.label = given, label
 
     def function(
-        self, segment: Segment, results: Sequence[Value], own: Frame, given: Given, part: str = ""
-    ) -> None:
-        """The statements of a block function; `part` is `again` where relevance runs one of the
-        forward pass."""
-        handed = {v.name for v in results}
-        dying = last_uses(segment.nodes, handed)
-        reach = (segment.key if part else self.saved.scope(segment),)
-        saves = self.saved.inside(segment.key, bool(part)) if self.forward else {}
-        over = overwrites(segment.nodes, handed | saves.keys())
-        for node, dead, operand in zip(segment.nodes, dying, over, strict=True):
-            self._statement(node, dead, operand, own, reach, given, saves, part)
+        self, function: Function, call: Call, arguments: Sequence[TensorHeld]
+    ) -> list[TensorHeld]:
+        """The results of a block function, each held once more."""
+        log = self.log
+        shape = self.effects.shape(function)
+        shelf = log.shelf(call.part)
+        kinds = [kind for kind, _ in arguments]
+        loads = [shelf.values[name] for name in shape.loads]
+        tables = {name: shelf.tables.get(name, {}) for name in shape.keeps}
+        key = (
+            *(id(shape), call.part.kind, self.label, self.apart, tuple(kinds)),
+            tuple(kind for kind, _ in loads),
+            tuple(tuple(tables[name].items()) for name in shape.keeps),
+            self.effects.weights_of(shape, call.prefix, self.weights),
+            *(log.sizes["B"], log.sizes.get("K", 0)),
+        )
+        trace = self.effects.traces.get(key)
+        if trace is None:
+            trace = self._trace(shape, call, kinds, loads, tables)
+            self.effects.traces[key] = trace
+        storages = [storage for _, storage in (*arguments, *loads)]
+        graph = dict(zip(shape.values, call.values, strict=True)) if call.values else {}
+        found, given = trace.replay(log, shelf, storages, call.prefix, graph)
+        self.given += given
+        return found
 
-    def _block(self, segment: Segment, later: set[str]) -> None:
-        tape, results = self.tape, self.results(segment, later)
-        if not self.forward and 0 < self.chunk < tape.sizes["K"]:
-            over = [v for v in segment.reads() if of_seeds(v)]
-            if over:
-                self._in_chunks(segment, results, over)
-                return
-        whole = self.forward and segment.key in self.saved.again.whole
-        if whole:
-            tape.open_shelf(segment.key)
-        with frame(tape) as block:
-            self.function(segment, results, block, self.given)
-            for value in results:
-                self.locals.bind(value.name, tape.where[value.name][1])
-        if whole:
-            for value in results:
-                if value.name in self.saved.kept:
-                    storage = tape.where[value.name][1]
-                    tape.hold(storage)
-                    tape.label(storage, "state")
-            tape.close_shelf(segment.key)
-
-    def _in_chunks(self, segment: Segment, results: Sequence[Value], over: Sequence[Value]) -> None:
-        """`chunk` seeds at a time: kernels/chunks.py."""
-        tape, seeds = self.tape, self.tape.sizes["K"]
-        found = {v.name: tape.where[v.name] for v in over}
-        whole: dict[str, int] = {}
-        rows: list[Given] = []
-        others = OUTSIDE  # amounts of chunks that are not run here
-        for first in range(0, seeds, self.chunk)[: 2 if self.brief else None]:
-            count = tape.sizes["K"] = min(self.chunk, seeds - first)
-            for name, (kind, storage) in found.items():
-                tape.where[name] = (_stretch(kind, seeds, count), storage)
-            with frame(tape) as block:
-                rows.append([])
-                self.function(segment, results, block, rows[-1])
-                made = [tape.where[v.name][1] for v in results]
-                for storage in made:
-                    tape.hold(storage)
-            tape.sizes["K"] = seeds
-            if not first:
-                whole = {v.name: self._room(v, m) for v, m in zip(results, made, strict=True)}
-                for storage in whole.values():
-                    tape.hold(storage)
-                if self.brief and seeds > 2 * count:
-                    booked = sum(tape.held[storage].size for _, storage in rows[0])
-                    others = tape.allocate(booked * (seeds - 2 * count) // count, "result", "")
-                    tape.hold(others)
-            tape.advance(segment.block)
-            for storage in made:
-                tape.drop(storage, tape.step)
-        tape.where.update(found)
-        for value in results:
-            kind, storage = tape.where[value.name][0], whole[value.name]
-            if of_seeds(value):
-                kind = Strided.contiguous(value.type, tape.sizes)
-            tape.where[value.name] = (kind, storage)
-            self.locals.bind(value.name, storage)
-            tape.drop(storage, tape.step)
-        self._join(rows, seeds)
-        tape.drop(others, tape.step)
-
-    def _room(self, value: Value, made: int) -> int:
-        if not of_seeds(value):
-            return made
-        size = Strided.contiguous(value.type, self.tape.sizes).bytes
-        return self.tape.allocate(size, "adjoint", value.name, "", "in_chunks")
-
-    def _join(self, rows: Sequence[Given], seeds: int) -> None:
-        """The chunks' amounts of each record put together: of all chunks, also where they were not
-        all run."""
-        tape, run = self.tape, min(seeds, self.chunk * len(rows))
-        for parts in zip(*rows, strict=True):
-            size = sum(tape.held[storage].size for _, storage in parts) * seeds // run
-            storage = tape.allocate(size, "result", parts[0][0], "", "record")
-            tape.hold(storage)
-            self.given.append((parts[0][0], storage))
-        if rows[0]:
-            tape.advance()
-        for parts in zip(*rows, strict=True):
-            for _, storage in parts:
-                tape.drop(storage, tape.step)
-
-    def _statement(
+    def _trace(
         self,
-        node: Node,
-        dead: Sequence[Value],
-        over: int | None,
-        own: Frame,
-        reach: Sequence[str],
-        given: Given,
-        saves: Container[str],
-        part: str = "",
-    ) -> None:
-        tape, saved = self.tape, self.saved
-        first = self.forward and not part
-        half = "value" if self.forward else "adjoint"
-        part = "result" if not node.outputs else part or half
-        places = tape.node(node, part, saved.tables(node, reach, first), over)
-        for value, place in zip(node.outputs, places, strict=False):
-            own.bind(value.name, place)
-            if value.name in saves:
-                tape.save(saved.places[value.name][0], place)
-        if not node.outputs:
-            tape.hold(places[0])
-            given.append((str(node.attr("name") or ""), places[0]))
-        tape.advance(node.loc.module)
-        own.delete([v.name for v in dead], tape.step)
+        shape: Shape,
+        call: Call,
+        kinds: Sequence[Strided],
+        loads: Sequence[TensorHeld],
+        tables: Mapping[str, Tensors],
+    ) -> Trace:
+        """One call on a log of its own."""
+        function, part = shape.function, Part(call.part.kind)
+        log = Log(dict(self.log.sizes))
+        every = [*kinds, *(kind for kind, _ in loads)]
+        for _ in every:
+            log.hold(log.allocate(0, "", ""))
+        shelf = log.shelf(part)
+        own = zip(every[len(kinds) :], range(len(kinds), len(every)), strict=True)
+        before = dict(zip(shape.loads, own, strict=True))
+        shelf.values.update(before)
+        shelf.tables.update({name: dict(kept) for name, kept in tables.items() if kept})
+        machine = replace(self, log=log, given=[])
+        graph = {name: Local(name) for name in shape.values}
+        with frame(log, part, call.prefix, graph) as block:
+            names = (v.name for v in function.parameters)
+            block.names.update(zip(names, zip(kinds, range(len(kinds)), strict=True), strict=True))
+            machine.body(function.body, block)
+            found = [block.names[v.name] for v in function.results]
+            for _, storage in found:
+                log.hold(storage)
+        for name in before:
+            del shelf.values[name]
+        changed = frozenset(n for n, kept in shelf.tables.items() if kept != tables[n])
+        return Trace(log, len(every), shelf, changed, found, machine.given)
+
+    def _call(self, s: Call, own: Frame) -> None:
+        log, function = self.log, self.schedule.by_name[s.function]
+        arguments = [self.operand(x, own) for x in s.arguments]
+        if s.over and 0 < self.chunk < log.sizes["K"]:
+            found = self._in_chunks(function, s, arguments)
+        else:
+            if s.part.kind == NEW:
+                log.open(s.part.scope, beside=False)
+            found = self.function(function, s, arguments)
+        for value, (kind, storage) in zip(s.results, found, strict=True):
+            own.bind(value.name, kind, storage)
+            log.where[value.name] = (kind, storage)
+            log.drop(storage, log.step)
+        if s.part.kind == NEW:
+            log.close(s.part.scope)
+
+    def _in_chunks(
+        self, function: Function, s: Call, arguments: Sequence[TensorHeld]
+    ) -> list[TensorHeld]:
+        """`chunk` seeds at a time: kernels/chunks.py."""
+        log, seeds = self.log, self.log.sizes["K"]
+        before, rows = self.given, list[list[Given]]()
+        whole: list[int] = []
+        others = OUTSIDE  # amounts of chunks that are not run here
+        found: list[TensorHeld] = []
+        for first in range(0, seeds, self.chunk)[: 2 if self.brief else None]:
+            count = log.sizes["K"] = min(self.chunk, seeds - first)
+            given = list(arguments)
+            for i in s.over:
+                given[i] = (_some(given[i][0], seeds, count), given[i][1])
+            self.given = []
+            found = self.function(function, s, given)
+            rows.append(self.given)
+            log.sizes["K"] = seeds
+            if not first:
+                whole = [self._room(v, x) for v, (_, x) in zip(s.results, found, strict=True)]
+                for storage in whole:
+                    log.hold(storage)
+                if self.brief and seeds > 2 * count:
+                    booked = sum(log.held[row.storage].size for row in rows[0])
+                    others = log.allocate(booked * (seeds - 2 * count) // count, "result", "")
+                    log.hold(others)
+            log.advance(s.prefix[:-1])
+            for _, storage in found:
+                log.drop(storage, log.step)
+        self.given = before
+        self._join(rows, seeds)
+        log.drop(others, log.step)
+        kinds = [
+            Strided.contiguous(v.type, log.sizes) if of_seeds(v.type) else kind
+            for v, (kind, _) in zip(s.results, found, strict=True)
+        ]
+        return list(zip(kinds, whole, strict=True))
+
+    def _room(self, value: Value, storage: int) -> int:
+        if not of_seeds(value.type):
+            return storage
+        size = Strided.contiguous(value.type, self.log.sizes).bytes
+        return self.log.allocate(size, "adjoint", value.name, "", "in_chunks")
+
+    def _join(self, rows: Sequence[Sequence[Given]], seeds: int) -> None:
+        """The chunks' amounts of each row put together: of all chunks, also where they were not
+        all run."""
+        log, run = self.log, min(seeds, self.chunk * len(rows))
+        for parts in zip(*rows, strict=True):
+            size = sum(log.held[row.storage].size for row in parts) * seeds // run
+            storage = log.allocate(size, "result", parts[0].place, "", "record")
+            log.hold(storage)
+            self.given.append(Given(parts[0].place, parts[0].kind, storage))
+        if rows[0]:
+            log.advance()
+        for row in (row for parts in zip(*rows, strict=True) for row in parts):
+            log.drop(row.storage, log.step)
 
 
-def _stretch(kind: Strided, seeds: int, count: int) -> Strided:
+def _called(s: Step, own: Frame) -> tuple[str, str]:
+    """The operation of a statement, and the value, place or kind of row that it is for."""
+    if isinstance(s, Compute):
+        name = s.outputs[0].name
+        return s.op, own.graph.get(name, name)
+    return ("read", s.place) if isinstance(s, Read) else ("record", "record")
+
+
+def _some(kind: Strided, seeds: int, count: int) -> Strided:
     """The part of some of the seeds."""
     first, *rest = kind.shape
     return Strided((first // seeds * count, *rest), kind.strides, kind.dtype)
+
+
+def _not_run(s: Step, prefix: str, count: int, error: Exception) -> TraceError:
+    images, reason = "1 image" if count == 1 else f"{count} images", str(error).splitlines()[0]
+    op = s.op if isinstance(s, Compute) else "read"
+    return TraceError(
+        f"{op} at {s.origin.place(prefix)} does not run for {images}: {reason}; a program must take"
+        " any number of images"
+    )

@@ -4,16 +4,19 @@ A few options, each the cheapest at some price of a byte (`lrpc/backend/memory/l
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from lrpc.backend.memory.levels import Block, Kept, Step, hull
+from lrpc.backend.memory import levels
+from lrpc.backend.memory.levels import Kept, hull
 from lrpc.backend.memory.run import Model, Timeline
-from lrpc.backend.memory.tape import OUTSIDE, Tape
+from lrpc.backend.memory.tape import OUTSIDE, Log, Place
 from lrpc.backend.memory.work import work_of, work_of_tables
-from lrpc.backend.recompute import TABLES, Place
-from lrpc.backend.saved import Saved
-from lrpc.backend.segments import Every, Segment, cut
+from lrpc.backend.schedule.ir import Block, Compute, Step
+from lrpc.backend.schedule.kept import TABLES, dropped, sampling_tables
+from lrpc.backend.schedule.segments import Every
+from lrpc.backend.schedule.state import Places, made, steps_of
+from lrpc.backend.schedule.tables import Tables, with_tables
 from lrpc.ir.graph import Node, Value
 
 
@@ -51,9 +54,9 @@ def ladders(model: Model, free: Sequence[Timeline]) -> list[Ladder]:
     facts = _facts(replace(model, again={}, sweep=0), free)
     solved: dict[Hashable, list[Kept]] = {}
     found = []
-    for segment in facts.segments:
-        problem = _Problem(facts, segment)
-        if not segment.key or not problem.block.needed:
+    for block in facts.blocks:
+        problem = _Problem(facts, block)
+        if not problem.block.needed:
             continue
         if problem.kind not in solved:
             solved[problem.kind] = [*hull(problem.block), problem.block.least()]
@@ -68,43 +71,48 @@ class _Facts:
     samplings keep, and those that relevance adds to the state, by block."""
 
     plain: Model
-    segments: Sequence[Segment]
-    every: Saved
+    blocks: Sequence[Block]
+    places: Places
+    shared: dict[str, Place]  # by what a sampling makes, where it keeps its tables
     dropped: frozenset[str]
-    tape: Tape
+    tape: Log
     tables: dict[Place, int]
     later: dict[str, int]
 
 
 def _facts(plain: Model, free: Sequence[Timeline]) -> _Facts:
-    segments = cut(plain.halves.forward, repeats=True, stretches=Every())
-    keys = [s.key for s in segments if s.key]
-    every, own = replace(plain, again=dict.fromkeys(keys, ())).halves.saved, plain.halves.saved
-    dropped = frozenset(
-        name
-        for name, place in every.places.items()
-        if name in own.needed and every.again.drops(name, place)
-    )
-    used: dict[Place, None] = {}
-    makers: dict[str, str] = {}
-    for node, place in _samplings((n for p, _ in plain.halves.relevance for n in p), every):
-        used[place] = None
-        makers[node.out.name] = place[0]
+    scheduler, needed = plain.scheduler, plain.reading.needed
+    every = scheduler.blocks(Every())
+    blocks = [s for s in every.forward.body if isinstance(s, Block)]
+    kept: dict[str, tuple[str, ...]] = {block.key: () for block in blocks}
+    places, tables, all_needed = sampling_tables(every, kept, needed)
+    flat = scheduler.flat
+    relevance = (s for t in flat.targets for s in steps_of(t.plain.body))
+    later = dict(_samplings(relevance, tables, all_needed))
+    shared = dict(_samplings(steps_of(flat.forward.body), tables, all_needed))
+    _, own_tables, own_needed = sampling_tables(scheduler.blocks(), {}, needed)
+    own = dict(_samplings(steps_of(flat.forward.body), own_tables, own_needed))
     # Each result has memory of its own here: what is written over is worth keeping all the same.
-    tape, tables = plain.forward(1, apart=True), {}
-    for node, place in _samplings(plain.halves.forward, every):
-        there = own.keeping.place(node, Every())
-        if place in used and there in tape.kept:
-            kinds = [kind for kinds in tape.kept[there].values() for kind in kinds]
-            tables[place] = sum(kind.bytes for kind in kinds)
-    return _Facts(plain, segments, every, dropped, tape, tables, _later(free, makers))
+    tape, sizes = plain.forward(1, apart=True), dict[Place, int]()
+    for name, place in shared.items():
+        if name in own and place in later.values():
+            scope, there = own[name]
+            found = tape.state[scope].tables.get(there) if scope in tape.state else None
+            if found is not None:
+                sizes[place] = sum(kind.bytes for kinds in found.values() for kind in kinds)
+    makers = {name: scope for name, (scope, _) in later.items()}
+    gone = dropped(every, kept, needed)
+    return _Facts(plain, blocks, places, shared, gone, tape, sizes, _later(free, makers))
 
 
-def _samplings(nodes: Iterable[Node], saved: Saved) -> Iterator[tuple[Node, Place]]:
-    for node in nodes:
-        place = saved.keeping.place(node, Every())
-        if place is not None:
-            yield node, place
+def _samplings(
+    steps: Iterable[Step], tables: Tables, needed: Collection[str]
+) -> Iterator[tuple[str, Place]]:
+    """What samplings make, and where each keeps its tables."""
+    for step in steps:
+        placed = with_tables(step, tables, needed)
+        if isinstance(placed, Compute) and placed.keeps is not None:
+            yield placed.outputs[0].name, (placed.keeps.part.scope, placed.keeps.name)
 
 
 def _later(free: Sequence[Timeline], makers: dict[str, str]) -> dict[str, int]:
@@ -122,25 +130,26 @@ class _Problem:
     """What one block may keep. Its values count by the storage that they lie in, numbered as they
     come, so that equal blocks are equal problems."""
 
-    def __init__(self, facts: _Facts, segment: Segment) -> None:
-        self.facts, self.segment = facts, segment
+    def __init__(self, facts: _Facts, block: Block) -> None:
+        self.facts, self.key = facts, block.key
+        self.made, nodes = list(made(block.body)), _nodes(facts.plain, block)
         self.numbers: dict[int | Place, str] = {}
-        self.steps: list[Step] = []
+        self.steps: list[levels.Step] = []
         self.nodes: list[Node | None] = []  # of each step; None: it makes a table
         self.sampled: dict[str, str] = {}  # number of a table → the name to keep it by
-        made = set[str]()
-        for node in segment.nodes:
+        done = set[str]()
+        for node in nodes:
             reads = self._numbers(node.inputs) | self._table(node)
-            makes = self._numbers(node.outputs) - reads - made
+            makes = self._numbers(node.outputs) - reads - done
             if makes:
-                made |= makes
+                done |= makes
                 work = work_of(node, facts.plain.weights, {"B": 1, "K": 1})
                 self._step(int(work), reads, makes, node)
-        dropped = (v for v in segment.made() if v.name in facts.dropped)
-        needed = (self._numbers(dropped) & made) | self.sampled.keys()
-        there = self._numbers(v for v in segment.made() if self._crosses(v))
+        gone = (v for v in self.made if v.name in facts.dropped)
+        needed = (self._numbers(gone) & done) | self.sampled.keys()
+        there = self._numbers(v for v in self.made if self._crosses(v))
         size = {number: self._size(place) for place, number in self.numbers.items()}
-        self.block = Block(self.steps, size | dict.fromkeys(there, 0), frozenset(needed))
+        self.block = levels.Block(self.steps, size | dict.fromkeys(there, 0), frozenset(needed))
 
     @property
     def kind(self) -> Hashable:
@@ -159,13 +168,13 @@ class _Problem:
         elif last.size >= others[-1].size:
             found = [*others, replace(last, size=others[-1].size - 1)]
         found = [rung if rung.kept else replace(rung, work=whole) for rung in found]
-        later = self.facts.later.get(self.segment.key, 0)
+        later = self.facts.later.get(self.key, 0)
         first = Rung(None, 0, found[0].size + later)
-        return Ladder(self.segment.key, _with_whole(_convex([first, *found]), whole), whole)
+        return Ladder(self.key, _with_whole(_convex([first, *found]), whole), whole)
 
     def _crosses(self, value: Value) -> bool:
         """Whether the state holds a value whatever its block keeps."""
-        needed = self.facts.plain.halves.saved.needed
+        needed = self.facts.plain.reading.needed
         return value.name in needed and value.name not in self.facts.dropped
 
     def _names(self, kept: Kept) -> tuple[str, ...]:
@@ -174,8 +183,8 @@ class _Problem:
         run = [node for i, node in enumerate(self.nodes) if node is not None and i in kept.steps]
         read = {v.name for node in run for v in node.inputs} | self.facts.dropped
         names = [
-            self.facts.every.places[v.name][1]
-            for v in self.segment.made()
+            self.facts.places[v.name].name
+            for v in self.made
             if self._crosses(v) or (v.name in read and self._numbers([v]) & kept.values)
         ]
         return (*names, *(name for number, name in self.sampled.items() if number in kept.values))
@@ -188,13 +197,13 @@ class _Problem:
         return self.numbers.setdefault(place, str(len(self.numbers)))
 
     def _step(self, work: int, reads: set[str], makes: set[str], node: Node | None) -> None:
-        self.steps.append(Step(work, tuple(sorted(reads)), tuple(sorted(makes))))
+        self.steps.append(levels.Step(work, tuple(sorted(reads)), tuple(sorted(makes))))
         self.nodes.append(node)
 
     def _table(self, node: Node) -> set[str]:
         """What a sampling shares with others, which follows from all that it reads but the value;
         nothing where it has none."""
-        place = self.facts.every.keeping.place(node, Every())
+        place = self.facts.shared.get(node.outputs[0].name)
         if place is None or place not in self.facts.tables:
             return set()
         number = self._number(place)
@@ -209,8 +218,13 @@ class _Problem:
         if isinstance(place, tuple):
             return self.facts.tables[place]
         held = self.facts.tape.held[place]
-        made = {self.facts.tape.where[v.name][1] for v in self.segment.made()}
-        return held.size if place in made or held.part not in ("state", "output") else 0
+        own = {self.facts.tape.where[v.name][1] for v in self.made}
+        return held.size if place in own or held.part not in ("state", "output") else 0
+
+
+def _nodes(model: Model, block: Block) -> list[Node]:
+    """The nodes of the graph that a block computes."""
+    return [model.graph.producers[s.outputs[0].name] for s in steps_of(block.body)]
 
 
 def _with_whole(rungs: tuple[Rung, ...], work: int) -> tuple[Rung, ...]:

@@ -11,7 +11,8 @@ from lrpc.backend.memory.bounds import Bounds
 from lrpc.backend.memory.liveness import Buffer, aligned
 from lrpc.backend.memory.reasons import saved_for
 from lrpc.backend.memory.run import Model, Timeline
-from lrpc.backend.memory.tape import OUTSIDE, Storage, Tape
+from lrpc.backend.memory.tape import OUTSIDE, Log, Storage
+from lrpc.backend.schedule.saved import saved_values
 from lrpc.ir.blocks import block_of
 
 Row = tuple[int, int, int, int]
@@ -96,20 +97,21 @@ def arena(timeline: Timeline) -> Layout:
     return place(buffers, 4000 if len(buffers) < 1000 else 0)
 
 
-def kept_for(model: Model, target: int, after: Tape) -> list[Storage]:
+def kept_for(model: Model, target: int, after: Log) -> list[Storage]:
     """What the state keeps for one target, each storage once, in program order.
 
     A view keeps the storage that it lies in, whole.
     """
-    wanted = {v.name for node in model.halves.relevance[target][0] for v in node.inputs}
+    wanted = {v.name for node in model.reading.parts[target][0] for v in node.inputs}
     wanted.add(model.codes[target].value.name)
-    wanted |= model.halves.saved.again.reads()
-    names = sorted(wanted & model.halves.saved.kept.keys())
-    places = {after.where[name][1] for name in names if name in after.where} - {OUTSIDE}
+    wanted |= model.scheduler.read_again(model.again)
+    held = saved_values(model.schedule).items()
+    kept = [after.state[scope].values[entry] for name, (scope, entry) in held if name in wanted]
+    places = {storage for _, storage in kept} - {OUTSIDE}
     return [after.storage(i) for i in sorted(places)]
 
 
-def kept_without_ledger(model: Model, after: Tape) -> int:
+def kept_without_ledger(model: Model, after: Log) -> int:
     """Bytes of the state that some target reads without its ledger."""
     found = {s for i in range(len(model.codes)) for s in kept_for(model, i, after)}
     return sum(s.size for s in found)

@@ -25,8 +25,8 @@ class Reader:
 
 def readers(model: Model, target: int) -> dict[str, tuple[Reader, ...]]:
     """Saved value → its readers for one target, each once, in the order in which they read."""
-    nodes = model.halves.relevance[target][0]
-    return _readers(nodes, model.halves.saved.needed, [model.codes[target].value.name])
+    nodes = model.reading.parts[target][0]
+    return _readers(nodes, model.reading.needed, [model.codes[target].value.name])
 
 
 def _readers(

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 
 from lrpc.backend.interface import TargetCode
-from lrpc.backend.keeping import Place
-from lrpc.backend.memory.effect import Effects, Strided
-from lrpc.backend.memory.mains import Given, Main, frame
-from lrpc.backend.memory.tape import OUTSIDE, Storage, Tape
-from lrpc.backend.program import Halves, Reading, halves, reading
-from lrpc.backend.recompute import Again
-from lrpc.ir.graph import Graph, Node, Value
+from lrpc.backend.memory.effect import Strided, effect_of
+from lrpc.backend.memory.effects import Effects
+from lrpc.backend.memory.mains import Machine
+from lrpc.backend.memory.tape import OUTSIDE, Given, Log, Storage, frame
+from lrpc.backend.schedule.build import Reading
+from lrpc.backend.schedule.ir import Part, Schedule
+from lrpc.backend.schedule.kept import Kept
+from lrpc.backend.schedule.pipeline import Scheduler
+from lrpc.ir.graph import Graph, Value
+
+FINITE = "torch.stack(x[0].aminmax()).isfinite().all()"  # what loading.check_finite allocates
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Timeline:
     storages: tuple[Storage, ...]
     turn: int
     modules: tuple[str, ...]  # of each step
-    tables: Mapping[Place, int] = field(default_factory=dict)  # bytes
+    tables: Mapping[tuple[str, str], int] = field(default_factory=dict)  # bytes
 
     @cached_property
     def live(self) -> list[int]:
@@ -81,7 +85,7 @@ class Timeline:
 class Common:
     """What the ways to run one program have in common, worked out once."""
 
-    read: Reading | None = None
+    scheduler: Scheduler | None = None
     weights: dict[str, Strided] = field(default_factory=dict)
 
 
@@ -97,103 +101,124 @@ class Model:
     graph: Graph
     codes: Sequence[TargetCode]
     chunk: int
-    again: Again = field(default_factory=dict)
+    again: Kept = field(default_factory=dict)
     sweep: int = 0
     effects: Effects = field(default_factory=Effects)
     common: Common = field(default_factory=Common)
 
-    @cached_property
-    def halves(self) -> Halves:
-        if self.common.read is None:
-            self.common.read = reading(self.graph, self.codes)
-        return halves(self.graph, self.codes, self.again, self.common.read)
+    @property
+    def scheduler(self) -> Scheduler:
+        """What makes its schedules."""
+        if self.common.scheduler is None:
+            self.common.scheduler = Scheduler(self.graph, self.codes)
+        return self.common.scheduler
+
+    @property
+    def reading(self) -> Reading:
+        """The nodes that it runs."""
+        return self.scheduler.reading
 
     @property
     def weights(self) -> Mapping[str, Strided]:
+        """The layouts of its weights."""
         found = self.common.weights
         if not found:
-            for graph in (g for code in self.codes for g in (code.plain, code.booked)):
+            graphs = (g for code in self.codes for g in (code.plain, code.booked))
+            for graph in (*graphs, self.graph):
                 found.update((name, Strided.contiguous(kind, {})) for name, kind in graph.weights)
-            found.update((n, Strided.contiguous(kind, {})) for n, kind in self.graph.weights)
         return found
 
-    def forward(self, batch: int, apart: bool = False) -> Tape:
-        """The tape after `forward` on `batch` images; with `apart`, as if each result had memory of
+    @property
+    def schedule(self) -> Schedule:
+        """What it runs."""
+        return self.scheduler.schedule(self.again, self.sweep > 0)
+
+    def part(self, target: int, ledger: bool) -> Schedule:
+        """The schedule of the forward pass and one function of a target, at least."""
+        return self.scheduler.part(self.again, self.sweep > 0, target, ledger)
+
+    def forward(self, batch: int, apart: bool = False) -> Log:
+        """The log after `forward` on `batch` images; with `apart`, as if each result had memory of
         its own, and were not written over an operand."""
-        tape = Tape(self.effects, self.weights, {"B": batch}, apart=apart)
-        kept = [v.name for _, v in self.graph.outputs]
-        with frame(tape) as main:
-            for value in self.graph.inputs:
-                tape.where[value.name] = (Strided.contiguous(value.type, {"B": batch}), OUTSIDE)
-                tape.check(tape.where[value.name], value.name)
-            Main(tape, self.halves.saved, True, 0, main).run(self.halves.forward, kept)
-            for name in dict.fromkeys(kept):
-                _, storage = tape.where[name]
-                tape.hold(storage)
-                if storage != OUTSIDE and tape.held[storage].part == "value":
-                    tape.held[storage].part = "output"
+        schedule = self.part(0, False)
+        log, function = Log({"B": batch}), schedule.forward
+        machine = Machine(schedule, self.effects, self.weights, log, apart=apart)
+        with frame(log, Part("saved")) as main:
+            for value in function.parameters:
+                kind = Strided.contiguous(value.type, log.sizes)
+                main.names[value.name] = log.where[value.name] = (kind, OUTSIDE)
+                check(log, kind, value.name)
+            machine.body(function.body, main)
+            for name in dict.fromkeys(v.name for v in function.results):
+                _, storage = main.names[name]
+                log.hold(storage)
+                if storage != OUTSIDE and log.held[storage].part == "value":
+                    log.held[storage].part = "output"
         for name, value in self.graph.outputs:
-            tape.check(tape.where[value.name], name)
-        return tape
+            check(log, log.where[value.name][0], name)
+        return log
 
     def timeline(
-        self, target: int, seeds: int, after: Tape, ledger: bool = False, brief: bool = False
+        self, target: int, seeds: int, after: Log, ledger: bool = False, brief: bool = False
     ) -> Timeline:
         """`forward` as `after` has it, then relevance of one target (by index) with `seeds`. Where
         it is `brief`, blocks take the first two chunks of seeds alone: the others are like the
         second."""
-        code, nodes = self.codes[target], self.halves.relevance[target][int(ledger)]
-        tape = replace(
-            after,
-            held=[h.copy() for h in after.held],
-            where=dict(after.where),
-            sizes=dict(after.sizes),
-            modules=list(after.modules),
-            kept={place: dict(parts) for place, parts in after.kept.items()},
-            shelves={},
-        )
-        turn = tape.step
-        value, joint = code.value, code.plain
-        seed = joint.inputs[-1]
-        step, joined = self.sweep or self.chunk, Joined(tape, seeds)
-        tape.hold(tape.allocate(8 * seeds * len(code.index_axes), "seed", "at"))  # indices
+        log, code = after.copy(), self.codes[target]
+        turn = log.step
+        step, joined = self.sweep or self.chunk, _Joined(log, seeds)
+        log.hold(log.allocate(8 * seeds * len(code.index_axes), "seed", "at"))  # indices
         for first in range(0, seeds, step):
-            tape.sizes["K"] = min(step, seeds - first)
-            kind = Strided.contiguous(seed.type, tape.sizes)
-            start = tape.allocate(kind.bytes, "seed", value.name)
-            tape.hold(start)
-            tape.work(_starting(value, tape.sizes), "start")
-            tape.advance()
-            tape.where[seed.name] = (kind, start)
-            found = self._sweep(tape, nodes, brief)
-            tape.drop(start, tape.step)
-            joined.add(*found)
+            log.sizes["K"] = min(step, seeds - first)
+            reads, amounts = self._relevance(log, target, ledger, brief)
+            joined.add(reads, amounts)
         tables = {
-            place: sum(
-                k.bytes for name, kinds in parts.items() if name not in before for k in kinds
+            (scope, name): sum(
+                kind.bytes for key, kinds in parts.items() if key not in before for kind in kinds
             )
-            for place, parts in tape.kept.items()
-            for before in [after.kept.get(place, {})]
+            for scope, shelf in log.state.items()
+            for name, parts in shelf.tables.items()
+            for before in [_before(after, scope, name)]
         }
-        return Timeline(tape.storages(), turn, tuple(tape.modules), tables)
+        return Timeline(log.storages(), turn, tuple(log.modules), tables)
 
-    def _sweep(self, tape: Tape, nodes: Sequence[Node], brief: bool) -> tuple[Given, Given]:
+    def _relevance(
+        self, log: Log, target: int, ledger: bool, brief: bool
+    ) -> tuple[list[Given], list[Given]]:
         """One run of a target's function: the relevance that it hands out, and the amounts."""
-        with frame(tape) as main:
-            chunk = self.chunk if self.sweep else 0
-            given = Main(tape, self.halves.saved, False, chunk, main, brief=brief).run(nodes, [])
-        handing = [n for n in nodes if not n.outputs]
-        reads: Given = []
-        amounts: Given = []
-        kinds = [tape.where[n.inputs[0].name][0] for n in handing if n.op == "read"]
-        for node, (name, storage) in zip(handing, given, strict=True):
-            if node.op == "read":
-                tape.held[storage].part = "result"
-                tape.check((kinds[len(reads)], storage), name)
-                reads.append((name, storage))
-            else:
-                amounts.append((name, storage))
-        return reads, amounts
+        schedule = self.part(target, ledger)
+        own = schedule.targets[target]
+        function, value = own.booked if ledger else own.plain, self.codes[target].value
+        (seed,) = function.parameters
+        kind = Strided.contiguous(seed.type, log.sizes)
+        start = log.allocate(kind.bytes, "seed", value.name)
+        log.hold(start)
+        log.work(_starting(value, log.sizes), "start")
+        log.advance()
+        chunk = self.chunk if self.sweep else 0
+        machine = Machine(
+            *(schedule, self.effects, self.weights, log, chunk, brief), label="adjoint"
+        )
+        with frame(log, Part("saved")) as main:
+            main.names[seed.name] = (kind, start)
+            machine.body(function.body, main)
+        reads = [given for given in machine.given if given.place]
+        for given in reads:
+            log.held[given.storage].part = "result"
+            check(log, given.kind, given.place)
+        log.drop(start, log.step)
+        return reads, [given for given in machine.given if not given.place]
+
+
+def _before(log: Log, scope: str, name: str) -> Mapping[str, object]:
+    return log.state[scope].tables.get(name, {}) if scope in log.state else {}
+
+
+def check(log: Log, kind: Strided, name: str) -> None:
+    """A `check_finite` of a value."""
+    if kind.dtype.is_floating_point:
+        log.work(effect_of(FINITE, (kind,)).most, f"check {name}")
+    log.advance()
 
 
 def _starting(value: Value, sizes: Mapping[str, int]) -> int:
@@ -204,24 +229,24 @@ def _starting(value: Value, sizes: Mapping[str, int]) -> int:
 
 
 @dataclass
-class Joined:
+class _Joined:
     """Sweeps put together along the seeds, as `kernels/rooms.py` does."""
 
-    tape: Tape
+    log: Log
     seeds: int
     whole: bool = False
 
-    def add(self, reads: Given, amounts: Given) -> None:
+    def add(self, reads: Sequence[Given], amounts: Sequence[Given]) -> None:
         """What a sweep found goes into room for all of it."""
-        tape = self.tape
-        if tape.sizes["K"] == self.seeds:
+        log, every = self.log, (*reads, *amounts)
+        if log.sizes["K"] == self.seeds:
             return
         if not self.whole:
-            for name, storage in (*reads, *amounts):
-                size = tape.held[storage].size // tape.sizes["K"] * self.seeds
-                tape.hold(tape.allocate(size, "result", name))
+            for given in every:
+                size = log.held[given.storage].size // log.sizes["K"] * self.seeds
+                log.hold(log.allocate(size, "result", given.place))
             self.whole = True
-        tape.work(sum(tape.held[storage].size for _, storage in amounts), "amounts")
-        tape.advance()
-        for _, storage in (*reads, *amounts):
-            tape.drop(storage, tape.step)
+        log.work(sum(log.held[given.storage].size for given in amounts), "amounts")
+        log.advance()
+        for given in every:
+            log.drop(given.storage, log.step)

@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from itertools import pairwise, product
 from typing import Any
 
-from lrpc.backend.keeping import Place
 from lrpc.backend.memory.bounds import most_tables, records_of, results_of
 from lrpc.backend.memory.options import Rung, ladders
 from lrpc.backend.memory.run import Model, Timeline
-from lrpc.backend.memory.tape import Tape
+from lrpc.backend.memory.tape import Log, Place
 from lrpc.backend.memory.work import work_of
 from lrpc.ir.graph import Node
 from lrpc.ir.types import Sym
@@ -60,11 +59,12 @@ class Search:
         self.model, self.checkpoint = model, checkpoint
         self.seeds = model.chunk
         self.seen: dict[tuple[Way, int], int] = {}
-        self.programs: dict[Way, tuple[Model, Tape]] = {}
+        self.programs: dict[Way, tuple[Model, Log]] = {}
         free: Way = ((), model.chunk, model.chunk)
         self.tables: dict[Place, int] = {}
         self.targets = range(len(model.codes))
         self.calls = range(2 * len(model.codes))
+        _ = model.schedule  # whole, as all its functions are looked at
         timelines = [self._timeline(free, target) for target in self.targets]
         self.free = max(timeline.peak for timeline in timelines)
         if budget:
@@ -82,8 +82,8 @@ class Search:
         self.trimmed: Levels = tuple(max(1, level - 1) for level in self.all)
         self.least = [self.kept(levels) for levels in dict.fromkeys((self.all, self.trimmed))]
         sizes = {"B": 1, "K": 1}
-        self.forward = sum(work_of(n, model.weights, sizes) for n in model.halves.forward)
-        works = [self._relevance(part) for part, _ in model.halves.relevance]
+        self.forward = sum(work_of(n, model.weights, sizes) for n in model.reading.run)
+        works = [self._relevance(part) for part, _ in model.reading.parts]
         self.of_seeds, self.once = max(works, key=sum)
         self.watched: list[int] = []
         self.watch(free)

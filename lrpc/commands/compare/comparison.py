@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lrpc.commands.compare.sheet import Words, panel, sheet
 from lrpc.commands.drawing.colour import Map, Pixels
-from lrpc.commands.drawing.draw import number
+from lrpc.commands.drawing.draw import totals
 from lrpc.commands.drawing.render import Marks
 from lrpc.commands.session.metrics import pairwise, positive_share
 from lrpc.errors import ProgramError
@@ -94,8 +94,7 @@ def figures(
     first: str,
 ) -> list[str]:
     """What is written below a panel; `alike` is rank correlation and cosine with the first."""
-    of = "" if start is None else f" of {number(start)}"
-    rows = [f"sum of relevance {number(total)}{of}"]
+    rows = [totals(total, start)]
     if inside is not None:
         rows.append(f"{inside:.0%} of the positive in the box")
     if alike is None:

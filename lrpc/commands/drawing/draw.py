@@ -117,6 +117,12 @@ def legend(width: int, scale: float, size: int) -> Image.Image:
     return image
 
 
+def totals(end: float, start: float | None) -> str:
+    """What relevance adds up to where it starts, if that is known, and at the image."""
+    first = "" if start is None else f"{number(start)} at the target, "
+    return f"relevance {first}{number(end)} at the image"
+
+
 def number(value: float) -> str:
     """Three significant digits, plain where that is short."""
     return f"{value:.3g}"

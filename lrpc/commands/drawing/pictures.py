@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 
 from lrpc.commands.drawing import colour, render
-from lrpc.commands.drawing.draw import number
+from lrpc.commands.drawing.draw import number, totals
 from lrpc.commands.session.calls import Explained
 from lrpc.commands.session.changes import change_of, remedy
 from lrpc.commands.session.facts import RANDOM_WARNING, Facts
@@ -64,8 +64,8 @@ def caption_of(
 ) -> render.Caption:
     """The panel's title and facts."""
     seed, total = result.seed, float(result.input.double().sum())
-    of = "" if result.ledger is None else f" of {number(result.ledger.start)}"
-    parts = [f"sum of relevance {number(total)}{of}", f"composite {facts.composite}"]
+    start = None if result.ledger is None else result.ledger.start
+    parts = [totals(total, start), f"composite {facts.composite}"]
     if facts.epsilon is not None:
         parts.append(f"epsilon {number(facts.epsilon)}")
     parts += [facts.precision, shown(image.path.name)]

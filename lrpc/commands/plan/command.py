@@ -57,7 +57,7 @@ def _show(
     say(console, f"{many}{blocks}; {megabytes}")
     if model.again:
         console.print("computed again for relevance", style="bold", highlight=False)
-        console.print(again(model.halves.saved.ways()))
+        console.print(again(model.scheduler.kept_and_made(model.again)))
     console.print(summary(found))
     limits = limits_of(args.program)
     if limits.budget:

@@ -1,41 +1,39 @@
-"""Cuts a node list into segments: runs that belong to one repeated block, and the glue between
-them."""
+"""Cuts a run of steps into segments: those of one repeated block, and the glue between them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import count
 
+from lrpc.backend.schedule.ir import Compute, Load, Operand, Step
 from lrpc.ir.blocks import block_of
-from lrpc.ir.graph import Node, Value
 
-SMALLEST = 6  # a run of fewer nodes reads better in place than as a function
-STRETCH = (3, 12)  # the fewest and the most nodes of a stretch of glue that may be computed again
+SMALLEST = 6  # a run of fewer steps reads better in place than as a function
+STRETCH = (3, 12)  # the fewest and the most steps of a stretch of glue that may be computed again
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Consecutive nodes; `key` names the run (its block, unique in the program), "" for glue."""
+    """Consecutive steps; `key` names the run (its block, unique in its half), "" for glue."""
 
     key: str
     block: str
-    nodes: tuple[Node, ...]
+    steps: tuple[Step, ...]
 
-    @property
-    def prefix(self) -> str:
-        """What weight names of this block start with."""
-        return f"{self.block}." if self.block else ""
-
-    def reads(self) -> list[Value]:
-        """Values used here but made elsewhere, by first use."""
-        made = {v.name for n in self.nodes for v in n.outputs}
-        found = {v.name: v for n in self.nodes for v in n.inputs if v.name not in made}
+    @cached_property
+    def reads(self) -> list[Operand]:
+        """What is read here but made elsewhere, by first use."""
+        made = {v.name for step in self.steps for v in step.outputs}
+        found: dict[tuple[bool, str], Operand] = {}
+        for x in (x for step in self.steps for x in step.inputs):
+            if isinstance(x, Load):
+                found.setdefault((True, x.entry.name), x)
+            elif x.name not in made:
+                found.setdefault((False, x.name), x)
         return list(found.values())
-
-    def made(self) -> list[Value]:
-        return [v for n in self.nodes for v in n.outputs]
 
 
 class Every:
@@ -46,7 +44,7 @@ class Every:
 
 
 def cut(
-    nodes: Sequence[Node], repeats: bool = False, stretches: Container[str] = ()
+    steps: Sequence[Step], repeats: bool = False, stretches: Container[str] = ()
 ) -> list[Segment]:
     """Segments in program order; glue between two blocks is one segment.
 
@@ -54,13 +52,13 @@ def cut(
     decoder layers) gets keys of its own, and so becomes a function as well. So do those `stretches`
     of the other glue: `stretch.1`, `stretch.2`, …, where few values go from one to the next.
     """
-    runs: list[tuple[str, list[Node]]] = []
-    for node in nodes:
-        block = block_of(node.loc.module)
+    runs: list[tuple[str, list[Step]]] = []
+    for step in steps:
+        block = block_of(step.origin.module)
         if not runs or runs[-1][0] != block:
             runs.append((block, []))
-        runs[-1][1].append(node)
-    merged: list[tuple[str, list[Node]]] = []
+        runs[-1][1].append(step)
+    merged: list[tuple[str, list[Step]]] = []
     for block, run in runs:
         block = block if len(run) >= SMALLEST else ""
         if merged and not block and not merged[-1][0]:
@@ -74,7 +72,7 @@ def cut(
 
 
 def _name_repeats(segments: Sequence[Segment]) -> list[Segment]:
-    shapes = [_shape(s.nodes) if not s.key and len(s.nodes) >= SMALLEST else None for s in segments]
+    shapes = [_shape(s.steps) if not s.key and len(s.steps) >= SMALLEST else None for s in segments]
     counts = Counter(shape for shape in shapes if shape is not None)
     found, names = list[Segment](), _free("between", segments)
     for segment, shape in zip(segments, shapes, strict=True):
@@ -90,18 +88,18 @@ def _name_stretches(segments: Sequence[Segment], chosen: Container[str]) -> Iter
         if segment.key:
             yield segment
             continue
-        glue: list[Node] = []
-        for nodes in _stretches(segment.nodes):
+        glue: list[Step] = []
+        for steps in _stretches(segment.steps):
             key = next(names)
-            if len(nodes) < STRETCH[0] or key not in chosen:
-                glue += nodes
+            if len(steps) < STRETCH[0] or key not in chosen:
+                glue += steps
                 continue
             if glue:
-                yield replace(segment, nodes=tuple(glue))
-            yield replace(segment, key=key, nodes=tuple(nodes))
+                yield replace(segment, steps=tuple(glue))
+            yield replace(segment, key=key, steps=tuple(steps))
             glue = []
         if glue:
-            yield replace(segment, nodes=tuple(glue))
+            yield replace(segment, steps=tuple(glue))
 
 
 def _free(word: str, segments: Sequence[Segment]) -> Iterator[str]:
@@ -110,38 +108,46 @@ def _free(word: str, segments: Sequence[Segment]) -> Iterator[str]:
     return (key for n in count(1) if (key := f"{word}.{n}") not in taken)
 
 
-def _stretches(nodes: Sequence[Node]) -> Iterable[Sequence[Node]]:
+def _stretches(steps: Sequence[Step]) -> Iterable[Sequence[Step]]:
     """Glue cut where the fewest of its values are read further on, of equals the earliest."""
-    last = {v.name: i for i, n in enumerate(nodes) for v in n.inputs}
-    made = {v.name: i for i, n in enumerate(nodes) for v in n.outputs}
-    crossing = [0] * len(nodes)
+    last = {_name(x): i for i, step in enumerate(steps) for x in step.inputs}
+    made = {v.name: i for i, step in enumerate(steps) for v in step.outputs}
+    read_later = [0] * len(steps)
     for name, i in made.items():
         for at in range(i, last.get(name, i)):
-            crossing[at] += 1
+            read_later[at] += 1
     fewest, most = STRETCH
     start = 0
-    while len(nodes) - start > most:
+    while len(steps) - start > most:
         ends = range(start + fewest - 1, start + most)
-        end = min(ends, key=lambda at: crossing[at]) + 1
-        yield nodes[start:end]
+        end = min(ends, key=lambda at: read_later[at]) + 1
+        yield steps[start:end]
         start = end
-    yield nodes[start:]
+    yield steps[start:]
 
 
-def _shape(nodes: Sequence[Node]) -> tuple[object, ...]:
-    """What the nodes compute, whatever their values are called."""
+def _shape(steps: Sequence[Step]) -> tuple[object, ...]:
+    """What the steps compute, whatever their values are called."""
     names: dict[str, int] = {}
 
-    def numbers(values: Sequence[Value]) -> tuple[int, ...]:
-        return tuple(names.setdefault(v.name, len(names)) for v in values)
+    def numbers(values: Sequence[Operand]) -> tuple[int, ...]:
+        return tuple(names.setdefault(_name(v), len(names)) for v in values)
 
     return tuple(
-        (n.op, numbers(n.inputs), numbers(n.outputs), n.attrs, n.role, n.rule, n.loc.module)
-        for n in nodes
+        (
+            *(type(step), step.op if isinstance(step, Compute) else "", numbers(step.inputs)),
+            *(numbers(step.outputs), step.attrs if isinstance(step, Compute) else ()),
+            step.origin,
+        )
+        for step in steps
     )
 
 
-def _keyed(runs: Iterable[tuple[str, list[Node]]]) -> Iterable[Segment]:
+def _name(operand: Operand) -> str:
+    return operand.entry.name if isinstance(operand, Load) else operand.name
+
+
+def _keyed(runs: Iterable[tuple[str, list[Step]]]) -> Iterator[Segment]:
     seen: dict[str, int] = {}
     for block, run in runs:
         count = seen[block] = seen.get(block, 0) + 1

@@ -1,0 +1,88 @@
+"""The effects of the statements of a schedule: the text of each, run on meta tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lrpc.backend.expression import render
+from lrpc.backend.memory.effect import Effect, Kept, Strided, effect_of
+from lrpc.backend.memory.traces import Shape, Trace
+from lrpc.backend.quoting import quoted
+from lrpc.backend.render.statements import booked_amount, handed_out
+from lrpc.backend.schedule.ir import Book, Function, Read, Step, WeightName
+from lrpc.backend.schedule.words import spoken
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """The text of a statement, the weights that it names, whether it speaks of B or K."""
+
+    step: Step
+    text: str
+    weights: tuple[str | WeightName, ...]
+    sized: bool
+
+
+@dataclass
+class Effects:
+    """Effects of statements."""
+
+    #: By the statement's id, and the operand that it writes over.
+    statements: dict[tuple[int, int | None], Statement] = field(default_factory=dict)
+    shapes: dict[object, Shape] = field(default_factory=dict)  # by what a function does
+    known: dict[int, tuple[Function, Shape]] = field(default_factory=dict)  # by its id
+    weighed: dict[tuple[int, str], tuple[Strided, ...]] = field(default_factory=dict)
+    traces: dict[object, Trace] = field(default_factory=dict)
+
+    def shape(self, function: Function) -> Shape:
+        """The shape of a function, one for all that do the same."""
+        if id(function) not in self.known:
+            shape = self.shapes.setdefault(function.code, Shape.of(function))
+            self.known[id(function)] = (function, shape)
+        return self.known[id(function)][1]
+
+    def weights_of(
+        self, shape: Shape, prefix: str, weights: Mapping[str, Strided]
+    ) -> tuple[Strided, ...]:
+        """The layouts of the weights of a function that is called with a prefix."""
+        key = (id(shape), prefix)
+        if key not in self.weighed:
+            self.weighed[key] = tuple(weights[_full(w, prefix)] for w in shape.weights)
+        return self.weighed[key]
+
+    def of(
+        self,
+        step: Step,
+        inputs: Sequence[Strided],
+        prefix: str,
+        weights: Mapping[str, Strided],
+        sizes: Mapping[str, int],
+        kept: Kept = (),
+        over: int | None = None,
+    ) -> Effect:
+        """The effect of a statement in a function whose weights start with `prefix`; `kept` is what
+        lies where it keeps a part of its work. It writes its result `over` an operand."""
+        key = (id(step), over)
+        if key not in self.statements:
+            self.statements[key] = _statement(step, over)
+        said = self.statements[key]
+        own = (sizes["B"], sizes.get("K", 0)) if said.sized else (0, 0)
+        used = tuple(weights[_full(w, prefix)] for w in said.weights)
+        return effect_of(said.text, tuple(inputs), used, *own, kept)
+
+
+def _full(name: str | WeightName, prefix: str) -> str:
+    return f"{prefix}{name.name}" if isinstance(name, WeightName) else name
+
+
+def _statement(step: Step, over: int | None) -> Statement:
+    names = [f"x[{i}]" for i in range(len(step.inputs))]
+    if isinstance(step, Read):
+        return Statement(step, handed_out(names), (), False)
+    if isinstance(step, Book):
+        return Statement(step, booked_amount(step, names), (), False)
+    used: dict[str | WeightName, int] = {}
+    kept = f", k, {quoted(step.keeps.name)}" if step.keeps else ""
+    text = render(step, names, lambda w: f"w[{used.setdefault(w, len(used))}]", kept, over)
+    return Statement(step, text, tuple(used), bool(spoken(step)))

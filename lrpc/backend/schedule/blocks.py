@@ -1,0 +1,118 @@
+"""Groups the statements of each block of the model, and gives every block a part of the state."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+from lrpc.backend.schedule.ir import (
+    OWN,
+    SAVED,
+    Block,
+    Entry,
+    Function,
+    Load,
+    Operand,
+    Part,
+    Save,
+    Schedule,
+    Statement,
+    Step,
+    Target,
+)
+from lrpc.backend.schedule.segments import Segment, cut
+from lrpc.backend.schedule.state import Places, entries, placed, saving, steps_of
+from lrpc.ir.graph import Value
+
+
+def blocks(schedule: Schedule, stretches: Container[str] = ()) -> Schedule:
+    """Consecutive statements of one block of the model become a Block each; so do repeated glue of
+    the forward pass and those `stretches` of it. What a block saves lies in its own part of the
+    state, under the name that it has in the block."""
+    forward, targets = schedule.forward, schedule.targets
+    segments = cut(steps_of(forward.body), repeats=True, stretches=stretches)
+    scopes = {"", *(s.key for s in segments)}
+    body: list[Statement] = []
+    for segment, later in _with_later(segments, forward.results):
+        body += [_block(segment, segment.key, later, ())] if segment.key else segment.steps
+    places = entries(forward.parameters, body)
+    saved = {s.value.name for s in forward.body if isinstance(s, Save)}
+    body = placed(body, places)
+    body = saving(forward.parameters, body, {n: places[n] for n in saved})
+    found = tuple(_target(target, places, scopes) for target in targets)
+    return replace(schedule, forward=replace(forward, body=tuple(body)), targets=found)
+
+
+def _target(target: Target, places: Places, scopes: Container[str]) -> Target:
+    parts = [_relevance(part, places, scopes) for part in (target.plain, target.booked)]
+    start = places[target.start.name]
+    return replace(target, start=start, plain=parts[0], booked=parts[1])
+
+
+def _relevance(function: Function, places: Places, scopes: Container[str]) -> Function:
+    body: list[Statement] = []
+    for segment, later in _relevance_segments(function.body):
+        if segment.key:
+            scope = next((k for k in (segment.key, segment.block) if k in scopes), "")
+            names = (x.entry.name for x in segment.reads if isinstance(x, Load))
+            own = ((n, places[n].name) for n in names if places[n].part.scope == scope != "")
+            body.append(_block(segment, scope, later, tuple(own)))
+        else:
+            body += segment.steps
+    return replace(function, body=tuple(placed(body, places)))
+
+
+@lru_cache(maxsize=64)  # planning makes many schedules of the same relevance functions
+def _relevance_segments(body: tuple[Statement, ...]) -> tuple[tuple[Segment, frozenset[str]], ...]:
+    return tuple(_with_later(cut(steps_of(body)), ()))
+
+
+@lru_cache(maxsize=4096)
+def _block(
+    segment: Segment, scope: str, later: frozenset[str], own: tuple[tuple[str, str], ...]
+) -> Block:
+    """The block of a segment, which is handed the part `scope` of the state and finds the values
+    `own` there, each under its name. What it reads from elsewhere becomes its parameters, called as
+    where it comes from."""
+    arguments: list[Operand] = []
+    parameters: list[Value] = []
+    inside: dict[str, Operand] = {}
+    names = dict(own)
+    for operand in segment.reads:
+        value = operand
+        if isinstance(operand, Load):
+            name = operand.entry.name
+            if name in names:
+                inside[name] = Load(Entry(Part(OWN), names[name]), operand.type)
+                continue
+            inside[name] = value = Value(name, operand.type)
+        assert isinstance(value, Value)
+        arguments.append(operand)
+        parameters.append(value)
+    body = (_inside(s, inside) for s in segment.steps)
+    made = (v for step in segment.steps for v in step.outputs)
+    return Block(
+        *(segment.key, segment.block, Part(SAVED, scope), tuple(arguments), tuple(parameters)),
+        *(tuple(body), tuple(v for v in made if v.name in later)),
+    )
+
+
+def _inside(s: Step, loaded: Mapping[str, Operand]) -> Step:
+    """A step of a block, which finds what it loads among its parameters or in its own part."""
+    if not any(isinstance(x, Load) for x in s.inputs):
+        return s
+    inputs = (loaded[x.entry.name] if isinstance(x, Load) else x for x in s.inputs)
+    return replace(s, inputs=tuple(inputs))
+
+
+def _with_later(
+    segments: Sequence[Segment], keep: Iterable[Value]
+) -> Iterator[tuple[Segment, frozenset[str]]]:
+    """Segments, each with the names that something after it (or the caller) still reads."""
+    needed = {v.name for v in keep}
+    result: list[frozenset[str]] = []
+    for segment in reversed(segments):
+        result.append(frozenset(needed))
+        needed |= {v.name for v in segment.reads if isinstance(v, Value)}
+    return zip(segments, reversed(result), strict=True)

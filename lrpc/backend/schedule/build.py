@@ -1,0 +1,124 @@
+"""The schedule as the graphs have it: one function for the forward pass, two for each target.
+
+The state has a single part, whose entries are called by their values' names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
+
+from lrpc.backend.interface import TargetCode
+from lrpc.backend.quoting import ascii_word
+from lrpc.backend.schedule.ir import (
+    SAVED,
+    Book,
+    Compute,
+    Entry,
+    Function,
+    Load,
+    Operand,
+    Origin,
+    Part,
+    Read,
+    Save,
+    Schedule,
+    Statement,
+    Step,
+    Target,
+)
+from lrpc.backend.schedule.tables import Tables, shared_tables, with_tables
+from lrpc.ir.graph import Graph, Node, Value
+
+STATE = Part(SAVED)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a program runs: the nodes of its forward pass, of which relevance reads the values
+    `needed`, or starts from them; for each target the nodes of its relevance, without and with
+    ledger."""
+
+    run: tuple[Node, ...]
+    parts: tuple[tuple[tuple[Node, ...], tuple[Node, ...]], ...]
+    needed: frozenset[str]
+
+
+def reading(forward: Graph, targets: Sequence[TargetCode]) -> Reading:
+    """What a program runs whose forward pass computes what its outputs and relevance need."""
+    own = {v.name for v in forward.values()}
+    parts = tuple((_relevance(t.plain, own), _relevance(t.booked, own)) for t in targets)
+    needed = {t.value.name for t in targets}
+    for nodes in (nodes for pair in parts for nodes in pair):
+        needed |= {v.name for n in nodes for v in n.inputs if v.name in own}
+    return Reading(tuple(_needed_nodes(forward, needed)), parts, frozenset(needed))
+
+
+def build(forward: Graph, targets: Sequence[TargetCode], read: Reading) -> Schedule:
+    """The schedule of a forward graph and of one joint graph per target without and with ledger.
+    The forward pass saves what relevance reads."""
+    own, needed, run = {v.name for v in forward.values()}, read.needed, list(read.run)
+    if targets[0].composite:  # which rules a node of the forward pass has is up to each of several
+        run = [replace(node, rule=None) for node in run]
+    steps = [_step(node, ()) for node in run]
+    tables = shared_tables(steps, {v.name: Entry(STATE, v.name) for v in forward.values()})
+    body: list[Statement] = [_saved(v) for v in forward.inputs if v.name in needed]
+    for step in steps:
+        body.append(with_tables(step, tables, needed))
+        body += [_saved(v) for v in step.outputs if v.name in needed]
+    results = tuple(value for _, value in forward.outputs)
+    made = Function("forward", forward.inputs, tuple(body), results)
+    return Schedule(made, tuple(_targets(targets, read.parts, own, tables)))
+
+
+def _targets(
+    targets: Sequence[TargetCode],
+    parts: Sequence[Sequence[Sequence[Node]]],
+    own: Set[str],
+    tables: Tables,
+) -> list[Target]:
+    found = []
+    for code, nodes in zip(targets, parts, strict=True):
+        words = [code.name, code.composite] if code.composite else [code.name]
+        name = "_".join(["relevance", *map(ascii_word, words)])
+        pair = []
+        for graph, run, end in zip((code.plain, code.booked), nodes, ("", "_ledger"), strict=True):
+            body = tuple(with_tables(_step(node, own), tables, own) for node in run)
+            seed = graph.inputs[-1]
+            pair.append(Function(name + end, (seed,), body, (), bool(end), "relevance"))
+        start = Entry(STATE, code.value.name)
+        found.append(Target(code.name, code.composite, start, *pair))
+    return found
+
+
+def _saved(value: Value) -> Save:
+    return Save(Entry(STATE, value.name), value)
+
+
+def _step(node: Node, own: Set[str] | tuple[()]) -> Step:
+    """The statement for a node, which reads values named in `own` from the state."""
+
+    def operand(value: Value) -> Operand:
+        return Load(Entry(STATE, value.name), value.type) if value.name in own else value
+
+    inputs = tuple(map(operand, node.inputs))
+    origin = Origin(node.loc.module, node.role, node.rule, node.loc.source)
+    if node.op == "read":
+        return Read(str(node.attr("name")), inputs, origin)
+    if node.op == "record":
+        return Book(inputs, node.attrs, origin)
+    return Compute(node.op, inputs, node.outputs, node.attrs, origin)
+
+
+def _relevance(joint: Graph, own: Set[str]) -> tuple[Node, ...]:
+    return tuple(n for n in joint.nodes if not n.outputs or n.outputs[0].name not in own)
+
+
+def _needed_nodes(graph: Graph, saved: Set[str]) -> list[Node]:
+    alive = {v.name for _, v in graph.outputs} | saved
+    kept: list[Node] = []
+    for node in reversed(graph.nodes):
+        if any(v.name in alive for v in node.outputs):
+            kept.append(node)
+            alive |= {v.name for v in node.inputs}
+    return kept[::-1]

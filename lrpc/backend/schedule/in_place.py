@@ -1,0 +1,120 @@
+"""Results are written over an operand where nothing else can see it any more.
+
+Its memory was then allocated by the same run of statements, neither it nor another name of that
+memory is read later, returned or kept in the state, and the result has its shape and type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+from lrpc.backend.emission import EMISSION
+from lrpc.backend.schedule.ir import (
+    STEPS,
+    Block,
+    Compute,
+    Function,
+    Read,
+    Save,
+    Schedule,
+    Statement,
+    Step,
+)
+from lrpc.backend.schedule.walk import reads, with_blocks, with_mains
+from lrpc.ir.graph import Value
+from lrpc.ir.ops import Trait, View, views, with_trait
+
+ALLOCATING = with_trait(Trait.ALLOCATES)
+SAME_MEMORY = views(View.IN_ORDER, View.PERMUTED)  # other names of all of it
+
+
+def in_place(schedule: Schedule) -> Schedule:
+    """Every operation that can writes over an operand: in a block, and in a main function in the
+    statements between two blocks."""
+    schedule = with_blocks(schedule, _block)
+    return with_mains(schedule, _main)
+
+
+def _block(block: Block) -> Block:
+    return replace(block, body=_body(block.body, frozenset(v.name for v in block.results)))
+
+
+@lru_cache(maxsize=4096)  # planning makes many schedules, which have most of their blocks in common
+def _body(body: tuple[Statement, ...], results: frozenset[str]) -> tuple[Statement, ...]:
+    return tuple(_run(body, results))
+
+
+def _main(function: Function) -> Function:
+    body: list[Statement] = []
+    later = [{v.name for v in function.results}]
+    for s in reversed(function.body):
+        later.append(later[-1] | reads(s))
+    run: list[Statement] = []
+    for s, names in zip(function.body, reversed(later[:-1]), strict=True):
+        if not isinstance(s, Block):
+            run.append(s)
+            continue
+        body += [*_run(run, names | reads(s)), s]
+        run = []
+    body += _run(run, later[0])
+    return replace(function, body=tuple(body))
+
+
+def _run(body: Sequence[Statement], keep: Collection[str]) -> list[Statement]:
+    """Straight-line statements, after which values named in `keep` are read."""
+    keep = {*keep, *(s.value.name for s in body if isinstance(s, Save))}
+    memory = _Memory()
+    for index, s in enumerate(body):
+        if isinstance(s, STEPS):
+            memory.note(index, s, keep)
+    found: list[Statement] = []
+    for index, s in enumerate(body):
+        if isinstance(s, Compute) and (over := memory.operand(index, s)) is not None:
+            s = replace(s, over=over)
+        found.append(s)
+    return found
+
+
+@dataclass
+class _Memory:
+    """The memory that statements allocate, by the value that it was made for; and when each is
+    read last."""
+
+    of: dict[str, str] = field(default_factory=dict)
+    last: dict[str, float] = field(default_factory=dict)
+
+    def note(self, index: int, step: Step, keep: Collection[str]) -> None:
+        """Statement `index`: what it reads, and whose memory its results lie in."""
+        names = [x.name for x in step.inputs if isinstance(x, Value)]
+        handed_out = isinstance(step, Read) and len(step.inputs) == 1
+        self._read(names, float("inf") if handed_out else index)
+        if not isinstance(step, Compute):
+            return
+        first, made = step.inputs[:1], [v.name for v in step.outputs]
+        if step.op in ALLOCATING and len(made) == 1:
+            self.of[made[0]] = made[0]
+        elif step.op in SAME_MEMORY and isinstance(first[0], Value) and names[0] in self.of:
+            self.of[made[0]] = self.of[names[0]]
+        elif step.op not in ALLOCATING:  # a name for a part of it, perhaps: it stays
+            self._read(names, float("inf"))
+        for name in made:
+            self._read([name], float("inf") if name in keep else index)
+
+    def _read(self, names: Iterable[str], when: float) -> None:
+        for root in (self.of[name] for name in names if name in self.of):
+            self.last[root] = max(self.last.get(root, 0), when)
+
+    def operand(self, index: int, step: Compute) -> int | None:
+        """The operand that statement `index` may write over."""
+        over = EMISSION[step.op].over
+        if not over:
+            return None
+        roots = [self.of.get(x.name) if isinstance(x, Value) else None for x in step.inputs]
+        for place in range(len(over)):
+            root = roots[place]
+            alone = roots.count(root) == 1 and step.inputs[place].type == step.outputs[0].type
+            if root and alone and self.last[root] == index:
+                return place
+        return None

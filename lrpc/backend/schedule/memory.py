@@ -1,0 +1,72 @@
+"""Which memory the statements of a function allocated themselves, and who can see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from lrpc.backend.schedule.in_place import ALLOCATING, SAME_MEMORY
+from lrpc.backend.schedule.ir import Compute, Read, Step
+from lrpc.ir.graph import Value
+
+
+@dataclass
+class Memory:
+    """Allocations by number, in the order of the statements; told apart from what a verifier must
+    take for somebody else's: parameters, the state, results of calls."""
+
+    of: dict[str, int] = field(default_factory=dict)  # value → the allocation that it lies in
+    parts: dict[str, set[int]] = field(default_factory=dict)  # views, perhaps of these
+    dead: set[str] = field(default_factory=set)
+    outside: set[int] = field(default_factory=set)  # allocations that others see as well
+    count: int = 0
+
+    def note(self, s: Step) -> None:
+        """A statement has run."""
+        names = [x.name for x in s.inputs if isinstance(x, Value)]
+        if isinstance(s, Read) and len(s.inputs) == 1:
+            self._seen(names)
+        if not isinstance(s, Compute):
+            return
+        made = [v.name for v in s.outputs]
+        if s.over is not None:
+            root = self.of[s.inputs[s.over].name]  # type: ignore[union-attr]
+            self.dead |= {n for n, own in self.of.items() if own == root}
+            self.dead |= {n for n, roots in self.parts.items() if root in roots}
+            self.of[made[0]] = root
+        elif s.op in ALLOCATING and len(made) == 1:
+            self.count += 1
+            self.of[made[0]] = self.count
+        elif s.op in SAME_MEMORY and names and names[0] in self.of:
+            self.of[made[0]] = self.of[names[0]]
+        else:
+            roots = {self.of[n] for n in names if n in self.of}
+            roots |= {root for n in names for root in self.parts.get(n, ())}
+            self.parts.update((name, roots) for name in made)
+
+    def gone(self, name: str) -> bool:
+        """Whether something else was written where a value lay."""
+        return name in self.dead
+
+    def owns(self, name: str) -> bool:
+        """Whether a value lies in memory that the function allocated and nobody else sees."""
+        return name in self.of and self.of[name] not in self.outside
+
+    def shared(self, s: Compute, name: str) -> bool:
+        """Whether a statement reads the memory of a value by another operand as well."""
+        root = self.of[name]
+        names = [x.name for x in s.inputs if isinstance(x, Value)]
+        return sum(self.of.get(n) == root or root in self.parts.get(n, ()) for n in names) > 1
+
+    def seen(self, name: str) -> None:
+        """Others see a value: the state, who asked for relevance."""
+        self._seen([name])
+
+    def _seen(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.outside |= {self.of[name]} if name in self.of else set()
+            self.outside |= self.parts.get(name, set())
+
+    def end(self) -> None:
+        """A call was made: what it was given may be held by what it returned."""
+        self.outside |= set(self.of.values())

@@ -1,0 +1,119 @@
+"""From graphs to the schedule of a program, pass by pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from lrpc.backend.interface import TargetCode
+from lrpc.backend.schedule.blocks import blocks
+from lrpc.backend.schedule.build import Reading, build, reading
+from lrpc.backend.schedule.chunk import chunk
+from lrpc.backend.schedule.free import free
+from lrpc.backend.schedule.in_place import in_place
+from lrpc.backend.schedule.ir import Function, Schedule
+from lrpc.backend.schedule.kept import Kept, kept_and_made, read_again
+from lrpc.backend.schedule.outline import outline
+from lrpc.backend.schedule.recompute import recompute
+from lrpc.ir.graph import Graph
+
+Which = tuple[int, bool] | None  # a function of a target, None for all of them
+Watch = Callable[[str, Schedule], None]
+
+
+@dataclass
+class Scheduler:
+    """Makes the schedules of one program: which blocks are computed again and what they keep, and
+    whether seeds go through blocks in chunks, is up to each."""
+
+    forward: Graph
+    targets: Sequence[TargetCode]
+    _blocks: dict[object, Schedule] = field(default_factory=dict)
+    _last: tuple[object, dict[Which, Schedule]] = (None, {})
+
+    @cached_property
+    def flat(self) -> Schedule:
+        """The schedule before all passes."""
+        return build(self.forward, self.targets, self.reading)
+
+    @cached_property
+    def reading(self) -> Reading:
+        """The nodes that the program runs, and what relevance reads of the forward pass."""
+        return reading(self.forward, self.targets)
+
+    def blocks(self, stretches: Container[str] = ()) -> Schedule:
+        """The schedule with its blocks, and these stretches of glue as blocks."""
+        return blocks(self.flat, stretches)
+
+    def read_again(self, kept: Kept) -> set[str]:
+        """The values that have to be there to compute blocks again."""
+        return read_again(self.blocks(kept), kept, self.reading.needed) if kept else set()
+
+    def kept_and_made(self, kept: Kept) -> dict[str, tuple[list[str], list[str]]]:
+        """Of each block that is computed again: the names in the state of what it keeps, and of
+        what relevance makes."""
+        return kept_and_made(self.blocks(kept), kept, self.reading.needed) if kept else {}
+
+    def schedule(self, kept: Kept, chunked: bool, watch: Watch | None = None) -> Schedule:
+        """The schedule of the program; `watch` sees it after every pass."""
+        known = self._of(kept, chunked)
+        if None not in known or watch is not None:
+            known[None] = self._passes(self.flat, kept, chunked, None, watch)
+        return known[None]
+
+    def part(self, kept: Kept, chunked: bool, target: int, ledger: bool) -> Schedule:
+        """The forward pass and one function of one target at least; the others may be empty."""
+        known, which = self._of(kept, chunked), (target, ledger)
+        if None in known:
+            return known[None]
+        if which not in known:
+            targets = [
+                replace(
+                    t,
+                    plain=t.plain if i == target and not ledger else _empty(t.plain),
+                    booked=t.booked if i == target and ledger else _empty(t.booked),
+                )
+                for i, t in enumerate(self.flat.targets)
+            ]
+            flat = replace(self.flat, targets=tuple(targets))
+            known[which] = self._passes(flat, kept, chunked, which)
+        return known[which]
+
+    def _of(self, kept: Kept, chunked: bool) -> dict[Which, Schedule]:
+        """The schedules so far of the program that runs so; those of the last one alone."""
+        key = (tuple((k, tuple(names)) for k, names in kept.items()), chunked)
+        if self._last[0] != key:
+            self._last = (key, {})
+        return self._last[1]
+
+    def _passes(
+        self,
+        found: Schedule,
+        kept: Kept,
+        chunked: bool,
+        which: Which,
+        watch: Watch | None = None,
+    ) -> Schedule:
+        key = (which, frozenset(key for key in kept if key.startswith("stretch.")))
+        if key not in self._blocks:
+            self._blocks[key] = blocks(found, kept)
+        steps: list[tuple[str, Callable[[Schedule], Schedule]]] = [
+            ("blocks", lambda _: self._blocks[key]),
+            ("recompute", lambda s: recompute(s, kept, self.reading.needed)),
+            ("in_place", in_place),
+            ("free", free),
+            *([("chunk", chunk)] if chunked else []),
+            ("outline", lambda s: outline(s, named=not which)),
+        ]
+        if watch is not None:
+            watch("build", found)
+        for name, step in steps:
+            found = step(found)
+            if watch is not None:
+                watch(name, found)
+        return found
+
+
+def _empty(function: Function) -> Function:
+    return replace(function, body=())

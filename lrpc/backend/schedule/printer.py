@@ -1,0 +1,143 @@
+"""The text form of a schedule: one statement a line, parsed back to an equal schedule."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+
+from lrpc.backend.schedule.ir import (
+    OWN,
+    Block,
+    Book,
+    Call,
+    Compute,
+    Entry,
+    Free,
+    Function,
+    Load,
+    Operand,
+    Origin,
+    Part,
+    Read,
+    Recompute,
+    Save,
+    Schedule,
+    Setting,
+    Statement,
+    Target,
+    WeightName,
+)
+from lrpc.ir.graph import Value
+from lrpc.ir.printer import print_attr, print_name, print_rule, print_value
+
+STEP = "  "
+
+
+def print_schedule(schedule: Schedule) -> str:
+    """The text of a schedule, ending in a newline; `parse_schedule` of it gives an equal one."""
+    lines = ["schedule chunked {" if schedule.chunked else "schedule {"]
+    for function in (*schedule.functions, schedule.forward):
+        lines += _indented(_function(function))
+    for target in schedule.targets:
+        lines += _indented(_target(target))
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def _target(target: Target) -> Iterator[str]:
+    name = " ".join(map(json.dumps, (target.name, target.composite)))
+    yield f"target {name} from {_entry(target.start)} {{"
+    yield from _indented(_function(target.plain))
+    yield from _indented(_function(target.booked))
+    yield "}"
+
+
+def _function(function: Function) -> Iterator[str]:
+    words = ["function", json.dumps(function.name), function.half, *["ledger"] * function.ledger]
+    yield f"{' '.join(words)} ({_typed(function.parameters)}) {{"
+    yield from _indented(_body(function.body, function.results))
+    yield "}"
+
+
+def _body(body: Iterable[Statement], results: Iterable[Value]) -> Iterator[str]:
+    for statement in body:
+        yield from _statement(statement)
+    yield f"return {', '.join(map(print_value, results))}".rstrip()
+
+
+def _statement(s: Statement) -> Iterator[str]:
+    if isinstance(s, Compute):
+        row = f"{_typed(s.outputs)} = {s.op}({_operands(s.inputs)}){_attrs(s.attrs)}"
+        row += f" over={s.over}" if s.over is not None else ""
+        row += f" keeps={_entry(s.keeps)}" if s.keeps is not None else ""
+        yield row + _origin(s.origin)
+    elif isinstance(s, Read):
+        yield f"read {json.dumps(s.place)} ({_operands(s.inputs)}){_origin(s.origin)}"
+    elif isinstance(s, Book):
+        yield f"book ({_operands(s.inputs)}){_attrs(s.attrs)}{_origin(s.origin)}"
+    elif isinstance(s, Save):
+        yield f"save {_entry(s.entry)} = {print_value(s.value)}"
+    elif isinstance(s, Free):
+        values = ", ".join(map(print_name, s.values))
+        parts = ", ".join(map(json.dumps, s.parts))
+        yield " ".join(filter(None, ["free", values, "parts" * bool(parts), parts]))
+    elif isinstance(s, Recompute):
+        yield f"recompute {json.dumps(s.scope)} {'whole' if s.whole else 'rest'} {{"
+        yield from _indented(_statement(s.run)) if s.run is not None else ()
+        yield "}"
+    else:
+        yield from _callee(s)
+
+
+def _callee(s: Block | Call) -> Iterator[str]:
+    over = f" over=[{','.join(map(str, s.over))}]" if s.over else ""
+    if isinstance(s, Call):
+        outputs = f"{_typed(s.results)} = " if s.results else ""
+        head = f"call {json.dumps(s.function)} {json.dumps(s.prefix)} {_part(s.part)}"
+        yield f"{outputs}{head} ({_operands(s.arguments)}){over}"
+        return
+    pairs = zip(s.parameters, s.arguments, strict=True)
+    given = ", ".join(f"{print_value(p)}: {p.type} = {_operand(a)}" for p, a in pairs)
+    head = f"block {json.dumps(s.key)} {json.dumps(s.block)} {_part(s.part)}"
+    yield f"{head} ({given}){over} {{"
+    yield from _indented(_body(s.body, s.results))
+    yield "}"
+
+
+def _indented(lines: Iterable[str]) -> list[str]:
+    return [f"{STEP}{line}" for line in lines]
+
+
+def _typed(values: Iterable[Value]) -> str:
+    return ", ".join(f"{print_value(v)}: {v.type}" for v in values)
+
+
+def _operands(operands: Iterable[Operand]) -> str:
+    return ", ".join(map(_operand, operands))
+
+
+def _operand(x: Operand) -> str:
+    return f"{_entry(x.entry)}: {x.type}" if isinstance(x, Load) else print_value(x)
+
+
+def _entry(entry: Entry) -> str:
+    return f"{_part(entry.part)}[{json.dumps(entry.name)}]"
+
+
+def _part(part: Part) -> str:
+    return OWN if part.kind == OWN else f"{part.kind}[{json.dumps(part.scope)}]"
+
+
+def _attrs(attrs: Iterable[tuple[str, Setting]]) -> str:
+    inner = ", ".join(f"{key}={_setting(value)}" for key, value in attrs)
+    return f" {{{inner}}}" if inner else ""
+
+
+def _setting(value: Setting) -> str:
+    return f"w[{json.dumps(value.name)}]" if isinstance(value, WeightName) else print_attr(value)
+
+
+def _origin(origin: Origin) -> str:
+    words = [f"role={json.dumps(origin.role)}"] if origin.role else []
+    words += [f"rule={print_rule(origin.rule)}"] if origin.rule is not None else []
+    words += [f"in={json.dumps(origin.module)}"] if origin.module else []
+    return "".join(f" {word}" for word in words)

@@ -1,0 +1,257 @@
+"""Checks that a schedule can run: names, calls, memory and the state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from lrpc.backend.emission import EMISSION
+from lrpc.backend.schedule.chunk import of_seeds
+from lrpc.backend.schedule.ir import (
+    AGAIN,
+    NEW,
+    OWN,
+    SAVED,
+    STEPS,
+    Block,
+    Book,
+    Call,
+    Compute,
+    Entry,
+    Free,
+    Function,
+    Load,
+    Operand,
+    Part,
+    Read,
+    Recompute,
+    Save,
+    Schedule,
+    Statement,
+    Step,
+)
+from lrpc.backend.schedule.memory import Memory
+from lrpc.errors import IRError
+from lrpc.ir.graph import Value
+from lrpc.ir.types import TensorType
+
+Shelf = dict[str, TensorType]  # what lies in a part of the state, by name
+
+
+def verify(schedule: Schedule, after: str = "") -> Schedule:
+    """The same schedule. Raises IRError that names the function and the statement where a value is
+    read before it is made or after it is freed, or is freed twice; where a call does not fit its
+    function; where a result is written over what something else can see; where relevance reads what
+    the state does not hold; where chunks do not go over exactly the values of seeds."""
+    try:
+        forward = _Main(schedule, {"": {}})
+        forward.run(schedule.forward)
+        for target in schedule.targets:
+            forward.entry(target.start, None)
+            for function in (target.plain, target.booked):
+                state = {scope: dict(shelf) for scope, shelf in forward.state.items()}
+                _Main(schedule, state).run(function)
+    except _Wrong as error:
+        raise IRError(f"{f'after {after}: ' if after else ''}schedule: {error}") from None
+    return schedule
+
+
+class _Wrong(Exception):
+    """What does not hold."""
+
+
+@dataclass
+class _Scope:
+    """The values of one function or block."""
+
+    known: dict[str, TensorType] = field(default_factory=dict)
+    freed: set[str] = field(default_factory=set)
+    memory: Memory = field(default_factory=Memory)
+
+    def define(self, values: Iterable[Value]) -> None:
+        for value in values:
+            if value.name in self.known:
+                raise _Wrong(f"%{value.name} is made twice")
+            self.known[value.name] = value.type
+
+    def read(self, value: Value) -> None:
+        if value.name in self.freed:
+            raise _Wrong(f"%{value.name} is read after it is freed")
+        if value.name not in self.known:
+            raise _Wrong(f"%{value.name} is read before it is made")
+        if self.known[value.name] != value.type:
+            raise _Wrong(f"%{value.name} is {self.known[value.name]}, read as {value.type}")
+        if self.memory.gone(value.name):
+            raise _Wrong(f"%{value.name} is read after its memory is written over")
+
+    def free(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name in self.freed:
+                raise _Wrong(f"%{name} is freed twice")
+            if name not in self.known:
+                raise _Wrong(f"%{name} is freed before it is made")
+            self.freed.add(name)
+
+
+@dataclass
+class _Main:
+    """Runs a main function on names: `state` and `copies` have what lies in each part."""
+
+    schedule: Schedule
+    state: dict[str, Shelf]
+    copies: dict[str, Shelf] = field(default_factory=dict)
+    where: str = ""
+
+    def run(self, function: Function) -> None:
+        """All of a main function."""
+        self.where = function.name
+        scope = _Scope()
+        scope.define(function.parameters)
+        self._body(function, function.body, function.results, scope, None)
+
+    def _body(
+        self,
+        function: Function,
+        body: Sequence[Statement],
+        results: Sequence[Value],
+        scope: _Scope,
+        own: Part | None,
+    ) -> None:
+        """Statements of a main function, or of a function that is handed the part `own`."""
+        for s in body:
+            try:
+                self._statement(function, s, scope, own)
+            except _Wrong as error:
+                raise _Wrong(f"{error}; in {self.where}, {_said(s)}") from None
+        for value in results:
+            scope.read(value)
+
+    def _statement(self, function: Function, s: Statement, scope: _Scope, own: Part | None) -> None:
+        if isinstance(s, STEPS):
+            self._step(function, s, scope, own)
+        elif isinstance(s, Save):
+            scope.read(s.value)
+            scope.memory.seen(s.value.name)
+            shelf = self._shelf(s.entry.part, own, make=function.half == "forward")
+            shelf[s.entry.name] = s.value.type
+        elif isinstance(s, Free):
+            scope.free(s.values)
+            for part in s.parts:
+                if self.copies.pop(part, None) is None:
+                    raise _Wrong(f'the copy of part "{part}" is dropped where there is none')
+        elif isinstance(s, Recompute):
+            there = {} if s.whole else self.state.get(s.scope, {})
+            self.copies[s.scope] = dict(there)
+            if s.run is not None:
+                self._callee(s.run, scope, function)
+        else:
+            self._callee(s, scope, function)
+            scope.define(s.results)
+            scope.memory.end()
+
+    # -- operations ------------------------------------------------------------------------------
+
+    def _step(self, function: Function, s: Step, scope: _Scope, own: Part | None) -> None:
+        for x in s.inputs:
+            self._read(x, scope, own)
+        if isinstance(s, Read) and (own is not None or function.half != "relevance"):
+            raise _Wrong("relevance is handed out by main functions alone")
+        if isinstance(s, Book) and not function.ledger:
+            raise _Wrong("a row is booked without a ledger")
+        if isinstance(s, Compute):
+            scope.define(s.outputs)
+            if s.over is not None:
+                self._over(s, scope)
+            if s.keeps is not None and (s.keeps.part.kind == OWN) != (own is not None):
+                raise _Wrong("tables are kept in a part that is out of reach")
+        scope.memory.note(s)
+
+    def _over(self, s: Compute, scope: _Scope) -> None:
+        """A result is written over what nothing else can see."""
+        if not 0 <= (s.over or 0) < len(EMISSION[s.op].over):
+            raise _Wrong(f"{s.op} cannot write over its operand {s.over}")
+        operand = s.inputs[s.over or 0]
+        if isinstance(operand, Load) or not scope.memory.owns(operand.name):
+            raise _Wrong(f"operand {s.over} is written over, whose memory is not the function's")
+        if operand.type != s.outputs[0].type:
+            raise _Wrong(f"{s.outputs[0].type} is written over {operand.type}")
+        if scope.memory.shared(s, operand.name):
+            raise _Wrong(f"%{operand.name} is written over and read twice")
+
+    def _read(self, x: Operand, scope: _Scope, own: Part | None) -> None:
+        if isinstance(x, Load):
+            self.entry(x.entry, own, x.type)
+        else:
+            scope.read(x)
+
+    # -- the state -------------------------------------------------------------------------------
+
+    def entry(self, entry: Entry, own: Part | None, kind: TensorType | None = None) -> None:
+        """An entry is there, with this type."""
+        found = self._shelf(entry.part, own).get(entry.name)
+        if found is None:
+            raise _Wrong(f'the state has no "{entry.name}" in its part {_part(entry.part, own)}')
+        if kind is not None and kind != found:
+            raise _Wrong(f'"{entry.name}" of the state is {found}, read as {kind}')
+
+    def _shelf(self, part: Part, own: Part | None, make: bool = False) -> Shelf:
+        if part.kind == OWN:
+            if own is None:
+                raise _Wrong("a main function has no part of its own")
+            part = own
+        if part.kind in (AGAIN, NEW):
+            if part.scope not in self.copies:
+                raise _Wrong(f"part {_part(part, None)} is not computed again here")
+            return self.copies[part.scope]
+        if part.kind != SAVED:
+            raise _Wrong(f"unknown part {part.kind}")
+        return self.state.setdefault(part.scope, {}) if make else self.state.get(part.scope, {})
+
+    # -- functions -------------------------------------------------------------------------------
+
+    def _callee(self, s: Block | Call, scope: _Scope, caller: Function) -> None:
+        for x in s.arguments:
+            self._read(x, scope, None)
+        over = tuple(i for i, x in enumerate(s.arguments) if of_seeds(x.type))
+        if s.over != (over if self.schedule.chunked and caller.half == "relevance" else ()):
+            raise _Wrong(f"goes through arguments {s.over} in chunks; those of seeds are {over}")
+        if s.part.kind == NEW:
+            self.copies[s.part.scope] = {}
+        function, results = caller, s.results
+        if isinstance(s, Call):
+            function = self._called(s, caller)
+            parameters, body, results = function.parameters, function.body, function.results
+        else:
+            parameters, body = s.parameters, s.body
+        if [v.type for v in parameters] != [x.type for x in s.arguments]:
+            raise _Wrong("the arguments do not fit the parameters")
+        inside = _Scope()
+        inside.define(parameters)
+        where, self.where = self.where, f"{self.where}, {_said(s)}"
+        self._body(function, body, results, inside, s.part)
+        self.where = where
+        if s.part.kind == NEW:
+            del self.copies[s.part.scope]
+
+    def _called(self, s: Call, caller: Function) -> Function:
+        function = self.schedule.by_name.get(s.function)
+        if function is None:
+            raise _Wrong(f"there is no function {s.function}")
+        kinds = [v.type for v in function.results]
+        if s.results and [v.type for v in s.results] != kinds:
+            raise _Wrong(f"{s.function} returns {', '.join(map(str, kinds)) or 'nothing'}")
+        if function.ledger and not caller.ledger:
+            raise _Wrong(f"{s.function} wants a ledger")
+        return function
+
+
+def _part(part: Part, own: Part | None) -> str:
+    return f'"{(own or part).scope if part.kind == OWN else part.scope}"'
+
+
+def _said(s: Statement) -> str:
+    if isinstance(s, (Block, Call)):
+        return f"block {s.key}" if isinstance(s, Block) else f"call of {s.function}"
+    if isinstance(s, Compute):
+        return f"%{s.outputs[0].name} = {s.op}"
+    return type(s).__name__.lower()

@@ -1,0 +1,55 @@
+"""Which of K, B and device a function speaks of: what its callers hand it beside tensors."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+
+from lrpc.backend.emission import EMISSION
+from lrpc.backend.schedule.ir import Call, Compute, Function, Recompute, Setting
+from lrpc.ir.ops import TABLE
+from lrpc.ir.types import Sym
+
+WORDS = ("K", "B", "device", "ledger")
+
+
+def words_of(function: Function, called: Mapping[str, Sequence[str]] | None = None) -> list[str]:
+    """The words that a function's text uses, in the order of its arguments; `called` has those of
+    the functions that it calls."""
+    used = {"ledger"} if function.ledger else set[str]()
+    for s in function.body:
+        if isinstance(s, Compute):
+            used |= spoken(s)
+        call = s.run if isinstance(s, Recompute) else s
+        if isinstance(call, Call):
+            used |= {*(called or {}).get(call.function, ()), *["K"] * bool(call.over)}
+    return [word for word in WORDS if word in used]
+
+
+def spoken(s: Compute) -> set[str]:
+    """Which of K, B and device the text of one operation has."""
+    row, emission = TABLE[s.op], EMISSION[s.op]
+    fields, found = _fields(emission.text if s.over is None else emission.over[s.over])
+    used = set(found)
+    for key, value in s.attrs:
+        if key in fields and row.kind(key) in ("dim", "dims"):
+            used |= set(_symbols(value))
+    return used
+
+
+@cache
+def _fields(template: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The attributes in a template, and `device` where that is in it."""
+    parts = list(string.Formatter().parse(template))
+    device = any("device=device" in text for text, *_ in parts)
+    fields = frozenset(name for _, name, *_ in parts if name)
+    return fields, frozenset(["device"] * device)
+
+
+def _symbols(value: Setting) -> Iterator[str]:
+    if isinstance(value, Sym):
+        yield from ["K"] * bool(value.seeds) + ["B"] * bool(value.batch)
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _symbols(item)

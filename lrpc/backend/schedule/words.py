@@ -6,7 +6,16 @@ import string
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 
-from lrpc.backend.schedule.ir import Call, Compute, Function, Recompute, Setting
+from lrpc.backend.schedule.ir import (
+    Book,
+    Call,
+    Compute,
+    Function,
+    Recompute,
+    Schedule,
+    Setting,
+)
+from lrpc.codegen.sources import names_in
 from lrpc.ir.ops import TABLE
 from lrpc.ir.types import Sym
 
@@ -35,6 +44,28 @@ def spoken(s: Compute) -> set[str]:
         if key in fields and row.kind(key) in ("dim", "dims"):
             used |= set(_symbols(value))
     return used
+
+
+def kernels_of(schedule: Schedule) -> set[str]:
+    """The functions that the text of a schedule calls beside its own, those of torch apart."""
+    found = set[str]()
+    for function in (*schedule.functions, *schedule.mains()):
+        for s in function.body:
+            if isinstance(s, Compute):
+                row = TABLE[s.op]
+                found |= _named(row.emit if s.over is None else row.over[s.over])
+            elif isinstance(s, Book):
+                found.add("inner")
+            elif isinstance(s, Call) and s.over:
+                found.add("in_chunks")
+    return found
+
+
+@cache
+def _named(template: str) -> frozenset[str]:
+    """The names in a template, where its fields stand for anything."""
+    parts = string.Formatter().parse(template)
+    return names_in("".join(text + "x" * (name is not None) for text, name, *_ in parts))
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections.abc import Iterable
 from functools import cache
 from types import ModuleType
 
@@ -66,21 +67,26 @@ def _functions() -> dict[str, str]:
 FUNCTIONS = frozenset(_functions())
 
 
-def needed(text: str) -> str:
-    """The sources of the kernels that `text` calls, with those they call, in a fixed order."""
+def needed(called: Iterable[str]) -> str:
+    """The sources of the kernels `called`, with those they call, in a fixed order."""
     sources = _functions()
     found: set[str] = set()
-    pending = [text]
+    pending = [frozenset(called)]
     while pending:
-        names = {n.id for n in ast.walk(ast.parse(pending.pop())) if isinstance(n, ast.Name)}
-        new = (names & sources.keys()) - found
+        new = (pending.pop() & sources.keys()) - found
         found |= new
-        pending += [sources[name] for name in new]
+        pending += [names_in(sources[name]) for name in new]
     texts = [source for name, source in sources.items() if name in found]
-    names = {n.id for text in texts for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Name)}
+    names = {name for text in texts for name in names_in(text)}
     used = tuple(module for module in TRITON if names & _defined(inspect.getsource(module)))
     carried = [_joined((triton_support, *used))] if used else []
     return "\n\n\n".join([*carried, *texts])
+
+
+@cache
+def names_in(text: str) -> frozenset[str]:
+    """The names that a piece of Python speaks of."""
+    return frozenset(n.id for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Name))
 
 
 def _defined(text: str) -> set[str]:

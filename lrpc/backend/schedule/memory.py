@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from lrpc.backend.schedule.ir import Compute, Read, Step
+from lrpc.backend.schedule.table import SAME_MEMORY, allocates
 from lrpc.ir.graph import Value
-from lrpc.ir.ops import TABLE
 
 
 @dataclass
@@ -34,10 +34,10 @@ class Memory:
             self.dead |= {n for n, own in self.of.items() if own == root}
             self.dead |= {n for n, roots in self.parts.items() if root in roots}
             self.of[made[0]] = root
-        elif TABLE[s.op].allocates and len(made) == 1:
+        elif allocates(s.op) and len(made) == 1:
             self.count += 1
             self.of[made[0]] = self.count
-        elif s.op in ("reshape", "permute") and names and names[0] in self.of:
+        elif s.op in SAME_MEMORY and names and names[0] in self.of:
             self.of[made[0]] = self.of[names[0]]
         else:
             roots = {self.of[n] for n in names if n in self.of}

@@ -18,7 +18,6 @@ from lrpc.ir.types import Sym
 from lrpc.support.escaping import visible, visible_lines
 
 LONGEST = 120  # characters of an identifier
-_STRING_OR_COMMENT = re.compile(r'"(?:[^"\\\n]|\\.)*"|#[^\n]*')
 
 
 def quoted(text: str) -> str:
@@ -85,8 +84,3 @@ def literal(value: object) -> str:
         f"a value of type {type(value).__name__} cannot be written into a program; numbers, texts,"
         " lists and dicts can"
     )
-
-
-def code_of(text: str) -> str:
-    """Emitted statements without their string literals and comments."""
-    return _STRING_OR_COMMENT.sub('""', text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections.abc import Iterable
 from functools import cache
 from types import ModuleType
 
@@ -81,11 +82,11 @@ def _read(tree: ast.AST) -> frozenset[str]:
 FUNCTIONS = frozenset(_functions())
 
 
-def needed(text: str) -> str:
-    """The sources of the kernels that `text` calls, with those they call, in a fixed order."""
+def needed(called: Iterable[str]) -> str:
+    """The sources of the kernels `called`, with those they call, in a fixed order."""
     sources = _functions()
     found: set[str] = set()
-    pending = [_read(ast.parse(text))]
+    pending = [frozenset(called)]
     while pending:
         new = (pending.pop() & sources.keys()) - found
         found |= new
@@ -95,6 +96,12 @@ def needed(text: str) -> str:
     used = tuple(module for module in TRITON if names & _defined(module))
     first = [_joined((triton_support, *used))] if used else []
     return "\n\n\n".join([*first, *(source for source, _ in carried)])
+
+
+@cache
+def names_in(text: str) -> frozenset[str]:
+    """The names that a piece of Python speaks of."""
+    return _read(ast.parse(text))
 
 
 def _defined(module: ModuleType) -> set[str]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lrpc.backend.emission import EMISSION
 from lrpc.backend.expression import render
-from lrpc.backend.sources import FUNCTIONS, needed
+from lrpc.backend.sources import FUNCTIONS, names_in, needed
 from lrpc.ir.graph import Graph, Node
 from lrpc.ir.interpreter import run_node
 from lrpc.ir.ops import TABLE, infer
@@ -68,7 +68,7 @@ def emitted(node: Node, values: Mapping[str, Tensor], weights: Mapping[str, Tens
     given = {"torch": torch, "F": F, "Tensor": Tensor, "Any": Any, "w": weights}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "kernels.py")
-        file.write_text(f"from __future__ import annotations\n{needed(text)}")
+        file.write_text(f"from __future__ import annotations\n{needed(names_in(text))}")
         scope = runpy.run_path(str(file), given)
     return eval(text, scope, {**values, **SIZES, "device": torch.device("cpu")})
 

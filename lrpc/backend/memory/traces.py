@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lrpc.backend.memory.tape import OUTSIDE, Given, Held, Log, Shelf, TensorHeld
 from lrpc.backend.schedule.ir import Compute, Function, Load, Step, WeightName
 from lrpc.backend.schedule.state import made, steps_of
-from lrpc.ir.ops import TABLE
+from lrpc.backend.schedule.table import is_weight
 
 
 class Local(str):
@@ -45,8 +45,7 @@ class Shape:
 def _weights(s: Step) -> list[str | WeightName]:
     if not isinstance(s, Compute):
         return []
-    row = TABLE[s.op]
-    found = (v for k, v in s.attrs if row.kind(k) == "weight")
+    found = (v for k, v in s.attrs if is_weight(s.op, k))
     return [v for v in found if isinstance(v, (str, WeightName))]
 
 

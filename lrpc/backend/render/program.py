@@ -12,7 +12,7 @@ from lrpc.backend.render.statements import Lines, block_function, indented
 from lrpc.backend.schedule.ir import Call, Function, Schedule
 from lrpc.backend.schedule.names import parts_of, with_local_names
 from lrpc.backend.schedule.pipeline import Scheduler
-from lrpc.backend.schedule.words import words_of
+from lrpc.backend.schedule.words import kernels_of, words_of
 from lrpc.backend.sources import needed, runtime_text
 from lrpc.ir.graph import Graph
 from lrpc.ir.types import Sym
@@ -50,7 +50,7 @@ def program_text(
     scopes = ["", *(s.part.scope for s in schedule.forward.body if isinstance(s, Call))]
     interface = tables(forward, targets, schedule.targets, about, scopes)
     emitted = "\n\n\n".join([*blocks, *functions, interface])
-    text = "\n\n\n".join([runtime_text(), needed(emitted), emitted])
+    text = "\n\n\n".join([runtime_text(), needed(kernels_of(schedule)), emitted])
     return _header(targets, about) + text
 
 

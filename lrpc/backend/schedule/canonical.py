@@ -22,8 +22,8 @@ from lrpc.backend.schedule.ir import (
     WeightName,
 )
 from lrpc.backend.schedule.state import made
+from lrpc.backend.schedule.table import is_weight
 from lrpc.ir.graph import Value
-from lrpc.ir.ops import TABLE
 
 
 def canonical(block: Block, half: str, ledger: bool) -> Function:
@@ -87,8 +87,7 @@ class _Renaming:
         if isinstance(s, Read):
             return Read(s.place, inputs, origin)
         outputs = tuple(self.name(v, stem(v.name)) for v in s.outputs)
-        row = TABLE[s.op]
-        attrs = tuple((k, self._setting(v, row.kind(k) == "weight")) for k, v in s.attrs)
+        attrs = tuple((k, self._setting(v, is_weight(s.op, k))) for k, v in s.attrs)
         return Compute(s.op, inputs, outputs, attrs, origin, s.over, s.keeps)
 
     def _operand(self, x: Operand) -> Operand:

@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from lrpc.backend.emission import EMISSION
 from lrpc.backend.schedule.ir import (
     STEPS,
     Block,
@@ -22,12 +21,9 @@ from lrpc.backend.schedule.ir import (
     Statement,
     Step,
 )
+from lrpc.backend.schedule.table import SAME_MEMORY, allocates, operands_over
 from lrpc.backend.schedule.walk import reads, with_blocks, with_mains
 from lrpc.ir.graph import Value
-from lrpc.ir.ops import Trait, View, views, with_trait
-
-ALLOCATING = with_trait(Trait.ALLOCATES)
-SAME_MEMORY = views(View.IN_ORDER, View.PERMUTED)  # other names of all of it
 
 
 def in_place(schedule: Schedule) -> Schedule:
@@ -93,11 +89,11 @@ class _Memory:
         if not isinstance(step, Compute):
             return
         first, made = step.inputs[:1], [v.name for v in step.outputs]
-        if step.op in ALLOCATING and len(made) == 1:
+        if allocates(step.op) and len(made) == 1:
             self.of[made[0]] = made[0]
         elif step.op in SAME_MEMORY and isinstance(first[0], Value) and names[0] in self.of:
             self.of[made[0]] = self.of[names[0]]
-        elif step.op not in ALLOCATING:  # a name for a part of it, perhaps: it stays
+        elif not allocates(step.op):  # a name for a part of it, perhaps: it stays
             self._read(names, float("inf"))
         for name in made:
             self._read([name], float("inf") if name in keep else index)
@@ -108,11 +104,11 @@ class _Memory:
 
     def operand(self, index: int, step: Compute) -> int | None:
         """The operand that statement `index` may write over."""
-        over = EMISSION[step.op].over
-        if not over:
+        count = operands_over(step.op)
+        if not count:
             return None
         roots = [self.of.get(x.name) if isinstance(x, Value) else None for x in step.inputs]
-        for place in range(len(over)):
+        for place in range(count):
             root = roots[place]
             alone = roots.count(root) == 1 and step.inputs[place].type == step.outputs[0].type
             if root and alone and self.last[root] == index:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from lrpc.backend.schedule.in_place import ALLOCATING, SAME_MEMORY
 from lrpc.backend.schedule.ir import Compute, Read, Step
+from lrpc.backend.schedule.table import SAME_MEMORY, allocates
 from lrpc.ir.graph import Value
 
 
@@ -34,7 +34,7 @@ class Memory:
             self.dead |= {n for n, own in self.of.items() if own == root}
             self.dead |= {n for n, roots in self.parts.items() if root in roots}
             self.of[made[0]] = root
-        elif s.op in ALLOCATING and len(made) == 1:
+        elif allocates(s.op) and len(made) == 1:
             self.count += 1
             self.of[made[0]] = self.count
         elif s.op in SAME_MEMORY and names and names[0] in self.of:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from lrpc.backend.emission import EMISSION
 from lrpc.backend.schedule.chunk import of_seeds
 from lrpc.backend.schedule.ir import (
     AGAIN,
@@ -31,6 +30,7 @@ from lrpc.backend.schedule.ir import (
     Step,
 )
 from lrpc.backend.schedule.memory import Memory
+from lrpc.backend.schedule.table import operands_over
 from lrpc.errors import IRError
 from lrpc.ir.graph import Value
 from lrpc.ir.types import TensorType
@@ -168,7 +168,7 @@ class _Main:
 
     def _over(self, s: Compute, scope: _Scope) -> None:
         """A result is written over what nothing else can see."""
-        if not 0 <= (s.over or 0) < len(EMISSION[s.op].over):
+        if not 0 <= (s.over or 0) < operands_over(s.op):
             raise _Wrong(f"{s.op} cannot write over its operand {s.over}")
         operand = s.inputs[s.over or 0]
         if isinstance(operand, Load) or not scope.memory.owns(operand.name):

@@ -6,9 +6,17 @@ import string
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 
-from lrpc.backend.emission import EMISSION
-from lrpc.backend.schedule.ir import Call, Compute, Function, Recompute, Setting
-from lrpc.ir.ops import TABLE
+from lrpc.backend.schedule.ir import (
+    Book,
+    Call,
+    Compute,
+    Function,
+    Recompute,
+    Schedule,
+    Setting,
+)
+from lrpc.backend.schedule.table import is_extent, template
+from lrpc.backend.sources import names_in
 from lrpc.ir.types import Sym
 
 WORDS = ("K", "B", "device", "ledger")
@@ -29,20 +37,40 @@ def words_of(function: Function, called: Mapping[str, Sequence[str]] | None = No
 
 def spoken(s: Compute) -> set[str]:
     """Which of K, B and device the text of one operation has."""
-    row, emission = TABLE[s.op], EMISSION[s.op]
-    fields, found = _fields(emission.text if s.over is None else emission.over[s.over])
+    fields, found = _fields(template(s.op, s.over))
     used = set(found)
     for key, value in s.attrs:
-        if key in fields and row.kind(key) in ("dim", "dims"):
+        if key in fields and is_extent(s.op, key):
             used |= set(_symbols(value))
     return used
 
 
+def kernels_of(schedule: Schedule) -> set[str]:
+    """The functions that the text of a schedule calls beside its own, those of torch apart."""
+    found = set[str]()
+    for function in (*schedule.functions, *schedule.mains()):
+        for s in function.body:
+            if isinstance(s, Compute):
+                found |= _named(template(s.op, s.over))
+            elif isinstance(s, Book):
+                found.add("inner")
+            elif isinstance(s, Call) and s.over:
+                found.add("in_chunks")
+    return found
+
+
 @cache
-def _fields(template: str) -> tuple[frozenset[str], frozenset[str]]:
+def _named(text: str) -> frozenset[str]:
+    """The names in a template, where its fields stand for anything."""
+    parts = string.Formatter().parse(text)
+    return names_in("".join(plain + "x" * (name is not None) for plain, name, *_ in parts))
+
+
+@cache
+def _fields(text: str) -> tuple[frozenset[str], frozenset[str]]:
     """The attributes in a template, and `device` where that is in it."""
-    parts = list(string.Formatter().parse(template))
-    device = any("device=device" in text for text, *_ in parts)
+    parts = list(string.Formatter().parse(text))
+    device = any("device=device" in plain for plain, *_ in parts)
     fields = frozenset(name for _, name, *_ in parts if name)
     return fields, frozenset(["device"] * device)
 

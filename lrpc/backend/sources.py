@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections import defaultdict
 from collections.abc import Iterable
 from functools import cache
 from types import ModuleType
@@ -94,7 +95,8 @@ def needed(called: Iterable[str]) -> str:
     carried = [(source, names) for name, (source, names) in sources.items() if name in found]
     names = frozenset[str]().union(*(names for _, names in carried))
     used = tuple(module for module in TRITON if names & _defined(module))
-    first = [_joined((triton_support, *used))] if used else []
+    triton = (triton_support, *used) if used else ()
+    first = [_import_block(_imports(triton)), _bodies(triton)] if used else []
     return "\n\n\n".join([*first, *(source for source, _ in carried)])
 
 
@@ -109,9 +111,16 @@ def _defined(module: ModuleType) -> set[str]:
 
 
 @cache
+def imports_text() -> str:
+    """What every program imports."""
+    wanted = "from __future__ import annotations", "import torch.nn.functional as F"
+    return _import_block({*_imports(RUNTIME), *wanted})
+
+
+@cache
 def runtime_text() -> str:
-    """The fixed part of every program: imports, then the runtime modules one after the other."""
-    return _joined(RUNTIME, "from __future__ import annotations", "import torch.nn.functional as F")
+    """The runtime modules one after the other, which are the same in every program."""
+    return _bodies(RUNTIME)
 
 
 def _names() -> frozenset[str]:
@@ -132,20 +141,24 @@ def _names() -> frozenset[str]:
 GLOBALS = _names()
 
 
-@cache
-def _joined(modules: tuple[ModuleType, ...], *more: str) -> str:
-    """Modules in one text: what they import from elsewhere, then their bodies."""
-    imports: set[str] = set(more)
+def _imports(modules: tuple[ModuleType, ...]) -> set[str]:
+    """What modules import from elsewhere, a statement each."""
+    found: set[str] = set()
+    for item in (item for module in modules for item in _items(module)):
+        if isinstance(item, ast.Import | ast.ImportFrom) and not _own(item):
+            found |= {ast.unparse(part) for part in _single(item)}
+    return found
+
+
+def _bodies(modules: tuple[ModuleType, ...]) -> str:
+    """Modules one after the other, without docstrings and imports."""
     bodies = []
     for module in modules:
         items = _items(module)[1:]  # without the docstring
-        for item in items:
-            if isinstance(item, ast.Import | ast.ImportFrom) and not _own(item):
-                imports |= {ast.unparse(part) for part in _single(item)}
         first = next(i for i in items if not isinstance(i, ast.Import | ast.ImportFrom))
         start = min([first.lineno, *(d.lineno for d in getattr(first, "decorator_list", []))])
         bodies.append("\n".join(_source(module).splitlines()[start - 1 :]).rstrip())
-    return _import_block(imports) + "\n\n\n" + "\n\n\n".join(bodies)
+    return "\n\n\n".join(bodies)
 
 
 def _own(item: ast.Import | ast.ImportFrom) -> bool:
@@ -161,7 +174,14 @@ def _single(item: ast.Import | ast.ImportFrom) -> list[ast.Import | ast.ImportFr
 
 
 def _import_block(imports: set[str]) -> str:
-    future = sorted(i for i in imports if "__future__" in i)
-    third = sorted(i for i in imports if i.split()[1].split(".")[0] == "torch")
-    rest = sorted(imports - set(future) - set(third))
+    """Statements that import one name each as a block: those of a module in one, torch last."""
+    modules = defaultdict(list)
+    for text in sorted(imports, key=str.casefold):
+        head, _, name = text.rpartition(" import ")
+        modules[head].append(name or text)
+    lines = [f"{head} import {', '.join(names)}" for head, names in modules.items() if head]
+    lines = [*modules.get("", ()), *lines]
+    future = [line for line in lines if "__future__" in line]
+    third = [line for line in lines if line.split()[1].split(".")[0] in ("torch", "triton")]
+    rest = [line for line in lines if line not in (*future, *third)]
     return "\n\n".join("\n".join(group) for group in (future, rest, third) if group)

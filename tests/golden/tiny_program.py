@@ -10,7 +10,39 @@ It needs torch and the files beside it, nothing else:
 Targets: output.
 """
 
-# The runtime and the kernels.
+from __future__ import annotations
+
+import contextlib
+import copy
+import ctypes
+import difflib
+import functools
+import hashlib
+import inspect
+import json
+import math
+import os
+import re
+import shutil
+import struct
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial, wraps
+from importlib.machinery import PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+# ---- The model: forward pass, then relevance, by kind of block ----------------------------------
 
 
 def forward(w, saved, images):
@@ -579,6 +611,9 @@ def relevance_output_ledger(w, saved, seed, read, ledger):
     ledger.append(inner(r_reshape_8, saved[""]["images"], 1))
     del r_reshape_8
     return out
+
+
+# ---- Runtime: the same in every program ---------------------------------------------------------
 
 
 INTERFACE = Interface(

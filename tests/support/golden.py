@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import lrpc
-from lrpc.backend.sources import FUNCTIONS, runtime_text
+from lrpc.backend.render.program import KERNELS, RUNTIME
+from lrpc.backend.sources import runtime_text
 from tests.support.tiny import tiny
 
 FOLDER = Path(__file__).parents[1] / "golden"
@@ -39,10 +40,7 @@ def digits_texts(directory: Path) -> dict[str, str]:
 def emitted(text: str) -> str:
     """A program without the runtime and the kernels."""
     head, tail = text.split(runtime_text() + "\n")
-    fixed = [part for part in _functions(tail) if part.name in FUNCTIONS]
-    lines = tail.splitlines()
-    start = max((part.end_lineno or 0 for part in fixed), default=0)
-    return f"{head}# The runtime and the kernels.\n\n\n{_joined(lines[start:])}"
+    return f"{head.partition(KERNELS)[0]}{RUNTIME}\n\n\n{_joined(tail.splitlines())}"
 
 
 def functions(text: str, names: tuple[str, ...]) -> str:

@@ -15,12 +15,13 @@ def difference(benign: str, hostile: str) -> str:
     parts = [text.split(runtime) for text in (benign, hostile)]
     if [len(p) for p in parts] != [2, 2]:
         return "the runtime is not there once, as it is"
+    shape = _Shape()
     for a, b in zip(*parts, strict=True):
         try:
             tree = ast.parse(b)
         except SyntaxError as error:
             return f"not Python: {error}"
-        if found := _Shape().differ(ast.parse(a), tree):
+        if found := shape.differ(ast.parse(a), tree):
             return found
     return ""
 

@@ -13,7 +13,7 @@ from lrpc.backend.schedule.ir import Call, Function, Schedule
 from lrpc.backend.schedule.names import parts_of, with_local_names
 from lrpc.backend.schedule.pipeline import Scheduler
 from lrpc.backend.schedule.words import kernels_of, words_of
-from lrpc.backend.sources import needed, runtime_text
+from lrpc.backend.sources import imports_text, needed, runtime_text
 from lrpc.ir.graph import Graph
 from lrpc.ir.types import Sym
 
@@ -28,6 +28,10 @@ It needs torch and the files beside it, nothing else:
 
 Targets: {targets}.
 {composites}{notes}"""
+
+MODEL = "# ---- The model: forward pass, then relevance, by kind of block " + 34 * "-"
+KERNELS = "# ---- Kernels that the model calls " + 63 * "-"
+RUNTIME = "# ---- Runtime: the same in every program " + 57 * "-"
 
 
 def generate(forward: Graph, targets: Sequence[TargetCode], about: Description) -> str:
@@ -49,9 +53,11 @@ def program_text(
     functions += [_relevance(f, words, parts, schedule.chunked) for f in relevance.values()]
     scopes = ["", *(s.part.scope for s in schedule.forward.body if isinstance(s, Call))]
     interface = tables(forward, targets, schedule.targets, about, scopes)
-    emitted = "\n\n\n".join([*blocks, *functions, interface])
-    text = "\n\n\n".join([runtime_text(), needed(kernels_of(schedule)), emitted])
-    return _header(targets, about) + text
+    carried = needed(kernels_of(schedule))
+    sections = [f"{imports_text()}\n\n{MODEL}", *blocks, *functions]
+    sections += [KERNELS, carried] if carried else []
+    sections += [RUNTIME, runtime_text(), interface]
+    return _header(targets, about) + "\n\n\n".join(sections)
 
 
 def _forward(

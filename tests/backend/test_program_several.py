@@ -18,7 +18,7 @@ from lrpc.errors import LrpcError, ProgramError, RuleError
 from lrpc.program.loading import load_program
 from lrpc.program.verify import checks
 from lrpc.rules.composite import COMPOSITES, Composite, Entry
-from lrpc.rules.composite_set import Common, composites
+from lrpc.rules.composite_set import SharedOptions, composites
 from tests.support.programs import DIGITS, Programs
 from tests.support.tiny import tiny
 
@@ -174,16 +174,16 @@ def test_own_names_with_own_rules() -> None:
 def test_common_rules_stand_before_an_own_composite_s_entries() -> None:
     mine = Composite("mine", (Entry("epsilon", op="linear"), *COMPOSITES["cp_lrp"].entries))
     rules = ({"op": "linear", "rule": "epsilon", "eps": 2.0},)
-    (made,) = composites(mine, Common(rules=rules))
+    (made,) = composites(mine, SharedOptions(rules=rules))
     assert (made.name, made.entries[0].params) == ("mine", {"eps": 2.0})
 
 
 def test_common_options_go_to_those_that_have_them() -> None:
     given = {"a": "cp_lrp", "b": "gamma", "c": {"composite": "gamma", "conv_gamma": 3.0}}
-    made = composites(given, Common(options={"conv_gamma": 0.25}))
+    made = composites(given, SharedOptions(options={"conv_gamma": 0.25}))
     assert [c.settings for c in made] == [{}, {"conv_gamma": 0.25}, {"conv_gamma": 3.0}]
     with pytest.raises(RuleError, match="none of the composites has the option 'conv_gamma'"):
-        composites(["cp_lrp"], Common(options={"conv_gamma": 0.25}))
+        composites(["cp_lrp"], SharedOptions(options={"conv_gamma": 0.25}))
 
 
 def test_names_that_would_collide_in_python_are_kept_apart() -> None:
@@ -217,7 +217,7 @@ def test_names_that_would_collide_in_python_are_kept_apart() -> None:
 )
 def test_bad_composites_are_one_line(given: Any, text: str) -> None:
     with pytest.raises(RuleError) as caught:
-        composites(given, Common())
+        composites(given, SharedOptions())
     assert text in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -62,10 +62,10 @@ def test_refusals(
 BARE = """
 import builtins, runpy, sys
 real = builtins.__import__
-def bare(name, *rest):
+def bare(name, *rest, **options):
     if name.split(".")[0] in ("rich", "PIL", "matplotlib", "scipy"):
         raise ImportError(name)
-    return real(name, *rest)
+    return real(name, *rest, **options)
 builtins.__import__ = bare
 sys.argv = ["bench.py", "--quick", "--cases", "sampling,encoder", "--levels", "4,2", "--seeds", "1",
             "--composites", "cp_lrp", "--ways", "fp32", "--json", "figures.json"]

@@ -16,7 +16,6 @@ from lrpc.commands.bench import store
 from lrpc.commands.bench.tables import Case, Sheet
 from lrpc.errors import ConfigError, LrpcError
 from lrpc.runtime.pages import keep_freed_memory
-from lrpc.support.ending import Arguments, ended
 from tools.bench import growth
 from tools.bench.encoder import Levels
 from tools.bench.growth_tables import growth_sheets
@@ -31,7 +30,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 def parser() -> argparse.ArgumentParser:
     """The command line of tools/bench."""
-    top = Arguments(
+    top = argparse.ArgumentParser(
         prog="tools/bench",
         description="Measures programs beside what else there is, in one run, on this machine. "
         "Results are checked first; what is wrong is not timed, and the exit code is 1.",
@@ -71,9 +70,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what is asked for; 1 where a result was wrong or a way failed, 2 for an error."""
-
-    def work() -> int:
-        args = parser().parse_args(argv)
+    args = parser().parse_args(argv)
+    try:
         if args.docs:
             for path in write_docs(DOCS):
                 print(f"written: {path}")
@@ -85,8 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.json is not None and args.json.exists():
             store.read(args.json)  # an error now, not after an hour
         return _run(args, names, options)
-
-    return ended(work)
+    except LrpcError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
 
 
 def _run(args: argparse.Namespace, names: list[str], options: Options) -> int:

@@ -191,6 +191,18 @@ def test_what_no_program_can_hold_is_refused_in_one_line(name: str) -> None:
     assert re.fullmatch(told, str(caught.value)), str(caught.value)
 
 
+def test_a_float64_model_may_compute_in_float32() -> None:
+    softmax = Apply(lambda m, x: x.softmax(-1, dtype=torch.float32).double() * x)
+    program = lrpc.compile(softmax, (X[:2],))
+    torch.testing.assert_close(program.forward(X).outputs, softmax(X), rtol=1e-6, atol=1e-6)
+
+
+def test_inputs_of_other_dtypes_are_refused() -> None:
+    told = "^input 'x' is of none of the dtypes float64, float32, .*; convert it$"
+    with pytest.raises(LrpcError, match=told):
+        lrpc.compile(Scaled(), ((X[:2] > 0).to(torch.int8),))
+
+
 def test_an_input_without_entries_is_refused() -> None:
     with pytest.raises(LrpcError, match=r"^input 'x' has no entries, \[3, 0, 6\]; give an example"):
         lrpc.compile(Scaled(), (X[:, :0],))

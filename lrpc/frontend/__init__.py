@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lrpc.errors import TraceError
-from lrpc.frontend.batch import SIZES, unify
+from lrpc.frontend.batch import SIZES, NotOneProgram, check_repeats, unify
 from lrpc.frontend.calls import ModelCall
 from lrpc.frontend.capture import (
     Example,
@@ -111,7 +111,12 @@ def recorded(call: ModelCall, places: Mapping[str, Place]) -> RecordedProgram:
     `as_for_inference`."""
     small, large = (call.inside(of_size(call.example, size, call.unbatched)) for size in SIZES)
     trace = partial(_trace, call.target, places=places, ignore_no_grad=call.ignore_no_grad)
-    return _unified(trace(small), large, trace)
+    two = trace(small)
+    try:
+        return _unified(two, large, trace)
+    except NotOneProgram:
+        check_repeats(two, trace(small))
+        raise
 
 
 def _trace(

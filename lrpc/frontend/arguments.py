@@ -214,6 +214,10 @@ def _check_inputs(kind: str, inputs: Sequence[Input], unbatched: Collection[str]
             )
         if x.value.layout != torch.strided or x.value.is_nested or x.value.is_quantized:
             raise ConfigError(f"input {x.name!r} is no dense tensor; give it with to_dense()")
+        if 0 in x.value.shape[1:]:
+            raise ConfigError(
+                f"input {x.name!r} has no entries, {list(x.value.shape)}; give an example with some"
+            )
         if x.value.is_floating_point() and bool(x.value.isnan().any()):
             raise ConfigError(f"input {x.name!r} holds NaN; give an example that the model can use")
     _check_batch([x for x in inputs if x.name not in unbatched and x.value.dim()])

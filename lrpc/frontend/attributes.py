@@ -63,6 +63,12 @@ def accessed(tracer: Recorder, access: str, name: str, args: tuple[Any, ...]) ->
     )
 
 
+def attribute(descriptor: Any) -> str:
+    """The name of the attribute behind a descriptor of Tensor's."""
+    name: str = getattr(descriptor, "__name__", "") or descriptor.fget.__name__
+    return name
+
+
 def special(
     tracer: Recorder, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[bool, Any]:
@@ -92,6 +98,24 @@ def special(
             "compile what computes its outputs from its inputs without them"
         )
     return False, None
+
+
+def plain_argument(tracer: Recorder, a: Any) -> Any:
+    """An argument that is no tensor, a number of NumPy as one of Python."""
+    if isinstance(a, torch.ScriptObject):
+        raise TraceError(
+            "a layer with packed weights, as quantised ones are, cannot be traced, at "
+            f"{tracer.where()}; use the layer that it was made of"
+        )
+    return a.item() if type(a).__module__ == "numpy" and getattr(a, "shape", None) == () else a
+
+
+def refused_argument(tracer: Recorder, a: Any) -> TraceError:
+    """The refusal of an argument that fx cannot write down."""
+    return TraceError(
+        f"an argument of type {type(a).__name__} cannot be followed, at {tracer.where()}; "
+        "pass tensors and plain numbers"
+    )
 
 
 def refused_function(tracer: Recorder, func: Any) -> TraceError | None:

@@ -33,13 +33,17 @@ class _Differs(Exception):
     """Two traces differ in a way that no power of the batch size explains."""
 
 
+class NotOneProgram(TraceError):
+    """Two traces are no instances of one program."""
+
+
 def unify(two: Trace, three: Trace) -> RecordedProgram:
-    """The program that both traces are instances of; TraceError where there is none."""
+    """The program that both traces are instances of; NotOneProgram where there is none."""
     calls: list[Call] = []
     first, second = ([n for n in t.graph.nodes if n.op != "output"] for t in (two, three))
     places = tuple({n: i for i, n in enumerate(nodes)} for nodes in (first, second))
     for index, (a, b) in enumerate(zip(first, second, strict=False)):
-        if (a.op, call_name(a.target)) != (b.op, call_name(b.target)):
+        if _called(a) != _called(b):
             raise _branches(a, two)
         try:
             calls.append(_call(index, a, b, (two, three), places))
@@ -55,31 +59,58 @@ def unify(two: Trace, three: Trace) -> RecordedProgram:
     return RecordedProgram(tuple(calls), boundaries, output, two.decisions, two.stopped)
 
 
+def _called(node: fx.Node) -> tuple[str, str]:
+    """What a node calls. A tensor that the model has made and stored is the same under any name."""
+    return node.op, "" if node.op == "get_attr" else call_name(node.target)
+
+
+def check_repeats(one: Trace, again: Trace) -> None:
+    """TraceError where two traces of one call differ."""
+    first, second = ([n for n in t.graph.nodes if n.op != "output"] for t in (one, again))
+    for a, b in zip(first, second, strict=False):
+        same = _called(a) == _called(b) and _plain(a) == _plain(b)
+        if same and a.op == "get_attr":
+            x, y = one.stored[str(a.target)], again.stored[str(b.target)]
+            same = (x.shape, x.dtype) == (y.shape, y.dtype) and _equal(x, y)
+        if not same:
+            name = "a constant" if a.op == "get_attr" else call_name(a.target)
+            raise TraceError(
+                f"two calls of the model on the same images differ from {name} on, {_place(a)}: it"
+                " keeps something from one call to the next, or draws random numbers; compute all"
+                " of it in every call"
+            )
+
+
+def _plain(node: fx.Node) -> list[str]:
+    """The numbers among a node's arguments, as text: NaN is itself."""
+    return [str(x) for x in found((node.args, node.kwargs), object) if not isinstance(x, fx.Node)]
+
+
 def _check_numbers(a: Any, b: Any) -> None:
     """Refuse outputs that are numbers and differ between the two."""
     plain = [[x for x in found(output, object) if not isinstance(x, fx.Node)] for output in (a, b)]
     if len(plain[0]) != len(plain[1]):
-        raise TraceError(
+        raise NotOneProgram(
             f"the model returns {len(plain[0])} numbers for {SIZES[0]} images and {len(plain[1])} "
             f"for {SIZES[1]}; return tensors instead"
         )
     for x, y in zip(*plain, strict=True):
         if x != y and (x == x or y == y):
-            raise TraceError(
+            raise NotOneProgram(
                 f"the model returns {x} for {SIZES[0]} images and {y} for {SIZES[1]}; "
                 "return tensors instead"
             )
 
 
-def _branches(node: fx.Node, trace: Trace) -> TraceError:
+def _branches(node: fx.Node, trace: Trace) -> NotOneProgram:
     name = "a constant" if node.op == "get_attr" else call_name(node.target)
     differs = f"differs from {name} on, {_place(node)}"
     if trace.decisions:
-        return TraceError(
+        return NotOneProgram(
             f"the model reads numbers out of its images ({trace.decisions[0]}) and, for others, "
             f"{differs}; compute with tensors instead"
         )
-    return TraceError(
+    return NotOneProgram(
         f"the model branches on its batch size: for {SIZES[0]} and {SIZES[1]} images it {differs}"
     )
 
@@ -107,7 +138,10 @@ def _call(index: int, a: fx.Node, b: fx.Node, traces: tuple[Trace, Trace], place
     typed = _merge_type(a.meta["type"], b.meta["type"])
     target: Any = a.target
     if a.op == "get_attr":
-        target = _stored(str(a.target), [t.stored[str(a.target)] for t in traces], typed, a)
+        names = [str(n.target) for n in (a, b)]
+        name = names[0] if names[0] == names[1] else "constant."
+        stored = [t.stored[n] for t, n in zip(traces, names, strict=True)]
+        target = _stored(name, stored, typed, a)
     elif a.op == "call_module":
         target = traces[0].model.get_submodule(str(a.target))
     args, kwargs = _merge((tuple(a.args), dict(a.kwargs)), (tuple(b.args), dict(b.kwargs)), places)
@@ -179,7 +213,7 @@ def _stored(
         return Stored("", reduced.clone(), typed)
     if (repeated := _one_image(tensors, typed)) is not None:
         return Stored("", repeated.clone(), typed)
-    raise TraceError(f"a constant {typed} differs between images or batch sizes, {_place(node)}")
+    raise NotOneProgram(f"a constant {typed} differs between images or batch sizes, {_place(node)}")
 
 
 def _one_image(tensors: list[Tensor], typed: TensorType) -> Tensor | None:

@@ -55,7 +55,8 @@ def as_for_inference(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _for_inference(model: nn.Module) -> Iterator[None]:
-    modules = list(model.modules())
+    _check_dense(model)
+    modules = [m for m in model.modules() if not isinstance(m, torch.jit.ScriptModule)]
     state = [(f"buffer {name!r}", x, x.clone()) for name, x in model.named_buffers()]
     state += [
         (f"parameter {name!r}", x, x.detach().clone()) for name, x in model.named_parameters()
@@ -65,7 +66,7 @@ def _for_inference(model: nn.Module) -> Iterator[None]:
     containers = Containers([list(vars(m).values()) for m in modules])
     learning = [p for p in model.parameters() if p.requires_grad and p.is_leaf]
     try:
-        model.eval()
+        _evaluate(model)
         for parameter in learning:
             parameter.requires_grad_(False)
         with torch.no_grad():
@@ -91,6 +92,21 @@ def _for_inference(model: nn.Module) -> Iterator[None]:
             f"the model writes into its {written[0][0]} while it runs, so that calls "
             "differ; keep what it computes in new tensors"
         )
+
+
+def _check_dense(model: nn.Module) -> None:
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.layout is not torch.strided or tensor.is_nested:
+            raise TraceError(f"{name} is no dense tensor ({tensor.layout}); keep it dense instead")
+
+
+def _evaluate(model: nn.Module) -> None:
+    try:
+        model.eval()
+    except NotImplementedError:  # as of what torch.export made
+        raise TraceError(
+            f"{type(model).__name__} has no evaluation mode; give the module that it was made of"
+        ) from None
 
 
 def _same(x: Tensor, old: Tensor) -> bool:
@@ -137,7 +153,7 @@ def captured(model: nn.Module, module: nn.Module, scope: str, example: Example) 
         calls.append((args, kwargs))
         raise _Reached
 
-    handle = module.register_forward_pre_hook(reached, with_kwargs=True)
+    handle = module.register_forward_pre_hook(reached, prepend=True, with_kwargs=True)
     try:
         model(*_plain(example.args), **_plain(example.kwargs))
     except _Reached:

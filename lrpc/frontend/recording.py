@@ -12,7 +12,15 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import is_tensor_method_or_property
 
 from lrpc.errors import TraceError
-from lrpc.frontend.attributes import accessed, refused_dispatch, refused_function, special
+from lrpc.frontend.attributes import (
+    accessed,
+    attribute,
+    plain_argument,
+    refused_argument,
+    refused_dispatch,
+    refused_function,
+    special,
+)
 from lrpc.frontend.constants import Constants
 from lrpc.frontend.execute import (
     ANSWERS,
@@ -58,9 +66,9 @@ class Recorder(fx.Tracer):
 
     def called(self, func: Any, types: tuple[type, ...], args: tuple[Any, ...], kwargs: Any) -> Any:
         """The result of a call of torch on traced tensors."""
-        name = func.__name__
+        name = getattr(func, "__name__", "")  # what torch.jit.trace made has none
         if name in ("__get__", "__set__", "__delete__"):
-            return accessed(self, name, _attribute(func.__self__), args)
+            return accessed(self, name, attribute(func.__self__), args)
         for kind in types:
             if _has_own_operations(kind):
                 raise TraceError(
@@ -90,9 +98,12 @@ class Recorder(fx.Tracer):
         return node
 
     def create_arg(self, a: Any) -> Any:
-        if type(a) is TracedTensor:
-            return a.node
-        return self.intern(a) if isinstance(a, Tensor) else super().create_arg(a)
+        if isinstance(a, Tensor):
+            return a.node if type(a) is TracedTensor else self.intern(a)
+        try:
+            return super().create_arg(plain_argument(self, a))
+        except NotImplementedError:
+            raise refused_argument(self, a) from None
 
     def create_proxy(
         self, kind: str, target: Any, args: tuple[Any, ...], kwargs: Any, *_: Any, **__: Any
@@ -286,9 +297,3 @@ def _has_own_operations(kind: type) -> bool:
 
 def _plain(tree: Any) -> Any:
     return mapped(tree, TracedTensor, lambda x: x.value)
-
-
-def _attribute(descriptor: Any) -> str:
-    """The name of the attribute behind a descriptor of Tensor's."""
-    name: str = getattr(descriptor, "__name__", "") or descriptor.fget.__name__
-    return name

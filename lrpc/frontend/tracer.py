@@ -114,7 +114,7 @@ class ValueTracer(Recorder):
         def run_traced() -> None:
             self.modules.append("")
             with Factories(self):
-                result = nested(root_fn(self.root, *args, **kwargs))
+                result = nested(self.root(*args, **kwargs))  # with its hooks
             result = mapped(result, TracedTensor, self.outside)
             self._close("", args, kwargs, result)
             self._output = self._nodes(result)
@@ -137,7 +137,7 @@ class ValueTracer(Recorder):
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Any
     ) -> Any:
-        if self.runner.busy or threading.get_ident() != self._thread:
+        if self.runner.busy or threading.get_ident() != self._thread or m is self.root:
             return forward(*args, **kwargs)
         path = (self.submodule_paths or {}).get(m)
         if path is None:  # a module made on the fly has no path

@@ -247,7 +247,11 @@ class _There:
         last = {v: i for i, node in enumerate(lowered.nodes) for v in node.inputs}
         for i, node in enumerate(lowered.nodes):
             inputs = tuple(values[v] for v in node.inputs)
-            results = run_node(node, lowered.tensors, inputs, {"B": self.batch})
+            try:
+                results = run_node(node, lowered.tensors, inputs, {"B": self.batch})
+            except RuntimeError as error:
+                reason = (str(error).splitlines() or [""])[0]
+                return f"{node.op} at {node.loc} fails there, where the model does not: {reason}"
             for value, result in zip(node.outputs, results, strict=True):
                 for index in calls.get(value, ()):
                     if problem := self._other_value(index, result):
@@ -275,8 +279,8 @@ class _There:
                 return f"the model gives another {name!r} each time: it draws random numbers"
             if node in self.seen and _apart(first[name], self.seen[node], self.near):
                 return (
-                    f"the model computes another {name!r} while it is traced: it looks at types or"
-                    " at whether it is traced"
+                    f"the model computes another {name!r} while it is traced: it looks at types, at"
+                    " whether it is traced or at whether gradients are on"
                 )
         return ""
 

@@ -16,6 +16,7 @@ from lrpc.frontend import Imported
 from lrpc.frontend.calls import ModelCall, double
 from lrpc.frontend.capture import Example
 from lrpc.frontend.variation import varied
+from lrpc.ir.graph import Graph
 from lrpc.ir.interpreter import interpret
 from lrpc.program.first_difference import difference_in_double, first_difference, other_calls
 from lrpc.program.reference import Running, graph_in_double, running
@@ -86,7 +87,7 @@ class ModelCheck:
     def check(self, text: str, weights: Mapping[str, Tensor], precision: str) -> dict[str, Any]:
         """Run both, and return what was compared. Raises MismatchError, which names the first value
         that differs and where the model computes it."""
-        allowed = TOLERANCES[_ROUNDING.get(precision, "fp32")]
+        allowed = TOLERANCES[_rounding(precision, self.imported.module.graph)]
         program = running(text, weights)
         facts: dict[str, Any] = {"against": "the model", "on": [], "not_on": []}
         for case in self._cases():
@@ -238,6 +239,13 @@ class ModelCheck:
 
 class _ModelError(Exception):
     """The model's own code failed."""
+
+
+def _rounding(precision: str, graph: Graph) -> str:
+    """What a program rounds to: its precision, or float32 where a float64 model computes in it."""
+    computed = {value.type.dtype for node in graph.nodes for value in node.outputs}
+    exact = not computed & {"f32", "bf16", "f16"}
+    return _ROUNDING.get(precision, "fp32") if exact or precision != "fp64" else "fp32"
 
 
 def _reason(error: Exception) -> str:

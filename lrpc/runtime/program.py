@@ -300,7 +300,8 @@ class Program:
                 run, self.weights, state.saved, g, asked.places, ledger, inner
             )
         for place, value in found.items():
-            check_finite(value, f"relevance at {place}", "raise LRPC.EPSILON and compile again")
+            what = "raise epsilon, or keep finite what the model computes and torch.where drops"
+            check_finite(value, f"relevance at {place}", what)
         named = self.interface.read_inputs
         inputs = {named[k]: v for k, v in found.items() if k in named}
         layers = {k: v for k, v in found.items() if k not in named}

@@ -56,6 +56,8 @@ def given_seeds(name: str, seeds: Any, shape: Sequence[int], dtype: torch.dtype)
     given = plain_tensor(f"{name}: seeds", seeds)
     if given.dtype.is_complex or given.dtype == torch.bool:
         raise ProgramError(f"{name}: seeds must be real numbers, got {given.dtype}")
+    if given.is_floating_point() and given.element_size() == 1:  # torch computes nothing in these
+        given = given.float()
     if list(given.shape[1:]) != list(shape) or given.dim() != len(shape) + 1:
         raise ProgramError(
             f"{name}: seeds must be [K, {', '.join(map(str, shape))}], got {list(given.shape)}"

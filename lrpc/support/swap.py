@@ -112,8 +112,8 @@ def _locked(real: Path) -> tuple[Path, int]:
     """The workspace and the open lock in it; ProgramError where another process has it."""
     space = _space(real)
     for _ in range(100):  # a writer that ends removes both, perhaps between two of these steps
+        space.mkdir(exist_ok=True)
         try:
-            space.mkdir(exist_ok=True)
             held = os.open(space / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
         except FileNotFoundError:
             continue

@@ -375,7 +375,7 @@ OURS = re.compile(r"TracedTensor|Proxy|\bSym\b|\bStored\b|\bRef\b|ImageNumbers|M
 def test_refused_in_one_line_with_place_and_remedy(name: str) -> None:
     function, expected = REFUSED[name]
     found = message(Apply(function).double(), {"x": X})
-    place = r"tests/test_frontend_leaks\.py:\d+"
+    place = r"tests/frontend/test_leaks\.py:\d+"
     pattern = re.escape(expected).replace(re.escape("{}"), place)
     assert re.match(pattern, found), found
     assert not OURS.search(found)

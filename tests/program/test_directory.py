@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import lrpc
-from lrpc.errors import ProgramError
+from lrpc.errors import LrpcError, ProgramError
 from lrpc.program.directory import write_files
 from lrpc.program.loading import load_program
 from lrpc.support import swap
@@ -179,6 +179,13 @@ def test_nothing_is_missing_for_an_instant_where_names_can_be_exchanged(tmp_path
 
 
 # -- meeting others --------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="wants /proc, which takes no files")
+def test_where_no_directory_can_be_made_is_not_another_writer() -> None:
+    told = r"^/proc/p: cannot be written \(no such file or directory\)"
+    with pytest.raises(LrpcError, match=told):
+        write_files(Path("/proc/p"), files_of("first"))
 
 
 def test_of_two_writers_one_wins_and_the_other_says_so(tmp_path: Path) -> None:

@@ -179,6 +179,7 @@ def test_outputs_without_an_index_start_with_an_empty_one(case: tuple[Any, Any])
         (Tensor.to_sparse, "tokens: seeds is a sparse tensor; give a dense one"),
         (lambda s: s[0], "tokens: seeds must be [K, 3, 4, 5], got [3, 4, 5]"),
         (lambda s: s[:0], "tokens: seeds are empty, K = 0; give at least one"),
+        (lambda s: (s * float("nan")).to(torch.float8_e5m2), "seeds of tokens holds NaN or infi"),
         (lambda s: s * float("nan"), "seeds of tokens holds NaN or infinity; give finite"),
         (lambda s: s.double() * 1e300, "tokens: seeds hold numbers that are too large or too"),
         (lambda s: s.double() * 1e-300, "tokens: seeds hold numbers that are too large or too"),

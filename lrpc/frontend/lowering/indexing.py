@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from lrpc.frontend.lowering.context import Context, Missing, Operand
+from lrpc.frontend.lowering.context import MOVES, Context, Missing, Operand
 from lrpc.frontend.records import ImageNumbers, Stored
 from lrpc.ir.graph import Value
 from lrpc.ir.types import Dim, Sym
@@ -42,7 +43,8 @@ def _per_image(c: Context, x: Value, picks: list[Operand]) -> Value:
     if not own:
         flat = c.reshape(index, (count,)) if isinstance(index, Value) else _flat(c, index)
         return c.reshape(_taken(c, x, 1 - x.type.rank, flat), c.result.shape)
-    thin = c.reshape(c.cast(index, "i64"), (x.type.shape[0], count) + (1,) * (x.type.rank - 2))
+    index = _from_front(c, index, c.size(x, 1 - x.type.rank))
+    thin = c.reshape(index, (x.type.shape[0], count) + (1,) * (x.type.rank - 2))
     wide = c.expand(thin, (x.type.shape[0], count, *x.type.shape[2:]))
     return c.reshape(c.op("gather", x, wide, dim=1 - x.type.rank), c.result.shape)
 
@@ -116,8 +118,27 @@ def _taken(c: Context, x: Value, dim: int, index: Operand) -> Value:
     shape[dim] = c.type(index).shape[0]
     full = list(x.type.shape)
     full[dim] = shape[dim]
-    spread = c.expand(c.reshape(c.cast(index, "i64"), tuple(shape)), tuple(full))
+    spread = c.expand(c.reshape(_from_front(c, index, size), tuple(shape)), tuple(full))
     return c.op("gather", x, spread, dim=dim)
+
+
+def _from_front(c: Context, index: Operand, size: int) -> Operand:
+    """Indices that may count from the end (−1 is the last), counted from the front."""
+    index = c.cast(index, "i64")
+    if isinstance(index, Stored):
+        return replace(index, name="", tensor=index.tensor % size)
+    if _of_topk(c, index):
+        return index
+    below = c.op("compare", index, c.constant(torch.tensor(0)), kind="lt")
+    return c.op("where", below, c.op("add", index, c.constant(torch.tensor(size))), index)
+
+
+def _of_topk(c: Context, index: Value) -> bool:
+    """Whether indices come from a top-k, which gives none below 0."""
+    node = c.producers.get(index)
+    while node is not None and node.op in MOVES and node.inputs:
+        node = c.producers.get(node.inputs[0])
+    return node is not None and node.op == "topk"
 
 
 def index_select(c: Context, x: Operand, dim: int, index: Operand) -> Operand:
@@ -258,6 +279,7 @@ def take_along_dim(c: Context, x: Operand, indices: Operand, dim: int | None = N
     axis = c.axis(dim, value.type.rank)
     own, wide = list(c.result.shape), list(c.result.shape)
     own[axis], wide[axis] = value.type.shape[axis], picks.type.shape[axis]
+    picks = c.value(_from_front(c, picks, c.size(value, axis)))
     return gather(c, c.expand(value, tuple(own)), axis, c.expand(picks, tuple(wide)))
 
 

@@ -17,7 +17,7 @@ from lrpc.frontend.lowering.table import ROWS, row_of
 from lrpc.frontend.lowering.views import Memory
 from lrpc.frontend.records import Call, RecordedProgram, Ref, Stored, mapped
 from lrpc.ir.graph import Node, Value
-from lrpc.ir.types import Sym, TensorType
+from lrpc.ir.types import NAMES, Sym, TensorType
 
 #: Arguments that torch takes under NumPy's names, too, and those that change no number.
 SPELT = {"axis": "dim", "keepdims": "keepdim", "x1": "input", "x2": "other"}
@@ -180,5 +180,6 @@ def _spreads(own: TensorType, wanted: TensorType) -> bool:
 
 def _tensor_type(call: Call) -> TensorType:
     if not isinstance(call.type, TensorType):
-        raise TraceError(f"input {call.target!r} has a dtype that cannot be compiled")
+        known = ", ".join(str(dtype).removeprefix("torch.") for dtype in NAMES)
+        raise TraceError(f"input {call.target!r} is of none of the dtypes {known}; convert it")
     return call.type

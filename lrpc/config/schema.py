@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -14,7 +14,6 @@ import yaml
 
 from lrpc.config import limits
 from lrpc.config.checks import PARSERS, parse_rules
-from lrpc.config.defaults import LRPC, MODEL_AND_INPUT
 from lrpc.config.document import Document, DocumentError, Tag
 from lrpc.config.show import show
 from lrpc.support.untrusted import NEAR_LENGTH, is_text
@@ -105,8 +104,15 @@ LIMITS: dict[str, Limit] = {
     "LRPC.INIT_SEED": _integer(0),
 }
 
-#: Defaults of training, data sets, evaluation, and the other detectors of detectron2.
-OTHERS: dict[str, Any] = yaml.safe_load(files(__package__).joinpath("unread.yaml").read_text())
+
+def _read(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(files(__package__).joinpath(name).read_text("utf-8"))
+    return found
+
+
+#: Defaults: of the keys that reach a model; of training, data sets, evaluation and the other
+#: detectors of detectron2; and of the compiler's own node.
+MODEL, OTHERS, LRPC = map(_read, ("model.yaml", "unread.yaml", "lrpc.yaml"))
 
 #: Keys, and sections by a final dot, that the compiler never reads: it skips a tagged value there.
 UNREAD = (
@@ -117,19 +123,18 @@ UNREAD = (
 )
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def flattened(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested dicts by their full keys."""
     for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
+        if isinstance(value, dict):  # detectron2's nodes are dicts too
+            yield from flattened(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
 
 #: Every known key with its default, by its full name.
 DEFAULTS: dict[str, Any] = {
-    key: value
-    for tree in (MODEL_AND_INPUT, OTHERS, {"LRPC": LRPC})
-    for key, value in _flatten(tree)
+    key: value for tree in (MODEL, OTHERS, LRPC) for key, value in flattened(tree)
 }
 SECTIONS = frozenset(
     ".".join(parts[:depth])

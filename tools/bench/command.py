@@ -109,7 +109,7 @@ def _run(args: argparse.Namespace, names: list[str], options: Options) -> int:
 
 
 def _case(name: str, options: Options) -> Case:
-    found: Case = importlib.import_module(f"lrpc.commands.bench.case_{name}").run(options)
+    found: Case = importlib.import_module(f"tools.bench.case_{name}").run(options)
     return found
 
 

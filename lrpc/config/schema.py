@@ -254,33 +254,32 @@ def _flow(text: str) -> Any:
         raise ValueError(error.what) from None
 
 
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _finite(value: Any) -> bool:
+    return (_whole(value) or isinstance(value, float)) and abs(value) < math.inf
+
+
+#: By the type of a default: what is expected, and what is taken.
+TAKEN: dict[type, Limit] = {
+    type(None): Limit("a finite number or null", lambda v: v is None or _finite(v)),
+    bool: Limit("true or false", lambda v: isinstance(v, bool)),
+    int: Limit("an integer", _whole),
+    float: Limit("a finite number", _finite),
+    str: Limit("text", lambda v: isinstance(v, str)),
+}
+
+
 def _coerce(value: Any, default: Any, deep: bool) -> Any:
     """Return `value` with the type of `default`; ValueError holds the name of that type."""
-    if default is None:
-        if value is None or (_number(value) and abs(value) < math.inf):
-            return value
-        raise ValueError("a finite number or null")
-    if isinstance(default, bool):
-        if isinstance(value, bool):
-            return value
-        raise ValueError("true or false")
-    if isinstance(default, int):
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-        raise ValueError("an integer")
-    if isinstance(default, float):
-        if _number(value) and abs(value) < math.inf:
-            return float(value)
-        raise ValueError("a finite number")
-    if isinstance(default, str):
-        if isinstance(value, str):
-            return value
-        raise ValueError("text")
-    return _coerce_sequence(value, tuple(default), deep)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    limit = TAKEN.get(type(default))
+    if limit is None:
+        return _coerce_sequence(value, tuple(default), deep)
+    if not limit.holds(value):
+        raise ValueError(limit.expected)
+    return float(value) if isinstance(default, float) else value
 
 
 def _coerce_sequence(value: Any, default: tuple[Any, ...], deep: bool) -> tuple[Any, ...]:

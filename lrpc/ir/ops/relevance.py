@@ -7,6 +7,7 @@ that programs are made of.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -34,21 +35,14 @@ def _ratio(a: Tensor, z: Tensor, eps: float) -> Tensor:
     return found.clamp(-most, most).to(dtype)
 
 
-def _conv_from(g: Tensor, weight: Tensor, size: tuple[int, ...], **options: Any) -> Tensor:
-    like = torch.empty(g.shape[0], *size, dtype=g.dtype, device=g.device)
-    return no_grad_transpose(lambda x: F.conv2d(x, weight, None, **options), like, g)
+def _transposed(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The transpose of a map of [B, C, H, W]; `size` is (C, H, W) of its input."""
 
+    def back(g: Tensor, size: tuple[int, ...], **options: Any) -> Tensor:
+        like = torch.empty(g.shape[0], *size, dtype=g.dtype, device=g.device)
+        return no_grad_transpose(lambda x: forward(x, **options), like, g)
 
-def _conv_transpose_from(
-    g: Tensor, weight: Tensor, size: tuple[int, ...], **options: Any
-) -> Tensor:
-    like = torch.empty(g.shape[0], *size, dtype=g.dtype, device=g.device)
-    return no_grad_transpose(lambda x: F.conv_transpose2d(x, weight, None, **options), like, g)
-
-
-def _avg_pool_from(g: Tensor, size: tuple[int, ...], **options: Any) -> Tensor:
-    like = torch.empty(g.shape[0], *size, dtype=g.dtype, device=g.device)
-    return no_grad_transpose(lambda x: avg_pool2d(x, **options), like, g)
+    return back
 
 
 def _interpolate_from(g: Tensor, source: tuple[int, ...], mode: str, align_corners: bool) -> Tensor:
@@ -144,12 +138,12 @@ ROWS = (
        lambda g, weight: torch.einsum("...o,oi->...i", g, weight), Family.TRANSPOSE, T.ALLOCATES,
        contracted=(0,)),
     Op("conv2d_transpose", 1, {k: v for k, v in CONV.items() if k != "bias"} | {"size": "counts"},
-       _conv_from, Family.TRANSPOSE, T.ALLOCATES, contracted=(0,)),
+       _transposed(F.conv2d), Family.TRANSPOSE, T.ALLOCATES, contracted=(0,)),
     Op("conv_transpose2d_transpose", 1,
-       {k: v for k, v in CONV_T.items() if k != "bias"} | {"size": "counts"}, _conv_transpose_from,
-       Family.TRANSPOSE, T.ALLOCATES, contracted=(0,)),
-    Op("avg_pool2d_transpose", 1, {**AVERAGE, "size": "counts"}, _avg_pool_from, Family.TRANSPOSE,
-       T.ALLOCATES),
+       {k: v for k, v in CONV_T.items() if k != "bias"} | {"size": "counts"},
+       _transposed(F.conv_transpose2d), Family.TRANSPOSE, T.ALLOCATES, contracted=(0,)),
+    Op("avg_pool2d_transpose", 1, {**AVERAGE, "size": "counts"}, _transposed(avg_pool2d),
+       Family.TRANSPOSE, T.ALLOCATES),
     Op("interpolate_transpose", 1, {"source": "counts", "mode": MODES, "align_corners": "bool"},
        _interpolate_from, Family.TRANSPOSE, T.ALLOCATES),
     Op("max_pool2d_transpose", 2, {"size": "counts"}, _max_pool_from, Family.TRANSPOSE,

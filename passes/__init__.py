@@ -64,16 +64,6 @@ def pruning(boundaries: tuple[str, ...]) -> tuple[Pass, ...]:
     return (MoveBoundaries(tuple(boundaries)), EliminateDead(keep_marks=True))
 
 
-def marking() -> tuple[Pass, ...]:
-    """From an imported graph to the marked one."""
-    return MARKING
-
-
-def cleaning() -> tuple[Pass, ...]:
-    """After relevance has been lowered into a graph."""
-    return CLEANING
-
-
 AnyPass = Pass | JointPass
 
 # Every pass by its name, and every pipeline: what `lrpc opt` knows. A new pass joins this list.
@@ -88,49 +78,18 @@ PASSES: dict[str, type[AnyPass]] = {
     )
 }
 PIPELINES: dict[str, Callable[..., tuple[Pass, ...]]] = {
-    "marking": marking,
+    "marking": lambda: MARKING,
     "annotating": annotating,
     "pruning": pruning,
-    "cleaning": cleaning,
+    "cleaning": lambda: CLEANING,
 }
 
 __all__ = [
-    "CLEANING",
-    "JOINING",
-    "MARKING",
-    "PASSES",
-    "PIPELINES",
-    "AdditiveMasks",
-    "AnyPass",
-    "AssignRules",
-    "Canonicalize",
-    "CheckCoverage",
-    "EliminateDead",
-    "ExpandAttention",
-    "ExpandDeformable",
-    "FoldBatchNorm",
-    "FoldConstants",
-    "FuseRatios",
-    "JointPass",
-    "Joints",
-    "LowerRelevance",
-    "MarkAttention",
-    "MarkDeformable",
-    "MarkEnds",
-    "MarkLayerNorm",
-    "MarkResidual",
-    "MarkRest",
-    "MixedPrecision",
-    "MoveBoundaries",
-    "Pass",
-    "RecogniseActivations",
-    "RecogniseNorms",
-    "RuleMap",
-    "SaveTensors",
-    "Simplify",
-    "SkipProjections",
-    "annotating",
-    "pruning",
-    "run_joint_pipeline",
-    "run_pipeline",
-]
+    "CLEANING", "JOINING", "MARKING", "PASSES", "PIPELINES", "AdditiveMasks", "AnyPass",
+    "AssignRules", "Canonicalize", "CheckCoverage", "EliminateDead", "ExpandAttention",
+    "ExpandDeformable", "FoldBatchNorm", "FoldConstants", "FuseRatios", "JointPass", "Joints",
+    "LowerRelevance", "MarkAttention", "MarkDeformable", "MarkEnds", "MarkLayerNorm",
+    "MarkResidual", "MarkRest", "MixedPrecision", "MoveBoundaries", "Pass", "RecogniseActivations",
+    "RecogniseNorms", "RuleMap", "SaveTensors", "Simplify", "SkipProjections", "annotating",
+    "pruning", "run_joint_pipeline", "run_pipeline",
+]  # fmt: skip

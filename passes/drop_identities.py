@@ -35,53 +35,28 @@ def drop_identities(module: Module, rows: Mapping[str, tuple[Identity, ...]]) ->
     return rewrite(module, emit)
 
 
-def same_type(node: Node, before: Before, new: Rewriter) -> Outputs | None:
-    """Reshape, expand or cast to what the input already is."""
-    return node.inputs[:1] if node.inputs[0].type == node.out.type else None
-
-
-def identity_permute(node: Node, before: Before, new: Rewriter) -> Outputs | None:
-    order = axes(node)
-    return node.inputs[:1] if order == tuple(range(len(order))) else None
-
-
-def neutral(key: str, value: float) -> Identity:
-    """The identity that an attribute of this value makes of its node."""
+def nothing(when: Callable[[Node, Before], bool] = lambda node, before: True) -> Identity:
+    """The identity of a node that gives its first operand, of its own type, back `when` that
+    holds."""
 
     def apply(node: Node, before: Before, new: Rewriter) -> Outputs | None:
-        same = node.attr(key) == value and node.inputs[0].type == node.out.type
-        return node.inputs[:1] if same else None
+        same = node.inputs[0].type == node.out.type
+        return node.inputs[:1] if same and when(node, before) else None
 
     return apply
 
 
-def whole_slice(node: Node, before: Before, new: Rewriter) -> Outputs | None:
-    whole = node.attr("start") == 0 and node.attr("step") == 1
-    return node.inputs[:1] if whole and node.inputs[0].type == node.out.type else None
+def in_order(node: Node, before: Before) -> bool:
+    """Whether a permutation leaves every axis where it is."""
+    return axes(node) == tuple(range(node.out.type.rank))
 
 
-def no_pad(node: Node, before: Before, new: Rewriter) -> Outputs | None:
-    pad = node.attr("pad")
-    assert isinstance(pad, tuple)
-    return node.inputs[:1] if not any(pad) else None
-
-
-def no_mask(node: Node, before: Before, new: Rewriter) -> Outputs | None:
-    """Filling nothing, because the mask is false everywhere."""
+def hides_nothing(node: Node, before: Before) -> bool:
+    """Whether the mask that fills is false everywhere."""
     mask = before.get(node.inputs[1].name)
     while mask is not None and mask.op in VIEWS:
         mask = before.get(mask.inputs[0].name)
-    nothing = mask is not None and mask.op == "full" and not mask.attr("value")
-    return node.inputs[:1] if nothing and node.inputs[0].type == node.out.type else None
-
-
-def single_cat(node: Node, before: Before, new: Rewriter) -> Outputs | None:
-    return node.inputs if len(node.inputs) == 1 else None
-
-
-def same_size(node: Node, before: Before, new: Rewriter) -> Outputs | None:
-    """Interpolation to the size the input has: exact for every mode."""
-    return node.inputs[:1] if node.inputs[0].type == node.out.type else None
+    return mask is not None and mask.op == "full" and not mask.attr("value")
 
 
 def double_reshape(node: Node, before: Before, new: Rewriter) -> Outputs | None:
@@ -116,8 +91,8 @@ def slice_of_cat(node: Node, before: Before, new: Rewriter) -> Outputs | None:
     if cat is None or cat.op != "cat" or node.attr("step") != 1:
         return None
     rank = cat.out.type.rank
-    dim = integer(cat, "dim") % rank
-    if integer(node, "dim") % rank != dim:
+    dim = cat.integer("dim") % rank
+    if node.integer("dim") % rank != dim:
         return None
     start = 0
     for value in cat.inputs:
@@ -169,10 +144,7 @@ def _again(node: Node, source: Value, new: Rewriter, **attrs: Attr) -> Outputs:
 
 def axes(node: Node) -> tuple[int, ...]:
     """The axes of a permute, counted from the front."""
-    dims = node.attr("dims")
-    assert isinstance(dims, tuple)
-    rank = node.inputs[0].type.rank
-    return tuple(int(d) % rank for d in dims if isinstance(d, int))
+    return tuple(axis % node.inputs[0].type.rank for axis in node.integers("dims"))
 
 
 def number(node: Node, key: str) -> float:
@@ -181,22 +153,19 @@ def number(node: Node, key: str) -> float:
     return value
 
 
-def integer(node: Node, key: str) -> int:
-    value = node.attr(key)
-    assert isinstance(value, int)
-    return value
-
-
 DOING_NOTHING: dict[str, tuple[Identity, ...]] = {
-    "reshape": (same_type, double_reshape),
-    "expand": (same_type,),
-    "cast": (same_type,),
-    "permute": (identity_permute, double_permute),
-    "scale": (neutral("by", 1),),
-    "shift": (neutral("by", 0),),
-    "slice": (whole_slice, slice_of_cat),
-    "masked_fill": (no_mask,),
-    "pad": (no_pad,),
-    "cat": (single_cat,),
-    "interpolate": (same_size,),
+    "reshape": (nothing(), double_reshape),
+    "expand": (nothing(),),
+    "cast": (nothing(),),
+    "permute": (nothing(in_order), double_permute),
+    "scale": (nothing(lambda node, before: node.attr("by") == 1),),
+    "shift": (nothing(lambda node, before: node.attr("by") == 0),),
+    "slice": (
+        nothing(lambda node, before: (node.attr("start"), node.attr("step")) == (0, 1)),
+        slice_of_cat,
+    ),
+    "masked_fill": (nothing(hides_nothing),),
+    "pad": (nothing(lambda node, before: not any(node.integers("pad"))),),
+    "cat": (nothing(lambda node, before: len(node.inputs) == 1),),
+    "interpolate": (nothing(),),  # to the size that the input has: exact for every mode
 }

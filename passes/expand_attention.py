@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from lrpc.ir.graph import Module, Node, Value
 from lrpc.ir.types import Dim
-from passes.drop_identities import integer
 from passes.rewrite import Rewriter, prune_weights, rewrite
 
 
@@ -71,7 +70,7 @@ def _projected(node: Node, part: str, index: int, new: Rewriter) -> Value:
 def _heads(x: Value, node: Node, part: str, new: Rewriter) -> Value:
     """[…, N, C] → […, heads, N, C/heads]."""
     *front, rows, width = x.type.shape
-    heads = integer(node, "heads")
+    heads = node.integer("heads")
     assert isinstance(width, int)
     shape: tuple[Dim, ...] = (*front, rows, heads, width // heads)
     split = new.one("reshape", x, hint=f"{node.out.name}_{part}_split", loc=node.loc, shape=shape)

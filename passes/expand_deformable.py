@@ -9,7 +9,6 @@ import torch
 
 from lrpc.ir.graph import Attr, Module, Node, Value
 from lrpc.ir.types import DTYPES
-from passes.drop_identities import integer
 from passes.rewrite import Rewriter, prune_weights, rewrite
 
 
@@ -35,7 +34,7 @@ class _Expansion:
 
     def __init__(self, node: Node, new: Rewriter) -> None:
         self.node, self.new = node, new
-        self.heads, self.points = integer(node, "heads"), integer(node, "points")
+        self.heads, self.points = node.integer("heads"), node.integer("points")
         levels = node.attr("levels")
         assert isinstance(levels, tuple)
         self.levels = levels

@@ -66,9 +66,7 @@ def _folded(norm: Node, before: Node, new: Rewriter) -> tuple[str, str]:
     name = str(before.attr("weight"))
     dtype = new.tensors[name].dtype
     weight = tensor(before, "weight")
-    eps = norm.attr("eps")
-    assert isinstance(eps, (int, float))
-    scale = tensor(norm, "weight") / torch.sqrt(tensor(norm, "var") + eps)
+    scale = tensor(norm, "weight") / torch.sqrt(tensor(norm, "var") + norm.number("eps"))
     bias = tensor(before, "bias") if before.attr("bias") is not None else torch.zeros_like(scale)
     bias = (bias - tensor(norm, "mean")) * scale + tensor(norm, "bias")
     return (
@@ -80,7 +78,6 @@ def _folded(norm: Node, before: Node, new: Rewriter) -> tuple[str, str]:
 def _scaled(before: Node, weight: Tensor, scale: Tensor) -> Tensor:
     if before.op != "conv_transpose2d":
         return weight * scale.reshape(-1, *[1] * (weight.dim() - 1))
-    groups = before.attr("groups")
-    assert isinstance(groups, int)
+    groups = before.integer("groups")
     each = weight.reshape(groups, -1, *weight.shape[1:])  # [groups, in, out, height, width]
     return (each * scale.reshape(groups, 1, -1, 1, 1)).reshape(weight.shape)

@@ -63,7 +63,7 @@ COMMANDS: dict[str, set[str]] = {
 
 #: Longer than the habit allows, and why.
 LONG_FILES = {
-    "lrpc/runtime/program.py": 325,  # what a program's user calls, in one place
+    "lrpc/runtime/program.py": 310,  # what a program's user calls, in one place
     "lrpc/compiler.py": 330,  # the one place where all stages meet; most of it is small steps
 }
 LONG_FUNCTIONS = {

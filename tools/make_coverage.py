@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lrpc.config import defaults  # noqa: E402
+from lrpc.config.schema import DEFAULTS  # noqa: E402
 from lrpc.ir.graph import Module  # noqa: E402
 from lrpc.ir.ops import TABLE, relevance, slopes  # noqa: E402
 from lrpc.program.build import annotate  # noqa: E402
@@ -24,7 +24,7 @@ from tests.support.coverage_models import MODELS  # noqa: E402
 from tests.support.random_checks import MISSED  # noqa: E402
 
 PAGE = ROOT / "docs" / "coverage.md"
-DEFAULT = str(defaults.LRPC["COMPOSITE"])
+DEFAULT = str(DEFAULTS["LRPC.COMPOSITE"])
 MADE = "<!-- Made by tools/make_coverage.py from the tests and the compiled models: run it. -->\n"
 HEAD = """# Test coverage
 

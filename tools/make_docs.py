@@ -5,20 +5,21 @@ the code in two tutorials from a tested program and from examples/."""
 from __future__ import annotations
 
 import argparse
-import ast
+import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from lrpc.commands.rules import needed, setting  # noqa: E402
-from lrpc.config import defaults, limits  # noqa: E402
-from lrpc.config.schema import LIMITS  # noqa: E402
-from lrpc.config.show import show  # noqa: E402
+from lrpc.config import limits  # noqa: E402
+from lrpc.config.schema import DEFAULTS, LIMITS, LRPC, flatten  # noqa: E402
 from lrpc.models.checkpoints.entries import AVERAGED, ENTRY_KEY, OWN  # noqa: E402
 from lrpc.models.checkpoints.stream import OPERATIONS  # noqa: E402
 from lrpc.models.checkpoints.torch_file import DESCRIPTION, DIRECTORY  # noqa: E402
@@ -172,63 +173,36 @@ def _composite(composite: Composite) -> str:
 
 def config_page() -> str:
     """The text of docs/config.md."""
-    meanings = dict(_comments("LRPC"))
+    text = (ROOT / "lrpc/config/lrpc.yaml").read_text()
+    node: Any = yaml.compose(text)
+    meanings = _meanings(node.value[0][1], text.splitlines())
     rows = [
-        f"| `{key}` | {_value(value)} | {_takes(f'LRPC.{key}', value)} | {meanings[key]} |\n"
-        for key, value in _flat(defaults.LRPC)
+        f"| `{key}` | `{json.dumps(value)}` | {_takes(f'LRPC.{key}', value)} | {meanings[key]} |\n"
+        for key, value in flatten(LRPC["LRPC"])
     ]
     others = [
-        f"| `{key}` | {_value(_default(key))} | {_takes(key, _default(key))} |\n"
+        f"| `{key}` | `{json.dumps(DEFAULTS[key])}` | {_takes(key, DEFAULTS[key])} |\n"
         for key in sorted(LIMITS)
         if not key.startswith("LRPC.") and key != "VERSION"
     ]
     return "".join([MADE, CONFIG_HEAD, *rows, CONFIG_TAIL, *others, CHECKPOINTS])
 
 
-def _comments(name: str) -> Iterator[tuple[str, str]]:
-    """Each key of the literal `name` in defaults.py with the comment lines above it."""
-    path = Path(str(defaults.__file__))
-    lines = path.read_text().splitlines()
-    for item in ast.parse(path.read_text()).body:
-        if isinstance(item, ast.AnnAssign) and ast.unparse(item.target) == name:
-            assert isinstance(item.value, ast.Dict)
-            yield from _commented(item.value, lines, "")
-
-
-def _commented(literal: ast.Dict, lines: Sequence[str], prefix: str) -> Iterator[tuple[str, str]]:
-    for key, value in zip(literal.keys, literal.values, strict=True):
-        assert isinstance(key, ast.Constant)
-        name = f"{prefix}{key.value!s}"
-        if isinstance(value, ast.Dict):
-            yield from _commented(value, lines, f"{name}.")
+def _meanings(node: yaml.MappingNode, lines: Sequence[str], prefix: str = "") -> dict[str, str]:
+    """The comment lines above each key of lrpc.yaml, by its name below `LRPC`."""
+    found: dict[str, str] = {}
+    for key, value in node.value:
+        name = f"{prefix}{key.value}"
+        if isinstance(value, yaml.MappingNode):
+            found |= _meanings(value, lines, f"{name}.")
             continue
         above: list[str] = []
-        number = key.lineno - 2
+        number = key.start_mark.line - 1
         while lines[number].strip().startswith("#"):
             above.insert(0, lines[number].strip().lstrip("# "))
             number -= 1
-        yield name, " ".join(above).replace("|", "\\|")
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _default(key: str) -> Any:
-    found: Any = defaults.MODEL_AND_INPUT
-    for part in key.split("."):
-        found = found[part]
+        found[name] = " ".join(above).replace("|", "\\|")
     return found
-
-
-def _value(value: object) -> str:
-    if isinstance(value, tuple):
-        return f"`[{', '.join(show(item) for item in value)}]`"
-    return f"`{show(value)}`"
 
 
 def _takes(key: str, value: object) -> str:

@@ -13,6 +13,7 @@ from lrpc.support.untrusted import near, short
 
 #: Models of MaskDINO by name, beside functions of the user's; lrpc/models/sources.py builds them.
 SOURCES = ("embedded", "detectron2")
+Parser = Callable[[Any], Any]
 _SELECTORS = ("role", "op", "module", "layers", "first")
 _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _INSIDE = "|".join(dict.fromkeys(part for parts in SUBLAYERS.values() for part in parts))
@@ -96,32 +97,17 @@ def parse_budget(value: Any) -> str | int:
     raise ValueError(f'expected "", a number of bytes, or "1%" to "100%", got {show(value)}')
 
 
-def parse_passes(value: Any) -> tuple[str, ...]:
-    """Return import paths of pass classes."""
-    paths = _strings(value, "import paths")
-    for path in paths:
-        if not _IMPORT_PATH.fullmatch(path):
-            raise ValueError(f'expected an import path "package.module:Class", got {show(path)}')
-    return paths
+def _texts(what: str, form: re.Pattern[str] | None = None, like: str = "") -> Parser:
+    """Takes a list of `what`, each of a form that errors describe as `like`."""
 
+    def parse(value: Any) -> tuple[str, ...]:
+        found = _strings(value, what)
+        for text in found:
+            if form is not None and not form.fullmatch(text):
+                raise ValueError(f"expected {like}, got {show(text)}")
+        return found
 
-def parse_plugins(value: Any) -> tuple[str, ...]:
-    """Return names of modules to import."""
-    names = _strings(value, "module names")
-    for name in names:
-        if not _MODULE_PATH.fullmatch(name):
-            raise ValueError(f'expected a module such as "package.module", got {show(name)}')
-    return names
-
-
-def parse_read(value: Any) -> tuple[str, ...]:
-    """Return names or globs of measurement points."""
-    return _strings(value, "names or globs")
-
-
-def parse_class_names(value: Any) -> tuple[str, ...]:
-    """Return the names of the classes, in the order of the class logits."""
-    return _strings(value, "class names")
+    return parse
 
 
 def parse_bound(value: Any) -> float | tuple[float, ...] | None:
@@ -189,7 +175,8 @@ def _check_layers(layers: Any, place: str) -> None:
         )
 
 
-PARSERS: dict[str, Callable[[Any], Any]] = {
+_PLACES = _texts("names or globs")
+PARSERS: dict[str, Parser] = {
     "LRPC.SOURCE": parse_source,
     "LRPC.SCOPE": parse_scope,
     "LRPC.TARGETS": parse_targets,
@@ -198,9 +185,9 @@ PARSERS: dict[str, Callable[[Any], Any]] = {
     "LRPC.BOX.HIGH": parse_bound,
     "LRPC.MEMORY.BUDGET": parse_budget,
     "LRPC.SHAPES": parse_shapes,
-    "LRPC.READ": parse_read,
-    "LRPC.BOUNDARIES": parse_read,
-    "LRPC.CLASS_NAMES": parse_class_names,
-    "LRPC.PASSES": parse_passes,
-    "LRPC.PLUGINS": parse_plugins,
+    "LRPC.READ": _PLACES,
+    "LRPC.BOUNDARIES": _PLACES,
+    "LRPC.CLASS_NAMES": _texts("class names"),
+    "LRPC.PASSES": _texts("import paths", _IMPORT_PATH, 'an import path "package.module:Class"'),
+    "LRPC.PLUGINS": _texts("module names", _MODULE_PATH, 'a module such as "package.module"'),
 }

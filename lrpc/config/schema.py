@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -14,7 +14,6 @@ import yaml
 
 from lrpc.config import limits
 from lrpc.config.checks import PARSERS, parse_rules
-from lrpc.config.defaults import LRPC, MODEL_AND_INPUT
 from lrpc.config.document import Document, DocumentError, Tag
 from lrpc.config.show import show
 from lrpc.support.untrusted import NEAR_LENGTH, is_text
@@ -105,8 +104,15 @@ LIMITS: dict[str, Limit] = {
     "LRPC.INIT_SEED": _integer(0),
 }
 
-#: Defaults of training, data sets, evaluation, and the other detectors of detectron2.
-OTHERS: dict[str, Any] = yaml.safe_load(files(__package__).joinpath("unread.yaml").read_text())
+
+def _read(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(files(__package__).joinpath(name).read_text("utf-8"))
+    return found
+
+
+#: Defaults: of the keys that reach a model; of training, data sets, evaluation and the other
+#: detectors of detectron2; and of the compiler's own node.
+MODEL, OTHERS, LRPC = map(_read, ("model.yaml", "unread.yaml", "lrpc.yaml"))
 
 #: Keys, and sections by a final dot, that the compiler never reads: it skips a tagged value there.
 UNREAD = (
@@ -117,10 +123,10 @@ UNREAD = (
 )
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The keys of a tree of sections with their values, by full name."""
     for key, value in tree.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict):  # detectron2's nodes are dicts too
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
@@ -128,7 +134,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, An
 
 #: Every known key with its default, by its full name.
 DEFAULTS: dict[str, Any] = {
-    key: value for tree in (MODEL_AND_INPUT, OTHERS, {"LRPC": LRPC}) for key, value in flatten(tree)
+    key: value for tree in (MODEL, OTHERS, LRPC) for key, value in flatten(tree)
 }
 SECTIONS = frozenset(
     ".".join(parts[:depth])
@@ -248,33 +254,32 @@ def _flow(text: str) -> Any:
         raise ValueError(error.what) from None
 
 
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _finite(value: Any) -> bool:
+    return (_whole(value) or isinstance(value, float)) and abs(value) < math.inf
+
+
+#: By the type of a default: what is expected, and what is taken.
+TAKEN: dict[type, Limit] = {
+    type(None): Limit("a finite number or null", lambda v: v is None or _finite(v)),
+    bool: Limit("true or false", lambda v: isinstance(v, bool)),
+    int: Limit("an integer", _whole),
+    float: Limit("a finite number", _finite),
+    str: Limit("text", lambda v: isinstance(v, str)),
+}
+
+
 def _coerce(value: Any, default: Any, deep: bool) -> Any:
     """Return `value` with the type of `default`; ValueError holds the name of that type."""
-    if default is None:
-        if value is None or (_number(value) and abs(value) < math.inf):
-            return value
-        raise ValueError("a finite number or null")
-    if isinstance(default, bool):
-        if isinstance(value, bool):
-            return value
-        raise ValueError("true or false")
-    if isinstance(default, int):
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-        raise ValueError("an integer")
-    if isinstance(default, float):
-        if _number(value) and abs(value) < math.inf:
-            return float(value)
-        raise ValueError("a finite number")
-    if isinstance(default, str):
-        if isinstance(value, str):
-            return value
-        raise ValueError("text")
-    return _coerce_sequence(value, tuple(default), deep)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    limit = TAKEN.get(type(default))
+    if limit is None:
+        return _coerce_sequence(value, tuple(default), deep)
+    if not limit.holds(value):
+        raise ValueError(limit.expected)
+    return float(value) if isinstance(default, float) else value
 
 
 def _coerce_sequence(value: Any, default: tuple[Any, ...], deep: bool) -> tuple[Any, ...]:

@@ -80,46 +80,19 @@ QUERY = Index("query", "q", "q")
 BOX_COORDINATES = ("cx", "cy", "w", "h")
 
 _ALL = (
-    TargetKind(
-        "class_logit",
-        (QUERY, Index("class", "c", "c")),
-        "query {0}, class {1}",
-        output="pred_logits",
-        query_of="pred_logits",
-        of_detections=True,
-    ),
-    TargetKind(
-        "mask_logit",
-        (QUERY, Index("y", "y", "y"), Index("x", "x", "x")),
+    TargetKind("class_logit", (QUERY, Index("class", "c", "c")), "query {0}, class {1}",
+        output="pred_logits", query_of="pred_logits", of_detections=True),
+    TargetKind("mask_logit", (QUERY, Index("y", "y", "y"), Index("x", "x", "x")),
         "query {0}, mask pixel y {1} x {2}",
-        output="pred_masks",
-        query_of="pred_masks",
-        of_detections=True,
-    ),
-    TargetKind(
-        "box",
-        (QUERY, Index("coordinate", "i", "i", BOX_COORDINATES)),
-        "query {0}, {1}",
-        output="pred_boxes",
-        query_of="pred_boxes",
-        of_detections=True,
-    ),
-    TargetKind(
-        "encoder_feature",
-        (Index("channel", "channel", "c"),),
-        "channel {0}",
-        layers="encoder.layers.",
-        axes=(1,),
-        token=0,
-    ),
-    TargetKind(
-        "decoder_query",
-        (QUERY,),
-        "query {0}",
-        layers="decoder.layers.",
-        query_of="pred_logits",  # query q is row q of every layer and of the outputs
-    ),
-)
+        output="pred_masks", query_of="pred_masks", of_detections=True),
+    TargetKind("box", (QUERY, Index("coordinate", "i", "i", BOX_COORDINATES)), "query {0}, {1}",
+        output="pred_boxes", query_of="pred_boxes", of_detections=True),
+    TargetKind("encoder_feature", (Index("channel", "channel", "c"),), "channel {0}",
+        layers="encoder.layers.", axes=(1,), token=0),
+    # Query q is row q of every layer and of the outputs.
+    TargetKind("decoder_query", (QUERY,), "query {0}",
+        layers="decoder.layers.", query_of="pred_logits"),
+)  # fmt: skip
 # Inside a layer, by stack: sublayer → its transform before the residual sum (`.pre_res`), and the
 # norm that its output leaves. The feed-forward part's output is the layer's own.
 SUBLAYERS: dict[str, dict[str, tuple[str, str]]] = {

@@ -22,11 +22,11 @@ from lrpc.frontend.finish import finish
 from lrpc.frontend.lowering import lower
 from lrpc.frontend.places import Place, parse_mark, watched
 from lrpc.frontend.records import RecordedProgram, Ref, memory_of
-from lrpc.frontend.structure import described, rebuilt
+from lrpc.frontend.structure import described
 from lrpc.frontend.tracer import Trace, ValueTracer
 from lrpc.ir.graph import Loc, Module
 
-__all__ = ["NO_GRAD", "Imported", "import_model", "rebuilt"]
+__all__ = ["NO_GRAD", "Imported", "import_model"]
 
 NO_GRAD = ("detach", "ignore")
 """What may hold for results that a model computes under `torch.no_grad()`."""
@@ -39,7 +39,7 @@ SHAPES_ONLY_ABOVE = 1 << 18
 class Imported:
     """The forward graph of a model, how its outputs nest, and what in it is special to the example.
 
-    `structure` is JSON-able: see `structure.described`; `structure.rebuilt` undoes it. `recorded`
+    `structure` is JSON-able: see `structure.described`. `recorded`
     holds the calls that the graph was made of.
     """
 

@@ -15,8 +15,8 @@ from lrpc.errors import ConfigError, TraceError
 from lrpc.frontend import NO_GRAD, Imported, import_model
 from lrpc.frontend.calls import ModelCall
 from lrpc.frontend.capture import Example, named_arguments
-from lrpc.frontend.given import meant
 from lrpc.frontend.records import Input, found
+from lrpc.support.untrusted import meant
 
 Arguments = Sequence[Any] | Mapping[str, Any]
 
@@ -203,8 +203,8 @@ def _check_inputs(kind: str, inputs: Sequence[Input], unbatched: Collection[str]
     for name in unbatched:
         if name not in names:
             raise ConfigError(
-                f"unbatched: no input is called {name!r}{meant(name, names)}; there are"
-                f" {', '.join(names)}"
+                f"unbatched: no input is called {name!r}{meant(name, names, quoted=True)};"
+                f" there are {', '.join(names)}"
             )
     for x in inputs:
         if x.value.device.type != "cpu":

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from lrpc.errors import ConfigError
-from lrpc.support.untrusted import near
 
 MOST_SEEDS = 1_000_000
-
-
-def meant(name: object, known: Iterable[str]) -> str:
-    """`; did you mean NAME?` where one of the known names is close, else nothing."""
-    close = near(name, known) if isinstance(name, str) else None
-    return f"; did you mean {close!r}?" if close else ""
 
 
 def seed_count(seeds: Any) -> int:

@@ -67,18 +67,3 @@ def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
             raise TraceError(f"two outputs would be called {min(twice)!r}; rename a key of either")
         leaves |= found
     return leaves
-
-
-def rebuilt(structure: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """The nested outputs that `structure` describes, around the named tensors."""
-    if isinstance(structure, str):
-        return tensors[structure]
-    ((kind, content),) = structure.items()
-    if kind == "value":
-        return content
-    if kind == "dict":
-        return {key: rebuilt(part, tensors) for key, part in content.items()}
-    if kind == "items":
-        return {key: rebuilt(part, tensors) for key, part in content}
-    parts = [rebuilt(part, tensors) for part in content]
-    return tuple(parts) if kind == "tuple" else parts

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lrpc.config import Config, default_config
+from lrpc.config import Config
+from lrpc.config.schema import DEFAULTS, flatten
 from lrpc.errors import ConfigError
 
 _OUTPUTS = ("pred_logits", "pred_boxes", "pred_masks")
@@ -85,13 +86,13 @@ def _import(config: Config, name: str) -> Any:
 
 def _transfer(config: Config, settings: Any) -> None:
     """Set every value of `config` in detectron2's own configuration `settings`."""
-    known, defaults = _flat(settings), _flat(default_config().to_dict())
-    for key, value in _flat(config.to_dict()).items():
+    known = dict(flatten(settings))
+    for key, value in flatten(config.to_dict()):
         if key.startswith("LRPC."):
             continue
         if key in known:
             settings.merge_from_list([key, value])
-        elif value != defaults[key]:
+        elif value != DEFAULTS[key]:
             raise ConfigError(
                 f"{config.where(key)}: {key}: the installed detectron2 does not know it; remove it"
             )
@@ -99,13 +100,3 @@ def _transfer(config: Config, settings: Any) -> None:
     settings.MODEL.WEIGHTS = ""
     # The released model looks up the metadata of its first data set even where it has none.
     settings.DATASETS.TRAIN = settings.DATASETS.TRAIN or ("none",)
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):  # detectron2's nodes are dicts too
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

@@ -218,14 +218,6 @@ def not_finite(tensors: Mapping[str, Tensor]) -> str:
     return f"NaN or infinity in {shown(name)} ({count} of {tensors[name].numel()} values){more}"
 
 
-def _identity(name: str, tensor: Tensor) -> tuple[Any, ...]:
-    """Equal for two names if they give the same values in the same memory."""
-    if tensor.numel() == 0:
-        return (name,)
-    place = (str(tensor.device), tensor.data_ptr(), tensor.dtype)
-    return (*place, tuple(tensor.shape), tensor.stride())
-
-
 def _distinct(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Split into tensors to store and aliases of them, the first name in sorted order stored."""
     names: dict[tuple[object, ...], str] = {}

@@ -42,6 +42,8 @@ def strongest(value: Tensor, target: Mapping[str, Any], shape: tuple[object, ...
     batch = next(i for i, d in enumerate(shape) if isinstance(d, Sym))
     rest = [i for i in range(value.dim()) if i != batch]
     axes = [rest[a] for a in target["axes"]]
+    if not axes:  # one value for each image
+        return torch.zeros(1, value.shape[batch], 0, dtype=torch.int64)
     others = [i for i in rest if i not in axes]
     score = value.sum(others, keepdim=True) if others else value
     ordered = score.permute([batch, *axes, *others]).flatten(1)

@@ -20,23 +20,10 @@ from lrpc.ir.graph import Graph
 from lrpc.program.targets import Target
 
 #: Keys that every program has of its own.
-WRITTEN = frozenset(
-    {
-        *(
-            "lrpc",
-            "versions",
-            "sha256",
-            "inputs",
-            "outputs",
-            "targets",
-            "rules",
-            "plan",
-            "memory",
-            "settings",
-        ),
-        *("ledger", "saved", "composites", "graph", "reference_weights", "precision_report"),
-    }
-)
+WRITTEN = frozenset({
+    "lrpc", "versions", "sha256", "inputs", "outputs", "targets", "rules", "plan", "memory",
+    "settings", "ledger", "saved", "composites", "graph", "reference_weights", "precision_report",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)

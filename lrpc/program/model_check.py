@@ -19,7 +19,7 @@ from lrpc.frontend.variation import varied
 from lrpc.ir.graph import Graph
 from lrpc.ir.interpreter import interpret
 from lrpc.program.first_difference import difference_in_double, first_difference, other_calls
-from lrpc.program.reference import Running, graph_in_double, running
+from lrpc.program.reference import Running, doubled, graph_in_double, running
 from lrpc.program.tolerance import TOLERANCES, Tolerance, differs, moved
 
 MORE = 4
@@ -178,9 +178,7 @@ class ModelCheck:
             return None
         try:
             given, _, wanted = self.call.in_double().run(double(case.example))
-            wide = {
-                k: t.double() if t.dtype == torch.float32 else t for k, t in module.tensors.items()
-            }
+            wide = {name: doubled(t) for name, t in module.tensors.items()}
             got = interpret(graph_in_double(module.graph), wide, given)
         except (RuntimeError, TypeError, ValueError, LrpcError):
             return None

@@ -7,7 +7,8 @@ from fnmatch import fnmatchcase
 
 from lrpc.errors import ConfigError
 from lrpc.ir.graph import Graph
-from lrpc.program.targets import Places, Target, nearest, output_targets
+from lrpc.program.targets import Places, Target, output_targets
+from lrpc.support.untrusted import meant
 from passes.reachable import relevance_reachable
 
 
@@ -50,7 +51,7 @@ def chosen_places(graph: Graph, places: Places, read: Sequence[str]) -> tuple[st
     for pattern in read:
         if not any(fnmatchcase(m, pattern) for m in every):
             raise ConfigError(
-                f"LRPC.READ: no place matches {pattern!r}{nearest(pattern, every)}; places:"
+                f"LRPC.READ: no place matches {pattern!r}{meant(pattern, every)}; places:"
                 f" {', '.join(every)}"
             )
     return tuple(m for m in every if m in inputs or any(fnmatchcase(m, p) for p in read))

@@ -1,4 +1,4 @@
-"""What tf32 and bf16 cost a program: it runs beside its twin in float64, and the difference is
+"""What tf32 and bf16 cost a program: it runs beside its float64 reference, and the difference is
 reported, or too large."""
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lrpc.backend.render.program import generate
 from lrpc.errors import PrecisionError
 from lrpc.program.example_inputs import example_inputs, one_hot, strongest
 from lrpc.program.manifest import Lowered
-from lrpc.program.reference import in_double, running
+from lrpc.program.reference import doubled, in_double, running
 from lrpc.program.targets import Target
 from lrpc.program.tf32 import Tf32
 from lrpc.runtime.results import booked
@@ -27,7 +27,8 @@ MOVED = 0.05  # of the largest output: a row further off fell otherwise at a nea
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """A program's text and weights, and what its twin is made of: `made`, with weights `exact`."""
+    """A program's text and weights; `made` and the weights `exact`, of which its float64 reference
+    is made."""
 
     precision: str
     text: str
@@ -50,19 +51,19 @@ def precision_report(job: Compared) -> dict[str, Any]:
     graph = job.made[0].graph
     inputs = {**example_inputs(graph), **job.example}
     inputs = {v.name: inputs[v.name] for v in graph.inputs}
-    program, goals = running(job.text, job.weights), _goals(job)
+    program, cases = running(job.text, job.weights), _cases(job)
     with Tf32():  # type: ignore[no-untyped-call]
         outputs, saved = program.forward(inputs)
-    values = [program.value(saved, goal.name, goal.under).clone() for goal in goals]
+    values = [program.value(saved, case.name, case.under).clone() for case in cases]
     del saved  # one state at a time
-    exact, starts, references = _reference(job, inputs, goals, values)
+    exact, starts, references = _reference(job, inputs, cases, values)
     with Tf32():  # type: ignore[no-untyped-call]
         saved = program.forward(inputs)[1]
         found = [
-            program.relevance(saved, goal.name, goal.under, one_hot(value, goal.said, at), True)
-            for goal, value, at in zip(goals, values, starts, strict=True)
+            program.relevance(saved, case.name, case.under, one_hot(value, case.said, at), True)
+            for case, value, at in zip(cases, values, starts, strict=True)
         ]
-    rows = zip(goals, starts, found, references, strict=True)
+    rows = zip(cases, starts, found, references, strict=True)
     report: dict[str, Any] = {
         "precision": job.precision,
         "against": "fp64",
@@ -71,14 +72,14 @@ def precision_report(job: Compared) -> dict[str, Any]:
         "bound": job.bound,
         "outputs": [_output(name, outputs[name], exact[name]) for name in exact],
         "targets": [_row(*row) for row in rows],
-        "unchecked": [t.name for t in job.targets if t.name not in {goal.name for goal in goals}],
+        "unchecked": [t.name for t in job.targets if t.name not in {case.name for case in cases}],
     }
     _refuse(report)
     return report
 
 
 @dataclass(frozen=True, eq=False)
-class _Goal:
+class _Case:
     """One target under one composite, empty where there is one."""
 
     target: Target
@@ -98,51 +99,51 @@ class _Goal:
         return {"axes": self.target.axes, "token": self.target.token}
 
 
-def _goals(job: Compared) -> list[_Goal]:
+def _cases(job: Compared) -> list[_Case]:
     """The first targets of each composite, as many as take about a minute; one at least."""
     graph = job.made[0].graph
     entries = sum(math.prod(v.type.sized({"B": 1})) for v in graph.values())
     count = max(1, int(ENTRIES / entries / len(job.made)))
     return [
-        _Goal(target, code)
+        _Case(target, code)
         for one in job.made
         for target, code in list(zip(job.targets, one.codes, strict=True))[:count]
     ]
 
 
 def _reference(
-    job: Compared, inputs: Mapping[str, Tensor], goals: Sequence[_Goal], values: Sequence[Tensor]
+    job: Compared, inputs: Mapping[str, Tensor], cases: Sequence[_Case], values: Sequence[Tensor]
 ) -> tuple[dict[str, Tensor], list[Tensor], list[Tensor]]:
-    """In float64: the outputs, where relevance of each goal starts (at its strongest entry that
+    """In float64: the outputs, where relevance of each case starts (at its strongest entry that
     did not move), and relevance at the inputs."""
     wide = [in_double(one) for one in job.made]
     codes = [code for one in wide for code in one.codes]
     text = generate(wide[0].graph, codes, replace(job.about, tf32=False, again={}, sweep=0))
-    twin = running(text, {name: _double(t) for name, t in job.exact.items()})
-    outputs, saved = twin.forward({name: _double(x) for name, x in inputs.items()})
+    double = running(text, {name: doubled(t) for name, t in job.exact.items()})
+    outputs, saved = double.forward({name: doubled(x) for name, x in inputs.items()})
     starts, found = [], []
-    for goal, value in zip(goals, values, strict=True):
-        exact = twin.value(saved, goal.name, goal.under)
-        shape = goal.code.value.type.shape
-        at = strongest(_settled(value, exact, goal.target), goal.said, shape)
-        g = one_hot(exact, goal.said, at)
+    for case, value in zip(cases, values, strict=True):
+        exact = double.value(saved, case.name, case.under)
+        shape = case.code.value.type.shape
+        at = strongest(_settled(value, exact, case.target), case.said, shape)
+        g = one_hot(exact, case.said, at)
         starts.append(at)
-        found.append(twin.relevance(saved, goal.name, goal.under, g, False)[0])
+        found.append(double.relevance(saved, case.name, case.under, g, False)[0])
     return outputs, starts, found
 
 
 def _row(
-    goal: _Goal, at: Tensor, found: tuple[Tensor, list[Tensor]], exact: Tensor
+    case: _Case, at: Tensor, found: tuple[Tensor, list[Tensor]], exact: Tensor
 ) -> dict[str, Any]:
     """Errors of relevance at the inputs, and what the ledger leaves open."""
     apart, amounts = (found[0].double() - exact).abs(), found[1]
     return {
-        **({"composite": goal.under} if goal.under else {}),
-        "target": goal.name,
+        **({"composite": case.under} if case.under else {}),
+        "target": case.name,
         "at": at[0].tolist(),
         "relative_l1": _figure(apart.sum() / exact.abs().sum().clamp_min(1e-300)),
         "correlation": _figure(torch.corrcoef(torch.stack([found[0].double(), exact]))[0, 1]),
-        "closure": _figure(booked(ledger_rows(goal.code.booked), amounts).closure.max()),
+        "closure": _figure(booked(ledger_rows(case.code.booked), amounts).closure.max()),
     }
 
 
@@ -188,7 +189,3 @@ def _badness(figure: float | None) -> float:
 def _figure(x: Tensor) -> float | None:
     """Three digits; None where it is not finite."""
     return float(f"{float(x):.3g}") if bool(torch.isfinite(x)) else None
-
-
-def _double(x: Tensor) -> Tensor:
-    return x.double() if x.dtype == torch.float32 else x

@@ -81,6 +81,11 @@ def _type(kind: TensorType) -> TensorType:
     return TensorType("f64", kind.shape) if kind.dtype == "f32" else kind
 
 
+def doubled(x: Tensor) -> Tensor:
+    """`x` in float64 where it is in float32."""
+    return x.double() if x.dtype == torch.float32 else x
+
+
 @dataclass(frozen=True, eq=False)
 class Running:
     """The functions of a program's text, and its weights."""
@@ -100,13 +105,13 @@ class Running:
         found: dict[str, Tensor] = self.interface.forward(self.weights, saved, *inputs.values())
         return found
 
-    def goal(self, target: str, composite: str) -> Any:
+    def target_of(self, target: str, composite: str) -> Any:
         """What the program says of a target, under one of its composites."""
         return self.interface.others.get(composite, self.interface.targets)[target]
 
     def value(self, saved: Any, target: str, composite: str) -> Tensor:
         """The value that relevance of `target` starts from."""
-        block, name = self.goal(target, composite).value
+        block, name = self.target_of(target, composite).value
         found: Tensor = saved[block][name]
         return found
 
@@ -115,13 +120,12 @@ class Running:
     ) -> tuple[Tensor, list[Tensor]]:
         """Relevance at the inputs (or, where it ends before, at all places), flat and in the order
         of their names, and the amounts that the ledger books."""
-        goal, amounts = self.goal(target, composite), list[Tensor]()
+        chosen, amounts = self.target_of(target, composite), list[Tensor]()
         chunk = [self.interface.chunk] if self.interface.sweep else []
-        places = frozenset(goal.reads) & set(self.interface.read_inputs) or frozenset(goal.reads)
-        if ledger:
-            found = goal.run_ledger(self.weights, saved, g, places, *chunk, amounts)
-        else:
-            found = goal.run(self.weights, saved, g, places, *chunk)
+        every = frozenset(chosen.reads)
+        places = every & set(self.interface.read_inputs) or every
+        run, rows = (chosen.run_ledger, [amounts]) if ledger else (chosen.run, [])
+        found = run(self.weights, saved, g, places, *chunk, *rows)
         return torch.cat([found[place].flatten() for place in sorted(places)]), amounts
 
 
@@ -135,10 +139,10 @@ class _Latest(dict[str, Any]):
 
 def running(text: str, weights: Mapping[str, Tensor]) -> Running:
     """The program of this text; its module is not kept in `sys.modules`."""
-    with tempfile.TemporaryDirectory(prefix="lrpc-twin-") as folder:
+    with tempfile.TemporaryDirectory(prefix="lrpc-reference-") as folder:
         path = Path(folder) / "program.py"
         path.write_text(text)
-        module = ModuleType("_lrpc_twin")
+        module = ModuleType("_lrpc_reference")
         module.__file__ = str(path)
         sys.modules[module.__name__] = module  # dataclasses and Triton look it up
         try:

@@ -10,6 +10,12 @@ from torch import Tensor
 
 from lrpc.program.targets import Places
 
+#: The fields that a manifest states as they are.
+STATED = (
+    *("name", "structure", "read", "tf32", "chunk", "notes"),
+    *("checkpoint", "budget", "precision", "bound"),
+)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -31,38 +37,16 @@ class Settings:
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` needs to build the same program from graph.lrp again."""
-        return {
-            "name": self.name,
-            "structure": self.structure,
-            "read": list(self.read),
-            "tf32": self.tf32,
-            "chunk": self.chunk,
-            "notes": list(self.notes),
-            "checkpoint": self.checkpoint,
-            "budget": self.budget,
-            "precision": self.precision,
-            "bound": self.bound,
-            "places": {
-                "boundaries": list(self.places.boundaries),
-                "inputs": dict(self.places.inputs),
-            },
+        places = {
+            "boundaries": list(self.places.boundaries),
+            "inputs": dict(self.places.inputs),
         }
+        return {**{name: getattr(self, name) for name in STATED}, "places": places}
 
     @staticmethod
     def from_json(data: Mapping[str, Any], facts: Mapping[str, Any]) -> Settings:
         """Settings as a manifest holds them."""
         places = Places({}, tuple(data["places"]["boundaries"]), data["places"]["inputs"])
-        return Settings(
-            data["name"],
-            data["structure"],
-            places,
-            tuple(data["read"]),
-            data["tf32"],
-            data["chunk"],
-            tuple(data["notes"]),
-            data["precision"],
-            data["bound"],
-            facts,
-            data["checkpoint"],
-            data["budget"],
-        )
+        stated = {name: data[name] for name in STATED}
+        lists = {name: tuple(data[name]) for name in ("read", "notes")}
+        return Settings(**stated | lists, places=places, facts=facts)

@@ -11,7 +11,7 @@ from lrpc.config.target_kinds import KINDS, SUBLAYERS
 from lrpc.errors import ConfigError
 from lrpc.ir.graph import Graph
 from lrpc.ir.types import Sym
-from lrpc.support.untrusted import near
+from lrpc.support.untrusted import meant
 
 _LAYER = re.compile(r"(?:encoder|decoder)\.layers\.\d+")
 
@@ -109,7 +109,7 @@ def with_boundaries(places: Places, patterns: Sequence[str]) -> Places:
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in every):
             raise ConfigError(
-                f"LRPC.BOUNDARIES: no place matches {pattern!r}{nearest(pattern, every)}; places:"
+                f"LRPC.BOUNDARIES: no place matches {pattern!r}{meant(pattern, every)}; places:"
                 f" {', '.join(every) or 'none'}"
             )
     more = (
@@ -149,7 +149,7 @@ def _expand(name: str, graph: Graph) -> list[Target]:
     chosen = [str(i) for i in layers] if layer == "*" else [layer or str(layers[-1])]
     if f"{prefix}{chosen[0]}" not in starts:
         known = int(chosen[0].partition(".")[0]) in layers
-        hint = nearest(f"{prefix}{chosen[0]}", starts) if known else ""
+        hint = meant(f"{prefix}{chosen[0]}", starts) if known else ""
         raise ConfigError(
             f"LRPC.TARGETS: {name}: there are layers {layers[0]} to {layers[-1]}"
             f"{f', none has that part{hint}' if known else ''}"
@@ -178,9 +178,3 @@ def output_targets(graph: Graph) -> list[Target]:
             names = tuple(f"index{i}" for i in range(rank))
             found.append(Target(name, f"output.{name}", tuple(range(rank)), names))
     return found
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """`; did you mean X?`, or nothing."""
-    close = near(name, known)
-    return f"; did you mean {close}?" if close else ""

@@ -26,6 +26,7 @@ from lrpc.program.mixed import as_run
 from lrpc.program.targets import boundaries_of
 from lrpc.program.tolerance import Tolerance, tolerance
 from lrpc.rules.plugins import load_allowed
+from lrpc.runtime.results import flat
 from passes import run_pipeline
 from passes.lower_relevance import LowerRelevance
 
@@ -60,9 +61,9 @@ def checks(
     state = program.forward(**inputs)
     same = as_run(Module(graph, tensors), precision)
     values = interpret(same.graph, same.tensors, inputs, keep=True)
+    got = flat(manifest["settings"]["structure"], state.outputs)
     for name, value in graph.outputs:
-        got = _flat(state.outputs)[name].cpu()
-        yield _output_check(name, got, values[value.name], allowed)
+        yield _output_check(name, got[name].cpu(), values[value.name], allowed)
     run = _Run(program, state, inputs, values, every, allowed)
     names = composites_of(manifest)
     for name in names:
@@ -216,17 +217,6 @@ def distance(a: Tensor, b: Tensor) -> float:
         return 0.0
     rest = (a.double() - b.double()).abs().max() / b.double().abs().max().clamp_min(1e-300)
     return float(rest) if bool(torch.isfinite(rest)) else float("inf")
-
-
-def _flat(outputs: Any, prefix: str = "") -> dict[str, Tensor]:
-    if isinstance(outputs, Tensor):
-        return {prefix or "output": outputs}
-    items = outputs.items() if isinstance(outputs, dict) else enumerate(outputs)
-    return {
-        k: v
-        for key, item in items
-        for k, v in _flat(item, f"{prefix}.{key}" if prefix else str(key)).items()
-    }
 
 
 def _places(result: Any) -> list[Tensor]:

@@ -26,7 +26,7 @@ from lrpc.rules import (
     structure,
 )
 from lrpc.rules.declaration import Declaration
-from lrpc.support.untrusted import near
+from lrpc.support.untrusted import meant
 
 FAMILIES: dict[str, tuple[Declaration, ...]] = {
     "linear maps": (*linear.RULES, *signed.RULES, *boxed.RULES),
@@ -57,9 +57,7 @@ def find(op: str, name: str) -> Declaration:
         names = sorted({rule for _, rule in CATALOGUE})
         mine = sorted(rule for o, rule in CATALOGUE if o == op)
         if name not in names:
-            close = near(name, names)
-            hint = f"; did you mean {close}?" if close else ""
-            raise RuleError(f"unknown rule {name!r}{hint} (see `lrpc rules`)")
+            raise RuleError(f"unknown rule {name!r}{meant(name, names)} (see `lrpc rules`)")
         if not mine:
             raise RuleError(f"no relevance rule exists for {op} yet")
         raise RuleError(f"rule {name} is not defined for {op}; it has: {', '.join(mine)}")
@@ -81,8 +79,7 @@ def register(rule: Declaration) -> Declaration:
         raise RuleError(f"rule name {rule.name!r}: lower case, digits and _ only, a letter first")
     for op in rule.ops:
         if op not in TABLE:
-            close = near(op, TABLE)
-            hint = f"; did you mean {close}?" if close else ""
+            hint = meant(op, TABLE)
             raise RuleError(f"rule {rule.name}: there is no operation {op!r}{hint}")
         if (op, rule.name) in CATALOGUE:
             raise RuleError(f"rule {rule.name} exists for {op} already; choose another name")

@@ -55,20 +55,12 @@ def _kind(node: Node) -> str:
 
 
 RULES = (
-    Declaration(
-        "pass",
-        ACTIVATIONS,
-        passing,
+    Declaration("pass", ACTIVATIONS, passing,
         "R_x = R_z; G_x = (f(x) − f(0)) / x ⊙ G_z",
         "Bach et al. 2015, section 2 (10.1371/journal.pone.0130140)",
-        "all; f(0) ≠ 0 (sigmoid) goes to sink `bias`",
-    ),
-    Declaration(
-        "gradient_input",
-        ACTIVATIONS,
-        gradient_input,
+        "all; f(0) ≠ 0 (sigmoid) goes to sink `bias`"),
+    Declaration("gradient_input", ACTIVATIONS, gradient_input,
         "R_x = x ⊙ f'(x) ⊙ G_z",
         "Shrikumar et al. 2016 (1605.01713)",
-        "not conserving: sink `rescale`",
-    ),
-)
+        "not conserving: sink `rescale`"),
+)  # fmt: skip

@@ -126,40 +126,21 @@ def gradient_input(ctx: Context, node: Node, rule: Rule) -> None:
 
 
 RULES = (
-    Declaration(
-        "uniform",
-        BILINEAR,
-        uniform,
+    Declaration("uniform", BILINEAR, uniform,
         "s = R_z / stab_ε(z); R_a = ½ a ⊙ (∂z/∂a)ᵀ s, R_b = ½ b ⊙ (∂z/∂b)ᵀ s; 1/n each in a"
         " product of n factors",
         SOURCE,
-        "all but ε's share",
-        (EPS,),
-    ),
-    Declaration(
-        "share",
-        BILINEAR,
-        share,
+        "all but ε's share", (EPS,)),
+    Declaration("share", BILINEAR, share,
         "ρ of the relevance to the first factor, 1 − ρ to the second",
         "Ali et al. 2022 (2202.07304) for ρ = 0; Achtibat et al. 2024 for ρ = ½",
-        "all but ε's share",
-        (RATIO, EPS),
-    ),
-    Declaration(
-        "detach",
-        BILINEAR,
-        detach,
+        "all but ε's share", (RATIO, EPS)),
+    Declaration("detach", BILINEAR, detach,
         "one factor is taken as constant: all to the other, R_b = b ⊙ (∂z/∂b)ᵀ R_z / stab_ε(z)",
         "Ali et al. 2022 (2202.07304); for gates, Arras et al. 2019 (1909.12114)",
-        "all but ε's share",
-        (FACTOR, EPS),
-    ),
-    Declaration(
-        "gradient_input",
-        BILINEAR,
-        gradient_input,
+        "all but ε's share", (FACTOR, EPS)),
+    Declaration("gradient_input", BILINEAR, gradient_input,
         "R_a = a ⊙ ∂f/∂a, R_b = b ⊙ ∂f/∂b",
         "Shrikumar et al. 2016 (1605.01713)",
-        "doubles: sink `rescale` holds the excess",
-    ),
-)
+        "doubles: sink `rescale` holds the excess"),
+)  # fmt: skip

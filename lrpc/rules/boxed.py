@@ -96,32 +96,16 @@ def _refuse_box(rule: Rule) -> str:
 
 DEEP_TAYLOR = "Montavon et al. 2017 (10.1016/j.patcog.2016.11.008)"
 RULES = (
-    Declaration(
-        "z_box",
-        MAPS,
-        z_box,
+    Declaration("z_box", MAPS, z_box,
         "R_x = x ⊙ Wᵀs − l ⊙ W⁺ᵀs − h ⊙ W⁻ᵀs; s = R_z / stab_ε(Wx − W⁺l − W⁻h)",
         DEEP_TAYLOR,
-        "all but ε's share; biases cancel",
-        (LOW, HIGH, EPS),
-        _refuse_box,
-    ),
-    Declaration(
-        "w_square",
-        MAPS,
-        w_square,
+        "all but ε's share; biases cancel", (LOW, HIGH, EPS), _refuse_box),
+    Declaration("w_square", MAPS, w_square,
         "R_x = (W²)ᵀ(R_z / stab_ε(ΣW² + b²)), the sum over the inputs that an output sees",
         DEEP_TAYLOR,
-        "all but b²'s share and ε's",
-        (EPS, BIAS),
-    ),
-    Declaration(
-        "flat",
-        MAPS,
-        flat,
+        "all but b²'s share and ε's", (EPS, BIAS)),
+    Declaration("flat", MAPS, flat,
         "R_x = 1ᵀ(R_z / stab_ε(n)), n the number of inputs that an output sees, padding aside",
         "Lapuschkin et al. 2019 (10.1038/s41467-019-08987-4)",
-        "all but ε's share",
-        (EPS,),
-    ),
-)
+        "all but ε's share", (EPS,)),
+)  # fmt: skip

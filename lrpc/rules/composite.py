@@ -9,7 +9,7 @@ from lrpc.errors import RuleError
 from lrpc.rules import CATALOGUE, find
 from lrpc.rules.convolutional import convolutional
 from lrpc.rules.entries import Composite, Entry, Option, in_place_of
-from lrpc.support.untrusted import near
+from lrpc.support.untrusted import meant
 
 __all__ = ["COMPOSITES", "Composite", "Entry", "Option", "adapted", "composite", "entries", "entry"]
 
@@ -177,8 +177,7 @@ def composite(
     if not isinstance(name, str):
         raise RuleError(f"a composite is given by its name, as in 'attnlrp', got {name!r}")
     if name not in COMPOSITES:
-        close = near(name, COMPOSITES)
-        hint = f"; did you mean {close}?" if close else ""
+        hint = meant(name, COMPOSITES)
         raise RuleError(f"unknown composite {name!r}{hint}; there are: {', '.join(COMPOSITES)}")
     for switch, value in (("stop_at_detach", stop_at_detach), ("split_positions", split_positions)):
         if not isinstance(value, bool):

@@ -87,58 +87,31 @@ def gradient_input(ctx: Context, node: Node, rule: Rule) -> None:
 
 OPS = ("deform_sample",)
 RULES = (
-    Declaration(
-        "value",
-        OPS,
-        value,
+    Declaration("value", OPS, value,
         "R_V = V ⊙ Mᵀ(R_o / stab_ε(o)), M the sampling map with A, loc fixed",
         "epsilon rule of that map; sampling: Zhu et al. 2021, eq. 3 (2010.04159)",
-        "all but ε's share",
-        (EPS,),
-    ),
-    Declaration(
-        "value_and_weights",
-        OPS,
-        value_and_weights,
+        "all but ε's share", (EPS,)),
+    Declaration("value_and_weights", OPS, value_and_weights,
         "ρ of it to A, on through softmax to the query; 1 − ρ to V",
         "uniform rule, Achtibat et al. 2024, proposition 3.3 (2402.05602)",
-        "all but ε's share",
-        (SHARE, EPS),
-    ),
-    Declaration(
-        "locations",
-        OPS,
-        locations,
+        "all but ε's share", (SHARE, EPS)),
+    Declaration("locations", OPS, locations,
         "1 − ρ of it to V; first-order term ρ loc ⊙ (∂o/∂loc)ᵀ(R_o / stab_ε(o)) to the sampling"
         " locations, on to the offsets and the query",
         "first-order Taylor term of the sampling, Zhu et al. 2021, eq. 3 (2010.04159)",
         "all of V's part; sink `rescale` holds what the first-order term lacks of ρ",
-        (LOCATED, EPS),
-    ),
-    Declaration(
-        "splat",
-        OPS,
-        splat,
+        (LOCATED, EPS)),
+    Declaration("splat", OPS, splat,
         "R_src = (1/H) Σ R_out · A · bilinear, per channel, corners outside a map moved onto its"
         " border; the value and output projections pass relevance unchanged",
         "splatting of relevance by where it was sampled, without values",
-        "all where Σ A = 1; sink `rescale` holds the difference",
-    ),
-    Declaration(
-        "splat_value",
-        OPS,
-        splat_value,
+        "all where Σ A = 1; sink `rescale` holds the difference"),
+    Declaration("splat_value", OPS, splat_value,
         "R_src = u / stab_ε(Σ u) · ΣR_out, u = splat ⊙ mean |V| of the token; projections as there",
         "splatting weighted by the size of the values",
-        "all but ε's share",
-        (EPS,),
-    ),
-    Declaration(
-        "gradient_input",
-        OPS,
-        gradient_input,
+        "all but ε's share", (EPS,)),
+    Declaration("gradient_input", OPS, gradient_input,
         "R = x ⊙ ∂f/∂x for V, A and the locations",
         "Shrikumar et al. 2016 (1605.01713)",
-        "doubles: sink `rescale` holds the excess",
-    ),
-)
+        "doubles: sink `rescale` holds the excess"),
+)  # fmt: skip

@@ -36,20 +36,12 @@ def gradient_input(ctx: Context, node: Node, rule: Rule) -> None:
 
 
 RULES = (
-    Declaration(
-        "pass",
-        OPS,
-        passing,
+    Declaration("pass", OPS, passing,
         "z = a / b: R_a = R_z, G_a = G_z / b; b normalises and is taken as constant, R_b = 0",
         "Achtibat et al. 2024 on normalisation (2402.05602)",
-        "all; of a constant over an activation all goes to sink `detached`",
-    ),
-    Declaration(
-        "gradient_input",
-        OPS,
-        gradient_input,
+        "all; of a constant over an activation all goes to sink `detached`"),
+    Declaration("gradient_input", OPS, gradient_input,
         "R_a = a ⊙ G_z / b, R_b = −b ⊙ a / b² ⊙ G_z",
         "Shrikumar et al. 2016 (1605.01713)",
-        "all by a constant; by an activation both shares cancel, sink `rescale`",
-    ),
-)
+        "all by a constant; by an activation both shares cancel, sink `rescale`"),
+)  # fmt: skip

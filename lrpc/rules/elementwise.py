@@ -100,30 +100,18 @@ def detach(ctx: Context, node: Node, rule: Rule) -> None:
 
 
 RULES = (
-    Declaration(
-        "pass",
-        PASSING,
-        passing,
+    Declaration("pass", PASSING, passing,
         "R_x = R_z; G_x = (f(x) − f(0)) / x ⊙ G_z for abs, exp, sin, cos, clamp and powers from 1"
         " up; R itself for log, roots and powers below 1. Exponents from 0 down are refused",
         BACH,
-        "all; f(0) ≠ 0 (exp, cos, clamp above or below 0) goes to sink `bias`",
-    ),
-    Declaration(
-        "gradient_input",
-        OPS,
-        gradient_input,
+        "all; f(0) ≠ 0 (exp, cos, clamp above or below 0) goes to sink `bias`"),
+    Declaration("gradient_input", OPS, gradient_input,
         "R_x = x ⊙ f'(x) ⊙ G_z; where x is 0 and f'(0) not finite (roots), R_x = 0",
         "Shrikumar et al. 2016 (1605.01713)",
-        "not conserving: sink `rescale`",
-    ),
-    Declaration(
-        "detach",
-        NORMALISING,
-        detach,
+        "not conserving: sink `rescale`"),
+    Declaration("detach", NORMALISING, detach,
         "R_x = 0: 1 / x normalises what it multiplies, and is taken as constant; a product gives"
         " all to its other factor",
         "Achtibat et al. 2024 on normalisation (2402.05602); Ali et al. 2022 (2202.07304)",
-        "what arrives goes to sink `detached`",
-    ),
-)
+        "what arrives goes to sink `detached`"),
+)  # fmt: skip

@@ -14,20 +14,12 @@ def passing(ctx: Context, node: Node, rule: Rule) -> None:
 
 
 RULES = (
-    Declaration(
-        "pass",
-        ("embedding",),
-        passing,
+    Declaration("pass", ("embedding",), passing,
         "R of a token = Σ of R over the channels of its row",
         "Ali et al. 2022, section 3 (2202.07304)",
-        "all",
-    ),
-    Declaration(
-        "gradient_input",
-        ("embedding",),
-        passing,
+        "all"),
+    Declaration("gradient_input", ("embedding",), passing,
         "R of a token = Σ over channels of row ⊙ ∂f/∂row",
         "Shrikumar et al. 2016 (1605.01713)",
-        "all",
-    ),
-)
+        "all"),
+)  # fmt: skip

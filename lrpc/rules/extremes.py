@@ -27,20 +27,12 @@ def _share(ctx: Context, node: Node, x: Value) -> Value:
 
 
 RULES = (
-    Declaration(
-        "pass",
-        OPS,
-        winner,
+    Declaration("pass", OPS, winner,
         "the winner takes all; n entries that are equally large take 1/n each",
         "Bach et al. 2015 for max pooling",
-        "all",
-    ),
-    Declaration(
-        "gradient_input",
-        OPS,
-        winner,
+        "all"),
+    Declaration("gradient_input", OPS, winner,
         "R_x = x ⊙ ∂f/∂x; 1/n each where n entries are equally large",
         "Shrikumar et al. 2016 (1605.01713)",
-        "all",
-    ),
-)
+        "all"),
+)  # fmt: skip

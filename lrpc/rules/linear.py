@@ -51,29 +51,17 @@ def passing(ctx: Context, node: Node, rule: Rule) -> None:
 
 
 RULES = (
-    Declaration(
-        "epsilon",
-        MAPS,
-        epsilon,
+    Declaration("epsilon", MAPS, epsilon,
         "R_x = x ⊙ f_Wᵀ(R_z / stab_ε(f_W(x) + b))",
         "Bach et al. 2015, eq. 58 (10.1371/journal.pone.0130140)",
-        "all but the bias's share and ε's",
-        (EPS, BIAS),
-    ),
-    Declaration(
-        "pass",
-        tuple(op for op in MAPS if op != "interpolate"),  # to the same size it is dropped
-        passing,
+        "all but the bias's share and ε's", (EPS, BIAS)),
+    # An interpolation to the same size is dropped.
+    Declaration("pass", tuple(op for op in MAPS if op != "interpolate"), passing,
         "R_x = R_z; input and output have one shape",
         "the map is left out: batch norm in zennit's composites, projections in splatting",
-        "all",
-    ),
-    Declaration(
-        "gradient_input",
-        MAPS,
-        gradient_input,
+        "all"),
+    Declaration("gradient_input", MAPS, gradient_input,
         "R_x = x ⊙ ∂f/∂x",
         "Shrikumar et al. 2016 (1605.01713)",
-        "nothing is redistributed; equals epsilon at ε = 0 on one linear map",
-    ),
-)
+        "nothing is redistributed; equals epsilon at ε = 0 on one linear map"),
+)  # fmt: skip

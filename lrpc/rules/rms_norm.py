@@ -35,21 +35,12 @@ def gradient_input(ctx: Context, node: Node, rule: Rule) -> None:
 
 RMS = ("rms_norm",)
 RULES = (
-    Declaration(
-        "detach_sigma",
-        RMS,
-        detach_sigma,
+    Declaration("detach_sigma", RMS, detach_sigma,
         "RMS constant: epsilon rule through diag(γ/rms)",
         "Achtibat et al. 2024 (2402.05602); Ali et al. 2022 (2202.07304)",
-        "all but ε's share",
-        (EPS,),
-    ),
-    Declaration(
-        "gradient_input",
-        RMS,
-        gradient_input,
+        "all but ε's share", (EPS,)),
+    Declaration("gradient_input", RMS, gradient_input,
         "R_x = x ⊙ ∂f/∂x",
         "Shrikumar et al. 2016 (1605.01713)",
-        "not conserving: sink `rescale`",
-    ),
-)
+        "not conserving: sink `rescale`"),
+)  # fmt: skip

@@ -245,10 +245,7 @@ def _refuse_shares(rule: Rule) -> str:
 
 
 RULES = (
-    Declaration(
-        "gamma",
-        MAPS,
-        gamma,
+    Declaration("gamma", MAPS, gamma,
         "R_x = x⁺ ⊙ [(W+γW⁺)ᵀs₊ + (W+γW⁻)ᵀs₋] + x⁻ ⊙ [(W+γW⁻)ᵀs₊ + (W+γW⁺)ᵀs₋];"
         " s₊ = 1[z>0] R_z / stab_ε((W+γW⁺)x⁺ + (W+γW⁻)x⁻ + b + γb⁺),"
         " s₋ = 1[z<0] R_z / stab_ε((W+γW⁻)x⁺ + (W+γW⁺)x⁻ + b + γb⁻)",
@@ -256,37 +253,22 @@ RULES = (
         " inputs of both signs",
         "all but the bias's share, ε's, and relevance on outputs that are exactly 0 (sink"
         " `epsilon`)",
-        (GAMMA, EPS, BIAS),
-    ),
-    Declaration(
-        "gamma_weight",
-        MAPS,
-        gamma_weight,
+        (GAMMA, EPS, BIAS)),
+    Declaration("gamma_weight", MAPS, gamma_weight,
         "R_x = x ⊙ (W+γW⁺)ᵀ(R_z / stab_ε((W+γW⁺)x + b + γb⁺)), whatever the sign of x",
         "Montavon et al. 2019 (10.1007/978-3-030-28954-6_10), eq. for γ; stated for x ≥ 0 alone",
-        "all but the bias's share and ε's",
-        (GAMMA, EPS, GAMMA_BIAS),
-    ),
-    Declaration(
-        "alpha_beta",
-        MAPS,
-        alpha_beta,
+        "all but the bias's share and ε's", (GAMMA, EPS, GAMMA_BIAS)),
+    Declaration("alpha_beta", MAPS, alpha_beta,
         "R_x = α [x⁺ ⊙ W⁺ᵀp + x⁻ ⊙ W⁻ᵀp] − β [x⁺ ⊙ W⁻ᵀn + x⁻ ⊙ W⁺ᵀn];"
         " p = R_z / stab_ε(W⁺x⁺ + W⁻x⁻ + b⁺), n = R_z / stab_ε(W⁻x⁺ + W⁺x⁻ + b⁻)",
         "Bach et al. 2015, eq. 60 (10.1371/journal.pone.0130140)",
         "all but b⁺'s and b⁻'s shares and ε's; an output without contributions of one sign loses"
         " that sign's part to sink `epsilon`",
-        (ALPHA, BETA, EPS, BIAS),
-        _refuse_shares,
-    ),
-    Declaration(
-        "z_plus",
-        MAPS,
-        z_plus,
+        (ALPHA, BETA, EPS, BIAS), _refuse_shares),
+    Declaration("z_plus", MAPS, z_plus,
         "R_x = x⁺ ⊙ W⁺ᵀp + x⁻ ⊙ W⁻ᵀp; p = R_z / stab_ε(W⁺x⁺ + W⁻x⁻ + b⁺)",
         "Montavon et al. 2017 (10.1016/j.patcog.2016.11.008); alpha_beta with α = 1, β = 0",
         "all but b⁺'s share and ε's; an output without positive contributions loses all to sink"
         " `epsilon`",
-        (EPS, BIAS),
-    ),
-)
+        (EPS, BIAS)),
+)  # fmt: skip

@@ -221,37 +221,21 @@ def detach(ctx: Context, node: Node, rule: Rule) -> None:
 
 
 RULES = (
-    Declaration(
-        "pass",
-        tuple(op for op in OPS if op != "cumsum"),  # a partial sum may be 0 where entries are not
-        passing,
+    # A partial sum may be 0 where its entries are not.
+    Declaration("pass", tuple(op for op in OPS if op != "cumsum"), passing,
         "each entry's relevance goes to the entry it came from; max pooling: the winner takes all",
         "rules of structure; Bach et al. 2015 for max pooling",
-        "all; added constants go to sink `bias`",
-    ),
-    Declaration(
-        "gradient_input",
-        OPS,
-        passing,
+        "all; added constants go to sink `bias`"),
+    Declaration("gradient_input", OPS, passing,
         "R_x = x ⊙ ∂f/∂x",
         "Shrikumar et al. 2016 (1605.01713)",
-        "all",
-    ),
-    Declaration(
-        "epsilon",
-        tuple(EPSILON),
-        epsilon,
+        "all"),
+    Declaration("epsilon", tuple(EPSILON), epsilon,
         "R_x = x ⊙ fᵀ(R_z / stab_ε(f(x))); `pass` of sum and mean is this at ε = 0",
         "Bach et al. 2015, eq. 58 (10.1371/journal.pone.0130140)",
-        "all but ε's share",
-        (EPS,),
-    ),
-    Declaration(
-        "detach",
-        ("detach",),
-        detach,
+        "all but ε's share", (EPS,)),
+    Declaration("detach", ("detach",), detach,
         "R_x = 0",
         "the model's own detach()",
-        "what arrives goes to sink `detached`",
-    ),
-)
+        "what arrives goes to sink `detached`"),
+)  # fmt: skip

@@ -31,13 +31,13 @@ class Interface:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One question to a program: a target under a composite, what is wanted of it, and the way to
-    it."""
+class Request:
+    """One request to a program: a target under a composite, what is wanted of it, and how it
+    runs."""
 
     composite: str
     name: str
-    goal: Target
+    target: Target
     token: int | None
     norm: str
     places: frozenset[str]

@@ -14,15 +14,9 @@ from torch import Tensor
 from lrpc.runtime.arguments import batch_of, given_inputs, indexing
 from lrpc.runtime.capture import chosen_calls
 from lrpc.runtime.copies import copied, reopening
-from lrpc.runtime.interface import Asked, Interface
+from lrpc.runtime.interface import Interface, Request
 from lrpc.runtime.limits import Call, Limits, of_images, out_of_memory, say
-from lrpc.runtime.loading import (
-    WEIGHTS,
-    ProgramError,
-    check_files,
-    check_finite,
-    read_weights,
-)
+from lrpc.runtime.loading import WEIGHTS, ProgramError, check_files, check_finite, read_weights
 from lrpc.runtime.manifests import read_manifest
 from lrpc.runtime.requests import (
     check_options,
@@ -95,7 +89,7 @@ class Program:
             )
         for name, value in outputs.items():
             check_finite(value, f"output {name}", "check the input's range and the weights")
-        whole = rebuild(self.interface.structure, outputs)
+        whole = rebuild(made.structure, outputs)
         return State(whole, saved, batch, inputs, program=self.checksum)
 
     @in_own_modes
@@ -142,26 +136,21 @@ class Program:
         state.check_unchanged()
         composite = find_composite(self.composites, composite)
         targets = self.interface.others.get(composite, self.interface.targets)
-        name, goal = find_target(targets, target, layer)
+        name, chosen = find_target(targets, target, layer)
         check_options(norm, {"ledger": ledger, "total": total})
-        places, token = places_of(goal, name, read), token_of(goal, name, token, at)
-        index, seeds = starts_of(goal, name, state, at, seeds, self.interface.dtype)
-        if seeds is not None and token is not None:
-            raise ProgramError(
-                f"{name}: token says where at=[...] starts, and seeds=S does already"
-            )
+        places, token = places_of(chosen, name, read), token_of(chosen, name, token, at)
+        index, seeds = starts_of(chosen, name, state, at, seeds, self.interface.dtype)
         count = 1 if total else seed_count(index, seeds)
         most = batch_of(self.interface.inputs, state.pieces[0]) if state.pieces else state.batch
         call = Call(composite, name, places, ledger, state.batch, count)
         way = self.limits.way(call, most)
         if way.images < most:
             self._take_apart(state, way.images)
-        asked = Asked(composite, name, goal, token, norm, places, ledger, total, way)
+        request = Request(composite, name, chosen, token, norm, places, ledger, total, way)
         named = self.interface.read_inputs
-        room = Room(state.batch, {named.get(k, k): axis for k, axis in goal.image_axes.items()})
-        self._fill(room, 0, state, asked, index, seeds)
-        if room.whole is None:
-            raise AssertionError("no sweep")
+        room = Room(state.batch, {named.get(k, k): axis for k, axis in chosen.image_axes.items()})
+        self._fill(room, 0, state, request, index, seeds)
+        assert room.whole is not None  # there is one seed at least
         return room.whole
 
     def _take_apart(self, state: State, count: int) -> None:
@@ -170,56 +159,58 @@ class Program:
         state.saved = {}  # another thread may still read what it was
 
     def _fill(
-        self, room: Room, first: int, state: State, asked: Asked, at: Any, seeds: Tensor | None
+        self, room: Room, first: int, state: State, request: Request, at: Any, seeds: Tensor | None
     ) -> None:
         """Put the relevance of a state's images into `room`, where they are from `first` on."""
         if not state.pieces:
             try:
-                self._relevance(room, first, state, asked, at, seeds)
+                self._relevance(room, first, state, request, at, seeds)
                 return
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
-            what = f"relevance of {asked.name}, one seed at a time"
+            what = f"relevance of {request.name}, one seed at a time"
             self._take_apart(state, self.limits.fewer(state.batch, what))
         done = 0
         for piece in state.pieces:
             count = batch_of(self.interface.inputs, piece)
             own = self._state(piece, count, count)
-            where, given = of_images(at, seeds, asked.goal.batch_axis, done, count)
-            self._fill(room, first + done, own, asked, where, given)
+            where, given = of_images(at, seeds, request.target.batch_axis, done, count)
+            self._fill(room, first + done, own, request, where, given)
             done += count
             del own
 
     def _relevance(
-        self, room: Room, first: int, state: State, asked: Asked, at: Any, seeds: Tensor | None
+        self, room: Room, first: int, state: State, request: Request, at: Any, seeds: Tensor | None
     ) -> None:
-        goal, images = asked.goal, range(first, first + state.batch)
-        value = state.saved[goal.value[0]][goal.value[1]]
-        seed = start(goal, asked.name, value, at, seeds, asked.token, asked.norm)
-        if asked.total:
-            seed = seed.total(asked.way.sweep)
-        for own, part in self._sweeps(state, asked, seed):
+        target, images = request.target, range(first, first + state.batch)
+        value = state.saved[target.value[0]][target.value[1]]
+        seed = start(target, request.name, value, at, seeds, request.token, request.norm)
+        if request.total:
+            seed = seed.total(request.way.sweep)
+        for own, part in self._sweeps(state, request, seed):
             room.put(part, own, seed.count, images)
             del part
 
-    def _sweeps(self, state: State, asked: Asked, seed: Start) -> Iterator[tuple[range, Relevance]]:
+    def _sweeps(
+        self, state: State, request: Request, seed: Start
+    ) -> Iterator[tuple[range, Relevance]]:
         """As many seeds at once as the plan says, fewer where memory does not hold them."""
-        chunk, step = asked.way.chunk, asked.way.sweep
-        rows = self._rows(asked.name, asked.composite) if asked.ledger else None
+        name, step = request.name, request.way.sweep
+        rows = self._rows(name, request.composite) if request.ledger else None
         first = 0
         while first < seed.count:
             part = g = None
             try:
                 g = seed.some(first, step)
-                part = self._sweep(asked, state, g, rows, min(chunk, step))
+                part = self._sweep(request, state, g, rows, min(request.way.chunk, step))
             except RuntimeError as error:
                 if not out_of_memory(error) or step == 1:
                     raise
             del g
             if part is None:
                 step = min(step, seed.count - first) // 2 or 1
-                say(f"out of memory: relevance of {asked.name} goes on with {step} seeds at a time")
+                say(f"out of memory: relevance of {name} goes on with {step} seeds at a time")
                 continue
             own = range(first, min(first + step, seed.count))
             yield own, part
@@ -241,8 +232,8 @@ class Program:
         program; 0 if not one. The options are those of `relevance`."""
         composite = find_composite(self.composites, composite)
         targets = self.interface.others.get(composite, self.interface.targets)
-        name, goal = find_target(targets, target, layer)
-        places = places_of(goal, name, read)
+        name, chosen = find_target(targets, target, layer)
+        places = places_of(chosen, name, read)
         return self.limits.at_once(Call(composite, name, places, ledger, images, seeds))
 
     def __call__(self, *inputs: Any, **options: Any) -> Relevance:
@@ -290,14 +281,14 @@ class Program:
         return rows
 
     def _sweep(
-        self, asked: Asked, state: State, g: Tensor, rows: list[list[str]] | None, chunk: int
+        self, request: Request, state: State, g: Tensor, rows: list[list[str]] | None, chunk: int
     ) -> Relevance:
-        goal, ledger = asked.goal, rows is not None
-        run = goal.run_ledger if ledger else goal.run
+        target, ledger = request.target, rows is not None
+        run = target.run_ledger if ledger else target.run
         inner = chunk if self.interface.sweep else 0
         with own_settings(self.interface.tf32, self.device):
             found, amounts = self.calls.relevance(
-                run, self.weights, state.saved, g, asked.places, ledger, inner
+                run, self.weights, state.saved, g, request.places, ledger, inner
             )
         for place, value in found.items():
             what = "raise epsilon, or keep finite what the model computes and torch.where drops"

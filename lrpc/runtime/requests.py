@@ -40,20 +40,20 @@ def check_state(state: Any, checksum: str, device: torch.device) -> None:
 
 
 def starts_of(
-    goal: Target, name: str, state: Any, at: Any, seeds: Any, dtype: torch.dtype
+    target: Target, name: str, state: Any, at: Any, seeds: Any, dtype: torch.dtype
 ) -> tuple[Tensor | None, Tensor | None]:
     """Where relevance starts: indices [K, B, n], or seeds [K, *shape of the target]."""
     if (at is None) == (seeds is None):
         raise ProgramError(f"{name}: give either at=[...] or seeds=S, and not both")
     if state.pieces:
-        shape = [state.batch if i == goal.batch_axis else s for i, s in enumerate(goal.shape)]
+        shape = [state.batch if i == target.batch_axis else s for i, s in enumerate(target.shape)]
     else:
-        value = state.saved[goal.value[0]][goal.value[1]]
+        value = state.saved[target.value[0]][target.value[1]]
         shape, dtype = list(value.shape), value.dtype
     if at is None:
         return None, given_seeds(name, seeds, shape, dtype)
-    extents, batch = [shape[axis] for axis in goal.index_axes], shape[goal.batch_axis]
-    return indices(name, goal.index_names, extents, batch, at), None
+    extents, batch = [shape[axis] for axis in target.index_axes], shape[target.batch_axis]
+    return indices(name, target.index_names, extents, batch, at), None
 
 
 def find_composite(known: Sequence[str], name: Any) -> str:
@@ -68,34 +68,34 @@ def find_composite(known: Sequence[str], name: Any) -> str:
     return name
 
 
-def token_of(goal: Target, name: str, token: Any, at: Any) -> int | None:
+def token_of(target: Target, name: str, token: Any, at: Any) -> int | None:
     """The one token to start at, where one is asked for."""
     if token is None:
         return None
     if at is None:
         raise ProgramError(f"{name}: token says where at=[...] starts; seeds=S says it already")
-    if goal.token_axis is None:
+    if target.token_axis is None:
         raise ProgramError(f"{name}: token chooses among the tokens of an encoder_feature")
-    number, count = whole_number(token), goal.shape[goal.token_axis]
+    number, count = whole_number(token), target.shape[target.token_axis]
     if number is None or not 0 <= number < count:
         raise ProgramError(f"{name}: token must lie in 0..{count - 1}, got {token!r}")
     return number
 
 
-def places_of(goal: Target, name: str, read: Any) -> frozenset[str]:
+def places_of(target: Target, name: str, read: Any) -> frozenset[str]:
     """The places to read, by default all of the target's."""
     if read is None:
-        return frozenset(goal.reads)
+        return frozenset(target.reads)
     if isinstance(read, str) or not isinstance(read, Collection):
         raise ProgramError(
-            f"{name}: read takes a list of places, as in read=[{goal.reads[-1]!r}], got"
+            f"{name}: read takes a list of places, as in read=[{target.reads[-1]!r}], got"
             f" {read if isinstance(read, str) else kind_of(read)!r}"
         )
-    unknown = [place for place in read if place not in goal.reads]
+    unknown = [place for place in read if place not in target.reads]
     if unknown:
         raise ProgramError(
-            f"{name}: no relevance can be read at {unknown[0]!r}{meant(unknown[0], goal.reads)};"
-            f" places: {', '.join(goal.reads)}"
+            f"{name}: no relevance can be read at {unknown[0]!r}{meant(unknown[0], target.reads)};"
+            f" places: {', '.join(target.reads)}"
         )
     return frozenset(read)
 

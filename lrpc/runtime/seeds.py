@@ -32,20 +32,20 @@ class Target:
     image_axes: Mapping[str, int] = field(default_factory=dict)
 
 
-def one_hot(goal: Target, value: Tensor, index: Tensor, token: int | None) -> Tensor:
+def one_hot(target: Target, value: Tensor, index: Tensor, token: int | None) -> Tensor:
     """G at the start: 1 at the indexed entries of each image, spread over the axes left open."""
     seeds, batch, _ = index.shape
     g = value.new_zeros((seeds, *value.shape))
-    view = g.movedim(goal.batch_axis + 1, 1)
-    axes = [a + 1 if a > goal.batch_axis else a + 2 for a in goal.index_axes]
+    view = g.movedim(target.batch_axis + 1, 1)
+    axes = [a + 1 if a > target.batch_axis else a + 2 for a in target.index_axes]
     view = view.movedim(axes, list(range(2, 2 + len(axes))))
     amount = 1.0
-    if goal.token_axis is not None and token is None:
-        amount = 1.0 / value.shape[goal.token_axis]
+    if target.token_axis is not None and token is None:
+        amount = 1.0 / value.shape[target.token_axis]
     k = torch.arange(seeds, device=g.device)[:, None]
     b = torch.arange(batch, device=g.device)[None]
     where = (k, b, *index.unbind(-1))
-    if goal.token_axis is not None and token is not None:
+    if target.token_axis is not None and token is not None:
         where = (*where, torch.full_like(index[..., 0], token))
     view[where] = amount
     return g
@@ -90,18 +90,18 @@ def seeds_to_g(seeds: Tensor, value: Tensor) -> Tensor:
     return g.masked_fill_(seeds == 0, 0.0)
 
 
-def normalised(g: Tensor, value: Tensor, norm: str, goal: Target) -> Tensor:
+def normalised(g: Tensor, value: Tensor, norm: str, target: Target) -> Tensor:
     """G scaled, in its place, so that each seed's relevance sums to 1, or to the number of tokens,
     in each image."""
     if norm == "none":
         return g
-    axes = [a for a in range(g.dim() - 1) if a != goal.batch_axis]
+    axes = [a for a in range(g.dim() - 1) if a != target.batch_axis]
     total = torch.stack([(seed * value).sum(axes, keepdim=True) for seed in g])
     if not bool(total.isfinite().all()):
         raise ProgramError(f"norm={norm}: the relevance to start with sums to infinity")
     if bool((total == 0).any()):
         raise ProgramError(f"norm={norm}: the relevance to start with sums to 0; use norm='none'")
-    counted = goal.index_axes[:1] if goal.token_axis is None else (goal.token_axis,)
+    counted = target.index_axes[:1] if target.token_axis is None else (target.token_axis,)
     tokens = value.shape[counted[0]] if norm == "sumT" and counted else 1  # tokens, queries
     return g.mul_(tokens / total)
 
@@ -128,7 +128,7 @@ class Start:
 
 
 def start(
-    goal: Target,
+    target: Target,
     name: str,
     value: Tensor,
     index: Tensor | None,
@@ -141,18 +141,17 @@ def start(
         where = index.to(value.device)
 
         def some(first: int, count: int) -> Tensor:
-            g = one_hot(goal, value, where[first : first + count], token)
-            return normalised(g, value, norm, goal)
+            g = one_hot(target, value, where[first : first + count], token)
+            return normalised(g, value, norm, target)
 
         return Start(where.shape[0], some)
-    if seeds is None:
-        raise ProgramError(f"{name}: give either at=[...] or seeds=S, and not both")
+    assert seeds is not None  # requests.starts_of has given one of the two
     given = seeds
     check_seeds(given, value, name)
 
     def part(first: int, count: int) -> Tensor:
         g = seeds_to_g(given[first : first + count].to(value), value)
         check_finite(g, f"{name}: seeds over activations", "give less relevance to small ones")
-        return normalised(g, value, norm, goal)
+        return normalised(g, value, norm, target)
 
     return Start(given.shape[0], part)

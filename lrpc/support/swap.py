@@ -187,11 +187,11 @@ def _keep(source: Path, target: Path, act: Callable[[Path, Path], None]) -> None
         for name in (*names, *links):
             path = here / name
             inside = str(path.relative_to(source))
-            goal = target / inside
-            if os.path.lexists(goal) or _written(path, inside, stated):
+            new = target / inside
+            if os.path.lexists(new) or _written(path, inside, stated):
                 continue
-            goal.parent.mkdir(parents=True, exist_ok=True)
-            act(path, goal)
+            new.parent.mkdir(parents=True, exist_ok=True)
+            act(path, new)
         if not (names or folders):
             (target / here.relative_to(source)).mkdir(parents=True, exist_ok=True)
 

@@ -41,6 +41,12 @@ def near(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     return next(iter(nearest(name, known, 1, cutoff)), None)
 
 
+def meant(name: object, known: Iterable[str], quoted: bool = False) -> str:
+    """`; did you mean NAME?` where one of the known names is close, else nothing."""
+    close = near(name, known) if isinstance(name, str) else None
+    return f"; did you mean {repr(close) if quoted else close}?" if close else ""
+
+
 def nearest(name: str, known: Iterable[str], most: int, cutoff: float = 0.6) -> list[str]:
     """The known names that are spelt most like `name`, the nearest first."""
     if len(name) > NEAR_LENGTH:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 import lrpc.frontend as frontend
 from lrpc.errors import TraceError
-from lrpc.frontend import import_model, rebuilt
+from lrpc.frontend import import_model
 from lrpc.ir.interpreter import interpret
 from lrpc.ir.printer import print_graph
+from lrpc.runtime.results import rebuild
 from tests.support.models import TENSOR, Apply, Apply2, Block, Stack
 
 X = torch.linspace(-2, 2, 48, dtype=torch.float64).reshape(2, 4, 6)
@@ -62,7 +63,7 @@ def test_nested_outputs() -> None:
         }
     }
     found = interpret(imported.module.graph, imported.module.tensors, {"x": X})
-    outputs, expected = rebuilt(imported.structure, found), model(X)
+    outputs, expected = rebuild(imported.structure, found), model(X)
     assert outputs["aux"][1][1:] == (None, 3)
     torch.testing.assert_close(outputs["logits"], expected["logits"])
     torch.testing.assert_close(outputs["aux"][1][0], expected["aux"][1][0])

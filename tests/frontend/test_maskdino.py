@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from lrpc.config import load_config
-from lrpc.frontend import Imported, import_model, rebuilt
+from lrpc.frontend import Imported, import_model
 from lrpc.ir.interpreter import interpret
 from lrpc.models.maskdino import build_maskdino
 from lrpc.models.sources import build_model
+from lrpc.runtime.results import rebuild
 from tests.models.test_maskdino_model import small_config
 from tests.support.maskdino_cases import digits_image, digits_model
 from tests.support.released import require_released
@@ -33,7 +34,7 @@ def images(batch: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
 def errors(model: nn.Module, imported: Imported, **inputs: Tensor) -> dict[str, float]:
     """The largest deviation of every output, relative to its largest value."""
     module = imported.module
-    found = rebuilt(imported.structure, interpret(module.graph, module.tensors, inputs))
+    found = rebuild(imported.structure, interpret(module.graph, module.tensors, inputs))
     with torch.no_grad():
         expected = model(**inputs)
     return {k: float((found[k] - v).abs().max() / v.abs().max()) for k, v in expected.items()}

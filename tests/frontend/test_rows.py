@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lrpc.frontend import Imported, import_model, rebuilt
+from lrpc.frontend import Imported, import_model
 from lrpc.ir.interpreter import interpret
 from lrpc.ir.parser import parse_graph
 from lrpc.ir.printer import print_graph
 from lrpc.ir.verifier import verify
+from lrpc.runtime.results import rebuild
 from tests.support.models import IMAGE, SIGNAL, TENSOR, TOKENS, Apply
 
 
@@ -39,7 +40,7 @@ def tensors_of(tree: Any) -> list[Tensor]:
 
 def run(imported: Imported, **inputs: Tensor) -> Any:
     found = interpret(imported.module.graph, imported.module.tensors, inputs)
-    return rebuilt(imported.structure, found)
+    return rebuild(imported.structure, found)
 
 
 def check(model: nn.Module, shape: tuple[int, ...]) -> Imported:

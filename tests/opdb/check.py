@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from lrpc.errors import LrpcError
-from lrpc.frontend import Imported, import_model, rebuilt
+from lrpc.frontend import Imported, import_model
 from lrpc.ir.interpreter import interpret
 from lrpc.ir.types import B, Sym
+from lrpc.runtime.results import rebuild
 from tests.opdb.calls import Call
 from tests.opdb.samples import copied
 
@@ -105,7 +106,7 @@ def _compared(call: Call, imported: Imported, inputs: dict[str, Tensor]) -> Verd
         values = interpret(imported.module.graph, imported.module.tensors, copied(inputs))
     except Exception as error:
         return Verdict("raw", f"the graph does not run: {type(error).__name__}: {error}")
-    found = rebuilt(imported.structure, values)
+    found = rebuild(imported.structure, values)
     if not _same(found, wanted):
         return Verdict("wrong", f"{_short(found)} is not {_short(wanted)}")
     return Verdict("right")

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
+import lrpc
 from lrpc.cli import main
 from lrpc.program.tolerance import TOLERANCES
-from lrpc.program.verify import _output_check
+from lrpc.program.verify import _output_check, checks
 from tests.support.programs import DIGITS, Programs
 
 
@@ -61,3 +62,15 @@ def test_outputs_may_part_at_near_ties_only() -> None:
     exact = _output_check("logits", got.double(), expected.double(), TOLERANCES["fp64"])
     assert not exact.passed
     assert not _output_check("logits", got * torch.nan, expected, TOLERANCES["fp32"]).passed
+
+
+class Pooled(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x).sum(-1)
+
+
+def test_an_output_of_one_value_for_each_image() -> None:
+    program = lrpc.compile(Pooled().eval(), (torch.randn(2, 3, dtype=torch.float64),))
+    found = list(checks(Path(program.directory)))
+    assert found
+    assert all(check.passed for check in found)

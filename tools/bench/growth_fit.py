@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -29,12 +31,9 @@ def fit(xs: Sequence[float], ys: Sequence[float]) -> Fit | None:
     """The fit through positive points; None where fewer than two different x are given."""
     if len(set(xs)) < 2:
         return None
-    u, v = [math.log(x) for x in xs], [math.log(y) for y in ys]
-    count, mu, mv = len(u), sum(u) / len(u), sum(v) / len(v)
-    spread = sum((a - mu) ** 2 for a in u)
-    slope = sum((a - mu) * (b - mv) for a, b in zip(u, v, strict=True)) / spread
-    error = None
-    if count > 2:
-        left = sum((b - mv - slope * (a - mu)) ** 2 for a, b in zip(u, v, strict=True))
-        error = math.sqrt(left / (count - 2) / spread)
-    return Fit(slope, error, min(xs), max(xs))
+    u, v = np.log(xs), np.log(ys)
+    (slope, start), error = np.polyfit(u, v, 1), None
+    if len(xs) > 2:
+        rest = float(((v - slope * u - start) ** 2).sum())
+        error = math.sqrt(rest / (len(xs) - 2) / float(((u - u.mean()) ** 2).sum()))
+    return Fit(float(slope), error, min(xs), max(xs))

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import itertools
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from lrpc import compiler
-from lrpc.errors import ConfigError, LrpcError, ProgramError
-
-_numbers = itertools.count()
+from lrpc.errors import ConfigError, LrpcError
+from lrpc.program.loading import load_program
 
 
 class NotOfferedError(LrpcError):
@@ -98,23 +94,8 @@ def place(program: Any) -> Path:
 
 
 def load(directory: Path, device: str, options: Mapping[str, Any]) -> Any:
-    """A program loaded with options of its own `load`, under a module name of its own.
-
-    What compiles a program later looks its module up by name, so that it stays among the modules.
-    """
-    name = f"_lrpc_bench_program_{next(_numbers)}"
-    spec = spec_from_file_location(name, directory.resolve() / "program.py")
-    if spec is None or spec.loader is None or not (directory / "program.py").is_file():
-        raise ProgramError(f"{directory}: not a program directory; `lrpc compile` makes one")
-    module = module_from_spec(spec)
-    sys.modules[name] = module
-    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.dont_write_bytecode = before
-    check(module.load, options, "the program's load")
-    return module.load(device=device, **options)
+    """A program loaded with options of its own `load`."""
+    return load_program(directory, device, **options)
 
 
 def input_dtype(program: Any) -> torch.dtype:

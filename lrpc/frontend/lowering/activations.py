@@ -8,17 +8,10 @@ from typing import Any
 import torch
 
 from lrpc.frontend.lowering.context import Context, Operand
+from lrpc.frontend.lowering.elementwise import unary
 from lrpc.frontend.records import Stored
 from lrpc.ir.graph import Value
 from lrpc.ir.types import DTYPES
-
-
-def relu(c: Context, x: Operand, inplace: bool = False) -> Operand:
-    return c.op("relu", x)
-
-
-def relu6(c: Context, x: Operand, inplace: bool = False) -> Operand:
-    return c.op("relu6", x)
 
 
 def hardtanh(
@@ -58,10 +51,6 @@ def gelu(c: Context, x: Operand, approximate: str = "none") -> Operand:
     return c.op("gelu", x, approximate=approximate)
 
 
-def silu(c: Context, x: Operand, inplace: bool = False) -> Operand:
-    return c.op("silu", x)
-
-
 def dropout(
     c: Context, x: Operand, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Operand:
@@ -95,10 +84,6 @@ def hardsigmoid(c: Context, x: Operand, inplace: bool = False) -> Operand:
     return _scaled(c, c.op("relu6", _shifted(c, x, 3.0)), 1 / 6)
 
 
-def hardswish(c: Context, x: Operand, inplace: bool = False) -> Operand:
-    return c.op("hardswish", x)
-
-
 def elu(c: Context, x: Operand, alpha: float = 1.0, inplace: bool = False) -> Operand:
     """For another α than 1, apart from the positive part, the α-fold of ELU's negative part."""
     if alpha == 1:
@@ -116,10 +101,6 @@ def selu(c: Context, x: Operand, inplace: bool = False) -> Operand:
     return _scaled(
         c, elu(c, x, 1.6732632423543772848170429916717), 1.0507009873554804934193349852946
     )
-
-
-def mish(c: Context, x: Operand, inplace: bool = False) -> Operand:
-    return c.op("mish", x)
 
 
 def softplus(c: Context, x: Operand, beta: float = 1.0, threshold: float = 20.0) -> Operand:
@@ -155,10 +136,10 @@ def glu(c: Context, x: Operand, dim: int = -1) -> Operand:
 
 
 ROWS: dict[str, Any] = {
-    "relu": relu, "relu6": relu6, "hardtanh": hardtanh, "leaky_relu": leaky_relu,
-    "gelu": gelu, "silu": silu,
-    "hardsigmoid": hardsigmoid, "hardswish": hardswish, "rrelu": rrelu, "prelu": prelu,
-    "elu": elu, "celu": celu, "selu": selu, "mish": mish, "softplus": softplus,
+    "relu": unary("relu"), "relu6": unary("relu6"), "hardtanh": hardtanh, "leaky_relu": leaky_relu,
+    "gelu": gelu, "silu": unary("silu"),
+    "hardsigmoid": hardsigmoid, "hardswish": unary("hardswish"), "rrelu": rrelu, "prelu": prelu,
+    "elu": elu, "celu": celu, "selu": selu, "mish": unary("mish"), "softplus": softplus,
     "log_sigmoid": logsigmoid, "threshold": threshold, "_threshold": threshold,
     "softshrink": softshrink, "glu": glu,
     "dropout": dropout, "dropout1d": dropout, "dropout2d": dropout, "alpha_dropout": dropout,

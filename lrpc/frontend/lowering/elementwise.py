@@ -44,6 +44,15 @@ def _numbers(c: Context, x: Operand, y: Operand) -> tuple[float | int | None, fl
     return _number(c, x, y), _number(c, y, x)
 
 
+def swapped(row: Any) -> Any:
+    """`row` with its two operands in the other order."""
+
+    def turned(c: Context, x: Operand, y: Operand, **options: Any) -> Operand:
+        return row(c, y, x, **options)
+
+    return turned
+
+
 def add(c: Context, x: Operand, y: Operand, *, alpha: float = 1) -> Operand:
     first, second = _numbers(c, x, y)
     if second is not None:
@@ -60,10 +69,6 @@ def sub(c: Context, x: Operand, y: Operand, *, alpha: float = 1) -> Operand:
     if first is not None:
         return shift(c, scale(c, y, -alpha), first)
     return _arithmetic(c, "sub", x, scale(c, y, alpha))
-
-
-def rsub(c: Context, x: Operand, y: Operand, *, alpha: float = 1) -> Operand:
-    return sub(c, y, x, alpha=alpha)
 
 
 def mul(c: Context, x: Operand, y: Operand) -> Operand:
@@ -92,10 +97,6 @@ def div(c: Context, x: Operand, y: Operand, *, rounding_mode: str | None = None)
     return _arithmetic(c, "div", x, y)
 
 
-def rdiv(c: Context, x: Operand, y: Operand) -> Operand:
-    return div(c, y, x)
-
-
 def neg(c: Context, x: Operand) -> Operand:
     return scale(c, x, -1)
 
@@ -109,10 +110,6 @@ def power(c: Context, x: Operand, exponent: Operand) -> Operand:
     if base is None or base <= 0 or not c.result.is_float:
         c.refuse("raises a traced tensor, or whole numbers, to a traced power")
     return c.op("exp", scale(c, exponent, math.log(base)))
-
-
-def rpow(c: Context, exponent: Operand, base: Operand) -> Operand:
-    return power(c, base, exponent)
 
 
 def rsqrt(c: Context, x: Operand) -> Operand:
@@ -240,7 +237,7 @@ def zero(c: Context, x: Operand) -> Operand:
     return fill(c, x, 0)
 
 
-def _unary(op: str) -> Any:
+def unary(op: str) -> Any:
     def row(c: Context, x: Operand, inplace: bool = False) -> Operand:
         return c.op(op, c.cast(x, c.result.dtype))
 
@@ -248,15 +245,15 @@ def _unary(op: str) -> Any:
 
 
 ROWS: dict[str, Any] = {
-    "add": add, "radd": add, "sub": sub, "subtract": sub, "rsub": rsub,
+    "add": add, "radd": add, "sub": sub, "subtract": sub, "rsub": swapped(sub),
     "mul": mul, "rmul": mul, "multiply": mul,
-    "div": div, "divide": div, "true_divide": div, "rdiv": rdiv,
-    "neg": neg, "negative": neg, "pow": power, "rpow": rpow, "rsqrt": rsqrt, "square": square,
-    "lerp": lerp, "addcmul": addcmul,
-    "exp": _unary("exp"), "log": _unary("log"), "sqrt": _unary("sqrt"), "sin": _unary("sin"),
-    "cos": _unary("cos"), "abs": _unary("abs"), "absolute": _unary("abs"),
-    "reciprocal": _unary("reciprocal"),
-    "sigmoid": _unary("sigmoid"), "special_expit": _unary("sigmoid"), "tanh": _unary("tanh"),
+    "div": div, "divide": div, "true_divide": div, "rdiv": swapped(div),
+    "neg": neg, "negative": neg, "pow": power, "rpow": swapped(power),
+    "rsqrt": rsqrt, "square": square, "lerp": lerp, "addcmul": addcmul,
+    "exp": unary("exp"), "log": unary("log"), "sqrt": unary("sqrt"), "sin": unary("sin"),
+    "cos": unary("cos"), "abs": unary("abs"), "absolute": unary("abs"),
+    "reciprocal": unary("reciprocal"),
+    "sigmoid": unary("sigmoid"), "special_expit": unary("sigmoid"), "tanh": unary("tanh"),
     "clamp": clamp, "clip": clamp, "clamp_min": clamp_min, "clamp_max": clamp_max,
     **{kind: _comparison(kind) for kind in FLIPPED},
     "greater": _comparison("gt"), "less": _comparison("lt"), "not_equal": _comparison("ne"),

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from lrpc.frontend.lowering.context import Context, Operand
+from lrpc.frontend.lowering.elementwise import swapped
 from lrpc.frontend.records import Stored
 from lrpc.ir.graph import Value
 from lrpc.ir.ops import Family, of_family
@@ -144,10 +145,6 @@ def _reshaped(c: Context, x: Operand, shape: tuple[Dim, ...]) -> Operand:
     return c.reshape(x, shape)
 
 
-def rmatmul(c: Context, y: Operand, x: Operand) -> Operand:
-    return matmul(c, x, y)
-
-
 def addmm(
     c: Context, bias: Operand, x: Operand, y: Operand, *, beta: float = 1, alpha: float = 1
 ) -> Operand:
@@ -198,6 +195,7 @@ ROWS: dict[str, Any] = {
     "linear": linear, "batch_norm": batch_norm, "instance_norm": instance_norm,
     "layer_norm": layer_norm, "rms_norm": rms_norm, "group_norm": group_norm,
     "softmax": softmax, "special_softmax": softmax,
-    "matmul": matmul, "rmatmul": rmatmul, "bmm": matmul, "mm": matmul, "linalg_matmul": matmul,
+    "matmul": matmul, "rmatmul": swapped(matmul), "bmm": matmul, "mm": matmul,
+    "linalg_matmul": matmul,
     "addmm": addmm, "einsum": einsum,
 }  # fmt: skip

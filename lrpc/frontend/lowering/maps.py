@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -32,11 +33,6 @@ def _wide(c: Context, x: Operand) -> Value:
     return c.reshape(value, (*value.type.shape[:2], 1, value.type.shape[2]))
 
 
-def _beside(x: Operand, first: int) -> tuple[int, int]:
-    """An option along one axis, with `first` for the height of 1."""
-    return (first, pair(x)[1])
-
-
 def _narrow(c: Context, y: Operand) -> Value:
     shape = c.value(y).type.shape
     return c.reshape(y, (*shape[:2], shape[3]))
@@ -48,6 +44,23 @@ def _wide_weight(c: Context, weight: Operand) -> Operand:
     kernel = weight.tensor.unsqueeze(2)
     name = weight.name and f"{weight.name}@wide"
     return Stored(name, kernel, TensorType(weight.type.dtype, tuple(kernel.shape)))
+
+
+def _along_one_axis(row: Any, **height: int) -> Any:
+    """`row` for signals [B, C, L], as maps of height 1; `height` has each option's value there."""
+
+    def narrowed(c: Context, x: Operand, *args: Any, **kwargs: Any) -> Operand:
+        given = inspect.signature(row).bind(c, _wide(c, x), *args, **kwargs)
+        for name, first in height.items():
+            option = given.arguments.get(name)
+            if isinstance(option, (int, tuple, list)):
+                given.arguments[name] = (first, pair(option)[1])
+        if "weight" in given.arguments:
+            given.arguments["weight"] = _wide_weight(c, given.arguments["weight"])
+        y = row(*given.args, **given.kwargs)
+        return _narrow(c, y[0] if isinstance(y, tuple) else y)
+
+    return narrowed
 
 
 # Convolution.
@@ -80,18 +93,6 @@ def _named_padding(
     return c.op("pad", x, pad=pad, value=0.0), 0
 
 
-def conv1d(
-    c: Context, x: Operand, weight: Operand, bias: Operand = None, stride: Pair = 1,
-    padding: Pair | str = 0, dilation: Pair = 1, groups: int = 1,
-) -> Operand:  # fmt: skip
-    beside = padding if isinstance(padding, str) else _beside(padding, 0)
-    y = conv2d(
-        c, _wide(c, x), _wide_weight(c, weight), bias, _beside(stride, 1), beside,
-        _beside(dilation, 1), groups,
-    )  # fmt: skip
-    return _narrow(c, y)
-
-
 def conv_transpose2d(
     c: Context, x: Operand, weight: Operand, bias: Operand = None, stride: Pair = 1,
     padding: Pair = 0, output_padding: Pair = 0, groups: int = 1, dilation: Pair = 1,
@@ -101,17 +102,6 @@ def conv_transpose2d(
         stride=pair(stride), padding=pair(padding), output_padding=pair(output_padding),
         groups=groups, dilation=pair(dilation),
     )  # fmt: skip
-
-
-def conv_transpose1d(
-    c: Context, x: Operand, weight: Operand, bias: Operand = None, stride: Pair = 1,
-    padding: Pair = 0, output_padding: Pair = 0, groups: int = 1, dilation: Pair = 1,
-) -> Operand:  # fmt: skip
-    y = conv_transpose2d(
-        c, _wide(c, x), _wide_weight(c, weight), bias, _beside(stride, 1), _beside(padding, 0),
-        _beside(output_padding, 0), groups, _beside(dilation, 1),
-    )  # fmt: skip
-    return _narrow(c, y)
 
 
 # Pooling.
@@ -131,17 +121,6 @@ def max_pool2d(c: Context, *args: Any, **kwargs: Any) -> Operand:
     return _max_pool(c, *args, **kwargs)[0]
 
 
-def max_pool1d(
-    c: Context, x: Operand, kernel_size: Pair, stride: Operand = None, padding: Pair = 0,
-    dilation: Pair = 1, ceil_mode: bool = False, return_indices: bool = False,
-) -> Operand:  # fmt: skip
-    y = _max_pool(
-        c, _wide(c, x), _beside(kernel_size, 1), _beside(stride or kernel_size, 1),
-        _beside(padding, 0), _beside(dilation, 1), ceil_mode,
-    )[0]  # fmt: skip
-    return _narrow(c, y)
-
-
 def avg_pool2d(
     c: Context, x: Operand, kernel_size: Pair, stride: Operand = None, padding: Pair = 0,
     ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None,
@@ -152,17 +131,6 @@ def avg_pool2d(
         padding=pair(padding), ceil=ceil_mode or None, uncounted=uncounted or None,
         divisor=divisor_override,
     )  # fmt: skip
-
-
-def avg_pool1d(
-    c: Context, x: Operand, kernel_size: Pair, stride: Operand = None, padding: Pair = 0,
-    ceil_mode: bool = False, count_include_pad: bool = True,
-) -> Operand:  # fmt: skip
-    y = avg_pool2d(
-        c, _wide(c, x), _beside(kernel_size, 1), _beside(stride or kernel_size, 1),
-        _beside(padding, 0), ceil_mode, count_include_pad,
-    )  # fmt: skip
-    return _narrow(c, y)
 
 
 def adaptive_avg_pool2d(c: Context, x: Operand, output_size: Operand) -> Operand:
@@ -249,11 +217,15 @@ def interpolate(
     return _narrow(c, y)
 
 
+OPTIONS = {"stride": 1, "padding": 0, "dilation": 1}
 ROWS: dict[str, Any] = {
-    "conv1d": conv1d, "conv2d": conv2d,
-    "conv_transpose1d": conv_transpose1d, "conv_transpose2d": conv_transpose2d,
-    "max_pool1d": max_pool1d, "max_pool2d": max_pool2d, "max_pool2d_with_indices": _max_pool,
-    "avg_pool1d": avg_pool1d, "avg_pool2d": avg_pool2d,
+    "conv1d": _along_one_axis(conv2d, **OPTIONS), "conv2d": conv2d,
+    "conv_transpose1d": _along_one_axis(conv_transpose2d, **OPTIONS, output_padding=0),
+    "conv_transpose2d": conv_transpose2d,
+    "max_pool1d": _along_one_axis(_max_pool, **OPTIONS, kernel_size=1),
+    "max_pool2d": max_pool2d, "max_pool2d_with_indices": _max_pool,
+    "avg_pool1d": _along_one_axis(avg_pool2d, **OPTIONS, kernel_size=1),
+    "avg_pool2d": avg_pool2d,
     "adaptive_avg_pool1d": adaptive_avg_pool1d, "adaptive_avg_pool2d": adaptive_avg_pool2d,
     "adaptive_max_pool1d": adaptive_max_pool1d, "adaptive_max_pool2d": adaptive_max_pool2d,
     "interpolate": interpolate,

@@ -23,16 +23,15 @@ def _reduce(
     return c.op(op, value, dims=dims, keepdim=keepdim) if dims else value
 
 
-def total(
-    c: Context, x: Operand, dim: Operand = None, keepdim: bool = False, *, dtype: Operand = None
-) -> Operand:
-    return _reduce(c, "sum", x, dim, keepdim, c.result.dtype)
+def _over(op: str, cast: bool = False) -> Any:
+    """A reduction, of `cast` operands in the dtype of its result."""
 
+    def row(
+        c: Context, x: Operand, dim: Operand = None, keepdim: bool = False, *, dtype: Operand = None
+    ) -> Operand:
+        return _reduce(c, op, x, dim, keepdim, c.result.dtype if cast else None)
 
-def mean(
-    c: Context, x: Operand, dim: Operand = None, keepdim: bool = False, *, dtype: Operand = None
-) -> Operand:
-    return _reduce(c, "mean", x, dim, keepdim, c.result.dtype)
+    return row
 
 
 def variance(
@@ -65,45 +64,24 @@ def variance_and_mean(
     return spread, _reduce(c, "mean", x, over, keepdim)
 
 
-def amax(c: Context, x: Operand, dim: Operand = None, keepdim: bool = False) -> Operand:
-    return _reduce(c, "amax", x, dim, keepdim)
+def _extreme(op: str, of_two: str) -> Any:
+    """`max` or `min` over everything, along one axis (values and indices), or of two tensors."""
+
+    def row(c: Context, x: Operand, dim: Operand = None, keepdim: bool = False) -> Operand:
+        if dim is None:
+            return _reduce(c, op, x, None, False)
+        if not isinstance(dim, int):
+            return elementwise.ROWS[of_two](c, x, dim)
+        return _reduce(c, op, x, dim, keepdim), _first_extreme(c, op, x, dim, keepdim)
+
+    return row
 
 
-def amin(c: Context, x: Operand, dim: Operand = None, keepdim: bool = False) -> Operand:
-    return _reduce(c, "amin", x, dim, keepdim)
+def _place_of_extreme(op: str) -> Any:
+    def row(c: Context, x: Operand, dim: int | None = None, keepdim: bool = False) -> Operand:
+        return _first_extreme(c, op, x, dim, keepdim)
 
-
-def some(c: Context, x: Operand, dim: Operand = None, keepdim: bool = False) -> Operand:
-    return _reduce(c, "any", x, dim, keepdim)
-
-
-def every(c: Context, x: Operand, dim: Operand = None, keepdim: bool = False) -> Operand:
-    return _reduce(c, "all", x, dim, keepdim)
-
-
-def maximum_along(c: Context, x: Operand, dim: Operand = None, keepdim: bool = False) -> Operand:
-    """`max` over everything, along one axis (values and indices), or of two tensors."""
-    if dim is None:
-        return amax(c, x)
-    if not isinstance(dim, int):
-        return elementwise.ROWS["maximum"](c, x, dim)
-    return amax(c, x, dim, keepdim), argmax(c, x, dim, keepdim)
-
-
-def minimum_along(c: Context, x: Operand, dim: Operand = None, keepdim: bool = False) -> Operand:
-    if dim is None:
-        return amin(c, x)
-    if not isinstance(dim, int):
-        return elementwise.ROWS["minimum"](c, x, dim)
-    return amin(c, x, dim, keepdim), argmin(c, x, dim, keepdim)
-
-
-def argmax(c: Context, x: Operand, dim: int | None = None, keepdim: bool = False) -> Operand:
-    return _first_extreme(c, "amax", x, dim, keepdim)
-
-
-def argmin(c: Context, x: Operand, dim: int | None = None, keepdim: bool = False) -> Operand:
-    return _first_extreme(c, "amin", x, dim, keepdim)
+    return row
 
 
 def _first_extreme(c: Context, op: str, x: Operand, dim: int | None, keepdim: bool) -> Operand:
@@ -144,9 +122,10 @@ def normalize(
 
 
 ROWS: dict[str, Any] = {
-    "sum": total, "mean": mean,
+    "sum": _over("sum", cast=True), "mean": _over("mean", cast=True),
     "var": variance, "std": deviation, "var_mean": variance_and_mean,
-    "amax": amax, "amin": amin, "any": some, "all": every,
-    "max": maximum_along, "min": minimum_along, "argmax": argmax, "argmin": argmin,
+    "amax": _over("amax"), "amin": _over("amin"), "any": _over("any"), "all": _over("all"),
+    "max": _extreme("amax", "maximum"), "min": _extreme("amin", "minimum"),
+    "argmax": _place_of_extreme("amax"), "argmin": _place_of_extreme("amin"),
     "cumsum": cumsum, "norm": norm, "normalize": normalize,
 }  # fmt: skip

@@ -33,12 +33,6 @@ def masks_to_boxes(masks: Tensor, convention: str) -> Tensor:
 
 
 ROWS = (
-    Op(
-        "masks_to_boxes",
-        1,
-        {"convention": "mask2box|bitmask"},
-        masks_to_boxes,
-        Family.BOXES,
-        T.CHOOSES | T.FIXED_DTYPE,
-    ),
-)
+    Op("masks_to_boxes", 1, {"convention": "mask2box|bitmask"}, masks_to_boxes, Family.BOXES,
+       T.CHOOSES | T.FIXED_DTYPE),
+)  # fmt: skip

@@ -7,6 +7,7 @@ that programs are made of.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -34,21 +35,14 @@ def _ratio(a: Tensor, z: Tensor, eps: float) -> Tensor:
     return found.clamp(-most, most).to(dtype)
 
 
-def _conv_from(g: Tensor, weight: Tensor, size: tuple[int, ...], **options: Any) -> Tensor:
-    like = torch.empty(g.shape[0], *size, dtype=g.dtype, device=g.device)
-    return no_grad_transpose(lambda x: F.conv2d(x, weight, None, **options), like, g)
+def _transposed(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The transpose of a map of [B, C, H, W]; `size` is (C, H, W) of its input."""
 
+    def back(g: Tensor, size: tuple[int, ...], **options: Any) -> Tensor:
+        like = torch.empty(g.shape[0], *size, dtype=g.dtype, device=g.device)
+        return no_grad_transpose(lambda x: forward(x, **options), like, g)
 
-def _conv_transpose_from(
-    g: Tensor, weight: Tensor, size: tuple[int, ...], **options: Any
-) -> Tensor:
-    like = torch.empty(g.shape[0], *size, dtype=g.dtype, device=g.device)
-    return no_grad_transpose(lambda x: F.conv_transpose2d(x, weight, None, **options), like, g)
-
-
-def _avg_pool_from(g: Tensor, size: tuple[int, ...], **options: Any) -> Tensor:
-    like = torch.empty(g.shape[0], *size, dtype=g.dtype, device=g.device)
-    return no_grad_transpose(lambda x: avg_pool2d(x, **options), like, g)
+    return back
 
 
 def _interpolate_from(g: Tensor, source: tuple[int, ...], mode: str, align_corners: bool) -> Tensor:
@@ -131,141 +125,50 @@ def _softmax_jacobian(s: Tensor, dim: int) -> Tensor:
 
 
 ROWS = (
-    Op(
-        "stab_ratio",
-        1,
-        {"eps": "number"},
-        _stab_ratio,
-        Family.QUOTIENT,
-        T.ALLOCATES | T.ELEMENTWISE | T.MOVABLE,
-    ),
-    Op(
-        "stab_mul",
-        2,
-        {"eps": "number"},
-        lambda g, z, eps: g * _stab_ratio(z, eps),
-        Family.RELEVANCE,
-        T.ALLOCATES | T.ELEMENTWISE,
-    ),
-    Op(
-        "ratio",
-        2,
-        {"eps": "number"},
-        _ratio,
-        Family.QUOTIENT,
-        T.ALLOCATES | T.ELEMENTWISE | T.MOVABLE,
-    ),
-    Op(
-        "add_product",
-        3,
-        {},
-        lambda a, b, c: a + b * c,
-        Family.RELEVANCE,
-        T.ALLOCATES | T.ELEMENTWISE,
-    ),
+    Op("stab_ratio", 1, {"eps": "number"}, _stab_ratio, Family.QUOTIENT,
+       T.ALLOCATES | T.ELEMENTWISE | T.MOVABLE),
+    Op("stab_mul", 2, {"eps": "number"}, lambda g, z, eps: g * _stab_ratio(z, eps),
+       Family.RELEVANCE, T.ALLOCATES | T.ELEMENTWISE),
+    Op("ratio", 2, {"eps": "number"}, _ratio, Family.QUOTIENT,
+       T.ALLOCATES | T.ELEMENTWISE | T.MOVABLE),
+    Op("add_product", 3, {}, lambda a, b, c: a + b * c, Family.RELEVANCE,
+       T.ALLOCATES | T.ELEMENTWISE),
     Op("choose", 3, {}, torch.where, Family.RELEVANCE, T.ELEMENTWISE),
-    Op(
-        "linear_transpose",
-        1,
-        {"weight": "weight"},
-        lambda g, weight: torch.einsum("...o,oi->...i", g, weight),
-        Family.TRANSPOSE,
-        T.ALLOCATES,
-        contracted=(0,),
-    ),
-    Op(
-        "conv2d_transpose",
-        1,
-        {k: v for k, v in CONV.items() if k != "bias"} | {"size": "counts"},
-        _conv_from,
-        Family.TRANSPOSE,
-        T.ALLOCATES,
-        contracted=(0,),
-    ),
-    Op(
-        "conv_transpose2d_transpose",
-        1,
-        {k: v for k, v in CONV_T.items() if k != "bias"} | {"size": "counts"},
-        _conv_transpose_from,
-        Family.TRANSPOSE,
-        T.ALLOCATES,
-        contracted=(0,),
-    ),
-    Op(
-        "avg_pool2d_transpose",
-        1,
-        {**AVERAGE, "size": "counts"},
-        _avg_pool_from,
-        Family.TRANSPOSE,
-        T.ALLOCATES,
-    ),
-    Op(
-        "interpolate_transpose",
-        1,
-        {"source": "counts", "mode": MODES, "align_corners": "bool"},
-        _interpolate_from,
-        Family.TRANSPOSE,
-        T.ALLOCATES,
-    ),
-    Op(
-        "max_pool2d_transpose", 2, {"size": "counts"}, _max_pool_from, Family.TRANSPOSE, T.ALLOCATES
-    ),
-    Op(
-        "gather_transpose",
-        2,
-        {"dim": "axis", "size": "int"},
-        _gather_from,
-        Family.TRANSPOSE,
-        T.ALLOCATES,
-    ),
-    Op(
-        "slice_transpose",
-        1,
-        {"dim": "axis", "start": "int", "step": "int", "size": "int"},
-        _slice_from,
-        Family.TRANSPOSE,
-        T.ALLOCATES,
-    ),
+    Op("linear_transpose", 1, {"weight": "weight"},
+       lambda g, weight: torch.einsum("...o,oi->...i", g, weight), Family.TRANSPOSE, T.ALLOCATES,
+       contracted=(0,)),
+    Op("conv2d_transpose", 1, {k: v for k, v in CONV.items() if k != "bias"} | {"size": "counts"},
+       _transposed(F.conv2d), Family.TRANSPOSE, T.ALLOCATES, contracted=(0,)),
+    Op("conv_transpose2d_transpose", 1,
+       {k: v for k, v in CONV_T.items() if k != "bias"} | {"size": "counts"},
+       _transposed(F.conv_transpose2d), Family.TRANSPOSE, T.ALLOCATES, contracted=(0,)),
+    Op("avg_pool2d_transpose", 1, {**AVERAGE, "size": "counts"}, _transposed(avg_pool2d),
+       Family.TRANSPOSE, T.ALLOCATES),
+    Op("interpolate_transpose", 1, {"source": "counts", "mode": MODES, "align_corners": "bool"},
+       _interpolate_from, Family.TRANSPOSE, T.ALLOCATES),
+    Op("max_pool2d_transpose", 2, {"size": "counts"}, _max_pool_from, Family.TRANSPOSE,
+       T.ALLOCATES),
+    Op("gather_transpose", 2, {"dim": "axis", "size": "int"}, _gather_from, Family.TRANSPOSE,
+       T.ALLOCATES),
+    Op("slice_transpose", 1, {"dim": "axis", "start": "int", "step": "int", "size": "int"},
+       _slice_from, Family.TRANSPOSE, T.ALLOCATES),
     Op("rstd", 1, {"eps": "number", "groups": "int"}, _rstd, Family.QUOTIENT, T.MOVABLE),
     Op("reciprocal_rms", 1, {"eps": "number"}, _reciprocal_rms, Family.QUOTIENT, T.MOVABLE),
-    Op(
-        "layer_norm_transpose",
-        2,
-        {"weight": "weight?"},
-        _layer_norm_from,
-        Family.TRANSPOSE,
-        T.ALLOCATES,
-    ),
-    Op(
-        "group_norm_transpose",
-        2,
-        {"weight": "weight?", "groups": "count"},
-        _group_norm_from,
-        Family.TRANSPOSE,
-        T.ALLOCATES,
-    ),
-    Op(
-        "norm_gradient",
-        2,
-        {"weight": "weight?", "groups": "int", "eps": "number"},
-        _norm_gradient,
-        Family.TRANSPOSE,
-        T.ALLOCATES,
-    ),
+    Op("layer_norm_transpose", 2, {"weight": "weight?"}, _layer_norm_from, Family.TRANSPOSE,
+       T.ALLOCATES),
+    Op("group_norm_transpose", 2, {"weight": "weight?", "groups": "count"}, _group_norm_from,
+       Family.TRANSPOSE, T.ALLOCATES),
+    Op("norm_gradient", 2, {"weight": "weight?", "groups": "int", "eps": "number"}, _norm_gradient,
+       Family.TRANSPOSE, T.ALLOCATES),
     Op("softmax_transpose", 2, {"dim": "axis"}, _softmax_from, Family.TRANSPOSE, T.ALLOCATES),
     Op("softmax_jacobian", 1, {"dim": "axis"}, _softmax_jacobian, Family.RELEVANCE),
-)
+)  # fmt: skip
 
 # Effects: they have no output, and stand for what the program hands out beside its result. A
 # `record` books Σ g ⊙ x, nothing where g is 0: x may be −inf there, as masked scores are.
 EFFECTS = (
-    Op(
-        "record",
-        2,
-        {"batch": "int", "negative": "bool", "node": "str", "kind": "str", "fold": "int?"},
-        lambda g, x, batch, negative, node, kind, fold=1: (),
-        Family.EFFECT,
-        outputs=0,
-    ),
+    Op("record", 2,
+       {"batch": "int", "negative": "bool", "node": "str", "kind": "str", "fold": "int?"},
+       lambda g, x, batch, negative, node, kind, fold=1: (), Family.EFFECT, outputs=0),
     Op("read", None, {"name": "str"}, lambda *parts, name: (), Family.EFFECT, outputs=0),
-)
+)  # fmt: skip

@@ -17,6 +17,12 @@ from lrpc.ir.ops.traits import Family
 from lrpc.ir.ops.traits import Trait as T
 
 
+def _gelu_ratio(x: Tensor, approximate: str) -> Tensor:
+    if approximate == "none":
+        return 0.5 * (1 + torch.erf(x / 2**0.5))
+    return 0.5 * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)))
+
+
 def _sigmoid_ratio(x: Tensor) -> Tensor:
     small = x.abs() < 1e-4
     safe = torch.where(small, torch.ones_like(x), x)
@@ -103,83 +109,29 @@ def _activation_gradient(g: Tensor, x: Tensor, kind: str) -> Tensor:
 
 
 BOUNDS = {"min": "number?", "max": "number?"}
+# Quotients entry by entry, as well computed in the forward half.
+SLOPE = T.ELEMENTWISE | T.MOVABLE
 ROWS = (
-    Op(
-        "gate",
-        2,
-        {},
-        lambda g, mask: torch.where(mask, g, torch.zeros_like(g)),
-        Family.RELEVANCE,
-        T.ALLOCATES | T.ELEMENTWISE,
-    ),
-    Op(
-        "leaky_relu_gate",
-        2,
-        {"slope": "number"},
-        lambda g, x, slope: torch.where(x > 0, g, slope * g),
-        Family.RELEVANCE,
-        T.ELEMENTWISE,
-    ),
-    Op(
-        "gelu_ratio",
-        1,
-        {"approximate": "none|tanh"},
-        lambda x, approximate: (
-            0.5 * (1 + torch.erf(x / 2**0.5))
-            if approximate == "none"
-            else 0.5 * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)))
-        ),
-        Family.QUOTIENT,
-        T.ELEMENTWISE | T.MOVABLE,
-    ),
-    Op("sigmoid_ratio", 1, {}, _sigmoid_ratio, Family.QUOTIENT, T.ELEMENTWISE | T.MOVABLE),
-    Op("tanh_ratio", 1, {}, _tanh_ratio, Family.QUOTIENT, T.ELEMENTWISE | T.MOVABLE),
-    Op("relu6_ratio", 1, {}, _relu6_ratio, Family.QUOTIENT, T.ELEMENTWISE | T.MOVABLE),
-    Op("elu_ratio", 1, {}, _elu_ratio, Family.QUOTIENT, T.ELEMENTWISE | T.MOVABLE),
-    Op(
-        "hardswish_ratio",
-        1,
-        {},
-        lambda x: torch.clamp(x + 3, 0, 6) / 6,
-        Family.QUOTIENT,
-        T.ELEMENTWISE | T.MOVABLE,
-    ),
-    Op(
-        "mish_ratio",
-        1,
-        {},
-        lambda x: torch.tanh(F.softplus(x)),
-        Family.QUOTIENT,
-        T.ELEMENTWISE | T.MOVABLE,
-    ),
-    Op(
-        "centred_softplus_ratio",
-        1,
-        {},
-        _centred_softplus_ratio,
-        Family.QUOTIENT,
-        T.ELEMENTWISE | T.MOVABLE,
-    ),
-    Op("abs_ratio", 1, {}, torch.sign, Family.QUOTIENT, T.ELEMENTWISE | T.MOVABLE),
-    Op("exp_ratio", 1, {}, _exp_ratio, Family.QUOTIENT, T.ELEMENTWISE | T.MOVABLE),
-    Op("sin_ratio", 1, {}, _sin_ratio, Family.QUOTIENT, T.ELEMENTWISE | T.MOVABLE),
-    Op("cos_ratio", 1, {}, _cos_ratio, Family.QUOTIENT, T.ELEMENTWISE | T.MOVABLE),
-    Op("clamp_ratio", 1, BOUNDS, _clamp_ratio, Family.QUOTIENT, T.ELEMENTWISE | T.MOVABLE),
+    Op("gate", 2, {}, lambda g, mask: torch.where(mask, g, torch.zeros_like(g)), Family.RELEVANCE,
+       T.ALLOCATES | T.ELEMENTWISE),
+    Op("leaky_relu_gate", 2, {"slope": "number"},
+       lambda g, x, slope: torch.where(x > 0, g, slope * g), Family.RELEVANCE, T.ELEMENTWISE),
+    Op("gelu_ratio", 1, {"approximate": "none|tanh"}, _gelu_ratio, Family.QUOTIENT, SLOPE),
+    Op("sigmoid_ratio", 1, {}, _sigmoid_ratio, Family.QUOTIENT, SLOPE),
+    Op("tanh_ratio", 1, {}, _tanh_ratio, Family.QUOTIENT, SLOPE),
+    Op("relu6_ratio", 1, {}, _relu6_ratio, Family.QUOTIENT, SLOPE),
+    Op("elu_ratio", 1, {}, _elu_ratio, Family.QUOTIENT, SLOPE),
+    Op("hardswish_ratio", 1, {}, lambda x: torch.clamp(x + 3, 0, 6) / 6, Family.QUOTIENT, SLOPE),
+    Op("mish_ratio", 1, {}, lambda x: torch.tanh(F.softplus(x)), Family.QUOTIENT, SLOPE),
+    Op("centred_softplus_ratio", 1, {}, _centred_softplus_ratio, Family.QUOTIENT, SLOPE),
+    Op("abs_ratio", 1, {}, torch.sign, Family.QUOTIENT, SLOPE),
+    Op("exp_ratio", 1, {}, _exp_ratio, Family.QUOTIENT, SLOPE),
+    Op("sin_ratio", 1, {}, _sin_ratio, Family.QUOTIENT, SLOPE),
+    Op("cos_ratio", 1, {}, _cos_ratio, Family.QUOTIENT, SLOPE),
+    Op("clamp_ratio", 1, BOUNDS, _clamp_ratio, Family.QUOTIENT, SLOPE),
     Op("clamp_gate", 2, BOUNDS, _clamp_gate, Family.RELEVANCE, T.ELEMENTWISE),
-    Op(
-        "power_gradient",
-        2,
-        {"exponent": "number", "by": "number"},
-        _power_gradient,
-        Family.RELEVANCE,
-        T.ELEMENTWISE,
-    ),
-    Op(
-        "activation_gradient",
-        2,
-        {"kind": "|".join(ACTIVATIONS)},
-        _activation_gradient,
-        Family.RELEVANCE,
-        T.ELEMENTWISE,
-    ),
-)
+    Op("power_gradient", 2, {"exponent": "number", "by": "number"}, _power_gradient,
+       Family.RELEVANCE, T.ELEMENTWISE),
+    Op("activation_gradient", 2, {"kind": "|".join(ACTIVATIONS)}, _activation_gradient,
+       Family.RELEVANCE, T.ELEMENTWISE),
+)  # fmt: skip

@@ -144,6 +144,8 @@ def compile(
     given.check_places(marks, [value.name for value in imported.module.graph.inputs])
     if imported.fixed:
         warnings.warn(warning_of(imported.fixed), LrpcWarning, stacklevel=2)
+    for note in imported.unfollowed:
+        warnings.warn(note, LrpcWarning, stacklevel=2)
     own = check_precision(precision, imported.module.graph)
     variants = annotate(imported.module, chosen, fold_batch_norm=fold_batch_norm)
     check_chosen(chosen, variants[0].module.graph)

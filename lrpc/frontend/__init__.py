@@ -19,6 +19,7 @@ from lrpc.frontend.capture import (
     of_size,
 )
 from lrpc.frontend.finish import finish
+from lrpc.frontend.gradients import with_backward_hooks
 from lrpc.frontend.lowering import lower
 from lrpc.frontend.places import Place, parse_mark, watched
 from lrpc.frontend.records import RecordedProgram, Ref, memory_of
@@ -39,13 +40,14 @@ SHAPES_ONLY_ABOVE = 1 << 18
 class Imported:
     """The forward graph of a model, how its outputs nest, and what in it is special to the example.
 
-    `structure` is JSON-able: see `structure.described`. `recorded`
-    holds the calls that the graph was made of.
+    `structure` is JSON-able: see `structure.described`. `recorded` holds the calls that the graph
+    was made of, `hooked` the modules with backward hooks, which are not followed.
     """
 
     module: Module
     structure: Any
     recorded: RecordedProgram = field(repr=False, compare=False)
+    hooked: tuple[str, ...] = ()
 
     @property
     def decisions(self) -> tuple[str, ...]:
@@ -63,9 +65,17 @@ class Imported:
         return tuple(f"special to the example: {decision}" for decision in self.decisions)
 
     @property
+    def unfollowed(self) -> tuple[str, ...]:
+        """A note on backward hooks, where there are any."""
+        if not self.hooked:
+            return ()
+        names = ", ".join(self.hooked[:5]) + ", …" * (len(self.hooked) > 5)
+        return (f"backward hooks are not followed; relevance is as without those of {names}",)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a user of the program should know of it."""
-        notes = self.fixed
+        notes = (*self.fixed, *self.unfollowed)
         if not self.stopped:
             return notes
         places = "; ".join(map(str, self.stopped))
@@ -156,4 +166,4 @@ def _imported(program: RecordedProgram, target: nn.Module, places: Mapping[str, 
     marked = {name: place.find(name, program.boundaries) for name, place in places.items()}
     lowered = lower(program, (*outputs.values(), *marked.values()), state_names(target))
     module = finish(lowered, tuple(outputs), tuple(marked))
-    return Imported(module, structure, program)
+    return Imported(module, structure, program, with_backward_hooks(target))

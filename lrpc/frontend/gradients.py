@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 import torch
+from torch import nn
 
 from lrpc.errors import TraceError
 from lrpc.ir.graph import Loc
@@ -24,6 +25,15 @@ def values_only() -> Iterator[None]:
     else:
         with torch.no_grad():
             yield
+
+
+def with_backward_hooks(model: nn.Module) -> tuple[str, ...]:
+    """The modules that change gradients by hooks of their own, by path; `model` is "the model"."""
+    return tuple(
+        path or "the model"
+        for path, module in model.named_modules()
+        if module._backward_hooks or module._backward_pre_hooks
+    )
 
 
 def gradients_are_on(place: Loc) -> bool:

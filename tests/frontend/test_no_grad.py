@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import lrpc
-from lrpc.errors import ConfigError
+from lrpc.errors import ConfigError, LrpcWarning
 from lrpc.frontend import import_model
 from tests.frontend.test_frontend import message
 
@@ -238,3 +239,14 @@ def test_memory_is_not_kept_for_gradients() -> None:
     import_model(model, {"x": inputs(1, 0)})
     assert seen == [False, False]
     assert all(p.requires_grad for p in model.parameters())
+
+
+def test_backward_hooks_are_told() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+    handle = model[0].register_full_backward_hook(lambda module, g, out: (g[0] * 2,))
+    with pytest.warns(LrpcWarning, match=r"^backward hooks are not followed; .* those of 0$"):
+        lrpc.compile(model, (torch.rand(2, 3),), composite="gradient_input")
+    handle.remove()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lrpc.compile(model, (torch.rand(2, 3),), composite="gradient_input")

@@ -39,7 +39,7 @@ class Calls:
         """Relevance at `places` by name from `g` [K, ...], and the amounts that a ledger books.
         `chunk` is for functions that take the seeds through blocks so many at a time."""
         amounts: list[Tensor] = []
-        more = [*([chunk] if chunk else []), *([amounts] if ledger else [])]
+        more = [*([chunk] if chunk else []), amounts if ledger else None]
         return self.run(function, weights, saved, g, places, *more), amounts
 
     def check(self, saved: Saved) -> None:

@@ -21,18 +21,18 @@ def in_chunks(
     """`function(K, *given)` for K of the `seeds` at a time; its results put together again.
 
     Seeds are in front in `given` and in the results, but for the results at `same`, which do not
-    depend on them. With a ledger the function takes it after K.
+    depend on them. The function takes the ledger, if there is one, after K.
     """
     if seeds <= chunk:
-        return function(seeds, *([] if ledger is None else [ledger]), *given)
+        return function(seeds, ledger, *given)
     whole: list[Tensor] = []
     rows: list[list[Tensor]] = []
     single = False
     for first in range(0, seeds, chunk):
         count = min(chunk, seeds - first)
-        booked: list[list[Tensor]] = [] if ledger is None else [[]]
-        made = function(count, *booked, *(_chunk_of(t, seeds, first, count) for t in given))
-        rows += booked
+        booked: list[Tensor] | None = None if ledger is None else []
+        made = function(count, booked, *(_chunk_of(t, seeds, first, count) for t in given))
+        rows += [] if booked is None else [booked]
         if isinstance(made, Tensor):
             made, single = (made,), True
         if not whole and made is not None:

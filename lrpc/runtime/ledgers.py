@@ -8,6 +8,21 @@ import torch
 from torch import Tensor
 
 
+def book(
+    ledger: list[Tensor] | None,
+    a: Tensor,
+    b: Tensor,
+    batch: int = 1,
+    fold: int = 1,
+    times: int = 1,
+    negative: bool = False,
+) -> None:
+    """Books Σ a ⊙ b, [K, B], or the negative of it, so many times, where there is a ledger."""
+    if ledger is not None:
+        amount = inner(a, b, batch, fold)
+        ledger.extend([-amount if negative else amount] * times)
+
+
 def inner(a: Tensor, b: Tensor, batch: int, fold: int = 1) -> Tensor:
     """Σ a ⊙ b over all but the seeds axis (0) and the batch axis: [K, B], booked in float64.
 

@@ -284,11 +284,10 @@ class Program:
         self, request: Request, state: State, g: Tensor, rows: list[list[str]] | None, chunk: int
     ) -> Relevance:
         target, ledger = request.target, rows is not None
-        run = target.run_ledger if ledger else target.run
         inner = chunk if self.interface.sweep else 0
         with own_settings(self.interface.tf32, self.device):
             found, amounts = self.calls.relevance(
-                run, self.weights, state.saved, g, request.places, ledger, inner
+                target.run, self.weights, state.saved, g, request.places, ledger, inner
             )
         for place, value in found.items():
             what = "raise epsilon, or keep finite what the model computes and torch.where drops"

@@ -21,7 +21,6 @@ class Target:
     """
 
     run: Callable[..., dict[str, Tensor]]
-    run_ledger: Callable[..., dict[str, Tensor]]
     value: tuple[str, str]
     shape: tuple[int, ...]
     batch_axis: int

@@ -10,7 +10,7 @@ from lrpc.backend.memory.effect import Effect, Kept, Strided, effect_of
 from lrpc.backend.memory.traces import Shape, Trace
 from lrpc.backend.quoting import quoted
 from lrpc.backend.render.statements import booked_amount, handed_out
-from lrpc.backend.schedule.ir import Book, Function, Read, Step, WeightName
+from lrpc.backend.schedule.ir import Book, Call, Function, Read, Step, WeightName
 from lrpc.backend.schedule.words import spoken
 
 
@@ -35,11 +35,16 @@ class Effects:
     weighed: dict[tuple[int, str], tuple[Strided, ...]] = field(default_factory=dict)
     traces: dict[object, Trace] = field(default_factory=dict)
 
-    def shape(self, function: Function) -> Shape:
-        """The shape of a function, one for all that do the same."""
+    def shape(self, function: Function, functions: Mapping[str, Function]) -> Shape:
+        """The shape of a function, one for all that do the same, among the `functions` that it may
+        call."""
         if id(function) not in self.known:
-            shape = self.shapes.setdefault(function.code, Shape.of(function))
-            self.known[id(function)] = (function, shape)
+            calls = [s for s in function.body if isinstance(s, Call)]
+            called = {s.function: self.shape(functions[s.function], functions) for s in calls}
+            key = (function.code, tuple(map(id, called.values())))
+            if key not in self.shapes:
+                self.shapes[key] = Shape.of(function, called)
+            self.known[id(function)] = (function, self.shapes[key])
         return self.known[id(function)][1]
 
     def weights_of(
@@ -48,7 +53,7 @@ class Effects:
         """The layouts of the weights of a function that is called with a prefix."""
         key = (id(shape), prefix)
         if key not in self.weighed:
-            self.weighed[key] = tuple(weights[_full(w, prefix)] for w in shape.weights)
+            self.weighed[key] = tuple(weights[full_name(w, prefix)] for w in shape.weights)
         return self.weighed[key]
 
     def of(
@@ -68,11 +73,12 @@ class Effects:
             self.statements[key] = _statement(step, over)
         said = self.statements[key]
         own = (sizes["B"], sizes.get("K", 0)) if said.sized else (0, 0)
-        used = tuple(weights[_full(w, prefix)] for w in said.weights)
+        used = tuple(weights[full_name(w, prefix)] for w in said.weights)
         return effect_of(said.text, tuple(inputs), used, *own, kept)
 
 
-def _full(name: str | WeightName, prefix: str) -> str:
+def full_name(name: str | WeightName, prefix: str) -> str:
+    """The name of a weight, or a prefix of such, in a function with a prefix."""
     return f"{prefix}{name.name}" if isinstance(name, WeightName) else name
 
 

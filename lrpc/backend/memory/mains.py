@@ -6,18 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lrpc.backend.memory.effect import Effect, Strided
-from lrpc.backend.memory.effects import Effects
+from lrpc.backend.memory.effects import Effects, full_name
 from lrpc.backend.memory.tape import OUTSIDE, Frame, Given, Log, TensorHeld, Tensors, frame
 from lrpc.backend.memory.traces import Local, Shape, Trace
 from lrpc.backend.schedule.chunk import of_seeds
 from lrpc.backend.schedule.ir import (
     NEW,
     STEPS,
+    Book,
     Call,
     Compute,
     Free,
     Function,
     Load,
+    Only,
     Operand,
     Part,
     Read,
@@ -33,8 +35,9 @@ from lrpc.ir.graph import Value
 
 @dataclass
 class Machine:
-    """Runs functions. A block function takes `chunk` seeds at a time, 0 for all of them; the first
-    two chunks alone where it is `brief`. With `apart`, nothing is written over an operand."""
+    """Runs functions, with a `ledger` or without. A block function takes `chunk` seeds at a time, 0
+    for all of them; the first two chunks alone where it is `brief`. With `apart`, nothing is
+    written over an operand."""
 
     schedule: Schedule
     effects: Effects
@@ -43,6 +46,7 @@ class Machine:
     chunk: int = 0
     brief: bool = False
     apart: bool = False
+    ledger: bool = False
     label: str = "value"  # what the values of the present half are in plans
     given: list[Given] = field(default_factory=list)
 
@@ -51,7 +55,11 @@ class Machine:
         log = self.log
         for s in statements:
             if isinstance(s, STEPS):
-                self._step(s, own)
+                if self.ledger or not isinstance(s, Book):
+                    self._step(s, own)
+            elif isinstance(s, Only):
+                if s.ledger == self.ledger:
+                    self.body(s.body, own)
             elif isinstance(s, Save):
                 kind, storage = own.names[s.value.name]
                 part = own.part(s.entry.part)
@@ -84,6 +92,7 @@ class Machine:
             raise _not_run(s, own.prefix, log.sizes["B"], error) from error
         op, name = _called(s, own)
         log.work(effect.workspace, name, module, op)
+        times = s.times if isinstance(s, Book) else 1
         label = self.label if s.outputs else "result"
         new = [log.allocate(size, label, name, module, op) for size in effect.new]
         places = [
@@ -103,10 +112,10 @@ class Machine:
             if result.new is not None or over is not None:
                 log.held[place].name = graph
         if not s.outputs:
-            log.hold(places[0])
-            self.given.append(
-                Given(s.place if isinstance(s, Read) else "", inputs[0][0], places[0])
-            )
+            for _ in range(times):
+                log.hold(places[0])
+            read = s.place if isinstance(s, Read) else ""
+            self.given += [Given(read, inputs[0][0], places[0]) for _ in range(times)]
         log.advance(module)
 
     def _keep(self, effect: Effect, part: Part, name: str, new: Sequence[int]) -> None:
@@ -131,59 +140,63 @@ class Machine:
             given, self.given, label, self.label = self.given, [], self.label, "again"
             function = self.schedule.by_name[s.run.function]
             arguments = [self.operand(x, own) for x in s.run.arguments]
-            for _, storage in self.function(function, s.run, arguments):
+            for _, storage in self.function(function, s.run, arguments, own):
                 self.log.drop(storage, self.log.step)
             self.given, self.label = given, label
 
     def function(
-        self, function: Function, call: Call, arguments: Sequence[TensorHeld]
+        self, function: Function, call: Call, arguments: Sequence[TensorHeld], own: Frame
     ) -> list[TensorHeld]:
         """The results of a block function, each held once more."""
         log = self.log
-        shape = self.effects.shape(function)
-        shelf = log.shelf(call.part)
+        shape = self.effects.shape(function, self.schedule.by_name)
+        shelf = log.shelf(own.part(call.part))
+        prefix = full_name(call.prefix, own.prefix)
         kinds = [kind for kind, _ in arguments]
         loads = [shelf.values[name] for name in shape.loads]
         tables = {name: shelf.tables.get(name, {}) for name in shape.keeps}
         key = (
-            *(id(shape), call.part.kind, self.label, self.apart, tuple(kinds)),
+            *(id(shape), call.part.kind, self.label, self.apart, self.ledger, tuple(kinds)),
             tuple(kind for kind, _ in loads),
             tuple(tuple(tables[name].items()) for name in shape.keeps),
-            self.effects.weights_of(shape, call.prefix, self.weights),
+            self.effects.weights_of(shape, prefix, self.weights),
             *(log.sizes["B"], log.sizes.get("K", 0)),
         )
         trace = self.effects.traces.get(key)
         if trace is None:
-            trace = self._trace(shape, call, kinds, loads, tables)
+            trace = self._trace(shape, call.part.kind, prefix, kinds, loads, tables)
             self.effects.traces[key] = trace
         storages = [storage for _, storage in (*arguments, *loads)]
-        graph = dict(zip(shape.values, call.values, strict=True)) if call.values else {}
-        found, given = trace.replay(log, shelf, storages, call.prefix, graph)
+        names = (own.graph.get(name, name) for name in call.values)
+        graph = dict(zip(shape.values, names, strict=True)) if call.values else {}
+        here = call.prefix if isinstance(call.prefix, str) else call.prefix.name
+        found, given = trace.replay(log, shelf, storages, here, graph)
         self.given += given
         return found
 
     def _trace(
         self,
         shape: Shape,
-        call: Call,
+        kind: str,
+        prefix: str,
         kinds: Sequence[Strided],
         loads: Sequence[TensorHeld],
         tables: Mapping[str, Tensors],
     ) -> Trace:
         """One call on a log of its own."""
-        function, part = shape.function, Part(call.part.kind)
+        function, part = shape.function, Part(kind)
         log = Log(dict(self.log.sizes))
         every = [*kinds, *(kind for kind, _ in loads)]
         for _ in every:
             log.hold(log.allocate(0, "", ""))
         shelf = log.shelf(part)
-        own = zip(every[len(kinds) :], range(len(kinds), len(every)), strict=True)
-        before = dict(zip(shape.loads, own, strict=True))
+        held = zip(every[len(kinds) :], range(len(kinds), len(every)), strict=True)
+        before = dict(zip(shape.loads, held, strict=True))
         shelf.values.update(before)
         shelf.tables.update({name: dict(kept) for name, kept in tables.items() if kept})
         machine = replace(self, log=log, given=[])
         graph = {name: Local(name) for name in shape.values}
-        with frame(log, part, call.prefix, graph) as block:
+        with frame(log, part, prefix, graph) as block:
             names = (v.name for v in function.parameters)
             block.names.update(zip(names, zip(kinds, range(len(kinds)), strict=True), strict=True))
             machine.body(function.body, block)
@@ -199,20 +212,20 @@ class Machine:
         log, function = self.log, self.schedule.by_name[s.function]
         arguments = [self.operand(x, own) for x in s.arguments]
         if s.over and 0 < self.chunk < log.sizes["K"]:
-            found = self._in_chunks(function, s, arguments)
+            found = self._in_chunks(function, s, arguments, own)
         else:
             if s.part.kind == NEW:
                 log.open(s.part.scope, beside=False)
-            found = self.function(function, s, arguments)
+            found = self.function(function, s, arguments, own)
         for value, (kind, storage) in zip(s.results, found, strict=True):
             own.bind(value.name, kind, storage)
-            log.where[value.name] = (kind, storage)
+            log.where[own.graph.get(value.name, value.name)] = (kind, storage)
             log.drop(storage, log.step)
         if s.part.kind == NEW:
             log.close(s.part.scope)
 
     def _in_chunks(
-        self, function: Function, s: Call, arguments: Sequence[TensorHeld]
+        self, function: Function, s: Call, arguments: Sequence[TensorHeld], own: Frame
     ) -> list[TensorHeld]:
         """`chunk` seeds at a time: kernels/chunks.py."""
         log, seeds = self.log, self.log.sizes["K"]
@@ -226,7 +239,7 @@ class Machine:
             for i in s.over:
                 given[i] = (_some(given[i][0], seeds, count), given[i][1])
             self.given = []
-            found = self.function(function, s, given)
+            found = self.function(function, s, given, own)
             rows.append(self.given)
             log.sizes["K"] = seeds
             if not first:
@@ -237,7 +250,7 @@ class Machine:
                     booked = sum(log.held[row.storage].size for row in rows[0])
                     others = log.allocate(booked * (seeds - 2 * count) // count, "result", "")
                     log.hold(others)
-            log.advance(s.prefix[:-1])
+            log.advance(full_name(s.prefix, own.prefix)[:-1])
             for _, storage in found:
                 log.drop(storage, log.step)
         self.given = before

@@ -133,14 +133,14 @@ class Model:
         """What it runs."""
         return self.scheduler.schedule(self.again, self.sweep > 0)
 
-    def part(self, target: int, ledger: bool) -> Schedule:
-        """The schedule of the forward pass and one function of a target, at least."""
-        return self.scheduler.part(self.again, self.sweep > 0, target, ledger)
+    def part(self, target: int) -> Schedule:
+        """The schedule of the forward pass and a target, at least."""
+        return self.scheduler.part(self.again, self.sweep > 0, target)
 
     def forward(self, batch: int, apart: bool = False) -> Log:
         """The log after `forward` on `batch` images; with `apart`, as if each result had memory of
         its own, and were not written over an operand."""
-        schedule = self.part(0, False)
+        schedule = self.part(0)
         log, function = Log({"B": batch}), schedule.forward
         machine = Machine(schedule, self.effects, self.weights, log, apart=apart)
         with frame(log, Part("saved")) as main:
@@ -186,7 +186,7 @@ class Model:
         self, log: Log, target: int, ledger: bool, brief: bool
     ) -> tuple[list[Given], list[Given]]:
         """One run of a target's function: the relevance that it hands out, and the amounts."""
-        schedule = self.part(target, ledger)
+        schedule = self.part(target)
         own = schedule.targets[target]
         function, value = own.booked if ledger else own.plain, self.codes[target].value
         (seed,) = function.parameters
@@ -197,7 +197,9 @@ class Model:
         log.advance()
         chunk = self.chunk if self.sweep else 0
         machine = Machine(
-            *(schedule, self.effects, self.weights, log, chunk, brief), label="adjoint"
+            *(schedule, self.effects, self.weights, log, chunk, brief),
+            ledger=ledger,
+            label="adjoint",
         )
         with frame(log, Part("saved")) as main:
             main.names[seed.name] = (kind, start)

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lrpc.backend.memory.tape import OUTSIDE, Given, Held, Log, Shelf, TensorHeld
-from lrpc.backend.schedule.ir import Compute, Function, Load, Step, WeightName
-from lrpc.backend.schedule.state import made, steps_of
+from lrpc.backend.schedule.ir import Call, Compute, Function, Load, Step, WeightName
+from lrpc.backend.schedule.state import names_made, steps_of
 from lrpc.backend.schedule.table import is_weight
+from lrpc.backend.schedule.walk import operands
 
 
 class Local(str):
@@ -19,8 +20,9 @@ class Local(str):
 
 @dataclass(frozen=True)
 class Shape:
-    """What a function reads beside its parameters, worked out once: entries of its part of the
-    state, entries where it keeps tables, weights; and its values by name, in order."""
+    """What a function reads beside its parameters, in what it calls as well, worked out once:
+    entries of its part of the state, entries where it keeps tables, weights; and its values by
+    name, in order."""
 
     function: Function
     loads: tuple[str, ...]
@@ -29,17 +31,30 @@ class Shape:
     values: tuple[str, ...]
 
     @staticmethod
-    def of(function: Function) -> Shape:
-        """The shape of a function."""
+    def of(function: Function, called: Mapping[str, Shape]) -> Shape:
+        """The shape of a function that calls others."""
         steps = steps_of(function.body)
-        loads = (x.entry.name for s in steps for x in s.inputs if isinstance(x, Load))
-        keeps = (s.keeps.name for s in steps if isinstance(s, Compute) and s.keeps)
-        weights = (w for s in steps for w in _weights(s))
-        values = tuple(v.name for v in made(function.body))
-        return Shape(
-            *(function, tuple(dict.fromkeys(loads)), tuple(dict.fromkeys(keeps))),
-            *(tuple(dict.fromkeys(weights)), values),
-        )
+        calls = [s for s in function.body if isinstance(s, Call)]
+        read = (x for s in (*steps, *calls) for x in operands(s) if isinstance(x, Load))
+        loads = dict.fromkeys(x.entry.name for x in read)
+        keeps = dict.fromkeys(s.keeps.name for s in steps if isinstance(s, Compute) and s.keeps)
+        weights = dict.fromkeys(w for s in steps for w in _weights(s))
+        for s in calls:
+            inside = called[s.function]
+            loads |= dict.fromkeys(inside.loads)
+            keeps |= dict.fromkeys(inside.keeps)
+            weights |= dict.fromkeys(_within(s.prefix, w) for w in inside.weights)
+        values = names_made(function.body)
+        return Shape(function, tuple(loads), tuple(keeps), tuple(weights), values)
+
+
+def _within(prefix: str | WeightName, weight: str | WeightName) -> str | WeightName:
+    """A weight of a function that is called with a prefix, for the caller."""
+    if isinstance(weight, str):
+        return weight
+    if isinstance(prefix, str):
+        return f"{prefix}{weight.name}"
+    return WeightName(f"{prefix.name}{weight.name}")
 
 
 def _weights(s: Step) -> list[str | WeightName]:
@@ -78,9 +93,10 @@ class Trace:
             if real != OUTSIDE:
                 log.held[real].holders += h.holders - 1
                 log.held[real].part = h.part or log.held[real].part
+                log.held[real].name = _named(h.name, graph) or log.held[real].name
         modules = {m: f"{prefix}{m}" if m else prefix[:-1] for m in set(self.log.modules)}
         for h in own[self.outside :]:
-            name = graph.get(h.name, h.name) if type(h.name) is Local else h.name
+            name = _named(h.name, graph)
             end = None if h.end is None else h.end + step
             module = modules[h.module]
             log.held.append(
@@ -96,3 +112,8 @@ class Trace:
             log.where[graph.get(name, name)] = (kind, place(storage))
         results = [(kind, place(storage)) for kind, storage in self.results]
         return results, [Given(g.place, g.kind, place(g.storage)) for g in self.given]
+
+
+def _named(name: str, graph: Mapping[str, str]) -> str:
+    """The name of a value for the caller, who knows those inside by `graph`."""
+    return graph.get(name, name) if type(name) is Local else name

@@ -74,7 +74,7 @@ def _target_row(target: TargetCode, own: Target) -> str:
     batch = next((i for i, d in enumerate(shape) if isinstance(d, Sym)), 0)
     reads = [str(n.attr("name")) for n in target.plain.nodes if n.op == "read"]
     return (
-        f"        {quoted(target.name)}: Target(\n            {own.plain.name}, {own.booked.name},"
+        f"        {quoted(target.name)}: Target(\n            {own.plain.name},"
         f" {literal((own.start.part.scope, own.start.name))},\n"
         f"            shape={_shape(shape)}, batch_axis={batch},\n"
         f"            index_axes={literal(target.index_axes)},"

@@ -46,10 +46,12 @@ def program_text(
     """The source text of program.py: same schedule, same bytes."""
     parts = parts_of(schedule)
     schedule = with_local_names(schedule, parts.values())
-    words = {f.name: words_of(f) for f in schedule.functions}
-    blocks = [block_function(f) for f in schedule.functions]
+    words: dict[str, list[str]] = {}
+    for f in schedule.functions:
+        words[f.name] = words_of(f, words)
+    blocks = [block_function(f, words) for f in schedule.functions]
     functions = [_forward(schedule.forward, forward, words, parts)]
-    relevance = {f.name: f for t in schedule.targets for f in (t.plain, t.booked)}
+    relevance = {t.plain.name: t.plain for t in schedule.targets}
     functions += [_relevance(f, words, parts, schedule.chunked) for f in relevance.values()]
     scopes = ["", *(s.part.scope for s in schedule.forward.body if isinstance(s, Call))]
     interface = tables(forward, targets, schedule.targets, about, scopes)
@@ -85,7 +87,7 @@ def _relevance(
     lines = Lines(function, words, parts, chunked).body()
     body = [*_sizes(function, words), "out = {}", *lines, "return out"]
     head = ["w", "saved", function.parameters[0].name, "read"]
-    head += ["chunk"] * chunked + ["ledger"] * function.ledger
+    head += [*["chunk"] * chunked, "ledger=None"]
     return f"def {function.name}({', '.join(head)}):\n{indented(body)}"
 
 

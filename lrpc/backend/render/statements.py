@@ -19,6 +19,7 @@ from lrpc.backend.schedule.ir import (
     Free,
     Function,
     Load,
+    Only,
     Operand,
     Origin,
     Part,
@@ -44,12 +45,24 @@ class Lines:
     chunked: bool = False
     lines: list[str] = field(default_factory=list)
     _said: str = ""
+    _last: Only | None = None
 
     def body(self) -> list[str]:
         """The lines of all statements."""
         for s in self.function.body:
             self._statement(s)
+            self._last = s if isinstance(s, Only) else None
         return self.lines
+
+    def _only(self, s: Only) -> None:
+        before, self.lines = self.lines, []
+        for inner in s.body:
+            self._statement(inner)
+        word = "is not" if s.ledger else "is"
+        head = f"if ledger {word} None:"
+        if s.ledger and self._last is not None and not self._last.ledger:
+            head = "else:"
+        self.lines = [*before, head, *(f"    {line}" for line in self.lines)]
 
     def _statement(self, s: Statement) -> None:
         if isinstance(s, Compute):
@@ -65,8 +78,9 @@ class Lines:
         elif isinstance(s, Read):
             self._read(s)
         elif isinstance(s, Book):
-            inputs = list(map(self._operand, s.inputs))
-            self.lines.append(f"ledger.append({booked_amount(s, inputs)})")
+            self.lines.append(booked(s, list(map(self._operand, s.inputs))))
+        elif isinstance(s, Only):
+            self._only(s)
 
     def _compute(self, s: Compute) -> None:
         self._comment(s.origin)
@@ -81,9 +95,8 @@ class Lines:
         name, given = quoted(s.place), handed_out(list(map(self._operand, s.inputs)))
         self.lines.append(f"if {name} in read:")
         self.lines.append(f"    out[{name}] = {given}  # {s.inputs[0].type}")
-        if not self.function.ledger:
-            self.lines.append("    if len(out) == len(read):")
-            self.lines.append("        return out")
+        self.lines.append("    if len(out) == len(read) and ledger is None:")
+        self.lines.append("        return out")
 
     def _free(self, s: Free) -> None:
         """A `del`; names that functions close over become None, for torch.compile takes no `del` of
@@ -115,17 +128,20 @@ class Lines:
         self.lines.append(f"{outputs} = {call}" if outputs else call)
 
     def _called(self, s: Call) -> str:
-        head = ["w", quoted(s.prefix), self._part(s.part), *self.words[s.function]]
-        return f"{s.function}({', '.join([*head, *map(self._operand, s.arguments)])})"
+        prefix = quoted(s.prefix) if isinstance(s.prefix, str) else f"p + {quoted(s.prefix.name)}"
+        words = self.words[s.function]
+        head = ["w", prefix, self._part(s.part), *(w for w in words if w != "ledger")]
+        end = ["ledger"] if "ledger" in words else []
+        return f"{s.function}({', '.join([*head, *map(self._operand, s.arguments), *end])})"
 
     def _in_chunks(self, s: Call, call: str) -> str:
         """The call for `chunk` seeds at a time."""
         over = [self._operand(s.arguments[i]) for i in s.over]
-        ledger = self.function.ledger
+        ledger = "ledger" in self.words[s.function]
         same = tuple(i for i, v in enumerate(s.results) if not of_seeds(v.type))
         end = [f"same={literal(same)}"] if same else []
         end += ["ledger=ledger"] if ledger else []
-        inner = f"lambda {', '.join(['K', *['ledger'] * ledger, *over])}: {call}"
+        inner = f"lambda {', '.join(['K', 'ledger', *over])}: {call}"
         return f"in_chunks({', '.join(['chunk', 'K', inner, *over, *end])})"
 
     def _recompute(self, s: Recompute) -> None:
@@ -158,13 +174,16 @@ class Lines:
         self._said = text
 
 
-def block_function(function: Function) -> str:
-    """The source of a block function."""
-    lines = Lines(function).body()
+def block_function(function: Function, called: Mapping[str, Sequence[str]]) -> str:
+    """The source of a block function; `called` are the extra arguments of those before it."""
+    lines = Lines(function, called).body()
     results = ", ".join(v.name for v in function.results)
     if results or function.half != "again":
         lines.append(f"return {results}".rstrip())
-    head = ["w", "p", "s", *words_of(function), *(v.name for v in function.parameters)]
+    words = words_of(function, called)
+    head = ["w", "p", "s", *(word for word in words if word != "ledger")]
+    head += [v.name for v in function.parameters]
+    head += ["ledger=None"] if "ledger" in words else []
     return f"def {function.name}({', '.join(head)}):\n" + indented(lines)
 
 
@@ -183,6 +202,16 @@ def handed_out(inputs: Sequence[str]) -> str:
     """The expression that a `Read` of these inputs hands out."""
     text = f"{inputs[0]} * {inputs[1]}" if len(inputs) > 1 else inputs[0]
     return text + (f" + {inputs[2]}" if len(inputs) > 2 else "")
+
+
+def booked(row: Book, inputs: Sequence[str]) -> str:
+    """The statement that books a row where there is a ledger."""
+    more = [f"times={row.times}"] if row.times > 1 else []
+    for key in ("batch", "fold"):
+        value = row.attr(key)
+        more += [f"{key}={literal(value)}"] if value not in (None, 1) else []
+    more += ["negative=True"] if row.attr("negative") else []
+    return f"book(ledger, {', '.join([*inputs, *more])})"
 
 
 def booked_amount(row: Book, inputs: Sequence[str]) -> str:

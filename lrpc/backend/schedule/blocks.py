@@ -45,9 +45,8 @@ def blocks(schedule: Schedule, stretches: Container[str] = ()) -> Schedule:
 
 
 def _target(target: Target, places: Places, scopes: Container[str]) -> Target:
-    parts = [_relevance(part, places, scopes) for part in (target.plain, target.booked)]
-    start = places[target.start.name]
-    return replace(target, start=start, plain=parts[0], booked=parts[1])
+    found = target.changed(lambda f: _relevance(f, places, scopes))
+    return replace(found, start=places[target.start.name])
 
 
 def _relevance(function: Function, places: Places, scopes: Container[str]) -> Function:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from lrpc.backend.body import Names, stem
 from lrpc.backend.schedule.ir import (
     Block,
     Book,
+    Call,
     Compute,
     Free,
     Function,
     Load,
+    Only,
     Operand,
     Origin,
     Read,
@@ -21,7 +23,7 @@ from lrpc.backend.schedule.ir import (
     Statement,
     WeightName,
 )
-from lrpc.backend.schedule.state import made
+from lrpc.backend.schedule.state import names_made
 from lrpc.backend.schedule.table import is_weight
 from lrpc.ir.graph import Value
 
@@ -56,7 +58,7 @@ def _canonical(
 
 def values_of(block: Block) -> tuple[str, ...]:
     """The names that graphs have for what the function of a block makes, in its order."""
-    return tuple(v.name for v in made(block.body))
+    return names_made(block.body)
 
 
 @dataclass
@@ -78,17 +80,38 @@ class _Renaming:
             return Save(s.entry, self.known[s.value.name])
         if isinstance(s, Free):
             return Free(tuple(self.known[name].name for name in s.values), s.parts)
+        if isinstance(s, Only):
+            return Only(s.ledger, tuple(map(self.statement, s.body)))
+        if isinstance(s, Call):
+            return self._call(s)
         assert isinstance(s, (Compute, Book, Read))
         inputs = tuple(map(self._operand, s.inputs))
         origin = self._origin(s.origin)
         if isinstance(s, Book):  # which row it is follows from the order in which they are booked
             attrs = tuple((k, v) for k, v in s.attrs if k in ("batch", "fold", "negative"))
-            return Book(inputs, attrs, Origin(origin.module, source=origin.source))
+            return Book(inputs, attrs, Origin(origin.module, source=origin.source), s.times)
         if isinstance(s, Read):
             return Read(s.place, inputs, origin)
-        outputs = tuple(self.name(v, stem(v.name)) for v in s.outputs)
+        outputs = tuple(self._made(v) for v in s.outputs)
         attrs = tuple((k, self._setting(v, is_weight(s.op, k))) for k, v in s.attrs)
         return Compute(s.op, inputs, outputs, attrs, origin, s.over, s.keeps)
+
+    def _made(self, value: Value) -> Value:
+        known = self.known.get(value.name)  # made under either condition
+        return known or self.name(value, stem(value.name))
+
+    def _call(self, s: Call) -> Call:
+        """A call, of whose values the results have names that are read."""
+        arguments = tuple(map(self._operand, s.arguments))
+        results = {v.name: self._made(v) for v in s.results}
+        values = tuple(
+            results[name].name if name in results else self.names.fresh(stem(name))
+            for name in s.values
+        )
+        prefix = self._setting(s.prefix, True) if s.prefix else s.prefix
+        assert isinstance(prefix, (str, WeightName))
+        made = tuple(results.values())
+        return replace(s, prefix=prefix, arguments=arguments, results=made, values=values)
 
     def _operand(self, x: Operand) -> Operand:
         return x if isinstance(x, Load) else self.known[x.name]

@@ -11,7 +11,7 @@ from lrpc.ir.types import Sym, TensorType
 
 def chunk(schedule: Schedule) -> Schedule:
     """Every block of a relevance function goes through the seeds of its arguments in chunks."""
-    targets = (replace(t, plain=_main(t.plain), booked=_main(t.booked)) for t in schedule.targets)
+    targets = (target.changed(_main) for target in schedule.targets)
     return replace(schedule, targets=tuple(targets), chunked=True)
 
 

@@ -1,51 +1,155 @@
-"""Names are freed right after the last statement that reads them."""
+"""Values, and parts of the state that were computed again, are freed right after their last use."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-from lrpc.backend.schedule.ir import Block, Free, Function, Save, Schedule, Statement
+from lrpc.backend.schedule.ir import (
+    AGAIN,
+    Block,
+    Book,
+    Compute,
+    Free,
+    Load,
+    Only,
+    Recompute,
+    Save,
+    Schedule,
+    Statement,
+)
 from lrpc.backend.schedule.walk import operands, results, with_blocks, with_mains
 from lrpc.ir.graph import Value
 
+Name = tuple[str, bool]  # of a value, or of a part that was computed again
+
 
 def free(schedule: Schedule) -> Schedule:
-    """Every value is freed after its last use, unless it is returned."""
+    """Every value is freed after its last use, unless it is returned; calls with a ledger and calls
+    without one each do it as early as they can. What runs under one condition stands together."""
     schedule = with_blocks(schedule, _block)
-    return with_mains(schedule, _main)
+    return with_mains(schedule, lambda f: replace(f, body=_freed(f.body, f.results, f.parameters)))
 
 
 def _block(block: Block) -> Block:
-    return replace(block, body=_body(block.body, frozenset(v.name for v in block.results)))
+    return replace(block, body=_body(block.body, block.results, block.parameters))
 
 
-@lru_cache(maxsize=4096)
-def _body(body: tuple[Statement, ...], results: frozenset[str]) -> tuple[Statement, ...]:
-    return _freed(body, results)
+@lru_cache(maxsize=4096)  # planning makes many schedules, which have most of their blocks in common
+def _body(
+    body: tuple[Statement, ...], results: tuple[Value, ...], parameters: tuple[Value, ...]
+) -> tuple[Statement, ...]:
+    return _freed(body, results, parameters)
 
 
-def _main(function: Function) -> Function:
-    return replace(function, body=_freed(function.body, {v.name for v in function.results}))
+def _freed(
+    body: Sequence[Statement], kept: Iterable[Value], given: Iterable[Value]
+) -> tuple[Statement, ...]:
+    last = [_last_uses(body, ledger) for ledger in (False, True)]
+    kept_names = {(v.name, False) for v in kept}
+    at: dict[int, list[tuple[bool | None, Name]]] = {}
+    for name in dict.fromkeys([*last[1], *last[0]]):
+        if name not in kept_names:
+            for place, when in _ends(body, *(uses.get(name) for uses in last)):
+                at.setdefault(_behind_saves(body, place), []).append((when, name))
+    found: list[Statement] = []
+    for i, s in enumerate(body):
+        found.append(s)
+        for when in (None, False, True):
+            names = [name for condition, name in at.get(i, ()) if condition is when]
+            if names:
+                values = tuple(name for name, part in names if not part)
+                dropped = Free(values, tuple(name for name, part in names if part))
+                found.append(dropped if when is None else Only(when, (dropped,)))
+    return tuple(_together(found, given))
 
 
-def _freed(body: Sequence[Statement], kept: Collection[str]) -> tuple[Statement, ...]:
-    """Values are freed behind what is saved of a statement's results."""
-    seen, found = set(kept), list[Statement]()
-    saves: list[Statement] = []
-    parts: tuple[str, ...] = ()
-    for s in reversed(body):
-        if isinstance(s, Save):
-            saves.append(s)
+def _last_uses(body: Sequence[Statement], ledger: bool) -> dict[Name, int]:
+    """Where each value is made or read last, in calls with a ledger or in those without."""
+    found: dict[Name, int] = {}
+    for i, s in enumerate(body):
+        if not (isinstance(s, Only) and s.ledger != ledger):
+            found.update((name, i) for name in _used(s))
+    return found
+
+
+def _used(s: Statement) -> Iterator[Name]:
+    """What a statement makes or reads."""
+    read = operands(s)
+    for x in (*read, *results(s)):
+        if isinstance(x, Value):
+            yield x.name, False
+    parts = [x.entry.part for x in read if isinstance(x, Load)]
+    for inner in s.body if isinstance(s, Only) else (s,):
+        if isinstance(inner, Recompute):
+            yield inner.scope, True
+        elif isinstance(inner, Block):
+            parts.append(inner.part)
+        elif isinstance(inner, Compute) and inner.keeps is not None:
+            parts.append(inner.keeps.part)
+    yield from ((part.scope, True) for part in parts if part.kind == AGAIN)
+
+
+def _ends(
+    body: Sequence[Statement], plain: int | None, booked: int | None
+) -> list[tuple[int, bool | None]]:
+    """Where something is freed, in which calls, that calls without and with a ledger use last at
+    these places: once for both where only one of them does something between."""
+    if plain is None or booked is None:
+        return [(booked, True)] if booked is not None else [(plain or 0, False)]
+    first, end = sorted((plain, booked))
+    between = body[first + 1 : end + 1]
+    if all(isinstance(s, Only) and s.ledger == (booked == end) for s in between):
+        return [(end, None)]
+    return [(plain, False), (booked, True)]
+
+
+def _behind_saves(body: Sequence[Statement], place: int) -> int:
+    while place + 1 < len(body) and isinstance(body[place + 1], Save):
+        place += 1
+    return place
+
+
+def _together(body: Iterable[Statement], given: Iterable[Value]) -> Iterator[Statement]:
+    """Statements of which those under one condition stand together. Rows of what is there anyway
+    need none."""
+    there, run = {v.name for v in given}, list[Only]()
+    for s in body:
+        if isinstance(s, Only):
+            run.append(s)
             continue
-        if isinstance(s, Free):
-            parts = s.parts
-            continue
-        used = dict.fromkeys(x.name for x in (*operands(s), *results(s)) if isinstance(x, Value))
-        dead = tuple(name for name in used if name not in seen)
-        seen |= used.keys()
-        found += [Free(dead, parts)] if dead or parts else []
-        found += [*saves, s]
-        saves, parts = [], ()
-    return tuple(reversed([*found, *saves]))
+        yield from _conditions(run, there)
+        run = []
+        yield s
+        there |= {v.name for v in results(s)}
+        there -= set(s.values) if isinstance(s, Free) else set()
+    yield from _conditions(run, there)
+
+
+def _conditions(run: Sequence[Only], there: set[str]) -> Iterator[Statement]:
+    """A run of statements under conditions; those without a ledger change what is `there`."""
+    plain = [s for only in run if not only.ledger for s in only.body]
+    booked = [s for only in run if only.ledger for s in only.body]
+    rows = 0
+    while rows < len(booked) and _is_row(booked[rows], there):
+        rows += 1
+    yield from booked[:rows]
+    booked = booked[rows:]
+    for s in plain:
+        there |= {v.name for v in results(s)}
+        there -= set(s.values) if isinstance(s, Free) else set()
+    yield from [Only(False, tuple(plain))] if plain else []
+    before = there - {v.name for s in booked for v in results(s)}
+    later = len(booked)
+    while later and _is_row(booked[later - 1], before):
+        later -= 1
+    made = booked[:later]
+    yield from [Only(True, tuple(made))] if made else []
+    yield from booked[later:]
+
+
+def _is_row(s: Statement, there: Collection[str]) -> bool:
+    """A row of the ledger of values that are there."""
+    read = (x.name for x in operands(s) if isinstance(x, Value))
+    return isinstance(s, Book) and all(name in there for name in read)

@@ -6,8 +6,8 @@ relevance lies in the state, in parts: one for each block of the model, and one,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from lrpc.ir.graph import Attr, Rule, Value
@@ -117,11 +117,12 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """A row of the ledger."""
+    """A row of the ledger, or as many `times` the same amount. Nothing without a ledger."""
 
     inputs: tuple[Operand, ...]
     attrs: tuple[tuple[str, Setting], ...]
     origin: Origin = Origin()
+    times: int = 1
 
     def __hash__(self) -> int:
         return hash(tuple(x.entry.name if isinstance(x, Load) else x.name for x in self.inputs))
@@ -156,11 +157,21 @@ class Free:
 
 
 @dataclass(frozen=True, slots=True)
+class Only:
+    """Statements that run with a ledger alone, or without one alone."""
+
+    ledger: bool
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """A run of statements that becomes a function: `body` reads `parameters` for `arguments`, and
     the state's `part`. `key` is unique among the blocks of one half.
 
-    `block` is the module path of the part of the model that it computes, "" where it is none.
+    `block` is the module path of the part of the model that it computes, "" where it is none. An
+    application of a `rule` (what it is called, and its parameters) may lie in another block; it may
+    write over the arguments that it is given for good, `gives`.
     """
 
     key: str
@@ -171,6 +182,8 @@ class Block:
     body: tuple[Statement, ...]
     results: tuple[Value, ...] = ()
     over: tuple[int, ...] = ()  # the arguments that go through it some seeds at a time
+    rule: str = ""
+    gives: tuple[int, ...] = ()
 
     @property
     def prefix(self) -> str:
@@ -180,15 +193,17 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call of a block function; `over` are the arguments that go through it some seeds at a time.
-    `values` are the names that graphs and plans have for what the function makes."""
+    """A call of a function; `over` are the arguments that go through it some seeds at a time, and
+    it may write over those in `gives`. In a function, `prefix` follows that of its block. `values`
+    are the names that graphs and plans have for what the function makes."""
 
     function: str
-    prefix: str
+    prefix: str | WeightName
     part: Part
     arguments: tuple[Operand, ...]
     results: tuple[Value, ...] = ()
     over: tuple[int, ...] = ()
+    gives: tuple[int, ...] = ()
     values: tuple[str, ...] = field(default=(), compare=False)
 
 
@@ -204,13 +219,14 @@ class Recompute:
 
 Step = Compute | Read | Book
 STEPS = (Compute, Read, Book)  # for isinstance, which takes longer over a union
-Statement = Compute | Read | Book | Save | Free | Block | Call | Recompute
+Statement = Compute | Read | Book | Only | Save | Free | Block | Call | Recompute
 
 
 @dataclass(frozen=True)
 class Function:
-    """A function of one half: `forward`, `relevance`, or `again` where relevance makes what the
-    forward pass did not keep. With `ledger` it books rows."""
+    """A function of one half: `forward`, `relevance`, `rule` for the application of one, or `again`
+    where relevance makes what the forward pass did not keep. With `ledger` it can book rows; after
+    the pass `join` it does so for callers that have one."""
 
     name: str
     parameters: tuple[Value, ...]
@@ -228,14 +244,28 @@ class Function:
 
 @dataclass(frozen=True)
 class Target:
-    """The relevance of one target under one composite, without and with ledger; `start` is where
-    the state holds the value that relevance starts from."""
+    """The relevance of one target under one composite: a function without and one with ledger, from
+    the pass `join` on one for both. `start` is where the state holds the value that relevance
+    starts from."""
 
     name: str
     composite: str
     start: Entry
-    plain: Function
-    booked: Function
+    functions: tuple[Function, ...]
+
+    @property
+    def plain(self) -> Function:
+        """What runs without a ledger."""
+        return self.functions[0]
+
+    @property
+    def booked(self) -> Function:
+        """What runs with a ledger."""
+        return self.functions[-1]
+
+    def changed(self, change: Callable[[Function], Function]) -> Target:
+        """The target with its functions changed."""
+        return replace(self, functions=tuple(map(change, self.functions)))
 
 
 @dataclass(frozen=True)
@@ -257,4 +287,4 @@ class Schedule:
         """The main functions, in the order of the program."""
         yield self.forward
         for target in self.targets:
-            yield from (target.plain, target.booked)
+            yield from target.functions

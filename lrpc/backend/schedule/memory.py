@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lrpc.backend.schedule.ir import Compute, Read, Step
@@ -67,6 +67,38 @@ class Memory:
             self.outside |= {self.of[name]} if name in self.of else set()
             self.outside |= self.parts.get(name, set())
 
-    def end(self) -> None:
-        """A call was made: what it was given may be held by what it returned."""
-        self.outside |= set(self.of.values())
+    def given(self, names: Sequence[str], gives: Collection[int]) -> None:
+        """A function begins: `names` are its parameters, of which those at `gives` are its own."""
+        for place, name in enumerate(names):
+            self.count += 1
+            self.of[name] = self.count
+            self.outside |= {self.count} if place not in gives else set()
+
+    def called(
+        self,
+        inside: Memory,
+        arguments: Sequence[str | None],
+        gives: Collection[int],
+        results: Mapping[str, str],
+    ) -> None:
+        """A function was called, which ends with the memory `inside`; `results` have names here and
+        there. What it was given for good is written over."""
+        own: dict[int, set[int]] = {}  # allocations there → those here
+        for place, name in enumerate(arguments, 1):
+            found = {self.of[name]} if name in self.of else self.parts.get(name or "", set())
+            own[place] = set(found)
+            if place in inside.outside and place - 1 in gives:
+                self.outside |= found
+        given = {root for place in gives for root in own[place + 1]}
+        self.dead |= {n for n, root in self.of.items() if root in given}
+        self.dead |= {n for n, roots in self.parts.items() if roots & given}
+        for name, there in results.items():
+            root = inside.of.get(there)
+            roots = {root} if root is not None else inside.parts.get(there, set())
+            for new in roots - own.keys():
+                self.count += 1
+                own[new] = {self.count}
+            if root is None or root in inside.outside:
+                self.parts[name] = {x for r in roots for x in own[r]}
+            else:
+                (self.of[name],) = own[root]

@@ -17,6 +17,7 @@ from lrpc.backend.schedule.ir import (
     Free,
     Function,
     Load,
+    Only,
     Operand,
     Recompute,
     Save,
@@ -36,10 +37,10 @@ class FunctionNames:
     taken: Collection[str]
     given: set[str] = field(default_factory=set)
 
-    def of(self, block: str, half: str, composite: str, ledger: bool) -> str:
+    def of(self, block: str, half: str, composite: str) -> str:
         """The name of a function for a block: `encoder_layers_relevance_2`."""
         words = [function_stem(block), half, *([ascii_word(composite)] if composite else [])]
-        wish = identifier("_".join(words) + "_ledger" * ledger)
+        wish = identifier("_".join(words))
         while _counted(wish) in self.taken:
             wish += "_"
         name, count = wish, 1
@@ -81,7 +82,7 @@ def main_names(targets: Sequence[Target], others: Iterable[str]) -> tuple[Target
     """The functions of targets by name: `encoder_feature:2` → `relevance_encoder_feature_2`, then
     the composite's name where there are several. Those that do the same for one target share a
     name; none is a name of the module or among `others`."""
-    keys = [(t.name, t.plain.code, t.booked.code) for t in targets]
+    keys = [(t.name, t.plain.code) for t in targets]
     users = Counter(keys)
     names: dict[tuple[object, ...], str] = {}
     taken = {*GLOBALS, *others}
@@ -90,16 +91,12 @@ def main_names(targets: Sequence[Target], others: Iterable[str]) -> tuple[Target
             continue
         own = [target.composite] if users[key] == 1 and target.composite else []
         name = "_".join(["relevance", *map(ascii_word, [target.name, *own])])
-        while {name, f"{name}_ledger"} & taken:
+        while name in taken:
             name += "_"
-        taken |= {name, f"{name}_ledger"}
+        taken.add(name)
         names[key] = name
     return tuple(
-        replace(
-            target,
-            plain=replace(target.plain, name=names[key]),
-            booked=replace(target.booked, name=f"{names[key]}_ledger"),
-        )
+        replace(target, functions=(replace(target.plain, name=names[key]),))
         for target, key in zip(targets, keys, strict=True)
     )
 
@@ -126,6 +123,8 @@ def _localised(function: Function, taken: set[str]) -> Function:
     found: dict[str, Value] = {}
 
     def name(value: Value) -> Value:
+        if value.name in found:  # made under either condition
+            return found[value.name]
         found[value.name] = named = Value(names.fresh(value.name), value.type)
         return named
 
@@ -137,6 +136,8 @@ def _localised(function: Function, taken: set[str]) -> Function:
             return replace(s, value=found[s.value.name])
         if isinstance(s, Free):
             return replace(s, values=tuple(found[n].name for n in s.values))
+        if isinstance(s, Only):
+            return replace(s, body=tuple(map(statement, s.body)))
         if isinstance(s, Call):
             arguments = tuple(map(operand, s.arguments))
             own = {v.name: v for v in s.results}

@@ -24,16 +24,13 @@ def outline(schedule: Schedule, named: bool = True) -> Schedule:
     forward = library.main(schedule.forward)
     targets = []
     for target in schedule.targets:
-        parts = [library.main(f, target.composite) for f in (target.plain, target.booked)]
-        targets.append(replace(target, plain=parts[0], booked=parts[1]))
+        targets.append(target.changed(lambda f: library.main(f, target.composite)))  # noqa: B023
     if not named:
         functions = tuple(library.functions.values())
         return replace(schedule, forward=forward, targets=tuple(targets), functions=functions)
     found = library.named(FunctionNames(taken_names(schedule)))
     called = {number: f.name for number, f in found.items()}
-    pairs = [
-        replace(t, plain=_named(t.plain, called), booked=_named(t.booked, called)) for t in targets
-    ]
+    pairs = [t.changed(lambda f: _named(f, called)) for t in targets]
     return replace(
         schedule,
         forward=_named(forward, called),
@@ -86,7 +83,9 @@ class _Library:
         made = values_of(block)
         return Call(
             *(known.name, block.prefix, block.part, block.arguments, block.results),
-            *(block.over, made),
+            over=block.over,
+            gives=block.gives,
+            values=made,
         )
 
     def named(self, names: FunctionNames) -> dict[str, Function]:
@@ -97,6 +96,6 @@ class _Library:
             self.functions.values(), self.blocks, self.users, strict=True
         ):
             own = next(iter(users)) if len(users) == 1 else ""
-            name = names.of(block, function.half, own, function.ledger)
+            name = names.of(block, function.half, own)
             found[function.name] = replace(function, name=name)
         return found

@@ -18,6 +18,7 @@ from lrpc.backend.schedule.ir import (
     Free,
     Function,
     Load,
+    Only,
     Operand,
     Origin,
     Part,
@@ -70,9 +71,10 @@ class _Parser(Literals):
         self.expect("from")
         start = self.entry()
         self.expect("{")
-        plain, booked = self.function(), self.function()
-        self.expect("}")
-        return Target(name, composite, start, plain, booked)
+        functions = [self.function()]
+        while not self.accept("}"):
+            functions.append(self.function())
+        return Target(name, composite, start, tuple(functions))
 
     def function(self) -> Function:
         self.expect("function")
@@ -103,6 +105,7 @@ class _Parser(Literals):
         kinds: dict[str, Callable[[], Statement]] = {
             "read": self.read,
             "book": self.book,
+            "only": self.only,
             "save": self.save,
             "free": self.free,
             "block": self.block,
@@ -136,7 +139,19 @@ class _Parser(Literals):
     def book(self) -> Book:
         self.expect("(")
         inputs = self.listed(self.operand, ")")
-        return Book(inputs, self.attrs(), self.origin())
+        attrs = self.attrs()
+        times = int(self.number()) if self.keyword("times") else 1
+        return Book(inputs, attrs, self.origin(), times)
+
+    def only(self) -> Only:
+        condition = self.word("'ledger' or 'plain'")
+        if condition not in ("ledger", "plain"):
+            raise self.fail(f"unknown condition {short(condition)}; expected ledger or plain")
+        self.expect("{")
+        found: list[Statement] = []
+        while not self.accept("}"):
+            found.append(self.statement())
+        return Only(condition == "ledger", tuple(found))
 
     def save(self) -> Save:
         entry = self.entry()
@@ -164,11 +179,13 @@ class _Parser(Literals):
         return Recompute(scope, whole, run)
 
     def call(self, results: tuple[Value, ...]) -> Call:
-        function, prefix = self.string("a function"), self.string("a prefix")
+        function = self.string("a function")
+        prefix = self.weight() if self.at("w") else self.string("a prefix")
         part = self.part()
         self.expect("(")
         arguments = self.listed(self.operand, ")")
-        return Call(function, prefix, part, arguments, results, self.over())
+        places = self.places("over"), self.places("gives")
+        return Call(function, prefix, part, arguments, results, *places)
 
     def block(self) -> Block:
         key, path, part = self.string("a key"), self.string("a block"), self.part()
@@ -184,12 +201,13 @@ class _Parser(Literals):
         inner: dict[str, Value] = {}
         self.expect("(")
         pairs = self.listed(pair, ")")
-        over = self.over()
+        over, gives = self.places("over"), self.places("gives")
+        rule = self.string("a rule") if self.keyword("rule") else ""
         self._values = inner
         body, results = self.body()
         self._values = outer | {v.name: v for v in results}
         parameters, arguments = tuple(p for p, _ in pairs), tuple(a for _, a in pairs)
-        return Block(key, path, part, arguments, parameters, body, results, over)
+        return Block(key, path, part, arguments, parameters, body, results, over, rule, gives)
 
     # -- parts of statements ---------------------------------------------------------------------
 
@@ -201,8 +219,8 @@ class _Parser(Literals):
         self.step()
         return True
 
-    def over(self) -> tuple[int, ...]:
-        if not self.keyword("over"):
+    def places(self, word: str) -> tuple[int, ...]:
+        if not self.keyword(word):
             return ()
         self.expect("[")
         return tuple(int(n) for n in self.listed(self.number, "]"))
@@ -220,8 +238,10 @@ class _Parser(Literals):
         return self.pairs(self.attribute, "}") if self.accept("{") else ()
 
     def attribute(self) -> Setting:
-        if not (self.at("w") and self.following[1] == "["):
-            return self.attr()
+        return self.weight() if self.at("w") and self.following[1] == "[" else self.attr()
+
+    def weight(self) -> WeightName:
+        """`w["NAME"]`, of a block."""
         self.step()
         self.step()
         name = self.string("a weight")

@@ -13,12 +13,13 @@ from lrpc.backend.schedule.chunk import chunk
 from lrpc.backend.schedule.free import free
 from lrpc.backend.schedule.in_place import in_place
 from lrpc.backend.schedule.ir import Function, Schedule
+from lrpc.backend.schedule.join import join
 from lrpc.backend.schedule.kept import Kept, kept_and_made, read_again
 from lrpc.backend.schedule.outline import outline
 from lrpc.backend.schedule.recompute import recompute
 from lrpc.ir.graph import Graph
 
-Which = tuple[int, bool] | None  # a function of a target, None for all of them
+Which = int | None  # a target, None for all of them
 Watch = Callable[[str, Schedule], None]
 
 
@@ -62,23 +63,18 @@ class Scheduler:
             known[None] = self._passes(self.flat, kept, chunked, None, watch)
         return known[None]
 
-    def part(self, kept: Kept, chunked: bool, target: int, ledger: bool) -> Schedule:
-        """The forward pass and one function of one target at least; the others may be empty."""
-        known, which = self._of(kept, chunked), (target, ledger)
+    def part(self, kept: Kept, chunked: bool, target: int) -> Schedule:
+        """The forward pass and one target at least; the others may be empty."""
+        known = self._of(kept, chunked)
         if None in known:
             return known[None]
-        if which not in known:
-            targets = [
-                replace(
-                    t,
-                    plain=t.plain if i == target and not ledger else _empty(t.plain),
-                    booked=t.booked if i == target and ledger else _empty(t.booked),
-                )
-                for i, t in enumerate(self.flat.targets)
-            ]
+        if target not in known:
+            targets = (
+                t if i == target else t.changed(_empty) for i, t in enumerate(self.flat.targets)
+            )
             flat = replace(self.flat, targets=tuple(targets))
-            known[which] = self._passes(flat, kept, chunked, which)
-        return known[which]
+            known[target] = self._passes(flat, kept, chunked, target)
+        return known[target]
 
     def _of(self, kept: Kept, chunked: bool) -> dict[Which, Schedule]:
         """The schedules so far of the program that runs so; those of the last one alone."""
@@ -102,9 +98,10 @@ class Scheduler:
             ("blocks", lambda _: self._blocks[key]),
             ("recompute", lambda s: recompute(s, kept, self.reading.needed)),
             ("in_place", in_place),
-            ("free", free),
             *([("chunk", chunk)] if chunked else []),
-            ("outline", lambda s: outline(s, named=not which)),
+            ("join", join),
+            ("free", free),
+            ("outline", lambda s: outline(s, named=which is None)),
         ]
         if watch is not None:
             watch("build", found)

@@ -15,6 +15,7 @@ from lrpc.backend.schedule.ir import (
     Free,
     Function,
     Load,
+    Only,
     Operand,
     Origin,
     Part,
@@ -46,8 +47,8 @@ def print_schedule(schedule: Schedule) -> str:
 def _target(target: Target) -> Iterator[str]:
     name = " ".join(map(json.dumps, (target.name, target.composite)))
     yield f"target {name} from {_entry(target.start)} {{"
-    yield from _indented(_function(target.plain))
-    yield from _indented(_function(target.booked))
+    for function in target.functions:
+        yield from _indented(_function(function))
     yield "}"
 
 
@@ -73,7 +74,13 @@ def _statement(s: Statement) -> Iterator[str]:
     elif isinstance(s, Read):
         yield f"read {json.dumps(s.place)} ({_operands(s.inputs)}){_origin(s.origin)}"
     elif isinstance(s, Book):
-        yield f"book ({_operands(s.inputs)}){_attrs(s.attrs)}{_origin(s.origin)}"
+        times = f" times={s.times}" if s.times > 1 else ""
+        yield f"book ({_operands(s.inputs)}){_attrs(s.attrs)}{times}{_origin(s.origin)}"
+    elif isinstance(s, Only):
+        yield f"only {'ledger' if s.ledger else 'plain'} {{"
+        for inner in s.body:
+            yield from _indented(_statement(inner))
+        yield "}"
     elif isinstance(s, Save):
         yield f"save {_entry(s.entry)} = {print_value(s.value)}"
     elif isinstance(s, Free):
@@ -89,16 +96,22 @@ def _statement(s: Statement) -> Iterator[str]:
 
 
 def _callee(s: Block | Call) -> Iterator[str]:
-    over = f" over=[{','.join(map(str, s.over))}]" if s.over else ""
+    over = "".join(
+        f" {word}=[{','.join(map(str, places))}]"
+        for word, places in (("over", s.over), ("gives", s.gives))
+        if places
+    )
     if isinstance(s, Call):
         outputs = f"{_typed(s.results)} = " if s.results else ""
-        head = f"call {json.dumps(s.function)} {json.dumps(s.prefix)} {_part(s.part)}"
+        prefix = json.dumps(s.prefix) if isinstance(s.prefix, str) else _setting(s.prefix)
+        head = f"call {json.dumps(s.function)} {prefix} {_part(s.part)}"
         yield f"{outputs}{head} ({_operands(s.arguments)}){over}"
         return
     pairs = zip(s.parameters, s.arguments, strict=True)
     given = ", ".join(f"{print_value(p)}: {p.type} = {_operand(a)}" for p, a in pairs)
     head = f"block {json.dumps(s.key)} {json.dumps(s.block)} {_part(s.part)}"
-    yield f"{head} ({given}){over} {{"
+    rule = f" rule={json.dumps(s.rule)}" if s.rule else ""
+    yield f"{head} ({given}){over}{rule} {{"
     yield from _indented(_body(s.body, s.results))
     yield "}"
 

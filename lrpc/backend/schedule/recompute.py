@@ -2,7 +2,7 @@
 
 A block that is computed again leaves in the state what others read of it, and those of its other
 values that are named. Relevance makes the rest once more, in a copy of that part of the state, just
-before the first statement that reads one of its values, and drops the copy after the last one.
+before the first statement that reads one of its values.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from lrpc.backend.schedule.ir import (
     Block,
     Compute,
     Entry,
-    Free,
     Function,
     Load,
     Operand,
@@ -45,10 +44,7 @@ def recompute(schedule: Schedule, kept: Kept, needed: Set[str]) -> Schedule:
     return replace(
         schedule,
         forward=forward,
-        targets=tuple(
-            replace(t, plain=_relevance(t.plain, plan), booked=_relevance(t.booked, plan))
-            for t in schedule.targets
-        ),
+        targets=tuple(t.changed(lambda f: _relevance(f, plan)) for t in schedule.targets),
     )
 
 
@@ -99,19 +95,15 @@ def _with_tables(s: Step, plan: Plan, scope: str, kept: Sequence[str] = ()) -> S
 
 
 def _relevance(function: Function, plan: Plan) -> Function:
-    first: dict[str, int] = {}
-    last: dict[str, int] = {}
-    for i, s in enumerate(function.body):
-        for key in _wanted(s, plan):
-            first.setdefault(key, i)
-            last[key] = i
+    wanted = [_wanted(s, plan) for s in function.body]
+    last = {key: i for i, keys in enumerate(wanted) for key in keys}
     body: list[Statement] = []
+    there = set[str]()
     for i, s in enumerate(function.body):
-        body += [_anew(key, plan) for key in plan.runs if first.get(key) == i]
-        there = {key for key in first if first[key] <= i <= last[key]}
+        body += [_anew(key, plan) for key in plan.runs if key in wanted[i] - there]
+        there |= wanted[i]
         body.append(_rewritten(s, plan, there))
-        parts = tuple(key for key in plan.runs if last.get(key) == i)
-        body += [Free((), parts)] if parts else []
+        there -= {key for key in there if last[key] == i}
     return replace(function, body=tuple(body))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lrpc.backend.schedule.ir import SAVED, Call, Save, Schedule
-from lrpc.backend.schedule.state import made
+from lrpc.backend.schedule.state import names_made
 
 
 def saved_values(schedule: Schedule) -> dict[str, tuple[str, str]]:
@@ -14,7 +14,7 @@ def saved_values(schedule: Schedule) -> dict[str, tuple[str, str]]:
             found[s.value.name] = (s.entry.part.scope, s.entry.name)
         elif isinstance(s, Call) and s.part.kind == SAVED:
             function = schedule.by_name[s.function]
-            graph = dict(zip((v.name for v in made(function.body)), s.values, strict=True))
+            graph = dict(zip(names_made(function.body), s.values, strict=True))
             saves = (x for x in function.body if isinstance(x, Save))
             found.update((graph[x.value.name], (s.part.scope, x.entry.name)) for x in saves)
     return found

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
 
-from lrpc.backend.schedule.ir import Compute, Load, Operand, Step
+from lrpc.backend.schedule.ir import Book, Compute, Load, Operand, Read, Step
 from lrpc.ir.blocks import block_of
+from lrpc.ir.graph import Value
 
 SMALLEST = 6  # a run of fewer steps reads better in place than as a function
 STRETCH = (3, 12)  # the fewest and the most steps of a stretch of glue that may be computed again
@@ -52,23 +53,55 @@ def cut(
     decoder layers) gets keys of its own, and so becomes a function as well. So do those `stretches`
     of the other glue: `stretch.1`, `stretch.2`, …, where few values go from one to the next.
     """
-    runs: list[tuple[str, list[Step]]] = []
-    for step in steps:
-        block = block_of(step.origin.module)
-        if not runs or runs[-1][0] != block:
-            runs.append((block, []))
-        runs[-1][1].append(step)
     merged: list[tuple[str, list[Step]]] = []
-    for block, run in runs:
-        block = block if len(run) >= SMALLEST else ""
+    for block, run, counted in _runs(steps):
+        block = block if counted >= SMALLEST else ""
         if merged and not block and not merged[-1][0]:
             merged[-1][1].extend(run)
         else:
-            merged.append((block, list(run)))
+            merged.append((block, run))
     segments = list(_keyed(merged))
     if not repeats:
         return segments
     return list(_name_stretches(_name_repeats(segments), stretches))
+
+
+def _runs(steps: Sequence[Step]) -> Iterator[tuple[str, list[Step], int]]:
+    """Runs of steps of one block, and how many of each a call without ledger takes: where runs end
+    does not depend on what is there for the ledger alone."""
+    alone = _for_ledger(steps)
+    block, run, counted = "", list[Step](), 0
+    waiting: list[Step] = []  # for the ledger, perhaps of the run to come
+    for i, step in enumerate(steps):
+        own = block_of(step.origin.module)
+        if i in alone:
+            (waiting if waiting or own != block else run).append(step)
+            continue
+        if own != block and (run or waiting):
+            first = next(
+                (n for n, s in enumerate(waiting) if block_of(s.origin.module) == own), None
+            )
+            before = waiting if first is None else waiting[:first]
+            if run or before:
+                yield block, [*run, *before], counted
+            run, counted, waiting = waiting[len(before) :], 0, []
+        block, run, waiting = own, [*run, *waiting, step], []
+        counted += 1
+    if run or waiting:
+        yield block, [*run, *waiting], counted
+
+
+def _for_ledger(steps: Sequence[Step]) -> set[int]:
+    """The steps, by index, that are there for rows of the ledger alone."""
+    if not any(isinstance(step, Book) for step in steps):
+        return set()
+    found, read = set[int](), set[str]()
+    for i, step in reversed(list(enumerate(steps))):
+        if isinstance(step, Read) or any(v.name in read for v in step.outputs):
+            read |= {x.name for x in step.inputs if isinstance(x, Value)}
+        else:
+            found.add(i)
+    return found
 
 
 def _name_repeats(segments: Sequence[Segment]) -> list[Segment]:

@@ -12,9 +12,11 @@ from lrpc.backend.schedule.ir import (
     SAVED,
     STEPS,
     Block,
+    Call,
     Compute,
     Entry,
     Load,
+    Only,
     Part,
     Save,
     Statement,
@@ -51,13 +53,38 @@ def _local_names(
 
 
 def steps_of(body: Iterable[Statement]) -> tuple[Step, ...]:
-    """The operations, reads and ledger rows among the statements of a body."""
-    return tuple(s for s in body if isinstance(s, STEPS))
+    """The operations, reads and ledger rows among the statements of a body, under conditions as
+    well."""
+    return tuple(_steps(body))
+
+
+def _steps(body: Iterable[Statement]) -> Iterator[Step]:
+    for s in body:
+        if isinstance(s, Only):
+            yield from _steps(s.body)
+        elif isinstance(s, STEPS):
+            yield s
 
 
 def made(body: Iterable[Statement]) -> Iterator[Value]:
     """What the statements of a body make."""
     return (v for s in body if isinstance(s, Compute) for v in s.outputs)
+
+
+def names_made(body: Iterable[Statement]) -> tuple[str, ...]:
+    """The names of what the statements of a body make, under conditions and in what they call as
+    well: each once."""
+    return tuple(dict.fromkeys(_names_made(body)))
+
+
+def _names_made(body: Iterable[Statement]) -> Iterator[str]:
+    for s in body:
+        if isinstance(s, Compute):
+            yield from (v.name for v in s.outputs)
+        elif isinstance(s, (Only, Block)):
+            yield from _names_made(s.body)
+        elif isinstance(s, Call):
+            yield from s.values
 
 
 def placed(body: Iterable[Statement], places: Places) -> list[Statement]:

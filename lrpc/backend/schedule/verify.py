@@ -20,6 +20,7 @@ from lrpc.backend.schedule.ir import (
     Free,
     Function,
     Load,
+    Only,
     Operand,
     Part,
     Read,
@@ -48,9 +49,10 @@ def verify(schedule: Schedule, after: str = "") -> Schedule:
         forward.run(schedule.forward)
         for target in schedule.targets:
             forward.entry(target.start, None)
-            for function in (target.plain, target.booked):
+            for ledger in (False, True):
                 state = {scope: dict(shelf) for scope, shelf in forward.state.items()}
-                _Main(schedule, state).run(function)
+                function = target.booked if ledger else target.plain
+                _Main(schedule, state, ledger=ledger).run(function)
     except _Wrong as error:
         raise IRError(f"{f'after {after}: ' if after else ''}schedule: {error}") from None
     return schedule
@@ -74,14 +76,14 @@ class _Scope:
                 raise _Wrong(f"%{value.name} is made twice")
             self.known[value.name] = value.type
 
-    def read(self, value: Value) -> None:
+    def read(self, value: Value, named: bool = False) -> None:
         if value.name in self.freed:
             raise _Wrong(f"%{value.name} is read after it is freed")
         if value.name not in self.known:
             raise _Wrong(f"%{value.name} is read before it is made")
         if self.known[value.name] != value.type:
             raise _Wrong(f"%{value.name} is {self.known[value.name]}, read as {value.type}")
-        if self.memory.gone(value.name):
+        if not named and self.memory.gone(value.name):
             raise _Wrong(f"%{value.name} is read after its memory is written over")
 
     def free(self, names: Iterable[str]) -> None:
@@ -100,6 +102,7 @@ class _Main:
     schedule: Schedule
     state: dict[str, Shelf]
     copies: dict[str, Shelf] = field(default_factory=dict)
+    ledger: bool = False
     where: str = ""
 
     def run(self, function: Function) -> None:
@@ -129,6 +132,9 @@ class _Main:
     def _statement(self, function: Function, s: Statement, scope: _Scope, own: Part | None) -> None:
         if isinstance(s, STEPS):
             self._step(function, s, scope, own)
+        elif isinstance(s, Only):
+            for inner in s.body if s.ledger == self.ledger else ():
+                self._statement(function, inner, scope, own)
         elif isinstance(s, Save):
             scope.read(s.value)
             scope.memory.seen(s.value.name)
@@ -143,17 +149,16 @@ class _Main:
             there = {} if s.whole else self.state.get(s.scope, {})
             self.copies[s.scope] = dict(there)
             if s.run is not None:
-                self._callee(s.run, scope, function)
+                self._callee(s.run, scope, function, own)
         else:
-            self._callee(s, scope, function)
+            self._callee(s, scope, function, own)
             scope.define(s.results)
-            scope.memory.end()
 
     # -- operations ------------------------------------------------------------------------------
 
     def _step(self, function: Function, s: Step, scope: _Scope, own: Part | None) -> None:
         for x in s.inputs:
-            self._read(x, scope, own)
+            self._read(x, scope, own, named=isinstance(s, Book) and not self.ledger)
         if isinstance(s, Read) and (own is not None or function.half != "relevance"):
             raise _Wrong("relevance is handed out by main functions alone")
         if isinstance(s, Book) and not function.ledger:
@@ -178,11 +183,12 @@ class _Main:
         if scope.memory.shared(s, operand.name):
             raise _Wrong(f"%{operand.name} is written over and read twice")
 
-    def _read(self, x: Operand, scope: _Scope, own: Part | None) -> None:
+    def _read(self, x: Operand, scope: _Scope, own: Part | None, named: bool = False) -> None:
+        """What an operand holds, or its name alone, is read."""
         if isinstance(x, Load):
             self.entry(x.entry, own, x.type)
         else:
-            scope.read(x)
+            scope.read(x, named)
 
     # -- the state -------------------------------------------------------------------------------
 
@@ -209,12 +215,10 @@ class _Main:
 
     # -- functions -------------------------------------------------------------------------------
 
-    def _callee(self, s: Block | Call, scope: _Scope, caller: Function) -> None:
+    def _callee(self, s: Block | Call, scope: _Scope, caller: Function, own: Part | None) -> None:
         for x in s.arguments:
-            self._read(x, scope, None)
-        over = tuple(i for i, x in enumerate(s.arguments) if of_seeds(x.type))
-        if s.over != (over if self.schedule.chunked and caller.half == "relevance" else ()):
-            raise _Wrong(f"goes through arguments {s.over} in chunks; those of seeds are {over}")
+            self._read(x, scope, own)
+        self._chunks(s, caller, own)
         if s.part.kind == NEW:
             self.copies[s.part.scope] = {}
         function, results = caller, s.results
@@ -225,13 +229,34 @@ class _Main:
             parameters, body = s.parameters, s.body
         if [v.type for v in parameters] != [x.type for x in s.arguments]:
             raise _Wrong("the arguments do not fit the parameters")
+        names = [x.name if isinstance(x, Value) else None for x in s.arguments]
+        for name in (names[i] for i in s.gives):
+            if name is None or not scope.memory.owns(name):
+                raise _Wrong("gives away what is not the caller's")
         inside = _Scope()
         inside.define(parameters)
+        inside.memory.given([v.name for v in parameters], s.gives)
         where, self.where = self.where, f"{self.where}, {_said(s)}"
-        self._body(function, body, results, inside, s.part)
+        if s.part.kind == OWN and own is None:
+            raise _Wrong("a main function has no part of its own")
+        self._body(function, body, results, inside, own if s.part.kind == OWN else s.part)
         self.where = where
+        made = zip((v.name for v in s.results), (v.name for v in results), strict=False)
+        scope.memory.called(inside.memory, names, s.gives, dict(made))
         if s.part.kind == NEW:
             del self.copies[s.part.scope]
+
+    def _chunks(self, s: Block | Call, caller: Function, own: Part | None) -> None:
+        """A block of relevance goes over exactly the values of seeds; what lies in one goes with
+        it, and so does what lies between blocks."""
+        over = tuple(i for i, x in enumerate(s.arguments) if of_seeds(x.type))
+        whole = not self.schedule.chunked or caller.half != "relevance" or own is not None
+        if isinstance(s, Block):
+            whole = whole or bool(s.rule)
+        elif s.function in self.schedule.by_name:
+            whole = whole or self.schedule.by_name[s.function].half == "rule"
+        if s.over != (() if whole else over):
+            raise _Wrong(f"goes through arguments {s.over} in chunks; those of seeds are {over}")
 
     def _called(self, s: Call, caller: Function) -> Function:
         function = self.schedule.by_name.get(s.function)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from lrpc.backend.schedule.ir import (
     STEPS,
     Block,
     Call,
+    Compute,
     Function,
+    Load,
+    Only,
     Operand,
     Recompute,
     Save,
@@ -27,6 +30,10 @@ def operands(statement: Statement) -> tuple[Operand, ...]:
         return statement.arguments
     if isinstance(statement, Recompute):
         return operands(statement.run) if statement.run is not None else ()
+    if isinstance(statement, Only):
+        made = {v.name for v in results(statement)}
+        read = (x for s in statement.body for x in operands(s))
+        return tuple(x for x in read if isinstance(x, Load) or x.name not in made)
     return (statement.value,) if isinstance(statement, Save) else ()
 
 
@@ -34,6 +41,8 @@ def results(statement: Statement) -> tuple[Value, ...]:
     """What a statement makes."""
     if isinstance(statement, STEPS):
         return statement.outputs
+    if isinstance(statement, Only):
+        return tuple(v for s in statement.body for v in results(s))
     return statement.results if isinstance(statement, (Block, Call)) else ()
 
 
@@ -42,9 +51,17 @@ def reads(statement: Statement) -> set[str]:
     return {x.name for x in operands(statement) if isinstance(x, Value)}
 
 
+def unconditional(body: Iterable[Statement]) -> Iterator[Statement]:
+    """All statements of a body, those under a condition after the condition itself."""
+    for s in body:
+        yield s
+        if isinstance(s, Only):
+            yield from unconditional(s.body)
+
+
 def with_mains(schedule: Schedule, change: Callable[[Function], Function]) -> Schedule:
     """The schedule with its main functions changed."""
-    targets = (replace(t, plain=change(t.plain), booked=change(t.booked)) for t in schedule.targets)
+    targets = (target.changed(change) for target in schedule.targets)
     return replace(schedule, forward=change(schedule.forward), targets=tuple(targets))
 
 
@@ -60,3 +77,36 @@ def with_blocks(schedule: Schedule, change: Callable[[Block], Block]) -> Schedul
         return change(s) if isinstance(s, Block) else s
 
     return with_mains(schedule, lambda f: replace(f, body=inside(f.body)))
+
+
+def renamed(function: Function, names: Mapping[str, str]) -> Function:
+    """The function with other names for its values, in its blocks as well."""
+
+    def value(v: Value) -> Value:
+        return Value(names[v.name], v.type) if v.name in names else v
+
+    def operand(x: Operand) -> Operand:
+        return x if isinstance(x, Load) else value(x)
+
+    def statement(s: Statement) -> Statement:
+        if isinstance(s, Compute):
+            outputs = tuple(map(value, s.outputs))
+            return replace(s, inputs=tuple(map(operand, s.inputs)), outputs=outputs)
+        if isinstance(s, STEPS):
+            return replace(s, inputs=tuple(map(operand, s.inputs)))
+        if isinstance(s, Block):
+            return replace(
+                s,
+                arguments=tuple(map(operand, s.arguments)),
+                parameters=tuple(map(value, s.parameters)),
+                body=tuple(map(statement, s.body)),
+                results=tuple(map(value, s.results)),
+            )
+        return s
+
+    return replace(
+        function,
+        parameters=tuple(map(value, function.parameters)),
+        body=tuple(map(statement, function.body)),
+        results=tuple(map(value, function.results)),
+    )

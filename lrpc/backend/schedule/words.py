@@ -11,11 +11,13 @@ from lrpc.backend.schedule.ir import (
     Call,
     Compute,
     Function,
+    Only,
     Recompute,
     Schedule,
     Setting,
 )
 from lrpc.backend.schedule.table import is_extent, template
+from lrpc.backend.schedule.walk import unconditional
 from lrpc.backend.sources import names_in
 from lrpc.ir.types import Sym
 
@@ -25,10 +27,12 @@ WORDS = ("K", "B", "device", "ledger")
 def words_of(function: Function, called: Mapping[str, Sequence[str]] | None = None) -> list[str]:
     """The words that a function's text uses, in the order of its arguments; `called` has those of
     the functions that it calls."""
-    used = {"ledger"} if function.ledger else set[str]()
-    for s in function.body:
+    used = set[str]()
+    for s in unconditional(function.body):
         if isinstance(s, Compute):
             used |= spoken(s)
+        if isinstance(s, Book) or (isinstance(s, Only) and s.body):
+            used.add("ledger")
         call = s.run if isinstance(s, Recompute) else s
         if isinstance(call, Call):
             used |= {*(called or {}).get(call.function, ()), *["K"] * bool(call.over)}
@@ -49,11 +53,11 @@ def kernels_of(schedule: Schedule) -> set[str]:
     """The functions that the text of a schedule calls beside its own, those of torch apart."""
     found = set[str]()
     for function in (*schedule.functions, *schedule.mains()):
-        for s in function.body:
+        for s in unconditional(function.body):
             if isinstance(s, Compute):
                 found |= _named(template(s.op, s.over))
             elif isinstance(s, Book):
-                found.add("inner")
+                found.add("book")
             elif isinstance(s, Call) and s.over:
                 found.add("in_chunks")
     return found

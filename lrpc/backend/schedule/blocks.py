@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -18,11 +18,11 @@ from lrpc.backend.schedule.ir import (
     Save,
     Schedule,
     Statement,
-    Step,
     Target,
 )
 from lrpc.backend.schedule.segments import Segment, cut
 from lrpc.backend.schedule.state import Places, entries, placed, saving, steps_of
+from lrpc.backend.schedule.walk import loaded
 from lrpc.ir.graph import Value
 
 
@@ -76,33 +76,25 @@ def _block(
     where it comes from."""
     arguments: list[Operand] = []
     parameters: list[Value] = []
-    inside: dict[str, Operand] = {}
+    inside: dict[Operand, Operand] = {}
     names = dict(own)
     for operand in segment.reads:
         value = operand
         if isinstance(operand, Load):
             name = operand.entry.name
             if name in names:
-                inside[name] = Load(Entry(Part(OWN), names[name]), operand.type)
+                inside[operand] = Load(Entry(Part(OWN), names[name]), operand.type)
                 continue
-            inside[name] = value = Value(name, operand.type)
+            inside[operand] = value = Value(name, operand.type)
         assert isinstance(value, Value)
         arguments.append(operand)
         parameters.append(value)
-    body = (_inside(s, inside) for s in segment.steps)
+    body = (loaded(s, inside) for s in segment.steps)
     made = (v for step in segment.steps for v in step.outputs)
     return Block(
         *(segment.key, segment.block, Part(SAVED, scope), tuple(arguments), tuple(parameters)),
         *(tuple(body), tuple(v for v in made if v.name in later)),
     )
-
-
-def _inside(s: Step, loaded: Mapping[str, Operand]) -> Step:
-    """A step of a block, which finds what it loads among its parameters or in its own part."""
-    if not any(isinstance(x, Load) for x in s.inputs):
-        return s
-    inputs = (loaded[x.entry.name] if isinstance(x, Load) else x for x in s.inputs)
-    return replace(s, inputs=tuple(inputs))
 
 
 def _with_later(

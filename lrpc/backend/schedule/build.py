@@ -27,6 +27,7 @@ from lrpc.backend.schedule.ir import (
     Step,
     Target,
 )
+from lrpc.backend.schedule.state import application
 from lrpc.backend.schedule.tables import Tables, shared_tables, with_tables
 from lrpc.ir.graph import Graph, Node, Value
 
@@ -83,7 +84,8 @@ def _targets(
         name = "_".join(["relevance", *map(ascii_word, words)])
         pair = []
         for graph, run, end in zip((code.plain, code.booked), nodes, ("", "_ledger"), strict=True):
-            body = tuple(_rows(with_tables(_step(node, own), tables, own) for node in run))
+            steps = [with_tables(_step(node, own), tables, own) for node in run]
+            body = tuple(_rows(_gathered(steps)))
             seed = graph.inputs[-1]
             pair.append(Function(name + end, (seed,), body, (), bool(end), "relevance"))
         start = Entry(STATE, code.value.name)
@@ -108,6 +110,29 @@ def _step(node: Node, own: Set[str] | tuple[()]) -> Step:
     if node.op == "record":
         return Book(inputs, node.attrs, origin)
     return Compute(node.op, inputs, node.outputs, node.attrs, origin)
+
+
+def _gathered(steps: Iterable[Step]) -> list[Step]:
+    """Steps, with what an application of a rule computes again of the forward pass before it."""
+    found: list[Step] = []
+    first, made = 0, set[str]()  # where the present application begins, and what it has made
+    waiting: list[Step] = []
+    for step in steps:
+        if application(step) is None and not isinstance(step, Read):
+            waiting.append(step)
+            continue
+        if not found or application(step) != application(found[first]):
+            found += waiting
+            first, made = len(found), set()
+        elif any(x.name in made for s in waiting for x in s.inputs if isinstance(x, Value)):
+            found += waiting
+        else:
+            found[first:first] = waiting
+            first += len(waiting)
+        waiting = []
+        found.append(step)
+        made |= {v.name for v in step.outputs}
+    return found + waiting
 
 
 def _rows(steps: Iterable[Step]) -> Iterator[Step]:

@@ -19,6 +19,7 @@ class Memory:
     parts: dict[str, set[int]] = field(default_factory=dict)  # views, perhaps of these
     dead: set[str] = field(default_factory=set)
     outside: set[int] = field(default_factory=set)  # allocations that others see as well
+    lent: set[int] = field(default_factory=set)  # those of the caller, who goes on with them
     count: int = 0
 
     def note(self, s: Step) -> None:
@@ -50,7 +51,7 @@ class Memory:
 
     def owns(self, name: str) -> bool:
         """Whether a value lies in memory that the function allocated and nobody else sees."""
-        return name in self.of and self.of[name] not in self.outside
+        return name in self.of and self.of[name] not in self.outside | self.lent
 
     def shared(self, s: Compute, name: str) -> bool:
         """Whether a statement reads the memory of a value by another operand as well."""
@@ -72,7 +73,7 @@ class Memory:
         for place, name in enumerate(names):
             self.count += 1
             self.of[name] = self.count
-            self.outside |= {self.count} if place not in gives else set()
+            self.lent |= {self.count} if place not in gives else set()
 
     def called(
         self,
@@ -87,8 +88,7 @@ class Memory:
         for place, name in enumerate(arguments, 1):
             found = {self.of[name]} if name in self.of else self.parts.get(name or "", set())
             own[place] = set(found)
-            if place in inside.outside and place - 1 in gives:
-                self.outside |= found
+            self.outside |= found if place in inside.outside else set()
         given = {root for place in gives for root in own[place + 1]}
         self.dead |= {n for n, root in self.of.items() if root in given}
         self.dead |= {n for n, roots in self.parts.items() if roots & given}
@@ -98,7 +98,7 @@ class Memory:
             for new in roots - own.keys():
                 self.count += 1
                 own[new] = {self.count}
-            if root is None or root in inside.outside:
-                self.parts[name] = {x for r in roots for x in own[r]}
-            else:
+            if root is not None and len(own[root]) == 1 and root not in inside.outside:
                 (self.of[name],) = own[root]
+            else:
+                self.parts[name] = {x for r in roots for x in own[r]}

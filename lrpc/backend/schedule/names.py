@@ -37,9 +37,11 @@ class FunctionNames:
     taken: Collection[str]
     given: set[str] = field(default_factory=set)
 
-    def of(self, block: str, half: str, composite: str) -> str:
-        """The name of a function for a block: `encoder_layers_relevance_2`."""
-        words = [function_stem(block), half, *([ascii_word(composite)] if composite else [])]
+    def of(self, block: Block, half: str, composite: str) -> str:
+        """The name of a function for a block: `encoder_layers_relevance_2`, or `gamma_linear` for
+        the application of a rule."""
+        words = [ascii_word(block.rule)] if block.rule else [function_stem(block.block), half]
+        words += [ascii_word(composite)] if composite else []
         wish = identifier("_".join(words))
         while _counted(wish) in self.taken:
             wish += "_"

@@ -56,7 +56,7 @@ class _Library:
     composites that use them. Calls name them by their numbers."""
 
     functions: dict[tuple[object, ...], Function] = field(default_factory=dict)
-    blocks: list[str] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
     users: list[set[str]] = field(default_factory=list)
 
     def main(self, function: Function, composite: str = "") -> Function:
@@ -64,7 +64,8 @@ class _Library:
         body: list[Statement] = []
         for s in function.body:
             if isinstance(s, Block):
-                s = self._call(s, function.half, function.ledger, composite)
+                half = "rule" if s.rule else function.half
+                s = self._call(s, half, function.ledger, composite)
             elif isinstance(s, Recompute) and isinstance(s.run, Block):
                 call = self._call(s.run, "forward" if s.whole else "again", False, "")
                 s = replace(s, run=replace(call, results=()))
@@ -72,12 +73,17 @@ class _Library:
         return replace(function, body=tuple(body))
 
     def _call(self, block: Block, half: str, ledger: bool, composite: str) -> Call:
+        body = tuple(
+            self._call(s, "rule", ledger, composite) if isinstance(s, Block) else s
+            for s in block.body
+        )
+        block = replace(block, body=body)
         function = canonical(block, half, ledger)
         known = self.functions.setdefault(
             function.code, replace(function, name=str(len(self.functions)))
         )
         if len(self.blocks) < len(self.functions):
-            self.blocks.append(block.block)
+            self.blocks.append(block)
             self.users.append(set())
         self.users[int(known.name)].add(composite)
         made = values_of(block)
@@ -91,11 +97,12 @@ class _Library:
     def named(self, names: FunctionNames) -> dict[str, Function]:
         """The functions by their numbers. Where there are several composites, one that a single
         composite uses has its name."""
-        found = {}
+        found: dict[str, Function] = {}
         for function, block, users in zip(
             self.functions.values(), self.blocks, self.users, strict=True
         ):
             own = next(iter(users)) if len(users) == 1 else ""
             name = names.of(block, function.half, own)
-            found[function.name] = replace(function, name=name)
+            called = {number: f.name for number, f in found.items()}
+            found[function.name] = replace(_named(function, called), name=name)
         return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from lrpc.backend.interface import TargetCode
+from lrpc.backend.schedule.applications import applications
 from lrpc.backend.schedule.blocks import blocks
 from lrpc.backend.schedule.build import Reading, build, reading
 from lrpc.backend.schedule.chunk import chunk
@@ -101,6 +102,7 @@ class Scheduler:
             *([("chunk", chunk)] if chunked else []),
             ("join", join),
             ("free", free),
+            ("applications", applications),
             ("outline", lambda s: outline(s, named=which is None)),
         ]
         if watch is not None:

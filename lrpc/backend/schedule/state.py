@@ -22,7 +22,7 @@ from lrpc.backend.schedule.ir import (
     Statement,
     Step,
 )
-from lrpc.ir.graph import Value
+from lrpc.ir.graph import Rule, Value
 
 Places = Mapping[str, Entry]  # of the values of the forward pass, by their names in the graph
 
@@ -64,6 +64,16 @@ def _steps(body: Iterable[Statement]) -> Iterator[Step]:
             yield from _steps(s.body)
         elif isinstance(s, STEPS):
             yield s
+
+
+Application = tuple[str, Rule]  # of a rule: the module path, and the rule
+
+
+def application(s: Step) -> Application | None:
+    """The application of a rule that a step of relevance is a part of."""
+    if s.origin.rule is None or (isinstance(s, Compute) and s.origin.role != "relevance"):
+        return None
+    return s.origin.module, s.origin.rule
 
 
 def made(body: Iterable[Statement]) -> Iterator[Value]:

@@ -18,6 +18,7 @@ from lrpc.backend.schedule.ir import (
     Save,
     Schedule,
     Statement,
+    Step,
 )
 from lrpc.ir.graph import Value
 
@@ -110,3 +111,10 @@ def renamed(function: Function, names: Mapping[str, str]) -> Function:
         body=tuple(map(statement, function.body)),
         results=tuple(map(value, function.results)),
     )
+
+
+def loaded(s: Step, found: Mapping[Operand, Operand]) -> Step:
+    """A step that reads what lies in the state as `found` has it."""
+    if not any(isinstance(x, Load) for x in s.inputs):
+        return s
+    return replace(s, inputs=tuple(found[x] if isinstance(x, Load) else x for x in s.inputs))

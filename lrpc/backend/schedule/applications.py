@@ -1,0 +1,269 @@
+"""Each application of a rule becomes a block, and so a function that equal applications share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+from lrpc.backend.schedule.ir import (
+    OWN,
+    SAVED,
+    STEPS,
+    Block,
+    Book,
+    Compute,
+    Free,
+    Function,
+    Load,
+    Only,
+    Operand,
+    Part,
+    Schedule,
+    Statement,
+)
+from lrpc.backend.schedule.state import Application, application, steps_of
+from lrpc.backend.schedule.table import SAME_MEMORY
+from lrpc.backend.schedule.walk import loaded, operands, results, unconditional
+from lrpc.ir.graph import Value
+from lrpc.ir.types import Sym
+
+FEWEST = 2  # an application of fewer operations and rows reads better in place
+
+
+def applications(schedule: Schedule) -> Schedule:
+    """What a rule does at one place of the model becomes a block of its own: the consecutive
+    operations of relevance, and rows of its ledger, that have its name and place."""
+    return replace(schedule, targets=tuple(t.changed(_main) for t in schedule.targets))
+
+
+def _main(function: Function) -> Function:
+    body = []
+    for s in _cut(function.body, function.results, "", True):
+        if isinstance(s, Block) and not s.rule:
+            s = replace(s, body=_block(s.body, s.results, s.block))
+        body.append(s)
+    return replace(function, body=tuple(body))
+
+
+@lru_cache(maxsize=4096)  # planning makes many schedules, which have most of their blocks in common
+def _block(
+    body: tuple[Statement, ...], results: tuple[Value, ...], block: str
+) -> tuple[Statement, ...]:
+    return tuple(_cut(body, results, block, False))
+
+
+def _cut(
+    given: Iterable[Statement], kept: Iterable[Value], block: str, main: bool
+) -> Iterator[Statement]:
+    """The statements of a body, applications as blocks."""
+    body = list(_apart(given))
+    later: list[set[str]] = []
+    read = {v.name for v in kept}
+    for s in reversed(body):
+        later.append(set(read))
+        if not isinstance(s, Free):
+            read |= {x.name for x in operands(s) if isinstance(x, Value)}
+    later.reverse()
+    i = count = 0
+    partly = set[str]()  # what is made with a ledger alone, or without one alone
+    while i < len(body):
+        found = _application(body, i, block, later)
+        if found is None or not found.fits(main, partly):
+            run = body[i : _end(body, i)]
+            partly |= _partly(run)
+            yield from _merged(run)
+        else:
+            run, count = list(found.run), count + 1
+            yield from found.statements(count, Part(SAVED) if main else Part(OWN))
+        i += len(run)
+
+
+def _application(
+    body: Sequence[Statement], start: int, block: str, later: Sequence[set[str]]
+) -> _Application | None:
+    """The application that begins at a statement. One that does nothing but book rows goes with the
+    one after it, which books what it makes."""
+    end, key = start, _key(body[start])
+    while key is not None:
+        end = _end(body, end)
+        run = body[start:end]
+        if not _partly(run) & later[end - 1]:
+            return _Application(run, block, later[end - 1], key)
+        key = _key(body[end]) if end < len(body) else None
+    return None
+
+
+def _partly(run: Iterable[Statement]) -> set[str]:
+    """What statements make with a ledger alone, or without one alone."""
+    made: list[set[str]] = [set(), set()]
+    for s in run:
+        names = {v.name for v in results(s)}
+        for ledger, found in enumerate(made):
+            found |= names if not isinstance(s, Only) or s.ledger == ledger else set()
+    return made[0] ^ made[1]
+
+
+def _apart(body: Iterable[Statement]) -> Iterator[Statement]:
+    """Statements under conditions, those of each application apart."""
+    for s in body:
+        if not isinstance(s, Only):
+            yield s
+            continue
+        run: list[Statement] = []
+        for inner in s.body:
+            first = next((x for x in run if not isinstance(x, Free)), None)
+            if first is not None and not isinstance(inner, Free) and _key(inner) != _key(first):
+                yield Only(s.ledger, tuple(run))
+                run = []
+            run.append(inner)
+        yield Only(s.ledger, tuple(run))
+
+
+def _merged(body: Iterable[Statement]) -> Iterator[Statement]:
+    """Statements under one condition that stand together again."""
+    before: Only | None = None
+    for s in body:
+        if isinstance(s, Only) and before is not None and before.ledger == s.ledger:
+            before = Only(s.ledger, before.body + s.body)
+            continue
+        if before is not None:
+            yield before
+        before = s if isinstance(s, Only) else None
+        if before is None:
+            yield s
+    if before is not None:
+        yield before
+
+
+def _end(body: Sequence[Statement], start: int) -> int:
+    """Where the application ends that begins here; behind one statement where none does."""
+    key, end = _key(body[start]), start + 1
+    while key is not None and end < len(body) and (_frees(body[end]) or _key(body[end]) == key):
+        end += 1
+    return end
+
+
+def _frees(s: Statement) -> bool:
+    """Whether a statement does nothing but free."""
+    return all(isinstance(x, Free) for x in (s.body if isinstance(s, Only) else (s,)))
+
+
+def _key(s: Statement) -> Application | None:
+    """The application that a statement is a part of."""
+    if isinstance(s, Only):
+        return next((_key(x) for x in s.body if not isinstance(x, Free)), None)
+    return application(s) if isinstance(s, STEPS) else None
+
+
+@dataclass
+class _Application:
+    """A run of statements that applies a rule; `later` is read after it, and `outer` is the block
+    that it lies in."""
+
+    run: Sequence[Statement]
+    outer: str
+    later: set[str]
+    key: Application
+    parameters: dict[Operand, Value] = field(default_factory=dict)
+
+    def fits(self, main: bool, partly: set[str]) -> bool:
+        """Whether it can be a function of its own: it takes nothing that is made `partly`, and
+        keeps tables in the part of its block alone."""
+        steps = steps_of(self.run)
+        tables = any(isinstance(s, Compute) and s.keeps for s in steps)
+        if len(steps) < FEWEST or (main and tables) or not any(map(_of_seeds, self._results())):
+            return False
+        return not any(isinstance(x, Value) and x.name in partly for s in steps for x in s.inputs)
+
+    def _results(self) -> list[Value]:
+        made = dict.fromkeys(v for s in self.run for v in results(s))
+        return [v for v in made if v.name in self.later]
+
+    def statements(self, number: int, part: Part) -> Iterator[Statement]:
+        """The block, and what is freed behind it."""
+        module, rule = self.key
+        inside = {v.name for s in self.run for v in results(s)}
+        read = dict.fromkeys(
+            x
+            for s in unconditional(self.run)
+            for x in (operands(s) if not isinstance(s, Only) else ())
+            if isinstance(x, Load) or x.name not in inside
+        )
+        ordered = sorted(read, key=lambda x: not _of_seeds(x))  # what relevance made comes first
+        taken = {x.name for x in read if isinstance(x, Value)} | inside
+        for x in ordered:
+            self.parameters[x] = x if isinstance(x, Value) else Value(_free(x, taken), x.type)
+        body = tuple(_merged(s for s in (self._inside(s, inside) for s in self.run) if s))
+        steps = [s for s in steps_of(self.run) if isinstance(s, Compute)]
+        within = not self.outer or f"{module}.".startswith(f"{self.outer}.")
+        yield Block(
+            f"{module}#{number}",
+            module if within else self.outer,
+            part,
+            tuple(ordered),
+            tuple(self.parameters.values()),
+            body,
+            tuple(self._results()),
+            rule="_".join([rule.name, *_operation(steps)]),
+            gives=self._given(ordered),
+        )
+        freed = [self._freed(s, inside) for s in self.run if _frees(s) or isinstance(s, Only)]
+        yield from _merged(s for s in freed if s is not None)
+
+    def _inside(self, s: Statement, inside: set[str]) -> Statement | None:
+        """A statement in the block, which frees its own values alone."""
+        if isinstance(s, Only):
+            body = tuple(x for x in (self._inside(x, inside) for x in s.body) if x is not None)
+            return Only(s.ledger, body) if body else None
+        if isinstance(s, Free):
+            names = tuple(name for name in s.values if name in inside)
+            return Free(names) if names else None
+        assert isinstance(s, (Compute, Book))
+        return loaded(s, self.parameters)
+
+    def _freed(self, s: Statement, inside: set[str]) -> Statement | None:
+        """What a statement frees that is not the block's."""
+        if isinstance(s, Only):
+            body = [x for x in (self._freed(x, inside) for x in s.body) if x is not None]
+            return Only(s.ledger, tuple(body)) if body else None
+        if isinstance(s, Free):
+            names = tuple(name for name in s.values if name not in inside)
+            return Free(names, s.parts) if names or s.parts else None
+        return None
+
+    def _given(self, arguments: Sequence[Operand]) -> tuple[int, ...]:
+        """The arguments that it writes over."""
+        root = {x.name: x.name for x in arguments if isinstance(x, Value)}
+        written = set[str]()
+        for s in steps_of(self.run):
+            names = [x.name if isinstance(x, Value) else "" for x in s.inputs]
+            if isinstance(s, Compute) and s.over is not None:
+                written.add(root.get(names[s.over], ""))
+                root[s.outputs[0].name] = root.get(names[s.over], "")
+            elif isinstance(s, Compute) and s.op in SAME_MEMORY and names[0] in root:
+                root[s.outputs[0].name] = root[names[0]]
+        found = (isinstance(x, Value) and x.name in written for x in arguments)
+        return tuple(i for i, over in enumerate(found) if over)
+
+
+def _of_seeds(x: Operand) -> bool:
+    """Whether it has an entry for each seed."""
+    return any(isinstance(d, Sym) and d.seeds for d in x.type.shape)
+
+
+def _free(x: Load, taken: set[str]) -> str:
+    """A name for what lies in the state."""
+    name = x.entry.name
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name
+
+
+def _operation(steps: Sequence[Compute]) -> list[str]:
+    """The operation of the model that a rule is applied to, as it shows in its relevance."""
+    for s in steps:
+        if s.op.endswith("_transpose"):
+            return [s.op.removesuffix("_transpose")]
+    return [s.op for s in steps if s.op in ("matmul", "einsum", "deform_splat")][:1]

@@ -57,7 +57,7 @@ EMISSION: dict[str, Emission] = {
     "masked_fill": Emission(
         "{0}.masked_fill({1}, {value})", over=("{0}.masked_fill_({1}, {value})",)
     ),
-    "reshape": Emission("{0}.reshape({shape})"),
+    "reshape": Emission("{0}.{form}"),
     "permute": Emission("{0}.permute({dims})"),
     "expand": Emission("{0}.expand({shape})"),
     "cat": Emission("torch.cat([{inputs}], {dim})"),

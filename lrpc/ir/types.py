@@ -82,6 +82,11 @@ class TensorType:
         """A meta tensor of this type, for given sizes of B and K."""
         return torch.empty(self.sized(sizes), dtype=DTYPES[self.dtype], device="meta")
 
+    @property
+    def seeded(self) -> bool:
+        """Whether it has an entry for each seed."""
+        return any(isinstance(d, Sym) and d.seeds for d in self.shape)
+
     def __str__(self) -> str:
         return f"{self.dtype}[{','.join(map(str, self.shape))}]"
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import lrpc
 from lrpc.backend.interface import Description, TargetCode
 from lrpc.backend.quoting import comment, docstring, quoted
+from lrpc.backend.render.families import alone, families
 from lrpc.backend.render.interface import tables
-from lrpc.backend.render.statements import Lines, block_function, indented
+from lrpc.backend.render.layout import laid_out
+from lrpc.backend.render.statements import Lines, Texts, block_function, defined
 from lrpc.backend.schedule.ir import Call, Function, Schedule
-from lrpc.backend.schedule.names import parts_of, with_local_names
+from lrpc.backend.schedule.names import parts_of
 from lrpc.backend.schedule.pipeline import Scheduler
 from lrpc.backend.schedule.words import kernels_of, words_of
 from lrpc.backend.sources import imports_text, needed, runtime_text
@@ -44,65 +46,53 @@ def program_text(
     schedule: Schedule, forward: Graph, targets: Sequence[TargetCode], about: Description
 ) -> str:
     """The source text of program.py: same schedule, same bytes."""
-    parts = parts_of(schedule)
-    schedule = with_local_names(schedule, parts.values())
     words: dict[str, list[str]] = {}
     for f in schedule.functions:
         words[f.name] = words_of(f, words)
-    blocks = [block_function(f, words) for f in schedule.functions]
-    functions = [_forward(schedule.forward, forward, words, parts)]
-    relevance = {t.plain.name: t.plain for t in schedule.targets}
-    functions += [_relevance(f, words, parts, schedule.chunked) for f in relevance.values()]
+    texts = Texts(families(schedule.functions), words, parts_of(schedule), schedule.chunked)
+    kinds = {family.name: family for family in texts.families.values()}
+    functions = [block_function(family, texts) for family in kinds.values()]
+    functions.append(_forward(schedule.forward, forward, texts))
+    mains = {t.plain.name: t.plain for t in schedule.targets}
+    functions += [_relevance(f, texts) for f in mains.values()]
     scopes = ["", *(s.part.scope for s in schedule.forward.body if isinstance(s, Call))]
     interface = tables(forward, targets, schedule.targets, about, scopes)
     carried = needed(kernels_of(schedule))
-    sections = [f"{imports_text()}\n\n{MODEL}", *blocks, *functions]
+    sections = [f"{imports_text()}\n\n{MODEL}", *functions]
     sections += [KERNELS, carried] if carried else []
     sections += [RUNTIME, runtime_text(), interface]
     return _header(targets, about) + "\n\n\n".join(sections)
 
 
-def _forward(
-    function: Function,
-    graph: Graph,
-    words: Mapping[str, Sequence[str]],
-    parts: Mapping[str, str],
-) -> str:
-    lines = Lines(function, words, parts).body()
-    names = [name for name, _ in graph.outputs]
-    given = zip(names, function.results, strict=True)
-    results = ", ".join(f"{quoted(name)}: {v.name}" for name, v in given)
-    sizes = _sizes(function, words)
-    body = [*sizes, 's = saved[""]', *lines, f"return {{{results}}}"]
-    head = ", ".join(["w", "saved", *(v.name for v in function.parameters)])
-    return f"def forward({head}):\n{indented(body)}"
+def _forward(function: Function, graph: Graph, texts: Texts) -> str:
+    lines = Lines(function, alone(function, texts.families), texts)
+    body = lines.body()
+    outputs = zip((name for name, _ in graph.outputs), function.results, strict=True)
+    results = ", ".join(f"{quoted(name)}: {lines.name(v)}" for name, v in outputs)
+    sizes = _sizes(function, lines, texts)
+    body = [*sizes, *body, *laid_out(f"return {{{results}}}", indent=4)]
+    return defined("forward", ["w", "saved", *map(lines.name, function.parameters)], body)
 
 
-def _relevance(
-    function: Function,
-    words: Mapping[str, Sequence[str]],
-    parts: Mapping[str, str],
-    chunked: bool,
-) -> str:
-    lines = Lines(function, words, parts, chunked).body()
-    body = [*_sizes(function, words), "out = {}", *lines, "return out"]
-    head = ["w", "saved", function.parameters[0].name, "read"]
-    head += [*["chunk"] * chunked, "ledger=None"]
-    return f"def {function.name}({', '.join(head)}):\n{indented(body)}"
+def _relevance(function: Function, texts: Texts) -> str:
+    lines = Lines(function, alone(function, texts.families), texts)
+    body = lines.body()
+    body = [*_sizes(function, lines, texts), "out = {}", *body, "return out"]
+    head = ["w", "saved", lines.name(function.parameters[0]), "read"]
+    return defined(function.name, [*head, *["chunk"] * texts.chunked, "ledger=None"], body)
 
 
-def _sizes(function: Function, words: Mapping[str, Sequence[str]]) -> list[str]:
+def _sizes(function: Function, lines: Lines, texts: Texts) -> list[str]:
     """Definitions of K, B and device, from the arguments, where the function uses them."""
-    given = function.parameters
     found: dict[str, str] = {}
-    for value in given:
+    for value in function.parameters:
         for axis, dim in enumerate(value.type.shape):
             if isinstance(dim, Sym) and dim.batch + dim.seeds == 1:
-                extent = f"{value.name}.shape[{axis}]"
+                extent = f"{lines.name(value)}.shape[{axis}]"
                 merged = f" // {dim.coeff}" if dim.coeff > 1 else ""
                 found.setdefault("B" if dim.batch else "K", extent + merged)
-    found["device"] = f"{given[0].name}.device"
-    used = words_of(function, words)
+    found["device"] = f"{lines.name(function.parameters[0])}.device"
+    used = words_of(function, texts.words)
     return [f"{name} = {text}" for name, text in found.items() if name in used]
 
 

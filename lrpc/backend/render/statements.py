@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 
+from lrpc.backend.body import Names
 from lrpc.backend.expression import render
 from lrpc.backend.quoting import comment, literal, quoted
-from lrpc.backend.schedule.chunk import of_seeds
+from lrpc.backend.render.families import Family, Said
+from lrpc.backend.render.layout import WIDTH, laid_out
+from lrpc.backend.render.local_names import LocalNames
 from lrpc.backend.schedule.ir import (
     AGAIN,
     NEW,
     OWN,
+    SAVED,
     Book,
     Call,
     Compute,
@@ -29,130 +34,204 @@ from lrpc.backend.schedule.ir import (
     Statement,
     WeightName,
 )
-from lrpc.backend.schedule.words import words_of
+from lrpc.backend.schedule.names import short_name
+from lrpc.backend.schedule.walk import operands, unconditional
 from lrpc.ir.graph import Value
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What the texts of functions have in common: the family of each, and which words (`w`, `p`,
+    `s`, `K`, `B`, `device`, `ledger`) it takes beside tensors; the local names of parts of the
+    state that are computed again; whether calls take some seeds at a time."""
+
+    families: Mapping[str, Family]
+    words: Mapping[str, Sequence[str]]
+    parts: Mapping[str, str] = field(default_factory=dict)
+    chunked: bool = False
+
+    @cached_property
+    def taken(self) -> frozenset[str]:
+        """The names that no local has."""
+        return frozenset([family.name for family in self.families.values()])
+
+
+def saved_parts(function: Function, taken: Set[str]) -> dict[str, str]:
+    """Local names for the parts of the state that a main function reads or fills."""
+    used = dict[str, None]()
+    for s in unconditional(function.body):
+        parts = [x.entry.part for x in operands(s) if isinstance(x, Load)]
+        if isinstance(s, Call):
+            parts.append(s.part)
+        elif isinstance(s, Save):
+            parts.append(s.entry.part)
+        elif isinstance(s, Compute) and s.keeps is not None:
+            parts.append(s.keeps.part)
+        elif isinstance(s, Recompute):
+            parts += [] if s.whole else [Part(SAVED, s.scope)]
+        used |= dict.fromkeys(part.scope for part in parts if part.kind == SAVED)
+    names = Names(taken={*taken, "s"})
+    return {scope: names.fresh(short_name(scope)) if scope else "s" for scope in used}
 
 
 @dataclass
 class Lines:
-    """Writes the statements of a function. `parts` are the local names of what is computed again;
-    with `chunked`, calls take some seeds at a time; `words` are the extra arguments of block
-    functions."""
+    """Writes the statements of a function, of which its family says the sizes."""
 
     function: Function
-    words: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    parts: Mapping[str, str] = field(default_factory=dict)
-    chunked: bool = False
+    family: Family
+    texts: Texts
     lines: list[str] = field(default_factory=list)
-    _said: str = ""
-    _last: Only | None = None
+    indent: int = 4
+    _comment: str = ""
+
+    def __post_init__(self) -> None:
+        own = {*self.texts.taken, *self.family.arguments, *self.texts.parts.values()}
+        self.saved = saved_parts(self.function, own)
+        own |= {*self.saved.values()}
+        self.local = LocalNames.of(self.function, own)
+        self._said: Iterator[Said] = iter(self.family.said)
 
     def body(self) -> list[str]:
-        """The lines of all statements."""
-        for s in self.function.body:
-            self._statement(s)
-            self._last = s if isinstance(s, Only) else None
+        """The lines of all statements, after those that name the parts of the state."""
+        for scope, name in self.saved.items():
+            self._write(f"{name} = saved[{quoted(scope)}]")
+        self._statements(self.function.body)
         return self.lines
 
-    def _only(self, s: Only) -> None:
-        before, self.lines = self.lines, []
-        for inner in s.body:
-            self._statement(inner)
-        word = "is not" if s.ledger else "is"
-        head = f"if ledger {word} None:"
-        if s.ledger and self._last is not None and not self._last.ledger:
-            head = "else:"
-        self.lines = [*before, head, *(f"    {line}" for line in self.lines)]
+    def name(self, value: Value) -> str:
+        """What a value is called."""
+        return self.local.names[value.name]
 
-    def _statement(self, s: Statement) -> None:
-        if isinstance(s, Compute):
-            self._compute(s)
-        elif isinstance(s, Save):
-            self.lines.append(f"{self._entry(s.entry)} = {s.value.name}")
-        elif isinstance(s, Free):
-            self._free(s)
-        elif isinstance(s, Call):
-            self._call(s)
-        elif isinstance(s, Recompute):
-            self._recompute(s)
-        elif isinstance(s, Read):
-            self._read(s)
-        elif isinstance(s, Book):
-            self.lines.append(booked(s, list(map(self._operand, s.inputs))))
-        elif isinstance(s, Only):
-            self._only(s)
+    def _write(self, code: str, note: str = "") -> None:
+        self.lines += laid_out(code, note, self.indent)
 
-    def _compute(self, s: Compute) -> None:
-        self._comment(s.origin)
-        outputs = ", ".join(v.name for v in s.outputs)
-        shapes = ", ".join(str(v.type) for v in s.outputs)
+    def _statements(self, body: Iterable[Statement]) -> None:
+        before: Statement | None = None
+        for s in body:
+            said = next(self._said)
+            if isinstance(s, Only):
+                self._only(s, before)
+            elif isinstance(s, Compute):
+                self._compute(s, said)
+            elif isinstance(s, Save):
+                self._write(f"{self._entry(s.entry)} = {self.name(s.value)}")
+            elif isinstance(s, Free):
+                self._free(s)
+            elif isinstance(s, Call):
+                self._call(s, said)
+            elif isinstance(s, Recompute):
+                self._recompute(s)
+            elif isinstance(s, Read):
+                self._read(s)
+            elif isinstance(s, Book):
+                self._write(booked(s, list(map(self._operand, s.inputs))))
+            before = s
+
+    def _only(self, s: Only, before: Statement | None) -> None:
+        outer, self.lines = self.lines, []
+        self.indent += 4
+        self._statements(s.body)
+        self.indent -= 4
+        inner, self.lines = self.lines, outer
+        if not inner:
+            return
+        other = isinstance(before, Only) and before.ledger != s.ledger and not self._empty(before)
+        head = "else:" if other else f"if ledger is {'not ' * s.ledger}None:"
+        self.lines += [head, *(f"    {line}" for line in inner)]
+
+    def _empty(self, s: Only) -> bool:
+        """Whether nothing is written of what runs under a condition."""
+        gone = self.local.rebound
+        return all(isinstance(x, Free) and not x.parts and gone >= {*x.values} for x in s.body)
+
+    def _compute(self, s: Compute, said: Said) -> None:
+        self._note(s.origin)
+        outputs = ", ".join(map(self.name, s.outputs))
         kept = f", {self._part(s.keeps.part)}, {quoted(s.keeps.name)}" if s.keeps else ""
-        text = render(s, list(map(self._operand, s.inputs)), _weight, kept, s.over)
-        self.lines.append(f"{outputs} = {text}  # {shapes}")
+        text = render(s, list(map(self._operand, s.inputs)), _weight, kept, s.over, said.sizes)
+        self._write(f"{outputs} = {text}", ", ".join(said.types))
 
     def _read(self, s: Read) -> None:
-        self._comment(s.origin)
+        self._note(s.origin)
         name, given = quoted(s.place), handed_out(list(map(self._operand, s.inputs)))
-        self.lines.append(f"if {name} in read:")
-        self.lines.append(f"    out[{name}] = {given}  # {s.inputs[0].type}")
-        self.lines.append("    if len(out) == len(read) and ledger is None:")
-        self.lines.append("        return out")
+        self._write(f"if {name} in read:")
+        self.indent += 4
+        lines = laid_out(f"out[{name}] = {given}", str(s.inputs[0].type), self.indent)
+        self.indent -= 4
+        self.lines += [f"    {line}" for line in lines]
+        self._write("    if len(out) == len(read) and ledger is None:")
+        self._write("        return out")
 
     def _free(self, s: Free) -> None:
         """A `del`; names that functions close over become None, for torch.compile takes no `del` of
         them."""
-        names = [*s.values, *(self.parts[scope] for scope in s.parts)]
+        values = [n for n in s.values if n not in self.local.rebound]
+        names = [*(self.local.names[n] for n in values), *(self.texts.parts[p] for p in s.parts)]
         closed = self._closed_over
         plain = ", ".join(name for name in names if name not in closed)
-        self.lines += [f"del {plain}"] if plain else []
-        self.lines += [f"{name} = None" for name in names if name in closed]
+        if plain:
+            self._write(f"del {plain}")
+        for name in names:
+            if name in closed:
+                self._write(f"{name} = None")
 
-    @property
+    @cached_property
     def _closed_over(self) -> Set[str]:
-        if not self.chunked:
+        if not self.texts.chunked:
             return frozenset()
-        return {name for s in self.function.body if isinstance(s, Call) for name in self._outer(s)}
+        calls = (s for s in self.function.body if isinstance(s, Call) and s.over)
+        return {name for s in calls for name in self._outer(s)}
 
     def _outer(self, s: Call) -> Iterable[str]:
         yield from (
-            x.name for i, x in enumerate(s.arguments) if isinstance(x, Value) and i not in s.over
+            self.name(x)
+            for i, x in enumerate(s.arguments)
+            if isinstance(x, Value) and i not in s.over
         )
         if s.part.kind == AGAIN:
-            yield self.parts[s.part.scope]
+            yield self.texts.parts[s.part.scope]
 
-    def _call(self, s: Call) -> None:
-        call = self._called(s)
+    def _call(self, s: Call, said: Said) -> None:
+        call = self._called(s, said)
         if s.over:
             call = self._in_chunks(s, call)
-        outputs = ", ".join(v.name for v in s.results)
-        self.lines.append(f"{outputs} = {call}" if outputs else call)
+        outputs = ", ".join(map(self.name, s.results))
+        self._comment = ""
+        code, note = f"{outputs} = {call}" if outputs else call, ", ".join(said.types)
+        self._write(code, note if len(code) + len(note) + 4 + self.indent <= WIDTH else "")
 
-    def _called(self, s: Call) -> str:
-        prefix = quoted(s.prefix) if isinstance(s.prefix, str) else f"p + {quoted(s.prefix.name)}"
-        words = self.words[s.function]
-        head = ["w", prefix, self._part(s.part), *(w for w in words if w != "ledger")]
-        end = ["ledger"] if "ledger" in words else []
-        return f"{s.function}({', '.join([*head, *map(self._operand, s.arguments), *end])})"
+    def _called(self, s: Call, said: Said) -> str:
+        prefix = s.prefix
+        given = {
+            "p": quoted(prefix) if isinstance(prefix, str) else _follows(prefix.name),
+            "s": self._part(s.part),
+        }
+        words = self.texts.words[s.function]
+        head = [given.get(word, word) for word in words if word != "ledger"]
+        sizes = [f"{key}={text}" for key, text in said.sizes.items()]
+        end = ["ledger=ledger"] if "ledger" in words else []
+        arguments = [*head, *map(self._operand, s.arguments), *sizes, *end]
+        return f"{self.texts.families[s.function].name}({', '.join(arguments)})"
 
     def _in_chunks(self, s: Call, call: str) -> str:
         """The call for `chunk` seeds at a time."""
         over = [self._operand(s.arguments[i]) for i in s.over]
-        ledger = "ledger" in self.words[s.function]
-        same = tuple(i for i, v in enumerate(s.results) if not of_seeds(v.type))
+        same = tuple(i for i, v in enumerate(s.results) if not v.type.seeded)
         end = [f"same={literal(same)}"] if same else []
-        end += ["ledger=ledger"] if ledger else []
+        end += ["ledger=ledger"] if "ledger" in self.texts.words[s.function] else []
         inner = f"lambda {', '.join(['K', 'ledger', *over])}: {call}"
         return f"in_chunks({', '.join(['chunk', 'K', inner, *over, *end])})"
 
     def _recompute(self, s: Recompute) -> None:
-        part = self.parts[s.scope]
-        there = "{}  #" if s.whole else f"dict(saved[{quoted(s.scope)}])  # the rest is"
-        self.lines.append(f"{part} = {there} computed again")
+        part = self.texts.parts[s.scope]
+        there = "{}" if s.whole else f"dict({self.saved[s.scope]})"
+        self._write(f"{part} = {there}", "computed again" if s.whole else "the rest computed again")
         if isinstance(s.run, Call):
-            self.lines.append(self._called(s.run))
+            self._write(self._called(s.run, Said({}, ())))
 
     def _operand(self, x: Operand) -> str:
-        return self._entry(x.entry) if isinstance(x, Load) else x.name
+        return self._entry(x.entry) if isinstance(x, Load) else self.name(x)
 
     def _entry(self, entry: Entry) -> str:
         return f"{self._part(entry.part)}[{quoted(entry.name)}]"
@@ -162,40 +241,48 @@ class Lines:
             return "s"
         if part.kind == NEW:
             return "{}"
-        return self.parts[part.scope] if part.kind == AGAIN else f"saved[{quoted(part.scope)}]"
+        return self.texts.parts[part.scope] if part.kind == AGAIN else self.saved[part.scope]
 
-    def _comment(self, origin: Origin) -> None:
+    def _note(self, origin: Origin) -> None:
         """Module path, role and rule, where they change."""
         role = "" if origin.role == "relevance" else origin.role
         words = [w for w in (role, str(origin.rule) if origin.rule else "") if w]
         text = ": ".join(part for part in (origin.module, ", ".join(words)) if part)
-        if text and text != self._said:
-            self.lines.append(f"# {comment(text)}")
-        self._said = text
+        if text and text != self._comment:
+            self._write(f"# {comment(text)}")
+        self._comment = text
 
 
-def block_function(function: Function, called: Mapping[str, Sequence[str]]) -> str:
-    """The source of a block function; `called` are the extra arguments of those before it."""
-    lines = Lines(function, called).body()
-    results = ", ".join(v.name for v in function.results)
-    if results or function.half != "again":
-        lines.append(f"return {results}".rstrip())
-    words = words_of(function, called)
-    head = ["w", "p", "s", *(word for word in words if word != "ledger")]
-    head += [v.name for v in function.parameters]
+def block_function(family: Family, texts: Texts) -> str:
+    """The source of a block function, or of a rule."""
+    function = family.functions[0]
+    lines = Lines(function, family, texts)
+    body = lines.body()
+    results = ", ".join(map(lines.name, function.results))
+    if results:
+        body.append(f"return {results}")
+    words = texts.words[function.name]
+    head = [word for word in words if word != "ledger"]
+    head += [*map(lines.name, function.parameters), *family.arguments]
     head += ["ledger=None"] if "ledger" in words else []
-    return f"def {function.name}({', '.join(head)}):\n" + indented(lines)
+    return defined(function.name, head, body or ["pass"])
 
 
-def indented(lines: Iterable[str]) -> str:
-    """The lines of a function's body."""
-    return "\n".join(f"    {line}" if line else line for line in lines)
+def defined(name: str, head: Sequence[str], body: Iterable[str]) -> str:
+    """The source of a function."""
+    lines = [*laid_out(f"def {name}({', '.join(head)}):"), *(f"    {line}" for line in body)]
+    return "\n".join(lines)
 
 
 def _weight(name: str | WeightName) -> str:
     if isinstance(name, WeightName):
-        return f"w[p + {quoted(name.name)}]"
+        return f"w[{_follows(name.name)}]"
     return f"w[{quoted(name)}]"
+
+
+def _follows(name: str) -> str:
+    """What follows the prefix of a block."""
+    return f"p + {quoted(name)}" if name else "p"
 
 
 def handed_out(inputs: Sequence[str]) -> str:

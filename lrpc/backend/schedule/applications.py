@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from keyword import iskeyword
 
 from lrpc.backend.schedule.ir import (
     OWN,
@@ -26,7 +27,6 @@ from lrpc.backend.schedule.state import Application, application, steps_of
 from lrpc.backend.schedule.table import SAME_MEMORY
 from lrpc.backend.schedule.walk import loaded, operands, results, unconditional
 from lrpc.ir.graph import Value
-from lrpc.ir.types import Sym
 
 FEWEST = 2  # an application of fewer operations and rows reads better in place
 
@@ -39,7 +39,7 @@ def applications(schedule: Schedule) -> Schedule:
 
 def _main(function: Function) -> Function:
     body = []
-    for s in _cut(function.body, function.results, "", True):
+    for s in _merged(_cut(function.body, function.results, "", True)):
         if isinstance(s, Block) and not s.rule:
             s = replace(s, body=_block(s.body, s.results, s.block))
         body.append(s)
@@ -50,7 +50,7 @@ def _main(function: Function) -> Function:
 def _block(
     body: tuple[Statement, ...], results: tuple[Value, ...], block: str
 ) -> tuple[Statement, ...]:
-    return tuple(_cut(body, results, block, False))
+    return tuple(_merged(_cut(body, results, block, False)))
 
 
 def _cut(
@@ -72,7 +72,7 @@ def _cut(
         if found is None or not found.fits(main, partly):
             run = body[i : _end(body, i)]
             partly |= _partly(run)
-            yield from _merged(run)
+            yield from run
         else:
             run, count = list(found.run), count + 1
             yield from found.statements(count, Part(SAVED) if main else Part(OWN))
@@ -84,7 +84,7 @@ def _application(
 ) -> _Application | None:
     """The application that begins at a statement. One that does nothing but book rows goes with the
     one after it, which books what it makes."""
-    end, key = start, _key(body[start])
+    end, key = start, None if _between(body[start]) else _key(body[start])
     while key is not None:
         end = _end(body, end)
         run = body[start:end]
@@ -121,27 +121,69 @@ def _apart(body: Iterable[Statement]) -> Iterator[Statement]:
 
 
 def _merged(body: Iterable[Statement]) -> Iterator[Statement]:
-    """Statements under one condition that stand together again."""
-    before: Only | None = None
+    """Statements of which those under one condition stand together, with what is freed between."""
+    plain: list[Statement] = []
+    booked: list[Statement] = []
+    waiting: list[Free] = []  # behind what runs with a ledger
     for s in body:
-        if isinstance(s, Only) and before is not None and before.ledger == s.ledger:
-            before = Only(s.ledger, before.body + s.body)
+        if isinstance(s, Free) and booked:
+            waiting.append(s)
             continue
-        if before is not None:
-            yield before
-        before = s if isinstance(s, Only) else None
-        if before is None:
+        if isinstance(s, Only):
+            if waiting and s.ledger:
+                plain += waiting
+                booked += waiting
+                waiting = []
+            if not waiting:
+                (booked if s.ledger else plain).extend(s.body)
+                continue
+        yield from _conditions(plain, booked)
+        yield from waiting
+        plain, booked, waiting = [], [], []
+        if isinstance(s, Only):
+            (booked if s.ledger else plain).extend(s.body)
+        else:
             yield s
-    if before is not None:
-        yield before
+    yield from _conditions(plain, booked)
+    yield from waiting
+
+
+def _conditions(plain: Sequence[Statement], booked: Sequence[Statement]) -> Iterator[Only]:
+    if plain:
+        yield Only(False, tuple(plain))
+    if booked:
+        yield Only(True, tuple(booked))
 
 
 def _end(body: Sequence[Statement], start: int) -> int:
     """Where the application ends that begins here; behind one statement where none does."""
     key, end = _key(body[start]), start + 1
-    while key is not None and end < len(body) and (_frees(body[end]) or _key(body[end]) == key):
+    if key is None or _between(body[start]):
+        return end
+    made = {v.name for v in results(body[start])}
+    for place in range(start + 1, len(body)):
+        s = body[place]
+        if _frees(s):
+            continue
+        if _key(s) != key or _joins(s, made):
+            break
+        made |= {v.name for v in results(s)}
+        end = place + 1 if not _between(s) else end
+    while end < len(body) and _frees(body[end]):
         end += 1
     return end
+
+
+def _between(s: Statement) -> bool:
+    """Whether a statement books what arrives at an application or leaves it."""
+    return isinstance(s, Book) and s.attr("kind") in ("in", "out")
+
+
+def _joins(s: Statement, made: set[str]) -> bool:
+    """Whether a statement adds relevance that has come another way."""
+    read = [x for x in operands(s) if x.type.seeded]
+    plain = isinstance(s, Compute) and s.op == "add" and len(read) == 2
+    return plain and any(isinstance(x, Load) or x.name not in made for x in read)
 
 
 def _frees(s: Statement) -> bool:
@@ -172,7 +214,8 @@ class _Application:
         keeps tables in the part of its block alone."""
         steps = steps_of(self.run)
         tables = any(isinstance(s, Compute) and s.keeps for s in steps)
-        if len(steps) < FEWEST or (main and tables) or not any(map(_of_seeds, self._results())):
+        seeded = any(v.type.seeded for v in self._results())
+        if len(steps) < FEWEST or (main and tables) or not seeded:
             return False
         return not any(isinstance(x, Value) and x.name in partly for s in steps for x in s.inputs)
 
@@ -190,7 +233,7 @@ class _Application:
             for x in (operands(s) if not isinstance(s, Only) else ())
             if isinstance(x, Load) or x.name not in inside
         )
-        ordered = sorted(read, key=lambda x: not _of_seeds(x))  # what relevance made comes first
+        ordered = sorted(read, key=lambda x: not x.type.seeded)  # what relevance made comes first
         taken = {x.name for x in read if isinstance(x, Value)} | inside
         for x in ordered:
             self.parameters[x] = x if isinstance(x, Value) else Value(_free(x, taken), x.type)
@@ -205,11 +248,10 @@ class _Application:
             tuple(self.parameters.values()),
             body,
             tuple(self._results()),
-            rule="_".join([rule.name, *_operation(steps)]),
+            rule=_called(rule.name, steps),
             gives=self._given(ordered),
         )
-        freed = [self._freed(s, inside) for s in self.run if _frees(s) or isinstance(s, Only)]
-        yield from _merged(s for s in freed if s is not None)
+        yield from self._freed(inside)
 
     def _inside(self, s: Statement, inside: set[str]) -> Statement | None:
         """A statement in the block, which frees its own values alone."""
@@ -222,15 +264,24 @@ class _Application:
         assert isinstance(s, (Compute, Book))
         return loaded(s, self.parameters)
 
-    def _freed(self, s: Statement, inside: set[str]) -> Statement | None:
-        """What a statement frees that is not the block's."""
-        if isinstance(s, Only):
-            body = [x for x in (self._freed(x, inside) for x in s.body) if x is not None]
-            return Only(s.ledger, tuple(body)) if body else None
-        if isinstance(s, Free):
-            names = tuple(name for name in s.values if name not in inside)
-            return Free(names, s.parts) if names or s.parts else None
-        return None
+    def _freed(self, inside: set[str]) -> Iterator[Statement]:
+        """What is freed behind the block: in calls without a ledger, in those with one, in both."""
+        found: tuple[list[str], list[str]] = ([], [])
+        parts: list[str] = []
+        for s in self.run:
+            for x in s.body if isinstance(s, Only) else (s,):
+                if isinstance(x, Free):
+                    for ledger, names in enumerate(found):
+                        if not isinstance(s, Only) or s.ledger == ledger:
+                            names += [n for n in x.values if n not in inside]
+                    parts += x.parts
+        both = tuple(name for name in found[1] if name in found[0])
+        if both or parts:
+            yield Free(both, tuple(parts))
+        for ledger, names in enumerate(found):
+            rest = tuple(name for name in names if name not in both)
+            if rest:
+                yield Only(bool(ledger), (Free(rest),))
 
     def _given(self, arguments: Sequence[Operand]) -> tuple[int, ...]:
         """The arguments that it writes over."""
@@ -247,11 +298,6 @@ class _Application:
         return tuple(i for i, over in enumerate(found) if over)
 
 
-def _of_seeds(x: Operand) -> bool:
-    """Whether it has an entry for each seed."""
-    return any(isinstance(d, Sym) and d.seeds for d in x.type.shape)
-
-
 def _free(x: Load, taken: set[str]) -> str:
     """A name for what lies in the state."""
     name = x.entry.name
@@ -261,9 +307,8 @@ def _free(x: Load, taken: set[str]) -> str:
     return name
 
 
-def _operation(steps: Sequence[Compute]) -> list[str]:
-    """The operation of the model that a rule is applied to, as it shows in its relevance."""
-    for s in steps:
-        if s.op.endswith("_transpose"):
-            return [s.op.removesuffix("_transpose")]
-    return [s.op for s in steps if s.op in ("matmul", "einsum", "deform_splat")][:1]
+def _called(rule: str, steps: Sequence[Compute]) -> str:
+    """A rule and the operation of the model that it is applied to, as it shows in relevance."""
+    found = [s.op.removesuffix("_transpose") for s in steps if s.op.endswith("_transpose")]
+    found += [s.op for s in steps if s.op in ("matmul", "einsum", "deform_splat")]
+    return f"{rule}_{found[0]}" if found else f"rule_{rule}" if iskeyword(rule) else rule

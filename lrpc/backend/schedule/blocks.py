@@ -89,10 +89,12 @@ def _block(
         assert isinstance(value, Value)
         arguments.append(operand)
         parameters.append(value)
+    order = sorted(range(len(arguments)), key=lambda i: not arguments[i].type.seeded)
     body = (loaded(s, inside) for s in segment.steps)
     made = (v for step in segment.steps for v in step.outputs)
     return Block(
-        *(segment.key, segment.block, Part(SAVED, scope), tuple(arguments), tuple(parameters)),
+        *(segment.key, segment.block, Part(SAVED, scope)),
+        *(tuple(arguments[i] for i in order), tuple(parameters[i] for i in order)),
         *(tuple(body), tuple(v for v in made if v.name in later)),
     )
 

@@ -126,5 +126,5 @@ class _Renaming:
         if not prefix:
             return origin
         module = origin.module.removeprefix(prefix)
-        module = "" if f"{module}." == prefix else module
+        module = "" if prefix.startswith(f"{module}.") else module
         return Origin(module, origin.role, origin.rule, origin.source)

@@ -22,7 +22,7 @@ from lrpc.backend.schedule.ir import (
     Schedule,
     Statement,
 )
-from lrpc.backend.schedule.walk import renamed
+from lrpc.backend.schedule.walk import operands, renamed, results
 from lrpc.ir.graph import Value
 
 
@@ -95,7 +95,7 @@ class _Joiner:
             else:
                 found += [Only(False, (s,)) for s in a[i:j]]
                 found += [Only(True, (t,)) for t in b[k:m]]
-        return tuple(found)
+        return tuple(_moved(found))
 
     def _pair(self, s: Statement, t: Statement) -> list[Statement]:
         """Two statements that do the same."""
@@ -116,6 +116,23 @@ class _Joiner:
         if not given[0].items() <= given[1].items() or not values <= self.plain:
             return None
         return replace(t, body=self.bodies(s.body, t.body))
+
+
+def _moved(body: Sequence[Statement]) -> list[Statement]:
+    """The statements with an operation that stands at two places, with a ledger and without, at the
+    first of them, where what it reads is there in both cases."""
+    places: dict[Statement, list[int]] = {}
+    for i, s in enumerate(body):
+        if isinstance(s, Only) and isinstance(s.body[0], Compute) and s.body[0].over is None:
+            places.setdefault(s.body[0], []).append(i)
+    found = list[Statement | None](body)
+    partly = {v.name for s in body if isinstance(s, Only) for v in results(s)}
+    for s, at in places.items():
+        read = {x.name for x in operands(s) if isinstance(x, Value)}
+        if len(at) == 2 and not read & partly:
+            found[at[0]], found[at[1]] = s, None
+            partly -= {v.name for v in results(s)}
+    return [s for s in found if s is not None]
 
 
 def _key(s: Statement) -> object:

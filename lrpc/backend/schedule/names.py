@@ -10,22 +10,14 @@ from dataclasses import dataclass, field, replace
 from lrpc.backend.body import Names, safe, stem
 from lrpc.backend.quoting import ascii_word, identifier
 from lrpc.backend.schedule.ir import (
-    STEPS,
     Block,
     Call,
-    Compute,
-    Free,
     Function,
-    Load,
-    Only,
-    Operand,
     Recompute,
-    Save,
     Schedule,
-    Statement,
     Target,
 )
-from lrpc.backend.schedule.walk import results, with_mains
+from lrpc.backend.schedule.walk import results
 from lrpc.backend.sources import GLOBALS
 from lrpc.ir.graph import Value
 
@@ -57,6 +49,13 @@ def function_stem(block: str) -> str:
     """`sem_seg_head.pixel_decoder.transformer.encoder.layers.3` → `encoder_layers`."""
     parts = [ascii_word(part) for part in block.split(".") if not part.isdigit()]
     return "_".join(parts[-2:]) or "between"
+
+
+def short_name(block: str) -> str:
+    """`sem_seg_head.pixel_decoder.transformer.encoder.layers.3` → `encoder_layers_3`."""
+    parts = block.split(".")
+    words = next((i for i in range(len(parts)) if not parts[-1 - i].isdigit()), 0) + 2
+    return "_".join(ascii_word(part) for part in parts[-words:]) or "rest"
 
 
 def taken_names(schedule: Schedule) -> frozenset[str]:
@@ -111,48 +110,4 @@ def parts_of(schedule: Schedule) -> dict[str, str]:
     again = {s.scope for f in schedule.mains() for s in f.body if isinstance(s, Recompute)}
     order = [s.part.scope for s in schedule.forward.body if isinstance(s, Call)]
     names = Names()
-    return {scope: names.fresh(scope) for scope in order if scope in again}
-
-
-def with_local_names(schedule: Schedule, parts: Iterable[str]) -> Schedule:
-    """The schedule whose main functions have names of Python for their values: none of `parts`."""
-    taken = set(parts)
-    return with_mains(schedule, lambda f: _localised(f, taken))
-
-
-def _localised(function: Function, taken: set[str]) -> Function:
-    names = Names(taken=set(taken))
-    found: dict[str, Value] = {}
-
-    def name(value: Value) -> Value:
-        if value.name in found:  # made under either condition
-            return found[value.name]
-        found[value.name] = named = Value(names.fresh(value.name), value.type)
-        return named
-
-    def operand(x: Operand) -> Operand:
-        return x if isinstance(x, Load) else found[x.name]
-
-    def statement(s: Statement) -> Statement:
-        if isinstance(s, Save):
-            return replace(s, value=found[s.value.name])
-        if isinstance(s, Free):
-            return replace(s, values=tuple(found[n].name for n in s.values))
-        if isinstance(s, Only):
-            return replace(s, body=tuple(map(statement, s.body)))
-        if isinstance(s, Call):
-            arguments = tuple(map(operand, s.arguments))
-            own = {v.name: v for v in s.results}
-            made = {n: names.fresh(n) for n in s.values}  # nothing inside has its name outside
-            for n, v in own.items():
-                found[n] = Value(made[n], v.type)
-            return replace(s, arguments=arguments, results=tuple(found[n] for n in own))
-        if isinstance(s, STEPS):
-            s = replace(s, inputs=tuple(map(operand, s.inputs)))
-            return replace(s, outputs=tuple(map(name, s.outputs))) if isinstance(s, Compute) else s
-        return s
-
-    parameters = tuple(map(name, function.parameters))
-    body = tuple(map(statement, function.body))
-    ends = tuple(found[v.name] for v in function.results)
-    return replace(function, parameters=parameters, body=body, results=ends)
+    return {s: names.fresh(f"{short_name(s)}_again") for s in order if s in again}

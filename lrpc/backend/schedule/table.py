@@ -28,8 +28,3 @@ def template(op: str, over: int | None = None) -> str:
 def is_weight(op: str, attr: str) -> bool:
     """Whether an attribute names a weight."""
     return TABLE[op].kind(attr) == "weight"
-
-
-def is_extent(op: str, attr: str) -> bool:
-    """Whether an attribute is an extent, or several: integers and symbols."""
-    return TABLE[op].kind(attr) in ("dim", "dims")

@@ -1,4 +1,4 @@
-"""Which of K, B and device a function speaks of: what its callers hand it beside tensors."""
+"""What a function takes beside tensors: weights, a prefix, the state, K, B, device, a ledger."""
 
 from __future__ import annotations
 
@@ -6,22 +6,26 @@ import string
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 
+from lrpc.backend.expression import sizes
 from lrpc.backend.schedule.ir import (
     Book,
     Call,
     Compute,
     Function,
+    Load,
     Only,
     Recompute,
+    Save,
     Schedule,
     Setting,
+    WeightName,
 )
-from lrpc.backend.schedule.table import is_extent, template
-from lrpc.backend.schedule.walk import unconditional
+from lrpc.backend.schedule.table import is_weight, template
+from lrpc.backend.schedule.walk import operands, unconditional
 from lrpc.backend.sources import names_in
 from lrpc.ir.types import Sym
 
-WORDS = ("K", "B", "device", "ledger")
+WORDS = ("w", "p", "s", "K", "B", "device", "ledger")
 
 
 def words_of(function: Function, called: Mapping[str, Sequence[str]] | None = None) -> list[str]:
@@ -30,21 +34,33 @@ def words_of(function: Function, called: Mapping[str, Sequence[str]] | None = No
     used = set[str]()
     for s in unconditional(function.body):
         if isinstance(s, Compute):
-            used |= spoken(s)
+            used |= spoken(s) | _weighed(s)
         if isinstance(s, Book) or (isinstance(s, Only) and s.body):
             used.add("ledger")
+        if isinstance(s, Save) or any(isinstance(x, Load) for x in operands(s)):
+            used.add("s")
         call = s.run if isinstance(s, Recompute) else s
         if isinstance(call, Call):
             used |= {*(called or {}).get(call.function, ()), *["K"] * bool(call.over)}
+            if isinstance(call.prefix, str):
+                used.discard("p")
     return [word for word in WORDS if word in used]
+
+
+def _weighed(s: Compute) -> set[str]:
+    """Which of w, p and s it has."""
+    weights = [value for key, value in s.attrs if is_weight(s.op, key)]
+    found = {"w"} if weights else set()
+    found |= {"p"} if any(isinstance(value, WeightName) for value in weights) else set()
+    return found | ({"s"} if s.keeps is not None else set())
 
 
 def spoken(s: Compute) -> set[str]:
     """Which of K, B and device the text of one operation has."""
     fields, found = _fields(template(s.op, s.over))
     used = set(found)
-    for key, value in s.attrs:
-        if key in fields and is_extent(s.op, key):
+    for key, value in sizes(s).items():
+        if key in fields or s.op == "reshape":
             used |= set(_symbols(value))
     return used
 

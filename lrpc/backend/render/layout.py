@@ -1,0 +1,97 @@
+"""Lines of Python in at most 100 columns, broken as formatters break them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+WIDTH = 100
+OPENING, CLOSING = "([{", ")]}"
+
+
+def laid_out(code: str, note: str = "", indent: int = 0) -> Iterator[str]:
+    """The lines of one statement, without the indent that they will get. A note that does not fit
+    behind it stands before it."""
+    width = WIDTH - indent
+    if note and len(code) + len(note) + 4 <= width:
+        yield f"{code}  # {note}"
+        return
+    if note:
+        yield f"# {note}"
+    yield from _broken(code, width)
+
+
+def _broken(code: str, width: int) -> Iterator[str]:
+    if len(code) <= width:
+        yield code
+        return
+    pair = _last_brackets(code)
+    if pair is None:
+        head, equals, value = code.partition(" = ")
+        if equals and " " in value:
+            yield f"{head} = ("
+            yield f"    {value}"
+            yield ")"
+        else:
+            yield code
+        return
+    first, last = pair
+    head, inside, tail = code[: first + 1], code[first + 1 : last], code[last:]
+    yield head
+    if len(inside) + 4 <= width:
+        yield f"    {inside}"
+    else:
+        for part in _parts(inside):
+            lines = list(_broken(f"{part},", width - 4))
+            yield from (f"    {line}" for line in lines)
+    yield tail
+
+
+def _last_brackets(code: str) -> tuple[int, int] | None:
+    """The brackets that a statement ends with, or that are followed by a colon or a comma alone."""
+    end = len(code) - 1
+    while end > 0 and code[end] in ":,":
+        end -= 1
+    if code[end] not in CLOSING:
+        return None
+    for first, last in _pairs(code):
+        if last == end:
+            return (first, last) if last > first + 1 else None
+    return None
+
+
+def _parts(inside: str) -> Iterator[str]:
+    """What commas part in brackets."""
+    start = depth = 0
+    for i, c in _plain(inside):
+        depth += (c in OPENING) - (c in CLOSING)
+        if c == "," and not depth:
+            yield inside[start:i].strip()
+            start = i + 1
+    rest = inside[start:].strip()
+    if rest:
+        yield rest
+
+
+def _pairs(code: str) -> Iterator[tuple[int, int]]:
+    """The places of brackets that are not within others."""
+    opened: list[int] = []
+    for i, c in _plain(code):
+        if c in OPENING:
+            opened.append(i)
+        elif c in CLOSING:
+            first = opened.pop()
+            if not opened:
+                yield first, i
+
+
+def _plain(code: str) -> Iterator[tuple[int, str]]:
+    """The characters outside strings, which are in double quotes."""
+    inside = escaped = False
+    for i, c in enumerate(code):
+        if inside:
+            inside = escaped or c != '"'
+            escaped = c == "\\" and not escaped
+        elif c == '"':
+            inside, escaped = True, False
+        else:
+            yield i, c

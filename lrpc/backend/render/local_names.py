@@ -1,0 +1,125 @@
+"""What the values of a function are called in its text, and which of them need no `del`.
+
+A value that dies with a statement hands its name on to what the statement makes, where both are of
+one kind: relevance is called `g` all the way.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from lrpc.backend.body import safe, stem
+from lrpc.backend.schedule.ir import Call, Compute, Free, Function, Only, Statement, WeightName
+from lrpc.backend.schedule.walk import operands, results, unconditional
+from lrpc.ir.graph import Value
+
+#: What values are called that rules make beside relevance, by what computes them.
+STEMS = {
+    "abs": "size",
+    "abs_ratio": "sign",
+    "add": "total",
+    "add_product": "total",
+    "compare_scalar": "mask",
+    "constant": "weight",
+    "mul": "product",
+    "ratio": "share",
+    "rstd": "inverse_std",
+    "scale": "scaled",
+    "sub": "rest",
+}
+
+
+@dataclass
+class LocalNames:
+    """The names of one function's values; `taken` are not for them. `rebound` are those whose names
+    others have taken over, and those that the end of the function frees."""
+
+    function: Function
+    taken: set[str]
+    names: dict[str, str] = field(default_factory=dict)
+    rebound: set[str] = field(default_factory=set)
+    makers: Counter[str] = field(default_factory=Counter)
+    bases: dict[str, str] = field(default_factory=dict)
+    _depth: dict[str, int] = field(default_factory=dict)  # of conditions, where each was made
+
+    @staticmethod
+    def of(function: Function, taken: Collection[str] = ()) -> LocalNames:
+        """The names for a function."""
+        found = LocalNames(function, set(taken))
+        steps = (s for s in unconditional(function.body) if isinstance(s, (Compute, Call)))
+        found.makers = Counter(v.name for s in steps for v in results(s))
+        for value in function.parameters:
+            found.bases[value.name] = found._base_of(value)
+            found._name(value, 0)
+        found._body(function.body, 0)
+        found._end(function.body)
+        return found
+
+    def _body(self, body: Sequence[Statement], depth: int) -> None:
+        for s, after in zip(body, [*body[1:], None], strict=True):
+            if isinstance(s, Only):
+                self._body(s.body, depth + 1 if s.ledger else depth + 2)
+            elif isinstance(s, Free):
+                for name in s.values:
+                    both = depth and self.makers[name] > 1  # the other condition may read on
+                    if name not in self.rebound and self._depth[name] == depth and not both:
+                        self.taken.discard(self.names[name])
+            elif isinstance(s, (Compute, Call)):
+                dying = set(after.values) if isinstance(after, Free) else set()
+                self._made(s, dying, depth)
+
+    def _made(self, s: Compute | Call, dying: set[str], depth: int) -> None:
+        for value in results(s):
+            if value.name in self.names:  # made under the other condition as well
+                continue
+            base = self.bases[value.name] = self._base_of(value, s)
+            heir = (
+                x.name
+                for x in operands(s)
+                if isinstance(x, Value)
+                and x.name in dying
+                and self._depth[x.name] == depth
+                and self.bases[x.name] == base
+            )
+            old = next(heir, None) if self.makers[value.name] == 1 else None
+            if old is None:
+                self._name(value, depth)
+                continue
+            self.names[value.name], self._depth[value.name] = self.names[old], depth
+            self.rebound.add(old)
+            dying.discard(old)
+
+    def _name(self, value: Value, depth: int) -> None:
+        base = safe(self.bases[value.name])
+        name, count = base, 1
+        while name in self.taken:
+            count += 1
+            name = f"{base}_{count}"
+        self.taken.add(name)
+        self.names[value.name], self._depth[value.name] = name, depth
+
+    def _base_of(self, value: Value, maker: Compute | Call | None = None) -> str:
+        """What a value is called but for a number."""
+        if isinstance(maker, Compute) and maker.op == "constant":
+            weight = maker.attr("weight")
+            name = weight.name if isinstance(weight, WeightName) else str(weight)
+            return name.split("@")[0].rpartition(".")[2] or "weight"
+        if self.function.half in ("relevance", "rule") and value.type.seeded:
+            return "seed" if value.name == "seed" else "g"
+        base = stem(value.name).removesuffix("_again")
+        if base.startswith("r_"):
+            base = base.removeprefix("r_")
+            base = STEMS.get(base, base)
+        return base
+
+    def _end(self, body: Sequence[Statement]) -> None:
+        """What is freed last needs no `del`."""
+        for s in reversed(body):
+            if isinstance(s, Free):
+                self.rebound.update(s.values)
+            elif isinstance(s, Only) and all(isinstance(x, Free) for x in s.body):
+                self.rebound.update(n for x in s.body if isinstance(x, Free) for n in x.values)
+            else:
+                return

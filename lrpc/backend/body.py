@@ -13,7 +13,7 @@ from lrpc.ir.graph import Value
 RESERVED = frozenset(
     {
         *("w", "p", "s", "B", "K", "F", "torch", "device"),
-        *("saved", "read", "out", "ledger", "chunk"),
+        *("saved", "read", "out", "ledger", "chunk", "held"),
         *("len", "dict", "float"),
         *FUNCTIONS,
     }

@@ -29,6 +29,7 @@ from lrpc.backend.schedule.ir import (
     Statement,
     Step,
 )
+from lrpc.backend.schedule.state import names_made
 from lrpc.errors import TraceError
 from lrpc.ir.graph import Value
 
@@ -210,6 +211,9 @@ class Machine:
 
     def _call(self, s: Call, own: Frame) -> None:
         log, function = self.log, self.schedule.by_name[s.function]
+        if function.half == "tail":
+            self._tail(function, s, own)
+            return
         arguments = [self.operand(x, own) for x in s.arguments]
         if s.over and 0 < self.chunk < log.sizes["K"]:
             found = self._in_chunks(function, s, arguments, own)
@@ -223,6 +227,17 @@ class Machine:
             log.drop(storage, log.step)
         if s.part.kind == NEW:
             log.close(s.part.scope)
+
+    def _tail(self, function: Function, s: Call, own: Frame) -> None:
+        """The end of a main function, which goes on with what it is handed."""
+        arguments = [self.operand(x, own) for x in s.arguments]
+        names = (own.graph.get(name, name) for name in s.values)
+        graph = dict(zip(names_made(function.body), names, strict=True)) if s.values else {}
+        with frame(self.log, own.own, own.prefix, graph) as end:
+            for value, (kind, storage) in zip(function.parameters, arguments, strict=True):
+                end.bind(value.name, kind, storage)
+            own.delete([x.name for x in s.arguments if isinstance(x, Value)])
+            self.body(function.body, end)
 
     def _in_chunks(
         self, function: Function, s: Call, arguments: Sequence[TensorHeld], own: Frame

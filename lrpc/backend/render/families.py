@@ -149,7 +149,7 @@ def _counted(
     first = same[0]
     if isinstance(first, Compute):
         found = [sizes(s) for s in same if isinstance(s, Compute)]
-    elif isinstance(first, Call):
+    elif isinstance(first, Call) and first.function in called:
         found = [called[s.function].given(s.function) for s in same if isinstance(s, Call)]
     else:
         return {}

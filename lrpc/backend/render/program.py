@@ -47,12 +47,15 @@ def program_text(
 ) -> str:
     """The source text of program.py: same schedule, same bytes."""
     words: dict[str, list[str]] = {}
-    for f in schedule.functions:
+    tails = [f for f in schedule.functions if f.half == "tail"]
+    blocks = [f for f in schedule.functions if f.half != "tail"]
+    for f in blocks:
         words[f.name] = words_of(f, words)
-    texts = Texts(families(schedule.functions), words, parts_of(schedule), schedule.chunked)
+    texts = Texts(families(blocks), words, parts_of(schedule), schedule.chunked)
     kinds = {family.name: family for family in texts.families.values()}
     functions = [block_function(family, texts) for family in kinds.values()]
     functions.append(_forward(schedule.forward, forward, texts))
+    functions += [_tail(f, texts) for f in tails]
     mains = {t.plain.name: t.plain for t in schedule.targets}
     functions += [_relevance(f, texts) for f in mains.values()]
     scopes = ["", *(s.part.scope for s in schedule.forward.body if isinstance(s, Call))]
@@ -74,10 +77,24 @@ def _forward(function: Function, graph: Graph, texts: Texts) -> str:
     return defined("forward", ["w", "saved", *map(lines.name, function.parameters)], body)
 
 
+def _tail(function: Function, texts: Texts) -> str:
+    """The end of several main functions. It is handed what it goes on with in a list, so that
+    nobody else holds it."""
+    lines = Lines(function, alone(function, texts.families), texts)
+    body = lines.body()
+    given = ", ".join(map(lines.name, function.parameters))
+    start = [*laid_out(f"{given}, = held" if "," not in given else f"{given} = held", indent=4)]
+    body = [*start, "held.clear()", *_sizes(function, lines, texts), *body]
+    body += [] if body[-1].startswith("return ") else ["return out"]
+    head = ["w", "saved", "held", "read", "out", *["chunk"] * texts.chunked, "ledger"]
+    return defined(function.name, head, body)
+
+
 def _relevance(function: Function, texts: Texts) -> str:
     lines = Lines(function, alone(function, texts.families), texts)
     body = lines.body()
-    body = [*_sizes(function, lines, texts), "out = {}", *body, "return out"]
+    body = [*_sizes(function, lines, texts), "out = {}", *body]
+    body += [] if body[-1].startswith("return ") else ["return out"]
     head = ["w", "saved", lines.name(function.parameters[0]), "read"]
     return defined(function.name, [*head, *["chunk"] * texts.chunked, "ledger=None"], body)
 

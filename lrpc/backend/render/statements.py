@@ -192,7 +192,18 @@ class Lines:
         if s.part.kind == AGAIN:
             yield self.texts.parts[s.part.scope]
 
+    def _tail(self, s: Call) -> None:
+        """What goes on is handed over in a list, and held no longer."""
+        given = ", ".join(map(self._operand, s.arguments))
+        self._write(f"held = [{given}]")
+        self._write(f"del {given}")
+        chunk = "chunk, " if self.texts.chunked else ""
+        self._write(f"return {s.function}(w, saved, held, read, out, {chunk}ledger)")
+
     def _call(self, s: Call, said: Said) -> None:
+        if s.function not in self.texts.families:
+            self._tail(s)
+            return
         call = self._called(s, said)
         if s.over:
             call = self._in_chunks(s, call)

@@ -23,8 +23,8 @@ from lrpc.backend.schedule.ir import (
     Schedule,
     Statement,
 )
+from lrpc.backend.schedule.memory import written_over
 from lrpc.backend.schedule.state import Application, application, steps_of
-from lrpc.backend.schedule.table import SAME_MEMORY
 from lrpc.backend.schedule.walk import loaded, operands, results, unconditional
 from lrpc.ir.graph import Value
 
@@ -249,7 +249,7 @@ class _Application:
             body,
             tuple(self._results()),
             rule=_called(rule.name, steps),
-            gives=self._given(ordered),
+            gives=written_over(ordered, self.run),
         )
         yield from self._freed(inside)
 
@@ -282,20 +282,6 @@ class _Application:
             rest = tuple(name for name in names if name not in both)
             if rest:
                 yield Only(bool(ledger), (Free(rest),))
-
-    def _given(self, arguments: Sequence[Operand]) -> tuple[int, ...]:
-        """The arguments that it writes over."""
-        root = {x.name: x.name for x in arguments if isinstance(x, Value)}
-        written = set[str]()
-        for s in steps_of(self.run):
-            names = [x.name if isinstance(x, Value) else "" for x in s.inputs]
-            if isinstance(s, Compute) and s.over is not None:
-                written.add(root.get(names[s.over], ""))
-                root[s.outputs[0].name] = root.get(names[s.over], "")
-            elif isinstance(s, Compute) and s.op in SAME_MEMORY and names[0] in root:
-                root[s.outputs[0].name] = root[names[0]]
-        found = (isinstance(x, Value) and x.name in written for x in arguments)
-        return tuple(i for i, over in enumerate(found) if over)
 
 
 def _free(x: Load, taken: set[str]) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lrpc.backend.schedule.ir import Compute, Read, Step
+from lrpc.backend.schedule.ir import Call, Compute, Operand, Read, Statement, Step
 from lrpc.backend.schedule.table import SAME_MEMORY, allocates
+from lrpc.backend.schedule.walk import operands, unconditional
 from lrpc.ir.graph import Value
 
 
@@ -102,3 +103,20 @@ class Memory:
                 (self.of[name],) = own[root]
             else:
                 self.parts[name] = {x for r in roots for x in own[r]}
+
+
+def written_over(arguments: Sequence[Operand], body: Iterable[Statement]) -> tuple[int, ...]:
+    """The arguments, by place, that statements write over."""
+    root = {x.name: x.name for x in arguments if isinstance(x, Value)}
+    written = set[str]()
+    for s in unconditional(body):
+        names = [x.name if isinstance(x, Value) else "" for x in operands(s)]
+        if isinstance(s, Compute) and s.over is not None:
+            written.add(root.get(names[s.over], ""))
+            root[s.outputs[0].name] = root.get(names[s.over], "")
+        elif isinstance(s, Compute) and s.op in SAME_MEMORY and names[0] in root:
+            root[s.outputs[0].name] = root[names[0]]
+        elif isinstance(s, Call):
+            written |= {root.get(names[i], "") for i in s.gives}
+    found = (isinstance(x, Value) and x.name in written for x in arguments)
+    return tuple(i for i, over in enumerate(found) if over)

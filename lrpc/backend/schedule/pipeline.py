@@ -18,6 +18,7 @@ from lrpc.backend.schedule.join import join
 from lrpc.backend.schedule.kept import Kept, kept_and_made, read_again
 from lrpc.backend.schedule.outline import outline
 from lrpc.backend.schedule.recompute import recompute
+from lrpc.backend.schedule.tails import tails
 from lrpc.ir.graph import Graph
 
 Which = int | None  # a target, None for all of them
@@ -104,6 +105,7 @@ class Scheduler:
             ("free", free),
             ("applications", applications),
             ("outline", lambda s: outline(s, named=which is None)),
+            *([("tails", tails)] if which is None else []),
         ]
         if watch is not None:
             watch("build", found)

@@ -40,6 +40,8 @@ def words_of(function: Function, called: Mapping[str, Sequence[str]] | None = No
         if isinstance(s, Save) or any(isinstance(x, Load) for x in operands(s)):
             used.add("s")
         call = s.run if isinstance(s, Recompute) else s
+        if isinstance(call, Call) and called is not None and call.function not in called:
+            continue  # the end that it shares with others
         if isinstance(call, Call):
             used |= {*(called or {}).get(call.function, ()), *["K"] * bool(call.over)}
             if isinstance(call.prefix, str):

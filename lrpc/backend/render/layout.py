@@ -46,6 +46,16 @@ def _broken(code: str, width: int) -> Iterator[str]:
     yield tail
 
 
+def is_atom(code: str) -> bool:
+    """Whether an expression needs no brackets, wherever it stands."""
+    depth = 0
+    for _, c in _plain(code):
+        depth += (c in OPENING) - (c in CLOSING)
+        if c == " " and not depth:
+            return False
+    return True
+
+
 def _last_brackets(code: str) -> tuple[int, int] | None:
     """The brackets that a statement ends with, or that are followed by a colon or a comma alone."""
     end = len(code) - 1

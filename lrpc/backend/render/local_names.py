@@ -7,11 +7,21 @@ one kind: relevance is called `g` all the way.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from lrpc.backend.body import safe, stem
-from lrpc.backend.schedule.ir import Call, Compute, Free, Function, Only, Statement, WeightName
+from lrpc.backend.render.inlining import Inlined
+from lrpc.backend.schedule.ir import (
+    Call,
+    Compute,
+    Free,
+    Function,
+    Only,
+    Operand,
+    Statement,
+    WeightName,
+)
 from lrpc.backend.schedule.walk import operands, results, unconditional
 from lrpc.ir.graph import Value
 
@@ -38,6 +48,7 @@ class LocalNames:
 
     function: Function
     taken: set[str]
+    within: dict[str, Compute]  # what stands in other expressions
     names: dict[str, str] = field(default_factory=dict)
     rebound: set[str] = field(default_factory=set)
     makers: Counter[str] = field(default_factory=Counter)
@@ -45,16 +56,16 @@ class LocalNames:
     _depth: dict[str, int] = field(default_factory=dict)  # of conditions, where each was made
 
     @staticmethod
-    def of(function: Function, taken: Collection[str] = ()) -> LocalNames:
+    def of(function: Function, written: Inlined, taken: Collection[str] = ()) -> LocalNames:
         """The names for a function."""
-        found = LocalNames(function, set(taken))
+        found = LocalNames(function, set(taken), written.within)
         steps = (s for s in unconditional(function.body) if isinstance(s, (Compute, Call)))
         found.makers = Counter(v.name for s in steps for v in results(s))
         for value in function.parameters:
             found.bases[value.name] = found._base_of(value)
             found._name(value, 0)
-        found._body(function.body, 0)
-        found._end(function.body)
+        found._body(written.body, 0)
+        found._end(written.body)
         return found
 
     def _body(self, body: Sequence[Statement], depth: int) -> None:
@@ -70,14 +81,24 @@ class LocalNames:
                 dying = set(after.values) if isinstance(after, Free) else set()
                 self._made(s, dying, depth)
 
+    def _operands(self, s: Compute | Call) -> Iterator[Operand]:
+        """What a statement reads by name, in the expressions that stand in it as well."""
+        for x in operands(s):
+            if isinstance(x, Value) and x.name in self.within:
+                yield from self._operands(self.within[x.name])
+            else:
+                yield x
+
     def _made(self, s: Compute | Call, dying: set[str], depth: int) -> None:
         for value in results(s):
+            if value.name in self.within:
+                continue
             if value.name in self.names:  # made under the other condition as well
                 continue
             base = self.bases[value.name] = self._base_of(value, s)
             heir = (
                 x.name
-                for x in operands(s)
+                for x in self._operands(s)
                 if isinstance(x, Value)
                 and x.name in dying
                 and self._depth[x.name] == depth

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -10,7 +10,8 @@ from lrpc.backend.body import Names
 from lrpc.backend.expression import render
 from lrpc.backend.quoting import comment, literal, quoted
 from lrpc.backend.render.families import Family, Said
-from lrpc.backend.render.layout import WIDTH, laid_out
+from lrpc.backend.render.inlining import Inlined
+from lrpc.backend.render.layout import WIDTH, is_atom, laid_out
 from lrpc.backend.render.local_names import LocalNames
 from lrpc.backend.schedule.ir import (
     AGAIN,
@@ -35,8 +36,11 @@ from lrpc.backend.schedule.ir import (
     WeightName,
 )
 from lrpc.backend.schedule.names import short_name
+from lrpc.backend.schedule.table import template
 from lrpc.backend.schedule.walk import operands, unconditional
 from lrpc.ir.graph import Value
+
+NOTHING = Said({}, ())
 
 
 @dataclass(frozen=True)
@@ -89,14 +93,15 @@ class Lines:
         own = {*self.texts.taken, *self.family.arguments, *self.texts.parts.values()}
         self.saved = saved_parts(self.function, own)
         own |= {*self.saved.values()}
-        self.local = LocalNames.of(self.function, own)
-        self._said: Iterator[Said] = iter(self.family.said)
+        self.written = Inlined.of(self.function)
+        self.local = LocalNames.of(self.function, self.written, own)
+        self._said = self._sizes()
 
     def body(self) -> list[str]:
         """The lines of all statements, after those that name the parts of the state."""
         for scope, name in self.saved.items():
             self._write(f"{name} = saved[{quoted(scope)}]")
-        self._statements(self.function.body)
+        self._statements(self.written.body)
         return self.lines
 
     def name(self, value: Value) -> str:
@@ -109,7 +114,9 @@ class Lines:
     def _statements(self, body: Iterable[Statement]) -> None:
         before: Statement | None = None
         for s in body:
-            said = next(self._said)
+            said = self._said.get(id(s), NOTHING)
+            if isinstance(s, Compute) and s.outputs[0].name in self.written.within:
+                continue
             if isinstance(s, Only):
                 self._only(s, before)
             elif isinstance(s, Compute):
@@ -148,9 +155,24 @@ class Lines:
     def _compute(self, s: Compute, said: Said) -> None:
         self._note(s.origin)
         outputs = ", ".join(map(self.name, s.outputs))
+        self._write(f"{outputs} = {self._expression(s)}", ", ".join(said.types))
+
+    def _sizes(self) -> dict[int, Said]:
+        """What the family says of each statement, by its id."""
+        return dict(zip(map(id, unconditional(self.function.body)), self.family.said, strict=True))
+
+    def _expression(self, s: Compute) -> str:
         kept = f", {self._part(s.keeps.part)}, {quoted(s.keeps.name)}" if s.keeps else ""
-        text = render(s, list(map(self._operand, s.inputs)), _weight, kept, s.over, said.sizes)
-        self._write(f"{outputs} = {text}", ", ".join(said.types))
+        pattern = template(s.op, s.over)
+        inputs = []
+        for place, x in enumerate(s.inputs):
+            text = self._operand(x)
+            if isinstance(x, Value) and x.name in self.written.within:
+                text = self._expression(self.written.within[x.name])
+                text = text if is_atom(text) or _alone(pattern, place) else f"({text})"
+            inputs.append(text)
+        sizes = self._said.get(id(s), NOTHING).sizes
+        return render(s, inputs, _weight, kept, s.over, sizes)
 
     def _read(self, s: Read) -> None:
         self._note(s.origin)
@@ -242,7 +264,9 @@ class Lines:
             self._write(self._called(s.run, Said({}, ())))
 
     def _operand(self, x: Operand) -> str:
-        return self._entry(x.entry) if isinstance(x, Load) else self.name(x)
+        if isinstance(x, Load):
+            return self._entry(x.entry)
+        return "" if x.name in self.written.within else self.name(x)
 
     def _entry(self, entry: Entry) -> str:
         return f"{self._part(entry.part)}[{quoted(entry.name)}]"
@@ -283,6 +307,12 @@ def defined(name: str, head: Sequence[str], body: Iterable[str]) -> str:
     """The source of a function."""
     lines = [*laid_out(f"def {name}({', '.join(head)}):"), *(f"    {line}" for line in body)]
     return "\n".join(lines)
+
+
+def _alone(pattern: str, place: int) -> bool:
+    """Whether an operand is an argument of its own in the text of an operation."""
+    before, field, after = pattern.partition(f"{{{place}}}")
+    return not field or (before.endswith(("(", ", ")) and after.startswith((")", ",")))
 
 
 def _weight(name: str | WeightName) -> str:

@@ -89,11 +89,16 @@ def _fits(s: Compute, reader: Compute, once: set[str]) -> bool:
     if len(s.outputs) != 1 or s.keeps is not None or s.outputs[0].name not in once:
         return False
     places = [i for i, name in enumerate(_names_all(reader)) if name == s.outputs[0].name]
-    same = (s.origin.module, s.origin.role, s.origin.rule)
-    if len(places) != 1 or same != (reader.origin.module, reader.origin.role, reader.origin.rule):
+    if len(places) != 1 or _source(s) != _source(reader):
         return False
     text = template(reader.op, reader.over)
     return text.count(f"{{{places[0]}}}") + text.count("{inputs}") == 1
+
+
+def _source(s: Compute) -> tuple[object, ...]:
+    """The part of the model, and the rule of relevance, that an operation is of."""
+    relevance = s.origin.role == "relevance"
+    return (s.origin.module, relevance, s.origin.rule if relevance else None)
 
 
 def _names_all(s: Compute) -> list[str]:

@@ -10,14 +10,17 @@ OPENING, CLOSING = "([{", ")]}"
 
 def laid_out(code: str, note: str = "", indent: int = 0) -> Iterator[str]:
     """The lines of one statement, without the indent that they will get. A note that does not fit
-    behind it stands before it."""
+    behind it, or behind the first of its lines, stands before it."""
     width = WIDTH - indent
     if note and len(code) + len(note) + 4 <= width:
         yield f"{code}  # {note}"
         return
-    if note:
+    lines = list(_broken(code, width))
+    if note and len(lines) > 1 and len(lines[0]) + len(note) + 4 <= width:
+        lines[0] = f"{lines[0]}  # {note}"
+    elif note:
         yield f"# {note}"
-    yield from _broken(code, width)
+    yield from lines
 
 
 def _broken(code: str, width: int) -> Iterator[str]:

@@ -96,13 +96,14 @@ class LocalNames:
             if value.name in self.names:  # made under the other condition as well
                 continue
             base = self.bases[value.name] = self._base_of(value, s)
+            over = s.inputs[s.over] if isinstance(s, Compute) and s.over is not None else None
             heir = (
                 x.name
                 for x in self._operands(s)
                 if isinstance(x, Value)
                 and x.name in dying
                 and self._depth[x.name] == depth
-                and self.bases[x.name] == base
+                and (self.bases[x.name] == base or x == over)
             )
             old = next(heir, None) if self.makers[value.name] == 1 else None
             if old is None:

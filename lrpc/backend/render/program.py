@@ -14,7 +14,7 @@ from lrpc.backend.render.statements import Lines, Texts, block_function, defined
 from lrpc.backend.schedule.ir import Call, Function, Schedule
 from lrpc.backend.schedule.names import parts_of
 from lrpc.backend.schedule.pipeline import Scheduler
-from lrpc.backend.schedule.words import kernels_of, words_of
+from lrpc.backend.schedule.words import kernels_of, words_in, words_of
 from lrpc.backend.sources import imports_text, needed, runtime_text
 from lrpc.ir.graph import Graph
 from lrpc.ir.types import Sym
@@ -109,7 +109,7 @@ def _sizes(function: Function, lines: Lines, texts: Texts) -> list[str]:
                 merged = f" // {dim.coeff}" if dim.coeff > 1 else ""
                 found.setdefault("B" if dim.batch else "K", extent + merged)
     found["device"] = f"{lines.name(function.parameters[0])}.device"
-    used = words_of(function, texts.words)
+    used = words_in(function, texts.words)
     return [f"{name} = {text}" for name, text in found.items() if name in used]
 
 

@@ -35,9 +35,10 @@ from lrpc.backend.schedule.ir import (
     Statement,
     WeightName,
 )
-from lrpc.backend.schedule.names import short_name
+from lrpc.backend.schedule.names import short_names
 from lrpc.backend.schedule.table import template
 from lrpc.backend.schedule.walk import operands, unconditional
+from lrpc.backend.schedule.words import called_by_shape, words_in
 from lrpc.ir.graph import Value
 
 NOTHING = Said({}, ())
@@ -75,7 +76,8 @@ def saved_parts(function: Function, taken: Set[str]) -> dict[str, str]:
             parts += [] if s.whole else [Part(SAVED, s.scope)]
         used |= dict.fromkeys(part.scope for part in parts if part.kind == SAVED)
     names = Names(taken={*taken, "s"})
-    return {scope: names.fresh(short_name(scope)) if scope else "s" for scope in used}
+    short = short_names(used)
+    return {scope: names.fresh(short[scope]) if scope else "s" for scope in used}
 
 
 @dataclass
@@ -88,6 +90,7 @@ class Lines:
     lines: list[str] = field(default_factory=list)
     indent: int = 4
     _comment: str = ""
+    _last: int = 0  # the first line of the last operation
 
     def __post_init__(self) -> None:
         own = {*self.texts.taken, *self.family.arguments, *self.texts.parts.values()}
@@ -122,7 +125,7 @@ class Lines:
             elif isinstance(s, Compute):
                 self._compute(s, said)
             elif isinstance(s, Save):
-                self._write(f"{self._entry(s.entry)} = {self.name(s.value)}")
+                self._save(s, before)
             elif isinstance(s, Free):
                 self._free(s)
             elif isinstance(s, Call):
@@ -152,8 +155,19 @@ class Lines:
         gone = self.local.rebound
         return all(isinstance(x, Free) and not x.parts and gone >= {*x.values} for x in s.body)
 
+    def _save(self, s: Save, before: Statement | None) -> None:
+        """What is saved as soon as it is made is made and saved in one statement."""
+        entry = self._entry(s.entry)
+        if isinstance(before, Compute) and before.outputs == (s.value,):
+            del self.lines[self._last :]
+            types = ", ".join(self._said[id(before)].types)
+            self._write(f"{entry} = {self.name(s.value)} = {self._expression(before)}", types)
+        else:
+            self._write(f"{entry} = {self.name(s.value)}")
+
     def _compute(self, s: Compute, said: Said) -> None:
         self._note(s.origin)
+        self._last = len(self.lines)
         outputs = ", ".join(map(self.name, s.outputs))
         self._write(f"{outputs} = {self._expression(s)}", ", ".join(said.types))
 
@@ -243,8 +257,8 @@ class Lines:
         words = self.texts.words[s.function]
         head = [given.get(word, word) for word in words if word != "ledger"]
         sizes = [f"{key}={text}" for key, text in said.sizes.items()]
-        end = ["ledger=ledger"] if "ledger" in words else []
-        arguments = [*head, *map(self._operand, s.arguments), *sizes, *end]
+        ledger = ["ledger"] if "ledger" in words else []
+        arguments = [*head, *map(self._operand, s.arguments), *ledger, *sizes]
         return f"{self.texts.families[s.function].name}({', '.join(arguments)})"
 
     def _in_chunks(self, s: Call, call: str) -> str:
@@ -279,10 +293,9 @@ class Lines:
         return self.texts.parts[part.scope] if part.kind == AGAIN else self.saved[part.scope]
 
     def _note(self, origin: Origin) -> None:
-        """Module path, role and rule, where they change."""
-        role = "" if origin.role == "relevance" else origin.role
-        words = [w for w in (role, str(origin.rule) if origin.rule else "") if w]
-        text = ": ".join(part for part in (origin.module, ", ".join(words)) if part)
+        """Module path, and the rule of relevance, where they change."""
+        rule = str(origin.rule) if origin.rule and origin.role == "relevance" else ""
+        text = ": ".join(part for part in (origin.module, rule) if part)
         if text and text != self._comment:
             self._write(f"# {comment(text)}")
         self._comment = text
@@ -296,10 +309,16 @@ def block_function(family: Family, texts: Texts) -> str:
     results = ", ".join(map(lines.name, function.results))
     if results:
         body.append(f"return {results}")
+    used = words_in(function, texts.words) if called_by_shape(function) else set[str]()
+    sizes = [word for word in ("K", "B") if word in used]
+    if sizes:
+        first = lines.name(function.parameters[0])
+        axes = {("K",): ".shape[0]", ("B",): ".shape[1]"}.get(tuple(sizes), ".shape[:2]")
+        body = [f"{', '.join(sizes)} = {first}{axes}", *body]
     words = texts.words[function.name]
     head = [word for word in words if word != "ledger"]
-    head += [*map(lines.name, function.parameters), *family.arguments]
-    head += ["ledger=None"] if "ledger" in words else []
+    head += map(lines.name, function.parameters)
+    head += [*(["ledger"] if "ledger" in words else []), *family.arguments]
     return defined(function.name, head, body or ["pass"])
 
 

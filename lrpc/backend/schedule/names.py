@@ -51,11 +51,28 @@ def function_stem(block: str) -> str:
     return "_".join(parts[-2:]) or "between"
 
 
-def short_name(block: str) -> str:
-    """`sem_seg_head.pixel_decoder.transformer.encoder.layers.3` → `encoder_layers_3`."""
-    parts = block.split(".")
-    words = next((i for i in range(len(parts)) if not parts[-1 - i].isdigit()), 0) + 2
-    return "_".join(ascii_word(part) for part in parts[-words:]) or "rest"
+def short_names(paths: Iterable[str]) -> dict[str, str]:
+    """Module paths by as few of their last words as tell them apart:
+    `sem_seg_head.pixel_decoder.transformer.encoder.layers.3` → `layers_3`, or `encoder_layers_3`
+    where there is another."""
+    found: dict[str, str] = {}
+    waiting, words = list(paths), 1
+    while waiting:
+        short = {path: _last_words(path, words) for path in waiting}
+        counts = Counter([*short.values(), *found.values()])
+        done = {p: s for p, s in short.items() if counts[s] == 1 or words > p.count(".") + 1}
+        found |= done
+        waiting = [path for path in waiting if path not in done]
+        words += 1
+    return found
+
+
+def _last_words(path: str, words: int) -> str:
+    """The last parts of a path, so many of which are no numbers."""
+    parts = path.split(".")
+    places = [i for i, part in enumerate(parts) if not part.isdigit()]
+    first = places[max(len(places) - words, 0)] if places else 0
+    return "_".join(map(ascii_word, parts[first:])) or "rest"
 
 
 def taken_names(schedule: Schedule) -> frozenset[str]:
@@ -110,4 +127,5 @@ def parts_of(schedule: Schedule) -> dict[str, str]:
     again = {s.scope for f in schedule.mains() for s in f.body if isinstance(s, Recompute)}
     order = [s.part.scope for s in schedule.forward.body if isinstance(s, Call)]
     names = Names()
-    return {s: names.fresh(f"{short_name(s)}_again") for s in order if s in again}
+    short = short_names(order)
+    return {s: names.fresh(f"{short[s]}_again") for s in order if s in again}

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 
+from lrpc.backend.quoting import ascii_word
 from lrpc.backend.schedule.ir import (
     AGAIN,
     SAVED,
@@ -23,7 +24,6 @@ from lrpc.backend.schedule.ir import (
     Statement,
 )
 from lrpc.backend.schedule.memory import written_over
-from lrpc.backend.schedule.names import short_name
 from lrpc.backend.schedule.state import names_made
 from lrpc.backend.schedule.walk import operands, results, unconditional
 from lrpc.backend.sources import GLOBALS
@@ -105,7 +105,7 @@ def _live(body: Sequence[Statement]) -> list[Value]:
 
 def _tail(function: Function, start: int, taken: Collection[str]) -> Function:
     body = function.body[start:]
-    places = (short_name(s.place) for s in body if isinstance(s, Read))
+    places = (ascii_word(s.place) for s in body if isinstance(s, Read))
     name = f"relevance_from_{next(places, 'there')}"
     while name in taken:
         name += "_"

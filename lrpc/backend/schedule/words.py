@@ -23,14 +23,28 @@ from lrpc.backend.schedule.ir import (
 from lrpc.backend.schedule.table import is_weight, template
 from lrpc.backend.schedule.walk import operands, unconditional
 from lrpc.backend.sources import names_in
-from lrpc.ir.types import Sym
+from lrpc.ir.types import B, K, Sym
 
 WORDS = ("w", "p", "s", "K", "B", "device", "ledger")
 
 
-def words_of(function: Function, called: Mapping[str, Sequence[str]] | None = None) -> list[str]:
-    """The words that a function's text uses, in the order of its arguments; `called` has those of
-    the functions that it calls."""
+def words_of(function: Function, called: Mapping[str, Sequence[str]]) -> list[str]:
+    """The words that a function takes, in the order of its arguments; `called` has those of the
+    functions that it calls."""
+    used = words_in(function, called)
+    if called_by_shape(function):
+        used -= {"K", "B"}
+    return [word for word in WORDS if word in used]
+
+
+def called_by_shape(function: Function) -> bool:
+    """Whether K and B are the first extents of its first argument."""
+    first = function.parameters[0].type.shape if function.parameters else ()
+    return function.half in ("relevance", "rule") and first[:2] == (K, B)
+
+
+def words_in(function: Function, called: Mapping[str, Sequence[str]]) -> set[str]:
+    """The words that a function's text uses."""
     used = set[str]()
     for s in unconditional(function.body):
         if isinstance(s, Compute):
@@ -40,13 +54,13 @@ def words_of(function: Function, called: Mapping[str, Sequence[str]] | None = No
         if isinstance(s, Save) or any(isinstance(x, Load) for x in operands(s)):
             used.add("s")
         call = s.run if isinstance(s, Recompute) else s
-        if isinstance(call, Call) and called is not None and call.function not in called:
+        if isinstance(call, Call) and call.function not in called:
             continue  # the end that it shares with others
         if isinstance(call, Call):
-            used |= {*(called or {}).get(call.function, ()), *["K"] * bool(call.over)}
+            used |= {*called.get(call.function, ()), *["K"] * bool(call.over)}
             if isinstance(call.prefix, str):
                 used.discard("p")
-    return [word for word in WORDS if word in used]
+    return used
 
 
 def _weighed(s: Compute) -> set[str]:

@@ -205,8 +205,14 @@ class Lines:
                 text = self._expression(self.written.within[x.name])
                 text = text if is_atom(text) or _alone(pattern, place) else f"({text})"
             inputs.append(text)
-        sizes = self._said.get(id(s), NOTHING).sizes
-        return render(s, inputs, _weight, kept, s.over, sizes)
+        return render(s, inputs, _weight, kept, s.over, self._texts(self._said.get(id(s), NOTHING)))
+
+    def _texts(self, said: Said) -> dict[str, str]:
+        """The texts of sizes."""
+        return {
+            key: size if isinstance(size, str) else f"{self.local.names[size.name]}.shape[1:]"
+            for key, size in said.sizes.items()
+        }
 
     def _read(self, s: Read) -> None:
         self._note(s.origin)
@@ -271,7 +277,7 @@ class Lines:
         }
         words = self.texts.words[s.function]
         head = [given.get(word, word) for word in words if word != "ledger"]
-        sizes = [f"{key}={text}" for key, text in said.sizes.items()]
+        sizes = [f"{key}={text}" for key, text in self._texts(said).items()]
         ledger = ["ledger"] if "ledger" in words else []
         arguments = [*head, *map(self._operand, s.arguments), *ledger, *sizes]
         return f"{self.texts.families[s.function].name}({', '.join(arguments)})"

@@ -140,7 +140,10 @@ def _conditions(run: Sequence[Only], there: set[str]) -> Iterator[Statement]:
         there |= {v.name for v in results(s)}
         there -= set(s.values) if isinstance(s, Free) else set()
     yield from [Only(False, tuple(plain))] if plain else []
-    before = there - {v.name for s in booked for v in results(s)}
+    alone = {v.name for s in booked for v in results(s)} - {
+        v.name for s in plain for v in results(s)
+    }
+    before = there - alone
     later = len(booked)
     while later and _is_row(booked[later - 1], before):
         later -= 1

@@ -69,39 +69,51 @@ def tails(schedule: Schedule) -> Schedule:
 
 def _longest(functions: Sequence[Function]) -> _Run | None:
     """The longest run that two functions have in common."""
+    numbers: dict[object, int] = {}
+    keys = [[numbers.setdefault(_plain(s), len(numbers)) for s in f.body] for f in functions]
     best: _Run | None = None
-    for a, b in combinations(functions, 2):
-        for run in _common(a, b):
-            least = FEWEST if run.last else FEWEST_BETWEEN
-            if run.length >= least and (best is None or run.length > best.length):
+    for (a, k), (b, m) in combinations(zip(functions, keys, strict=True), 2):
+        least = best.length + 1 if best is not None else FEWEST
+        for run in _common(a, k, b, m, least):
+            enough = FEWEST if run.last else FEWEST_BETWEEN
+            if run.length >= enough and (best is None or run.length > best.length):
                 best = run
     return best
 
 
-def _common(a: Function, b: Function) -> Iterator[_Run]:
-    """Runs of the first function that are in the second one as well, and can be a function of their
-    own."""
-    keys = [[_plain(s) for s in f.body] for f in (a, b)]
-    places: dict[object, list[int]] = {}
-    for j, key in enumerate(keys[1]):
-        places.setdefault(key, []).append(j)
-    for i, key in enumerate(keys[0]):
-        for j in places.get(key, ()):
-            if i and j and keys[0][i - 1] == keys[1][j - 1]:
-                before = _Same()
-                if all(map(before.statements, a.body[i - 1 : i + 1], b.body[j - 1 : j + 1])):
-                    continue  # a part of a longer one
-            length = _length(a, i, b, j)
-            if length:
+def _common(
+    a: Function, k: Sequence[int], b: Function, m: Sequence[int], least: int
+) -> Iterator[_Run]:
+    """Runs of the first function, of this length at least, that are in the second one as well and
+    can be a function of their own; `k` and `m` have a number for what each statement does."""
+    alike = [[0] * (len(m) + 1) for _ in range(len(k) + 1)]
+    for i in range(len(k) - 1, -1, -1):
+        for j in range(len(m) - 1, -1, -1):
+            alike[i][j] = alike[i + 1][j + 1] + 1 if k[i] == m[j] else 0
+    done: dict[int, int] = {}  # by how far apart the places are: up to where runs are known
+    for i in range(len(k)):
+        for j in range(len(m)):
+            if alike[i][j] < least or i < done.get(i - j, 0) or _frees(a.body[i]):
+                continue
+            length = _same_length(a, i, b, j)
+            done[i - j] = i + length
+            length = _fitting(a, i, b, j, length)
+            if length >= least:
                 yield _Run(a, i, length)
 
 
-def _length(a: Function, i: int, b: Function, j: int) -> int:
+def _same_length(a: Function, i: int, b: Function, j: int) -> int:
+    """How many statements are the same from two places on."""
     same, length = _Same(), 0
     for s, t in zip(a.body[i:], b.body[j:], strict=False):
         if not same.statements(s, t):
             break
         length += 1
+    return length
+
+
+def _fitting(a: Function, i: int, b: Function, j: int, length: int) -> int:
+    """How many of them can be a function of their own."""
     while length and not (_whole(_Run(a, i, length)) and _whole(_Run(b, j, length))):
         length -= 1
     last = [i + length == len(a.body), j + length == len(b.body)]

@@ -8,6 +8,7 @@ from functools import lru_cache
 from keyword import iskeyword
 
 from lrpc.backend.schedule.ir import (
+    AGAIN,
     OWN,
     SAVED,
     STEPS,
@@ -66,7 +67,7 @@ def _cut(
             read |= {x.name for x in operands(s) if isinstance(x, Value)}
     later.reverse()
     i = count = 0
-    partly = set[str]()  # what is made with a ledger alone, or without one alone
+    partly = set[str]()  # what is there with a ledger alone, or without one alone
     while i < len(body):
         found = _application(body, i, block, later)
         if found is None or not found.fits(main, partly):
@@ -76,6 +77,7 @@ def _cut(
         else:
             run, count = list(found.run), count + 1
             yield from found.statements(count, Part(SAVED) if main else Part(OWN))
+        partly |= _partly_gone(run)
         i += len(run)
 
 
@@ -102,6 +104,23 @@ def _partly(run: Iterable[Statement]) -> set[str]:
         for ledger, found in enumerate(made):
             found |= names if not isinstance(s, Only) or s.ledger == ledger else set()
     return made[0] ^ made[1]
+
+
+def _partly_gone(run: Iterable[Statement]) -> set[str]:
+    """What statements free with a ledger alone, or without one alone: values, and parts in
+    quotes."""
+    gone: list[set[str]] = [set(), set()]
+    for s in run:
+        for x in s.body if isinstance(s, Only) else (s,):
+            if isinstance(x, Free):
+                names = {*x.values, *map(_quoted, x.parts)}
+                for ledger, found in enumerate(gone):
+                    found |= names if not isinstance(s, Only) or s.ledger == ledger else set()
+    return gone[0] ^ gone[1]
+
+
+def _quoted(part: str) -> str:
+    return f'"{part}"'
 
 
 def _apart(body: Iterable[Statement]) -> Iterator[Statement]:
@@ -210,14 +229,14 @@ class _Application:
     parameters: dict[Operand, Value] = field(default_factory=dict)
 
     def fits(self, main: bool, partly: set[str]) -> bool:
-        """Whether it can be a function of its own: it takes nothing that is made `partly`, and
+        """Whether it can be a function of its own: it takes nothing that is there `partly`, and
         keeps tables in the part of its block alone."""
         steps = steps_of(self.run)
         tables = any(isinstance(s, Compute) and s.keeps for s in steps)
         seeded = any(v.type.seeded for v in self._results())
         if len(steps) < FEWEST or (main and tables) or not seeded:
             return False
-        return not any(isinstance(x, Value) and x.name in partly for s in steps for x in s.inputs)
+        return not any(_name(x) in partly for s in steps for x in s.inputs)
 
     def _results(self) -> list[Value]:
         made = dict.fromkeys(v for s in self.run for v in results(s))
@@ -282,6 +301,13 @@ class _Application:
             rest = tuple(name for name in names if name not in both)
             if rest:
                 yield Only(bool(ledger), (Free(rest),))
+
+
+def _name(x: Operand) -> str:
+    """The value, or the part that was computed again, that is there for an operand."""
+    if isinstance(x, Value):
+        return x.name
+    return _quoted(x.entry.part.scope) if x.entry.part.kind == AGAIN else ""
 
 
 def _free(x: Load, taken: set[str]) -> str:

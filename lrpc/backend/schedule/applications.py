@@ -26,7 +26,7 @@ from lrpc.backend.schedule.ir import (
 )
 from lrpc.backend.schedule.memory import written_over
 from lrpc.backend.schedule.state import Application, application, steps_of
-from lrpc.backend.schedule.walk import loaded, operands, results, unconditional
+from lrpc.backend.schedule.walk import changed, loaded, operands, results, unconditional
 from lrpc.ir.graph import Value
 
 FEWEST = 2  # an application of fewer operations and rows reads better in place
@@ -39,12 +39,13 @@ def applications(schedule: Schedule) -> Schedule:
 
 
 def _main(function: Function) -> Function:
-    body = []
-    for s in _merged(_cut(function.body, function.results, "", True)):
+    def inside(s: Statement) -> Statement:
         if isinstance(s, Block) and not s.rule:
-            s = replace(s, body=_block(s.body, s.results, s.block))
-        body.append(s)
-    return replace(function, body=tuple(body))
+            return replace(s, body=_block(s.body, s.results, s.block))
+        return s
+
+    body = _merged(_cut(function.body, function.results, "", True))
+    return replace(function, body=changed(body, inside))
 
 
 @lru_cache(maxsize=4096)  # planning makes many schedules, which have most of their blocks in common

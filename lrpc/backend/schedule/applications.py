@@ -247,6 +247,7 @@ class _Application:
         """The block, and what is freed behind it."""
         module, rule = self.key
         inside = {v.name for s in self.run for v in results(s)}
+        own = inside - {v.name for v in self._results()}
         read = dict.fromkeys(
             x
             for s in unconditional(self.run)
@@ -257,7 +258,7 @@ class _Application:
         taken = {x.name for x in read if isinstance(x, Value)} | inside
         for x in ordered:
             self.parameters[x] = x if isinstance(x, Value) else Value(_free(x, taken), x.type)
-        body = tuple(_merged(s for s in (self._inside(s, inside) for s in self.run) if s))
+        body = tuple(_merged(s for s in (self._inside(s, own) for s in self.run) if s))
         steps = [s for s in steps_of(self.run) if isinstance(s, Compute)]
         within = not self.outer or f"{module}.".startswith(f"{self.outer}.")
         yield Block(
@@ -271,37 +272,39 @@ class _Application:
             rule=_called(rule.name, steps),
             gives=written_over(ordered, self.run),
         )
-        yield from self._freed(inside)
+        yield from self._freed(own)
 
-    def _inside(self, s: Statement, inside: set[str]) -> Statement | None:
-        """A statement in the block, which frees its own values alone."""
+    def _inside(self, s: Statement, own: set[str]) -> Statement | None:
+        """A statement in the block, which frees its `own` values alone."""
         if isinstance(s, Only):
-            body = tuple(x for x in (self._inside(x, inside) for x in s.body) if x is not None)
+            body = tuple(x for x in (self._inside(x, own) for x in s.body) if x is not None)
             return Only(s.ledger, body) if body else None
         if isinstance(s, Free):
-            names = tuple(name for name in s.values if name in inside)
+            names = tuple(name for name in s.values if name in own)
             return Free(names) if names else None
         assert isinstance(s, (Compute, Book))
         return loaded(s, self.parameters)
 
-    def _freed(self, inside: set[str]) -> Iterator[Statement]:
+    def _freed(self, own: set[str]) -> Iterator[Statement]:
         """What is freed behind the block: in calls without a ledger, in those with one, in both."""
-        found: tuple[list[str], list[str]] = ([], [])
-        parts: list[str] = []
+        values: list[list[str]] = [[], []]
+        parts: list[list[str]] = [[], []]
         for s in self.run:
-            for x in s.body if isinstance(s, Only) else (s,):
-                if isinstance(x, Free):
-                    for ledger, names in enumerate(found):
-                        if not isinstance(s, Only) or s.ledger == ledger:
-                            names += [n for n in x.values if n not in inside]
-                    parts += x.parts
-        both = tuple(name for name in found[1] if name in found[0])
-        if both or parts:
-            yield Free(both, tuple(parts))
-        for ledger, names in enumerate(found):
-            rest = tuple(name for name in names if name not in both)
-            if rest:
-                yield Only(bool(ledger), (Free(rest),))
+            frees = (x for x in (s.body if isinstance(s, Only) else (s,)) if isinstance(x, Free))
+            for x in frees:
+                for ledger in (s.ledger,) if isinstance(s, Only) else (False, True):
+                    values[ledger] += [name for name in x.values if name not in own]
+                    parts[ledger] += x.parts
+        both = Free(*(tuple(n for n in x[1] if n in x[0]) for x in (values, parts)))
+        if both != Free(()):
+            yield both
+        for ledger in (False, True):
+            rest = Free(
+                tuple(n for n in values[ledger] if n not in both.values),
+                tuple(n for n in parts[ledger] if n not in both.parts),
+            )
+            if rest != Free(()):
+                yield Only(ledger, (rest,))
 
 
 def _name(x: Operand) -> str:

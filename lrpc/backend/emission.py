@@ -11,12 +11,17 @@ class Emission:
     them), `{kept}` (the arguments `, PART, NAME` that say where the state keeps a part of the work,
     or nothing) and attribute names.
 
-    `over` has, operand by operand, the text that writes the same result over that operand.
+    `over` has, operand by operand, the text that writes the same result over that operand. `{more}`
+    stands for those of the attributes `more` that are not as given there, by keyword.
     """
 
     text: str
     over: tuple[str, ...] = ()
+    more: tuple[tuple[str, object], ...] = ()
 
+
+BIAS = (("bias", None),)
+CONV = (("stride", (1, 1)), ("padding", (0, 0)), ("dilation", (1, 1)), ("groups", 1))
 
 EMISSION: dict[str, Emission] = {
     "add": Emission("{0} + {1}", over=("{0}.add_({1})", "{1}.add_({0})")),
@@ -75,13 +80,11 @@ EMISSION: dict[str, Emission] = {
     "any": Emission("torch.any({0}, {dims}, {keepdim})"),
     "all": Emission("torch.all({0}, {dims}, {keepdim})"),
     "cumsum": Emission("{0}.cumsum({dim})"),
-    "linear": Emission("F.linear({0}, {weight}, {bias})"),
-    "conv2d": Emission(
-        "F.conv2d({0}, {weight}, {bias}, {stride}, {padding}, {dilation}, {groups})"
-    ),
+    "linear": Emission("F.linear({0}, {weight}{more})", more=BIAS),
+    "conv2d": Emission("F.conv2d({0}, {weight}{more})", more=(*BIAS, *CONV)),
     "conv_transpose2d": Emission(
-        "F.conv_transpose2d({0}, {weight}, {bias}, {stride}, {padding}, {output_padding}, "
-        "{groups}, {dilation})"
+        "F.conv_transpose2d({0}, {weight}{more})",
+        more=(*BIAS, *CONV, ("output_padding", (0, 0))),
     ),
     "batch_norm": Emission("F.batch_norm({0}, {mean}, {var}, {weight}, {bias}, False, 0.0, {eps})"),
     "layer_norm": Emission("F.layer_norm({0}, {0}.shape[-1:], {weight}, {bias}, {eps})"),
@@ -115,12 +118,9 @@ EMISSION: dict[str, Emission] = {
     # Of finite entries; a blend by a weight of 0 or 1, for CPUs mispredict choices between entries.
     "choose": Emission("torch.lerp({2}, {1}, {0}.to({1}.dtype))"),
     "linear_transpose": Emission("{0} @ {weight}"),
-    "conv2d_transpose": Emission(
-        "conv2d_transpose({0}, {weight}, {size}, {stride}, {padding}, {dilation}, {groups})"
-    ),
+    "conv2d_transpose": Emission("conv2d_transpose({0}, {weight}, {size}{more})", more=CONV),
     "conv_transpose2d_transpose": Emission(
-        "conv_transpose2d_transpose({0}, {weight}, {size}, {stride}, {padding}, {dilation}, "
-        "{groups})"
+        "conv_transpose2d_transpose({0}, {weight}, {size}{more})", more=CONV
     ),
     "avg_pool2d_transpose": Emission(
         "avg_pool2d_transpose({0}, {size}, {kernel}, {stride}, {padding}, {ceil}, {uncounted}, "

@@ -85,6 +85,10 @@ def render(
         method, axis, count = _reshape(node)
         fields["form"] = f"{method}({', '.join([*axis, *[fields['shape']] * count])})"
     emission = EMISSION[node.op]
+    more = [(key, fields[key]) for key, usual in emission.more if fields[key] != literal(usual)]
+    fields["more"] = "".join(
+        f", {text if key == 'bias' else f'{key}={text}'}" for key, text in more
+    )
     text = emission.text if over is None else emission.over[over]
     return _Template().vformat(text, tuple(inputs), fields)
 

@@ -96,7 +96,7 @@ def needed(called: Iterable[str]) -> str:
     names = frozenset[str]().union(*(names for _, names in carried))
     used = tuple(module for module in TRITON if names & _defined(module))
     triton = (triton_support, *used) if used else ()
-    first = [_import_block(_imports(triton)), _bodies(triton)] if used else []
+    first = [_bodies(triton)] if used else []
     return "\n\n\n".join([*first, *(source for source, _ in carried)])
 
 
@@ -111,10 +111,11 @@ def _defined(module: ModuleType) -> set[str]:
 
 
 @cache
-def imports_text() -> str:
-    """What every program imports."""
+def imports_text(triton: bool) -> str:
+    """What every program imports; with `triton`, what its kernels need as well."""
     wanted = "from __future__ import annotations", "import torch.nn.functional as F"
-    return _import_block({*_imports(RUNTIME), *wanted})
+    more = (triton_support, *TRITON) if triton else ()
+    return _import_block({*_imports((*RUNTIME, *more)), *wanted})
 
 
 @cache

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from lrpc.runtime.calls import Calls, Compiled, Function, Saved
 from lrpc.runtime.loading import ProgramError
-from lrpc.runtime.settings import Call
+from lrpc.runtime.settings import Wrapped
 
 WARM = 3  # runs before a recording: libraries set themselves up, compiled functions compile
 Result = TypeVar("Result")
 
 
-def in_turn(call: Call) -> Call:
+def in_turn(call: Wrapped) -> Wrapped:
     """A method that one thread runs after the other: the buffers of a recording are one caller's
     from filling to copying."""
 

@@ -1,8 +1,8 @@
-"""What ledgers book, as generated programs compute it."""
+"""What relevance hands out and what ledgers book, as generated programs compute it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor
@@ -21,6 +21,23 @@ def book(
     if ledger is not None:
         amount = inner(a, b, batch, fold)
         ledger.extend([-amount if negative else amount] * times)
+
+
+def hand_out(
+    out: dict[str, Tensor],
+    read: Collection[str],
+    ledger: list[Tensor] | None,
+    place: str,
+    g: Tensor,
+    *x: Tensor,
+) -> bool:
+    """Relevance at a place, where it is wanted, goes into `out`: g ⊙ x, or g ⊙ x + a third, or g
+    alone. Whether nothing more is wanted then."""
+    if place in read:
+        found = g * x[0] if x else g
+        out[place] = found + x[1] if len(x) > 1 else found
+        return len(out) == len(read) and ledger is None
+    return False
 
 
 def inner(a: Tensor, b: Tensor, batch: int, fold: int = 1) -> Tensor:

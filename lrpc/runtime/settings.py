@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import torch
 
-Call = TypeVar("Call", bound=Callable[..., Any])
+Wrapped = TypeVar("Wrapped", bound=Callable[..., Any])
 SHARED = "_lrpc_float32_1"  # in sys.modules, for all programs of the process
 
 # What decides how float32 is multiplied on each kind of device, as torch.backends.A.B.
@@ -27,7 +27,7 @@ FLOAT32 = {
 }
 
 
-def in_own_modes(call: Call) -> Call:
+def in_own_modes(call: Wrapped) -> Wrapped:
     """A method of a program that runs without gradients, autocast and inference mode."""
 
     @functools.wraps(call)

@@ -26,11 +26,19 @@ LETTERS = ("C", "N", "H", "W", "L", "M", "P", "Q", "R", "S", "T", "U", "V", "X",
 
 
 @dataclass(frozen=True)
+class ShapeOf:
+    """The last extents of a parameter."""
+
+    name: str
+    count: int
+
+
+@dataclass(frozen=True)
 class Said:
     """What the text of a function says of one statement: sizes by attribute (of a call: by the
     callee's arguments), and the types of its results."""
 
-    sizes: Mapping[str, str]
+    sizes: Mapping[str, str | ShapeOf]
     types: tuple[str, ...]
 
 
@@ -129,9 +137,9 @@ def _say(family: Family, called: Mapping[str, Family]) -> None:
     letters: dict[tuple[object, ...], str] = {}
     said = []
     for same in zip(*(unconditional(f.body) for f in family.functions), strict=True):
-        found: dict[str, str] = {}
+        found: dict[str, str | ShapeOf] = {}
         for key, values in _counted(same, called).items():
-            found[key] = _text(key, values, family, names)
+            found[key] = _shape_of(values, family) or _text(key, values, family, names)
         types = tuple(
             _type([v.type for v in made], letters)
             for made in zip(
@@ -154,6 +162,20 @@ def _counted(
     else:
         return {}
     return {key: tuple(sizes[key] for sizes in found) for key in found[0]}
+
+
+def _shape_of(values: Sequence[object], family: Family) -> ShapeOf | None:
+    """The parameter of a rule whose last extents these are in every function."""
+    first = values[0]
+    if family.functions[0].half != "rule" or not isinstance(first, tuple) or len(first) < 2:
+        return None
+    for place, parameter in enumerate(family.functions[0].parameters):
+        if len(parameter.type.shape) == len(first) + 1 and all(
+            function.parameters[place].type.shape[1:] == value
+            for function, value in zip(family.functions, values, strict=True)
+        ):
+            return ShapeOf(parameter.name, len(first))
+    return None
 
 
 def _text(key: str, values: tuple[object, ...], family: Family, taken: set[str]) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from lrpc.backend.expression import TORCH_DTYPES
 from lrpc.backend.interface import Description, TargetCode
 from lrpc.backend.quoting import literal, quoted
+from lrpc.backend.render.layout import laid_out
 from lrpc.backend.schedule.ir import Target
 from lrpc.ir.graph import Graph
 from lrpc.ir.types import Sym
@@ -31,25 +31,34 @@ def tables(
     scopes: Sequence[str],
 ) -> str:
     """The text of `INTERFACE` and `load`; `scopes` are the parts of the state."""
-    inputs = "".join(
-        f'        {quoted(v.name)}: ("{TORCH_DTYPES[v.type.dtype]}", {_shape(v.type.shape)}),\n'
-        for v in forward.inputs
+    inputs = {v.name: (v.type.dtype, v.type.shape) for v in forward.inputs}
+    given = ", ".join(
+        f'{quoted(name)}: ("{TORCH_DTYPES[dtype]}", {_shape(shape)})'
+        for name, (dtype, shape) in inputs.items()
     )
-    blocks = "".join(f"        {quoted(scope)},\n" for scope in scopes)
-    rows: dict[str, str] = {}
+    rows: dict[str, list[str]] = {}
     for target, own in zip(targets, scheduled, strict=True):
-        row = _target_row(target, own)
-        rows[target.composite] = rows.get(target.composite, "") + row
-    first, *others = rows
-    sweep = f"    sweep={literal(about.sweep)},\n" if about.sweep else ""
+        rows.setdefault(target.composite, []).append(_target_row(target, own))
+    first, *others = ({name: f"{{{', '.join(row)}}}" for name, row in rows.items()}).items()
+    fields = {
+        "forward": "forward",
+        "inputs": f"{{{given}}}",
+        "blocks": literal(tuple(scopes)),
+        "targets": first[1],
+        "read_inputs": literal(dict(about.read_inputs)),
+        "structure": literal(about.structure),
+        "dtype": TORCH_DTYPES[forward.dtype],
+        "tf32": literal(about.tf32),
+        "chunk": literal(about.chunk),
+    }
+    fields |= {"sweep": literal(about.sweep)} if about.sweep else {}
+    if others:
+        more = ", ".join(f"{literal(name)}: {text}" for name, text in others)
+        fields["others"] = f"{{{more}}}"
+    inner = ", ".join(f"{key}={text}" for key, text in fields.items())
+    table = "\n".join(laid_out(f"INTERFACE = Interface({inner})"))
     return (
-        "INTERFACE = Interface(\n    forward=forward,\n"
-        f"    inputs={{\n{inputs}    }},\n    blocks=(\n{blocks}    ),\n   "
-        f" targets={{\n{rows[first]}    }},\n"
-        f"    read_inputs={literal(dict(about.read_inputs))},\n"
-        f"    structure={literal(about.structure)},\n    dtype={TORCH_DTYPES[forward.dtype]},\n"
-        f"    tf32={literal(about.tf32)},\n    chunk={literal(about.chunk)},\n"
-        f"{sweep}{_others({name: rows[name] for name in others})})\n"
+        f"{table}\n"
         'SOURCE = source_checksum(globals().get("__file__"))\n\n\n'
         'def load(path=None, device="cpu", *, compile=False, capture=False, keep_pages=False):\n'
         f"{LOAD}"
@@ -58,34 +67,26 @@ def tables(
     )
 
 
-def _others(rows: Mapping[str, str]) -> str:
-    """The targets of every composite after the first."""
-    if not rows:
-        return ""
-    tables = (
-        f"        {literal(name)}: {{\n{textwrap.indent(text, '    ')}        }},\n"
-        for name, text in rows.items()
-    )
-    return f"    others={{\n{''.join(tables)}    }},\n"
-
-
 def _target_row(target: TargetCode, own: Target) -> str:
     shape = target.value.type.shape
     batch = next((i for i, d in enumerate(shape) if isinstance(d, Sym)), 0)
-    reads = [str(n.attr("name")) for n in target.plain.nodes if n.op == "read"]
-    return (
-        f"        {quoted(target.name)}: Target(\n            {own.plain.name},"
-        f" {literal((own.start.part.scope, own.start.name))},\n"
-        f"            shape={_shape(shape)}, batch_axis={batch},\n"
-        f"            index_axes={literal(target.index_axes)},"
-        f" index_names={literal(target.index_names)},\n"
-        f"            token_axis={literal(target.token_axis)}, reads={literal(tuple(reads))},\n"
-        f"{_image_axes(target)}"
-        "        ),\n"
-    )
+    reads = tuple(str(n.attr("name")) for n in target.plain.nodes if n.op == "read")
+    fields = {
+        "shape": _shape(shape),
+        "batch_axis": str(batch),
+        "index_axes": literal(target.index_axes),
+        "index_names": literal(target.index_names),
+        "token_axis": literal(target.token_axis),
+        "reads": literal(reads),
+    }
+    axes = _image_axes(target)
+    fields |= {"image_axes": literal(axes)} if axes else {}
+    start = literal((own.start.part.scope, own.start.name))
+    inner = ", ".join(f"{key}={text}" for key, text in fields.items())
+    return f"{quoted(target.name)}: Target({own.plain.name}, {start}, {inner})"
 
 
-def _image_axes(target: TargetCode) -> str:
+def _image_axes(target: TargetCode) -> dict[str, int]:
     """Where the images lie in results whose first axis after the seeds they are not."""
     axes: dict[str, int] = {}
     for node in target.plain.nodes:
@@ -93,9 +94,8 @@ def _image_axes(target: TargetCode) -> str:
             shape = enumerate(node.inputs[0].type.shape)
             axis = next((i for i, d in shape if isinstance(d, Sym) and d.batch), 1)
             axes |= {str(node.attr("name")): axis} if axis != 1 else {}
-    return f"            image_axes={literal(axes)},\n" if axes else ""
+    return axes
 
 
 def _shape(shape: Sequence[object]) -> str:
-    inner = ", ".join(f'"{d}"' if isinstance(d, Sym) else str(d) for d in shape)
-    return f"({inner},)" if inner else "()"
+    return literal(tuple(str(d) if isinstance(d, Sym) else d for d in shape))

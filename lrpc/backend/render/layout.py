@@ -27,7 +27,7 @@ def _broken(code: str, width: int) -> Iterator[str]:
     if len(code) <= width:
         yield code
         return
-    pair = _last_brackets(code)
+    pair = _brackets(code, width)
     if pair is None:
         head, equals, value = code.partition(" = ")
         if equals and " " in value:
@@ -39,13 +39,13 @@ def _broken(code: str, width: int) -> Iterator[str]:
         return
     first, last = pair
     head, inside, tail = code[: first + 1], code[first + 1 : last], code[last:]
+    called = head[-2:-1].isalnum() or head[-2:-1] in ("_", ")", "]")
     yield head
-    if len(inside) + 4 <= width:
+    if called and len(inside) + 4 <= width:
         yield f"    {inside}"
     else:
         for part in _parts(inside):
-            lines = list(_broken(f"{part},", width - 4))
-            yield from (f"    {line}" for line in lines)
+            yield from (f"    {line}" for line in _broken(f"{part},", width - 4))
     yield tail
 
 
@@ -59,17 +59,16 @@ def is_atom(code: str) -> bool:
     return True
 
 
-def _last_brackets(code: str) -> tuple[int, int] | None:
-    """The brackets that a statement ends with, or that are followed by a colon or a comma alone."""
-    end = len(code) - 1
-    while end > 0 and code[end] in ":,":
-        end -= 1
-    if code[end] not in CLOSING:
+def _brackets(code: str, width: int) -> tuple[int, int] | None:
+    """The last brackets around something before and after which the rest fits, where the statement
+    ends with brackets, or a colon or comma behind them."""
+    if code.rstrip(":,")[-1:] not in (*CLOSING,):
         return None
-    for first, last in _pairs(code):
-        if last == end:
-            return (first, last) if last > first + 1 else None
-    return None
+    found = [(first, last) for first, last in _pairs(code) if last > first + 1]
+    for first, last in reversed(found):
+        if first + 1 <= width and len(code) - last <= width:
+            return first, last
+    return found[-1] if found else None
 
 
 def _parts(inside: str) -> Iterator[str]:

@@ -128,7 +128,7 @@ class LocalNames:
             weight = maker.attr("weight")
             name = weight.name if isinstance(weight, WeightName) else str(weight)
             return name.split("@")[0].rpartition(".")[2] or "weight"
-        if self.function.half in ("relevance", "rule") and value.type.seeded:
+        if self.function.half in ("relevance", "rule", "tail") and value.type.seeded:
             return "seed" if value.name == "seed" else "g"
         base = stem(value.name).removesuffix("_again")
         if base.startswith("r_"):

@@ -61,7 +61,8 @@ def program_text(
     scopes = ["", *(s.part.scope for s in schedule.forward.body if isinstance(s, Call))]
     interface = tables(forward, targets, schedule.targets, about, scopes)
     carried = needed(kernels_of(schedule))
-    sections = [f"{imports_text()}\n\n{MODEL}", *functions]
+    imports = imports_text("has_triton" in carried)
+    sections = [f"{imports}\n\n{MODEL}", *functions]
     sections += [KERNELS, carried] if carried else []
     sections += [RUNTIME, runtime_text(), interface]
     return _header(targets, about) + "\n\n\n".join(sections)
@@ -83,7 +84,8 @@ def _tail(function: Function, texts: Texts) -> str:
     lines = Lines(function, alone(function, texts.families), texts)
     body = lines.body()
     given = ", ".join(map(lines.name, function.parameters))
-    start = [*laid_out(f"{given}, = held" if "," not in given else f"{given} = held", indent=4)]
+    given = f"({given},)" if "," not in given else given
+    start = laid_out(f"{given} = held", indent=4)
     body = [*start, "held.clear()", *_sizes(function, lines, texts), *body]
     body += [] if body[-1].startswith("return ") else ["return out"]
     head = ["w", "saved", "held", "read", "out", *["chunk"] * texts.chunked, "ledger"]

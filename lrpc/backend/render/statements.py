@@ -61,13 +61,15 @@ class Texts:
         return frozenset([family.name for family in self.families.values()])
 
 
-def saved_parts(function: Function, taken: Set[str]) -> dict[str, str]:
+def saved_parts(
+    function: Function, words: Mapping[str, Sequence[str]], taken: Set[str]
+) -> dict[str, str]:
     """Local names for the parts of the state that a main function reads or fills."""
     used = dict[str, None]()
     for s in unconditional(function.body):
         parts = [x.entry.part for x in operands(s) if isinstance(x, Load)]
         if isinstance(s, Call):
-            parts.append(s.part)
+            parts += [s.part] if "s" in words.get(s.function, ()) else []
         elif isinstance(s, Save):
             parts.append(s.entry.part)
         elif isinstance(s, Compute) and s.keeps is not None:
@@ -90,11 +92,14 @@ class Lines:
     lines: list[str] = field(default_factory=list)
     indent: int = 4
     _comment: str = ""
-    _last: int = 0  # the first line of the last operation
+    _last: int = 0  # the first line of the last operation, and the one behind it
+    _end: int = -1
+    _code: str = ""
+    _types: str = ""
 
     def __post_init__(self) -> None:
         own = {*self.texts.taken, *self.family.arguments, *self.texts.parts.values()}
-        self.saved = saved_parts(self.function, own)
+        self.saved = saved_parts(self.function, self.texts.words, own)
         own |= {*self.saved.values()}
         self.written = Inlined.of(self.function)
         self.local = LocalNames.of(self.function, self.written, own)
@@ -160,16 +165,31 @@ class Lines:
         entry = self._entry(s.entry)
         if isinstance(before, Compute) and before.outputs == (s.value,):
             del self.lines[self._last :]
+            self._end = -1
             types = ", ".join(self._said[id(before)].types)
             self._write(f"{entry} = {self.name(s.value)} = {self._expression(before)}", types)
         else:
             self._write(f"{entry} = {self.name(s.value)}")
 
+    def returned(self, names: str) -> bool:
+        """Whether the last statement makes what is called so, and now returns it."""
+        code = f"{names} = "
+        if self._end != len(self.lines) or not self._code.startswith(code):
+            return False
+        del self.lines[self._last :]
+        self._write(f"return {self._code.removeprefix(code)}", self._types)
+        return True
+
+    def _assign(self, code: str, types: str) -> None:
+        """A statement, which may become what the function returns."""
+        self._last, self._code, self._types = len(self.lines), code, types
+        self._write(code, types)
+        self._end = len(self.lines)
+
     def _compute(self, s: Compute, said: Said) -> None:
         self._note(s.origin)
-        self._last = len(self.lines)
         outputs = ", ".join(map(self.name, s.outputs))
-        self._write(f"{outputs} = {self._expression(s)}", ", ".join(said.types))
+        self._assign(f"{outputs} = {self._expression(s)}", ", ".join(said.types))
 
     def _sizes(self) -> dict[int, Said]:
         """What the family says of each statement, by its id."""
@@ -185,19 +205,20 @@ class Lines:
                 text = self._expression(self.written.within[x.name])
                 text = text if is_atom(text) or _alone(pattern, place) else f"({text})"
             inputs.append(text)
-        sizes = self._said.get(id(s), NOTHING).sizes
-        return render(s, inputs, _weight, kept, s.over, sizes)
+        return render(s, inputs, _weight, kept, s.over, self._texts(self._said.get(id(s), NOTHING)))
+
+    def _texts(self, said: Said) -> dict[str, str]:
+        """The texts of sizes."""
+        return {
+            key: size if isinstance(size, str) else f"{self.local.names[size.name]}.shape[1:]"
+            for key, size in said.sizes.items()
+        }
 
     def _read(self, s: Read) -> None:
         self._note(s.origin)
-        name, given = quoted(s.place), handed_out(list(map(self._operand, s.inputs)))
-        self._write(f"if {name} in read:")
-        self.indent += 4
-        lines = laid_out(f"out[{name}] = {given}", str(s.inputs[0].type), self.indent)
-        self.indent -= 4
-        self.lines += [f"    {line}" for line in lines]
-        self._write("    if len(out) == len(read) and ledger is None:")
-        self._write("        return out")
+        given = ", ".join([quoted(s.place), *map(self._operand, s.inputs)])
+        self._write(f"if hand_out(out, read, ledger, {given}):")
+        self._write("    return out")
 
     def _free(self, s: Free) -> None:
         """A `del`; names that functions close over become None, for torch.compile takes no `del` of
@@ -246,7 +267,7 @@ class Lines:
         outputs = ", ".join(map(self.name, s.results))
         self._comment = ""
         code, note = f"{outputs} = {call}" if outputs else call, ", ".join(said.types)
-        self._write(code, note if len(code) + len(note) + 4 + self.indent <= WIDTH else "")
+        self._assign(code, note if len(code) + len(note) + 4 + self.indent <= WIDTH else "")
 
     def _called(self, s: Call, said: Said) -> str:
         prefix = s.prefix
@@ -256,7 +277,7 @@ class Lines:
         }
         words = self.texts.words[s.function]
         head = [given.get(word, word) for word in words if word != "ledger"]
-        sizes = [f"{key}={text}" for key, text in said.sizes.items()]
+        sizes = [f"{key}={text}" for key, text in self._texts(said).items()]
         ledger = ["ledger"] if "ledger" in words else []
         arguments = [*head, *map(self._operand, s.arguments), *ledger, *sizes]
         return f"{self.texts.families[s.function].name}({', '.join(arguments)})"
@@ -307,7 +328,7 @@ def block_function(family: Family, texts: Texts) -> str:
     lines = Lines(function, family, texts)
     body = lines.body()
     results = ", ".join(map(lines.name, function.results))
-    if results:
+    if results and not lines.returned(results):
         body.append(f"return {results}")
     used = words_in(function, texts.words) if called_by_shape(function) else set[str]()
     sizes = [word for word in ("K", "B") if word in used]

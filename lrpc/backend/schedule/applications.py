@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from keyword import iskeyword
+from os.path import commonprefix
 
 from lrpc.backend.schedule.ir import (
     AGAIN,
@@ -26,6 +27,7 @@ from lrpc.backend.schedule.ir import (
 )
 from lrpc.backend.schedule.memory import written_over
 from lrpc.backend.schedule.state import Application, application, steps_of
+from lrpc.backend.schedule.table import is_weight
 from lrpc.backend.schedule.walk import changed, loaded, operands, results, unconditional
 from lrpc.ir.graph import Value
 
@@ -196,6 +198,9 @@ def _end(body: Sequence[Statement], start: int) -> int:
 
 def _between(s: Statement) -> bool:
     """Whether a statement books what arrives at an application or leaves it."""
+    if isinstance(s, Only):
+        rows = [x for x in s.body if not isinstance(x, Free)]
+        return bool(rows) and all(map(_between, rows))
     return isinstance(s, Book) and s.attr("kind") in ("in", "out")
 
 
@@ -260,10 +265,9 @@ class _Application:
             self.parameters[x] = x if isinstance(x, Value) else Value(_free(x, taken), x.type)
         body = tuple(_merged(s for s in (self._inside(s, own) for s in self.run) if s))
         steps = [s for s in steps_of(self.run) if isinstance(s, Compute)]
-        within = not self.outer or f"{module}.".startswith(f"{self.outer}.")
         yield Block(
             f"{module}#{number}",
-            module if within else self.outer,
+            self._path(steps),
             part,
             tuple(ordered),
             tuple(self.parameters.values()),
@@ -273,6 +277,15 @@ class _Application:
             gives=written_over(ordered, self.run),
         )
         yield from self._freed(own)
+
+    def _path(self, steps: Iterable[Compute]) -> str:
+        """What the names of its weights start with, or else the module; within the outer block."""
+        names = [str(v) for s in steps for k, v in s.attrs if is_weight(s.op, k)]
+        path = commonprefix(names).rpartition(".")[0] if names else ""
+        for found in (path, self.key[0]):
+            if found and (not self.outer or f"{found}.".startswith(f"{self.outer}.")):
+                return found
+        return self.outer
 
     def _inside(self, s: Statement, own: set[str]) -> Statement | None:
         """A statement in the block, which frees its `own` values alone."""

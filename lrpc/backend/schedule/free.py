@@ -147,7 +147,8 @@ def _conditions(run: Sequence[Only], there: set[Name]) -> Iterator[Statement]:
     for s in plain:
         _note(s, there)
     yield from [Only(False, tuple(plain))] if plain else []
-    before = there - {name for s in booked for name in _made(s)}
+    alone = {name for s in booked for name in _made(s)} - {name for s in plain for name in _made(s)}
+    before = there - alone
     later = len(booked)
     while later and _is_row(booked[later - 1], before):
         later -= 1

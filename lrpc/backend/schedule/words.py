@@ -14,6 +14,7 @@ from lrpc.backend.schedule.ir import (
     Function,
     Load,
     Only,
+    Read,
     Recompute,
     Save,
     Schedule,
@@ -90,6 +91,8 @@ def kernels_of(schedule: Schedule) -> set[str]:
                 found |= _named(template(s.op, s.over))
             elif isinstance(s, Book):
                 found.add("book")
+            elif isinstance(s, Read):
+                found.add("hand_out")
             elif isinstance(s, Call) and s.over:
                 found.add("in_chunks")
     return found

@@ -66,10 +66,10 @@ def conv2d_transpose(
     g: Tensor,
     weight: Tensor,
     size: tuple[int, ...],
-    stride: tuple[int, ...],
-    padding: tuple[int, ...],
-    dilation: tuple[int, ...],
-    groups: int,
+    stride: tuple[int, ...] = (1, 1),
+    padding: tuple[int, ...] = (0, 0),
+    dilation: tuple[int, ...] = (1, 1),
+    groups: int = 1,
 ) -> Tensor:
     """The input gradient of conv2d; size is (C, H, W) of its input."""
     shape = (g.shape[0], *size)
@@ -85,10 +85,10 @@ def conv_transpose2d_transpose(
     g: Tensor,
     weight: Tensor,
     size: tuple[int, ...],
-    stride: tuple[int, ...],
-    padding: tuple[int, ...],
-    dilation: tuple[int, ...],
-    groups: int,
+    stride: tuple[int, ...] = (1, 1),
+    padding: tuple[int, ...] = (0, 0),
+    dilation: tuple[int, ...] = (1, 1),
+    groups: int = 1,
 ) -> Tensor:
     """The input gradient of conv_transpose2d; size is (C, H, W) of its input.
 

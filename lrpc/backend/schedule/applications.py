@@ -127,7 +127,7 @@ def _quoted(part: str) -> str:
 
 
 def _apart(body: Iterable[Statement]) -> Iterator[Statement]:
-    """Statements under conditions, those of each application apart."""
+    """Statements under conditions, those of each application apart, and what is freed before."""
     for s in body:
         if not isinstance(s, Only):
             yield s
@@ -135,7 +135,7 @@ def _apart(body: Iterable[Statement]) -> Iterator[Statement]:
         run: list[Statement] = []
         for inner in s.body:
             first = next((x for x in run if not isinstance(x, Free)), None)
-            if first is not None and not isinstance(inner, Free) and _key(inner) != _key(first):
+            if run and not isinstance(inner, Free) and (not first or _key(inner) != _key(first)):
                 yield Only(s.ledger, tuple(run))
                 run = []
             run.append(inner)

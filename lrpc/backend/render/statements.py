@@ -41,6 +41,7 @@ from lrpc.backend.schedule.walk import operands, unconditional
 from lrpc.backend.schedule.words import called_by_shape, words_in
 from lrpc.ir.graph import Value
 
+LONG = 30  # characters of a prefix that has a name of its own in main functions
 NOTHING = Said({}, ())
 
 
@@ -101,6 +102,8 @@ class Lines:
         own = {*self.texts.taken, *self.family.arguments, *self.texts.parts.values()}
         self.saved = saved_parts(self.function, self.texts.words, own)
         own |= {*self.saved.values()}
+        self.prefixes = self._prefixes(own)
+        own |= {*self.prefixes.values()}
         self.written = Inlined.of(self.function)
         self.local = LocalNames.of(self.function, self.written, own)
         self._said = self._sizes()
@@ -109,6 +112,8 @@ class Lines:
         """The lines of all statements, after those that name the parts of the state."""
         for scope, name in self.saved.items():
             self._write(f"{name} = saved[{quoted(scope)}]")
+        for prefix, name in self.prefixes.items():
+            self._write(f"{name} = {quoted(prefix)}")
         self._statements(self.written.body)
         return self.lines
 
@@ -272,7 +277,7 @@ class Lines:
     def _called(self, s: Call, said: Said) -> str:
         prefix = s.prefix
         given = {
-            "p": quoted(prefix) if isinstance(prefix, str) else _follows(prefix.name),
+            "p": self._prefix(prefix),
             "s": self._part(s.part),
         }
         words = self.texts.words[s.function]
@@ -281,6 +286,28 @@ class Lines:
         ledger = ["ledger"] if "ledger" in words else []
         arguments = [*head, *map(self._operand, s.arguments), *ledger, *sizes]
         return f"{self.texts.families[s.function].name}({', '.join(arguments)})"
+
+    def _prefix(self, prefix: str | WeightName) -> str:
+        """What the names of weights start with."""
+        if isinstance(prefix, WeightName):
+            return _follows(prefix.name)
+        return self.prefixes.get(prefix) or quoted(prefix)
+
+    def _prefixes(self, taken: Set[str]) -> dict[str, str]:
+        """Local names for the long prefixes of blocks."""
+        if self.function.half not in ("forward", "relevance", "tail"):
+            return {}
+        calls = (s for s in unconditional(self.function.body) if isinstance(s, Call))
+        long = dict.fromkeys(
+            s.prefix[:-1]
+            for s in calls
+            if s.function in self.texts.families
+            and self.texts.families[s.function].functions[0].half != "rule"
+            and isinstance(s.prefix, str)
+            and len(s.prefix) > LONG
+        )
+        names, short = Names(taken={*taken}), short_names(long)
+        return {f"{path}.": names.fresh(f"p_{short[path]}") for path in long}
 
     def _in_chunks(self, s: Call, call: str) -> str:
         """The call for `chunk` seeds at a time."""

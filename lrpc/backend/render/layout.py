@@ -24,15 +24,15 @@ def laid_out(code: str, note: str = "", indent: int = 0) -> Iterator[str]:
 
 
 def _broken(code: str, width: int) -> Iterator[str]:
-    if len(code) <= width:
+    if len(code) <= width or code.startswith("#"):  # a comment goes on in its line
         yield code
         return
     pair = _brackets(code, width)
     if pair is None:
-        head, equals, value = code.partition(" = ")
-        if equals and " " in value:
-            yield f"{head} = ("
-            yield f"    {value}"
+        equals = max((i for i, _ in _plain(code) if code.startswith(" = ", i)), default=0)
+        if equals and " " in code[equals + 3 :]:
+            yield f"{code[:equals]} = ("
+            yield f"    {code[equals + 3 :]}"
             yield ")"
         else:
             yield code

@@ -87,7 +87,7 @@ def _tail(function: Function, texts: Texts) -> str:
     given = f"({given},)" if "," not in given else given
     start = laid_out(f"{given} = held", indent=4)
     body = [*start, "held.clear()", *_sizes(function, lines, texts), *body]
-    body += [] if body[-1].startswith("return ") else ["return out"]
+    body += [] if any(s.startswith("return ") for s in body) else ["return out"]
     head = ["w", "saved", "held", "read", "out", *["chunk"] * texts.chunked, "ledger"]
     return defined(function.name, head, body)
 
@@ -96,7 +96,7 @@ def _relevance(function: Function, texts: Texts) -> str:
     lines = Lines(function, alone(function, texts.families), texts)
     body = lines.body()
     body = [*_sizes(function, lines, texts), "out = {}", *body]
-    body += [] if body[-1].startswith("return ") else ["return out"]
+    body += [] if any(s.startswith("return ") for s in body) else ["return out"]
     head = ["w", "saved", lines.name(function.parameters[0]), "read"]
     return defined(function.name, [*head, *["chunk"] * texts.chunked, "ledger=None"], body)
 

@@ -137,6 +137,6 @@ def test_equal_applications_share_a_function() -> None:
     assert [(s.function, s.prefix) for s in calls] == [("epsilon", "l."), ("epsilon", "k.")]
     assert [(f.name, f.half) for f in found.functions] == [("epsilon", "rule")]
     same(found, found)
-    unlike = other.replace("mul(", "add(")
+    unlike = other.replace("mul(", "sub(")
     found = outline(passed(one.format(1, "%g") + unlike.format(2, "%c1") + end))
     assert [f.name for f in found.functions] == ["epsilon", "epsilon_2"]

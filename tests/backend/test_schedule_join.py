@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 from lrpc.backend.schedule.ir import Book, Only
@@ -103,11 +104,11 @@ def test_what_reads_a_part_stays_behind_the_statement_that_computes_it_again() -
 
 
 BLOCK = f"""
-    block "l.0" "l.0" saved["l.0"] (%g: f32[K,B,4] = %g, %y: f32[B,4] = {Y}) {{
+    block "l.0" "l.0" saved["l.0"] (%g: f32[K,B,4] = %g, %y: f32[B,4] = {Y}) {{{{
       %r: f32[K,B,4] = mul(%g, %y) {RULE}
       {{0}}
       return %r{{1}}
-    }}
+    }}}}
     {{2}}
     read "input" (%r)
     return
@@ -137,6 +138,6 @@ def test_every_row_is_booked_and_equal_ones_at_once() -> None:
     rows = [s for s in body if isinstance(s, Book)]
     nodes = [n for n in model.codes[0].booked.nodes if n.op == "record"]
     assert sum(s.times for s in rows) == len(nodes) > len(rows)
-    for s, t in zip(body, body[1:], strict=False):
+    for s, t in pairwise(body):
         if isinstance(s, Book) and isinstance(t, Book):
             assert (s.inputs, s.attr("negative")) != (t.inputs, t.attr("negative"))

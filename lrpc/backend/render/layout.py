@@ -44,8 +44,11 @@ def _broken(code: str, width: int) -> Iterator[str]:
     if called and len(inside) + 4 <= width:
         yield f"    {inside}"
     else:
-        for part in _parts(inside):
-            yield from (f"    {line}" for line in _broken(f"{part},", width - 4))
+        parts = list(_parts(inside))
+        tuple_or_call = inside.endswith(",") or len(parts) > 1 or called != (head[-1] == "[")
+        for part in parts:  # a lone index, or a lone part in brackets, takes no comma
+            part += "," * tuple_or_call
+            yield from (f"    {line}" for line in _broken(part, width - 4))
     yield tail
 
 

@@ -8,7 +8,7 @@ from lrpc.backend.schedule.applications import applications
 from lrpc.backend.schedule.free import free
 from lrpc.backend.schedule.ir import Block, Call, Schedule
 from lrpc.backend.schedule.outline import outline
-from tests.support.schedules import FORWARD, same, schedule
+from tests.support.schedules import FORWARD, FREED, same, schedule
 
 Y = 'saved[""]["y"]: f32[B,4]'
 PLACE = 'rule=epsilon(eps=0.1) in="l"'
@@ -53,7 +53,7 @@ def test_an_application_is_a_block_with_the_rows_between() -> None:
         free %c
         return
     """
-    same(found, schedule(FORWARD, after, None))
+    same(found, schedule(FREED, after, None))
 
 
 TWO = f"""
@@ -127,16 +127,16 @@ def test_what_is_freed_before_an_application_stays_before_it() -> None:
 
 def test_equal_applications_share_a_function() -> None:
     one = f"""
-        %a{{0}}: f32[K,B,4] = stab_mul({{1}}, {Y}) {{{{eps=0.1}}}} {RULE}
-        %c{{0}}: f32[K,B,4] = mul(%a{{0}}, {Y}) over=0 {RULE}
+        %a_{{0}}: f32[K,B,4] = stab_mul({{1}}, {Y}) {{{{eps=0.1}}}} {RULE}
+        %c_{{0}}: f32[K,B,4] = mul(%a_{{0}}, {Y}) over=0 {RULE}
     """
     other = one.replace('in="l"', 'in="k"')
-    end = 'read "input" (%c2)\nreturn'
-    found = outline(passed(one.format(1, "%g") + other.format(2, "%c1") + end))
+    end = 'read "input" (%c_2)\nreturn'
+    found = outline(passed(one.format(1, "%g") + other.format(2, "%c_1") + end))
     calls = [s for s in found.targets[0].plain.body if isinstance(s, Call)]
     assert [(s.function, s.prefix) for s in calls] == [("epsilon", "l."), ("epsilon", "k.")]
     assert [(f.name, f.half) for f in found.functions] == [("epsilon", "rule")]
     same(found, found)
-    unlike = other.replace("mul(", "sub(")
-    found = outline(passed(one.format(1, "%g") + unlike.format(2, "%c1") + end))
+    unlike = other.replace("eps=0.1}}", "eps=0.3}}")
+    found = outline(passed(one.format(1, "%g") + unlike.format(2, "%c_1") + end))
     assert [f.name for f in found.functions] == ["epsilon", "epsilon_2"]

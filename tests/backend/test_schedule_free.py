@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lrpc.backend.schedule.free import free
-from tests.support.schedules import FORWARD, same, schedule
+from tests.support.schedules import FORWARD, FREED, same, schedule
 
 Y = 'saved[""]["y"]: f32[B,4]'
 
@@ -53,7 +53,7 @@ def test_each_kind_of_call_frees_as_early_as_it_can() -> None:
     after = LATER.format("only plain {\nfree %g\n}", "free %r", "free %g", "free %q")
     same(
         free(schedule(FORWARD, LATER.format(*[""] * 4), None)),
-        schedule(FORWARD, after, None),
+        schedule(FREED, after, None),
     )
 
 
@@ -74,7 +74,7 @@ def test_once_for_both_where_one_alone_does_something_between() -> None:
         return
     """
     after = before.format("", "free %g", "free %s", "free %r")
-    same(free(schedule(FORWARD, before.format(*[""] * 4), None)), schedule(FORWARD, after, None))
+    same(free(schedule(FORWARD, before.format(*[""] * 4), None)), schedule(FREED, after, None))
 
 
 def test_a_row_of_what_is_there_anyway_needs_no_condition() -> None:
@@ -83,7 +83,7 @@ def test_a_row_of_what_is_there_anyway_needs_no_condition() -> None:
     rest = f'%r: f32[K,B,4] = mul(%g, {Y})\n{{0}}read "input" (%r)\n{{1}}return'
     before = f"only ledger {{\n{row}\n}}\n{rest.format('', '')}"
     after = f"{row}\n{rest.format('free %g' + chr(10), 'free %r' + chr(10))}"
-    same(free(schedule(FORWARD, before, None)), schedule(FORWARD, after, None))
+    same(free(schedule(FORWARD, before, None)), schedule(FREED, after, None))
 
 
 PARTS = """
@@ -115,4 +115,4 @@ def test_parts_that_are_computed_again_are_freed_like_values() -> None:
     gone = 'free %g\nonly plain {\nfree parts "l.0"\n}'
     after = PARTS.format("free %x, %c", gone, "free %r", 'free parts "l.0"', "free %q", "")
     found = free(schedule(FORWARD, PARTS.format(*[""] * 6), None))
-    same(found, schedule(FORWARD, after, None))
+    same(found, schedule(FREED, after, None))

@@ -12,6 +12,7 @@ from lrpc.backend.schedule.verify import verify
 X = "f32[B,4]"
 G = "f32[K,B,4]"
 FORWARD = '%y: f32[B,4] = exp(%x)\nsave saved[""]["y"] = %y\nreturn %y'
+FREED = FORWARD.replace("return", "free %x\nreturn")
 
 
 def schedule(

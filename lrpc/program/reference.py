@@ -124,8 +124,7 @@ class Running:
         chunk = [self.interface.chunk] if self.interface.sweep else []
         every = frozenset(chosen.reads)
         places = every & set(self.interface.read_inputs) or every
-        run, rows = (chosen.run_ledger, [amounts]) if ledger else (chosen.run, [])
-        found = run(self.weights, saved, g, places, *chunk, *rows)
+        found = chosen.run(self.weights, saved, g, places, *chunk, amounts if ledger else None)
         return torch.cat([found[place].flatten() for place in sorted(places)]), amounts
 
 

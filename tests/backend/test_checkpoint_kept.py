@@ -30,7 +30,7 @@ AT = [(i % 4,) for i in range(SEEDS)]
 MODELS = ("CNN", "small ViT", "deformable encoder")
 PLACES = [0.1, 0.3, 0.5, 0.7, 0.9, 1.0]  # on the ladder, from all kept to the whole run again
 PARTS = (
-    r"(\w+) = dict\(saved\[\"(.+?)\"\]\)  # the rest is computed again"
+    r"(\w+) = dict\(saved\[\"(.+?)\"\]\)  # the rest computed again"
     r"(?:\n +(\w+_again\w*)\(w, \".*?\", \1[,)])?"
 )
 

@@ -26,10 +26,7 @@ def test_equal_blocks_are_one_function(programs: Programs) -> None:
     text = text_of(programs)
     assert functions(text, "encoder_layers_forward") == ["encoder_layers_forward"]
     assert functions(text, "decoder_layers_forward") == ["decoder_layers_forward"]
-    assert functions(text, "encoder_layers_relevance") == [
-        "encoder_layers_relevance",
-        "encoder_layers_relevance_ledger",
-    ]
+    assert functions(text, "encoder_layers_relevance") == ["encoder_layers_relevance"]
     assert calls(text, "encoder_layers_forward") == 3
     assert calls(text, "decoder_layers_forward") == 3
 

@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-from textwrap import dedent, indent
+from textwrap import dedent
 
 import pytest
 
 from lrpc.backend.schedule.blocks import blocks
 from lrpc.backend.schedule.chunk import chunk
-from lrpc.backend.schedule.free import free
 from lrpc.backend.schedule.in_place import in_place
-from lrpc.backend.schedule.ir import Block, Schedule
+from lrpc.backend.schedule.ir import Block
 from lrpc.backend.schedule.outline import outline
 from lrpc.backend.schedule.parser import parse_schedule
-from lrpc.backend.schedule.printer import print_schedule
 from lrpc.backend.schedule.recompute import recompute
-from lrpc.backend.schedule.verify import verify
-
-X = "f32[B,4]"
-G = "f32[K,B,4]"
-
-
-def schedule(forward: str, relevance: str = "", chunked: bool = False) -> Schedule:
-    """A forward pass of %x, and the relevance of %y at [""]["y"] from its seeds %g."""
-
-    def function(head: str, body: str) -> str:
-        return f"  function {head} {{\n{indent(dedent(body).strip(), '    ')}\n  }}\n"
-
-    text = f"schedule {'chunked ' * chunked}{{\n"
-    text += function(f'"forward" forward (%x: {X})', forward)
-    if relevance:
-        text += '  target "output" "" from saved[""]["y"] {\n'
-        text += function(f'"relevance_output" relevance (%g: {G})', relevance)
-        text += function(f'"relevance_output_ledger" relevance ledger (%g: {G})', "return")
-        text += "  }\n"
-    return verify(parse_schedule(text + "}\n"))
-
-
-def same(found: Schedule, expected: Schedule) -> None:
-    """Equal, and a schedule that verifies, prints and parses back."""
-    assert print_schedule(found) == print_schedule(expected)
-    assert parse_schedule(print_schedule(verify(found))) == found
-
+from tests.support.schedules import same, schedule
 
 # -- in place --------------------------------------------------------------------------------------
 
@@ -70,36 +42,6 @@ def test_in_place_writes_over_what_nobody_reads_later() -> None:
 )
 def test_in_place_leaves_what_others_see(body: str) -> None:
     same(in_place(schedule(body)), schedule(body))
-
-
-# -- free ------------------------------------------------------------------------------------------
-
-
-def test_free_after_the_last_use_and_behind_saves() -> None:
-    before = """
-        %a: f32[B,4] = exp(%x)
-        save saved[""]["a"] = %a
-        %b: f32[B,4] = relu(%a)
-        %c: f32[B,4] = add(%b, %b)
-        return %c
-    """
-    after = """
-        %a: f32[B,4] = exp(%x)
-        save saved[""]["a"] = %a
-        free %x
-        %b: f32[B,4] = relu(%a)
-        free %a
-        %c: f32[B,4] = add(%b, %b)
-        free %b
-        return %c
-    """
-    same(free(schedule(before)), schedule(after))
-    same(free(schedule(after)), schedule(after))
-
-
-def test_free_leaves_what_is_returned() -> None:
-    body = "%a: f32[B,4] = exp(%x)\nreturn %x, %a"
-    same(free(schedule(body)), schedule(body))
 
 
 # -- blocks and outline ----------------------------------------------------------------------------
@@ -185,7 +127,7 @@ def test_recompute_makes_what_the_state_does_not_keep() -> None:
         }"""
     after = schedule(
         'save saved[""]["x"] = %x\n' + FORWARD.format(""),
-        RELEVANCE.format(dedent(again).strip(), "again", 'free parts "l.0"'),
+        RELEVANCE.format(dedent(again).strip(), "again", ""),
     )
     needed = {"a", "b", "y"}
     same(recompute(before, {"l.0": ("b",)}, needed), after)

@@ -13,7 +13,10 @@ from lrpc.backend.schedule.verify import verify
 from lrpc.program.memory_of import open_model
 from tests.support.checkpoints import compiled
 
-STAGES = ["build", "blocks", "recompute", "in_place", "free", "chunk", "outline"]
+STAGES = [
+    *("build", "blocks", "recompute", "in_place", "chunk"),
+    *("join", "free", "applications", "outline", "tails"),
+]
 
 
 @pytest.mark.parametrize("name", ["small ViT", "deformable encoder"])

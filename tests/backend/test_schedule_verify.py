@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lrpc.backend.schedule.parser import parse_schedule
+from lrpc.backend.schedule.printer import print_schedule
 from lrpc.backend.schedule.verify import verify
 from lrpc.errors import IRError
 
@@ -94,3 +95,87 @@ def test_errors_of_the_text_name_their_place(old: str, new: str, said: str) -> N
     with pytest.raises(IRError) as error:
         parse_schedule(GOOD.replace(old, new, 1), "it")
     assert said in str(error.value)
+
+
+ONE = """
+schedule {
+  function "epsilon" rule ledger (%g: f32[K,B,4], %x: f32[B,4]) {
+    %a: f32[K,B,4] = mul(%g, %x) over=0
+    only ledger {
+      book (%a, %x) {batch=1} times=2
+    }
+    free %g
+    return %a
+  }
+  function "l_relevance" relevance ledger (%g: f32[K,B,4], %x: f32[B,4]) {
+    %e: f32[K,B,4] = exp(%g)
+    %r: f32[K,B,4] = call "epsilon" w["k."] own (%e, %x) gives=[0]
+    free %e, %x
+    return %r
+  }
+  function "forward" forward (%x: f32[B,4]) {
+    %y: f32[B,4] = exp(%x)
+    save saved[""]["y"] = %y
+    return %y
+  }
+  target "output" "" from saved[""]["y"] {
+    function "relevance_output" relevance ledger (%g: f32[K,B,4]) {
+      %r: f32[K,B,4] = call "l_relevance" "l.0." saved[""] (%g, saved[""]["y"]: f32[B,4])
+      only plain {
+        free %g
+      }
+      read "input" (%r)
+      only ledger {
+        book (%g, saved[""]["y"]: f32[B,4]) {batch=1}
+        free %g
+      }
+      free %r
+      return
+    }
+  }
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("gives=[0]", "", "%a = mul"),
+        (
+            "    free %e, %x",
+            "    %f: f32[K,B,4] = relu(%e)\n    free %e, %x",
+            "%e is read after its",
+        ),
+        ("own (%e, %x)", "own (%g, %x)", "gives away what is not the caller's"),
+        (
+            "only plain {\n        free %g",
+            "only plain {\n        free %r",
+            "%r is read after it is freed",
+        ),
+        ('      read "input" (%r)', "      book (%g, %y) {batch=1}", "is not defined"),
+        ("relevance ledger (%g: f32[K,B,4]) {", "relevance (%g: f32[K,B,4]) {", "wants a ledger"),
+        ("free %r\n", "free %r, %g\n", "%g is freed twice"),
+    ],
+)
+def test_faults_under_conditions_and_of_what_is_given_are_found(
+    old: str, new: str, said: str
+) -> None:
+    assert verify(parse_schedule(ONE)) == parse_schedule(print_schedule(parse_schedule(ONE)))
+    assert old in ONE
+    with pytest.raises(IRError) as error:
+        verify(parse_schedule(ONE.replace(old, new, 1)))
+    assert said in str(error.value)
+
+
+def test_a_row_of_what_is_gone_without_a_ledger_is_found() -> None:
+    """Its arguments are read in any case."""
+    row = 'book (%g, saved[""]["y"]: f32[B,4]) {batch=1}'
+    wrong = ONE.replace(f"only ledger {{\n        {row}", f"{row}\n      only ledger {{")
+    assert wrong != ONE
+    with pytest.raises(IRError, match="%g is read after it is freed"):
+        verify(parse_schedule(wrong))
+
+
+def test_conditions_have_names() -> None:
+    with pytest.raises(IRError, match="unknown condition sometimes; expected ledger or plain"):
+        parse_schedule(ONE.replace("only plain", "only sometimes"), "it")

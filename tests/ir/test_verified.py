@@ -114,7 +114,7 @@ def test_what_is_computed_again_must_have_its_operands() -> None:
     with pytest.raises(IRError, match="is read before it is made"):
         verify_schedule(_with_function(schedule, without))
     emptied = tuple(replace(s, run=None) if isinstance(s, Recompute) else s for s in plain.body)
-    target = replace(schedule.targets[0], plain=replace(plain, body=emptied))
+    target = replace(schedule.targets[0], functions=(replace(plain, body=emptied),))
     with pytest.raises(IRError, match="the state has no "):
         verify_schedule(replace(schedule, targets=(target, *schedule.targets[1:])))
 

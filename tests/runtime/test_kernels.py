@@ -26,6 +26,8 @@ KERNELS: dict[str, Callable[..., Any]] = {
 }
 NO_ROW = {
     "widened",
+    "book",  # a row of the ledger: tests of ledgers
+    "hand_out",
     "narrowed",
     "inner",
     "inner_at_once",
@@ -461,7 +463,7 @@ def test_relevance_sums_to_the_number_of_queries(batch: int, query: int) -> None
     """The released decoder has its queries in front of the batch."""
     shape = (2, 5, 3) if batch == 0 else (5, 2, 3)
     goal = seeds.Target(
-        *(dict, dict, ("", "x"), shape),
+        *(dict, ("", "x"), shape),
         batch_axis=batch, index_axes=(query,), index_names=("query",), token_axis=None, reads=(),
     )  # fmt: skip
     value = torch.rand(shape) + 1

@@ -10,6 +10,7 @@ from typing import Any
 
 from lrpc.backend.body import stem
 from lrpc.backend.quoting import identifier
+from lrpc.backend.render.statements import LONG
 from lrpc.errors import LrpcError
 from lrpc.ir.blocks import block_of
 from lrpc.ir.graph import Graph, Loc, Module, Node, Value
@@ -207,6 +208,7 @@ STRUCTURES = ("output", "structure key", "structure value", "structure number ke
 VALUES = tuple(f for f in FIELDS if f.startswith("value") or f == "input")
 #: The module of what lies outside every block, unless an index in its path makes it one.
 GLUE = "module of glue"
+BLOCK = "module of a block"
 #: From the inside out, since a field is found by where it lies.
 ORDER = tuple(
     sorted(
@@ -226,9 +228,13 @@ def filled(names: Mapping[str, str], several: bool, checkpoint: str) -> Case:
 
 
 @cache
-def benign(fields: tuple[str, ...], listed: bool, several: bool, checkpoint: str) -> str:
-    """The text with harmless names in these fields; with `listed`, glue lies in a list."""
+def benign(
+    fields: tuple[str, ...], listed: bool, several: bool, checkpoint: str, long: frozenset[str]
+) -> str:
+    """The text with harmless names in these fields, those in `long` too long to be repeated; with
+    `listed`, glue lies in a list."""
     names = {f: f"{QUIET}{'abcdefghijklmnopqrstuvwxyz'[i]}" for i, f in enumerate(fields)}
+    names |= {f: names[f] + "e" * LONG for f in long}
     if listed:
         names[GLUE] += ".0"
     return filled(names, several, checkpoint).text()
@@ -244,7 +250,9 @@ def attempt(names: Mapping[str, str], several: bool = False, checkpoint: str = "
     except LrpcError:
         return ""
     listed = bool(block_of(names.get(GLUE, "")))  # then it is a block, with functions of its own
-    found = difference(benign(tuple(sorted(names)), listed, several, checkpoint), text)
+    paths = {GLUE: names.get(GLUE, ""), BLOCK: f"{names.get(BLOCK, '')}.0"}
+    long = frozenset(f for f, path in paths.items() if len(f"{block_of(path)}.") > LONG)
+    found = difference(benign(tuple(sorted(names)), listed, several, checkpoint, long), text)
     assert not found, f"{names!r:.2000}: {found}"
     return text
 

@@ -11,6 +11,7 @@ from lrpc.backend.memory.traces import Shape, Trace
 from lrpc.backend.quoting import quoted
 from lrpc.backend.render.statements import booked_amount, handed_out
 from lrpc.backend.schedule.ir import Book, Call, Function, Read, Step, WeightName
+from lrpc.backend.schedule.walk import unconditional
 from lrpc.backend.schedule.words import spoken
 
 
@@ -39,7 +40,7 @@ class Effects:
         """The shape of a function, one for all that do the same, among the `functions` that it may
         call."""
         if id(function) not in self.known:
-            calls = [s for s in function.body if isinstance(s, Call)]
+            calls = [s for s in unconditional(function.body) if isinstance(s, Call)]
             called = {s.function: self.shape(functions[s.function], functions) for s in calls}
             key = (function.code, tuple(map(id, called.values())))
             if key not in self.shapes:

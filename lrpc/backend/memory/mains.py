@@ -152,13 +152,14 @@ class Machine:
         """The results of a block function, each held once more."""
         log = self.log
         shape = self.effects.shape(function, self.schedule.by_name)
-        shelf = log.shelf(own.part(call.part))
+        part = own.part(call.part)
+        shelf = log.shelf(part)
         prefix = full_name(call.prefix, own.prefix)
         kinds = [kind for kind, _ in arguments]
         loads = [shelf.values[name] for name in shape.loads]
         tables = {name: shelf.tables.get(name, {}) for name in shape.keeps}
         key = (
-            *(id(shape), call.part.kind, self.label, self.apart, self.ledger, tuple(kinds)),
+            *(id(shape), part.kind, self.label, self.apart, self.ledger, tuple(kinds)),
             tuple(kind for kind, _ in loads),
             tuple(tuple(tables[name].items()) for name in shape.keeps),
             self.effects.weights_of(shape, prefix, self.weights),
@@ -166,7 +167,7 @@ class Machine:
         )
         trace = self.effects.traces.get(key)
         if trace is None:
-            trace = self._trace(shape, call.part.kind, prefix, kinds, loads, tables)
+            trace = self._trace(shape, part.kind, prefix, kinds, loads, tables)
             self.effects.traces[key] = trace
         storages = [storage for _, storage in (*arguments, *loads)]
         names = (own.graph.get(name, name) for name in call.values)

@@ -9,7 +9,7 @@ from lrpc.backend.memory.tape import OUTSIDE, Given, Held, Log, Shelf, TensorHel
 from lrpc.backend.schedule.ir import Call, Compute, Function, Load, Step, WeightName
 from lrpc.backend.schedule.state import names_made, steps_of
 from lrpc.backend.schedule.table import is_weight
-from lrpc.backend.schedule.walk import operands
+from lrpc.backend.schedule.walk import operands, unconditional
 
 
 class Local(str):
@@ -34,7 +34,7 @@ class Shape:
     def of(function: Function, called: Mapping[str, Shape]) -> Shape:
         """The shape of a function that calls others."""
         steps = steps_of(function.body)
-        calls = [s for s in function.body if isinstance(s, Call)]
+        calls = [s for s in unconditional(function.body) if isinstance(s, Call)]
         read = (x for s in (*steps, *calls) for x in operands(s) if isinstance(x, Load))
         loads = dict.fromkeys(x.entry.name for x in read)
         keeps = dict.fromkeys(s.keeps.name for s in steps if isinstance(s, Compute) and s.keeps)

@@ -24,15 +24,15 @@ def laid_out(code: str, note: str = "", indent: int = 0) -> Iterator[str]:
 
 
 def _broken(code: str, width: int) -> Iterator[str]:
-    if len(code) <= width:
+    if len(code) <= width or code.startswith("#"):  # a comment goes on in its line
         yield code
         return
     pair = _brackets(code, width)
     if pair is None:
-        head, equals, value = code.partition(" = ")
-        if equals and " " in value:
-            yield f"{head} = ("
-            yield f"    {value}"
+        equals = max((i for i, _ in _plain(code) if code.startswith(" = ", i)), default=0)
+        if equals and " " in code[equals + 3 :]:
+            yield f"{code[:equals]} = ("
+            yield f"    {code[equals + 3 :]}"
             yield ")"
         else:
             yield code
@@ -44,8 +44,11 @@ def _broken(code: str, width: int) -> Iterator[str]:
     if called and len(inside) + 4 <= width:
         yield f"    {inside}"
     else:
-        for part in _parts(inside):
-            yield from (f"    {line}" for line in _broken(f"{part},", width - 4))
+        parts = list(_parts(inside))
+        tuple_or_call = inside.endswith(",") or len(parts) > 1 or called != (head[-1] == "[")
+        for part in parts:  # a lone index, or a lone part in brackets, takes no comma
+            part += "," * tuple_or_call
+            yield from (f"    {line}" for line in _broken(part, width - 4))
     yield tail
 
 

@@ -89,7 +89,7 @@ def _part(function: Function, texts: Texts) -> str:
     body = [*start, "held.clear()", *_sizes(function, lines, texts), *body]
     if function.results:
         body.append(f"return [{', '.join(map(lines.name, function.results))}]")
-    elif not body[-1].startswith("return "):
+    elif not any(s.startswith("return ") for s in body):
         body.append("return out")
     head = ["w", "saved", "held", "read", "out", *["chunk"] * texts.chunked, "ledger"]
     return defined(function.name, head, body)
@@ -99,7 +99,7 @@ def _relevance(function: Function, texts: Texts) -> str:
     lines = Lines(function, alone(function, texts.families), texts)
     body = lines.body()
     body = [*_sizes(function, lines, texts), "out = {}", *body]
-    body += [] if body[-1].startswith("return ") else ["return out"]
+    body += [] if any(s.startswith("return ") for s in body) else ["return out"]
     head = ["w", "saved", lines.name(function.parameters[0]), "read"]
     return defined(function.name, [*head, *["chunk"] * texts.chunked, "ledger=None"], body)
 

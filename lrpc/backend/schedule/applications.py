@@ -9,6 +9,7 @@ from keyword import iskeyword
 from os.path import commonprefix
 
 from lrpc.backend.schedule.ir import (
+    AGAIN,
     OWN,
     SAVED,
     STEPS,
@@ -27,7 +28,7 @@ from lrpc.backend.schedule.ir import (
 from lrpc.backend.schedule.memory import written_over
 from lrpc.backend.schedule.state import Application, application, steps_of
 from lrpc.backend.schedule.table import is_weight
-from lrpc.backend.schedule.walk import loaded, operands, results, unconditional
+from lrpc.backend.schedule.walk import changed, loaded, operands, results, unconditional
 from lrpc.ir.graph import Value
 
 FEWEST = 2  # an application of fewer operations and rows reads better in place
@@ -40,12 +41,13 @@ def applications(schedule: Schedule) -> Schedule:
 
 
 def _main(function: Function) -> Function:
-    body = []
-    for s in _merged(_cut(function.body, function.results, "", True)):
+    def inside(s: Statement) -> Statement:
         if isinstance(s, Block) and not s.rule:
-            s = replace(s, body=_block(s.body, s.results, s.block))
-        body.append(s)
-    return replace(function, body=tuple(body))
+            return replace(s, body=_block(s.body, s.results, s.block))
+        return s
+
+    body = _merged(_cut(function.body, function.results, "", True))
+    return replace(function, body=changed(body, inside))
 
 
 @lru_cache(maxsize=4096)  # planning makes many schedules, which have most of their blocks in common
@@ -68,7 +70,7 @@ def _cut(
             read |= {x.name for x in operands(s) if isinstance(x, Value)}
     later.reverse()
     i = count = 0
-    partly = set[str]()  # what is made with a ledger alone, or without one alone
+    partly = set[str]()  # what is there with a ledger alone, or without one alone
     while i < len(body):
         found = _application(body, i, block, later)
         if found is None or not found.fits(main, partly):
@@ -78,6 +80,7 @@ def _cut(
         else:
             run, count = list(found.run), count + 1
             yield from found.statements(count, Part(SAVED) if main else Part(OWN))
+        partly |= _partly_gone(run)
         i += len(run)
 
 
@@ -106,8 +109,25 @@ def _partly(run: Iterable[Statement]) -> set[str]:
     return made[0] ^ made[1]
 
 
+def _partly_gone(run: Iterable[Statement]) -> set[str]:
+    """What statements free with a ledger alone, or without one alone: values, and parts in
+    quotes."""
+    gone: list[set[str]] = [set(), set()]
+    for s in run:
+        for x in s.body if isinstance(s, Only) else (s,):
+            if isinstance(x, Free):
+                names = {*x.values, *map(_quoted, x.parts)}
+                for ledger, found in enumerate(gone):
+                    found |= names if not isinstance(s, Only) or s.ledger == ledger else set()
+    return gone[0] ^ gone[1]
+
+
+def _quoted(part: str) -> str:
+    return f'"{part}"'
+
+
 def _apart(body: Iterable[Statement]) -> Iterator[Statement]:
-    """Statements under conditions, those of each application apart."""
+    """Statements under conditions, those of each application apart, and what is freed before."""
     for s in body:
         if not isinstance(s, Only):
             yield s
@@ -115,7 +135,7 @@ def _apart(body: Iterable[Statement]) -> Iterator[Statement]:
         run: list[Statement] = []
         for inner in s.body:
             first = next((x for x in run if not isinstance(x, Free)), None)
-            if first is not None and not isinstance(inner, Free) and _key(inner) != _key(first):
+            if run and not isinstance(inner, Free) and (not first or _key(inner) != _key(first)):
                 yield Only(s.ledger, tuple(run))
                 run = []
             run.append(inner)
@@ -215,14 +235,14 @@ class _Application:
     parameters: dict[Operand, Value] = field(default_factory=dict)
 
     def fits(self, main: bool, partly: set[str]) -> bool:
-        """Whether it can be a function of its own: it takes nothing that is made `partly`, and
+        """Whether it can be a function of its own: it takes nothing that is there `partly`, and
         keeps tables in the part of its block alone."""
         steps = steps_of(self.run)
         tables = any(isinstance(s, Compute) and s.keeps for s in steps)
         seeded = any(v.type.seeded for v in self._results())
         if len(steps) < FEWEST or (main and tables) or not seeded:
             return False
-        return not any(isinstance(x, Value) and x.name in partly for s in steps for x in s.inputs)
+        return not any(_name(x) in partly for s in steps for x in s.inputs)
 
     def _results(self) -> list[Value]:
         made = dict.fromkeys(v for s in self.run for v in results(s))
@@ -232,6 +252,7 @@ class _Application:
         """The block, and what is freed behind it."""
         module, rule = self.key
         inside = {v.name for s in self.run for v in results(s)}
+        own = inside - {v.name for v in self._results()}
         read = dict.fromkeys(
             x
             for s in unconditional(self.run)
@@ -242,7 +263,7 @@ class _Application:
         taken = {x.name for x in read if isinstance(x, Value)} | inside
         for x in ordered:
             self.parameters[x] = x if isinstance(x, Value) else Value(_free(x, taken), x.type)
-        body = tuple(_merged(s for s in (self._inside(s, inside) for s in self.run) if s))
+        body = tuple(_merged(s for s in (self._inside(s, own) for s in self.run) if s))
         steps = [s for s in steps_of(self.run) if isinstance(s, Compute)]
         yield Block(
             f"{module}#{number}",
@@ -255,7 +276,7 @@ class _Application:
             rule=_called(rule.name, steps),
             gives=written_over(ordered, self.run),
         )
-        yield from self._freed(inside)
+        yield from self._freed(own)
 
     def _path(self, steps: Iterable[Compute]) -> str:
         """What the names of its weights start with, or else the module; within the outer block."""
@@ -266,35 +287,44 @@ class _Application:
                 return found
         return self.outer
 
-    def _inside(self, s: Statement, inside: set[str]) -> Statement | None:
-        """A statement in the block, which frees its own values alone."""
+    def _inside(self, s: Statement, own: set[str]) -> Statement | None:
+        """A statement in the block, which frees its `own` values alone."""
         if isinstance(s, Only):
-            body = tuple(x for x in (self._inside(x, inside) for x in s.body) if x is not None)
+            body = tuple(x for x in (self._inside(x, own) for x in s.body) if x is not None)
             return Only(s.ledger, body) if body else None
         if isinstance(s, Free):
-            names = tuple(name for name in s.values if name in inside)
+            names = tuple(name for name in s.values if name in own)
             return Free(names) if names else None
         assert isinstance(s, (Compute, Book))
         return loaded(s, self.parameters)
 
-    def _freed(self, inside: set[str]) -> Iterator[Statement]:
+    def _freed(self, own: set[str]) -> Iterator[Statement]:
         """What is freed behind the block: in calls without a ledger, in those with one, in both."""
-        found: tuple[list[str], list[str]] = ([], [])
-        parts: list[str] = []
+        values: list[list[str]] = [[], []]
+        parts: list[list[str]] = [[], []]
         for s in self.run:
-            for x in s.body if isinstance(s, Only) else (s,):
-                if isinstance(x, Free):
-                    for ledger, names in enumerate(found):
-                        if not isinstance(s, Only) or s.ledger == ledger:
-                            names += [n for n in x.values if n not in inside]
-                    parts += x.parts
-        both = tuple(name for name in found[1] if name in found[0])
-        if both or parts:
-            yield Free(both, tuple(parts))
-        for ledger, names in enumerate(found):
-            rest = tuple(name for name in names if name not in both)
-            if rest:
-                yield Only(bool(ledger), (Free(rest),))
+            frees = (x for x in (s.body if isinstance(s, Only) else (s,)) if isinstance(x, Free))
+            for x in frees:
+                for ledger in (s.ledger,) if isinstance(s, Only) else (False, True):
+                    values[ledger] += [name for name in x.values if name not in own]
+                    parts[ledger] += x.parts
+        both = Free(*(tuple(n for n in x[1] if n in x[0]) for x in (values, parts)))
+        if both != Free(()):
+            yield both
+        for ledger in (False, True):
+            rest = Free(
+                tuple(n for n in values[ledger] if n not in both.values),
+                tuple(n for n in parts[ledger] if n not in both.parts),
+            )
+            if rest != Free(()):
+                yield Only(ledger, (rest,))
+
+
+def _name(x: Operand) -> str:
+    """The value, or the part that was computed again, that is there for an operand."""
+    if isinstance(x, Value):
+        return x.name
+    return _quoted(x.entry.part.scope) if x.entry.part.kind == AGAIN else ""
 
 
 def _free(x: Load, taken: set[str]) -> str:

@@ -114,7 +114,7 @@ def _behind_saves(body: Sequence[Statement], place: int) -> int:
 def _together(body: Iterable[Statement], given: Iterable[Value]) -> Iterator[Statement]:
     """Statements of which those under one condition stand together. Rows of what is there anyway
     need none."""
-    there, run = {v.name for v in given}, list[Only]()
+    there, run = {(v.name, False) for v in given}, list[Only]()
     for s in body:
         if isinstance(s, Only):
             run.append(s)
@@ -122,12 +122,20 @@ def _together(body: Iterable[Statement], given: Iterable[Value]) -> Iterator[Sta
         yield from _conditions(run, there)
         run = []
         yield s
-        there |= {v.name for v in results(s)}
-        there -= set(s.values) if isinstance(s, Free) else set()
+        _note(s, there)
     yield from _conditions(run, there)
 
 
-def _conditions(run: Sequence[Only], there: set[str]) -> Iterator[Statement]:
+def _note(s: Statement, there: set[Name]) -> None:
+    """What is there after a statement has run."""
+    there |= {(v.name, False) for v in results(s)}
+    if isinstance(s, Recompute):
+        there.add((s.scope, True))
+    elif isinstance(s, Free):
+        there -= {(name, False) for name in s.values} | {(part, True) for part in s.parts}
+
+
+def _conditions(run: Sequence[Only], there: set[Name]) -> Iterator[Statement]:
     """A run of statements under conditions; those without a ledger change what is `there`."""
     plain = [s for only in run if not only.ledger for s in only.body]
     booked = [s for only in run if only.ledger for s in only.body]
@@ -137,12 +145,9 @@ def _conditions(run: Sequence[Only], there: set[str]) -> Iterator[Statement]:
     yield from booked[:rows]
     booked = booked[rows:]
     for s in plain:
-        there |= {v.name for v in results(s)}
-        there -= set(s.values) if isinstance(s, Free) else set()
+        _note(s, there)
     yield from [Only(False, tuple(plain))] if plain else []
-    alone = {v.name for s in booked for v in results(s)} - {
-        v.name for s in plain for v in results(s)
-    }
+    alone = {name for s in booked for name in _made(s)} - {name for s in plain for name in _made(s)}
     before = there - alone
     later = len(booked)
     while later and _is_row(booked[later - 1], before):
@@ -152,7 +157,12 @@ def _conditions(run: Sequence[Only], there: set[str]) -> Iterator[Statement]:
     yield from booked[later:]
 
 
-def _is_row(s: Statement, there: Collection[str]) -> bool:
-    """A row of the ledger of values that are there."""
-    read = (x.name for x in operands(s) if isinstance(x, Value))
-    return isinstance(s, Book) and all(name in there for name in read)
+def _made(s: Statement) -> Iterator[Name]:
+    yield from ((v.name, False) for v in results(s))
+    if isinstance(s, Recompute):
+        yield s.scope, True
+
+
+def _is_row(s: Statement, there: Collection[Name]) -> bool:
+    """A row of the ledger of what is there."""
+    return isinstance(s, Book) and all(name in there for name in _used(s))

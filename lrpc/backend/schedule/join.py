@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 
 from lrpc.backend.schedule.ir import (
+    AGAIN,
     Block,
     Book,
     Compute,
@@ -19,6 +20,8 @@ from lrpc.backend.schedule.ir import (
     Load,
     Only,
     Operand,
+    Read,
+    Recompute,
     Schedule,
     Statement,
 )
@@ -86,15 +89,13 @@ class _Joiner:
 
     def bodies(self, a: Sequence[Statement], b: Sequence[Statement]) -> tuple[Statement, ...]:
         """One body for both."""
-        matched = SequenceMatcher(None, list(map(_key, a)), list(map(_key, b)), autojunk=False)
         found: list[Statement] = []
-        for same, i, j, k, m in matched.get_opcodes():
-            if same == "equal":
-                for s, t in zip(a[i:j], b[k:m], strict=True):
-                    found += self._pair(s, t)
-            else:
-                found += [Only(False, (s,)) for s in a[i:j]]
-                found += [Only(True, (t,)) for t in b[k:m]]
+        i = k = 0
+        for j, m in [*_pairs(a, b), (len(a), len(b))]:
+            found += [Only(False, (s,)) for s in a[i:j]]
+            found += [Only(True, (t,)) for t in b[k:m]]
+            found += self._pair(a[j], b[m]) if j < len(a) else []
+            i, k = j + 1, m + 1
         return tuple(_moved(found))
 
     def _pair(self, s: Statement, t: Statement) -> list[Statement]:
@@ -118,6 +119,32 @@ class _Joiner:
         return replace(t, body=self.bodies(s.body, t.body))
 
 
+def _pairs(a: Sequence[Statement], b: Sequence[Statement]) -> Iterator[tuple[int, int]]:
+    """The places of what two bodies have in common: of relevance, which both have in one order,
+    first of all, then of what is computed again of the forward pass between."""
+    relevant = [[i for i, s in enumerate(body) if _relevant(s)] for body in (a, b)]
+    i = k = 0
+    for j, m in [*_common(a, b, *relevant), (len(a), len(b))]:
+        yield from _common(a, b, range(i, j), range(k, m))
+        if j < len(a):
+            yield j, m
+        i, k = j + 1, m + 1
+
+
+def _common(
+    a: Sequence[Statement], b: Sequence[Statement], ours: Sequence[int], theirs: Sequence[int]
+) -> list[tuple[int, int]]:
+    """The places of the longest runs that do the same, among these places of two bodies."""
+    keys = [_key(a[i]) for i in ours], [_key(b[k]) for k in theirs]
+    runs = SequenceMatcher(None, *keys, autojunk=False).get_matching_blocks()
+    return [(ours[i + n], theirs[k + n]) for i, k, size in runs for n in range(size)]
+
+
+def _relevant(s: Statement) -> bool:
+    """Whether a statement computes relevance, or hands it out."""
+    return isinstance(s, (Block, Read)) or (isinstance(s, Compute) and s.origin.role == "relevance")
+
+
 def _moved(body: Sequence[Statement]) -> list[Statement]:
     """The statements with an operation that stands at two places, with a ledger and without, at the
     first of them, where what it reads is there in both cases."""
@@ -126,13 +153,26 @@ def _moved(body: Sequence[Statement]) -> list[Statement]:
         if isinstance(s, Only) and isinstance(s.body[0], Compute) and s.body[0].over is None:
             places.setdefault(s.body[0], []).append(i)
     found = list[Statement | None](body)
-    partly = {v.name for s in body if isinstance(s, Only) for v in results(s)}
+    partly = {name for s in body if isinstance(s, Only) for name in _made(s.body[0])}
     for s, at in places.items():
-        read = {x.name for x in operands(s) if isinstance(x, Value)}
-        if len(at) == 2 and not read & partly:
+        if len(at) == 2 and not partly & _read(s):
             found[at[0]], found[at[1]] = s, None
-            partly -= {v.name for v in results(s)}
+            partly -= set(_made(s))
     return [s for s in found if s is not None]
+
+
+Name = tuple[str, bool]  # of a value, or of a part that is computed again
+
+
+def _made(s: Statement) -> list[Name]:
+    return [(s.scope, True)] if isinstance(s, Recompute) else [(v.name, False) for v in results(s)]
+
+
+def _read(s: Statement) -> set[Name]:
+    read = operands(s)
+    parts = {x.entry.part for x in read if isinstance(x, Load)}
+    again = {(part.scope, True) for part in parts if part.kind == AGAIN}
+    return again | {(x.name, False) for x in read if isinstance(x, Value)}
 
 
 def _key(s: Statement) -> object:

@@ -17,7 +17,7 @@ from lrpc.backend.schedule.ir import (
     Schedule,
     Target,
 )
-from lrpc.backend.schedule.walk import results
+from lrpc.backend.schedule.walk import results, unconditional
 from lrpc.backend.sources import GLOBALS
 from lrpc.ir.graph import Value
 
@@ -91,7 +91,7 @@ def _counted(name: str) -> str:
 
 def _values(function: Function) -> Iterator[Value]:
     yield from function.parameters
-    for s in function.body:
+    for s in unconditional(function.body):
         yield from results(s)
         yield from (v for x in s.body for v in results(x)) if isinstance(s, Block) else ()
 
@@ -124,7 +124,9 @@ def main_names(targets: Sequence[Target], others: Iterable[str]) -> tuple[Target
 
 def parts_of(schedule: Schedule) -> dict[str, str]:
     """The local name of each part of the state that relevance computes again."""
-    again = {s.scope for f in schedule.mains() for s in f.body if isinstance(s, Recompute)}
+    again = {
+        s.scope for f in schedule.mains() for s in unconditional(f.body) if isinstance(s, Recompute)
+    }
     order = [s.part.scope for s in schedule.forward.body if isinstance(s, Call)]
     names = Names()
     short = short_names(order)

@@ -15,6 +15,7 @@ from lrpc.backend.schedule.ir import (
     Statement,
 )
 from lrpc.backend.schedule.names import FunctionNames, main_names, taken_names
+from lrpc.backend.schedule.walk import changed
 
 
 def outline(schedule: Schedule, named: bool = True) -> Schedule:
@@ -47,7 +48,7 @@ def _named(function: Function, names: Mapping[str, str]) -> Function:
             return replace(s, run=replace(s.run, function=names[s.run.function]))
         return replace(s, function=names[s.function]) if isinstance(s, Call) else s
 
-    return replace(function, body=tuple(map(named, function.body)))
+    return replace(function, body=changed(function.body, named))
 
 
 @dataclass
@@ -61,23 +62,24 @@ class _Library:
 
     def main(self, function: Function, composite: str = "") -> Function:
         """A main function that calls what was a block."""
-        body: list[Statement] = []
-        for s in function.body:
+
+        def called(s: Statement) -> Statement:
             if isinstance(s, Block):
                 half = "rule" if s.rule else function.half
-                s = self._call(s, half, function.ledger, composite)
-            elif isinstance(s, Recompute) and isinstance(s.run, Block):
+                return self._call(s, half, function.ledger, composite)
+            if isinstance(s, Recompute) and isinstance(s.run, Block):
                 call = self._call(s.run, "forward" if s.whole else "again", False, "")
-                s = replace(s, run=replace(call, results=()))
-            body.append(s)
-        return replace(function, body=tuple(body))
+                return replace(s, run=replace(call, results=()))
+            return s
+
+        return replace(function, body=changed(function.body, called))
 
     def _call(self, block: Block, half: str, ledger: bool, composite: str) -> Call:
-        body = tuple(
-            self._call(s, "rule", ledger, composite) if isinstance(s, Block) else s
-            for s in block.body
-        )
-        block = replace(block, body=body)
+
+        def called(s: Statement) -> Statement:
+            return self._call(s, "rule", ledger, composite) if isinstance(s, Block) else s
+
+        block = replace(block, body=changed(block.body, called))
         function = canonical(block, half, ledger)
         known = self.functions.setdefault(
             function.code, replace(function, name=str(len(self.functions)))

@@ -61,6 +61,15 @@ def unconditional(body: Iterable[Statement]) -> Iterator[Statement]:
             yield from unconditional(s.body)
 
 
+def changed(
+    body: Iterable[Statement], change: Callable[[Statement], Statement]
+) -> tuple[Statement, ...]:
+    """Statements changed one by one, those under conditions in their places."""
+    return tuple(
+        replace(s, body=changed(s.body, change)) if isinstance(s, Only) else change(s) for s in body
+    )
+
+
 def with_mains(schedule: Schedule, change: Callable[[Function], Function]) -> Schedule:
     """The schedule with its main functions changed."""
     targets = (target.changed(change) for target in schedule.targets)
@@ -70,15 +79,12 @@ def with_mains(schedule: Schedule, change: Callable[[Function], Function]) -> Sc
 def with_blocks(schedule: Schedule, change: Callable[[Block], Block]) -> Schedule:
     """The schedule with its blocks changed, those that are computed again as well."""
 
-    def inside(body: Iterable[Statement]) -> tuple[Statement, ...]:
-        return tuple(map(changed, body))
-
-    def changed(s: Statement) -> Statement:
+    def statement(s: Statement) -> Statement:
         if isinstance(s, Recompute) and isinstance(s.run, Block):
             return replace(s, run=change(s.run))
         return change(s) if isinstance(s, Block) else s
 
-    return with_mains(schedule, lambda f: replace(f, body=inside(f.body)))
+    return with_mains(schedule, lambda f: replace(f, body=changed(f.body, statement)))
 
 
 def renamed(function: Function, names: Mapping[str, str]) -> Function:

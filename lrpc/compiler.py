@@ -64,10 +64,12 @@ from lrpc.rules.composite import Composite, listed_rules
 from lrpc.rules.composite_set import CompositeSpec, SharedOptions, composites
 from lrpc.rules.plugins import load_allowed
 from lrpc.rules.unmatched import check_chosen
+from lrpc.support.garbage import garbage_waits
 
 # -- from Python -----------------------------------------------------------------------------------
 
 
+@garbage_waits()
 @without_modes()
 @random_state_kept()
 def compile(
@@ -198,6 +200,7 @@ def _first(chosen: Sequence[Composite], precision: str) -> dict[str, Any]:
 # -- from a config ---------------------------------------------------------------------------------
 
 
+@garbage_waits()
 def compile_config(
     config: Config,
     output: Path,
@@ -275,6 +278,7 @@ def compile_config(
 # -- from an edited graph --------------------------------------------------------------------------
 
 
+@garbage_waits()
 def compile_graph(
     path: Path, output: Path, dump: bool = False, *, plugins: Sequence[str] = ()
 ) -> Report:

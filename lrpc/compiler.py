@@ -141,7 +141,8 @@ def compile(
     marks, limit = given.places_read(read), _limit(checkpoint, budget)
     count, own_inputs = given.seed_count(seeds), given.names_of_inputs(unbatched)
     chosen = composites(composite, SharedOptions(epsilon, listed_rules(rules)))
-    how: Any = {"scope": scope, "marks": marks, "unbatched": own_inputs, "no_grad": no_grad}
+    how: Any = {"scope": scope, "marks": marks, "unbatched": own_inputs}
+    how |= {"no_grad": no_grad, "held": check}
     imported, call, fixed = import_call(model, args, kwargs, **how)
     given.check_places(marks, [value.name for value in imported.module.graph.inputs])
     if imported.fixed:
@@ -230,6 +231,7 @@ def compile_config(
         scope=options.SCOPE,
         marks=places.marks if not options.SCOPE else inside(places.marks, options.SCOPE),
         no_grad=options.NO_GRAD,
+        held=check,
     )
     watch, dumped = dumping() if dump else (None, {})
     if watch is not None:

@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,13 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = ("--config", DIGITS, "--composites", "attnlrp", "--variants", folder / "variants.yaml")
     assert run(*words, "--scenes", SCENES, "-o", folder / "out", *QUICK) == 0
     return folder / "out"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_once(programs: Programs) -> Iterator[None]:
+    """What `evaluate` compiles for several tests is the same program."""
+    with programs.each_once():
+        yield
 
 
 def record(folder: Path) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -38,6 +39,13 @@ VARIANTS = {
 
 def run(*words: object) -> int:
     return main(["evaluate", *map(str, words)])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_once(programs: Programs) -> Iterator[None]:
+    """What `evaluate` compiles for several tests is the same program."""
+    with programs.each_once():
+        yield
 
 
 def record(folder: Path) -> Any:

@@ -32,6 +32,7 @@ from tests.support.programs import DIGITS, Programs
 
 SCENES = EXAMPLE / "scenes"
 QUICK = ("--limit", "2", "--steps", "3", "--ig-steps", "3", "--no-plot")
+ONE_TARGET = ("LRPC.TARGETS", "[class_logit]")
 VARIANTS = """\
 flat_first:
   COMPOSITE: cp_lrp
@@ -51,7 +52,8 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("everything")
     (folder / "variants.yaml").write_text(VARIANTS)
     words = ("--config", DIGITS, "--composites", "attnlrp", "--variants", folder / "variants.yaml")
-    assert run(*words, "--scenes", SCENES, "-o", folder / "out", *QUICK) == 0
+    given = ("--scenes", SCENES, "-o", folder / "out", *QUICK, *ONE_TARGET)
+    assert run(*words, *given) == 0
     return folder / "out"
 
 
@@ -126,7 +128,8 @@ HEAD = "sem_seg_head.predictor.class_embed"
 def test_random_weights_change_the_map(tmp_path: Path, parts: list[str]) -> None:
     words = ("--config", DIGITS, "--composites", "cp_lrp", "--baselines", "none", *QUICK)
     check = ("--randomise", ",".join(parts))
-    assert run(*words, *check, "--scenes", SCENES, "-o", tmp_path / "out") == 0
+    given = ("--scenes", SCENES, "-o", tmp_path / "out", *ONE_TARGET)
+    assert run(*words, *check, *given) == 0
     found = record(tmp_path / "out")["randomisation"]
     assert list(found) == ["cp_lrp"]
     assert list(found["cp_lrp"]) == parts

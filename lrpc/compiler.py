@@ -64,10 +64,12 @@ from lrpc.rules.composite import Composite, listed_rules
 from lrpc.rules.composite_set import CompositeSpec, SharedOptions, composites
 from lrpc.rules.plugins import load_allowed
 from lrpc.rules.unmatched import check_chosen
+from lrpc.support.garbage import garbage_waits
 
 # -- from Python -----------------------------------------------------------------------------------
 
 
+@garbage_waits()
 @without_modes()
 @random_state_kept()
 def compile(
@@ -139,7 +141,8 @@ def compile(
     marks, limit = given.places_read(read), _limit(checkpoint, budget)
     count, own_inputs = given.seed_count(seeds), given.names_of_inputs(unbatched)
     chosen = composites(composite, SharedOptions(epsilon, listed_rules(rules)))
-    how: Any = {"scope": scope, "marks": marks, "unbatched": own_inputs, "no_grad": no_grad}
+    how: Any = {"scope": scope, "marks": marks, "unbatched": own_inputs}
+    how |= {"no_grad": no_grad, "held": check}
     imported, call, fixed = import_call(model, args, kwargs, **how)
     given.check_places(marks, [value.name for value in imported.module.graph.inputs])
     if imported.fixed:
@@ -198,6 +201,7 @@ def _first(chosen: Sequence[Composite], precision: str) -> dict[str, Any]:
 # -- from a config ---------------------------------------------------------------------------------
 
 
+@garbage_waits()
 def compile_config(
     config: Config,
     output: Path,
@@ -227,6 +231,7 @@ def compile_config(
         scope=options.SCOPE,
         marks=places.marks if not options.SCOPE else inside(places.marks, options.SCOPE),
         no_grad=options.NO_GRAD,
+        held=check,
     )
     watch, dumped = dumping() if dump else (None, {})
     if watch is not None:
@@ -275,6 +280,7 @@ def compile_config(
 # -- from an edited graph --------------------------------------------------------------------------
 
 
+@garbage_waits()
 def compile_graph(
     path: Path, output: Path, dump: bool = False, *, plugins: Sequence[str] = ()
 ) -> Report:

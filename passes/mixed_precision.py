@@ -182,7 +182,7 @@ class _Work:
     ) -> Value:
         row = TABLE[op]
         types = infer(
-            row, tuple(v.type for v in inputs), attrs, weight_types(row.attrs, attrs, self.weights)
+            row, tuple(v.type for v in inputs), attrs, weight_types(row, attrs, self.weights)
         )
         out = Value(name, types[0])
         self.nodes.append(Node(op, inputs, (out,), attrs, near.role, near.rule, near.loc))

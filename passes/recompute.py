@@ -48,7 +48,7 @@ class Again:
                 writer.value(names[v.name].name, node.loc) if v.name in names else v
                 for v in node.inputs
             )
-            writer.nodes.append(replace(node, inputs=inputs))
+            writer.nodes.append(node.reading(inputs))
         weights = {**dict(self.forward.weights), **dict(joint.weights)}
         nodes = (*self.moved.nodes, *writer.nodes)
         return replace(joint, nodes=nodes, weights=tuple(weights.items()))
@@ -84,7 +84,7 @@ class _Writer:
         own = self.local.get(name, node)
         if ("", name) not in self.made:
             inputs = tuple(self.value(v.name, own.loc) for v in node.inputs)
-            self.nodes.append(replace(own, inputs=inputs))
+            self.nodes.append(own.reading(inputs))
             self.made["", name] = own.out
         return self.made["", name]
 

@@ -64,8 +64,7 @@ class Rewriter(Builder):
         return self._finished()
 
     def _moved(self, node: Node) -> Node:
-        inputs = tuple(self.now(v) for v in node.inputs)
-        return node if inputs == node.inputs else replace(node, inputs=inputs)
+        return node.reading(tuple(self.now(v) for v in node.inputs))
 
     def _map(self, node: Node, outputs: tuple[Value, ...]) -> None:
         for old, new in zip(node.outputs, outputs, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -23,6 +24,7 @@ from lrpc.frontend.gradients import with_backward_hooks
 from lrpc.frontend.lowering import lower
 from lrpc.frontend.places import Place, parse_mark, watched
 from lrpc.frontend.records import RecordedProgram, Ref, memory_of
+from lrpc.frontend.running import ByShapes
 from lrpc.frontend.structure import described
 from lrpc.frontend.tracer import Trace, ValueTracer
 from lrpc.ir.graph import Loc, Module
@@ -94,6 +96,7 @@ def import_model(
     constants: Mapping[str, Any] | None = None,
     unbatched: Collection[str] = (),
     no_grad: str = "detach",
+    held: bool = False,
 ) -> Imported:
     """Trace `model`, or the submodule `scope` of it, and lower what its outputs and marks need.
 
@@ -104,7 +107,9 @@ def import_model(
     module returns, "path:in0" its first tensor argument, "path:out1" or "path:out.key" a part of
     what it returns, "path@0" its first call instead of its last. Spatial sizes are those of the
     example. What the model computes under `torch.no_grad()` (or in inference mode) is treated as
-    detached where it goes on; with `no_grad` "ignore", as if gradients were on. Raises TraceError.
+    detached where it goes on; with `no_grad` "ignore", as if gradients were on. `held` says that
+    what comes of it will be held against the model's values: then large inputs are traced by their
+    shapes alone where the model asks for no more. Raises TraceError.
     """
     example = inputs
     if not isinstance(example, Example):
@@ -113,14 +118,17 @@ def import_model(
     target = call.target
     places = {name: parse_mark(target, name, place) for name, place in (marks or {}).items()}
     with as_for_inference(model):
-        return _imported(recorded(call, places), target, places)
+        return _imported(recorded(call, places, held), target, places)
 
 
-def recorded(call: ModelCall, places: Mapping[str, Place]) -> RecordedProgram:
+def recorded(call: ModelCall, places: Mapping[str, Place], held: bool = False) -> RecordedProgram:
     """The calls that the model makes, batch sizes read as symbols; to be used while the model is
-    `as_for_inference`."""
+    `as_for_inference`. `held` as for `import_model`."""
     small, large = (call.inside(of_size(call.example, size, call.unbatched)) for size in SIZES)
     trace = partial(_trace, call.target, places=places, ignore_no_grad=call.ignore_no_grad)
+    if held and large.elements > SHAPES_ONLY_ABOVE:
+        with suppress(TraceError):  # values decide whether it is one
+            return unify(trace(small, shapes="alone"), trace(large, shapes="beside values"))
     two = trace(small)
     try:
         return _unified(two, large, trace)
@@ -133,10 +141,10 @@ def _trace(
     target: nn.Module,
     example: Example,
     places: Mapping[str, Place],
-    shapes_only: bool = False,
+    shapes: ByShapes = "",
     ignore_no_grad: bool = False,
 ) -> Trace:
-    tracer = ValueTracer(watched(places), shapes_only, ignore_no_grad)
+    tracer = ValueTracer(watched(places), shapes, ignore_no_grad)
     return tracer.record(target, example.args, example.kwargs)
 
 
@@ -144,10 +152,8 @@ def _unified(two: Trace, large: Example, trace: Callable[..., Trace]) -> Recorde
     """For large inputs the second trace runs on shapes only, unless the first read numbers out of
     tensors; where shapes alone lead to an error, values decide whether it is one."""
     if large.elements > SHAPES_ONLY_ABOVE and not two.decisions:
-        try:
-            return unify(two, trace(large, shapes_only=True))
-        except TraceError:
-            pass
+        with suppress(TraceError):
+            return unify(two, trace(large, shapes="beside values"))
     return unify(two, trace(large))
 
 

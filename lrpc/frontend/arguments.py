@@ -30,6 +30,7 @@ def import_call(
     marks: Mapping[str, str] | None = None,
     unbatched: Collection[str] = (),
     no_grad: str = "detach",
+    held: bool = False,
 ) -> tuple[Imported, ModelCall, tuple[str, ...]]:
     """`import_model` on `model(*args, **kwargs)`, that call itself, and a note on each plain
     argument, which a program holds fixed.
@@ -46,7 +47,13 @@ def import_call(
     _check_inputs(type(model).__name__, found((example.args, example.kwargs), Input), unbatched)
     try:
         imported = import_model(
-            model, example, scope=scope, marks=marks, unbatched=unbatched, no_grad=no_grad
+            model,
+            example,
+            scope=scope,
+            marks=marks,
+            unbatched=unbatched,
+            no_grad=no_grad,
+            held=held,
         )
     except TraceError as error:
         reason = _mixed_dtypes(model, example)

@@ -18,6 +18,9 @@ ANSWERS = frozenset({
     "is_coalesced", "is_pinned", "is_shared", "has_names", "dense_dim", "sparse_dim", "dim_order",
 })  # fmt: skip
 
+# Those of them about how it lies in memory.
+LAYOUTS = frozenset({"stride", "storage_offset", "is_contiguous", "dim_order"})
+
 # Calls that only borrow a tensor's type: computed at once, their results are constants.
 FACTORIES = frozenset({
     "zeros_like", "ones_like", "full_like", "empty_like",

@@ -55,13 +55,14 @@ def leaf_functions() -> Iterator[None]:
 
     Masks that torch turns into numbers by writing into a plain tensor are filled out of place.
     """
-    replaced: list[tuple[dict[str, Any], str, Any]] = []
     tables = ((BOX_FUNCTIONS, _function), (BOX_CLASSES, _class), (MASK_FUNCTIONS, _mask))
+    wrapped = []
     for table, wrap in tables:
         for home, name, convention in table:
             if home in sys.modules and hasattr(sys.modules[home], name):
                 original = getattr(sys.modules[home], name)
-                replaced += _replace(original, name, wrap(original, convention))
+                wrapped.append((name, original, wrap(original, convention)))
+    replaced = _replace(wrapped)
     try:
         yield
     finally:
@@ -69,13 +70,15 @@ def leaf_functions() -> Iterator[None]:
             namespace[name] = original
 
 
-def _replace(original: Any, name: str, new: Any) -> list[tuple[dict[str, Any], str, Any]]:
+def _replace(wrapped: list[tuple[str, Any, Any]]) -> list[tuple[dict[str, Any], str, Any]]:
+    """Put the new functions for the originals of these names wherever modules have them."""
     found = []
     for module in list(sys.modules.values()):
         namespace = getattr(module, "__dict__", {})
-        if namespace.get(name) is original:
-            namespace[name] = new
-            found.append((namespace, name, original))
+        for name, original, new in wrapped:
+            if namespace.get(name) is original:
+                namespace[name] = new
+                found.append((namespace, name, original))
     return found
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from lrpc.errors import TraceError
 from lrpc.frontend.records import found
@@ -96,3 +97,11 @@ def _tracer_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recorder:
         )
     tracer: Recorder = operands[0].tracer
     return tracer
+
+
+def has_own_operations(kind: type) -> bool:
+    """Whether a subclass of Tensor changes what operations mean."""
+    own = [c for c in kind.__mro__ if c not in Tensor.__mro__ and c is not nn.Parameter]
+    if kind is TracedTensor or issubclass(kind, FakeTensor):
+        return False
+    return any("__torch_function__" in vars(c) or "__torch_dispatch__" in vars(c) for c in own)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import is_tensor_method_or_property
 
@@ -26,6 +26,7 @@ from lrpc.frontend.execute import (
     ANSWERS,
     FACTORIES,
     FACTORIES_ON_PLAIN,
+    LAYOUTS,
     UNSET,
     call_name,
     execute,
@@ -34,9 +35,9 @@ from lrpc.frontend.execute import (
 from lrpc.frontend.factories import SIZED, with_numbers
 from lrpc.frontend.gradients import gradients_are_on, values_only
 from lrpc.frontend.leaves import is_users_function
-from lrpc.frontend.proxy import TracedTensor
+from lrpc.frontend.proxy import TracedTensor, has_own_operations
 from lrpc.frontend.records import SHAPE_OF, Decision, found, mapped, memory_of
-from lrpc.frontend.running import Runner, stand_in
+from lrpc.frontend.running import ByShapes, Runner, stand_in
 from lrpc.frontend.source_location import in_transform, source_place
 from lrpc.ir.graph import Loc
 
@@ -46,9 +47,9 @@ DETACHING = frozenset({"detach", "data"})
 class Recorder(fx.Tracer):
     """The part of a tracer that records calls. One that is not `active` records nothing more."""
 
-    def __init__(self, shapes_only: bool, ignore_no_grad: bool) -> None:
+    def __init__(self, shapes: ByShapes, ignore_no_grad: bool) -> None:
         super().__init__(autowrap_modules=())  # type: ignore[arg-type]
-        self.runner = Runner(shapes_only)
+        self.runner = Runner(shapes)
         self.ignore_no_grad = ignore_no_grad
         self.active = False
         self.observe: Callable[[fx.Node, Tensor], None] | None = None
@@ -70,7 +71,7 @@ class Recorder(fx.Tracer):
         if name in ("__get__", "__set__", "__delete__"):
             return accessed(self, name, attribute(func.__self__), args)
         for kind in types:
-            if _has_own_operations(kind):
+            if has_own_operations(kind):
                 raise TraceError(
                     f"{kind.__name__} is a subclass of Tensor with operations of its own, at "
                     f"{self.where()}; use plain tensors, as by .as_subclass(torch.Tensor)"
@@ -120,6 +121,8 @@ class Recorder(fx.Tracer):
             args, kwargs = with_numbers(self, name, args, kwargs, keep=1)
         args, kwargs = mapped((args, kwargs), slice, self._bounds)
         if name in ANSWERS:
+            if name in LAYOUTS:
+                self._needs_values(f"{name} asks how a tensor lies in memory")
             return self.runner.call(self.root, kind, target, *_plain((args, kwargs)))
         on_plain = type(args[0]) is not TracedTensor if args else False
         if name in FACTORIES or (name in FACTORIES_ON_PLAIN and on_plain):
@@ -161,9 +164,14 @@ class Recorder(fx.Tracer):
                 x.carries, x.stopped = carries and following, stops and not following
         return made
 
+    def _needs_values(self, what: str) -> None:
+        if self.runner.alone:
+            raise TraceError(f"{what} where there is only a shape, at {self.where()}")
+
     def _note_write(
         self, node: fx.Node, x: TracedTensor, name: str, following: bool, same_shape: bool
     ) -> None:
+        self._needs_values(f"{name} writes in place")
         node.meta["writes"] = x.node
         if not same_shape:
             raise TraceError(
@@ -285,14 +293,6 @@ class Recorder(fx.Tracer):
 
 def kind_of(tensor: Tensor) -> tuple[torch.dtype, tuple[int, ...]]:
     return tensor.dtype, tuple(tensor.shape)
-
-
-def _has_own_operations(kind: type) -> bool:
-    """Whether a subclass of Tensor changes what operations mean."""
-    own = [c for c in kind.__mro__ if c not in Tensor.__mro__ and c is not nn.Parameter]
-    if kind is TracedTensor or issubclass(kind, FakeTensor):
-        return False
-    return any("__torch_function__" in vars(c) or "__torch_dispatch__" in vars(c) for c in own)
 
 
 def _plain(tree: Any) -> Any:

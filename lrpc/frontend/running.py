@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,16 +16,20 @@ from lrpc.frontend.leaves import shape_of_leaf
 from lrpc.frontend.records import found, mapped
 from lrpc.ir.meta import FORMULAS, operands
 
+ByShapes = Literal["", "beside values", "alone"]
+"""Whether a trace is on shapes, and whether another of the same calls is on values."""
+
 
 class Runner:
     """Computes what calls of a model give, without gradients.
 
-    With `shapes_only` results have a shape and a dtype and no value; `busy` while a call runs.
+    With `shapes` results have a shape and a dtype and no value; `busy` while a call runs.
     `sized` says whether the shape of the last call's result hangs on the values that it was given.
     """
 
-    def __init__(self, shapes_only: bool) -> None:
-        self.fake = _Shapes(allow_non_fake_inputs=True) if shapes_only else None
+    def __init__(self, shapes: ByShapes) -> None:
+        self.fake = _Shapes(allow_non_fake_inputs=True) if shapes else None
+        self.alone = shapes == "alone"
         self.busy = self.sized = False
 
     def example(self, given: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from lrpc.frontend.leaves import is_leaf, leaf_functions
 from lrpc.frontend.proxy import TracedTensor
 from lrpc.frontend.recording import Recorder, kind_of
 from lrpc.frontend.records import Boundary, Decision, Input, found, mapped
+from lrpc.frontend.running import ByShapes
 from lrpc.frontend.source_location import raised_place
 from lrpc.frontend.structure import nested
 from lrpc.ir.graph import Loc
@@ -48,8 +49,9 @@ class Trace:
 class ValueTracer(Recorder):
     """Traces one call of a module on example arguments; `watched` modules' calls are noted down.
 
-    With `shapes_only` values are shapes and dtypes alone: quick, but code that reads numbers out of
-    traced tensors, and in-place links (`writes`, `view_of`), need a full trace.
+    With `shapes` values are shapes and dtypes alone: quick, but code that reads numbers out of
+    traced tensors needs a full trace. So do in-place links (`writes`, `view_of`) and layouts: with
+    "alone", where there is no full trace beside, they are refused.
 
     Everything that does not depend on the arguments' tensors is computed right away and shows up as
     a constant. Numbers that model code reads out of traced tensors are listed as decisions. What
@@ -60,11 +62,11 @@ class ValueTracer(Recorder):
     def __init__(
         self,
         watched: Collection[str] = (),
-        shapes_only: bool = False,
+        shapes: ByShapes = "",
         ignore_no_grad: bool = False,
         observe: Callable[[fx.Node, Tensor], None] | None = None,
     ) -> None:
-        super().__init__(shapes_only, ignore_no_grad)
+        super().__init__(shapes, ignore_no_grad)
         self.watched = watched
         self.observe = observe  # is shown every tensor as it is computed
         self.boundaries: list[Boundary] = []

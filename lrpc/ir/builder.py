@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from lrpc.errors import IRError
 from lrpc.ir.graph import Attr, Loc, Node, Rule, Value
 from lrpc.ir.ops import TABLE, infer
+from lrpc.ir.ops.row import Op
 from lrpc.ir.types import TensorType
 
 
@@ -62,11 +63,12 @@ class Builder:
         key = (op, inputs, kept)
         if self._known is not None and key in self._known:
             return self._known[key]
-        types = infer(
-            row, tuple(v.type for v in inputs), kept, weight_types(row.attrs, kept, self.weights)
-        )
+        found = weight_types(row, kept, self.weights)
+        types = infer(row, tuple(v.type for v in inputs), kept, found)
         outputs = tuple(Value(self.name(hint or op), t) for t in types)
-        self._append(Node(op, inputs, outputs, kept, role, rule, loc or Loc()))
+        node = Node(op, inputs, outputs, kept, role, rule, loc or Loc())
+        node.found_right(found)
+        self._append(node)
         if self._known is not None:
             self._known[key] = outputs
         return outputs
@@ -92,14 +94,16 @@ class Builder:
 
 
 def weight_types(
-    kinds: Mapping[str, str],
+    row: Op,
     attrs: tuple[tuple[str, Attr], ...],
     weights: Mapping[str, TensorType],
 ) -> tuple[tuple[str, TensorType], ...]:
     """The types of the weight attributes among `attrs`, by attribute name."""
+    if not row.weighted:
+        return ()
     found = []
     for key, value in attrs:
-        if kinds.get(key, "").rstrip("?") == "weight":
+        if row.kinds.get(key) == "weight":
             if value not in weights:
                 raise IRError(f"weight {value!r} is not declared in this graph")
             found.append((key, weights[str(value)]))

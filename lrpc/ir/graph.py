@@ -88,10 +88,25 @@ class Node:
     role: str = ""
     rule: Rule | None = None
     loc: Loc = Loc()
-    #: The types of its weights with which the verifier found it right: a node never changes.
+    #: The types of its weights with which its own were found right: a node never changes.
     verified: tuple[tuple[str, TensorType], ...] | None = field(
         default=None, init=False, repr=False, compare=False
     )
+
+    def reading(self, inputs: tuple[Value, ...]) -> Node:
+        """The same operation on other values. What the verifier found right stays so for operands
+        of the same types."""
+        if inputs == self.inputs:
+            return self
+        node = replace(self, inputs=inputs)
+        if [v.type for v in inputs] == [v.type for v in self.inputs]:
+            object.__setattr__(node, "verified", self.verified)
+        return node
+
+    def found_right(self, weights: tuple[tuple[str, TensorType], ...]) -> None:
+        """Note that its types are those that follow from its operands and weights of these
+        types."""
+        object.__setattr__(self, "verified", weights)
 
     def attr(self, key: str, default: Attr | None = None) -> Attr | None:
         for name, value in self.attrs:

@@ -102,7 +102,7 @@ def _check_types(node: Node, weights: Mapping[str, TensorType], where: str) -> N
     if row is None:
         raise IRError(f"unknown op {node.op!r} at {_place(node, where)}")
     try:
-        found = weight_types(row.attrs, node.attrs, weights)
+        found = weight_types(row, node.attrs, weights)
         types = infer(row, tuple(v.type for v in node.inputs), node.attrs, found)
     except IRError as error:
         raise IRError(f"{error}, at {_place(node, where)}") from None
@@ -110,4 +110,4 @@ def _check_types(node: Node, weights: Mapping[str, TensorType], where: str) -> N
         got = ", ".join(str(v.type) for v in node.outputs)
         said = f"yields {', '.join(map(str, types))}, but is declared {got}"
         raise IRError(f"{_place(node, where)} {said}")
-    object.__setattr__(node, "verified", found)
+    node.found_right(found)

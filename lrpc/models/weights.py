@@ -227,7 +227,7 @@ def _distinct(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[st
         # A copy, since two different views of one memory may not share it in the file.
         tensor = tensors[name].detach().cpu().clone(memory_format=torch.contiguous_format)
         data = tensor.flatten().view(torch.uint8).numpy()
-        content = (tensor.dtype, tensor.shape, hashlib.sha256(data.tobytes()).digest())
+        content = (tensor.dtype, tensor.shape, hashlib.sha256(data.data).digest())
         first = names.setdefault(content, name)
         if first != name:
             aliases[name] = first
@@ -244,4 +244,4 @@ def _with_metadata(data: bytes, metadata: Mapping[str, str]) -> bytes:
         header = {"__metadata__": dict(sorted(metadata.items())), **header}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text + data[8 + size :]
+    return b"".join((struct.pack("<Q", len(text)), text, memoryview(data)[8 + size :]))

@@ -69,7 +69,7 @@ def other_calls(call: ModelCall, example: Example, program: RecordedProgram) -> 
     for nowhere. Shapes are propagated, no values: TraceError where the model reads some."""
     with as_for_inference(call.model):
         inner = call.inside(example)
-        trace = ValueTracer((), True, call.ignore_no_grad).record(
+        trace = ValueTracer((), "beside values", call.ignore_no_grad).record(
             call.target, inner.args, inner.kwargs
         )
     there = _There(program, trace, {}, call.batch_of(example), ROUNDING)

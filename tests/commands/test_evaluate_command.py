@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from tests.support.programs import DIGITS, Programs
 
 SCENES = EXAMPLE / "scenes"
 QUICK = ("--limit", "2", "--steps", "3", "--ig-steps", "3", "--no-plot")
+ONE_TARGET = ("LRPC.TARGETS", "[class_logit]")
 VARIANTS = """\
 flat_first:
   COMPOSITE: cp_lrp
@@ -51,8 +52,16 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("everything")
     (folder / "variants.yaml").write_text(VARIANTS)
     words = ("--config", DIGITS, "--composites", "attnlrp", "--variants", folder / "variants.yaml")
-    assert run(*words, "--scenes", SCENES, "-o", folder / "out", *QUICK) == 0
+    given = ("--scenes", SCENES, "-o", folder / "out", *QUICK, *ONE_TARGET)
+    assert run(*words, *given) == 0
     return folder / "out"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_once(programs: Programs) -> Iterator[None]:
+    """What `evaluate` compiles for several tests is the same program."""
+    with programs.each_once():
+        yield
 
 
 def record(folder: Path) -> Any:
@@ -119,7 +128,8 @@ HEAD = "sem_seg_head.predictor.class_embed"
 def test_random_weights_change_the_map(tmp_path: Path, parts: list[str]) -> None:
     words = ("--config", DIGITS, "--composites", "cp_lrp", "--baselines", "none", *QUICK)
     check = ("--randomise", ",".join(parts))
-    assert run(*words, *check, "--scenes", SCENES, "-o", tmp_path / "out") == 0
+    given = ("--scenes", SCENES, "-o", tmp_path / "out", *ONE_TARGET)
+    assert run(*words, *check, *given) == 0
     found = record(tmp_path / "out")["randomisation"]
     assert list(found) == ["cp_lrp"]
     assert list(found["cp_lrp"]) == parts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -28,6 +29,7 @@ from tests.support.programs import DIGITS, Programs
 
 SCENES = EXAMPLE / "scenes"
 QUICK = ("--limit", "1", "--steps", "2", "--no-plot")
+ONE_TARGET = ("LRPC.TARGETS", "[class_logit]")
 RULES = [{"op": "conv2d", "rule": "epsilon", "eps": 1e-6, "first": True}]
 VARIANTS = {
     "CP, ε 1e-3": {"COMPOSITE": "cp_lrp", "EPSILON": 1e-3, "RULES": RULES},
@@ -40,6 +42,13 @@ def run(*words: object) -> int:
     return main(["evaluate", *map(str, words)])
 
 
+@pytest.fixture(autouse=True, scope="module")
+def compiled_once(programs: Programs) -> Iterator[None]:
+    """What `evaluate` compiles for several tests is the same program."""
+    with programs.each_once():
+        yield
+
+
 def record(folder: Path) -> Any:
     return json.loads((folder / "metrics.json").read_text())
 
@@ -50,7 +59,7 @@ def record(folder: Path) -> Any:
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory, programs: Programs) -> tuple[list[Member], ...]:
     """The same candidates compiled together, and each by itself."""
-    recipe = Recipe(DIGITS)
+    recipe = Recipe(DIGITS, ONE_TARGET)
     candidates = [Candidate(name, options) for name, options in VARIANTS.items()]
     together, apart = (tmp_path_factory.mktemp(name) for name in ("together", "apart"))
     with programs.one_trace(DIGITS):
@@ -171,7 +180,7 @@ def test_a_config_of_several_composites_gives_all_of_them(
     given = ("LRPC.COMPOSITE", "{cp_lrp: cp_lrp, weak: {composite: gamma, linear_gamma: 0.05}}")
     words = ("--scenes", SCENES, *QUICK, "--baselines", "random")
     with programs.one_trace(DIGITS):
-        assert run("--config", DIGITS, *words, "-o", tmp_path / "a", *given) == 0
+        assert run("--config", DIGITS, *words, "-o", tmp_path / "a", *ONE_TARGET, *given) == 0
     assert run(several, *words, "-o", tmp_path / "b") == 0
     assert record(tmp_path / "a")["objects"] == record(tmp_path / "b")["objects"]
 
@@ -187,7 +196,7 @@ def test_names_and_composites_that_do_not_fit(
         "error: candidate 'mine' has several composites (epsilon, gamma); give it one COMPOSITE\n"
     )
     more = ("--config", DIGITS, "--composites", "cp_lrp", "--baselines", "none")
-    assert run(several, *more, *words) == 2
+    assert run(several, *more, *words, *ONE_TARGET) == 2
     assert capsys.readouterr().err == (
         "error: two methods are called cp_lrp; rename the folder or the candidate of one\n"
     )

@@ -202,18 +202,64 @@ def test_memory_is_a_forward_s() -> None:
 @pytest.mark.parametrize("name", ["expands", "set slice", "reshapes", "positions", "indexing"])
 def test_shapes_are_enough_for_the_second_trace(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text = text_of(Apply(TENSOR[name]).double())
-    runs: list[bool] = []
+    runs = traced_by_shapes(monkeypatch)
+    assert text_of(Apply(TENSOR[name]).double()) == text
+    needs_values = name == "indexing"  # by a constant mask: the result's shape depends on it
+    assert runs == ["", "beside values", *([""] if needs_values else [])]
+
+
+def traced_by_shapes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Have all inputs count as large; what each trace from now on is on."""
+    runs: list[str] = []
     trace = frontend._trace
 
-    def counted(*args: Any, shapes_only: bool = False, **options: Any) -> Any:
-        runs.append(shapes_only)
-        return trace(*args, shapes_only=shapes_only, **options)
+    def counted(*args: Any, shapes: Any = "", **options: Any) -> Any:
+        runs.append(shapes)
+        return trace(*args, shapes=shapes, **options)
 
     monkeypatch.setattr(frontend, "_trace", counted)
     monkeypatch.setattr(frontend, "SHAPES_ONLY_ABOVE", 0)
-    assert text_of(Apply(TENSOR[name]).double()) == text
-    needs_values = name == "indexing"  # by a constant mask: the result's shape depends on it
-    assert runs == ([False, True, False] if needs_values else [False, True])
+    return runs
+
+
+HELD: dict[
+    str, tuple[Callable[[nn.Module, Tensor], Tensor], bool]
+] = {  # name → a model, are shapes enough
+    "arithmetic": (lambda m, x: (x * 2).softmax(-1).transpose(1, 2) @ x, True),
+    "views": (lambda m, x: x.transpose(1, 2).reshape(x.shape[0], -1)[:, 1:], True),
+    "in place": (lambda m, x: (x + 1).relu_() + 1, False),
+    "through a view": (lambda m, x: _first_row_zeroed(x * 2), False),
+    "into a result": (lambda m, x: torch.add(x, 1, out=torch.zeros_like(x) + x), False),
+    "a setting of rows": (lambda m, x: torch.cat([_first_row_set(x), x], 1), False),
+    "its layout": (lambda m, x: x + 1 if x.transpose(1, 2).is_contiguous() else x * 2, False),
+    "strides": (lambda m, x: x * x.permute(0, 2, 1).stride(1), False),
+    "a branch on values": (lambda m, x: x + 1 if bool(x.sum() > 0) else x - 1, False),
+    "a size from values": (lambda m, x: x[:, : int(x.abs().max()) % 2 + 1], False),
+}
+
+
+def _first_row_zeroed(x: Tensor) -> Tensor:
+    x[:, 0].zero_()
+    return x
+
+
+def _first_row_set(x: Tensor) -> Tensor:
+    y = x * 2
+    y[:, 0] = 1.0
+    return y
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_traces_of_what_is_held_against_values_are_the_same(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function, enough = HELD[name]
+    expected = import_model(Apply(function).double(), {"x": X})
+    runs = traced_by_shapes(monkeypatch)
+    found = import_model(Apply(function).double(), {"x": X}, held=True)
+    assert print_graph(found.module.graph) == print_graph(expected.module.graph)
+    assert found.notes == expected.notes
+    assert (runs == ["alone", "beside values"]) == enough
 
 
 def message(model: nn.Module, inputs: dict[str, Any] | None = None, **options: Any) -> str:

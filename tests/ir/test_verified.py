@@ -16,8 +16,10 @@ from lrpc.backend.render.program import program_text as real_text
 from lrpc.backend.schedule.ir import Call, Compute, Function, Recompute, Schedule
 from lrpc.backend.schedule.verify import verify as verify_schedule
 from lrpc.errors import IRError
-from lrpc.ir.graph import Graph
+from lrpc.ir.builder import Builder
+from lrpc.ir.graph import Graph, Value
 from lrpc.ir.printer import print_graph as real_print
+from lrpc.ir.types import B, TensorType
 from lrpc.ir.verifier import verify
 from lrpc.program.build import build as real_build
 from lrpc.program.memory_of import open_model
@@ -126,3 +128,16 @@ def _is(statement: object, op: str) -> bool:
 def _with_function(schedule: Schedule, function: Function) -> Schedule:
     others = (function if f.name == function.name else f for f in schedule.functions)
     return replace(schedule, functions=tuple(others))
+
+
+def test_what_was_found_right_holds_for_operands_of_the_same_types_alone() -> None:
+    builder = Builder({})
+    x, y = (Value(name, TensorType("f32", (B, 4))) for name in "xy")
+    wide = Value("wide", TensorType("f32", (B, 5)))
+    (z,) = builder.op("relu", x)
+    node = builder.nodes[0]
+    assert node.verified == node.reading((y,)).verified == ()
+    for wrong in (node.reading((wide,)), replace(node, inputs=(wide,)), replace(node, op="sum")):
+        assert wrong.verified is None
+        with pytest.raises(IRError):
+            verify(Graph("forward", (x, y, wide), (wrong,), (("out", z),)))

@@ -36,8 +36,9 @@ NAMES = {
 
 
 def vgg11(batch_norm: bool) -> nn.Module:
-    """VGG-11 with an eighth of the channels; its 7 × 7 average pool sees a map of 7 × 7 cells."""
-    widths: list[Any] = [8, "M", 16, "M", 32, 32, "M", 64, 64, "M", 64, 64, "M"]
+    """VGG-11 with an eighth of the channels and no last max-pool: of images of half the size, too,
+    its 7 × 7 average pool sees a map of 7 × 7 cells."""
+    widths: list[Any] = [8, "M", 16, "M", 32, 32, "M", 64, 64, "M", 64, 64]
     model = models.vgg.VGG(models.vgg.make_layers(widths, batch_norm), num_classes=7)
     model.classifier[0] = nn.Linear(64 * 49, 64)
     model.classifier[3] = nn.Linear(64, 64)
@@ -111,29 +112,36 @@ def equal_to_zennit(model: nn.Module, name: str, size: int, canonizers: list[Any
 @pytest.mark.parametrize("name", list(NAMES))
 def test_vgg11(name: str) -> None:
     torch.manual_seed(0)
-    equal_to_zennit(trained(vgg11(batch_norm=False)), name, 224, [])
+    equal_to_zennit(trained(vgg11(batch_norm=False)), name, 112, [])
 
 
 @pytest.mark.parametrize(("name", "folded"), [("epsilon_plus", False), ("epsilon_gamma_box", True)])
 def test_vgg11_with_batch_norm(name: str, folded: bool) -> None:
     torch.manual_seed(0)
     canonizers = [ExactMerge()] if folded else []
-    equal_to_zennit(trained(vgg11(batch_norm=True)), name, 224, canonizers)
+    equal_to_zennit(trained(vgg11(batch_norm=True)), name, 112, canonizers)
 
 
 @pytest.mark.parametrize(
-    ("name", "folded"), [*((name, True) for name in NAMES), ("epsilon_gamma_box", False)]
+    ("name", "folded", "blocks"),
+    [
+        ("epsilon_alpha2_beta1", True, 2),
+        *((name, True, 1) for name in NAMES if name != "epsilon_alpha2_beta1"),
+        ("epsilon_gamma_box", False, 1),
+    ],
 )
-def test_resnet18(name: str, folded: bool) -> None:
+def test_resnet18(name: str, folded: bool, blocks: int) -> None:
+    """As it is, with 2 blocks in each stage, and with 1: an identity, then three projections."""
     torch.manual_seed(0)
     canonizers = [*([ExactMerge()] if folded else []), ResNetBasicBlockCanonizer()]
-    equal_to_zennit(trained(models.resnet18(num_classes=7)), name, 48, canonizers)
+    model = models.resnet.ResNet(models.resnet.BasicBlock, [blocks] * 4, num_classes=7)
+    equal_to_zennit(trained(model), name, 48, canonizers)
 
 
 def test_zennit_s_merge_changes_the_logits_and_ours_does_not() -> None:
     """Its merged batch norms still divide by √(1 + 1e-5): eight of them are 4e-5 in the end."""
     torch.manual_seed(0)
-    model, x = trained(vgg11(True)), image(224)
+    model, x = trained(vgg11(True)), image(112)
     logits = model(x).detach()
     program = lrpc.compile(model, (x,), composite="epsilon_plus")
     torch.testing.assert_close(program.forward(x).outputs, logits, rtol=1e-12, atol=1e-12)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from lrpc.frontend.capture import model_example
 from lrpc.frontend.lowering.table import ROWS
 from lrpc.frontend.records import Input, found
 from lrpc.frontend.variation import varied
-from lrpc.program.tolerance import TOLERANCES, differs
+from lrpc.program.tolerance import TOLERANCES, differs, distances, moved
 
 X = torch.randn(1, 4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -347,3 +348,13 @@ def test_how_tensors_differ() -> None:
     many = torch.ones(100)
     assert differs(many + 0.1 * (torch.arange(100) == 3), many, near) == ""
     assert differs(many + 0.1 * (torch.arange(100) < 3), many, near).startswith("differs by 0.1")
+
+
+@pytest.mark.parametrize("number", [0.0, 1.0 + 1e-12, 1.0 + 4e-5, 1.0 + 9e-5, 2.0, nan, inf, -inf])
+@pytest.mark.parametrize("wanted", [[1.0, 0.5], [1.0, inf], [1.0, nan], [0.0, 0.0], [-1.0, 1e-30]])
+def test_the_share_that_moves_is_as_entry_by_entry(number: float, wanted: list[float]) -> None:
+    one, other = torch.tensor([number, wanted[1]]), torch.tensor(wanted)
+    for kind in (torch.float64, torch.float32):
+        a, b = one.to(kind), other.to(kind)
+        expected = float((~(distances(a, b) <= 1e-4)).double().mean())
+        assert moved(a, b, 1e-4) == expected

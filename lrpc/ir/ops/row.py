@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Any
 
@@ -88,8 +88,18 @@ class Op:
         """The place of the operand of this name, None where there is none."""
         return self.operands.index(name) if name in self.operands else None
 
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """The kind of each attribute."""
+        return {attr: kind.rstrip("?") for attr, kind in self.attrs.items()}
+
+    @cached_property
+    def weighted(self) -> bool:
+        """Whether an attribute names a weight."""
+        return "weight" in self.kinds.values()
+
     def kind(self, attr: str) -> str:
-        return self.attrs[attr].rstrip("?")
+        return self.kinds[attr]
 
     def required(self, attr: str) -> bool:
         return not self.attrs[attr].endswith("?")
@@ -105,13 +115,13 @@ class Op:
             if key not in self.attrs:
                 known = ", ".join(self.attrs) or "none"
                 raise IRError(f"op {self.name} has no attribute {key!r}; it has: {known}")
-            kind = self.kind(key)
-            words = kind.split("|")
-            if value not in words if len(words) > 1 else not KINDS[kind](value):
-                what = f"one of {', '.join(words)}" if len(words) > 1 else f"of kind {kind}"
+            kind = self.kinds[key]
+            words = kind.split("|") if "|" in kind else ()
+            if value not in words if words else not KINDS[kind](value):
+                what = f"one of {', '.join(words)}" if words else f"of kind {kind}"
                 raise IRError(f"op {self.name}: attribute {key}={short(repr(value))} is not {what}")
-        for key in self.attrs:
-            if self.required(key) and key not in given:
+        for key, kind in self.attrs.items():
+            if key not in given and not kind.endswith("?"):
                 raise IRError(f"op {self.name} misses its attribute {key!r}")
 
 
@@ -159,7 +169,7 @@ def _check_axes(
 ) -> None:
     """Axes count those of the first input: meta functions do not all look."""
     for key, value in attrs:
-        if op.kind(key) in ("axis", "axes", "order"):
+        if op.kinds[key] in ("axis", "axes", "order"):
             rank = max(1, inputs[0].rank)
             if not all(isinstance(n, int) and -rank <= n < rank for n in _atoms(value)):
                 raise IRError(

@@ -88,7 +88,7 @@ def _targets(model: Model, composite: str | None) -> list[int]:
 
 def _chosen(found: list[View], name: str | None) -> View:
     if name is None:
-        return max(found, key=lambda view: view.layout.bound)
+        return max(found, key=lambda view: view.timeline.peak)
     names = [view.name.split(" ")[0] for view in found]
     check_known("--target", name, names)
     return found[names.index(name)]

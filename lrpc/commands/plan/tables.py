@@ -22,10 +22,10 @@ NARROW = 100  # columns of a terminal below which tables leave something out
 
 
 def summary(found: Sequence[View]) -> Table:
-    """One line a target: what is saved for it, what each call adds at most, and the arena."""
+    """One line a target: what is saved for it, what each call adds at most, and the peak."""
     table = _table()
     table.add_column("target", no_wrap=True)
-    for name in ("saved", "forward", "relevance", "bound", "planned", "ratio"):
+    for name in ("saved", "forward", "relevance", "peak"):
         table.add_column(name, justify="right")
     for view in found:
         table.add_row(
@@ -33,9 +33,7 @@ def summary(found: Sequence[View]) -> Table:
             size(sum(s.size for s in view.saved)),
             size(view.timeline.forward_peak),
             f"+{size(view.timeline.relevance_peak)}",
-            size(view.layout.bound),
-            size(view.layout.peak),
-            f"{view.layout.ratio:.3f}",
+            size(view.timeline.peak),
         )
     return table
 
@@ -48,7 +46,7 @@ def chart(view: View, width: int) -> list[Text]:
     """Live bytes over program time, stacked by part; a column shows the worst of its steps."""
     timeline, parts = view.timeline, by_part(view.timeline)
     steps = columns(timeline.live, max(20, width - AXIS - 2))
-    most = max(timeline.live) or 1
+    most = timeline.peak or 1
     lines = []
     for row in range(HEIGHT, 0, -1):
         level = most * (row - 0.5) / HEIGHT

@@ -66,8 +66,8 @@ def _emitted(norm: _Norm, node: Node, new: Rewriter) -> Value:
 
 
 def _read_once(graph: Graph) -> frozenset[str]:
-    """Names of the values that one node reads, and that are no output and no mark."""
-    ends = {v.name for _, v in (*graph.outputs, *graph.marks)}
+    """Names of the values that one node reads, and that are no output and no place."""
+    ends = {v.name for _, v in (*graph.outputs, *graph.places)}
     return frozenset(
         name for name, users in graph.users.items() if len(users) == 1 and name not in ends
     )

@@ -82,7 +82,7 @@ class Rewriter(Builder):
             graph,
             nodes=tuple(self.nodes),
             outputs=tuple((name, self.now(v)) for name, v in graph.outputs),
-            marks=tuple((name, self.now(v)) for name, v in graph.marks),
+            places=tuple((name, self.now(v)) for name, v in graph.places),
             weights=tuple(self.weights.items()),
         )
         return Module(new, self.tensors)

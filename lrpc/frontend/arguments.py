@@ -27,7 +27,7 @@ def import_call(
     kwargs: Mapping[str, Any] | None = None,
     *,
     scope: str = "",
-    marks: Mapping[str, str] | None = None,
+    places: Mapping[str, str] | None = None,
     unbatched: Collection[str] = (),
     no_grad: str = "detach",
 ) -> tuple[Imported, ModelCall, tuple[str, ...]]:
@@ -46,7 +46,7 @@ def import_call(
     _check_inputs(type(model).__name__, found((example.args, example.kwargs), Input), unbatched)
     try:
         imported = import_model(
-            model, example, scope=scope, marks=marks, unbatched=unbatched, no_grad=no_grad
+            model, example, scope=scope, places=places, unbatched=unbatched, no_grad=no_grad
         )
     except TraceError as error:
         reason = _mixed_dtypes(model, example)

@@ -66,11 +66,11 @@ def annotate(
     before rules are assigned."""
     steps = annotating(composites[0], fold_batch_norm)
     at = next(i for i, step in enumerate(steps) if step.name == "assign_rules")
-    marked = _run(module, (*steps[:at], *extra), watch)
+    annotated = _run(module, (*steps[:at], *extra), watch)
     variants = []
     for composite in composites:
         own = _labelled(watch, composite.name if len(composites) > 1 else "")
-        ruled = _run(marked, annotating(composite)[at:], own)
+        ruled = _run(annotated, annotating(composite)[at:], own)
         variants.append(Variant(composite.name, composite.epsilon, ruled))
     return tuple(variants)
 
@@ -230,8 +230,8 @@ def _lower(
     ledger: bool,
     watch: Watch | None,
 ) -> Module:
-    boundaries = boundaries_of(target.mark, settings.places.boundaries, module.graph)
-    lower = LowerRelevance(target.mark, reads, boundaries, ledger)
+    boundaries = boundaries_of(target.place, settings.places.boundaries, module.graph)
+    lower = LowerRelevance(target.place, reads, boundaries, ledger)
 
     def say(name: str, result: Module) -> None:
         if watch is not None:
@@ -241,7 +241,7 @@ def _lower(
 
 
 def _code(target: Target, graph: Graph, plain: Graph, booked: Graph) -> TargetCode:
-    value = graph.marked[target.mark]
+    value = graph.value_at[target.place]
     batch = next((i for i, d in enumerate(value.type.shape) if isinstance(d, Sym)), 0)
     rest = [i for i in range(value.type.rank) if i != batch]
     return TargetCode(

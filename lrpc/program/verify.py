@@ -95,7 +95,7 @@ def _under(run: _Run, manifest: Mapping[str, Any], module: Module) -> Iterator[C
     own = {"composite": manifest["composite"]} if "composites" in manifest else {}
     relevance = partial(run.program.relevance, state, **own)
     for i, target in enumerate(manifest["targets"]):
-        value = graph.marked[target["mark"]]
+        value = graph.value_at[target["mark"]]
         at = strongest(run.values[value.name], target, value.type.shape)
         booked = relevance(target["name"], at=at, ledger=True)
         node, path, kind, share = (booked.ledger.biggest(1) or [("", "", "none", 0.0)])[0]
@@ -131,7 +131,7 @@ def _against_reference(
     places = manifest["settings"]["places"]
     boundaries = boundaries_of(target["mark"], places["boundaries"], module.graph)
     lower = LowerRelevance(target["mark"], tuple(target["reads"]), boundaries)
-    value = values[module.graph.marked[target["mark"]].name]
+    value = values[module.graph.value_at[target["mark"]].name]
     joint = as_run(
         run_pipeline(module, (lower,)), str(manifest["settings"]["precision"]), module.graph
     )

@@ -1,4 +1,4 @@
-"""Importing models: names, places, marks, scopes, nested outputs, decisions, errors."""
+"""Importing models: names, places, scopes, nested outputs, decisions, errors."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_marks() -> None:
     model = Stack().double()
     kept: dict[str, Any] = {}
     model.again.register_forward_hook(lambda _, args, out: kept.setdefault("calls", []).append(out))
-    marks = {
+    places = {
         "first": "inner.block@0:out0",
         "twice": "inner.block@0:out.1.twice",
         "second": "again",
@@ -81,15 +81,15 @@ def test_marks() -> None:
         "root": ":in0",
         "logits": "head.0:out",
     }
-    imported = import_model(model, {"x": X}, marks=marks)
+    imported = import_model(model, {"x": X}, places=places)
     model(X)
     (first, parts), second = kept["calls"][-2:]
     values = values_of(imported, x=X)
-    found = {name: values[value.name] for name, value in imported.module.graph.marks}
+    found = {name: values[value.name] for name, value in imported.module.graph.places}
     for name, value in {"first": first, "twice": parts["twice"], "second": second}.items():
         torch.testing.assert_close(found[name], value)
-    assert imported.module.graph.marked["root"].name == "x"
-    assert imported.module.graph.marked["logits"].type.shape[-1] == 3
+    assert imported.module.graph.value_at["root"].name == "x"
+    assert imported.module.graph.value_at["logits"].type.shape[-1] == 3
 
 
 def test_scope() -> None:
@@ -345,19 +345,19 @@ def test_errors_without_a_place() -> None:
 
 MARKS = {
     "heed": "no module 'heed' in the model; nearest: head, head.1, head.0",
-    "head:in0:x": "mark 'm': 'head:in0:x' is not of the form path[@call][:in0|:out.key]",
-    "head@3": "mark 'm' at 'head@3': the model calls that module 1 times",
-    "again:out.1": "mark 'm' at 'again:out.1': no part '1'; there are: none",
-    "inner.block@0:out.1.x": "mark 'm' at 'inner.block@0:out.1.x': no part 'x'; there are: twice",
+    "head:in0:x": "place 'm': 'head:in0:x' is not of the form path[@call][:in0|:out.key]",
+    "head@3": "place 'm' at 'head@3': the model calls that module 1 times",
+    "again:out.1": "place 'm' at 'again:out.1': no part '1'; there are: none",
+    "inner.block@0:out.1.x": "place 'm' at 'inner.block@0:out.1.x': no part 'x'; there are: twice",
     "inner.block@0": (
-        "mark 'm' at 'inner.block@0': that is not one tensor; name a part, as in path:out0"
+        "place 'm' at 'inner.block@0': that is not one tensor; name a part, as in path:out0"
     ),
 }
 
 
 @pytest.mark.parametrize("text", MARKS)
 def test_errors_of_marks(text: str) -> None:
-    assert message(Stack().double(), marks={"m": text}) == MARKS[text]
+    assert message(Stack().double(), places={"m": text}) == MARKS[text]
 
 
 def test_attention_weights_are_not_compiled() -> None:

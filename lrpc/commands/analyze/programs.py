@@ -118,7 +118,7 @@ def opened(directory: Path, request: LocalRequest, device: str, chunk: int = 0) 
     graph = read_graph(directory / "graph.lrp")
     way = route(request, _encoder_layers(manifest))
     _check_compiled(directory, manifest, way)
-    start, read = graph.marked[way.start], graph.marked[way.read]
+    start, read = graph.value_at[way.start], graph.value_at[way.read]
     target = _targets(manifest)[way.target]
     axes, own = _axes(read, target), _axes(start, target)
     features = check_features(request.features, own.size, request.module)
@@ -126,7 +126,7 @@ def opened(directory: Path, request: LocalRequest, device: str, chunk: int = 0) 
     token = own.index if target["token"] is None else rest[target["token"]]
     tokens = start.type.shape[token]
     assert isinstance(tokens, int)
-    batches = {place: _batch(graph.marked[place]) for place in way.leaving}
+    batches = {place: _batch(graph.value_at[place]) for place in way.leaving}
     member = Member("", program, read_facts(manifest), device, directory=directory)
     chunk = chunk or int(manifest["settings"]["chunk"])
     return Local(member, manifest, way, features, axes, batches, tokens, chunk)

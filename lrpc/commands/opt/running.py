@@ -63,7 +63,7 @@ def _plain(work: Work, step: Pass) -> Work:
             run_pipeline(work.module, (replace(step, ledger=ledger),))
             for ledger in (step.ledger, True)
         )
-        start = work.module.graph.marked[step.target].name
+        start = work.module.graph.value_at[step.target].name
         return Work(plain, work.module, booked, start)
     also = None if work.booked is None else run_pipeline(work.booked, (step,))
     return replace(work, module=run_pipeline(work.module, (step,)), booked=also)

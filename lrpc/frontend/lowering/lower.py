@@ -90,7 +90,7 @@ class Lowering(Context):
             raise TraceError(f"{called} cannot be compiled, at {self.call.loc}") from error
 
     def wanted(self, ref: Ref) -> Value:
-        """The value of a result that the model returns, or that a mark names."""
+        """The value of a result that the model returns, or that a place names."""
         self.call = self.calls[ref.index]
         value = self.value(self.operand(ref.index))
         if 0 in value.type.shape:

@@ -27,7 +27,7 @@ from tests.support.networks import small
 from tests.support.peaks import measured
 from tests.support.programs import Programs, noise
 
-SIZES = [(1, 1), (2, 1), (1, 2), (3, 2), (2, 5), (3, 5), (2, 11)]  # 11 seeds take two sweeps
+SIZES = [(1, 1), (2, 1), (1, 2), (3, 2), (2, 5), (3, 5), (2, 11)]  # 11 seeds take two passes
 
 
 @functools.cache
@@ -102,7 +102,7 @@ def test_live_bytes_by_images_and_seeds() -> None:
         assert len(plan.live) < 20
 
 
-def test_rows_are_of_one_sweep() -> None:
+def test_rows_are_of_one_pass() -> None:
     """A program that takes one seed at a time has the same rows."""
     _, model, _ = compiled("CNN", "attnlrp")
     (plan,), (single,) = target_plans(model), target_plans(replace(model, chunk=1))

@@ -278,7 +278,7 @@ def test_batches_do_not_change_the_numbers(analyze: Analyze) -> None:
         close(two.columns[name], column, 1e-11)
 
 
-def test_all_queries_go_in_one_sweep_and_equal_those_asked_alone(
+def test_all_queries_go_in_one_pass_and_equal_those_asked_alone(
     analyze: Analyze, tmp_path: Path
 ) -> None:
     kept = tmp_path / "program"
@@ -293,7 +293,7 @@ def test_all_queries_go_in_one_sweep_and_equal_those_asked_alone(
     assert again.about["program"]["sha256"] == every.about["program"]["sha256"]
 
 
-def test_more_channels_than_a_sweep_carries(analyze: Analyze) -> None:
+def test_more_channels_than_a_pass_carries(analyze: Analyze) -> None:
     many = analyze("encoder", 1, "0-4", keys=("LRPC.SEEDS", "2"))
     alone = analyze("encoder", 1, "4", keys=("LRPC.SEEDS", "2"))
     close(many.contribution[4:], alone.contribution)

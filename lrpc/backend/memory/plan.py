@@ -22,7 +22,7 @@ class TargetPlan:
     most live bytes of `forward` and `relevance`, weights and inputs apart. Both for one image and
     one seed.
 
-    `live` gives the most live bytes for two or more images B and seeds K (in one sweep): the
+    `live` gives the most live bytes for two or more images B and seeds K (in one pass): the
     largest of a + b·B + c·K + d·K·B over its rows (a, b, c, d).
     """
 
@@ -74,12 +74,12 @@ def target_plans(model: Model) -> list[TargetPlan]:
     """The plans of all targets, in the order of the model's codes."""
     one = model.forward(1)
     two, three = model.forward(2), model.forward(3)
-    chunk = max(model.chunk, 3)  # the rows are of one sweep
-    sweep = replace(model, chunk=chunk, sweep=chunk if model.sweep else 0)
+    chunk = max(model.chunk, 3)  # the rows are of one pass
+    whole = replace(model, chunk=chunk, per_pass=chunk if model.per_pass else 0)
     found = []
     for i, code in enumerate(model.codes):
         peak = model.timeline(i, 1, one).peak
-        grid = [[sweep.timeline(i, seeds, t).live for seeds in (2, 3)] for t in (two, three)]
+        grid = [[whole.timeline(i, seeds, t).live for seeds in (2, 3)] for t in (two, three)]
         saved = by_layer(kept_for(model, i, one))
         found.append(TargetPlan(code.name, saved, peak, rows(grid)))
     return found
@@ -92,7 +92,7 @@ def kept_for(model: Model, target: int, after: Log) -> list[Storage]:
     """
     wanted = {v.name for node in model.reading.parts[target][0] for v in node.inputs}
     wanted.add(model.codes[target].value.name)
-    wanted |= model.scheduler.read_again(model.again)
+    wanted |= model.scheduler.read_again(model.recomputed)
     held = saved_values(model.schedule).items()
     kept = [after.state[scope].values[entry] for name, (scope, entry) in held if name in wanted]
     places = {storage for _, storage in kept} - {OUTSIDE}

@@ -61,7 +61,7 @@ def configured(
 ) -> Config:
     """The config for local mode: target, places, boundaries and rules set, all else as it was.
 
-    A decoder's queries go in one sweep unless LRPC.SEEDS is set; an encoder's channels, which
+    A decoder's queries go in one pass unless LRPC.SEEDS is set; an encoder's channels, which
     carry all tokens each, in as many as LRPC.SEEDS says. Raises AnalysisError for a layer or a
     feature that the model does not have, before anything is compiled.
     """

@@ -99,14 +99,14 @@ def largest(view: View, width: int, count: int = 12) -> Table:
     return table
 
 
-def again(ways: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> Table:
-    """The blocks that relevance computes again, those of a kind together: what the state keeps of
-    them, and what is made anew."""
+def recomputed(blocks: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> Table:
+    """The blocks that relevance recomputes, those of a kind together: what the state keeps of them,
+    and what is made anew."""
     kinds: dict[tuple[str, str], list[str]] = {}
-    for key, (kept, made) in ways.items():
+    for key, (kept, made) in blocks.items():
         kinds.setdefault((", ".join(kept) or "nothing", ", ".join(made)), []).append(key)
     table = _table()
-    for name in ("block", "kept", "made again"):
+    for name in ("block", "kept", "recomputed"):
         table.add_column(name, overflow="fold")
     for (kept, made), keys in kinds.items():
         table.add_row(Dotted("\n".join(keys)), Dotted(kept), Dotted(made, LOOKS["again"][1]))

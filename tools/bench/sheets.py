@@ -26,7 +26,7 @@ def rows_of(table: Mapping[str, Any]) -> Sheet:
     columns: dict[str, Callable[[Any], str]] = {
         "time": lambda r: spanned(r["time"]),
         "forward alone": lambda r: duration(r["forward"]["median"]) if r["forward"] else "",
-        "further ones": lambda r: duration(r["again"]["median"]) if r["again"] else "",
+        "further ones": lambda r: duration(r["further"]["median"]) if r["further"] else "",
         "peak": lambda r: size(r["peak"]) if r["peak"] is not None else "",
         ratio: lambda r: _times(r["against"], ratio == "speed-up"),
         "over the floor": lambda r: (

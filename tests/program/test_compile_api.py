@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import lrpc
-from lrpc.errors import LrpcError, LrpcWarning, ProgramError
+from lrpc import LrpcError, LrpcWarning, ProgramError
 
 X = torch.randn(2, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 Y = torch.randn(3, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)

@@ -236,6 +236,12 @@ def fill(m: Apply, x: Tensor) -> Tensor:
     return y + x
 
 
+def written(m: Apply, x: Tensor) -> Tensor:
+    y = x.clone()
+    y[:, torch.tensor([0, 2])] = 0
+    return y
+
+
 def fail(m: Apply, x: Tensor) -> Tensor:
     raise KeyError("stage5")
 
@@ -257,7 +263,8 @@ ERRORS: dict[str, tuple[Function, int, str]] = {
     "batch size in numbers": (
         lambda m, x: x / x.shape[0], 0, "div computes with the batch size, at {}",
     ),
-    "an image": (lambda m, x: x[0], 0, "getitem picks image 0 out of the batch, at {}"),
+    "an image": (lambda m, x: x[0], 0, "getitem picks image 0 out of the batch, at {}; "
+        "return all, and pick from the result"),
     "over the batch": (
         lambda m, x: x.sum(), 0,
         "sum reduces over the batch axis, so that images would not be independent, at {}",
@@ -268,23 +275,26 @@ ERRORS: dict[str, tuple[Function, int, str]] = {
     ),
     "numbers of the images": (
         lambda m, x: x + torch.arange(len(x))[:, None, None], 0,
-        "add computes with the numbers of the images; they can only pick entries, at {}",
+        "add computes with the numbers of the images, at {}; they can only pick entries",
     ),
     "images behind an index": (
         lambda m, x: x[torch.arange(len(x)), torch.tensor([[0], [2]])], 0,
-        "getitem indexes images other than by the first axis, beside an index of the second, at {}",
+        "getitem indexes images other than by the first axis, beside an index of the second, "
+        "at {}; "
+        "index one axis after the other, or use torch.gather along one",
     ),
     "active dropout in attention": (
         lambda m, x: F.scaled_dot_product_attention(x, x, x, dropout_p=0.5), 0,
-        "scaled_dot_product_attention drops entries at random, at {}",
+        "scaled_dot_product_attention drops entries at random, at {}; "
+        "give dropout_p=0 unless self.training",
     ),
     "an embedding that rescales": (
         lambda m, x: F.embedding((x > 0).long(), m.w, max_norm=1.0), 0,
-        "embedding rescales its table (max_norm), at {}",
+        "embedding rescales its table (max_norm), at {}; rescale it before, outside of the model",
     ),
     "weighed summands": (
         lambda m, x: torch.addmm(m.b.to(x), x[:, 0], m.w.t().to(x), alpha=2), 0,
-        "addmm weighs its summands (beta=1, alpha=2), at {}",
+        "addmm weighs its summands (beta=1, alpha=2), at {}; write it as a product and a sum",
     ),
     "plain tensor": (
         fill, 2,
@@ -293,11 +303,12 @@ ERRORS: dict[str, tuple[Function, int, str]] = {
     ),
     "picks by a mask": (
         lambda m, x: x[x > 0], 0,
-        "getitem picks by a mask, so that the result's shape depends on the data, at {}",
+        "getitem picks by a mask, so that the result's shape depends on the data, at {}; "
+        "multiply by the mask instead",
     ),
     "random": (
         lambda m, x: F.dropout(x, 0.5, training=True), 0,
-        "dropout is active: it draws random numbers, at {}",
+        "dropout is active: it draws random numbers, at {}; give training=self.training",
     ),
     "leaves torch": (
         lambda m, x: x.numpy(), 0,
@@ -305,7 +316,22 @@ ERRORS: dict[str, tuple[Function, int, str]] = {
     ),
     "resize": (
         lambda m, x: F.interpolate(x, 3, mode="area"), 0,
-        "interpolate resizes with mode='area', antialias=False, at {}",
+        "interpolate resizes with mode='area', antialias=False, at {}; "
+        "use nearest, bilinear or bicubic without antialias",
+    ),
+    "writing by an index": (
+        written, 2,
+        "setitem writes to places picked by index tensors, at {}; "
+        "build the result with torch.where and a mask of these places",
+    ),
+    "an index of two axes": (
+        lambda m, x: m.w[(x > 0).long()], 0,
+        "getitem picks by an index tensor that has not one axis, at {}; "
+        "flatten the index and reshape the result; rows of a table are embedding(index, table)",
+    ),
+    "a roll of all entries": (
+        lambda m, x: torch.roll(x, 1), 0,
+        "roll rolls the flattened tensor, at {}; give dims, as roll(1, dims=-1)",
     ),
     "an argument of another kind": (
         lambda m, x: torch.lerp(x, x, m.scale.double()), 0,

@@ -357,7 +357,8 @@ def counted(m: Model, x: Tensor) -> Tensor:
 
 def test_writing_into_a_part_of_a_tensor() -> None:
     assert message(Model(chunked), (X,)) == (
-        f"relu_ at {line_of(chunked, 2)} changed this through chunk, at two, {line_of(chunked, 3)}"
+        f"relu_ at {line_of(chunked, 2)} changed this through chunk, at two, {line_of(chunked, 3)};"
+        " compute a new tensor there instead"
     )
 
 

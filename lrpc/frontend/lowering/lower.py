@@ -152,7 +152,10 @@ class Lowering(Context):
         if row is indexing.getitem and not isinstance(source.type, tuple):
             return indexing.setitem(self, whole, view.args[1], part)
         name = source.name if isinstance(source.type, tuple) else view.name
-        return Missing(f"{call.name} at {call.loc} changed this through {name}")
+        return Missing(
+            f"{call.name} at {call.loc} changed this through {name}",
+            "compute a new tensor there instead",
+        )
 
     def _checked(self, result: Operand) -> Operand:
         """`result`, spread over the batch where its images are alike, and in the precision that was

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 
 from lrpc.errors import ConfigError
 from lrpc.ir.graph import Graph
-from lrpc.program.targets import Places, Target, output_targets
-from lrpc.support.untrusted import meant
+from lrpc.program.targets import Places, Target, matching, output_targets
 from passes.reachable import relevance_reachable
 
 
@@ -48,10 +46,5 @@ def chosen_places(graph: Graph, places: Places, read: Sequence[str]) -> tuple[st
     every = [m for m in graph.value_at if not m.startswith(("output.", "input.")) or m in inputs]
     if not read:
         return tuple(every)
-    for pattern in read:
-        if not any(fnmatchcase(m, pattern) for m in every):
-            raise ConfigError(
-                f"LRPC.READ: no place matches {pattern!r}{meant(pattern, every)}; places:"
-                f" {', '.join(every)}"
-            )
-    return tuple(m for m in every if m in inputs or any(fnmatchcase(m, p) for p in read))
+    found = matching("LRPC.READ", read, every)
+    return tuple(name for name in every if name in inputs or name in found)

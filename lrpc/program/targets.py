@@ -105,17 +105,21 @@ def inside(paths: Mapping[str, str], scope: str) -> dict[str, str]:
 def with_boundaries(places: Places, patterns: Sequence[str]) -> Places:
     """`places` at which relevance also stops where a pattern matches; ConfigError where none
     does."""
-    every = list(places.paths)
+    found = matching("LRPC.BOUNDARIES", patterns, list(places.paths))
+    more = (name for name in found if name not in places.boundaries)
+    return replace(places, boundaries=(*places.boundaries, *more))
+
+
+def matching(key: str, patterns: Sequence[str], every: Sequence[str]) -> list[str]:
+    """The places that some pattern matches, in their order; ConfigError that names `key` where a
+    pattern matches none."""
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in every):
             raise ConfigError(
-                f"LRPC.BOUNDARIES: no place matches {pattern!r}{meant(pattern, every)}; places:"
+                f"{key}: no place matches {pattern!r}{meant(pattern, every)}; places:"
                 f" {', '.join(every) or 'none'}"
             )
-    more = (
-        m for m in every if m not in places.boundaries and any(fnmatchcase(m, p) for p in patterns)
-    )
-    return replace(places, boundaries=(*places.boundaries, *more))
+    return [name for name in every if any(fnmatchcase(name, p) for p in patterns)]
 
 
 def boundaries_of(start: str, boundaries: Sequence[str], graph: Graph) -> tuple[str, ...]:

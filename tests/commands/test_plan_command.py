@@ -17,7 +17,8 @@ from lrpc.backend.memory.run import Timeline
 from lrpc.backend.memory.tape import Storage
 from lrpc.cli import main
 from lrpc.commands.plan.dotted import breaks
-from lrpc.commands.plan.figures import alive, by_part, columns, layers, shortened, size
+from lrpc.commands.plan.figures import alive, by_part, columns, layers
+from lrpc.commands.session.units import shortened, size
 from tests.support.tiny import tiny
 
 BLUE = (0x2F, 0x6F, 0xDB)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lrpc.commands.bench.tables import Case, Sheet, duration, size, spanned
+from lrpc.commands.bench.tables import Case, Sheet, duration, spanned
+from lrpc.commands.session.units import size
 
 
 def sheets(case: Case) -> list[Sheet]:

@@ -17,9 +17,10 @@ from lrpc.commands.bench import rebuilt, store
 from lrpc.commands.bench.loadings import Loaded, loaded, loadings_of
 from lrpc.commands.bench.machine import machine
 from lrpc.commands.bench.memory import peak
-from lrpc.commands.bench.tables import Sheet, size, spanned, to_rich
+from lrpc.commands.bench.tables import Sheet, spanned, to_rich
 from lrpc.commands.bench.timing import interleaved
 from lrpc.commands.session.arguments import check_known
+from lrpc.commands.session.units import size
 from lrpc.errors import ProgramError
 from lrpc.ir.types import DTYPES
 from lrpc.program.devices import device_of

@@ -30,7 +30,8 @@ from lrpc.commands.evaluate.truth import Annotated
 from lrpc.commands.session.changes import change_of
 from lrpc.commands.session.members import Member
 from lrpc.commands.session.record import program_record
-from lrpc.commands.session.terminal import count, stopped, warn_changes, warn_random
+from lrpc.commands.session.terminal import stopped, warn_changes, warn_random
+from lrpc.commands.session.units import count
 from lrpc.errors import ProgramError
 from lrpc.support.files import make_folder
 from lrpc.support.signals import Stopped, finishing

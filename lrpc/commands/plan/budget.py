@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from lrpc.commands.plan.figures import size
+from lrpc.commands.session.units import size
 from lrpc.runtime.limits import Call, Limits
 from lrpc.runtime.loading import ProgramError
 

@@ -11,12 +11,12 @@ from rich.console import Console
 from lrpc.backend.memory.reasons import readers
 from lrpc.backend.memory.run import Model
 from lrpc.commands.plan.budget import budget_table, limits_of
-from lrpc.commands.plan.figures import size
 from lrpc.commands.plan.picture import picture
 from lrpc.commands.plan.shapes import to_image, to_svg
 from lrpc.commands.plan.tables import chart, largest, layers, reasons, recomputed, summary
 from lrpc.commands.plan.view import View, views
 from lrpc.commands.session.arguments import check_known
+from lrpc.commands.session.units import size
 from lrpc.program.memory_of import open_model
 from lrpc.support.files import shown, write_bytes
 from lrpc.support.terminal import say

@@ -62,21 +62,3 @@ def layers(modules: Sequence[str]) -> list[tuple[str, int, int]]:
         found.append((name, start, start + length))
         start += length
     return found
-
-
-def size(count: float) -> str:
-    """Bytes in decimal units with three digits."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= scale:
-            digits = 2 if count < 10 * scale else 1 if count < 100 * scale else 0
-            return f"{count / scale:.{digits}f} {unit}"
-    return f"{count:.0f} B"
-
-
-def shortened(text: str, length: int) -> str:
-    """The end of a text that is too long, from where a part of a path begins."""
-    if len(text) <= length:
-        return text
-    end = text[1 - length :]
-    dot = end.find(".")
-    return "…" + (end[dot + 1 :] if 0 <= dot < length // 2 else end)

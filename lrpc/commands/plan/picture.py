@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lrpc.backend.memory.plan import by_layer
-from lrpc.commands.plan.figures import LOOKS, alive, by_part, columns, layers, shortened, size
+from lrpc.commands.plan.figures import LOOKS, alive, by_part, columns, layers
 from lrpc.commands.plan.shapes import Area, Label, Line, Shape, rectangle, wide
 from lrpc.commands.plan.view import View
+from lrpc.commands.session.units import shortened, size
 
 WIDTH = 1120
 LEFT, RIGHT = 74.0, 24.0

@@ -12,8 +12,9 @@ from lrpc.backend.memory.plan import by_layer, layer_name
 from lrpc.backend.memory.reasons import Reader
 from lrpc.backend.memory.tape import Storage
 from lrpc.commands.plan.dotted import Dotted
-from lrpc.commands.plan.figures import LOOKS, alive, by_part, columns, size
+from lrpc.commands.plan.figures import LOOKS, alive, by_part, columns
 from lrpc.commands.plan.view import View
+from lrpc.commands.session.units import size
 from lrpc.ir.graph import Graph
 
 HEIGHT, AXIS = 12, 9  # lines of the chart, characters of its axis

@@ -40,7 +40,7 @@ class FoldBatchNorm:
             weight, bias = _folded(node, before, new)
             attrs = dict(before.attrs) | {"weight": weight, "bias": bias}
             source = moved[before.out.name]
-            return new.again(before, source, hint=before.out.name, attrs=attrs)
+            return new.like(before, source, hint=before.out.name, attrs=attrs)
 
         return rewrite(module, emit) if pairs else module
 

@@ -196,7 +196,7 @@ def _affine(node: Node, made: Mapping[str, Node], new: Rewriter, before: Before)
         constant = _per_channel(other, value, before)
         if constant is not None:
             attrs = dict(norm.attrs) | {key: _channels(constant, new)}
-            return new.again(norm, *norm.inputs, hint=node.out.name, attrs=attrs)[0]
+            return new.like(norm, *norm.inputs, hint=node.out.name, attrs=attrs)[0]
     return None
 
 

@@ -42,7 +42,7 @@ class Rewriter(Builder):
         """What stands for an old value in the new graph."""
         return self._mapped.get(value.name, value)
 
-    def again(
+    def like(
         self, node: Node, *inputs: Value, hint: str, attrs: Mapping[str, Attr]
     ) -> tuple[Value, ...]:
         """Append an operation like `node`, with its place, role and rule, on other operands."""

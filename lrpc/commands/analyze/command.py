@@ -68,7 +68,7 @@ def main(args: argparse.Namespace, console: Console) -> int:
     for one in failed:
         say(errors, line(one), "red")
     if stop is not None:
-        how_far = f": the table is of {len(outcomes)} of {len(paths)} images"
+        how_far = f": the table is of {len(found.images)} of {len(paths)} images"
         return stopped(errors, stop, how_far, "run it again, --images-glob takes fewer images")
     return 1 if failed else 0
 

@@ -2,34 +2,61 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from lrpc.errors import (
+    AnalysisError,
+    ConfigError,
+    ImageError,
+    IRError,
+    LrpcError,
+    LrpcWarning,
+    MismatchError,
+    PrecisionError,
+    ProgramError,
+    RuleError,
+    TraceError,
+    WeightsError,
+)
+
 if TYPE_CHECKING:
-    from lrpc.commands.compare.comparison import compare as compare
-    from lrpc.compiler import compile as compile
-    from lrpc.explainer import LRPExplainer as LRPExplainer
-    from lrpc.rules.composite import composite as composite
+    from lrpc.commands.compare.comparison import compare
+    from lrpc.compiler import compile
+    from lrpc.explainer import LRPExplainer
+    from lrpc.rules.composite import composite
 
 __version__ = "0.1.0"
-__all__ = ["LRPExplainer", "__version__", "compare", "compile", "composite"]
+__all__ = [
+    "AnalysisError",
+    "ConfigError",
+    "IRError",
+    "ImageError",
+    "LRPExplainer",
+    "LrpcError",
+    "LrpcWarning",
+    "MismatchError",
+    "PrecisionError",
+    "ProgramError",
+    "RuleError",
+    "TraceError",
+    "WeightsError",
+    "__version__",
+    "compare",
+    "compile",
+    "composite",
+]
+
+#: Imported when they are asked for: `lrpc --help` need not wait for torch.
+_LAZY = {
+    "LRPExplainer": "lrpc.explainer",
+    "compare": "lrpc.commands.compare.comparison",
+    "compile": "lrpc.compiler",
+    "composite": "lrpc.rules.composite",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """What is imported when it is asked for: `lrpc --help` need not wait for torch."""
-    if name == "compile":
-        from lrpc.compiler import compile
-
-        return compile
-    if name == "compare":
-        from lrpc.commands.compare.comparison import compare
-
-        return compare
-    if name == "composite":
-        from lrpc.rules.composite import composite
-
-        return composite
-    if name == "LRPExplainer":
-        from lrpc.explainer import LRPExplainer
-
-        return LRPExplainer
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'lrpc' has no attribute {name!r}")

@@ -138,13 +138,13 @@ def compile(
     switches = {"compile": compile, "capture": capture, "keep_pages": keep_pages}
     given.check_switches(fold_batch_norm=fold_batch_norm, check=check, **switches)
     check_load(device, capture)
-    marks, limit = given.places_read(read), _limit(checkpoint, budget)
+    paths, limit = given.places_read(read), _limit(checkpoint, budget)
     count, own_inputs = given.seed_count(seeds), given.names_of_inputs(unbatched)
     chosen = composites(composite, SharedOptions(epsilon, listed_rules(rules)))
-    how: Any = {"scope": scope, "marks": marks, "unbatched": own_inputs}
+    how: Any = {"scope": scope, "places": paths, "unbatched": own_inputs}
     how |= {"no_grad": no_grad, "held": check}
     imported, call, fixed = import_call(model, args, kwargs, **how)
-    given.check_places(marks, [value.name for value in imported.module.graph.inputs])
+    given.check_places(paths, [value.name for value in imported.module.graph.inputs])
     if imported.fixed:
         warnings.warn(warning_of(imported.fixed), LrpcWarning, stacklevel=2)
     for note in imported.unfollowed:
@@ -155,7 +155,7 @@ def compile(
     settings = Settings(
         type(model).__name__,
         imported.structure,
-        Places(marks),
+        Places(paths),
         tf32=own in ("tf32", "bf16"),
         chunk=count,
         notes=(*fixed, *imported.notes),
@@ -229,7 +229,7 @@ def compile_config(
         model,
         example,
         scope=options.SCOPE,
-        marks=places.marks if not options.SCOPE else inside(places.marks, options.SCOPE),
+        places=places.paths if not options.SCOPE else inside(places.paths, options.SCOPE),
         no_grad=options.NO_GRAD,
         held=check,
     )

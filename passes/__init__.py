@@ -53,7 +53,7 @@ CLEANING: tuple[Pass, ...] = (Simplify(), EliminateDead())
 
 
 def annotating(composite: RuleMap, fold_batch_norm: bool = True) -> tuple[Pass, ...]:
-    """The default pipeline up to the annotated graph: marks, then the composite's rules."""
+    """The default pipeline up to the annotated graph: roles, then the composite's rules."""
     first = Canonicalize(fold_batch_norm=fold_batch_norm)
     last = (AssignRules(composite), SkipProjections(), CheckCoverage(), MarkEnds())
     return (first, *MARKING[1:], *last)
@@ -61,7 +61,7 @@ def annotating(composite: RuleMap, fold_batch_norm: bool = True) -> tuple[Pass, 
 
 def pruning(boundaries: tuple[str, ...]) -> tuple[Pass, ...]:
     """From the annotated graph to what relevance that boundaries there is lowered into."""
-    return (MoveBoundaries(tuple(boundaries)), EliminateDead(keep_marks=True))
+    return (MoveBoundaries(tuple(boundaries)), EliminateDead(keep_places=True))
 
 
 AnyPass = Pass | JointPass

@@ -112,7 +112,7 @@ def _moved(value: Value, made: Node, path: list[Node], new: Rewriter) -> Value:
     for move in reversed(path):
         if move.op == "cast" and not value.type.is_float:
             continue
-        (value,) = new.again(move, value, hint=move.out.name, attrs=dict(move.attrs))
+        (value,) = new.like(move, value, hint=move.out.name, attrs=dict(move.attrs))
     return value
 
 

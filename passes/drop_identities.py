@@ -63,7 +63,7 @@ def double_reshape(node: Node, before: Before, new: Rewriter) -> Outputs | None:
     first = before.get(node.inputs[0].name)
     if first is None or first.op != "reshape":
         return None
-    return _again(node, first.inputs[0], new, shape=node.out.type.shape)
+    return _like(node, first.inputs[0], new, shape=node.out.type.shape)
 
 
 def double_permute(node: Node, before: Before, new: Rewriter) -> Outputs | None:
@@ -74,7 +74,7 @@ def double_permute(node: Node, before: Before, new: Rewriter) -> Outputs | None:
     order = tuple(inner[i] for i in axes(node))
     if order == tuple(range(len(order))):
         return first.inputs
-    return _again(node, first.inputs[0], new, dims=order)
+    return _like(node, first.inputs[0], new, dims=order)
 
 
 def double_scale(node: Node, before: Before, new: Rewriter) -> Outputs | None:
@@ -82,7 +82,7 @@ def double_scale(node: Node, before: Before, new: Rewriter) -> Outputs | None:
     if first is None or first.op != "scale":
         return None
     by = number(first, "by") * number(node, "by")
-    return first.inputs if by == 1 else _again(node, first.inputs[0], new, by=by)
+    return first.inputs if by == 1 else _like(node, first.inputs[0], new, by=by)
 
 
 def slice_of_cat(node: Node, before: Before, new: Rewriter) -> Outputs | None:
@@ -124,7 +124,7 @@ def gate_of_nothing(node: Node, before: Before, new: Rewriter) -> Outputs | None
             continue
         vanishes = made.op == "ratio" or (made.op == "stab_ratio" and number(made, "eps") > 0)
         if vanishes and made.inputs[0] == mask.inputs[0]:
-            return new.again(node, gate.inputs[0], factor, hint=node.out.name, attrs={})
+            return new.like(node, gate.inputs[0], factor, hint=node.out.name, attrs={})
     return None
 
 
@@ -135,11 +135,11 @@ def _above_zero(mask: Node, before: Before) -> bool:
     return above and y is not None and y.op == "relu"
 
 
-def _again(node: Node, source: Value, new: Rewriter, **attrs: Attr) -> Outputs:
+def _like(node: Node, source: Value, new: Rewriter, **attrs: Attr) -> Outputs:
     """`node` on an earlier value, with other attributes; a reshape back to the start is dropped."""
     if node.op == "reshape" and source.type == node.out.type:
         return (source,)
-    return new.again(node, source, hint=node.out.name, attrs=attrs)
+    return new.like(node, source, hint=node.out.name, attrs=attrs)
 
 
 def axes(node: Node) -> tuple[int, ...]:

@@ -40,7 +40,7 @@ class FoldBatchNorm:
             weight, bias = _folded(node, before, new)
             attrs = dict(before.attrs) | {"weight": weight, "bias": bias}
             source = moved[before.out.name]
-            return new.again(before, source, hint=before.out.name, attrs=attrs)
+            return new.like(before, source, hint=before.out.name, attrs=attrs)
 
         return rewrite(module, emit) if pairs else module
 
@@ -54,7 +54,7 @@ def _map_before(graph: Graph, node: Node) -> Node | None:
     # Batch norm works on axis 1; a linear map's channels are the last axis.
     if before.op == "linear" and before.out.type.rank != 2:
         return None
-    ends = {v.name for _, v in (*graph.outputs, *graph.marks)}
+    ends = {v.name for _, v in (*graph.outputs, *graph.places)}
     alone = len(graph.users[before.out.name]) == 1 and before.out.name not in ends
     return before if alone else None
 

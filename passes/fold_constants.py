@@ -71,7 +71,7 @@ def _only_entry(tensor: Tensor) -> float | int | bool | None:
 
 def _wanted(node: Node, graph: Graph, folded: Collection[str]) -> bool:
     """Whether anything reads a value of `node` that is not itself folded."""
-    ends = {v.name for _, v in (*graph.outputs, *graph.marks)}
+    ends = {v.name for _, v in (*graph.outputs, *graph.places)}
     users = [user for v in node.outputs for user in graph.users.get(v.name, ())]
     return any(v.name in ends for v in node.outputs) or any(
         user.op in PLAIN or not all(v.name in folded for v in user.outputs) or not user.outputs

@@ -18,10 +18,10 @@ SEED = "seed"
 
 @dataclass(frozen=True)
 class LowerRelevance:
-    """Relevance from the mark `target` back to the marks in `reads`, none beyond `boundaries`.
+    """Relevance from the place `target` back to those in `reads`, none beyond `boundaries`.
 
     The graph gains the input %seed (K in front of the target's own axes, relevance per unit of the
-    target's activation), a `read` for every mark in `reads` that relevance reaches, with inputs G
+    target's activation), a `read` for every place in `reads` that relevance reaches, with inputs G
     and the value, R, or all three, and with `ledger` a `record` for everything that each node takes
     in, passes on and loses. Weights that rules derive from the model's join the graph.
     """
@@ -56,7 +56,7 @@ class LowerRelevance:
             nodes=tuple(builder.nodes),
             outputs=(),
             weights=tuple(builder.weights.items()),
-            marks=(),
+            places=(),
         )
         return Module(joint, ctx.tensors)
 
@@ -107,10 +107,10 @@ class LowerRelevance:
         ctx.record_arrived("end", value)
 
     def _mark(self, graph: Graph, name: str) -> Value:
-        if name not in graph.marked:
-            known = ", ".join(graph.marked) or "none"
-            raise RuleError(f"no value is marked {name!r} in @{graph.name}; marks: {known}")
-        return graph.marked[name]
+        if name not in graph.value_at:
+            known = ", ".join(graph.value_at) or "none"
+            raise RuleError(f"@{graph.name} has no place {name!r}; places: {known}")
+        return graph.value_at[name]
 
 
 def _check_axes(node: Node) -> None:

@@ -11,15 +11,15 @@ from passes.reachable import relevance_reachable
 
 @dataclass(frozen=True)
 class MarkEnds:
-    """Adds a mark `output.NAME` on each output, and `input.NAME` on each input that can carry
+    """Adds a place `output.NAME` on each output, and `input.NAME` on each input that can carry
     relevance: floats, and tokens."""
 
     name: ClassVar[str] = "mark_ends"
 
     def run(self, module: Module) -> Module:
         graph = module.graph
-        marks = dict(graph.marks)
-        marks |= {f"output.{name}": value for name, value in graph.outputs}
+        places = dict(graph.places)
+        places |= {f"output.{name}": value for name, value in graph.outputs}
         able = relevance_reachable(graph)
-        marks |= {f"input.{v.name}": v for v in graph.inputs if v.name in able}
-        return module.with_graph(replace(graph, marks=tuple(marks.items())))
+        places |= {f"input.{v.name}": v for v in graph.inputs if v.name in able}
+        return module.with_graph(replace(graph, places=tuple(places.items())))

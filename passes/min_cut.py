@@ -20,7 +20,7 @@ def cheapest(
     """The values to keep at the least total cost, such that each of `needed` is kept or can be
     made of kept ones.
 
-    `inputs` says what a value can be made of; one that is not in it cannot be made again, one with
+    `inputs` says what a value can be made of; one that is not in it cannot be recomputed, one with
     no inputs needs nothing kept. Costs are at least 0; the graph must have no cycles.
     """
     needed = set(needed)

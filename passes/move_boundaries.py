@@ -22,16 +22,16 @@ class MoveBoundaries:
 
     def run(self, module: Module) -> Module:
         graph = module.graph
-        marks = dict(graph.marks)
+        places = dict(graph.places)
         for name in self.boundaries:
-            if name not in marks:
-                known = ", ".join(marks) or "none"
-                raise RuleError(f"no value is marked {name!r} in @{graph.name}; marks: {known}")
-            before = graph.producers.get(marks[name].name)
+            if name not in places:
+                known = ", ".join(places) or "none"
+                raise RuleError(f"@{graph.name} has no place {name!r}; places: {known}")
+            before = graph.producers.get(places[name].name)
             while before is not None and before.op == "permute":
                 source = before.inputs[0]
                 if len(graph.users[source.name]) == 1:
                     break
-                marks[name] = source
+                places[name] = source
                 before = graph.producers.get(source.name)
-        return module.with_graph(replace(graph, marks=tuple(marks.items())))
+        return module.with_graph(replace(graph, places=tuple(places.items())))

@@ -52,9 +52,9 @@ def _stops(node: Node) -> bool:
 
 
 def receiving(graph: Graph) -> frozenset[str]:
-    """Names of the carrying values that an output or a mark depends on through such values."""
+    """Names of the carrying values that an output or a place depends on through such values."""
     able = relevance_reachable(graph)
-    ends = (*graph.outputs, *graph.marks)
+    ends = (*graph.outputs, *graph.places)
     found = {value.name for _, value in ends if value.name in able}
     for node in reversed(graph.nodes):
         if any(value.name in found for value in node.outputs):

@@ -66,8 +66,8 @@ def _emitted(norm: _Norm, node: Node, new: Rewriter) -> Value:
 
 
 def _read_once(graph: Graph) -> frozenset[str]:
-    """Names of the values that one node reads, and that are no output and no mark."""
-    ends = {v.name for _, v in (*graph.outputs, *graph.marks)}
+    """Names of the values that one node reads, and that are no output and no place."""
+    ends = {v.name for _, v in (*graph.outputs, *graph.places)}
     return frozenset(
         name for name, users in graph.users.items() if len(users) == 1 and name not in ends
     )
@@ -196,7 +196,7 @@ def _affine(node: Node, made: Mapping[str, Node], new: Rewriter, before: Before)
         constant = _per_channel(other, value, before)
         if constant is not None:
             attrs = dict(norm.attrs) | {key: _channels(constant, new)}
-            return new.again(norm, *norm.inputs, hint=node.out.name, attrs=attrs)[0]
+            return new.like(norm, *norm.inputs, hint=node.out.name, attrs=attrs)[0]
     return None
 
 

@@ -1,4 +1,4 @@
-"""Rewrites joint graphs around what the forward pass keeps: the rest relevance computes again."""
+"""Rewrites joint graphs around what the forward pass keeps: relevance recomputes the rest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ONCE = with_trait(Trait.CHOOSES) | of_family(Family.SAMPLING)
 
 
 @dataclass
-class Again:
+class Recomputation:
     """`moved` is the forward pass with what it computes for relevance; `kept` the memory that
     crosses, to which what the ledger reads from other blocks is added in writing."""
 
@@ -59,7 +59,7 @@ class _Writer:
     """The relevance half of one joint graph, written anew; `local` has its own operations for
     values of `SeedInvariant`, which are emitted where the first reader stands."""
 
-    again: Again
+    plan: Recomputation
     taken: set[str]
     nodes: list[Node] = field(default_factory=list)
     local: dict[str, Node] = field(default_factory=dict)
@@ -67,19 +67,19 @@ class _Writer:
 
     def value(self, name: str, loc: Loc) -> Value:
         """A value for a reader at `loc`: kept, or computed in the reader's block."""
-        if name in self.again.shared.nodes:
+        if name in self.plan.shared.nodes:
             return self._seed_free(name)
         kept = self._kept(name, block_of(loc.module))
         if kept is not None:
             return kept
         key = (block_of(loc.module), name)
         if key not in self.made:
-            self._again(name, loc)
+            self._recompute(name, loc)
         return self.made[key]
 
     def _seed_free(self, name: str) -> Value:
-        node = self.again.shared.nodes[name]
-        if name in self.again.kept:
+        node = self.plan.shared.nodes[name]
+        if name in self.plan.kept:
             return node.out
         own = self.local.get(name, node)
         if ("", name) not in self.made:
@@ -89,8 +89,8 @@ class _Writer:
         return self.made["", name]
 
     def _kept(self, name: str, block: str) -> Value | None:
-        kept, root = self.again.kept, self.again.roots[name]
-        node = self.again.forward.producers.get(name)
+        kept, root = self.plan.kept, self.plan.roots[name]
+        node = self.plan.forward.producers.get(name)
         if node is None:
             return root
         if root.name not in kept:
@@ -99,8 +99,8 @@ class _Writer:
             kept.add(root.name)
         return next(v for v in node.outputs if v.name == name)
 
-    def _again(self, name: str, loc: Loc) -> None:
-        node = self.again.forward.producers[name]
+    def _recompute(self, name: str, loc: Loc) -> None:
+        node = self.plan.forward.producers[name]
         outputs = tuple(self._named(v) for v in node.outputs)
         inputs = tuple(self.value(v.name, loc) for v in node.inputs)
         self.nodes.append(replace(node, inputs=inputs, outputs=outputs))

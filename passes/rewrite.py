@@ -42,7 +42,7 @@ class Rewriter(Builder):
         """What stands for an old value in the new graph."""
         return self._mapped.get(value.name, value)
 
-    def again(
+    def like(
         self, node: Node, *inputs: Value, hint: str, attrs: Mapping[str, Attr]
     ) -> tuple[Value, ...]:
         """Append an operation like `node`, with its place, role and rule, on other operands."""
@@ -81,7 +81,7 @@ class Rewriter(Builder):
             graph,
             nodes=tuple(self.nodes),
             outputs=tuple((name, self.now(v)) for name, v in graph.outputs),
-            marks=tuple((name, self.now(v)) for name, v in graph.marks),
+            places=tuple((name, self.now(v)) for name, v in graph.places),
             weights=tuple(self.weights.items()),
         )
         return Module(new, self.tensors)

@@ -3,7 +3,7 @@
 What hangs on no seed can be computed in either half. A relevance that needs x > 0 alone is as well
 served by a mask, a byte instead of four; a sum of two values that are kept need not be kept itself.
 A least cut through such operations says which values cost the fewest bytes. The ledger, which is
-asked for rarely, gets no memory of its own: what only it reads it makes again from what is kept.
+asked for rarely, gets no memory of its own: what only it reads it recomputes from what is kept.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from lrpc.ir.graph import Graph, Node, Value
 from lrpc.ir.ops import TABLE
 from passes.base import Joints
 from passes.min_cut import cheapest
-from passes.recompute import Again
+from passes.recompute import Recomputation
 from passes.rewrite import weights_of
 from passes.roots import free, roots, size
 from passes.seed_invariant import CHEAP, SeedInvariant
 
-CHAIN = 4  # most operations in a row that relevance does again
+CHAIN = 4  # most operations in a row that relevance recomputes
 BYTE = 1 << 20  # the cost of one, so that ties go to what is nearest to its reader
 OUTSIDE = "outside"  # no block: what is read there is kept as it is
 
@@ -47,9 +47,9 @@ class SaveTensors:
             choice.need(name, OUTSIDE)
         kept = choice.made()
         moved = _with_moved(forward, shared, kept, plain)
-        again = Again(forward, moved, shared, roots(forward), set(kept))
+        plan = Recomputation(forward, moved, shared, roots(forward), set(kept))
         given = zip((g for pair in joints.pairs for g in pair), known, strict=True)
-        graphs = again.graphs(given)
+        graphs = plan.graphs(given)
         pairs = tuple(zip(graphs[::2], graphs[1::2], strict=True))
         return replace(joints, forward=moved, pairs=pairs)
 
@@ -64,7 +64,7 @@ class Choice:
     depth: dict[str, int] = field(default_factory=dict)
 
     def need(self, name: str, block: str, depth: int = 0) -> None:
-        """Something in `block` reads a value, itself done again as the `depth`-th in a row."""
+        """Something in `block` reads a value, itself recomputed as the `depth`-th in a row."""
         if name not in self.shared.fixed:
             self.places.setdefault(name, set()).add(block)
             self.depth[name] = max(self.depth.get(name, 0), depth)
@@ -104,7 +104,7 @@ class Choice:
                 continue
             cost[name] = len(order) - place + (0 if name in anyway else BYTE * size(below[name]))
             maker = self.forward.producers.get(name)
-            if maker is not None and name not in anyway and self._again(maker):
+            if maker is not None and name not in anyway and self._recomputable(maker):
                 inputs[name] = self._pass_on(maker, self.depth[name] + 1, below)
         known = self.shared.nodes
         return cheapest(cost, inputs, {n if n in known else below[n].name for n in needed})
@@ -118,8 +118,8 @@ class Choice:
                 found.append(below[value.name].name if value.name in below else value.name)
         return found
 
-    def _again(self, node: Node) -> bool:
-        """Whether relevance may compute `node` again: cheap, near where it is read, and not at the
+    def _recomputable(self, node: Node) -> bool:
+        """Whether relevance may recompute `node`: cheap, near where it is read, and not at the
         end of a long row of such."""
         if node.op not in CHEAP or self.depth[node.out.name] >= CHAIN:
             return False

@@ -29,7 +29,7 @@ ALGEBRA: dict[str, tuple[Identity, ...]] = {
 class Simplify:
     """Applies local identities and merges common subexpressions until nothing changes.
 
-    Types, outputs and marks stay; values are equal up to rounding (`scale` of `scale` multiplies
+    Types, outputs and places stay; values are equal up to rounding (`scale` of `scale` multiplies
     the two numbers first).
     """
 

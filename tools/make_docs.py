@@ -51,6 +51,11 @@ LRPC:
 `role`, `op` and `module` are globs. `layers` is a range for the first number in the module path.
 `first: true` matches only the first linear map or convolution on each path from an input. Fields
 that an entry omits match everything. The first entry that matches a node decides.
+
+**Ties.** Where n entries are equally large, `x.max(dim)`, `min`, `amax` and `amin` give each 1/n of
+the relevance, as the gradient of `amax` in torch does. `torch.maximum` and `minimum` of equal
+operands give all of it to the first one, where torch's gradient gives each a half. Max pooling and
+top-k give all of it to the entry that they took.
 """
 
 CONFIG_HEAD = """# Configuration

@@ -22,7 +22,7 @@ from lrpc.frontend.capture import (
 from lrpc.frontend.finish import finish
 from lrpc.frontend.gradients import with_backward_hooks
 from lrpc.frontend.lowering import lower
-from lrpc.frontend.places import Place, parse_mark, watched
+from lrpc.frontend.places import Place, parse_place, watched
 from lrpc.frontend.records import RecordedProgram, Ref, memory_of
 from lrpc.frontend.running import ByShapes
 from lrpc.frontend.structure import described
@@ -92,18 +92,18 @@ def import_model(
     inputs: Mapping[str, Tensor] | Example,
     *,
     scope: str = "",
-    marks: Mapping[str, str] | None = None,
+    places: Mapping[str, str] | None = None,
     constants: Mapping[str, Any] | None = None,
     unbatched: Collection[str] = (),
     no_grad: str = "detach",
     held: bool = False,
 ) -> Imported:
-    """Trace `model`, or the submodule `scope` of it, and lower what its outputs and marks need.
+    """Trace `model`, or the submodule `scope` of it, and lower what its outputs and places need.
 
     `inputs` are example tensors by the names of the forward signature, with the batch in front
     except for those in `unbatched`; `constants` are its other arguments; an `Example` holds both.
     The model runs in evaluation mode, twice, on batches of 2 and 3 (the given images, and others
-    made of them by `of_size`), and is left as it was. `marks` names places: "path" is what that
+    made of them by `of_size`), and is left as it was. `places` names tensors: "path" is what that
     module returns, "path:in0" its first tensor argument, "path:out1" or "path:out.key" a part of
     what it returns, "path@0" its first call instead of its last. Spatial sizes are those of the
     example. What the model computes under `torch.no_grad()` (or in inference mode) is treated as
@@ -116,9 +116,9 @@ def import_model(
         example = model_example(model, example, constants or {})
     call = ModelCall(model, example, scope, frozenset(unbatched), no_grad == "ignore")
     target = call.target
-    places = {name: parse_mark(target, name, place) for name, place in (marks or {}).items()}
+    parsed = {name: parse_place(target, name, text) for name, text in (places or {}).items()}
     with as_for_inference(model):
-        return _imported(recorded(call, places, held), target, places)
+        return _imported(recorded(call, parsed, held), target, parsed)
 
 
 def recorded(call: ModelCall, places: Mapping[str, Place], held: bool = False) -> RecordedProgram:
@@ -169,7 +169,7 @@ def _imported(program: RecordedProgram, target: nn.Module, places: Mapping[str, 
     structure, outputs = described(program.output, Ref)
     if not outputs:
         raise TraceError(f"{type(target).__name__} returns no tensor")
-    marked = {name: place.find(name, program.boundaries) for name, place in places.items()}
-    lowered = lower(program, (*outputs.values(), *marked.values()), state_names(target))
-    module = finish(lowered, tuple(outputs), tuple(marked))
+    found = {name: place.find(name, program.boundaries) for name, place in places.items()}
+    lowered = lower(program, (*outputs.values(), *found.values()), state_names(target))
+    module = finish(lowered, tuple(outputs), tuple(found))
     return Imported(module, structure, program, with_backward_hooks(target))

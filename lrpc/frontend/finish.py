@@ -15,8 +15,8 @@ from lrpc.ir.types import type_of
 from lrpc.ir.verifier import verify
 
 
-def finish(lowered: Lowered, outputs: tuple[str, ...], marks: tuple[str, ...]) -> Module:
-    """The graph "forward"; `lowered.values` belong to the outputs, then to the marks."""
+def finish(lowered: Lowered, outputs: tuple[str, ...], places: tuple[str, ...]) -> Module:
+    """The graph "forward"; `lowered.values` belong to the outputs, then to the places."""
     nodes = _needed(lowered)
     tensors, renamed = _weights([node for node, _ in nodes], lowered.tensors)
     types = {name: type_of(tensor) for name, tensor in tensors.items()}
@@ -36,7 +36,7 @@ def finish(lowered: Lowered, outputs: tuple[str, ...], marks: tuple[str, ...]) -
         tuple(builder.nodes),
         tuple(zip(outputs, wanted, strict=False)),
         tuple(types.items()),
-        tuple(zip(marks, wanted[len(outputs) :], strict=True)),
+        tuple(zip(places, wanted[len(outputs) :], strict=True)),
     )
     return Module(verify(graph, "import"), tensors)
 

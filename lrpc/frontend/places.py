@@ -1,4 +1,4 @@
-"""Marks: names for tensors at module boundaries."""
+"""Places: names for tensors at module boundaries."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Place:
     side: str
     part: tuple[str, ...]
 
-    def find(self, mark: str, boundaries: Sequence[Boundary]) -> Ref:
+    def find(self, name: str, boundaries: Sequence[Boundary]) -> Ref:
         """The tensor itself; TraceError where the trace has none there."""
         calls = [b for b in boundaries if b.path == self.path]
         if not -1 <= self.call < len(calls) or not calls:
-            raise self._error(mark, f"the model calls that module {len(calls)} times")
+            raise self._error(name, f"the model calls that module {len(calls)} times")
         boundary = calls[self.call]
         found: Any = boundary.inputs if self.side == "in" else boundary.output
         for key in self.part:
@@ -38,21 +38,21 @@ class Place:
             parts = nest.items() if isinstance(nest, dict) else enumerate(nest)
             known = {str(k): v for k, v in parts}
             if key not in known:
-                raise self._error(mark, f"no part {key!r}; there are: {', '.join(known) or 'none'}")
+                raise self._error(name, f"no part {key!r}; there are: {', '.join(known) or 'none'}")
             found = known[key]
         if not isinstance(found, Ref):
-            raise self._error(mark, "that is not one tensor; name a part, as in path:out0")
+            raise self._error(name, "that is not one tensor; name a part, as in path:out0")
         return found
 
-    def _error(self, mark: str, reason: str) -> TraceError:
-        return TraceError(f"mark {mark!r} at {self.text!r}: {reason}")
+    def _error(self, name: str, reason: str) -> TraceError:
+        return TraceError(f"place {name!r} at {self.text!r}: {reason}")
 
 
-def parse_mark(model: nn.Module, mark: str, text: str) -> Place:
+def parse_place(model: nn.Module, name: str, text: str) -> Place:
     """Read "path[@call][:in0 | :out1 | :out.key]"; a shared module goes by its first path."""
     match = SYNTAX.fullmatch(text)
     if match is None:
-        raise TraceError(f"mark {mark!r}: {text!r} is not of the form path[@call][:in0|:out.key]")
+        raise TraceError(f"place {name!r}: {text!r} is not of the form path[@call][:in0|:out.key]")
     module = submodule(model, match["path"])
     path = next(name for name, found in model.named_modules() if found is module)
     part = tuple(p for p in (match["part"] or "").split(".") if p)

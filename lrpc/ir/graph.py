@@ -144,8 +144,8 @@ class Node:
 class Graph:
     """A straight-line program: inputs, nodes, named outputs, declared weights and named values.
 
-    `weights` lists the tensors that nodes refer to by name; `marks` names values that relevance can
-    start from or be read at.
+    `weights` lists the tensors that nodes refer to by name; `places` names values that relevance
+    can start from or be read at.
     """
 
     name: str
@@ -153,7 +153,7 @@ class Graph:
     nodes: tuple[Node, ...]
     outputs: tuple[tuple[str, Value], ...]
     weights: tuple[tuple[str, TensorType], ...] = ()
-    marks: tuple[tuple[str, Value], ...] = ()
+    places: tuple[tuple[str, Value], ...] = ()
 
     @cached_property
     def producers(self) -> dict[str, Node]:
@@ -174,8 +174,9 @@ class Graph:
         return dict(self.weights)
 
     @cached_property
-    def marked(self) -> dict[str, Value]:
-        return dict(self.marks)
+    def value_at(self) -> dict[str, Value]:
+        """The value at each place."""
+        return dict(self.places)
 
     @property
     def dtype(self) -> str:

@@ -1,10 +1,10 @@
 """Parses the text form of a graph.
 
-graph   = "graph" @name "(" [typed, …] ")" "{" (weight | node | mark)* return "}"
+graph   = "graph" @name "(" [typed, …] ")" "{" (weight | node | place)* return "}"
 weight  = "weight" string ":" type
 node    = [typed, … "="] op "(" [%value, …] ")" ["{" key "=" attr, … "}"] ["role=" word]
           ["rule=" word ["(" key "=" setting, … ")"]] ["loc(" [module] [, file ":" line] ")"]
-mark    = "mark" string %value
+place   = ("place" | "mark") string %value;  "mark" in texts of earlier releases
 return  = "return" [%value | string %value, …]
 typed   = %value ":" type;  type = dtype "[" dim, … "]";  dim = factors of integers, B, K
 setting = number | "[" number, … "]" | "true" | "false" | word
@@ -49,7 +49,7 @@ def parse_graph(text: str, file: str = "<text>", verify: bool = True) -> Graph:
     parser = _Parser(source, known_ops_only=verify)
     graph = parser.graph()
     if verify:
-        _verify(graph, source, parser.places)
+        _verify(graph, source, parser.offsets)
     return graph
 
 
@@ -62,20 +62,20 @@ def read_graph(path: Path, verify: bool = True) -> Graph:
     return parse_graph(text, str(path), verify)
 
 
-def _verify(graph: Graph, source: Source, places: list[int]) -> None:
+def _verify(graph: Graph, source: Source, offsets: list[int]) -> None:
     """Verify; the error points at the node that is to blame."""
     try:
         verify_graph(graph)
     except NodeError as error:
-        raise source.error(places[error.index], str(error)) from None
+        raise source.error(offsets[error.index], str(error)) from None
 
 
 class _Parser(Literals):
-    """Recursive descent; `places` has the offset of each node's op."""
+    """Recursive descent; `offsets` has the offset of each node's op."""
 
     def __init__(self, source: Source, known_ops_only: bool) -> None:
         super().__init__(source)
-        self.places: list[int] = []
+        self.offsets: list[int] = []
         self._known_ops_only = known_ops_only
         self._values: dict[str, Value] = {}
 
@@ -86,7 +86,7 @@ class _Parser(Literals):
         inputs = self.listed(self.define, ")")
         self.expect("{")
         weights: dict[str, TensorType] = {}
-        marks: dict[str, Value] = {}
+        places: dict[str, Value] = {}
         nodes: list[Node] = []
         while not self.accept("return"):
             if self.accept("weight"):
@@ -98,19 +98,19 @@ class _Parser(Literals):
                 if symbolic and self._known_ops_only:
                     what = f"a weight of type {weights[key]}; expected extents in numbers"
                     raise self.fail(what, token)
-            elif self.accept("mark"):
-                key = self.fresh(marks, "mark")
-                marks[key] = self.use()
+            elif self.accept("place") or self.accept("mark"):
+                key = self.fresh(places, "place")
+                places[key] = self.use()
             elif self.at_node():
                 nodes.append(self.node())
             else:
-                raise self.expected("a node, 'weight', 'mark' or 'return'")
+                raise self.expected("a node, 'weight', 'place' or 'return'")
         outputs = self.returned()
         self.expect("}")
         if self.token[0] != "end":
             raise self.expected("nothing after the graph")
         return Graph(
-            name, inputs, tuple(nodes), outputs, tuple(weights.items()), tuple(marks.items())
+            name, inputs, tuple(nodes), outputs, tuple(weights.items()), tuple(places.items())
         )
 
     def returned(self) -> tuple[tuple[str, Value], ...]:
@@ -172,7 +172,7 @@ class _Parser(Literals):
             close = near(op, TABLE)
             hint = f"perhaps {close}" if close else "a row of the op table"
             raise self.fail(f"unknown op {short(op)}; expected {hint}", token)
-        self.places.append(token[2])
+        self.offsets.append(token[2])
         return op
 
     def keyed(self, item: Callable[[], T], close: str) -> tuple[tuple[str, T], ...]:

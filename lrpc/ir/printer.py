@@ -20,7 +20,7 @@ def print_graph(graph: Graph) -> str:
     lines = [f"graph @{_name(graph.name)}({_typed(graph.inputs)}) {{"]
     lines += [f"  weight {in_quotes(name)}: {kind}" for name, kind in graph.weights]
     lines += [f"  {print_node(node)}" for node in graph.nodes]
-    lines += [f"  mark {in_quotes(name)} {print_value(value)}" for name, value in graph.marks]
+    lines += [f"  place {in_quotes(name)} {print_value(value)}" for name, value in graph.places]
     lines += [f"  return {_returned(graph)}".rstrip(), "}"]
     return "\n".join(lines) + "\n"
 

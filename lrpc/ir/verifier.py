@@ -37,7 +37,7 @@ def verify(graph: Graph, after: str = "") -> Graph:
             _check(node, defined, weights, where)
         except IRError as error:
             raise NodeError(index, str(error)) from None
-    for kind, pairs in (("output", graph.outputs), ("mark", graph.marks)):
+    for kind, pairs in (("output", graph.outputs), ("place", graph.places)):
         for name, value in pairs:
             _require(defined, value, f'{kind} "{name}" of @{graph.name}{where}')
     return graph

@@ -66,11 +66,11 @@ def annotate(
     before rules are assigned."""
     steps = annotating(composites[0], fold_batch_norm)
     at = next(i for i, step in enumerate(steps) if step.name == "assign_rules")
-    marked = _run(module, (*steps[:at], *extra), watch)
+    annotated = _run(module, (*steps[:at], *extra), watch)
     variants = []
     for composite in composites:
         own = _labelled(watch, composite.name if len(composites) > 1 else "")
-        ruled = _run(marked, annotating(composite)[at:], own)
+        ruled = _run(annotated, annotating(composite)[at:], own)
         variants.append(Variant(composite.name, composite.epsilon, ruled))
     return tuple(variants)
 
@@ -108,8 +108,8 @@ def build(
     choice = choose(model, settings.checkpoint, settings.budget)
     model = choice.of(model)
     about = _about(settings, choice)
-    chunked = model.sweep > 0
-    schedule = model.scheduler.schedule(choice.again, chunked, _verified(watch))
+    chunked = model.per_pass > 0
+    schedule = model.scheduler.schedule(choice.recomputed, chunked, _verified(watch))
     text = program_text(schedule, model.graph, model.codes, about)
     tensors = _merged([t for one in run for t in one.tensors])
     files = {
@@ -128,7 +128,7 @@ def build(
         )  # fmt: skip
         facts["reference_weights"] = sorted(tensors.keys() - used_weights(run))
         facts["precision_report"] = precision_report(job)
-    ways = model.scheduler.kept_and_made(choice.again)
+    blocks = model.scheduler.kept_and_made(choice.recomputed)
     files["manifest.json"] = manifest(
         made,
         targets,
@@ -138,7 +138,7 @@ def build(
         saved_values(schedule),
         memory_plans(model, [len(one.codes) for one in made], bool(choice.budget)),
         choice.to_json()
-        | {"made": {key: made for key, (_, made) in ways.items()}, "outputs": outputs_of(model)},
+        | {"made": {key: made for key, (_, made) in blocks.items()}, "outputs": outputs_of(model)},
     )
     return files
 
@@ -162,8 +162,8 @@ def _about(settings: Settings, choice: Choice) -> Description:
         settings.notes,
         settings.tf32,
         choice.chunk,
-        choice.again,
-        choice.sweep,
+        choice.recomputed,
+        choice.per_pass,
     )
 
 
@@ -205,9 +205,9 @@ def _lowered(
     codes, tensors = [], [pruned.tensors]
     for target in targets:
         plain = _lower(pruned, target, reads, settings, ledger=False, watch=watch)
-        booked = _lower(pruned, target, reads, settings, ledger=True, watch=None)
-        tensors += [plain.tensors, booked.tensors]
-        codes.append(_code(target, pruned.graph, plain.graph, booked.graph))
+        ledger = _lower(pruned, target, reads, settings, ledger=True, watch=None)
+        tensors += [plain.tensors, ledger.tensors]
+        codes.append(_code(target, pruned.graph, plain.graph, ledger.graph))
     return Lowered(variant.composite, variant.epsilon, pruned.graph, tuple(codes), tuple(tensors))
 
 
@@ -230,8 +230,8 @@ def _lower(
     ledger: bool,
     watch: Watch | None,
 ) -> Module:
-    boundaries = boundaries_of(target.mark, settings.places.boundaries, module.graph)
-    lower = LowerRelevance(target.mark, reads, boundaries, ledger)
+    boundaries = boundaries_of(target.place, settings.places.boundaries, module.graph)
+    lower = LowerRelevance(target.place, reads, boundaries, ledger)
 
     def say(name: str, result: Module) -> None:
         if watch is not None:
@@ -240,15 +240,15 @@ def _lower(
     return run_pipeline(module, (lower, *CLEANING), lambda step, m: say(step.name, m))
 
 
-def _code(target: Target, graph: Graph, plain: Graph, booked: Graph) -> TargetCode:
-    value = graph.marked[target.mark]
+def _code(target: Target, graph: Graph, plain: Graph, ledger: Graph) -> TargetCode:
+    value = graph.value_at[target.place]
     batch = next((i for i, d in enumerate(value.type.shape) if isinstance(d, Sym)), 0)
     rest = [i for i in range(value.type.rank) if i != batch]
     return TargetCode(
         target.name,
         value,
         plain,
-        booked,
+        ledger,
         tuple(rest[i] for i in target.axes),
         target.index_names,
         None if target.token is None else rest[target.token],

@@ -43,7 +43,7 @@ def edited_variants(
 
 def _difference(first: Graph, other: Graph) -> str:
     """What two graphs do not compute alike, the first of it; nothing where all is."""
-    if (first.inputs, first.outputs, first.marks) != (other.inputs, other.outputs, other.marks):
+    if (first.inputs, first.outputs, first.places) != (other.inputs, other.outputs, other.places):
         return "what goes in, comes out or is read"
     for a, b in zip(first.nodes, other.nodes, strict=False):
         if (a.op, a.inputs, a.outputs, a.attrs) != (b.op, b.inputs, b.outputs, b.attrs):

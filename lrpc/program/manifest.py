@@ -154,11 +154,11 @@ def check_fits(path: Path, graph: Graph, manifest: Mapping[str, Any]) -> None:
             f" {odd[0]!r:.60} is not; edit both, or compile the model again"
         )
     for target in manifest["targets"]:
-        name, mark = target["name"], target["mark"]
-        value = graph.marked.get(mark)
+        name, place = target["name"], target["mark"]
+        value = graph.value_at.get(place)
         if value is None:
             raise ProgramError(
-                f"{path}: target {name!r:.60} starts at {mark!r:.60}, which the graph does not mark"
+                f"{path}: target {name!r:.60} starts at {place!r:.60}, no place of the graph"
             )
         axes = [*target["axes"], *(() if target["token"] is None else (target["token"],))]
         if any(axis >= value.type.rank - 1 for axis in axes):
@@ -167,10 +167,10 @@ def check_fits(path: Path, graph: Graph, manifest: Mapping[str, Any]) -> None:
                 f" {value.type.rank - 2} in {value.type}; got {axes}"
             )
     inputs = [value.name for value in graph.inputs]
-    for mark, name in manifest["settings"]["places"]["inputs"].items():
+    for place, name in manifest["settings"]["places"]["inputs"].items():
         if name not in inputs:
             raise ProgramError(
-                f"{path}: settings: places: inputs: {mark!r:.60}: expected an input of the graph"
+                f"{path}: settings: places: inputs: {place!r:.60}: expected an input of the graph"
                 f" ({', '.join(inputs):.60}), got {name!r:.60}"
             )
 
@@ -205,7 +205,7 @@ def _of_rules(one: Lowered, targets: Sequence[Target], plan: Mapping[str, Any]) 
         "targets": [
             {
                 "name": t.name,
-                "mark": t.mark,
+                "mark": t.place,
                 "axes": list(t.axes),
                 "index_names": list(t.index_names),
                 "token": t.token,

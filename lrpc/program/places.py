@@ -1,14 +1,12 @@
-"""Marks of a graph that relevance starts from and is read at: outputs, inputs, places."""
+"""Places of a graph that relevance starts from and is read at."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 
 from lrpc.errors import ConfigError
 from lrpc.ir.graph import Graph
-from lrpc.program.targets import Places, Target, output_targets
-from lrpc.support.untrusted import meant
+from lrpc.program.targets import Places, Target, matching, output_targets
 from passes.reachable import relevance_reachable
 
 
@@ -21,7 +19,7 @@ def startable(graph: Graph) -> list[Target]:
             f"relevance can end at no input ({inputs}): it wants one that is floating, or tokens"
             " that an embedding looks up; compile the part behind with scope=..."
         )
-    found = [t for t in output_targets(graph) if graph.marked[t.mark].name in able]
+    found = [t for t in output_targets(graph) if graph.value_at[t.place].name in able]
     if not found:
         outputs = ", ".join(f"{name} {value.type}" for name, value in graph.outputs)
         raise ConfigError(
@@ -36,22 +34,17 @@ def with_inputs(places: Places, graph: Graph) -> Places:
     able = relevance_reachable(graph)
     own = {f"input.{v.name}": v.name for v in graph.inputs if v.name in able}
     covered = set(places.inputs.values())
-    inputs = {mark: name for mark, name in places.inputs.items() if mark in graph.marked}
-    inputs |= {mark: name for mark, name in own.items() if name not in covered}
-    boundaries = tuple(mark for mark in places.boundaries if mark in graph.marked)
-    return Places(places.marks, boundaries, inputs)
+    inputs = {place: name for place, name in places.inputs.items() if place in graph.value_at}
+    inputs |= {place: name for place, name in own.items() if name not in covered}
+    boundaries = tuple(place for place in places.boundaries if place in graph.value_at)
+    return Places(places.paths, boundaries, inputs)
 
 
 def chosen_places(graph: Graph, places: Places, read: Sequence[str]) -> tuple[str, ...]:
-    """The marks to read at: all places, or those that `read` (LRPC.READ) names (globs allowed)."""
+    """Where to read: all places, or those that `read` (LRPC.READ) names (globs allowed)."""
     inputs = places.inputs
-    every = [m for m in graph.marked if not m.startswith(("output.", "input.")) or m in inputs]
+    every = [m for m in graph.value_at if not m.startswith(("output.", "input.")) or m in inputs]
     if not read:
         return tuple(every)
-    for pattern in read:
-        if not any(fnmatchcase(m, pattern) for m in every):
-            raise ConfigError(
-                f"LRPC.READ: no place matches {pattern!r}{meant(pattern, every)}; places:"
-                f" {', '.join(every)}"
-            )
-    return tuple(m for m in every if m in inputs or any(fnmatchcase(m, p) for p in read))
+    found = matching("LRPC.READ", read, every)
+    return tuple(name for name in every if name in inputs or name in found)

@@ -19,7 +19,7 @@ from lrpc.program.manifest import Lowered
 from lrpc.program.reference import doubled, in_double, running
 from lrpc.program.targets import Target
 from lrpc.program.tf32 import Tf32
-from lrpc.runtime.results import booked
+from lrpc.runtime.results import ledger_of
 
 ENTRIES = 5e8  # of values, all targets together, that are worth about a minute in float64
 MOVED = 0.05  # of the largest output: a row further off fell otherwise at a near tie
@@ -143,7 +143,7 @@ def _row(
         "at": at[0].tolist(),
         "relative_l1": _figure(apart.sum() / exact.abs().sum().clamp_min(1e-300)),
         "correlation": _figure(torch.corrcoef(torch.stack([found[0].double(), exact]))[0, 1]),
-        "closure": _figure(booked(ledger_rows(case.code.booked), amounts).closure.max()),
+        "closure": _figure(ledger_of(ledger_rows(case.code.booked), amounts).closure.max()),
     }
 
 

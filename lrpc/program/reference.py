@@ -43,7 +43,7 @@ def graph_in_double(graph: Graph) -> Graph:
         nodes=tuple(new for node in graph.nodes for new in _nodes(node)),
         outputs=tuple((name, _value(v)) for name, v in graph.outputs),
         weights=tuple((name, _type(kind)) for name, kind in graph.weights),
-        marks=tuple((name, _value(v)) for name, v in graph.marks),
+        places=tuple((name, _value(v)) for name, v in graph.places),
     )
     return verify(wide, "float64")
 

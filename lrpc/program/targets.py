@@ -18,14 +18,14 @@ _LAYER = re.compile(r"(?:encoder|decoder)\.layers\.\d+")
 
 @dataclass(frozen=True)
 class Target:
-    """A target of the finished program: its mark and what `at` indexes.
+    """A target of the finished program: the place where it starts and what `at` indexes.
 
     `axes` count among the value's axes without its batch axis; `token` likewise is the axis that an
     encoder feature is spread over.
     """
 
     name: str
-    mark: str
+    place: str
     axes: tuple[int, ...]
     index_names: tuple[str, ...]
     token: int | None = None
@@ -33,12 +33,12 @@ class Target:
 
 @dataclass(frozen=True)
 class Places:
-    """Places by name: `marks` maps them to module paths; relevance stops at `boundaries`.
+    """Places by name: `paths` has the module path of each; relevance stops at `boundaries`.
 
-    `inputs` maps those marks that stand for the model's input to the input's name.
+    `inputs` maps those that stand for an input of the model to its name.
     """
 
-    marks: Mapping[str, str] = field(default_factory=dict)
+    paths: Mapping[str, str] = field(default_factory=dict)
     boundaries: tuple[str, ...] = ()
     inputs: Mapping[str, str] = field(default_factory=dict)
 
@@ -55,23 +55,23 @@ def maskdino_places(
     head = "sem_seg_head"
     encoder = f"{head}.pixel_decoder.transformer.encoder.layers"
     decoder = f"{head}.predictor.decoder.layers"
-    marks = {"input": "normalize"}
-    marks |= {f"backbone.{name}": f"backbone.{name}" for name in ("res2", "res3", "res4", "res5")}
-    marks |= {
+    paths = {"input": "normalize"}
+    paths |= {f"backbone.{name}": f"backbone.{name}" for name in ("res2", "res3", "res4", "res5")}
+    paths |= {
         f"encoder.input.{name}": f"{head}.pixel_decoder.input_proj.{i}"
         for i, name in enumerate(levels)
     }
     if encoder_layers:
-        marks["encoder.input"] = f"{encoder}.0:in0"
-    marks |= {f"encoder.layers.{i}": f"{encoder}.{i}" for i in range(encoder_layers)}
-    marks |= {f"decoder.layers.{i}": f"{decoder}.{i}" for i in range(decoder_layers)}
+        paths["encoder.input"] = f"{encoder}.0:in0"
+    paths |= {f"encoder.layers.{i}": f"{encoder}.{i}" for i in range(encoder_layers)}
+    paths |= {f"decoder.layers.{i}": f"{decoder}.{i}" for i in range(decoder_layers)}
     inside = {
         **_sublayers("encoder", encoder, encoder_layers),
         **_sublayers("decoder", decoder, decoder_layers),
         "decoder.input": f"{decoder}.0:in0",
     }
-    marks |= {name: path for name, path in inside.items() if _asked(name, asked)}
-    return Places(marks, ("input",), {"input": "images"})
+    paths |= {name: path for name, path in inside.items() if _asked(name, asked)}
+    return Places(paths, ("input",), {"input": "images"})
 
 
 def _sublayers(stack: str, path: str, layers: int) -> dict[str, str]:
@@ -95,32 +95,36 @@ def asked_places(targets: Sequence[str], *patterns: str) -> tuple[str, ...]:
     return (*(f"{KINDS[kind].layers}{part}" for kind, _, part in starts if "." in part), *patterns)
 
 
-def inside(marks: Mapping[str, str], scope: str) -> dict[str, str]:
-    """The marks that lie inside `scope`, with paths relative to it."""
+def inside(paths: Mapping[str, str], scope: str) -> dict[str, str]:
+    """The places that lie inside `scope`, with paths relative to it."""
     return {
-        name: path[len(scope) + 1 :] for name, path in marks.items() if path.startswith(f"{scope}.")
+        name: path[len(scope) + 1 :] for name, path in paths.items() if path.startswith(f"{scope}.")
     }
 
 
 def with_boundaries(places: Places, patterns: Sequence[str]) -> Places:
     """`places` at which relevance also stops where a pattern matches; ConfigError where none
     does."""
-    every = list(places.marks)
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in every):
-            raise ConfigError(
-                f"LRPC.BOUNDARIES: no place matches {pattern!r}{meant(pattern, every)}; places:"
-                f" {', '.join(every) or 'none'}"
-            )
-    more = (
-        m for m in every if m not in places.boundaries and any(fnmatchcase(m, p) for p in patterns)
-    )
+    found = matching("LRPC.BOUNDARIES", patterns, list(places.paths))
+    more = (name for name in found if name not in places.boundaries)
     return replace(places, boundaries=(*places.boundaries, *more))
 
 
-def boundaries_of(mark: str, boundaries: Sequence[str], graph: Graph) -> tuple[str, ...]:
-    """Where relevance that starts at `mark` boundaries: at all `boundaries` but its own start."""
-    return tuple(stop for stop in boundaries if graph.marked[stop] != graph.marked[mark])
+def matching(key: str, patterns: Sequence[str], every: Sequence[str]) -> list[str]:
+    """The places that some pattern matches, in their order; ConfigError that names `key` where a
+    pattern matches none."""
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in every):
+            raise ConfigError(
+                f"{key}: no place matches {pattern!r}{meant(pattern, every)}; places:"
+                f" {', '.join(every) or 'none'}"
+            )
+    return [name for name in every if any(fnmatchcase(name, p) for p in patterns)]
+
+
+def boundaries_of(start: str, boundaries: Sequence[str], graph: Graph) -> tuple[str, ...]:
+    """Where relevance that starts at `start` stops: at all `boundaries` but that place itself."""
+    return tuple(stop for stop in boundaries if graph.value_at[stop] != graph.value_at[start])
 
 
 def maskdino_targets(names: Sequence[str], graph: Graph) -> list[Target]:
@@ -137,12 +141,12 @@ def _expand(name: str, graph: Graph) -> list[Target]:
     kind = KINDS[own]
     prefix, places, names = kind.layers, kind.places, kind.names
     if not kind.layered:
-        if f"output.{kind.output}" not in graph.marked:
+        if f"output.{kind.output}" not in graph.value_at:
             raise ConfigError(
                 f"LRPC.TARGETS: {own} starts from {kind.output}, which LRPC.SCOPE leaves out"
             )
         return [Target(own, f"output.{kind.output}", places, names, kind.token)]
-    starts = [m for m in graph.marked if m.startswith(prefix)]
+    starts = [m for m in graph.value_at if m.startswith(prefix)]
     layers = sorted(int(m[len(prefix) :]) for m in starts if "." not in m[len(prefix) :])
     if not layers:
         raise ConfigError(f"LRPC.TARGETS: {own} needs {prefix}*, which LRPC.SCOPE leaves out")

@@ -95,21 +95,23 @@ def _under(run: _Run, manifest: Mapping[str, Any], module: Module) -> Iterator[C
     own = {"composite": manifest["composite"]} if "composites" in manifest else {}
     relevance = partial(run.program.relevance, state, **own)
     for i, target in enumerate(manifest["targets"]):
-        value = graph.marked[target["mark"]]
+        value = graph.value_at[target["mark"]]
         at = strongest(run.values[value.name], target, value.type.shape)
-        booked = relevance(target["name"], at=at, ledger=True)
-        node, path, kind, share = (booked.ledger.biggest(1) or [("", "", "none", 0.0)])[0]
+        with_ledger = relevance(target["name"], at=at, ledger=True)
+        node, path, kind, share = (with_ledger.ledger.biggest(1) or [("", "", "none", 0.0)])[0]
         yield Check(
             f"ledger {target['name']}",
-            float(booked.ledger.closure.max()),
+            float(with_ledger.ledger.closure.max()),
             allowed.closed,
             f"biggest sink: {kind} at {path or node} ({share:.0%} of the start)",
         )
         if allowed.nodes:
-            worst = max(float(v.max()) for v in booked.ledger.node_closure().values())
+            worst = max(float(v.max()) for v in with_ledger.ledger.node_closure().values())
             yield Check(f"ledger {target['name']}, worst node", worst, allowed.closed)
         plain = relevance(target["name"], at=at)
-        same = max(distance(a, b) for a, b in zip(_places(plain), _places(booked), strict=True))
+        same = max(
+            distance(a, b) for a, b in zip(_places(plain), _places(with_ledger), strict=True)
+        )
         yield Check(f"with and without ledger, {target['name']}", same, allowed.near)
         if i == 0 or run.every:
             kept = {
@@ -131,7 +133,7 @@ def _against_reference(
     places = manifest["settings"]["places"]
     boundaries = boundaries_of(target["mark"], places["boundaries"], module.graph)
     lower = LowerRelevance(target["mark"], tuple(target["reads"]), boundaries)
-    value = values[module.graph.marked[target["mark"]].name]
+    value = values[module.graph.value_at[target["mark"]].name]
     joint = as_run(
         run_pipeline(module, (lower,)), str(manifest["settings"]["precision"]), module.graph
     )

@@ -30,9 +30,9 @@ def in_chunks(
     single = False
     for first in range(0, seeds, chunk):
         count = min(chunk, seeds - first)
-        booked: list[Tensor] | None = None if ledger is None else []
-        made = function(count, booked, *(_chunk_of(t, seeds, first, count) for t in given))
-        rows += [] if booked is None else [booked]
+        own: list[Tensor] | None = None if ledger is None else []
+        made = function(count, own, *(_chunk_of(t, seeds, first, count) for t in given))
+        rows += [] if own is None else [own]
         if isinstance(made, Tensor):
             made, single = (made,), True
         if not whole and made is not None:

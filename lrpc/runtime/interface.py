@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lrpc.runtime.limits import Way
+from lrpc.runtime.limits import Split
 from lrpc.runtime.seeds import Target
 
 
@@ -43,4 +43,4 @@ class Request:
     places: frozenset[str]
     ledger: bool
     total: bool
-    way: Way
+    split: Split

@@ -41,9 +41,9 @@ def hand_out(
 
 
 def inner(a: Tensor, b: Tensor, batch: int, fold: int = 1) -> Tensor:
-    """Σ a ⊙ b over all but the seeds axis (0) and the batch axis: [K, B], booked in float64.
+    """Σ a ⊙ b over all but the seeds axis (0) and the batch axis: [K, B], in float64.
 
-    Where a is 0 nothing is booked, be b a masked score of −∞. The batch axis may hold `fold`
+    Where a is 0 nothing is added, be b a masked score of −∞. The batch axis may hold `fold`
     entries of each image one after the other, or (negative) `fold` times all images. Large ones go
     in stretches: double precision of all of it would take twice the memory that it has.
     """

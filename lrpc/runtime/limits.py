@@ -26,18 +26,18 @@ def say(text: str) -> None:
 
 def most_live(rows: Sequence[Sequence[int]], batch: int, seeds: int, chunk: int = 0) -> int:
     """The bytes that a plan's rows [a, b, c, d, ...] give for so many images, and seeds in one
-    sweep: a + b·B + c·K + d·K·B, with + e·C + f·C·B for C seeds at a time through a block."""
+    pass: a + b·B + c·K + d·K·B, with + e·C + f·C·B for C seeds at a time through a block."""
     sizes = (1, batch, seeds, seeds * batch, chunk, chunk * batch)
     return max(sum(a * n for a, n in zip(row, sizes, strict=False)) for row in rows)
 
 
 @dataclass(frozen=True)
-class Way:
-    """How a call runs: so many images at a time, `sweep` seeds from block to block together, and
+class Split:
+    """How a call runs: so many images at a time, `per_pass` seeds from block to block together, and
     `chunk` of them at once through a block."""
 
     images: int
-    sweep: int
+    per_pass: int
     chunk: int
 
 
@@ -64,12 +64,12 @@ def counted(seeds: int, images: int) -> str:
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a program takes at once: `chunk` seeds through a block, `sweep` in one sweep; under
+    """How much a program takes at once: `chunk` seeds through a block, `per_pass` in a pass; under
     a `budget`, fewer of them or fewer images where the plan of a call, by composite and target,
     says that it would hold more. `blocks`: seeds may go through blocks fewer at a time."""
 
     chunk: int
-    sweep: int
+    per_pass: int
     budget: int
     axes: Mapping[str, int]  # of the images in each input; empty where they cannot be taken apart
     plans: Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -90,9 +90,9 @@ class Limits:
         }
         said = manifest["memory"]
         whole = axes if len(axes) == len(inputs) else {}
-        chunk, sweep, outputs = said["chunk"], said["sweep"], said.get("outputs", 0)
+        chunk, per_pass, outputs = said["chunk"], said["sweep"], said.get("outputs", 0)
         budget = said["budget"] or 0
-        return Limits(chunk, sweep or chunk, budget, whole, plans, outputs, sweep > 0)
+        return Limits(chunk, per_pass or chunk, budget, whole, plans, outputs, per_pass > 0)
 
     def images(self, batch: int) -> int:
         """How many of the images `forward` takes at once, such that one seed of any target fits
@@ -111,15 +111,15 @@ class Limits:
             f" {self.budget:,}; give it fewer images at a time"
         )
 
-    def way(self, call: Call, most: int) -> Way:
+    def split(self, call: Call, most: int) -> Split:
         """How to run a call so that it keeps the budget, `most` images at a time. Raises
         ProgramError where it cannot: its results are the caller's, and held to the end."""
         if not self.budget:
-            return Way(most, self.sweep, self.chunk)
+            return Split(most, self.per_pass, self.chunk)
         for images in self._counts(most):
-            for way in self._ways(call, images):
-                if self.needs(call, way) <= self.budget:
-                    return way
+            for split in self._splits(call, images):
+                if self.needs(call, split) <= self.budget:
+                    return split
         raise ProgramError(self._too_much(call))
 
     def at_once(self, call: Call) -> int:
@@ -131,33 +131,35 @@ class Limits:
         least = self.least(call)
         return next((c.seeds for c in fewer if self.needs(c, least) <= self.budget), 0)
 
-    def least(self, call: Call) -> Way:
-        """The way that takes the least memory."""
-        return Way(1 if self.axes else call.batch, 1, 1)
+    def least(self, call: Call) -> Split:
+        """That of the least memory."""
+        return Split(1 if self.axes else call.batch, 1, 1)
 
-    def needs(self, call: Call, way: Way) -> int:
+    def needs(self, call: Call, split: Split) -> int:
         """The bytes that a call holds at most, from the forward pass on."""
         plan = self.plans[call.composite][call.target]
-        needed = held(plan["ledger" if call.ledger else "plain"], way.images, way.sweep, way.chunk)
-        if way.images < call.batch or way.sweep < call.seeds:
-            needed += self.results(call, way)
-        return needed + (self.outputs * call.batch if way.images < call.batch else 0)
+        needed = held(
+            plan["ledger" if call.ledger else "plain"], split.images, split.per_pass, split.chunk
+        )
+        if split.images < call.batch or split.per_pass < call.seeds:
+            needed += self.results(call, split)
+        return needed + (self.outputs * call.batch if split.images < call.batch else 0)
 
-    def results(self, call: Call, way: Way) -> int:
+    def results(self, call: Call, split: Split) -> int:
         """The bytes of the results of all seeds and images."""
         plan = self.plans[call.composite][call.target]
-        count, part = call.seeds * call.batch, way.sweep * way.images
+        count, part = call.seeds * call.batch, split.per_pass * split.images
         room = int(sum(plan["results"][place] for place in call.places) * count)
         return room + (8 * (int(plan["records"]) + 2) * (count + part) if call.ledger else 0)
 
     def _counts(self, batch: int) -> Sequence[int]:
         return range(batch, 0, -1) if self.axes else (batch,)
 
-    def _ways(self, call: Call, images: int) -> Iterator[Way]:
+    def _splits(self, call: Call, images: int) -> Iterator[Split]:
         """From the fastest to that of the least memory."""
-        for sweep in shares(min(self.sweep, call.seeds)):
-            for chunk in shares(min(self.chunk, sweep)) if self.blocks else (sweep,):
-                yield Way(images, sweep, chunk)
+        for per_pass in shares(min(self.per_pass, call.seeds)):
+            for chunk in shares(min(self.chunk, per_pass)) if self.blocks else (per_pass,):
+                yield Split(images, per_pass, chunk)
 
     def _too_much(self, call: Call) -> str:
         least = self.least(call)
@@ -180,12 +182,12 @@ class Limits:
         return batch // 2
 
 
-def held(plan: Mapping[str, Any], images: int, sweep: int, chunk: int) -> int:
-    """The most bytes of `forward` and one sweep of relevance by a plan: by its rows, or by what is
+def held(plan: Mapping[str, Any], images: int, per_pass: int, chunk: int) -> int:
+    """The most bytes of `forward` and one pass of relevance by a plan: by its rows, or by what is
     exact for `one` image, where these are no more seeds."""
     most_seeds, most_chunk, exact = plan["one"]
-    known = [exact] if images == 1 and sweep <= most_seeds and chunk <= most_chunk else []
-    return int(min([most_live(plan["rows"], images, sweep, chunk), *known]))
+    known = [exact] if images == 1 and per_pass <= most_seeds and chunk <= most_chunk else []
+    return int(min([most_live(plan["rows"], images, per_pass, chunk), *known]))
 
 
 def shares(count: int) -> list[int]:

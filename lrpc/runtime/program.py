@@ -28,7 +28,7 @@ from lrpc.runtime.requests import (
     token_of,
 )
 from lrpc.runtime.result_buffers import Outputs, Room, apart
-from lrpc.runtime.results import Relevance, State, booked, flat, rebuild
+from lrpc.runtime.results import Relevance, State, flat, ledger_of, rebuild
 from lrpc.runtime.seeds import Start, seed_count, start
 from lrpc.runtime.settings import in_own_modes, own_settings
 
@@ -143,10 +143,10 @@ class Program:
         count = 1 if total else seed_count(index, seeds)
         most = batch_of(self.interface.inputs, state.pieces[0]) if state.pieces else state.batch
         call = Call(composite, name, places, ledger, state.batch, count)
-        way = self.limits.way(call, most)
-        if way.images < most:
-            self._take_apart(state, way.images)
-        request = Request(composite, name, chosen, token, norm, places, ledger, total, way)
+        split = self.limits.split(call, most)
+        if split.images < most:
+            self._take_apart(state, split.images)
+        request = Request(composite, name, chosen, token, norm, places, ledger, total, split)
         named = self.interface.read_inputs
         room = Room(state.batch, {named.get(k, k): axis for k, axis in chosen.image_axes.items()})
         self._fill(room, 0, state, request, index, seeds)
@@ -187,23 +187,23 @@ class Program:
         value = state.saved[target.value[0]][target.value[1]]
         seed = start(target, request.name, value, at, seeds, request.token, request.norm)
         if request.total:
-            seed = seed.total(request.way.sweep)
-        for own, part in self._sweeps(state, request, seed):
+            seed = seed.total(request.split.per_pass)
+        for own, part in self._passes(state, request, seed):
             room.put(part, own, seed.count, images)
             del part
 
-    def _sweeps(
+    def _passes(
         self, state: State, request: Request, seed: Start
     ) -> Iterator[tuple[range, Relevance]]:
         """As many seeds at once as the plan says, fewer where memory does not hold them."""
-        name, step = request.name, request.way.sweep
+        name, step = request.name, request.split.per_pass
         rows = self._rows(name, request.composite) if request.ledger else None
         first = 0
         while first < seed.count:
             part = g = None
             try:
                 g = seed.some(first, step)
-                part = self._sweep(request, state, g, rows, min(request.way.chunk, step))
+                part = self._pass(request, state, g, rows, min(request.split.chunk, step))
             except RuntimeError as error:
                 if not out_of_memory(error) or step == 1:
                     raise
@@ -280,7 +280,7 @@ class Program:
         rows: list[list[str]] = own["ledger"][target]
         return rows
 
-    def _sweep(
+    def _pass(
         self, request: Request, state: State, g: Tensor, rows: list[list[str]] | None, chunk: int
     ) -> Relevance:
         target, ledger = request.target, rows is not None
@@ -295,7 +295,7 @@ class Program:
         named = self.interface.read_inputs
         inputs = {named[k]: v for k, v in found.items() if k in named}
         layers = {k: v for k, v in found.items() if k not in named}
-        return Relevance(inputs, layers, None if rows is None else booked(rows, amounts))
+        return Relevance(inputs, layers, None if rows is None else ledger_of(rows, amounts))
 
     def _in_pieces(self, inputs: dict[str, Tensor], batch: int, count: int) -> State:
         """The model on `count` images at a time, which relevance will run it on again."""

@@ -170,7 +170,7 @@ def flat(structure: Any, outputs: Any) -> dict[str, Tensor]:
     return {name: t for part, value in pairs for name, t in flat(part, value).items()}
 
 
-def booked(names: Sequence[Sequence[str]], amounts: Sequence[Tensor]) -> Ledger:
+def ledger_of(names: Sequence[Sequence[str]], amounts: Sequence[Tensor]) -> Ledger:
     """The ledger's rows with their names: node, module path, kind."""
     rows = [(n[0], n[1], n[2], amount) for n, amount in zip(names, amounts, strict=True)]
     start = next(row[3] for row in rows if row[2] == "start")

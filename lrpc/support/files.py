@@ -80,7 +80,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder for outputs and sweep what killed runs left in it; raises ProgramError."""
+    """Make a folder for outputs and remove what killed runs left in it; raises ProgramError."""
     with refusals(path, "cannot be made a folder"):
         path.mkdir(parents=True, exist_ok=True)
         for entry in os.scandir(path):

@@ -97,11 +97,11 @@ def _workspace(real: Path) -> Iterator[Path]:
     removed after. The kernel gives the lock back when a process is killed."""
     space, held = _locked(real)
     try:
-        _sweep(space, real)
+        _clean(space, real)
         yield space
     finally:
-        with suppress(OSError):  # the next writer sweeps what cannot be removed now
-            _sweep(space, real)
+        with suppress(OSError):  # the next writer removes what cannot be removed now
+            _clean(space, real)
             (space / "lock").unlink(missing_ok=True)
         os.close(held)
         with suppress(OSError):  # another writer waits for its turn in it
@@ -138,7 +138,7 @@ def _locked(real: Path) -> tuple[Path, int]:
     raise ProgramError(f"{shown(real)}: {_BUSY}")
 
 
-def _sweep(space: Path, real: Path) -> None:
+def _clean(space: Path, real: Path) -> None:
     """End what a killed writer began, and remove what it left; `real` stands afterwards, old or
     new, where one of them ever did."""
     if not os.path.lexists(real) and (space / "old").is_dir():
@@ -153,7 +153,7 @@ def _sweep(space: Path, real: Path) -> None:
 
 def _put(ready: Path, real: Path, old: Path) -> None:
     """Let the complete program and what stands at `real` change places; the old one's remains are
-    swept when the workspace is left."""
+    removed when the workspace is left."""
     if not real.is_dir():
         ready.rename(real)
     elif not _exchanged(ready, real):

@@ -32,13 +32,13 @@ MODELS = ("tiny transformer", "CNN", "small ViT", "deformable encoder")
 
 
 @functools.cache
-def forced(name: str, composite: str, chunk: int, sweep: int) -> Any:
-    """All blocks computed again, with these seeds at once, whatever a budget would ask for."""
+def forced(name: str, composite: str, chunk: int, per_pass: int) -> Any:
+    """All blocks recomputed, with these seeds at once, whatever a budget would ask for."""
 
     def all_again(model: Model, checkpoint: str, budget: str | int) -> Choice:
         body = model.scheduler.blocks(Every()).forward.body
         keys = [s.key for s in body if isinstance(s, Block)]
-        return Choice(dict.fromkeys(keys, ()), chunk, sweep, SEEDS, 0, 0, 0, 0.0)
+        return Choice(dict.fromkeys(keys, ()), chunk, per_pass, SEEDS, 0, 0, 0, 0.0)
 
     model, x = model_of(name)
     with patch("lrpc.program.build.choose", all_again):
@@ -55,12 +55,12 @@ def test_blocks_computed_again_change_nothing(name: str, composite: str) -> None
     same(both(program, x), expected)
 
 
-@pytest.mark.parametrize(("chunk", "sweep"), [(1, 4), (3, 4), (1, 1), (2, 3)])
+@pytest.mark.parametrize(("chunk", "per_pass"), [(1, 4), (3, 4), (1, 1), (2, 3)])
 @pytest.mark.parametrize("name", ["small ViT", "deformable encoder"])
-def test_few_seeds_at_a_time_through_each_block(name: str, chunk: int, sweep: int) -> None:
+def test_few_seeds_at_a_time_through_each_block(name: str, chunk: int, per_pass: int) -> None:
     _, x = model_of(name)
     expected = both(compiled(name, "gamma"), x)
-    program = forced(name, "gamma", chunk, sweep)
+    program = forced(name, "gamma", chunk, per_pass)
     text = (program.directory / "program.py").read_text()
     assert re.search(r"in_chunks\(\s*chunk,\s*K,\s*lambda K", text)
     assert "computed again" in text
@@ -68,14 +68,14 @@ def test_few_seeds_at_a_time_through_each_block(name: str, chunk: int, sweep: in
 
 
 @pytest.mark.parametrize("ledger", [False, True], ids=["plain", "ledger"])
-@pytest.mark.parametrize(("chunk", "sweep"), [(4, 4), (1, 4), (2, 3)])
+@pytest.mark.parametrize(("chunk", "per_pass"), [(4, 4), (1, 4), (2, 3)])
 @pytest.mark.parametrize("name", MODELS)
-def test_predicted_to_the_byte(name: str, chunk: int, sweep: int, ledger: bool) -> None:
-    """With blocks computed again, seeds in chunks, several sweeps and what samplings keep."""
+def test_predicted_to_the_byte(name: str, chunk: int, per_pass: int, ledger: bool) -> None:
+    """With blocks recomputed, seeds in chunks, several passes and what samplings keep."""
     _, x = model_of(name)
-    program = forced(name, "attnlrp", chunk, sweep)
+    program = forced(name, "attnlrp", chunk, per_pass)
     model = open_model(Path(program.directory))
-    assert (model.chunk, model.sweep) == (chunk, sweep)
+    assert (model.chunk, model.per_pass) == (chunk, per_pass)
     for batch, seeds in [(1, 1), (2, 4), (1, 9)]:
         peaks_as_predicted(program, model, x, batch, seeds, ledger)
 
@@ -126,9 +126,9 @@ def test_hardly_a_choice_is_cheaper(name: str, seeds: int, composite: str) -> No
     those where each block keeps all or nothing is cheaper at all."""
     model = replace(open_model(Path(compiled(name, composite).directory)), chunk=seeds)
     search = Search(model, "auto")
-    ends = [{0, len(ladder.rungs) - 1} for ladder in search.ladders]
+    ends = [{0, len(front.options) - 1} for front in search.fronts]
     priced, coarse = [], []
-    for levels in itertools.product(*(range(len(x.rungs)) for x in search.ladders)):
+    for levels in itertools.product(*(range(len(x.options)) for x in search.fronts)):
         for way in ((search.kept(levels), *step) for step in steps(seeds)):
             priced.append((search.more(way), search.most(*way)))
             if all(level in end for level, end in zip(levels, ends, strict=True)):
@@ -148,9 +148,9 @@ def test_no_block_keeps_more_than_when_it_is_run_whole(name: str) -> None:
     """The smallest budget is at most that of `block`, which runs blocks again as they are."""
     model = open_model(Path(compiled(name, "attnlrp").directory))
     own, whole = Search(model, "auto"), Search(model, "block")
-    for chunk, sweep in steps(SEEDS):
-        least = min(own.peak(way, chunk, sweep) for way in own.least)
-        assert least <= whole.peak(*whole.least, chunk, sweep)
+    for chunk, per_pass in steps(SEEDS):
+        least = min(own.peak(way, chunk, per_pass) for way in own.least)
+        assert least <= whole.peak(*whole.least, chunk, per_pass)
 
 
 def test_the_smallest_budget_is_named_and_works() -> None:
@@ -169,9 +169,9 @@ def test_without_checkpoints_a_budget_means_fewer_seeds() -> None:
     model = open_model(Path(compiled("CNN", "attnlrp").directory))
     free = choose(model, "none", "").peak
     found = choose(model, "none", free * 97 // 100)
-    assert not found.again
+    assert not found.recomputed
     assert found.chunk < SEEDS
-    assert max(found.peak, found.booked) <= free * 97 // 100
+    assert max(found.peak, found.ledger_peak) <= free * 97 // 100
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from tests.support.storage import Tracker
 SEEDS = 4
 AT = [(i % 4,) for i in range(SEEDS)]
 MODELS = ("CNN", "small ViT", "deformable encoder")
-PLACES = [0.1, 0.3, 0.5, 0.7, 0.9, 1.0]  # on the ladder, from all kept to the whole run again
+PLACES = [0.1, 0.3, 0.5, 0.7, 0.9, 1.0]  # on the front, from all kept to all recomputed
 PARTS = (
     r"(\w+) = dict\(saved\[\"(.+?)\"\]\)  # the rest computed again"
     r"(?:\n +(\w+_again\w*)\(w, \".*?\", \1[,)])?"
@@ -43,14 +43,14 @@ def model_of(name: str) -> tuple[nn.Module, Tensor]:
 
 @functools.cache
 def compiled(
-    name: str, place: float, chunk: int = SEEDS, sweep: int = SEEDS, **options: Any
+    name: str, place: float, chunk: int = SEEDS, per_pass: int = SEEDS, **options: Any
 ) -> Any:
-    """All blocks on the rungs at this place of their ladders; at 0 nothing is computed again."""
+    """All blocks at this place of their fronts; at 0 nothing is recomputed."""
 
     def there(model: Model, checkpoint: str, budget: str | int) -> Choice:
         search = Search(model, "auto")
-        levels = tuple(round(place * (len(ladder.rungs) - 1)) for ladder in search.ladders)
-        return Choice(dict(search.kept(levels)), chunk, sweep, SEEDS, 0, 0, 0, 0.0)
+        levels = tuple(round(place * (len(front.options) - 1)) for front in search.fronts)
+        return Choice(dict(search.kept(levels)), chunk, per_pass, SEEDS, 0, 0, 0, 0.0)
 
     model, x = model_of(name)
     options = {key: list(v) if isinstance(v, tuple) else v for key, v in options.items()}
@@ -81,12 +81,12 @@ def test_what_a_block_keeps_changes_nothing(name: str, place: float) -> None:
 
 
 @pytest.mark.parametrize("ledger", [False, True], ids=["plain", "ledger"])
-@pytest.mark.parametrize(("chunk", "sweep"), [(4, 4), (2, 3)])
+@pytest.mark.parametrize(("chunk", "per_pass"), [(4, 4), (2, 3)])
 @pytest.mark.parametrize("place", PLACES)
-def test_predicted_to_the_byte(place: float, chunk: int, sweep: int, ledger: bool) -> None:
+def test_predicted_to_the_byte(place: float, chunk: int, per_pass: int, ledger: bool) -> None:
     for name in MODELS:
         _, x = model_of(name)
-        program = compiled(name, place, chunk, sweep)
+        program = compiled(name, place, chunk, per_pass)
         model = open_model(Path(program.directory))
         for batch, seeds in [(1, 1), (2, 4)]:
             peaks_as_predicted(program, model, x, batch, seeds, ledger)
@@ -135,7 +135,7 @@ def test_the_plan_says_what_each_block_does(
     assert set(memory["made"]) == set(memory["kept"]) == set(memory["again"])
     assert main(["plan", str(program.directory)]) == 0
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
-    at = lines.index("computed again for relevance")
+    at = lines.index("recomputed for relevance")
     kept, made = (", ".join(memory[key]["layers.0"]) for key in ("kept", "made"))
     (row,) = [i for i, line in enumerate(lines) if line.startswith("layers.0 ") and i > at][:1]
     assert [cell.strip() for cell in lines[row].split("   ") if cell] == ["layers.0", kept, made]

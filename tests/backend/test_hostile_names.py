@@ -91,7 +91,7 @@ def test_halves_of_surrogate_pairs_stay_what_they_are(name: str) -> None:
     node = Node(
         "relu", (value,), (replace(value, name=name + "y"),), (), name, None, Loc(name, name, 3)
     )
-    graph = Graph(name, (value,), (node,), ((name, node.out),), marks=((name, value),))
+    graph = Graph(name, (value,), (node,), ((name, node.out),), places=((name, value),))
     text = print_graph(graph)
     assert text.isascii()
     assert parse_graph(text, verify=False) == graph
@@ -224,7 +224,7 @@ def test_only_plain_data_is_written() -> None:
 def _odd_graph() -> Graph:
     graph = case().variants[0].module.graph
     odd = "</title><script>alert(1)</script>\x1b]0;title\x07\u202e[red]\x00\ud800\"'&"
-    named = dict.fromkeys(("graph name", "role", "module of glue", "mark"), odd)
+    named = dict.fromkeys(("graph name", "role", "module of glue", "place"), odd)
     one = filled({**named, "value in glue": odd + "v", "input": odd + "i"}, False, "none")
     return replace(one.variants[0].module.graph, weights=graph.weights)
 

@@ -75,9 +75,9 @@ def check(data: Any, directory: Path, drawing: Drawn) -> None:
 
 
 def places(program: Any, result: Any) -> dict[str, Tensor]:
-    """What a program hands out, by mark."""
+    """What a program hands out, by place."""
     named = program.interface.read_inputs
-    own = {mark: result.inputs[name] for mark, name in named.items() if name in result.inputs}
+    own = {place: result.inputs[name] for place, name in named.items() if name in result.inputs}
     return {**own, **result.layers}
 
 

@@ -29,7 +29,7 @@ def test_every_stage_of_a_program_prints_and_parses_back(name: str) -> None:
         assert parse_schedule(text, stage) == found
         seen[stage] = found
 
-    model.scheduler.schedule(model.again, True, noted)
+    model.scheduler.schedule(model.recomputed, True, noted)
     assert list(seen) == STAGES
     assert any(isinstance(s, Recompute) for s in seen["recompute"].targets[0].plain.body)
 

@@ -18,10 +18,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lrpc.cli import main
+from lrpc.commands.analyze.collect import Collected
 from lrpc.commands.analyze.request import LocalRequest, route
 from lrpc.commands.session.facts import read_facts
 from lrpc.commands.session.images import load_image
-from lrpc.commands.session.session import Outcome
 from lrpc.config import load_config
 from tests.oracle.detached import Detached
 from tests.oracle.targets import DecoderQuery, EncoderFeature
@@ -280,7 +280,7 @@ def test_batches_do_not_change_the_numbers(analyze: Analyze) -> None:
         close(two.columns[name], column, 1e-11)
 
 
-def test_all_queries_go_in_one_sweep_and_equal_those_asked_alone(
+def test_all_queries_go_in_one_pass_and_equal_those_asked_alone(
     analyze: Analyze, tmp_path: Path
 ) -> None:
     kept = tmp_path / "program"
@@ -295,7 +295,7 @@ def test_all_queries_go_in_one_sweep_and_equal_those_asked_alone(
     assert again.about["program"]["sha256"] == every.about["program"]["sha256"]
 
 
-def test_more_channels_than_a_sweep_carries(analyze: Analyze) -> None:
+def test_more_channels_than_a_pass_carries(analyze: Analyze) -> None:
     many = analyze("encoder", 1, "0-4", keys=("LRPC.SEEDS", "2"))
     alone = analyze("encoder", 1, "4", keys=("LRPC.SEEDS", "2"))
     close(many.contribution[4:], alone.contribution)
@@ -517,26 +517,42 @@ def test_an_unreadable_image_is_left_out_and_told(
     assert refused(tmp_path, capsys, changes).startswith("no image could be analysed; the first: ")
 
 
-def test_a_signal_ends_it_with_nothing_written(
+@pytest.mark.parametrize("done", [0, 2])
+def test_a_signal_ends_it_with_the_images_until_then(
     programs: Programs,
     folder: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
+    done: int,
 ) -> None:
-    def stopping(*words: Any, debug: bool) -> Any:
-        for name in ("a.png", "b.png"):
-            words[-1](Outcome(Path(name)))  # two images are done
-        signal.raise_signal(signal.SIGTERM)
+    explain = Collected.explain
 
-    monkeypatch.setattr("lrpc.commands.analyze.command.collect", stopping)
+    def stopping(self: Collected, *words: Any) -> Any:
+        if len(self.images) == done:
+            signal.raise_signal(signal.SIGTERM)
+        return explain(self, *words)
+
+    monkeypatch.setattr(Collected, "explain", stopping)
     words = ["--which-module", "encoder", "--layer-index", "1", "--feature-index", "1"]
-    words += ["--program", str(encoder_program(programs)), "--device", "cpu"]
-    given = ["--images-dir", str(folder), "--output-csv", str(tmp_path / "t.csv")]
-    assert main(["analyze", *given, *words]) == 143
-    said = capsys.readouterr().err
-    assert said.startswith("stopped by SIGTERM: 2 of 3 images analysed, nothing is written; run it")
-    assert list(tmp_path.iterdir()) == []
+    words += ["--program", str(encoder_program(programs)), "--device", "cpu", "--batch-size", "1"]
+    out = tmp_path / "t.csv"
+    assert main(["analyze", "--images-dir", str(folder), "--output-csv", str(out), *words]) == 143
+    said = capsys.readouterr().err.splitlines()[-1]
+    if not done:
+        assert said == "stopped by SIGTERM"
+        assert list(tmp_path.iterdir()) == []
+        return
+    assert said.startswith("stopped by SIGTERM: the table is of 2 of 3 images; run it again")
+    about = json.loads((tmp_path / "t.csv.json").read_text())
+    assert ([one["file"] for one in about["images"]], about["images_left"]) == (
+        ["a.png", "b.png"], 1,
+    )  # fmt: skip
+    monkeypatch.undo()
+    whole = tmp_path / "whole.csv"
+    given = ["--images-dir", str(folder), "--images-glob", "[ab].png", "--output-csv", str(whole)]
+    assert main(["analyze", *given, *words]) == 0
+    assert out.read_bytes() == whole.read_bytes()
 
 
 def encoder_program(programs: Programs) -> Path:

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from lrpc.commands.bench import store
-from lrpc.commands.bench.tables import duration, size, spanned
+from lrpc.commands.bench.tables import duration, spanned
 from lrpc.commands.bench.timing import Spread
+from lrpc.commands.session.units import size
 from lrpc.errors import ProgramError
 from tools.bench import case_checkpoint, case_encoder, case_sampling, command, offered, page
 from tools.bench.contest import Ready, Row
@@ -214,7 +215,12 @@ def test_files_keep_other_cases(tmp_path: Path) -> None:
 
 def test_words() -> None:
     assert [duration(t) for t in (2.345, 0.0123, 4.5e-5)] == ["2.35 s", "12.3 ms", "0.045 ms"]
-    assert [size(n) for n in (12, 4_560, 7.89e6, 2.5e9)] == ["12 B", "4.56 kB", "7.89 MB", "2.5 GB"]
+    assert [size(n) for n in (12, 4_560, 7.89e6, 2.5e9)] == [
+        "12 B",
+        "4.56 kB",
+        "7.89 MB",
+        "2.50 GB",
+    ]
     assert spanned({"median": 2e-3, "low": 1e-3, "high": 3e-3, "count": 5}) == "2 ms (1–3)"
     assert spanned({"median": 0.4, "low": 0.3, "high": 1.2, "count": 5}) == "400 ms (300–1200)"
     assert spanned({"median": 2.0, "low": 2.0, "high": 2.0, "count": 1}) == "2 s"

@@ -1,4 +1,4 @@
-"""Ways to one result: wrong ones are refused, absent and failing ones are told, the rest timed."""
+"""Candidates for one result: wrong ones are refused, absent and failing ones told, others timed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from torch import Tensor
 from lrpc.commands.bench.timing import Second, Spread, interleaved, spread
 from lrpc.errors import ConfigError, ProgramError
 from tools.bench.case_checkpoint import against_first
-from tools.bench.contest import Contest, Ready, Row, Way, distance
+from tools.bench.contest import Candidate, Contest, Ready, Row, distance
 from tools.bench.goals import GOALS, figures, verdicts
-from tools.bench.offered import WAYS, NotOfferedError, check, load
-from tools.bench.offered import way as way_of
+from tools.bench.offered import CONFIGURATIONS, NotOfferedError, check, configuration, load
 from tools.bench.sheets import sheets, to_markdown
 
 X = torch.arange(1.0, 9.0)
@@ -41,18 +40,18 @@ def failing() -> Tensor:
     raise RuntimeError("out of everything\nand more")
 
 
-def contest(*made: Way) -> list[Row]:
+def contest(*made: Candidate) -> list[Row]:
     calls.clear()
     references = {"double": lambda: 2 * X.double()}
     return Contest("cpu", references, repeats=3, tell=lambda _: None).run(made)
 
 
-def way(name: str, call: Callable[[], Tensor], **more: Any) -> Way:
-    return Way(name, functools.partial(Ready, call), "double", **more)
+def candidate(name: str, call: Callable[[], Tensor], **more: Any) -> Candidate:
+    return Candidate(name, functools.partial(Ready, call), "double", **more)
 
 
 def test_a_wrong_answer_is_not_timed() -> None:
-    right, wrong = contest(way("right", doubled), way("wrong", broken, limit=1e-3))
+    right, wrong = contest(candidate("right", doubled), candidate("wrong", broken, limit=1e-3))
     assert calls.count("broken") == 1  # the check, and nothing after it
     assert calls.count("doubled") > 3
     assert (right.status, wrong.status) == ("measured", "wrong")
@@ -70,9 +69,9 @@ def test_rounding_to_zero_is_told_from_a_wrong_answer() -> None:
 
     right, wrong = functools.partial(Ready, doubled), functools.partial(Ready, broken)
     rows = contest(
-        way("rounded", broken, exact=right),
-        way("wrong both times", broken, exact=wrong),
-        way("far off", far, exact=right),
+        candidate("rounded", broken, exact=right),
+        candidate("wrong both times", broken, exact=wrong),
+        candidate("far off", far, exact=right),
     )
     assert [row.status for row in rows] == ["measured", "wrong", "wrong"]
     assert rows[0].note == "0e+00 with ε = 0"
@@ -81,7 +80,10 @@ def test_rounding_to_zero_is_told_from_a_wrong_answer() -> None:
 
 
 def test_what_is_not_finite_or_of_another_shape_is_wrong() -> None:
-    rows = contest(way("nan", lambda: 2 * X / (X != 8)), way("shape", lambda: 2 * X[:, None]))
+    rows = contest(
+        candidate("nan", lambda: 2 * X / (X != 8)),
+        candidate("shape", lambda: 2 * X[:, None]),
+    )
     assert [row.status for row in rows] == ["wrong", "wrong"]
     assert distance(X[:4], X) == float("inf")
     assert distance(X, X.double()) == 0
@@ -89,7 +91,9 @@ def test_what_is_not_finite_or_of_another_shape_is_wrong() -> None:
 
 def test_absent_and_failing_ways_leave_the_rest_alone() -> None:
     absent, failed, fine = contest(
-        Way("absent", no_such, "double"), way("failed", failing), way("fine", doubled, ours=True)
+        Candidate("absent", no_such, "double"),
+        candidate("failed", failing),
+        candidate("fine", doubled, ours=True),
     )
     assert (absent.status, absent.note) == ("absent", "needs the package nowhere")
     assert (failed.status, failed.note) == ("failed", "out of everything")
@@ -107,7 +111,11 @@ def test_rows_stand_against_the_fastest_alternative() -> None:
             X.cumsum(0)
         return 2 * X
 
-    first, other, ours = contest(way("a", slow), way("b", doubled), way("c", slow, ours=True))
+    first, other, ours = contest(
+        candidate("a", slow),
+        candidate("b", doubled),
+        candidate("c", slow, ours=True),
+    )
     assert first.against is not None
     assert first.against > 1
     assert other.against == 1
@@ -117,16 +125,16 @@ def test_rows_stand_against_the_fastest_alternative() -> None:
 
 def test_parts_are_timed_and_checked_apart() -> None:
     made = Ready(
-        lambda: None, forward=lambda: None, again=Second(lambda: 3, lambda x: [x] * 9),
+        lambda: None, forward=lambda: None, further=Second(lambda: 3, lambda x: [x] * 9),
         checked=doubled, weights=70, inputs=30,
     )  # fmt: skip
-    (row,) = contest(Way("parts", lambda: made, "double"))
+    (row,) = contest(Candidate("parts", lambda: made, "double"))
     assert row.status == "measured"
     assert row.forward is not None
-    assert row.again is not None
+    assert row.further is not None
     assert (row.peak, row.resident) == (100, 100)
     names = set(row.to_json())
-    assert {"name", "status", "note", "error", "time", "forward", "again", "peak"} <= names
+    assert {"name", "status", "note", "error", "time", "forward", "further", "peak"} <= names
 
 
 def test_turns() -> None:
@@ -193,13 +201,15 @@ def test_options_are_asked_for(tmp_path: Any) -> None:
     check(function, {"precision": "tf32"}, "it")
     with pytest.raises(NotOfferedError, match=r"^it has no capture=True, budget='50%' in this"):
         check(function, {"capture": True, "precision": "tf32", "budget": "50%"}, "it")
-    assert not way_of(WAYS["cpu"][0]).compiling
-    one = way_of("tf32+compile+capture")
+    assert not configuration(CONFIGURATIONS["cpu"][0]).compiling
+    one = configuration("tf32+compile+capture")
     assert (one.compiling, one.loading) == (
         {"precision": "tf32"}, {"compile": True, "capture": True}
     )  # fmt: skip
-    assert all(way_of(name).name == name for names in WAYS.values() for name in names)
+    assert all(
+        configuration(name).name == name for names in CONFIGURATIONS.values() for name in names
+    )
     with pytest.raises(ConfigError, match=r"^--ways tf32\+fast: expected one of fp32, tf32, bf16"):
-        way_of("tf32+fast")
+        configuration("tf32+fast")
     with pytest.raises(ProgramError, match="not a program directory"):
         load(tmp_path, "cpu", {})

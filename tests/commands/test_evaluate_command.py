@@ -413,7 +413,7 @@ def test_a_mask_that_cannot_be_read_is_its_image_s_failure(
     assert gone in capsys.readouterr().err
 
 
-def test_a_signal_ends_it_with_the_methods_measured(
+def test_a_signal_ends_it_with_the_methods_until_then(
     tmp_path: Path,
     programs: Programs,
     capsys: pytest.CaptureFixture[str],
@@ -421,12 +421,20 @@ def test_a_signal_ends_it_with_the_methods_measured(
 ) -> None:
     directory = programs.directory(DIGITS, COMPOSITE="cp_lrp", TARGETS=["class_logit"])
 
-    def stopping(*words: Any) -> Any:
-        words[-1]("cp_lrp", "1 s")
-        signal.raise_signal(signal.SIGINT)
+    maps = Random.maps
 
-    monkeypatch.setattr("lrpc.commands.evaluate.command.measure_all", stopping)
-    assert run(directory, "--scenes", SCENES, "-o", tmp_path / "out", *QUICK) == 130
+    def stopping(*words: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return maps(*words)
+
+    monkeypatch.setattr(Random, "maps", stopping)
+    out = tmp_path / "out"
+    assert run(directory, "--scenes", SCENES, "-o", out, *QUICK) == 130
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("stopped by SIGINT: 1 of 2 methods measured, nothing is written; run it")
-    assert not (tmp_path / "out").exists()
+    assert last.startswith("stopped by SIGINT: the figures are of 1 method, 1 left; run it again")
+    found = record(out)
+    assert (found["methods_left"], list(found["summary"])) == (["random"], ["cp_lrp"])
+    monkeypatch.undo()
+    assert run(directory, "--scenes", SCENES, "-o", tmp_path / "whole", *QUICK) == 0
+    whole = record(tmp_path / "whole")
+    assert (whole["methods_left"], whole["summary"]["cp_lrp"]) == ([], found["summary"]["cp_lrp"])

@@ -169,9 +169,9 @@ def test_a_program_is_evaluated_for_each_of_its_composites(
     assert run(alone, several, *words, "-o", tmp_path / "b") == 0
     both = record(tmp_path / "b")["summary"]
     one, more = alone.name, several.name
-    assert list(both) == [f"{one}:cp_lrp", f"{more}:cp_lrp", f"{more}:weak", "random"]
-    assert both[f"{one}:cp_lrp"] == both[f"{more}:cp_lrp"] == found["summary"]["cp_lrp"]
-    assert both[f"{more}:weak"] == found["summary"]["weak"] != found["summary"]["cp_lrp"]
+    assert list(both) == [one, f"{more}: cp_lrp", f"{more}: weak", "random"]
+    assert both[one] == both[f"{more}: cp_lrp"] == found["summary"]["cp_lrp"]
+    assert both[f"{more}: weak"] == found["summary"]["weak"] != found["summary"]["cp_lrp"]
 
 
 def test_a_config_of_several_composites_gives_all_of_them(

@@ -29,7 +29,7 @@ TEXT = """graph @g(%x: f64[B,4]) {
 @pytest.mark.parametrize(
     ("text", "made"),
     [
-        ("eliminate_dead:keep_marks=false", EliminateDead(keep_marks=False)),
+        ("eliminate_dead:keep_places=false", EliminateDead(keep_places=False)),
         ("eliminate_dead", EliminateDead()),
         (
             "lower_relevance:target=a.b,reads=[c, d],ledger=true",
@@ -63,8 +63,8 @@ def test_pipelines_are_named_too() -> None:
          " it has: rounds"),
         ("pass", "simplify:rounds", "simplify:rounds: options are KEY=VALUE, with commas between"),
         ("pass", "simplify:rounds=1,rounds=2", "simplify:rounds=1,rounds=2: rounds is given twice"),
-        ("pass", "eliminate_dead:keep_marks=1",
-         "pass eliminate_dead: keep_marks=1 is not true or false"),
+        ("pass", "eliminate_dead:keep_places=1",
+         "pass eliminate_dead: keep_places=1 is not true or false"),
         ("pass", "move_boundaries:boundaries=a",
          "pass move_boundaries: boundaries=a is not a list such as [a,b]"),
         ("pass", "lower_relevance:target=y",
@@ -130,4 +130,4 @@ def test_every_pass_is_listed_in_a_line(capsys: pytest.CaptureFixture[str]) -> N
     assert main(["opt", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines][: len(PASSES)] == list(PASSES)
-    assert summary(EliminateDead).startswith("[keep_marks=true] Drops nodes")
+    assert summary(EliminateDead).startswith("[keep_places=true] Drops nodes")

@@ -28,7 +28,7 @@ loc(layers.0.q, net.py:3)
   %r: f32[B,5,8] = relu(%q) role=activation rule=identity loc(layers.0)
   %a: f32[B,5,8] = add(%x, %r) role=residual rule=epsilon(eps=1e-06) loc(layers.0, net.py:9)
   %n: f32[B,5,8] = layer_norm(%a) {eps=1e-05} loc(layers.1.norm)
-  mark "layers.0" %a
+  place "layers.0" %a
   return "y" %n
 }
 """
@@ -76,7 +76,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 def test_header_and_tree(program: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert shown(capsys, program) == (
-        "@forward  4 nodes, 1 weights, 1 marks\n"
+        "@forward  4 nodes, 1 weights, 1 places\n"
         "input   %x: f32[B,5,8]\n"
         'output  "y" %n: f32[B,5,8]\n'
         "roles   activation 1  layer_norm 1  linear 1  residual 1\n"
@@ -102,7 +102,7 @@ def test_the_tree_stops_at_its_depth(program: Path, capsys: pytest.CaptureFixtur
 def test_both_halves_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "g.lrp").write_text(RELEVANCE)
     first = shown(capsys, tmp_path / "g.lrp").splitlines()[0]
-    assert first == "@f  4 nodes (1 forward, 3 relevance), 1 weights, 0 marks"
+    assert first == "@f  4 nodes (1 forward, 3 relevance), 1 weights, 0 places"
 
 
 def test_a_filter_shows_a_table(program: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,7 +171,7 @@ def test_added_and_removed_nodes_stand_in_their_places() -> None:
     other = parse_graph(
         BLOCK.replace(relu, relu.replace("%r", "%s").replace("relu", "silu"))
         .replace("%x, %r", "%x, %s")
-        .replace('mark "layers.0" %a', 'mark "first" %a'),
+        .replace('place "layers.0" %a', 'place "first" %a'),
     )
     found = compare(parse_graph(BLOCK), other)
     kinds = [(c.old and c.old.op, c.new and c.new.op) for c in found.changes]

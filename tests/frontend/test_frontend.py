@@ -1,4 +1,4 @@
-"""Importing models: names, places, marks, scopes, nested outputs, decisions, errors."""
+"""Importing models: names, places, scopes, nested outputs, decisions, errors."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_marks() -> None:
     model = Stack().double()
     kept: dict[str, Any] = {}
     model.again.register_forward_hook(lambda _, args, out: kept.setdefault("calls", []).append(out))
-    marks = {
+    places = {
         "first": "inner.block@0:out0",
         "twice": "inner.block@0:out.1.twice",
         "second": "again",
@@ -81,15 +81,15 @@ def test_marks() -> None:
         "root": ":in0",
         "logits": "head.0:out",
     }
-    imported = import_model(model, {"x": X}, marks=marks)
+    imported = import_model(model, {"x": X}, places=places)
     model(X)
     (first, parts), second = kept["calls"][-2:]
     values = values_of(imported, x=X)
-    found = {name: values[value.name] for name, value in imported.module.graph.marks}
+    found = {name: values[value.name] for name, value in imported.module.graph.places}
     for name, value in {"first": first, "twice": parts["twice"], "second": second}.items():
         torch.testing.assert_close(found[name], value)
-    assert imported.module.graph.marked["root"].name == "x"
-    assert imported.module.graph.marked["logits"].type.shape[-1] == 3
+    assert imported.module.graph.value_at["root"].name == "x"
+    assert imported.module.graph.value_at["logits"].type.shape[-1] == 3
 
 
 def test_scope() -> None:
@@ -282,6 +282,12 @@ def fill(m: Apply, x: Tensor) -> Tensor:
     return y + x
 
 
+def written(m: Apply, x: Tensor) -> Tensor:
+    y = x.clone()
+    y[:, torch.tensor([0, 2])] = 0
+    return y
+
+
 def fail(m: Apply, x: Tensor) -> Tensor:
     raise KeyError("stage5")
 
@@ -303,7 +309,8 @@ ERRORS: dict[str, tuple[Function, int, str]] = {
     "batch size in numbers": (
         lambda m, x: x / x.shape[0], 0, "div computes with the batch size, at {}",
     ),
-    "an image": (lambda m, x: x[0], 0, "getitem picks image 0 out of the batch, at {}"),
+    "an image": (lambda m, x: x[0], 0, "getitem picks image 0 out of the batch, at {}; "
+        "return all, and pick from the result"),
     "over the batch": (
         lambda m, x: x.sum(), 0,
         "sum reduces over the batch axis, so that images would not be independent, at {}",
@@ -314,23 +321,26 @@ ERRORS: dict[str, tuple[Function, int, str]] = {
     ),
     "numbers of the images": (
         lambda m, x: x + torch.arange(len(x))[:, None, None], 0,
-        "add computes with the numbers of the images; they can only pick entries, at {}",
+        "add computes with the numbers of the images, at {}; they can only pick entries",
     ),
     "images behind an index": (
         lambda m, x: x[torch.arange(len(x)), torch.tensor([[0], [2]])], 0,
-        "getitem indexes images other than by the first axis, beside an index of the second, at {}",
+        "getitem indexes images other than by the first axis, beside an index of the second, "
+        "at {}; "
+        "index one axis after the other, or use torch.gather along one",
     ),
     "active dropout in attention": (
         lambda m, x: F.scaled_dot_product_attention(x, x, x, dropout_p=0.5), 0,
-        "scaled_dot_product_attention drops entries at random, at {}",
+        "scaled_dot_product_attention drops entries at random, at {}; "
+        "give dropout_p=0 unless self.training",
     ),
     "an embedding that rescales": (
         lambda m, x: F.embedding((x > 0).long(), m.w, max_norm=1.0), 0,
-        "embedding rescales its table (max_norm), at {}",
+        "embedding rescales its table (max_norm), at {}; rescale it before, outside of the model",
     ),
     "weighed summands": (
         lambda m, x: torch.addmm(m.b.to(x), x[:, 0], m.w.t().to(x), alpha=2), 0,
-        "addmm weighs its summands (beta=1, alpha=2), at {}",
+        "addmm weighs its summands (beta=1, alpha=2), at {}; write it as a product and a sum",
     ),
     "plain tensor": (
         fill, 2,
@@ -339,11 +349,12 @@ ERRORS: dict[str, tuple[Function, int, str]] = {
     ),
     "picks by a mask": (
         lambda m, x: x[x > 0], 0,
-        "getitem picks by a mask, so that the result's shape depends on the data, at {}",
+        "getitem picks by a mask, so that the result's shape depends on the data, at {}; "
+        "multiply by the mask instead",
     ),
     "random": (
         lambda m, x: F.dropout(x, 0.5, training=True), 0,
-        "dropout is active: it draws random numbers, at {}",
+        "dropout is active: it draws random numbers, at {}; give training=self.training",
     ),
     "leaves torch": (
         lambda m, x: x.numpy(), 0,
@@ -351,7 +362,22 @@ ERRORS: dict[str, tuple[Function, int, str]] = {
     ),
     "resize": (
         lambda m, x: F.interpolate(x, 3, mode="area"), 0,
-        "interpolate resizes with mode='area', antialias=False, at {}",
+        "interpolate resizes with mode='area', antialias=False, at {}; "
+        "use nearest, bilinear or bicubic without antialias",
+    ),
+    "writing by an index": (
+        written, 2,
+        "setitem writes to places picked by index tensors, at {}; "
+        "build the result with torch.where and a mask of these places",
+    ),
+    "an index of two axes": (
+        lambda m, x: m.w[(x > 0).long()], 0,
+        "getitem picks by an index tensor that has not one axis, at {}; "
+        "flatten the index and reshape the result; rows of a table are embedding(index, table)",
+    ),
+    "a roll of all entries": (
+        lambda m, x: torch.roll(x, 1), 0,
+        "roll rolls the flattened tensor, at {}; give dims, as roll(1, dims=-1)",
     ),
     "an argument of another kind": (
         lambda m, x: torch.lerp(x, x, m.scale.double()), 0,
@@ -391,19 +417,19 @@ def test_errors_without_a_place() -> None:
 
 MARKS = {
     "heed": "no module 'heed' in the model; nearest: head, head.1, head.0",
-    "head:in0:x": "mark 'm': 'head:in0:x' is not of the form path[@call][:in0|:out.key]",
-    "head@3": "mark 'm' at 'head@3': the model calls that module 1 times",
-    "again:out.1": "mark 'm' at 'again:out.1': no part '1'; there are: none",
-    "inner.block@0:out.1.x": "mark 'm' at 'inner.block@0:out.1.x': no part 'x'; there are: twice",
+    "head:in0:x": "place 'm': 'head:in0:x' is not of the form path[@call][:in0|:out.key]",
+    "head@3": "place 'm' at 'head@3': the model calls that module 1 times",
+    "again:out.1": "place 'm' at 'again:out.1': no part '1'; there are: none",
+    "inner.block@0:out.1.x": "place 'm' at 'inner.block@0:out.1.x': no part 'x'; there are: twice",
     "inner.block@0": (
-        "mark 'm' at 'inner.block@0': that is not one tensor; name a part, as in path:out0"
+        "place 'm' at 'inner.block@0': that is not one tensor; name a part, as in path:out0"
     ),
 }
 
 
 @pytest.mark.parametrize("text", MARKS)
 def test_errors_of_marks(text: str) -> None:
-    assert message(Stack().double(), marks={"m": text}) == MARKS[text]
+    assert message(Stack().double(), places={"m": text}) == MARKS[text]
 
 
 def test_attention_weights_are_not_compiled() -> None:

@@ -355,8 +355,8 @@ REFUSED: dict[str, tuple[Function, str]] = {
     ),
     "squeeze": (
         lambda m, x: x.squeeze(),
-        "squeeze drops the batch axis where there is one image; name the axes, as squeeze(-1), at "
-        "{}",
+        "squeeze drops the batch axis where there is one image, at {}; "
+        "name the axes, as squeeze(-1)",
     ),
     "sparse": (
         lambda m, x: x.to_sparse(),

@@ -95,13 +95,13 @@ def test_scopes(scope: str) -> None:
     imported = import_model(model, {"images": images(1, 0)}, scope=scope)
     seen.clear()
     graph = imported.module.graph
-    marks = {f"in{i}": f"{scope}@0:in{i}" for i in range(len(graph.inputs))}
-    whole = import_model(model, {"images": images(1, 0)}, marks=marks).module
+    places = {f"in{i}": f"{scope}@0:in{i}" for i in range(len(graph.inputs))}
+    whole = import_model(model, {"images": images(1, 0)}, places=places).module
     values = interpret(whole.graph, whole.tensors, {"images": images(2, 1)}, keep=True)
     # Inputs of the scope that are constants of the whole have one image's shape there.
     given = {
         v.name: values[value.name].expand(v.type.sized({"B": 2}))
-        for v, (_, value) in zip(graph.inputs, whole.graph.marks, strict=True)
+        for v, (_, value) in zip(graph.inputs, whole.graph.places, strict=True)
     }
     found = interpret(graph, imported.module.tensors, given)
     seen.clear()

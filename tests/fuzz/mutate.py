@@ -36,7 +36,7 @@ NUMBERS = [
 ]
 NAMES = [
     *("é", "数", "a b", "x.y", "", "%", '"', "\\", "\\n", "\\ud800", "\\u0000", "loc", "role", "B"),
-    *("return", "weight", "mark", "true", "inf", "graph", "x" * 300, "x" * 5000, "import os", "0"),
+    *("return", "weight", "place", "true", "inf", "graph", "x" * 300, "x" * 5000, "import os", "0"),
 ]
 WORDS = [
     "role",
@@ -46,7 +46,7 @@ WORDS = [
     "loc()",
     "loc(:1)",
     "return",
-    "mark",
+    "place",
     "weight",
     "(",
     "#",

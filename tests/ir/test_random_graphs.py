@@ -99,7 +99,7 @@ def test_cleaning_and_booking_change_no_relevance(data: Any) -> None:
     module = annotated(data, drawing.module)
     target = start(data, module)
     inputs, values = run(module, drawing, 2)
-    seed = drawing.starts((2, *values[module.graph.marked[target].name].shape))
+    seed = drawing.starts((2, *values[module.graph.value_at[target].name].shape))
     first, *others = (
         sweep(lowered(module, target, ledger, clean), inputs, seed)
         for ledger in (True, False)
@@ -121,7 +121,7 @@ def test_relevance_is_linear_in_its_seeds(data: Any) -> None:
     target = start(data, module)
     inputs, values = run(module, drawing, 2)
     joint = lowered(module, target, ledger=True)
-    s = drawing.starts((2, *values[module.graph.marked[target].name].shape))
+    s = drawing.starts((2, *values[module.graph.value_at[target].name].shape))
     both, mixed = sweep(joint, inputs, s), sweep(joint, inputs, (2.5 * s[0] - s[1])[None])
     for place, relevance in mixed.places.items():
         expected = 2.5 * both.places[place][:1] - both.places[place][1:]
@@ -139,13 +139,15 @@ def test_no_image_and_no_seed_depends_on_the_others(data: Any) -> None:
     target = start(data, module)
     inputs, values = run(module, drawing, 3)
     joint = lowered(module, target, ledger=True)
-    seed = drawing.starts((3, *values[module.graph.marked[target].name].shape))
+    seed = drawing.starts((3, *values[module.graph.value_at[target].name].shape))
     together = sweep(joint, inputs, seed)
     number, each = data.draw(st.integers(0, 2), "image"), data.draw(st.integers(0, 2), "seed")
     one = {v.name: image(inputs[v.name], v, number) for v in module.graph.inputs}
-    alone = sweep(joint, one, image(seed, module.graph.marked[target], number, 1)[each : each + 1])
+    alone = sweep(
+        joint, one, image(seed, module.graph.value_at[target], number, 1)[each : each + 1]
+    )
     for place, relevance in together.places.items():
-        expected = image(relevance, module.graph.marked[place], number, 1)[each : each + 1]
+        expected = image(relevance, module.graph.value_at[place], number, 1)[each : each + 1]
         apart = (alone.places[place] - expected).abs().max()
         assert float(apart) <= 1e-9 * together.largest, place
     for (node, kind, amount), (*_, own) in zip(together.rows, alone.rows, strict=True):
@@ -160,10 +162,10 @@ def test_gradient_input_is_the_input_times_the_gradient(data: Any) -> None:
     module = annotate(drawing.module, [COMPOSITES["gradient_input"]])[0].module
     target = start(data, module)
     inputs, values = run(module, drawing, 2)
-    seed = drawing.starts((1, *values[module.graph.marked[target].name].shape))
+    seed = drawing.starts((1, *values[module.graph.value_at[target].name].shape))
     found = sweep(lowered(module, target, ledger=False), inputs, seed)
     leaves = {k: x.requires_grad_() for k, x in inputs.items() if x.is_floating_point()}
-    output = differentiable(module, inputs)[module.graph.marked[target].name]
+    output = differentiable(module, inputs)[module.graph.value_at[target].name]
     assume(output.requires_grad)
     gradients = torch.autograd.grad(
         output, list(leaves.values()), seed[0], allow_unused=True, materialize_grads=True

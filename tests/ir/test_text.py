@@ -139,8 +139,9 @@ def test_comments_and_line_breaks_do_not_matter() -> None:
 
 
 def test_a_hash_inside_a_string_is_no_comment() -> None:
-    graph = parse_graph('graph @f(%x: f32[B]) { mark "a # b" %x return }')
-    assert graph.marks == (("a # b", graph.inputs[0]),)
+    graph = parse_graph('graph @f(%x: f32[B]) { place "a # b" %x return }')
+    assert graph.places == (("a # b", graph.inputs[0]),)
+    assert parse_graph('graph @f(%x: f32[B]) { mark "a # b" %x return }') == graph  # as before
 
 
 @pytest.mark.parametrize(

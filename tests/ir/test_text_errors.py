@@ -58,11 +58,11 @@ IN_A_GRAPH = [
         '%y: f32[B,3] = linear(%x) {weight="w}',
         '3:37: unterminated string; expected a closing " on this line',
     ),
-    (r'mark "a\q" %x', "3:8: bad escape in a string; expected JSON escapes"),
-    ("mark first %x", "3:8: found first; expected the mark's \"name\""),
-    ('mark "a" %x mark "a" %x', '3:20: mark "a" is given twice; expected a new name'),
+    (r'place "a\q" %x', "3:9: bad escape in a string; expected JSON escapes"),
+    ("place first %x", "3:9: found first; expected the place's \"name\""),
+    ('place "a" %x place "a" %x', '3:22: place "a" is given twice; expected a new name'),
     ('weight "w": f32[3]', '3:10: weight "w" is given twice; expected a new name'),
-    ("wait", "3:3: found wait; expected a node, 'weight', 'mark' or 'return'"),
+    ("wait", "3:3: found wait; expected a node, 'weight', 'place' or 'return'"),
     ("$y", "3:3: found '$y'; expected a word, number, string or %value"),
 ]  # fmt: skip
 
@@ -71,10 +71,10 @@ WHOLE = [
     ("graph f() {}", "1:7: found f; expected the graph's @name"),
     (
         "graph @f() {",
-        "1:13: found the end of the text; expected a node, 'weight', 'mark' or 'return'",
+        "1:13: found the end of the text; expected a node, 'weight', 'place' or 'return'",
     ),
     ("graph @f() { return", "1:20: found the end of the text; expected the output's \"name\""),
-    ("graph @f() {}", "1:13: found }; expected a node, 'weight', 'mark' or 'return'"),
+    ("graph @f() {}", "1:13: found }; expected a node, 'weight', 'place' or 'return'"),
     ("graph @f() { return } x", "1:23: found x; expected nothing after the graph"),
     (
         "graph @f(%x: f32[B], %x: f32[B]) { return }",

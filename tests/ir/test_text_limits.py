@@ -63,7 +63,7 @@ BOMBS = {
         + f") {{ return %{'a' * 90}b }}",
         f"1:313909: %{'a' * 60}… is not defined; expected a value defined above",
     ),
-    "half an escape": (f'{HEAD}mark "\\U0000d8" %x return %x }}', "1:29: bad escape in a str"),
+    "half an escape": (f'{HEAD}place "\\U0000d8" %x return %x }}', "1:30: bad escape in a str"),
 }
 
 
@@ -124,7 +124,7 @@ def test_false_is_not_taken_for_a_zero_that_was_taken_before() -> None:
 def test_words_of_the_grammar_as_names_come_back() -> None:
     x, y = (Value(name, TensorType("f32", (B,))) for name in ("loc", "return"))
     made = Node("relu", (x,), (y,), (), "loc", Rule("loc", (("loc", "loc"),)), Loc("loc", "loc", 1))
-    graph = Graph("loc", (x,), (made,), (("return", y),), (), (("mark", y),))
+    graph = Graph("loc", (x,), (made,), (("return", y),), (), (("place", y),))
     assert parse_graph(print_graph(graph)) == graph
 
 

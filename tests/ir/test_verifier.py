@@ -105,9 +105,9 @@ VIOLATIONS = {
         replace(GRAPH, outputs=(("output", Value("q", ROW)),)),
         '%q is used before it is defined, by output "output" of @f',
     ),
-    "a mark of another type": (
-        replace(GRAPH, marks=(("m", Value("y", WIDE)),)),
-        '%y is f32[B,4] but mark "m" of @f reads it as f32[B,5]',
+    "a place of another type": (
+        replace(GRAPH, places=(("m", Value("y", WIDE)),)),
+        '%y is f32[B,4] but place "m" of @f reads it as f32[B,5]',
     ),
 }
 

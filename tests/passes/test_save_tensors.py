@@ -27,7 +27,7 @@ def crossed(model: Module, target: str) -> tuple[Joints, list[Module]]:
     """Both halves for one target, and its joint modules without and with ledger."""
     joints = [lowered(model, target, ledger, clean=True) for ledger in (False, True)]
     plain, booked = joints
-    start = model.graph.marked[target].name
+    start = model.graph.value_at[target].name
     given = Joints(model.graph, ((plain.graph, booked.graph),), (start,))
     return run_joint_pipeline(given, [SaveTensors()]), joints
 
@@ -56,7 +56,7 @@ def test_no_relevance_changes(data: Any) -> None:
     module = annotated(data, drawing.module)
     target = start(data, module)
     inputs, values = run(module, drawing, 2)
-    seed = drawing.starts((2, *values[module.graph.marked[target].name].shape))
+    seed = drawing.starts((2, *values[module.graph.value_at[target].name].shape))
     found, joints = crossed(module, target)
     for joint, graph in zip(joints, found.pairs[0], strict=True):
         before = sweep(joint, inputs, seed)

@@ -24,8 +24,8 @@ graph @g(%x: f64[B,4,6], %m: bool[B,4,1], %p: f64[B,4,2,1,2,2], %a: f64[B,4,2,1,
   %y: f64[B,4,{out}] = linear(%s) {{weight="v"}} role=linear rule={rule}
   %z: f64[B,4,{out}] = relu(%y) role=activation rule=pass
   %other: f64[B,4,6] = linear(%x) {{weight="w"}} role=linear rule=epsilon(eps=0.1)
-  mark "z" %z
-  mark "other" %other
+  place "z" %z
+  place "other" %other
   return %z
 }}
 """
@@ -53,9 +53,9 @@ graph @g(%x: f64[B,4,6]) {
   %values: f64[B,4,6] = linear(%x) {weight="v"}
   %heads: f64[B,4,1,6] = reshape(%values) {shape=[B,4,1,6]}
   %z: f64[B,4,6] = deform_sample(%heads, %places, %a) {levels=[[2,2]]}
-  mark "offsets" %offsets
-  mark "values" %values
-  mark "z" %z
+  place "offsets" %offsets
+  place "values" %values
+  place "z" %z
   return %z
 }
 """
@@ -117,8 +117,8 @@ graph @g(%x: f64[B,4,6]) {
   %v: f64[B,4,6] = matmul(%s, %n)
   %o: f64[B,4,6] = linear(%v) {weight="w"}
   %y: f64[B,4,6] = add(%x, %o)
-  mark "x" %x
-  mark "z" %y
+  place "x" %x
+  place "z" %y
   return %y
 }
 """

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import lrpc
-from lrpc.errors import LrpcError, LrpcWarning, ProgramError
+from lrpc import LrpcError, LrpcWarning, ProgramError
 
 X = torch.randn(2, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 Y = torch.randn(3, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -357,7 +357,8 @@ def counted(m: Model, x: Tensor) -> Tensor:
 
 def test_writing_into_a_part_of_a_tensor() -> None:
     assert message(Model(chunked), (X,)) == (
-        f"relu_ at {line_of(chunked, 2)} changed this through chunk, at two, {line_of(chunked, 3)}"
+        f"relu_ at {line_of(chunked, 2)} changed this through chunk, at two, {line_of(chunked, 3)};"
+        " compute a new tensor there instead"
     )
 
 

@@ -145,7 +145,7 @@ def test_every_value_of_a_manifest_is_checked(made: Path, tmp_path: Path) -> Non
         (lambda m: m["settings"].update(structure="b"), "expected the graph's outputs, each once"),
         (lambda m: m["settings"]["places"]["inputs"].update(a=3), "inputs: 'a': expected a text"),
         (lambda m: m["targets"][0].update(axes=[9]), "axes and token count from 0 to 0"),
-        (lambda m: m["targets"][0].update(mark="m"), "starts at 'm', which the graph does not"),
+        (lambda m: m["targets"][0].update(mark="m"), "starts at 'm', no place of the graph"),
         (lambda m: m["targets"][0].update(name='a"'), "expected a name without quotes"),
         (lambda m: m["targets"].append(m["targets"][0]), "'output' is there twice"),
         (lambda m: m["targets"].clear(), "targets: expected one at least"),

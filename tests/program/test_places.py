@@ -16,8 +16,8 @@ from tests.support.programs import DIGITS, Programs
 
 
 def inside(*asked: str) -> set[str]:
-    usual = maskdino_places(2, 2, ["res3"]).marks
-    return set(maskdino_places(2, 2, ["res3"], asked).marks) - set(usual)
+    usual = maskdino_places(2, 2, ["res3"]).paths
+    return set(maskdino_places(2, 2, ["res3"], asked).paths) - set(usual)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_places_inside_a_layer_are_there_where_named(
 
 def test_no_two_places_are_one_tensor() -> None:
     every = maskdino_places(2, 2, ["res3"], ["*.self_attn", "*.cross_attn", "*.pre_res"])
-    assert len(set(every.marks.values())) == len(every.marks)
+    assert len(set(every.paths.values())) == len(every.paths)
 
 
 def test_targets_inside_a_layer_ask_for_their_places() -> None:
@@ -84,15 +84,15 @@ def test_a_stop_that_permutes_a_value_used_elsewhere_too_moves_to_it() -> None:
       %a: f32[B,4,6] = relu(%x)
       %p: f32[B,6,4] = permute(%a) {{dims=[0, 2, 1]}}
       %b: f32[B,6,4] = relu(%p)
-      {other}mark "s" %p
+      {other}place "s" %p
       return %b
     }}
     """
     once = module(text.format(other=""))
-    assert MoveBoundaries(("s",)).run(once).graph.marked["s"].name == "p"
+    assert MoveBoundaries(("s",)).run(once).graph.value_at["s"].name == "p"
     twice = module(text.format(other="%c: f32[B,4,6] = silu(%a)\n      "))
-    assert MoveBoundaries(("s",)).run(twice).graph.marked["s"].name == "a"
-    assert MoveBoundaries().run(twice).graph.marked["s"].name == "p"
+    assert MoveBoundaries(("s",)).run(twice).graph.value_at["s"].name == "a"
+    assert MoveBoundaries().run(twice).graph.value_at["s"].name == "p"
 
 
 @pytest.mark.parametrize(

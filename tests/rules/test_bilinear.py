@@ -159,10 +159,10 @@ graph @g(%a: f64[B,4], %b: f64[B,4], %c: f64[B,4]) {{
   %q: f64[B,4] = mul(%k, %p) rule=uniform(eps=0.0)
   {more}
   %z: f64[B,4] = mul({last}) rule=uniform(eps=0.0)
-  mark "z" %z
-  mark "a" %a
-  mark "b" %b
-  mark "c" %c
+  place "z" %z
+  place "a" %a
+  place "b" %b
+  place "c" %c
   return %z
 }}
 """

@@ -54,8 +54,8 @@ graph @g(%ids: i64[B,4], %kinds: i64[B,2], %mask: i64[B,4]) {
 
 
 def test_relevance_follows_tokens_to_the_input_and_stops_at_other_numbers() -> None:
-    marks = "".join(f'mark "{name}" %{name}\n  ' for name in ("y", "ids", "kinds"))
-    before = module(TEXT.replace("return %y", f"{marks}return %y"))
+    places = "".join(f'place "{name}" %{name}\n  ' for name in ("y", "ids", "kinds"))
+    before = module(TEXT.replace("return %y", f"{places}return %y"))
     able = relevance_reachable(before.graph)
     assert {"ids", "flat", "back", "part", "narrow", "rows", "kinds", "sorts", "sum", "y"} == able
     step = AssignRules(composite("epsilon", 0.0))

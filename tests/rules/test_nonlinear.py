@@ -193,8 +193,8 @@ def test_a_product_with_what_normalises_gives_all_to_the_other_factor() -> None:
     graph @g(%x: f64[B,4]) {
       %i: f64[B,4] = pow(%x) {exponent=-0.5} rule=detach
       %z: f64[B,4] = mul(%x, %i) rule=uniform(eps=0.0)
-      mark "z" %z
-      mark "x" %x
+      place "z" %z
+      place "x" %x
       return %z
     }
     """

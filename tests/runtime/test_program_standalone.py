@@ -361,12 +361,12 @@ def test_seeds_in_chunks_are_the_same(directory: Path, state: Any) -> None:
     results = {}
     calls = {}
     for chunk in (1, 2, 5):
-        program.limits = replace(program.limits, chunk=chunk, sweep=chunk)
+        program.limits = replace(program.limits, chunk=chunk, per_pass=chunk)
         with Counter() as counter:
             results[chunk] = program.relevance(state, "class_logit", at=pairs, ledger=True)
         calls[chunk] = counter.products
     assert calls[5] > 30
-    assert (calls[1], calls[2]) == (5 * calls[5], 3 * calls[5])  # sweeps
+    assert (calls[1], calls[2]) == (5 * calls[5], 3 * calls[5])  # passes
     for chunk in (1, 2):
         same(results[chunk], results[5])
         assert results[chunk].input.shape[0] == 5

@@ -233,13 +233,13 @@ REFUSED: dict[str, tuple[Make, tuple[int, ...], str]] = {
     ),
     "unequal cells": (
         lambda: _after(nn.AdaptiveMaxPool2d(4)), IMAGE,
-        "adaptive_max_pool2d has cells of unequal size; choose an output size that divides the "
-        "input's, at 1",
+        "adaptive_max_pool2d has cells of unequal size, at 1; choose an output size that divides "
+        "the input's",
     ),
     "statistics of the batch": (
         lambda: _after(nn.BatchNorm2d(6, track_running_stats=False)), IMAGE,
         "batch_norm uses the statistics of the batch, so that images would not be independent, "
-        "at 1",
+        "at 1; keep running statistics (track_running_stats=True)",
     ),
     "unpooling": (
         _Unpooled, (3, 9, 9),

@@ -39,7 +39,7 @@ def _renamed(graph: Graph, old: str, new: str) -> Graph:
         inputs=tuple(map(value, graph.inputs)),
         nodes=tuple(map(node, graph.nodes)),
         outputs=tuple((k, value(v)) for k, v in graph.outputs),
-        marks=tuple((k, value(v)) for k, v in graph.marks),
+        places=tuple((k, value(v)) for k, v in graph.places),
     )
 
 
@@ -63,8 +63,8 @@ def _input(one: Case, name: str) -> Case:
     return one.of_graph(
         lambda graph: replace(
             _renamed(graph, "x", name),
-            marks=tuple((f"input.{name}" if k == "input.x" else k, v) for k, v in
-                        _renamed(graph, "x", name).marks),
+            places=tuple((f"input.{name}" if k == "input.x" else k, v) for k, v in
+                        _renamed(graph, "x", name).places),
         )
     )  # fmt: skip
 
@@ -132,9 +132,9 @@ def _word(node: Node, name: str) -> Node:
     return replace(node, rule=replace(node.rule, params=(*node.rule.params, (name, name))))
 
 
-def _mark(one: Case, name: str) -> Case:
+def _place(one: Case, name: str) -> Case:
     return one.of_graph(
-        lambda g: replace(g, marks=tuple((name if k == "place" else k, v) for k, v in g.marks))
+        lambda g: replace(g, places=tuple((name if k == "place" else k, v) for k, v in g.places))
     )
 
 
@@ -179,7 +179,7 @@ FIELDS: Mapping[str, Callable[[Case, str], Case]] = {
     "weight": _weight("enter"),
     "weight in a block": _weight("layers.0"),
     "attribute": _attr("gelu", "approximate"),
-    "mark": _mark,
+    "place": _place,
     "output": _output,
     "program name": _setting(name=lambda name: name),
     "note": _setting(notes=lambda name: (name, name)),

@@ -66,7 +66,7 @@ def case(several: bool = False, checkpoint: str = "none") -> Case:
     torch.manual_seed(0)
     model, example = Small().eval(), (torch.randn(2, 3), torch.randn(2, 4))
     imported, _, _ = import_call(
-        model, example, None, scope="", marks={"place": "layers.0"}, unbatched=()
+        model, example, None, scope="", places={"place": "layers.0"}, unbatched=()
     )
     names = ("epsilon", "gradient_input") if several else ("epsilon",)
     variants = annotate(imported.module, [composite(name) for name in names])

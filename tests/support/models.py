@@ -349,7 +349,7 @@ TOKENS: dict[str, Callable[[], nn.Module]] = {
 
 
 class Block(nn.Module):
-    """A residual block whose parts the tests of marks and scopes look at."""
+    """A residual block whose parts the tests of places and scopes look at."""
 
     def __init__(self) -> None:
         super().__init__()

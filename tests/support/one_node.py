@@ -101,8 +101,8 @@ def flow(
     graph = Graph("one", tuple(given), tuple(builder.nodes), (("z", end),), weights)
     names = relevance_reachable(graph)
     able_inputs = [v for v in given if v.name in names]
-    marks = (("end", end), *((v.name, v) for v in able_inputs))
-    graph = replace(graph, marks=marks)
+    places = (("end", end), *((v.name, v) for v in able_inputs))
+    graph = replace(graph, places=places)
     verify(graph, "the test")
     lower = LowerRelevance("end", tuple(v.name for v in able_inputs), ledger=True)
     lowered = lower.run(Module(graph, tensors))

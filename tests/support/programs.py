@@ -97,14 +97,14 @@ class Programs:
 
     @contextmanager
     def one_trace(self, *key: str | Path) -> Iterator[None]:
-        """Compilations inside share the trace of the first that has the same `key` and marks."""
+        """Compilations inside share the trace of the first that has the same `key` and places."""
         trace = lrpc.compiler.import_model
 
         def known(*args: Any, **options: Any) -> Any:
-            marked = (*key, tuple(options["marks"]))
-            if marked not in self._traces:
-                self._traces[marked] = trace(*args, **options)
-            return self._traces[marked]
+            full = (*key, tuple(options["places"]))
+            if full not in self._traces:
+                self._traces[full] = trace(*args, **options)
+            return self._traces[full]
 
         with patch.object(lrpc.compiler, "import_model", known):
             yield

@@ -65,8 +65,8 @@ def _marked(module: Module) -> Module:
 
 
 def start(data: st.DataObject, module: Module) -> str:
-    """The mark that relevance starts from."""
-    outputs = [name for name in module.graph.marked if name.startswith("output.")]
+    """The place that relevance starts from."""
+    outputs = [name for name in module.graph.value_at if name.startswith("output.")]
     return data.draw(st.sampled_from(outputs), "target")
 
 
@@ -80,7 +80,7 @@ def ledger_closes(data: st.DataObject, drawing: Drawn, module: Module) -> None:
     """Relevance is finite everywhere; over the whole and at every node nothing is unaccounted."""
     target = start(data, module)
     inputs, values = run(module, drawing, data.draw(st.integers(1, 3), "B"))
-    shape = (data.draw(st.integers(1, 3), "K"), *values[module.graph.marked[target].name].shape)
+    shape = (data.draw(st.integers(1, 3), "K"), *values[module.graph.value_at[target].name].shape)
     found = sweep(lowered(module, target, ledger=True), inputs, drawing.starts(shape))
     for place, relevance in found.places.items():
         assert torch.isfinite(relevance).all(), place

@@ -60,7 +60,7 @@ class Drawn:
 def drawn(draw: Draw[object], ops: Sequence[str] = CARRYING, longest: int = LONGEST) -> Drawn:
     """A module of up to about `longest` nodes; `ops` are drawn alike, whatever they need besides.
 
-    Several inputs, outputs and marks; values are used several times or not at all.
+    Several inputs, outputs and places; values are used several times or not at all.
     """
     sketch = Sketch(draw)
     for shape in draw(st.lists(st.sampled_from(INPUT_SHAPES), min_size=1, max_size=2)):  # type: ignore[attr-defined]

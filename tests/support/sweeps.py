@@ -54,8 +54,8 @@ class Swept:
 def lowered(
     module: Module, target: str, ledger: bool, clean: bool = False, watch: Watch | None = None
 ) -> Module:
-    """The joint module from the mark `target` to every other mark; with `clean` simplified."""
-    lower = LowerRelevance(target, tuple(module.graph.marked), (), ledger)
+    """The joint module from the place `target` to every other place; with `clean` simplified."""
+    lower = LowerRelevance(target, tuple(module.graph.value_at), (), ledger)
     steps = (lower, *(CLEANING if clean else ()))
     return run_pipeline(module, steps, lambda step, m: watch(step.name, m) if watch else None)
 

@@ -8,7 +8,7 @@ from typing import Any
 from lrpc.commands.bench.machine import machine
 from tools.bench import offered
 from tools.bench.case_encoder import Encoders, compiler_of
-from tools.bench.contest import LIMITS, Contest, Row, Way
+from tools.bench.contest import LIMITS, Candidate, Contest, Row
 from tools.bench.encoder import chosen
 from tools.bench.goals import verdicts
 from tools.bench.settings import Options
@@ -17,7 +17,7 @@ SHARES = (100, 75, 50, 35)
 COMPOSITE = "attnlrp"
 
 
-def ways(made: Encoders) -> list[Way]:
+def candidates(made: Encoders) -> list[Candidate]:
     """No checkpoints, checkpoints at every block, and budgets as shares of the peak."""
     kinds: list[tuple[str, dict[str, Any]]] = [
         ("no checkpoints", {}),
@@ -28,10 +28,16 @@ def ways(made: Encoders) -> list[Way]:
         kinds.append((f"budget {share} % of the peak", options))
     limit = LIMITS["fp32"]
     return [
-        Way(name, partial(made.program, COMPOSITE, offered.Way(name, options)), COMPOSITE, limit,
-            ours=True, goal=name)
+        Candidate(
+            name,
+            partial(made.program, COMPOSITE, offered.Configuration(name, options)),
+            COMPOSITE,
+            limit,
+            ours=True,
+            goal=name,
+        )
         for name, options in kinds
-    ]  # fmt: skip
+    ]
 
 
 def run(options: Options) -> dict[str, Any]:
@@ -40,7 +46,7 @@ def run(options: Options) -> dict[str, Any]:
     # A budget is for the seeds that a program is compiled for: here the one that is asked.
     made = Encoders(layout, compiler_of(layout, options, 1), options.batch, 1, options)
     references = {COMPOSITE: partial(made.reference, COMPOSITE)}
-    rows = Contest(options.device, references, options.repeats, options.tell).run(ways(made))
+    rows = Contest(options.device, references, options.repeats, options.tell).run(candidates(made))
     against_first(rows)
     values = {}
     half = next((r for r in rows if r.name.startswith("budget 50 %")), None)

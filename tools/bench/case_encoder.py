@@ -16,7 +16,7 @@ from lrpc.commands.bench.memory import held
 from lrpc.commands.bench.tf32 import matmuls
 from lrpc.commands.bench.timing import Second
 from tools.bench import offered
-from tools.bench.contest import EPSILON, LIMITS, Contest, Ready, Row, Way
+from tools.bench.contest import EPSILON, LIMITS, Candidate, Contest, Ready, Row
 from tools.bench.detached import detached, relevance
 from tools.bench.encoder import Encoder, Layout, chosen, drawn, with_attention
 from tools.bench.floors import Ceilings, ceilings
@@ -81,9 +81,9 @@ class Encoders:
 
     # -- ours --------------------------------------------------------------------------------------
 
-    def program(self, composite: str, way: offered.Way) -> Ready:
-        """Forward and relevance of a program, compiled and loaded in a way."""
-        return self.ready(self.compiler.program(composite, way, self.device))
+    def program(self, composite: str, configuration: offered.Configuration) -> Ready:
+        """Forward and relevance of a program, compiled and loaded as configured."""
+        return self.ready(self.compiler.program(composite, configuration, self.device))
 
     def stored(self, directory: Path) -> Ready:
         """The same of a program that was compiled before, such as by another version."""
@@ -131,30 +131,30 @@ def rows_of(
     precision = "tf32" if options.gpu else "fp32"
     mine = LIMITS[precision]
     gradient = "gradient_input"
-    ways = [
-        Way(
+    candidates = [
+        Candidate(
             "autograd through grid_sample",
             lambda: made.autograd(made.model, False),
             gradient,
             mine,
             floor=limits.seconds(floor),
         ),
-        Way("autograd, compiled extension", made.extension, gradient, mine),
+        Candidate("autograd, compiled extension", made.extension, gradient, mine),
     ]
     if options.torch_compile and seeds == 1:
         compiled = partial(made.autograd, made.model, True)
-        ways.insert(1, Way("autograd, torch.compile", compiled, gradient, mine))
+        candidates.insert(1, Candidate("autograd, torch.compile", compiled, gradient, mine))
     for composite in options.composites:
-        for way in options.ways:
-            kind = way.name.split("+")[0]
+        for one in options.configurations:
+            kind = one.name.split("+")[0]
             least = limits.seconds(floor, kind == "bf16")
             counts = goal or f"encoder/{kind}"
             if goal and kind == "bf16":
                 counts = ""  # the goal for seeds is of tf32
-            ways.append(
-                Way(
-                    f"program, {composite}, {way.name}",
-                    partial(made.program, composite, way),
+            candidates.append(
+                Candidate(
+                    f"program, {composite}, {one.name}",
+                    partial(made.program, composite, one),
                     composite,
                     LIMITS[kind],
                     ours=True,
@@ -162,24 +162,24 @@ def rows_of(
                     floor=least,
                 )
             )
-    ways += _stored(made, options)
+    candidates += _stored(made, options)
     references: dict[str, Callable[[], Tensor]] = {
         name: partial(made.reference, name) for name in {gradient, *options.composites}
     }
-    rows = Contest(options.device, references, options.repeats, options.tell).run(ways)
+    rows = Contest(options.device, references, options.repeats, options.tell).run(candidates)
     if options.save is not None and not options.save.exists():
         made.compiler.copy(options.composites[0], options.save)
         options.tell(f"saved to {options.save}")
     return rows
 
 
-def _stored(made: Encoders, options: Options) -> list[Way]:
+def _stored(made: Encoders, options: Options) -> list[Candidate]:
     if options.against is None:
         return []
     make = partial(made.stored, options.against)
     first = options.composites[0]
     limit = LIMITS["tf32" if options.gpu else "fp32"]
-    return [Way(f"program in {options.against}", make, first, limit, ours=True)]
+    return [Candidate(f"program in {options.against}", make, first, limit, ours=True)]
 
 
 def run(options: Options) -> dict[str, Any]:

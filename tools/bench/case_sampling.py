@@ -15,7 +15,7 @@ from lrpc.ir.ops import TABLE
 from lrpc.models.maskdino.pixel_decoder import POINTS
 from lrpc.runtime.kernels import cells, deformable
 from lrpc.runtime.kernels.triton_support import has_triton
-from tools.bench.contest import Contest, Ready, Row, Way
+from tools.bench.contest import Candidate, Contest, Ready, Row
 from tools.bench.encoder import Layout, chosen, offset_pattern, references
 from tools.bench.settings import Options
 
@@ -122,7 +122,7 @@ class Op:
         )
         return found[-1:]
 
-    def ways(self) -> list[Way]:
+    def candidates(self) -> list[Candidate]:
         kept: dict[str, Any] = {}
         paths: dict[str, tuple[str, Callable[[], Tensor]]] = {
             "sample: indices, coefficients, sum": ("sample", partial(self.sample, None)),
@@ -132,10 +132,14 @@ class Op:
         }
         if self.fast:
             paths["splat by atomics"] = ("splat", self.atomics)
-        found = [Way(n, partial(Ready, c), e, self.limit, ours=True) for n, (e, c) in paths.items()]
+        found = [
+            Candidate(n, partial(Ready, c), e, self.limit, ours=True) for n, (e, c) in paths.items()
+        ]
         more = [
-            Way("of that, sorting the entries", self.sorting, "splat", self.limit, ours=True),
-            Way("splat by gather, entries sorted", self.gather, "splat", self.limit, ours=True),
+            Candidate("of that, sorting the entries", self.sorting, "splat", self.limit, ours=True),
+            Candidate(
+                "splat by gather, entries sorted", self.gather, "splat", self.limit, ours=True
+            ),
         ]
         return [*found[:3], *more, *found[3:]]
 
@@ -154,7 +158,7 @@ def run(options: Options) -> dict[str, Any]:
         with torch.no_grad():
             rows: list[Row] = Contest(
                 options.device, op.expected(), options.repeats, options.tell
-            ).run(op.ways())
+            ).run(op.candidates())
         title = f"one sampling, {layout.tokens:,} queries, {layout.heads} heads of "
         title += f"{layout.width // layout.heads}, {POINTS} points, {name}, B={batch}, K={seeds}"
         tables.append({"title": title, "rows": [row.to_json() for row in rows]})

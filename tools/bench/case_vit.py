@@ -15,7 +15,7 @@ from lrpc.commands.bench.memory import held
 from lrpc.commands.bench.tf32 import matmuls
 from lrpc.rules.composite import composite
 from tools.bench import offered
-from tools.bench.contest import EPSILON, LIMITS, Contest, Ready, Row, Way
+from tools.bench.contest import EPSILON, LIMITS, Candidate, Contest, Ready, Row
 from tools.bench.detached import Attention, Gamma, detached, relevance
 from tools.bench.floors import Ceilings, ceilings
 from tools.bench.goals import figures, verdicts
@@ -104,9 +104,9 @@ class Transformers:
         ready = self._gradient(model)
         return replace(ready, forward=None)
 
-    def program(self, name: str, way: offered.Way, epsilon: float) -> Ready:
+    def program(self, name: str, configuration: offered.Configuration, epsilon: float) -> Ready:
         """Forward and relevance of a program."""
-        program = self.compiler.program(chosen(name, epsilon), way, self.device)
+        program = self.compiler.program(chosen(name, epsilon), configuration, self.device)
         images = self.images.to(offered.input_dtype(program))
 
         def forward() -> Any:
@@ -127,29 +127,33 @@ def _without_gamma(part: nn.Module) -> None:
 
 
 def _table(
-    made: Transformers, name: str, others: list[Way], ours: tuple[str, ...], limits: Ceilings
+    made: Transformers,
+    name: str,
+    others: list[Candidate],
+    ours: tuple[str, ...],
+    limits: Ceilings,
 ) -> list[Row]:
     """The rows of one question: alternatives, then programs under the composites `ours`."""
-    options, ways = made.options, list(others)
+    options, candidates = made.options, list(others)
     work = made.sizes.work(options.vit_batch)
     for which in ours:
-        for way in options.ways:
-            kind = way.name.split("+")[0]
-            ways.append(
-                Way(
-                    f"program, {which}, {way.name}",
-                    partial(made.program, which, way, EPSILON),
+        for one in options.configurations:
+            kind = one.name.split("+")[0]
+            candidates.append(
+                Candidate(
+                    f"program, {which}, {one.name}",
+                    partial(made.program, which, one, EPSILON),
                     which,
                     LIMITS[kind],
-                    exact=partial(made.program, which, way, 0.0),
+                    exact=partial(made.program, which, one, 0.0),
                     ours=True,
                     goal=f"vit/{name}" if kind != "bf16" and which in ("attnlrp", "gamma") else "",
                     floor=limits.seconds(work, kind == "bf16"),
                 )
             )
-    names = {way.expected for way in ways}
+    names = {one.expected for one in candidates}
     references: dict[str, Callable[[], Tensor]] = {n: partial(made.reference, n) for n in names}
-    return Contest(options.device, references, options.repeats, options.tell).run(ways)
+    return Contest(options.device, references, options.repeats, options.tell).run(candidates)
 
 
 def run(options: Options) -> dict[str, Any]:
@@ -160,19 +164,21 @@ def run(options: Options) -> dict[str, Any]:
         ceilings(options.device, tf32=options.gpu, quick=options.quick),
     )
     mine = LIMITS["tf32" if options.gpu else "fp32"]
-    plain = Way(
+    plain = Candidate(
         "autograd, plain input gradient", partial(made.autograd, "gradient_input"),
         "gradient_input", mine,
     )  # fmt: skip
     cheap = [
         plain,
-        Way("autograd, detached as for AttnLRP", partial(made.autograd, "attnlrp"), "attnlrp",
+        Candidate("autograd, detached as for AttnLRP", partial(made.autograd, "attnlrp"), "attnlrp",
             mine),
-        Way("LXT (CP-LRP in attention)", partial(made.lxt, False), "cp_lrp", mine),
+        Candidate("LXT (CP-LRP in attention)", partial(made.lxt, False), "cp_lrp", mine),
     ]  # fmt: skip
     dear = [
-        Way("autograd, own γ outside attention", partial(made.autograd, OUTSIDE), OUTSIDE, mine),
-        Way("LXT + zennit γ (outside attention)", partial(made.lxt, True), OUTSIDE, mine),
+        Candidate(
+            "autograd, own γ outside attention", partial(made.autograd, OUTSIDE), OUTSIDE, mine
+        ),
+        Candidate("LXT + zennit γ (outside attention)", partial(made.lxt, True), OUTSIDE, mine),
     ]
     what = "ViT-B/16" if not options.quick else "a small ViT"
     tables, rows = [], []

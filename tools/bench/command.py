@@ -19,7 +19,7 @@ from lrpc.runtime.pages import keep_freed_memory
 from tools.bench import growth
 from tools.bench.encoder import Levels
 from tools.bench.growth_tables import growth_sheets
-from tools.bench.offered import WAYS, way
+from tools.bench.offered import CONFIGURATIONS, configuration
 from tools.bench.page import write_docs
 from tools.bench.settings import CPU, GPU, QUICK, Options
 from tools.bench.sheets import rows_of, sheets, to_markdown
@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run what is asked for; 1 where a result was wrong or a way failed, 2 for an error."""
+    """Run what is asked for; 1 where a result was wrong or a candidate failed, 2 for an error."""
     args = parser().parse_args(argv)
     try:
         if args.docs:
@@ -167,11 +167,11 @@ def _options(args: argparse.Namespace) -> Options:
         chosen["levels"] = levels_of(args.levels)
     if args.composites is not None:
         chosen["composites"] = _composites(args.composites)
-    ways = WAYS[device] if args.ways is None else args.ways.split(",")
+    names = CONFIGURATIONS[device] if args.ways is None else args.ways.split(",")
     return Options(
         device,
         quick=args.quick,
-        ways=tuple(map(way, ways)),
+        configurations=tuple(map(configuration, names)),
         torch_compile=args.torch_compile,
         against=args.against,
         save=args.save,

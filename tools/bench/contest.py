@@ -1,4 +1,4 @@
-"""Several ways to one result: each is checked first; those that are right are timed in turns."""
+"""Several candidates for one result: each is checked first; the right ones are timed in turns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tools.bench.offered import NotOfferedError
 
 #: ε of the programs: it costs what any ε costs, and results can be held against those for ε = 0.
 EPSILON = 1e-9
-#: The largest relative error that a way may have, by the precision of its arithmetic.
+#: The largest relative error that a candidate may have, by the precision of its arithmetic.
 LIMITS = {"fp32": 1e-3, "tf32": 2e-2, "bf16": 1.5e-1}
 #: How often that may be exceeded where the same program with ε = 0 keeps it: a sum that rounding
 #: makes exactly 0 passes nothing on under any ε, and all of g without.
@@ -24,24 +24,24 @@ ROUNDED = 10
 
 @dataclass(frozen=True)
 class Ready:
-    """A way that can be called: `call` does all of the work and gives what is checked (else
-    `checked` does); `forward` does the first part of it; `again` is what further results cost;
+    """A candidate that can be called: `call` does all of the work and gives what is checked (else
+    `checked` does); `forward` does the first part of it; `further` is what further results cost;
     `weights` and `inputs` are bytes that it needs besides."""
 
     call: Callable[[], Any]
     forward: Callable[[], Any] | None = None
-    again: Second | None = None
+    further: Second | None = None
     checked: Callable[[], Tensor] | None = None
     weights: int = 0
     inputs: int = 0
 
 
 @dataclass(frozen=True)
-class Way:
+class Candidate:
     """One row of a table. `make` raises NotOfferedError where there is no such thing here.
 
     `expected` names the reference result; `ours` tells programs from alternatives; `goal` is what
-    the row counts for; `exact` makes the same way with ε = 0.
+    the row counts for; `exact` makes the same with ε = 0.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Row:
     limit: float | None = None
     time: Spread | None = None
     forward: Spread | None = None
-    again: Spread | None = None
+    further: Spread | None = None
     peak: int | None = None  # weights and inputs, which are `resident`, included
     resident: int = 0
     floor: float | None = None
@@ -91,45 +91,45 @@ class Contest:
     memory: bool = True
     _results: dict[str, Tensor] = field(default_factory=dict)
 
-    def run(self, ways: Sequence[Way]) -> list[Row]:
-        """A row for every way, in their order."""
+    def run(self, candidates: Sequence[Candidate]) -> list[Row]:
+        """A row for each of them, in their order."""
         rows: list[Row] = []
         calls: dict[str, Timed] = {}
         ready: set[str] = set()
-        for way in ways:
-            row, made = self._checked(way)
+        for one in candidates:
+            row, made = self._checked(one)
             rows.append(row)
             if made is not None:
-                ready.add(way.name)
-                calls[way.name] = made.call
-                for part, call in (("forward", made.forward), ("again", made.again)):
+                ready.add(one.name)
+                calls[one.name] = made.call
+                for part, call in (("forward", made.forward), ("further", made.further)):
                     if call is not None:
-                        calls[f"{way.name}: {part}"] = call
-        self.tell(f"timing {len(ready)} ways, {self.repeats} rounds")
+                        calls[f"{one.name}: {part}"] = call
+        self.tell(f"timing {len(ready)} candidates, {self.repeats} rounds")
         times = interleaved(calls, self.repeats, self.device)
         for row in rows:
             if row.name in ready:
                 row.time = times[row.name]
                 row.forward = times.get(f"{row.name}: forward")
-                row.again = times.get(f"{row.name}: again")
+                row.further = times.get(f"{row.name}: further")
         others = [r.time.median for r in rows if r.time is not None and not r.ours]
         for row in rows:
             if others and row.time is not None:
                 row.against = row.time.median / min(others)
         return rows
 
-    def _checked(self, way: Way) -> tuple[Row, Ready | None]:
-        row = Row(way.name, way.ours, way.goal, limit=way.limit, floor=way.floor)
-        self.tell(f"checking {way.name}")
-        reference = self._reference(way.expected)
+    def _checked(self, one: Candidate) -> tuple[Row, Ready | None]:
+        row = Row(one.name, one.ours, one.goal, limit=one.limit, floor=one.floor)
+        self.tell(f"checking {one.name}")
+        reference = self._reference(one.expected)
         base = allocated(self.device)
         try:
-            made = way.make()
+            made = one.make()
             row.resident = made.weights + made.inputs
             row.error = distance((made.checked or made.call)(), reference)
-            if not row.error <= way.limit and not self._rounded(way, row, reference):
+            if not row.error <= one.limit and not self._rounded(one, row, reference):
                 row.status = "wrong"
-                row.note = f"differs by {row.error:.1e}, more than {way.limit:.0e}: not timed"
+                row.note = f"differs by {row.error:.1e}, more than {one.limit:.0e}: not timed"
                 return row, None
             made.call()
             if self.memory:
@@ -142,18 +142,18 @@ class Contest:
             return row, None
         return row, made
 
-    def _rounded(self, way: Way, row: Row, reference: Tensor) -> bool:
+    def _rounded(self, one: Candidate, row: Row, reference: Tensor) -> bool:
         """Whether rounding to 0 under an ε explains the error: without ε there is none to speak
         of."""
-        if way.exact is None or row.error is None or not row.error <= ROUNDED * way.limit:
+        if one.exact is None or row.error is None or not row.error <= ROUNDED * one.limit:
             return False
-        made = way.exact()
+        made = one.exact()
         without = distance((made.checked or made.call)(), reference)
         row.note = f"{without:.0e} with ε = 0"
-        return without <= way.limit
+        return without <= one.limit
 
     def _peak(self, made: Ready, base: int) -> int:
-        """With weights and inputs. A GPU counts all that the way made for itself since `base`: its
+        """With weights and inputs. A GPU counts all that the candidate made since `base`: its
         weights, and buffers that it keeps."""
         found = peak(made.call, self.device, base) + made.inputs
         return found if self.device.startswith("cuda") else found + made.weights

@@ -54,10 +54,10 @@ def offset_pattern(heads: int, levels: int) -> Tensor:
     """Where an initialised model samples, in pixels: head by head along a direction of its own,
     point by point further out. [H, L, P, 2]"""
     angle = torch.arange(heads) * (2 * math.pi / heads)
-    way = torch.stack((angle.cos(), angle.sin()), -1)
-    way = way / way.abs().amax(-1, keepdim=True)
+    direction = torch.stack((angle.cos(), angle.sin()), -1)
+    direction = direction / direction.abs().amax(-1, keepdim=True)
     steps = torch.arange(1, POINTS + 1).view(1, 1, POINTS, 1)
-    return (way.view(heads, 1, 1, 2) * steps).expand(-1, levels, -1, -1)
+    return (direction.view(heads, 1, 1, 2) * steps).expand(-1, levels, -1, -1)
 
 
 def references(levels: Levels) -> Tensor:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lrpc.commands.bench.tables import Case, Sheet, duration, size
+from lrpc.commands.bench.tables import Case, Sheet, duration
+from lrpc.commands.session.units import size
 
 LABELS = {"tokens": "tokens", "batch": "images", "seeds": "seeds", "layers": "layers"}
 

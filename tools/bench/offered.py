@@ -21,7 +21,7 @@ class NotOfferedError(LrpcError):
 
 
 @dataclass(frozen=True)
-class Way:
+class Configuration:
     """Options of `lrpc.compile`, and of the program's `load`."""
 
     name: str
@@ -31,7 +31,7 @@ class Way:
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 #: What is measured by default. The first has no options at all.
-WAYS = {
+CONFIGURATIONS = {
     "cpu": ("fp32", "fp32+compile"),
     "cuda": (
         *("fp32", "tf32", "tf32+capture", "tf32+compile", "tf32+compile+capture"),
@@ -40,15 +40,15 @@ WAYS = {
 }
 
 
-def way(name: str) -> Way:
-    """A way by name: a precision, then `+compile` and `+capture` as wanted."""
+def configuration(name: str) -> Configuration:
+    """A configuration by name: a precision, then `+compile` and `+capture` as wanted."""
     precision, *more = name.split("+")
     if precision not in PRECISIONS or not {"compile", "capture"} >= set(more):
         raise ConfigError(
             f"--ways {name}: expected one of {', '.join(PRECISIONS)}, then +compile, +capture"
         )
     compiling = {} if precision == "fp32" else {"precision": precision}
-    return Way(name, compiling, dict.fromkeys(more, True))
+    return Configuration(name, compiling, dict.fromkeys(more, True))
 
 
 def check(function: Callable[..., Any], options: Mapping[str, Any], what: str) -> None:
@@ -78,9 +78,11 @@ class Compiler:
             )
         return place(self._made[key])
 
-    def program(self, composite: Any, way: Way, device: str) -> Any:
-        """The program loaded that way. Raises NotOfferedError, LrpcError."""
-        return load(self.directory(composite, way.compiling), device, way.loading)
+    def program(self, composite: Any, configuration: Configuration, device: str) -> Any:
+        """The program in that configuration. Raises NotOfferedError, LrpcError."""
+        return load(
+            self.directory(composite, configuration.compiling), device, configuration.loading
+        )
 
     def copy(self, composite: Any, directory: Path) -> None:
         """Keep the program without options in a directory of the user's."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from tools.bench.encoder import Levels
-from tools.bench.offered import Way
+from tools.bench.offered import Configuration
 
 Table = Mapping[str, Any]
 
@@ -32,7 +32,7 @@ class Options:
     seeds: int = 4
     vit_batch: int = 2
     composites: tuple[str, ...] = ("attnlrp", "cp_lrp", "gradient_input")
-    ways: tuple[Way, ...] = (Way("fp32"),)
+    configurations: tuple[Configuration, ...] = (Configuration("fp32"),)
     torch_compile: bool = False
     against: Path | None = None
     save: Path | None = None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lrpc.commands.bench.tables import Case, Sheet, duration, size, spanned
+from lrpc.commands.bench.tables import Case, Sheet, duration, spanned
+from lrpc.commands.session.units import size
 
 
 def sheets(case: Case) -> list[Sheet]:
@@ -26,7 +27,7 @@ def rows_of(table: Mapping[str, Any]) -> Sheet:
     columns: dict[str, Callable[[Any], str]] = {
         "time": lambda r: spanned(r["time"]),
         "forward alone": lambda r: duration(r["forward"]["median"]) if r["forward"] else "",
-        "further ones": lambda r: duration(r["again"]["median"]) if r["again"] else "",
+        "further ones": lambda r: duration(r["further"]["median"]) if r["further"] else "",
         "peak": lambda r: size(r["peak"]) if r["peak"] is not None else "",
         ratio: lambda r: _times(r["against"], ratio == "speed-up"),
         "over the floor": lambda r: (

@@ -1,8 +1,8 @@
 """What calls hold at most, for any number of images and seeds: what programs keep a budget by.
 
 At each step live bytes are sums of storages, whose sizes are products of the images and of the
-seeds in a sweep, or in a chunk of it: a few simulated sizes tell the coefficients. What one
-operation holds inside may stop growing where it works in stretches; it counts as the most of the
+seeds in a pass, or in a chunk of it: a few simulated sizes tell the coefficients. What one
+operation holds inside may stop growing where it works in segments; it counts as the most of the
 simulated sizes then.
 """
 
@@ -17,7 +17,7 @@ from lrpc.backend.memory.effect import Strided
 from lrpc.backend.memory.run import Model
 from lrpc.backend.memory.tape import Place
 
-IMAGES = (2, 3)  # simulated, with so many seeds in a sweep and in a chunk
+IMAGES = (2, 3)  # simulated, with so many seeds in a pass and in a chunk
 ONCE, CHUNKS = ((2, 2), (3, 3)), ((4, 2), (6, 2), (6, 3))
 
 
@@ -67,13 +67,13 @@ class Bounds:
 
     def to_json(self) -> list[dict[str, Any]]:
         """Of each code, as the manifest holds them: bytes of its results by place, rows of its
-        ledger; and of calls without ledger and with it: `one`, the seeds in a sweep and in a chunk
+        ledger; and of calls without ledger and with it: `one`, the seeds in a pass and in a chunk
         with the exact bytes for one image, and rows of coefficients for others."""
-        model, most = self.model, self.model.sweep or self.model.chunk
-        ways = ((most, model.chunk), (1, 1))
-        exact = self._lines(1, *ways)
-        sizes = CHUNKS if model.sweep else ONCE
-        grid = [[self._lines(b, way, way, True) for way in sizes] for b in IMAGES]
+        model, most = self.model, self.model.per_pass or self.model.chunk
+        runs = ((most, model.chunk), (1, 1))
+        exact = self._lines(1, *runs)
+        sizes = CHUNKS if model.per_pass else ONCE
+        grid = [[self._lines(b, run, run, True) for run in sizes] for b in IMAGES]
         found = []
         for i in self.codes:
             said: dict[str, Any] = {
@@ -82,20 +82,20 @@ class Bounds:
             }
             for kind, name in enumerate(("plain", "ledger")):
                 own = [[at[kind][i] for at in line] for line in grid]
-                said[name] = {"one": [*ways[kind], max(exact[kind][i].live)], "rows": rows(own)}
+                said[name] = {"one": [*runs[kind], max(exact[kind][i].live)], "rows": rows(own)}
             found.append(said)
         return found
 
     def _lines(
-        self, images: int, plain: tuple[int, int], booked: tuple[int, int], brief: bool = False
+        self, images: int, plain: tuple[int, int], ledger: tuple[int, int], brief: bool = False
     ) -> list[list[Line]]:
-        """Calls of every target without and with ledger, each with so many seeds in its one sweep
+        """Calls of every target without and with ledger, each with so many seeds in its one pass
         and in a chunk."""
         found = []
-        for ledger, (sweep, chunk) in enumerate((plain, booked)):
-            own = replace(self.model, chunk=chunk, sweep=sweep if self.model.sweep else 0)
-            call = partial(own.timeline, seeds=sweep, after=self.after[images])
-            found.append([call(i, ledger=bool(ledger), brief=brief) for i in self.codes])
+        for with_ledger, (per_pass, chunk) in enumerate((plain, ledger)):
+            own = replace(self.model, chunk=chunk, per_pass=per_pass if self.model.per_pass else 0)
+            call = partial(own.timeline, seeds=per_pass, after=self.after[images])
+            found.append([call(i, ledger=bool(with_ledger), brief=brief) for i in self.codes])
         tables = sum(most_tables(t.tables for part in found for t in part).values())
         return [[Line(t.after_others(tables), t.work) for t in part] for part in found]
 

@@ -1,5 +1,5 @@
-"""How a program runs under a budget: what its blocks keep for relevance and what is computed again,
-and how many seeds go through them at a time."""
+"""How a program runs under a budget: what its blocks keep for relevance and what is recomputed, and
+how many seeds go through them at a time."""
 
 from __future__ import annotations
 
@@ -9,45 +9,45 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lrpc.backend.memory.run import Model
-from lrpc.backend.memory.search import Search, Way, run_of
+from lrpc.backend.memory.search import Configuration, Search, run_of
 from lrpc.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class Choice:
-    """How a program runs: the blocks to compute again, each with the names of what it keeps all the
-    same, the seeds that go through a block at once and from block to block.
+    """How a program runs: the blocks to recompute, each with the names of what it keeps all the
+    same, the seeds that go through a block at once, and those in a pass.
 
     `peak` is the most bytes that forward and relevance of any target hold at once for one image and
-    `seeds` seeds, weights and inputs apart; `booked` is the same with ledgers, which take one seed
-    at a time where more do not fit, 0 where there is no budget; `free` is `peak` with nothing
-    computed again and all these seeds at once; `more` is the estimated work beyond that, as a
-    share.
+    `seeds` seeds, weights and inputs apart; `ledger_peak` is the same with ledgers,
+    which take one seed at a time where more do not fit, 0 where there is no budget; `free` is
+    `peak` with nothing recomputed and all these seeds at once; `more` is the estimated work beyond
+    that, as a share.
     """
 
-    again: Mapping[str, tuple[str, ...]]
+    recomputed: Mapping[str, tuple[str, ...]]
     chunk: int
-    sweep: int
+    per_pass: int
     seeds: int
     peak: int
     free: int
     budget: int
     more: float
-    booked: int = 0
+    ledger_peak: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As the manifest holds it."""
         return {
-            "again": list(self.again),
-            "kept": {key: list(names) for key, names in self.again.items() if names},
+            "again": list(self.recomputed),
+            "kept": {key: list(names) for key, names in self.recomputed.items() if names},
             "chunk": self.chunk,
-            "sweep": self.sweep,
+            "sweep": self.per_pass,
             "seeds": self.seeds,
             "peak": self.peak,
             "free_peak": self.free,
             "budget": self.budget or None,
             "extra_work": round(self.more, 4),
-            "ledger_peak": self.booked or None,
+            "ledger_peak": self.ledger_peak or None,
         }
 
     @staticmethod
@@ -67,15 +67,16 @@ class Choice:
 
     def of(self, model: Model) -> Model:
         """The model of the program that runs so."""
-        return replace(model, again=self.again, chunk=self.chunk, sweep=self.sweep)
+        return replace(model, recomputed=self.recomputed, chunk=self.chunk, per_pass=self.per_pass)
 
 
 def choose(model: Model, checkpoint: str, budget: str | int) -> Choice:
-    """The cheapest way to run a program of `model`, all of whose seeds go through a block at once.
+    """The cheapest configuration for a program of `model`, whose seeds all go through a block at
+    once.
 
-    `checkpoint` is `none` (nothing is computed again), `block` (all that saves anything is) or
+    `checkpoint` is `none` (nothing is recomputed), `block` (all that saves anything is) or
     `auto` (what the budget asks for); `budget` is a number of bytes, a share of what the program
-    holds with nothing computed again ("50%"), or "" for no limit. Raises ConfigError that names the
+    holds with nothing recomputed ("50%"), or "" for no limit. Raises ConfigError that names the
     smallest budget that can be met.
     """
     kind = checkpoint if budget or checkpoint == "block" else "none"
@@ -83,8 +84,8 @@ def choose(model: Model, checkpoint: str, budget: str | int) -> Choice:
     free = search.free
     limit = _limit(budget, free)
     if not limit:
-        again = search.least[0] if checkpoint == "block" else ()
-        return _choice(search, (again, model.chunk, model.chunk), free, 0)
+        recomputed = search.least[0] if checkpoint == "block" else ()
+        return _choice(search, (recomputed, model.chunk, model.chunk), free, 0)
     while True:
         found = search.within(limit)
         if found is None:
@@ -95,11 +96,19 @@ def choose(model: Model, checkpoint: str, budget: str | int) -> Choice:
         search.watch(found)  # another call needs more there
 
 
-def _choice(search: Search, way: Way, free: int, limit: int) -> Choice:
-    again, chunk, _ = way
-    peak, more = search.peak(*way), search.more(way)
-    booked = search.booked(*way) if limit else 0
-    return Choice(dict(again), chunk, run_of(way), search.seeds, peak, free, limit, more, booked)
+def _choice(search: Search, found: Configuration, free: int, limit: int) -> Choice:
+    recomputed, chunk, _ = found
+    return Choice(
+        dict(recomputed),
+        chunk,
+        run_of(found),
+        search.seeds,
+        search.peak(*found),
+        free,
+        limit,
+        search.more(found),
+        search.ledger_peak(*found) if limit else 0,
+    )
 
 
 def _limit(budget: str | int, free: int) -> int:

@@ -1,6 +1,6 @@
-"""What a block may leave kept between everything and nothing: bytes against work to do again.
+"""What a block may leave kept between everything and nothing: bytes against work to recompute.
 
-Which values to keep and which statements to run again, at a price for a byte, is a least cut (the
+Which values to keep and which statements to recompute, at a price for a byte, is a least cut (the
 selection problem of Rhys 1970, 10.1287/mnsc.17.3.200): a statement that runs needs all that it
 reads, and what is needed is kept or made. Raising the price from 0 gives the lower convex hull of
 all choices, found corner by corner between two known ones.
@@ -28,7 +28,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Kept:
-    """A choice: the values kept, the steps run again by number, their work and the kept bytes."""
+    """A choice: the values kept, the recomputed steps by number, their work and the kept bytes."""
 
     values: frozenset[str]
     steps: frozenset[int]
@@ -51,7 +51,7 @@ class Block:
         return {value: i for i, step in enumerate(self.steps) for value in step.makes}
 
     def kept(self, steps: frozenset[int]) -> Kept:
-        """The choice that runs these steps again."""
+        """The choice that recomputes these steps."""
         wanted = {*self.needed, *(v for i in steps for v in self.steps[i].reads)}
         values = frozenset(v for v in wanted if self.maker.get(v, -1) not in steps)
         work = sum(self.steps[i].work for i in steps)

@@ -21,37 +21,37 @@ from lrpc.ir.graph import Node, Value
 
 
 @dataclass(frozen=True)
-class Rung:
+class Option:
     """One choice for a block: what the state keeps of it, by local names; the estimated work to
-    make the rest again, and the bytes that are kept for that. None: nothing is made again."""
+    recompute the rest, and the bytes that are kept for that. None: nothing is recomputed."""
 
     kept: tuple[str, ...] | None
     work: int
     size: int
 
-    def price(self, below: Rung) -> float:
+    def price(self, below: Option) -> float:
         """The work for each byte that the step down to `below` saves."""
         return (below.work - self.work) / (self.size - below.size)
 
 
 @dataclass(frozen=True)
-class Ladder:
-    """The choices for one block, from all kept to the fewest bytes: each step down costs more for a
-    byte than the one before. `whole` is the work of the block."""
+class Front:
+    """The Pareto front of one block: its options from all kept to the fewest bytes, of which each
+    costs more for a byte saved than the one before. `whole` is the work of the block."""
 
     key: str
-    rungs: tuple[Rung, ...]
+    options: tuple[Option, ...]
     whole: int
 
-    def ends(self) -> Ladder:
-        """All kept, or all run again."""
-        return replace(self, rungs=(self.rungs[0], Rung((), self.whole, 0)))
+    def ends(self) -> Front:
+        """All kept, or all recomputed."""
+        return replace(self, options=(self.options[0], Option((), self.whole, 0)))
 
 
-def ladders(model: Model, free: Sequence[Timeline]) -> list[Ladder]:
+def fronts(model: Model, free: Sequence[Timeline]) -> list[Front]:
     """Of the blocks that keep something for relevance alone, in program order. `free` are the
-    timelines of the targets with nothing computed again."""
-    facts = _facts(replace(model, again={}, sweep=0), free)
+    timelines of the targets with nothing recomputed."""
+    facts = _facts(replace(model, recomputed={}, per_pass=0), free)
     solved: dict[Hashable, list[Kept]] = {}
     found = []
     for block in facts.blocks:
@@ -60,14 +60,14 @@ def ladders(model: Model, free: Sequence[Timeline]) -> list[Ladder]:
             continue
         if problem.kind not in solved:
             solved[problem.kind] = [*hull(problem.block), problem.block.least()]
-        found.append(problem.ladder(solved[problem.kind]))
-    return [ladder for ladder in found if len(ladder.rungs) > 1]
+        found.append(problem.front(solved[problem.kind]))
+    return [front for front in found if len(front.options) > 1]
 
 
 @dataclass(frozen=True)
 class _Facts:
-    """What is known of a program that computes nothing again: its blocks, where it would save what
-    if all of them were computed again, what it would not, its forward pass; the bytes that
+    """What is known of a program that recomputes nothing: its blocks, where it would save what if
+    all of them were recomputed, what it would not, its forward pass; the bytes that
     samplings keep, and those that relevance adds to the state, by block."""
 
     plain: Model
@@ -75,7 +75,7 @@ class _Facts:
     places: Places
     shared: dict[str, Place]  # by what a sampling makes, where it keeps its tables
     dropped: frozenset[str]
-    tape: Log
+    log: Log
     tables: dict[Place, int]
     later: dict[str, int]
 
@@ -93,16 +93,16 @@ def _facts(plain: Model, free: Sequence[Timeline]) -> _Facts:
     _, own_tables, own_needed = sampling_tables(scheduler.blocks(), {}, needed)
     own = dict(_samplings(steps_of(flat.forward.body), own_tables, own_needed))
     # Each result has memory of its own here: what is written over is worth keeping all the same.
-    tape, sizes = plain.forward(1, apart=True), dict[Place, int]()
+    log, sizes = plain.forward(1, apart=True), dict[Place, int]()
     for name, place in shared.items():
         if name in own and place in later.values():
             scope, there = own[name]
-            found = tape.state[scope].tables.get(there) if scope in tape.state else None
+            found = log.state[scope].tables.get(there) if scope in log.state else None
             if found is not None:
                 sizes[place] = sum(kind.bytes for kinds in found.values() for kind in kinds)
     makers = {name: scope for name, (scope, _) in later.items()}
     gone = dropped(every, kept, needed)
-    return _Facts(plain, blocks, places, shared, gone, tape, sizes, _later(free, makers))
+    return _Facts(plain, blocks, places, shared, gone, log, sizes, _later(free, makers))
 
 
 def _samplings(
@@ -157,20 +157,20 @@ class _Problem:
         block = self.block
         return tuple(block.steps), tuple(block.size.items()), tuple(sorted(block.needed))
 
-    def ladder(self, best: Sequence[Kept]) -> Ladder:
+    def front(self, best: Sequence[Kept]) -> Front:
         """The choices `best` between all and nothing kept. The last one stands below the others,
         even where it does not by what is known of one block."""
         whole = sum(step.work for step in self.steps)
-        found = [Rung(self._names(kept), kept.work, kept.size) for kept in best]
+        found = [Option(self._names(kept), kept.work, kept.size) for kept in best]
         *others, last = found
         if last.kept == others[-1].kept:
             found = others
         elif last.size >= others[-1].size:
             found = [*others, replace(last, size=others[-1].size - 1)]
-        found = [rung if rung.kept else replace(rung, work=whole) for rung in found]
+        found = [option if option.kept else replace(option, work=whole) for option in found]
         later = self.facts.later.get(self.key, 0)
-        first = Rung(None, 0, found[0].size + later)
-        return Ladder(self.key, _with_whole(_convex([first, *found]), whole), whole)
+        first = Option(None, 0, found[0].size + later)
+        return Front(self.key, _with_whole(_convex([first, *found]), whole), whole)
 
     def _crosses(self, value: Value) -> bool:
         """Whether the state holds a value whatever its block keeps."""
@@ -178,7 +178,7 @@ class _Problem:
         return value.name in needed and value.name not in self.facts.dropped
 
     def _names(self, kept: Kept) -> tuple[str, ...]:
-        """The local names of what is kept: what relevance reads of it, or a step that runs again,
+        """The local names of what is kept: what relevance reads of it, or a recomputed step,
         and what the state holds in any case."""
         run = [node for i, node in enumerate(self.nodes) if node is not None and i in kept.steps]
         read = {v.name for node in run for v in node.inputs} | self.facts.dropped
@@ -190,7 +190,7 @@ class _Problem:
         return (*names, *(name for number, name in self.sampled.items() if number in kept.values))
 
     def _numbers(self, values: Iterable[Value]) -> set[str]:
-        places = [self.facts.tape.where[v.name][1] for v in values]
+        places = [self.facts.log.where[v.name][1] for v in values]
         return {self._number(place) for place in places if place != OUTSIDE}
 
     def _number(self, place: int | Place) -> str:
@@ -217,8 +217,8 @@ class _Problem:
         """The bytes that keeping a storage costs, or a table: none where it is there anyway."""
         if isinstance(place, tuple):
             return self.facts.tables[place]
-        held = self.facts.tape.held[place]
-        own = {self.facts.tape.where[v.name][1] for v in self.made}
+        held = self.facts.log.held[place]
+        own = {self.facts.log.where[v.name][1] for v in self.made}
         return held.size if place in own or held.part not in ("state", "output") else 0
 
 
@@ -227,22 +227,22 @@ def _nodes(model: Model, block: Block) -> list[Node]:
     return [model.graph.producers[s.outputs[0].name] for s in steps_of(block.body)]
 
 
-def _with_whole(rungs: tuple[Rung, ...], work: int) -> tuple[Rung, ...]:
-    """With the whole function run again below all others: it makes what crosses to other blocks as
+def _with_whole(options: tuple[Option, ...], work: int) -> tuple[Option, ...]:
+    """With the whole function recomputed after all others: it makes what crosses to other blocks as
     well, and may write over more of it than one that finds this in the state."""
-    last = rungs[-1]
+    last = options[-1]
     if not last.kept:
-        return rungs
-    return (*rungs, Rung((), max(work, last.work) + 1, last.size - 1))
+        return options
+    return (*options, Option((), max(work, last.work) + 1, last.size - 1))
 
 
-def _convex(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
-    """Those of the rungs, in order of their bytes, that are the cheapest at some price of one."""
-    found = [rungs[0]]
-    for rung in rungs[1:]:
-        if rung.size >= found[-1].size:
+def _convex(options: Sequence[Option]) -> tuple[Option, ...]:
+    """Those of the options, in order of their bytes, that are the cheapest at some price of one."""
+    found = [options[0]]
+    for option in options[1:]:
+        if option.size >= found[-1].size:
             continue
-        while len(found) > 1 and found[-2].price(found[-1]) > found[-1].price(rung):
+        while len(found) > 1 and found[-2].price(found[-1]) > found[-1].price(option):
             found.pop()
-        found.append(rung)
+        found.append(option)
     return tuple(found)

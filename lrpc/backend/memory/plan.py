@@ -1,4 +1,4 @@
-"""The figures of a program's memory plan: what is kept where, and the least and planned peak."""
+"""The figures of a program's memory plan: what is kept where, and the peak."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lrpc.backend.memory.arena import Layout, place
 from lrpc.backend.memory.bounds import Bounds
-from lrpc.backend.memory.liveness import Buffer, aligned
 from lrpc.backend.memory.reasons import saved_for
-from lrpc.backend.memory.run import Model, Timeline
+from lrpc.backend.memory.run import Model
 from lrpc.backend.memory.tape import OUTSIDE, Log, Storage
 from lrpc.backend.schedule.saved import saved_values
 from lrpc.ir.blocks import block_of
@@ -20,27 +18,24 @@ Row = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class TargetPlan:
-    """One target's plan. `saved`: bytes that the forward pass keeps for it, by layer; `bound` and
-    `planned`: the most live bytes of `forward` and `relevance` in one arena, weights and inputs
-    apart, and the size of the arena. All of these for one image and one seed.
+    """One target's plan. `saved`: bytes that the forward pass keeps for it, by layer; `peak`: the
+    most live bytes of `forward` and `relevance`, weights and inputs apart. Both for one image and
+    one seed.
 
-    `live` gives the most live bytes for two or more images B and seeds K (in one sweep): the
+    `live` gives the most live bytes for two or more images B and seeds K (in one pass): the
     largest of a + b·B + c·K + d·K·B over its rows (a, b, c, d).
     """
 
     name: str
     saved: dict[str, int]
-    bound: int
-    planned: int
+    peak: int
     live: tuple[Row, ...]
 
     def to_json(self) -> dict[str, Any]:
         """As the manifest holds it."""
         return {
             "saved": self.saved,
-            "lower_bound": self.bound,
-            "planned_peak": self.planned,
-            "ratio": round(self.planned / self.bound, 4) if self.bound else 1.0,
+            "planned_peak": self.peak,
             "live_bytes": [list(row) for row in self.live],
         }
 
@@ -79,22 +74,15 @@ def target_plans(model: Model) -> list[TargetPlan]:
     """The plans of all targets, in the order of the model's codes."""
     one = model.forward(1)
     two, three = model.forward(2), model.forward(3)
-    chunk = max(model.chunk, 3)  # the rows are of one sweep
-    sweep = replace(model, chunk=chunk, sweep=chunk if model.sweep else 0)
+    chunk = max(model.chunk, 3)  # the rows are of one pass
+    whole = replace(model, chunk=chunk, per_pass=chunk if model.per_pass else 0)
     found = []
     for i, code in enumerate(model.codes):
-        layout = arena(model.timeline(i, 1, one))
-        grid = [[sweep.timeline(i, seeds, t).live for seeds in (2, 3)] for t in (two, three)]
+        peak = model.timeline(i, 1, one).peak
+        grid = [[whole.timeline(i, seeds, t).live for seeds in (2, 3)] for t in (two, three)]
         saved = by_layer(kept_for(model, i, one))
-        found.append(TargetPlan(code.name, saved, layout.bound, layout.peak, rows(grid)))
+        found.append(TargetPlan(code.name, saved, peak, rows(grid)))
     return found
-
-
-def arena(timeline: Timeline) -> Layout:
-    """The storages of a timeline laid out in one arena, each aligned to 512 bytes. The search is
-    short: compilation waits for it."""
-    buffers = [Buffer(s.name, aligned(s.size), s.start, s.end) for s in timeline.storages]
-    return place(buffers, 4000 if len(buffers) < 1000 else 0)
 
 
 def kept_for(model: Model, target: int, after: Log) -> list[Storage]:
@@ -104,7 +92,7 @@ def kept_for(model: Model, target: int, after: Log) -> list[Storage]:
     """
     wanted = {v.name for node in model.reading.parts[target][0] for v in node.inputs}
     wanted.add(model.codes[target].value.name)
-    wanted |= model.scheduler.read_again(model.again)
+    wanted |= model.scheduler.read_again(model.recomputed)
     held = saved_values(model.schedule).items()
     kept = [after.state[scope].values[entry] for name, (scope, entry) in held if name in wanted]
     places = {storage for _, storage in kept} - {OUTSIDE}

@@ -83,7 +83,7 @@ class Timeline:
 
 @dataclass
 class Common:
-    """What the ways to run one program have in common, worked out once."""
+    """What the configurations of one program have in common, worked out once."""
 
     scheduler: Scheduler | None = None
     weights: dict[str, Strided] = field(default_factory=dict)
@@ -94,15 +94,16 @@ class Model:
     """A program as its memory sees it: the graph, the code of its targets, and how many seeds go
     through a block at once.
 
-    Relevance computes the blocks named in `again` anew, but for what they keep. With `sweep`, so
-    many seeds go from block to block together; else `chunk` all the way.
+    Relevance recomputes the blocks named in `recomputed`, but for what they keep. `per_pass` seeds
+    go from block to block together, of which `chunk` at once through a block; where it is 0,
+    `chunk` seeds go through all blocks.
     """
 
     graph: Graph
     codes: Sequence[TargetCode]
     chunk: int
-    again: Kept = field(default_factory=dict)
-    sweep: int = 0
+    recomputed: Kept = field(default_factory=dict)
+    per_pass: int = 0
     effects: Effects = field(default_factory=Effects)
     common: Common = field(default_factory=Common)
 
@@ -131,11 +132,11 @@ class Model:
     @property
     def schedule(self) -> Schedule:
         """What it runs."""
-        return self.scheduler.schedule(self.again, self.sweep > 0)
+        return self.scheduler.schedule(self.recomputed, self.per_pass > 0)
 
     def part(self, target: int) -> Schedule:
         """The schedule of the forward pass and a target, at least."""
-        return self.scheduler.part(self.again, self.sweep > 0, target)
+        return self.scheduler.part(self.recomputed, self.per_pass > 0, target)
 
     def forward(self, batch: int, apart: bool = False) -> Log:
         """The log after `forward` on `batch` images; with `apart`, as if each result had memory of
@@ -166,7 +167,7 @@ class Model:
         second."""
         log, code = after.copy(), self.codes[target]
         turn = log.step
-        step, joined = self.sweep or self.chunk, _Joined(log, seeds)
+        step, joined = self.per_pass or self.chunk, _Joined(log, seeds)
         log.hold(log.allocate(8 * seeds * len(code.index_axes), "seed", "at"))  # indices
         for first in range(0, seeds, step):
             log.sizes["K"] = min(step, seeds - first)
@@ -195,7 +196,7 @@ class Model:
         log.hold(start)
         log.work(_starting(value, log.sizes), "start")
         log.advance()
-        chunk = self.chunk if self.sweep else 0
+        chunk = self.chunk if self.per_pass else 0
         machine = Machine(
             *(schedule, self.effects, self.weights, log, chunk, brief),
             ledger=ledger,
@@ -232,14 +233,14 @@ def _starting(value: Value, sizes: Mapping[str, int]) -> int:
 
 @dataclass
 class _Joined:
-    """Sweeps put together along the seeds, as `kernels/rooms.py` does."""
+    """Passes put together along the seeds, as `runtime/result_buffers.py` does."""
 
     log: Log
     seeds: int
     whole: bool = False
 
     def add(self, reads: Sequence[Given], amounts: Sequence[Given]) -> None:
-        """What a sweep found goes into room for all of it."""
+        """What a pass found goes into room for all of it."""
         log, every = self.log, (*reads, *amounts)
         if log.sizes["K"] == self.seeds:
             return

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from lrpc.backend.memory.effect import Strided
-from lrpc.backend.memory.liveness import Buffer
 from lrpc.backend.schedule.ir import AGAIN, NEW, Part
 
 #: What a buffer is: kept for relevance, handed out by the forward pass, a value of the forward
@@ -37,11 +36,6 @@ class Storage:
     name: str
     module: str
     op: str
-
-    @property
-    def buffer(self) -> Buffer:
-        """For the planner, which counts steps and bytes alone."""
-        return Buffer(self.name, self.size, self.start, self.end)
 
 
 @dataclass(slots=True)

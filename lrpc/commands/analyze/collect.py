@@ -22,33 +22,13 @@ from lrpc.commands.session.session import Outcome
 from lrpc.errors import AnalysisError, ImageError
 from lrpc.program.protocol import Ledger, Relevance
 from lrpc.support.files import shown
-
-
-def collect(
-    local: Local,
-    request: LocalRequest,
-    paths: Sequence[Path],
-    batch_size: int,
-    tell: Callable[[Outcome], None],
-    *,
-    debug: bool = False,
-) -> Collected:
-    """Contributions over all images that can be analysed; `tell` hears of each.
-
-    Raises ImageError where none can be, AnalysisError for one in which a feature that is to be
-    normalised sums to exactly 0.
-    """
-    found = Collected(local, request, tell)
-    jobs = ((path, None) for path in paths)
-    process(jobs, found, local.member.facts.sizing, batch_size, debug=debug)
-    if not found.images:
-        raise ImageError(f"no image could be analysed; the first: {found.first_error}")
-    return found
+from lrpc.support.signals import Stopped
 
 
 @dataclass
 class Collected:
-    """The sums over the images that could be analysed, and a record of each of these."""
+    """The sums over the images that could be analysed, and a record of each of these; `tell` hears
+    of each image."""
 
     local: Local
     request: LocalRequest
@@ -56,6 +36,23 @@ class Collected:
     running: Running = field(default_factory=Running)
     images: list[dict[str, object]] = field(default_factory=list)
     first_error: str = ""
+
+    def collect(
+        self, paths: Sequence[Path], batch_size: int, *, debug: bool = False
+    ) -> Stopped | None:
+        """All images that can be analysed; the signal that came before the last one, if any.
+
+        Raises ImageError where none can be, AnalysisError for one in which a feature that is to be
+        normalised sums to exactly 0.
+        """
+        jobs = ((path, None) for path in paths)
+        try:
+            process(jobs, self, self.local.member.facts.sizing, batch_size, debug=debug)
+        except Stopped as stop:
+            return stop
+        if not self.images:
+            raise ImageError(f"no image could be analysed; the first: {self.first_error}")
+        return None
 
     def explain(self, images: Sequence[LoadedImage], items: Sequence[None]) -> list[OneImage]:
         """All features in every image of a batch."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from rich.console import Console
 
-from lrpc.commands.analyze.collect import collect
+from lrpc.commands.analyze.collect import Collected
 from lrpc.commands.analyze.metadata import record
 from lrpc.commands.analyze.programs import configured, opened
 from lrpc.commands.analyze.request import LocalRequest, parse_features
@@ -26,7 +26,7 @@ from lrpc.commands.session.terminal import line, progress, stopped, warn_changes
 from lrpc.errors import AnalysisError, ImageError
 from lrpc.program.devices import device_of
 from lrpc.support.files import make_folder, shown
-from lrpc.support.signals import Stopped, finishing
+from lrpc.support.signals import finishing
 from lrpc.support.terminal import Terminal, say
 
 
@@ -36,37 +36,40 @@ def main_validate(args: argparse.Namespace, console: Console) -> int:
 
 
 def main(args: argparse.Namespace, console: Console) -> int:
-    """`lrpc analyze`: 0, 1 where an image failed; all errors are LrpcErrors, and nothing is written
-    before all is computed."""
+    """`lrpc analyze`: 0, 1 where an image failed; all errors are LrpcErrors. The table is written
+    at the end; where a signal comes before it, of the images until then."""
     outputs = _outputs(args)
     request, switches = _request(args), _switches(args)
     device = device_of(args.device)
     paths = _images(args.images_dir, args.images_glob)
     errors, outcomes = Terminal(stderr=True), list[Outcome]()
-    try:
-        with _program(args, request, switches) as directory:
-            local = opened(directory, request, device, args.seed_chunk)
-            warn_random(errors, [local.member.facts])
-            with progress("analysing", len(paths), errors) as advance:
+    with _program(args, request, switches) as directory:
+        local = opened(directory, request, device, args.seed_chunk)
+        warn_random(errors, [local.member.facts])
+        with progress("analysing", len(paths), errors) as advance:
 
-                def tell(outcome: Outcome) -> None:
-                    outcomes.append(outcome)
-                    advance(1, outcome.path.name)
+            def tell(outcome: Outcome) -> None:
+                outcomes.append(outcome)
+                advance(1, outcome.path.name)
 
-                found = collect(local, request, paths, args.batch_size, tell, debug=args.debug)
-            about = record(local, request, switches, found.running, found.images)
-        table = rows(found.running, local.features)
-        failed = [one for one in outcomes if one.error]
-        told = [{"file": shown(one.path.name), "error": one.error} for one in failed]
-        with finishing():
-            write(outputs, table, about | {"failed": told})
-    except Stopped as stop:
-        how_far = f": {len(outcomes)} of {len(paths)} images analysed, nothing is written"
-        return stopped(errors, stop, how_far, "run it again, --images-glob takes fewer images")
+            found = Collected(local, request, tell)
+            stop = found.collect(paths, args.batch_size, debug=args.debug)
+        if stop is not None and not found.images:
+            raise stop
+        about = record(local, request, switches, found.running, found.images)
+    table = rows(found.running, local.features)
+    failed = [one for one in outcomes if one.error]
+    about["failed"] = [{"file": shown(one.path.name), "error": one.error} for one in failed]
+    about["images_left"] = len(paths) - len(outcomes)
+    with finishing() if stop is None else nullcontext():
+        write(outputs, table, about)
     show(console, outputs, request, table, about)
     warn_changes(errors, [one.change for one in outcomes], len(outcomes))
     for one in failed:
         say(errors, line(one), "red")
+    if stop is not None:
+        how_far = f": the table is of {len(found.images)} of {len(paths)} images"
+        return stopped(errors, stop, how_far, "run it again, --images-glob takes fewer images")
     return 1 if failed else 0
 
 

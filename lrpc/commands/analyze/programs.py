@@ -61,7 +61,7 @@ def configured(
 ) -> Config:
     """The config for local mode: target, places, boundaries and rules set, all else as it was.
 
-    A decoder's queries go in one sweep unless LRPC.SEEDS is set; an encoder's channels, which
+    A decoder's queries go in one pass unless LRPC.SEEDS is set; an encoder's channels, which
     carry all tokens each, in as many as LRPC.SEEDS says. Raises AnalysisError for a layer or a
     feature that the model does not have, before anything is compiled.
     """
@@ -77,11 +77,11 @@ def configured(
     features = check_features(request.features, size, request.module)
     if not spec.encoder_layers:
         raise AnalysisError("the encoder has no layer: what leaves the queries has no place to end")
-    way = route(request, spec.encoder_layers)
-    places = [way.read, *way.leaving]
+    found = route(request, spec.encoder_layers)
+    places = [found.read, *found.leaving]
     settings: dict[str, object] = {
         "SCOPE": "",
-        "TARGETS": [way.target],
+        "TARGETS": [found.target],
         "READ": places,
         "BOUNDARIES": places,
         "COMPOSITE": switches.chosen_composite(),
@@ -116,20 +116,20 @@ def opened(directory: Path, request: LocalRequest, device: str, chunk: int = 0) 
     program = load_program(directory, device)
     manifest = manifest_of(directory)
     graph = read_graph(directory / "graph.lrp")
-    way = route(request, _encoder_layers(manifest))
-    _check_compiled(directory, manifest, way)
-    start, read = graph.marked[way.start], graph.marked[way.read]
-    target = _targets(manifest)[way.target]
+    found = route(request, _encoder_layers(manifest))
+    _check_compiled(directory, manifest, found)
+    start, read = graph.value_at[found.start], graph.value_at[found.read]
+    target = _targets(manifest)[found.target]
     axes, own = _axes(read, target), _axes(start, target)
     features = check_features(request.features, own.size, request.module)
     rest = [i for i in range(start.type.rank) if i != own.batch]
     token = own.index if target["token"] is None else rest[target["token"]]
     tokens = start.type.shape[token]
     assert isinstance(tokens, int)
-    batches = {place: _batch(graph.marked[place]) for place in way.leaving}
+    batches = {place: _batch(graph.value_at[place]) for place in found.leaving}
     member = Member("", program, read_facts(manifest), device, directory=directory)
     chunk = chunk or int(manifest["settings"]["chunk"])
-    return Local(member, manifest, way, features, axes, batches, tokens, chunk)
+    return Local(member, manifest, found, features, axes, batches, tokens, chunk)
 
 
 def _targets(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,22 +144,22 @@ def _encoder_layers(manifest: Mapping[str, Any]) -> int:
         raise AnalysisError("this program was not compiled from a MaskDINO's config") from None
 
 
-def _check_compiled(directory: Path, manifest: Mapping[str, Any], way: Route) -> None:
+def _check_compiled(directory: Path, manifest: Mapping[str, Any], found: Route) -> None:
     """The target is there, and relevance ends at all places of the route and is read there."""
-    target = _targets(manifest).get(way.target)
-    places = (way.read, *way.leaving)
+    target = _targets(manifest).get(found.target)
+    places = (found.read, *found.leaving)
     boundaries = manifest["settings"]["places"]["boundaries"]
     lacking = [place for place in places if place not in boundaries]
     if target is None or lacking:
-        what = f"target {way.target}" if target is None else f"a stop at {lacking[0]}"
+        what = f"target {found.target}" if target is None else f"a stop at {lacking[0]}"
         listed = ", ".join(places)
         raise AnalysisError(
-            f"{directory}: compiled without {what}; compile it with LRPC.TARGETS '[{way.target}]'"
+            f"{directory}: compiled without {what}; compile it with LRPC.TARGETS '[{found.target}]'"
             f" LRPC.BOUNDARIES '[{listed}]', or give --config and no --program"
         )
-    if way.read not in target["reads"]:
+    if found.read not in target["reads"]:
         raise AnalysisError(
-            f"with these rules no relevance of {way.start} reaches {way.read}; follow attention"
+            f"with these rules no relevance of {found.start} reaches {found.read}; follow attention"
             " weights to the queries (--deform-rule value_and_weights)"
         )
 

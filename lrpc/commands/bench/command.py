@@ -14,12 +14,13 @@ from torch import Tensor
 
 from lrpc.backend.memory.run import Model
 from lrpc.commands.bench import rebuilt, store
-from lrpc.commands.bench.loadings import Loaded, loaded, ways_of
+from lrpc.commands.bench.loadings import Loaded, loaded, loadings_of
 from lrpc.commands.bench.machine import machine
 from lrpc.commands.bench.memory import peak
-from lrpc.commands.bench.tables import Sheet, size, spanned, to_rich
+from lrpc.commands.bench.tables import Sheet, spanned, to_rich
 from lrpc.commands.bench.timing import interleaved
 from lrpc.commands.session.arguments import check_known
+from lrpc.commands.session.units import size
 from lrpc.errors import ProgramError
 from lrpc.ir.types import DTYPES
 from lrpc.program.devices import device_of
@@ -67,8 +68,8 @@ def main(args: Namespace, console: Console) -> int:
     others = _others(args, program, inputs, targets[0], composite)
     for one in others:
         notes.append(
-            f"{one.way}: first calls took {one.seconds:.1f} s, relevance of {targets[0]['name']}"
-            f" differs by {one.apart:.0e}"
+            f"{one.loading}: first calls took {one.seconds:.1f} s, relevance of"
+            f" {targets[0]['name']} differs by {one.apart:.0e}"
         )
     calls = _calls(
         program,
@@ -79,7 +80,7 @@ def main(args: Namespace, console: Console) -> int:
         composite,
         args.seeds,
     )
-    calls += [call for one in others for call in _way_calls(one, inputs, targets, composite)]
+    calls += [call for one in others for call in _loaded_calls(one, inputs, targets, composite)]
     calls.sort(key=lambda call: ["", *(t["name"] for t in targets)].index(call.target))
     first = [] if isinstance(other, str) else _model_calls(other)
     case = _measured([*first, *calls], args)
@@ -157,24 +158,24 @@ def _others(
     target: Mapping[str, Any],
     composite: str,
 ) -> list[Loaded]:
-    """The program loaded in the other ways that were asked for, held against itself."""
-    ways = ways_of(args.ways)
-    if not ways:
+    """The program loaded with the other options that were asked for, held against itself."""
+    loadings = loadings_of(args.ways)
+    if not loadings:
         return []
     options = {"composite": composite, "at": _at(target, 1)}
     expected = program.relevance(program.forward(**inputs), target["name"], **options)
     asked = (target["name"], options)
-    return loaded(args.program, args.device, ways, inputs, expected, asked)
+    return loaded(args.program, args.device, loadings, inputs, expected, asked)
 
 
-def _way_calls(
+def _loaded_calls(
     one: Loaded,
     inputs: Mapping[str, Tensor],
     targets: Sequence[Mapping[str, Any]],
     composite: str,
 ) -> list[Call]:
-    """Calls of a program loaded some way: a captured one keeps its last state alone, so relevance
-    comes with its forward pass."""
+    """Calls of a program loaded with options: a captured one keeps its last state alone, so its
+    relevance comes with its forward pass."""
 
     def forward() -> Any:
         return one.program.forward(**inputs)
@@ -184,8 +185,11 @@ def _way_calls(
         return one.program.relevance(forward(), target["name"], **options)
 
     return [
-        Call("", f"{one.way}: forward", forward),
-        *(Call(t["name"], f"{one.way}: forward and relevance", partial(both, t)) for t in targets),
+        Call("", f"{one.loading}: forward", forward),
+        *(
+            Call(t["name"], f"{one.loading}: forward and relevance", partial(both, t))
+            for t in targets
+        ),
     ]
 
 

@@ -1,4 +1,4 @@
-"""One program loaded in several ways: as it is, through torch.compile, replayed as CUDA graphs."""
+"""One program loaded with other options: as it is, through torch.compile, as CUDA graphs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from lrpc.program.loading import load_program
 OPTIONS = ("compile", "capture")
 
 
-def ways_of(text: str) -> tuple[str, ...]:
-    """`compile,compile+capture` as ways to load a program; ConfigError for anything else."""
+def loadings_of(text: str) -> tuple[str, ...]:
+    """`compile,compile+capture` as options of `load`; ConfigError for anything else."""
     found = tuple(filter(None, text.split(",")))
     for name in found:
         if not set(OPTIONS) >= set(name.split("+")):
@@ -29,10 +29,10 @@ def ways_of(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A program loaded `way`: how far its relevance is from the program's as it is, and how long
-    its first forward pass and relevance took."""
+    """A program loaded with options: how far its relevance is from the program's as it is, and how
+    long its first forward pass and relevance took."""
 
-    way: str
+    loading: str
     program: Any
     apart: float
     seconds: float
@@ -41,20 +41,20 @@ class Loaded:
 def loaded(
     directory: Path,
     device: str,
-    ways: Sequence[str],
+    loadings: Sequence[str],
     inputs: Mapping[str, Any],
     expected: Any,
     asked: tuple[str, Mapping[str, Any]],
 ) -> list[Loaded]:
-    """The program of `directory` in each of the ways. `expected` is relevance of it as it is, for
-    what is `asked`: a target, and options of `relevance`.
+    """The program of `directory` under each of the `loadings`. `expected` is its own relevance
+    for what is `asked`: a target, and options of `relevance`.
 
-    Raises ProgramError where a way cannot be had here, or gives something else.
+    Raises ProgramError where one cannot be had here, or gives something else.
     """
     found = []
     target, options = asked
-    for way in ways:
-        program: Any = load_program(directory, device, **dict.fromkeys(way.split("+"), True))
+    for loading in loadings:
+        program: Any = load_program(directory, device, **dict.fromkeys(loading.split("+"), True))
         limit = rebuilt.LIMITS.get(str(program.manifest.get("precision")), 1e-3)
         begin = time.perf_counter()
         made = program.relevance(program.forward(**inputs), target, **options)
@@ -63,10 +63,10 @@ def loaded(
         worst = max(apart(made.inputs[name], wanted) for name, wanted in expected.inputs.items())
         if not worst <= limit:
             raise ProgramError(
-                f"{target}: relevance of the program loaded with {way} differs by {worst:.0e}, more"
-                f" than {limit:.0e}: not timed"
+                f"{target}: relevance of the program loaded with {loading} differs by {worst:.0e},"
+                f" more than {limit:.0e}: not timed"
             )
-        found.append(Loaded(way, program, worst, taken))
+        found.append(Loaded(loading, program, worst, taken))
     return found
 
 

@@ -40,14 +40,6 @@ def spanned(time: Mapping[str, float]) -> str:
     return f"{middle} ({_digits(time['low'] * scale)}–{_digits(time['high'] * scale)})"
 
 
-def size(value: float) -> str:
-    """Bytes in decimal units with three digits."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if value >= scale:
-            return f"{value / scale:.3g} {unit}"
-    return f"{value:.0f} B"
-
-
 def to_rich(sheet: Sheet) -> Table:
     """The table for the terminal."""
     from rich import box

@@ -18,7 +18,8 @@ from lrpc.commands.session.calls import Request
 from lrpc.commands.session.images import find_images
 from lrpc.commands.session.options import make_output, options_of
 from lrpc.commands.session.record import write_json
-from lrpc.commands.session.terminal import Ended, count, watch
+from lrpc.commands.session.terminal import Ended, watch
+from lrpc.commands.session.units import count
 from lrpc.errors import ProgramError
 from lrpc.program.loading import load_program
 from lrpc.support.files import shown, write_text

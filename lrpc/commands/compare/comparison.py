@@ -15,9 +15,9 @@ from lrpc.commands.compare.sheet import Words, panel, sheet
 from lrpc.commands.drawing.colour import Map, Pixels
 from lrpc.commands.drawing.draw import totals
 from lrpc.commands.drawing.render import Marks
+from lrpc.commands.session.members import names_of
 from lrpc.commands.session.metrics import pairwise, positive_share
 from lrpc.errors import ProgramError
-from lrpc.program.loading import composites_of
 from lrpc.program.protocol import Box
 
 
@@ -144,7 +144,7 @@ def compare(
     for label, one in programs.items():
         state = one.forward(*given)
         outputs[label] = state.outputs
-        for name, composite in columns(label, one.manifest, composites).items():
+        for name, composite in names_of(label, one.manifest, composites).items():
             asked = options if composite is None else {**options, "composite": composite}
             found[name] = one.relevance(state, target, at=at, **{**asked, "ledger": True})
     return comparison(target, found, outputs)
@@ -174,25 +174,6 @@ def comparison(
         tables["cosine"],
         dict(outputs or {}),
     )
-
-
-def columns(
-    label: str, manifest: Mapping[str, Any], wanted: Sequence[str] | None
-) -> dict[str, str | None]:
-    """What a program adds to a comparison: a column's name → its composite (None: its only one).
-
-    Raises ProgramError for a wanted composite that it does not have.
-    """
-    known = composites_of(manifest)
-    for name in wanted or ():
-        if name not in known:
-            raise ProgramError(
-                f"{label + ': ' if label else ''}no composite {name!r}; it has: {', '.join(known)}"
-            )
-    chosen = [name for name in known if wanted is None or name in wanted]
-    if len(known) == 1:
-        return {label or known[0]: None}
-    return {f"{label}: {name}" if label else name: name for name in chosen}
 
 
 def _tables(maps: Sequence[Tensor]) -> dict[str, Tensor]:

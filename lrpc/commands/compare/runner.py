@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
-from lrpc.commands.compare.comparison import columns, figures
+from lrpc.commands.compare.comparison import figures
 from lrpc.commands.compare.sheet import Panel, Words, panel, sheet
 from lrpc.commands.drawing import colour
 from lrpc.commands.drawing.pictures import marks_of, title_of, warning_of
 from lrpc.commands.session.calls import Explained
 from lrpc.commands.session.changes import change_of
 from lrpc.commands.session.images import LoadedImage
-from lrpc.commands.session.members import member
+from lrpc.commands.session.members import labels_of, member, names_of
 from lrpc.commands.session.metrics import pairwise, positive_share
 from lrpc.commands.session.options import Options
 from lrpc.commands.session.record import (
@@ -51,11 +51,11 @@ class ComparisonRunner(Session):
         options: Options,
         composites: Sequence[str] | None = None,
     ) -> None:
-        labels = _labels(list(programs))
+        labels = labels_of(list(programs))
         members = [
             member(name, program, options.device, own, path)
             for path, program in programs.items()
-            for name, own in columns(labels[path], program.manifest, composites).items()
+            for name, own in names_of(labels[path], program.manifest, composites).items()
         ]
         for one in members:
             if one.facts.sizing.shapes != members[0].facts.sizing.shapes:
@@ -97,13 +97,11 @@ class ComparisonRunner(Session):
 
     def about(self) -> Record:
         """What was compared, for the record of all images."""
-        asked = self.options.record()
-        kept = ("targets", "score", "top", "device", "display")
         return {
             "composites": {
                 one.name: program_record(one.directory, one.facts) for one in self.members
             },
-            "run": {key: asked[key] for key in kept}
+            "run": self.options.record()
             | {"correlations": "of heat maps: relevance summed over channels, padding left out"},
         }
 
@@ -191,15 +189,6 @@ def rows_of(record: Record) -> Iterator[Record]:
                     for j, other in enumerate(names)
                 },
             }
-
-
-def _labels(paths: Sequence[Path]) -> dict[Path, str]:
-    """How each directory is called: nothing where there is one, its name where that tells."""
-    if len(paths) == 1:
-        return {paths[0]: ""}
-    names = [path.resolve().name for path in paths]
-    unique = len(set(names)) == len(names)
-    return {path: name if unique else str(path) for path, name in zip(paths, names, strict=True)}
 
 
 def _visible(one: Explained, image: LoadedImage) -> colour.Map:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import nullcontext
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from rich.console import Console
 from lrpc.commands.evaluate.candidates import Candidate
 from lrpc.commands.evaluate.contest import contest, programs_of
 from lrpc.commands.evaluate.job import Job, read_job, split_words
-from lrpc.commands.evaluate.measuring import measure_all
+from lrpc.commands.evaluate.measuring import Measured, measure_all
 from lrpc.commands.evaluate.methods import Method, Relevance
 from lrpc.commands.evaluate.model import class_count
 from lrpc.commands.evaluate.objects import Found, find
@@ -30,6 +31,7 @@ from lrpc.commands.session.changes import change_of
 from lrpc.commands.session.members import Member
 from lrpc.commands.session.record import program_record
 from lrpc.commands.session.terminal import stopped, warn_changes, warn_random
+from lrpc.commands.session.units import count
 from lrpc.errors import ProgramError
 from lrpc.support.files import make_folder
 from lrpc.support.signals import Stopped, finishing
@@ -45,18 +47,13 @@ def main(args: argparse.Namespace, console: Console) -> int:
     Progress goes to stderr, tables to `console`.
     """
     errors = Terminal(stderr=True)
-    progress = Progress()
     if args.set:
         say(errors, f"note: {_ALIAS}", "yellow")
-    try:
-        with tempfile.TemporaryDirectory(prefix="lrpc-") as folder:
-            job = read_job(args, Path(folder))
-            found, results = _evaluate(job, errors, progress)
+    with tempfile.TemporaryDirectory(prefix="lrpc-") as folder:
+        job = read_job(args, Path(folder))
+        found, results, stop = _evaluate(job, errors)
+        with finishing() if stop is None else nullcontext():
             _write(job, results)
-    except Stopped as stop:
-        done = f"{len(progress.done)} of {progress.methods or 'all'}"
-        how_far = f": {done} methods measured, nothing is written"
-        return stopped(errors, stop, how_far, "run it again, --limit N takes fewer objects")
     if not console.is_terminal:
         console.width = _WIDTH
     for table in tables(results):
@@ -64,19 +61,16 @@ def main(args: argparse.Namespace, console: Console) -> int:
     say(console, _closing(job, found))
     for name, reason in results.failed.items():
         say(errors, f"{name} failed: {reason}", "red")
+    if stop is not None:
+        done, left = len(results.methods()), len(results.about["methods_left"])
+        how_far = f": the figures are of {count(done, 'method')}, {left} left"
+        return stopped(errors, stop, how_far, "run it again, --limit N takes fewer objects")
     return 1 if found.failed or results.failed else 0
 
 
-@dataclass
-class Progress:
-    """How many methods there are, and which were measured."""
-
-    methods: int = 0
-    done: list[str] = field(default_factory=list)
-
-
-def _evaluate(job: Job, errors: Console, progress: Progress) -> tuple[Found, Results]:
-    """Programs, objects, every method, and the randomisation check where it was asked for."""
+def _evaluate(job: Job, errors: Console) -> tuple[Found, Results, Stopped | None]:
+    """Programs, objects, every method, and the randomisation check where it was asked for; the
+    signal that ended it before all were measured."""
     args, settings = job.args, job.settings
     models = programs_of(job)
     notes: list[str] = []
@@ -92,21 +86,26 @@ def _evaluate(job: Job, errors: Console, progress: Progress) -> tuple[Found, Res
     say(errors, f"{found.subjects} objects detected, {len(found.unmatched)} not")
     changes = [change_of(picture.image) for picture in found.pictures]
     warn_changes(errors, changes, len(changes))
-    progress.methods = len(methods)
+    measured, stop = Measured(), None
+    likeness: tuple[Similarity, ...] = ()
 
     def told(name: str, what: str) -> None:
-        progress.done.append(name)
         say(errors, f"{name}: {what}")
 
-    measured = measure_all(methods, first, found.pictures, settings, told)
-    failed = dict(measured.failed)
-    likeness: tuple[Similarity, ...] = ()
-    if args.randomise:
-        whole = [method for method in methods if method.name not in failed]
-        likeness = _randomise(job, whole, found, failed, errors)
-    about = _about(job, running.models, found) | {"notes": notes}
+    try:
+        measure_all(methods, first, found.pictures, settings, told, measured)
+        if args.randomise:
+            whole = [method for method in methods if method.name not in measured.failed]
+            likeness = _randomise(job, whole, found, measured.failed, errors)
+    except Stopped as signal:
+        if not measured.rows:
+            raise
+        stop = signal
+    done = {*measured.seconds, *measured.failed}
+    left = [method.name for method in methods if method.name not in done]
+    about = _about(job, running.models, found) | {"notes": notes, "methods_left": left}
     rows, seconds = measured.rows, measured.seconds
-    return found, Results(rows, seconds, failed, likeness, about)
+    return found, Results(rows, seconds, measured.failed, likeness, about), stop
 
 
 def _scenes(job: Job, models: Sequence[Member], notes: list[str]) -> list[Annotated]:
@@ -164,11 +163,10 @@ def _write(job: Job, results: Results) -> None:
     output: Path = job.args.output
     if output.resolve() == job.args.scenes.resolve():
         raise ProgramError(f"{output}: the scenes are read from this folder; name another for -o")
-    with finishing():
-        make_folder(output)
-        write_results(output, results)
-        if not job.args.no_plot:
-            write_curves(output, results)
+    make_folder(output)
+    write_results(output, results)
+    if not job.args.no_plot:
+        write_curves(output, results)
 
 
 def _closing(job: Job, found: Found) -> str:

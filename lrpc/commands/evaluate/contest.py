@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 from lrpc.commands.evaluate.candidates import Candidate
 from lrpc.commands.evaluate.job import Job
 from lrpc.commands.evaluate.methods import IntegratedGradients, Method, Random
 from lrpc.commands.evaluate.model import load_models
 from lrpc.commands.evaluate.rollout import Rollout
-from lrpc.commands.session.members import Member
+from lrpc.commands.session.members import Member, labels_of
 from lrpc.errors import ConfigError, ProgramError
 from lrpc.models.maskdino import MaskDINO
 from lrpc.models.sources import build_model
@@ -31,7 +30,8 @@ class Contest:
 
 def programs_of(job: Job) -> list[Member]:
     """Every composite of the directories that were named."""
-    return named([(path, load_models(path, job.device)) for path in job.programs])
+    labels = labels_of(job.programs) if job.programs else {}
+    return [one for path, label in labels.items() for one in load_models(path, job.device, label)]
 
 
 def contest(job: Job, models: Sequence[Member]) -> Contest:
@@ -64,22 +64,6 @@ def contest(job: Job, models: Sequence[Member]) -> Contest:
 def _is_plain(composite: object, rules: object) -> bool:
     """Whether a program gives input times gradient, and so need not be compiled again."""
     return composite == _GRADIENT and not rules
-
-
-def named(programs: Sequence[tuple[Path, Sequence[Member]]]) -> list[Member]:
-    """Programs under the names of their composites: with the folder's before it where one of
-    several folders holds more than one composite, the folder's alone where composites repeat."""
-    models = [(path.resolve().name, model) for path, found in programs for model in found]
-    composites = [model.name for _, model in models]
-    if len(programs) > 1 and len(models) > len(programs):
-        names = [f"{folder}:{model.name}" for folder, model in models]
-    elif len(set(composites)) == len(models):
-        names = composites
-    else:
-        names = [folder for folder, _ in models]
-    if len(set(names)) < len(models):
-        raise ProgramError(f"programs of one name: {', '.join(names)}; rename their folders")
-    return [replace(model, name=name) for name, (_, model) in zip(names, models, strict=True)]
 
 
 def check_same(models: Sequence[Member]) -> None:

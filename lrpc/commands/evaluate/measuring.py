@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -27,6 +27,7 @@ from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.members import Member
 from lrpc.commands.session.metrics import localise
 from lrpc.errors import LrpcError
+from lrpc.support.signals import finishing
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,14 +55,14 @@ def ends(model: Member, pictures: Sequence[Picture], fill: str, batch: int) -> E
     return Ends(fills, whole, tuple(tuple(one for _, one in row) for row in pairs))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Measured:
     """The rows of all methods that worked, protocol by protocol within each, the seconds that their
     maps took, and by name the error of each that did not."""
 
-    rows: tuple[Row, ...]
-    seconds: Mapping[str, float]
-    failed: Mapping[str, str]
+    rows: list[Row] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 def measure_all(
@@ -70,34 +71,35 @@ def measure_all(
     pictures: Sequence[Picture],
     settings: Settings,
     report: Callable[[str, str], None] = lambda name, what: None,
+    found: Measured | None = None,
 ) -> Measured:
-    """Measure every method on the same objects; `report` is called after each.
+    """Measure every method on the same objects; `report` is called after each, and what is found
+    is added to `found`.
 
     Maps are computed once for all protocols. A method that fails (for example with relevance that
     is not finite) is left out; its error is raised if no method works.
     """
     fills = dict.fromkeys(protocol.fill for protocol in settings.protocols)
     shared = {fill: ends(model, pictures, fill, settings.batch) for fill in fills}
-    rows: list[Row] = []
-    seconds: dict[str, float] = {}
-    failed: dict[str, str] = {}
+    kept = Measured() if found is None else found
     grounds = [Ground(model, pictures, shared[p.fill], p, settings) for p in settings.protocols]
     for one in explained(methods, pictures):
         name, began = one.method.name, time.perf_counter()
         try:
             if one.error is not None:
                 raise one.error
-            found = [row for ground in grounds for row in measure(name, one.maps, ground)]
+            rows = [row for ground in grounds for row in measure(name, one.maps, ground)]
         except LrpcError as error:
-            failed[name] = str(error).partition("\n")[0]
-            report(name, failed[name])
-            if len(failed) == len(methods):
+            kept.failed[name] = str(error).partition("\n")[0]
+            report(name, kept.failed[name])
+            if len(kept.failed) == len(methods):
                 raise
             continue
-        rows += found
-        seconds[name] = one.seconds
-        report(name, f"{one.seconds + time.perf_counter() - began:.1f} s")
-    return Measured(tuple(rows), seconds, failed)
+        with finishing():
+            kept.rows += rows
+            kept.seconds[name] = one.seconds
+            report(name, f"{one.seconds + time.perf_counter() - began:.1f} s")
+    return kept
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,11 +16,11 @@ from lrpc.commands.evaluate.truth import Framed
 from lrpc.commands.session.calls import OUTPUTS
 from lrpc.commands.session.facts import Facts
 from lrpc.commands.session.images import LoadedImage
-from lrpc.commands.session.members import Member, member
+from lrpc.commands.session.members import Member, member, names_of
 from lrpc.commands.session.metrics import box_iou
 from lrpc.errors import ProgramError
 from lrpc.models.maskdino.boxes import cxcywh_to_xyxy
-from lrpc.program.loading import composites_of, load_program
+from lrpc.program.loading import load_program
 from lrpc.program.protocol import Box, Detection, Size
 
 TARGET = "class_logit"
@@ -86,12 +86,12 @@ def class_count(manifest: Mapping[str, Any]) -> int | None:
     return int(match[1]) if match else None
 
 
-def load_models(directory: Path, device: str) -> list[Member]:
-    """Every composite of the program of `directory`, by its name, loaded once; raises ProgramError
-    where relevance cannot start at class logits, or outputs are not a detector's."""
+def load_models(directory: Path, device: str, label: str = "") -> list[Member]:
+    """Every composite of the program of `directory`, named as in all results, loaded once; raises
+    ProgramError where relevance cannot start at class logits, or outputs are not a detector's."""
     program = load_program(directory, device)
-    names = composites_of(program.manifest)
-    found = [member(name, program, device, name, directory) for name in names]
+    names = names_of(label, program.manifest).items()
+    found = [member(name, program, device, own, directory) for name, own in names]
     for one in found:
         _check(directory, one.facts)
     return found

@@ -89,7 +89,7 @@ class Mean:
 class Results:
     """The figures of an evaluation; `about` describes how they were computed."""
 
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     seconds: Mapping[str, float]  # per method
     failed: Mapping[str, str] = field(default_factory=dict)  # methods with their errors
     likeness: tuple[Similarity, ...] = ()

@@ -21,12 +21,12 @@ from passes.base import run_joint_pipeline, run_pipeline
 @dataclass(frozen=True)
 class Work:
     """A module on its way through passes. From `lower_relevance` on it is a joint graph, and
-    `forward` is what it was made from, `booked` the same with ledger, `start` where relevance
+    `forward` is what it was made from, `with_ledger` the same with ledger, `start` where relevance
     starts. After a pass over all graphs of a program, all three are the result."""
 
     module: Module
     forward: Module | None = None
-    booked: Module | None = None
+    with_ledger: Module | None = None
     start: str = ""
     joined: bool = False
 
@@ -34,8 +34,8 @@ class Work:
     def text(self) -> str:
         """What is printed: one graph, or after a joint pass the forward and both joint graphs."""
         shown = [self.module]
-        if self.joined and self.forward is not None and self.booked is not None:
-            shown = [self.forward, self.module, self.booked]
+        if self.joined and self.forward is not None and self.with_ledger is not None:
+            shown = [self.forward, self.module, self.with_ledger]
         return "\n".join(print_graph(one.graph) for one in shown)
 
 
@@ -59,27 +59,27 @@ def _plain(work: Work, step: Pass) -> Work:
     if work.joined:
         raise OptError(f"pass {step.name} comes after one over all graphs of a program")
     if isinstance(step, LowerRelevance):
-        plain, booked = (
-            run_pipeline(work.module, (replace(step, ledger=ledger),))
-            for ledger in (step.ledger, True)
+        plain, ledger = (
+            run_pipeline(work.module, (replace(step, ledger=wanted),))
+            for wanted in (step.ledger, True)
         )
-        start = work.module.graph.marked[step.target].name
-        return Work(plain, work.module, booked, start)
-    also = None if work.booked is None else run_pipeline(work.booked, (step,))
-    return replace(work, module=run_pipeline(work.module, (step,)), booked=also)
+        start = work.module.graph.value_at[step.target].name
+        return Work(plain, work.module, ledger, start)
+    also = None if work.with_ledger is None else run_pipeline(work.with_ledger, (step,))
+    return replace(work, module=run_pipeline(work.module, (step,)), with_ledger=also)
 
 
 def _joint(work: Work, step: JointPass) -> Work:
-    if work.forward is None or work.booked is None:
+    if work.forward is None or work.with_ledger is None:
         raise OptError(f"pass {step.name} works on relevance: it comes after lower_relevance")
-    pair = (work.module.graph, work.booked.graph)
+    pair = (work.module.graph, work.with_ledger.graph)
     found = run_joint_pipeline(Joints(work.forward.graph, (pair,), (work.start,)), (step,))
-    plain, booked = found.pairs[0]
+    plain, ledger = found.pairs[0]
     return replace(
         work,
         module=work.module.with_graph(plain),
         forward=work.forward.with_graph(found.forward),
-        booked=work.booked.with_graph(booked),
+        with_ledger=work.with_ledger.with_graph(ledger),
         joined=True,
     )
 

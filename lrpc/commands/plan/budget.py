@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from lrpc.commands.plan.figures import size
+from lrpc.commands.session.units import size
 from lrpc.runtime.limits import Call, Limits
 from lrpc.runtime.loading import ProgramError
 
@@ -46,10 +46,10 @@ def budget_table(
 
 def _row(limits: Limits, call: Call) -> list[str]:
     try:
-        way = limits.way(call, call.batch)
+        split = limits.split(call, call.batch)
     except ProgramError:
         least = limits.least(call)
         needed, results = limits.needs(call, least), limits.results(call, least)
         return ["refused", "", "", f"{size(needed)} needed", size(results)]
-    shown = (str(way.images), str(way.sweep), str(way.chunk))
-    return [*shown, size(limits.needs(call, way)), size(limits.results(call, way))]
+    shown = (str(split.images), str(split.per_pass), str(split.chunk))
+    return [*shown, size(limits.needs(call, split)), size(limits.results(call, split))]

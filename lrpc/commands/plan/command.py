@@ -11,12 +11,12 @@ from rich.console import Console
 from lrpc.backend.memory.reasons import readers
 from lrpc.backend.memory.run import Model
 from lrpc.commands.plan.budget import budget_table, limits_of
-from lrpc.commands.plan.figures import size
 from lrpc.commands.plan.picture import picture
 from lrpc.commands.plan.shapes import to_image, to_svg
-from lrpc.commands.plan.tables import again, chart, largest, layers, reasons, summary
+from lrpc.commands.plan.tables import chart, largest, layers, reasons, recomputed, summary
 from lrpc.commands.plan.view import View, views
 from lrpc.commands.session.arguments import check_known
+from lrpc.commands.session.units import size
 from lrpc.program.memory_of import open_model
 from lrpc.support.files import shown, write_bytes
 from lrpc.support.terminal import say
@@ -51,13 +51,13 @@ def _show(
     console: Console,
 ) -> None:
     weights = sum(kind.bytes for kind in model.weights.values())
-    many = f"{view.batch} image(s), {view.seeds} seed(s), {model.sweep or model.chunk} in a sweep"
-    blocks = f", {model.chunk} at once through a block" if model.sweep else ""
+    many = f"{view.batch} image(s), {view.seeds} seed(s), {model.per_pass or model.chunk} in a pass"
+    blocks = f", {model.chunk} at once through a block" if model.per_pass else ""
     megabytes = f"beside {weights / 1e6:.1f} MB of weights"
     say(console, f"{many}{blocks}; {megabytes}")
-    if model.again:
-        console.print("computed again for relevance", style="bold", highlight=False)
-        console.print(again(model.scheduler.kept_and_made(model.again)))
+    if model.recomputed:
+        console.print("recomputed for relevance", style="bold", highlight=False)
+        console.print(recomputed(model.scheduler.kept_and_made(model.recomputed)))
     console.print(summary(found))
     limits = limits_of(args.program)
     if limits.budget:
@@ -88,7 +88,7 @@ def _targets(model: Model, composite: str | None) -> list[int]:
 
 def _chosen(found: list[View], name: str | None) -> View:
     if name is None:
-        return max(found, key=lambda view: view.layout.bound)
+        return max(found, key=lambda view: view.timeline.peak)
     names = [view.name.split(" ")[0] for view in found]
     check_known("--target", name, names)
     return found[names.index(name)]

@@ -16,7 +16,7 @@ LOOKS: dict[str, tuple[str, str]] = {
     "other": ("for ledger, other targets", "#a9c4f2"),
     "output": ("outputs", "#6a7fd0"),
     "value": ("forward values", "#38b2ac"),
-    "again": ("computed again", "#8e5bd0"),
+    "again": ("recomputed", "#8e5bd0"),
     "seed": ("seeds", "#c2456f"),
     "adjoint": ("relevance values", "#e8740c"),
     "result": ("relevance read", "#d6b100"),
@@ -42,11 +42,11 @@ def alive(timeline: Timeline, step: int) -> list[Storage]:
 
 
 def columns(live: Sequence[int], count: int) -> list[int]:
-    """`count` steps that stand for all: of equal stretches the one with the most live bytes."""
+    """`count` steps that stand for all: of equal segments the one with the most live bytes."""
     steps = len(live)
     edges = [steps * i // count for i in range(count + 1)]
-    stretches = [range(a, max(b, a + 1)) for a, b in pairwise(edges)]
-    return [max(stretch, key=lambda i: live[i]) for stretch in stretches]
+    segments = [range(a, max(b, a + 1)) for a, b in pairwise(edges)]
+    return [max(segment, key=lambda i: live[i]) for segment in segments]
 
 
 def layers(modules: Sequence[str]) -> list[tuple[str, int, int]]:
@@ -62,21 +62,3 @@ def layers(modules: Sequence[str]) -> list[tuple[str, int, int]]:
         found.append((name, start, start + length))
         start += length
     return found
-
-
-def size(count: float) -> str:
-    """Bytes in decimal units with three digits."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= scale:
-            digits = 2 if count < 10 * scale else 1 if count < 100 * scale else 0
-            return f"{count / scale:.{digits}f} {unit}"
-    return f"{count:.0f} B"
-
-
-def shortened(text: str, length: int) -> str:
-    """The end of a text that is too long, from where a part of a path begins."""
-    if len(text) <= length:
-        return text
-    end = text[1 - length :]
-    dot = end.find(".")
-    return "…" + (end[dot + 1 :] if 0 <= dot < length // 2 else end)

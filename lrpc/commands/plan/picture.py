@@ -1,17 +1,19 @@
-"""The plan as a picture: live bytes over program time, the arena, saved bytes of every layer."""
+"""The plan as a picture: live bytes over program time, the lifetimes of what holds the peak, saved
+bytes of every layer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from lrpc.backend.memory.plan import by_layer
-from lrpc.commands.plan.figures import LOOKS, alive, by_part, columns, layers, shortened, size
+from lrpc.commands.plan.figures import LOOKS, alive, by_part, columns, layers
 from lrpc.commands.plan.shapes import Area, Label, Line, Shape, rectangle, wide
 from lrpc.commands.plan.view import View
+from lrpc.commands.session.units import shortened, size
 
 WIDTH = 1120
 LEFT, RIGHT = 74.0, 24.0
-CHART, ARENA = (108.0, 220.0), (384.0, 220.0)  # top and height of each panel
+CHART, LIVES = (108.0, 220.0), (384.0, 220.0)  # top and height of each panel
 LISTS = 652.0
 MOST = 24  # layers that are listed
 ROW = 17.0
@@ -26,13 +28,13 @@ def picture(view: View, program: str) -> tuple[list[Shape], int, int]:
     height = round(LISTS + 30 + ROW * rows + 20)
     shapes = [
         *_title(view, program),
-        *_axes(view, CHART, max(view.timeline.live), "live bytes"),
+        *_axes(view, CHART, view.timeline.peak, "live bytes"),
         *_bands(view),
         *_turn(view, CHART),
         *_layers(view),
-        *_axes(view, ARENA, view.layout.peak, "place in one arena"),
-        *_boxes(view),
-        *_turn(view, ARENA),
+        *_axes(view, LIVES, view.timeline.peak, "lifetimes of what is alive at the peak"),
+        *_lifetimes(view),
+        *_turn(view, LIVES),
         *_saved(view),
         *_largest(view),
     ]
@@ -43,10 +45,7 @@ def _title(view: View, program: str) -> Iterator[Shape]:
     yield Label(LEFT, 34, f"{program}: {view.name}", 19, INK, bold=True)
     images = f"{view.batch} image{'s' if view.batch > 1 else ''}"
     seeds = f"{view.seeds} seed{'s' if view.seeds > 1 else ''}"
-    text = (
-        f"{images}, {seeds}: at most {size(view.layout.bound)} alive, planned"
-        f" {size(view.layout.peak)} ({view.layout.ratio:.3f} of that); weights and inputs apart"
-    )
+    text = f"{images}, {seeds}: at most {size(view.timeline.peak)}; weights and inputs apart"
     yield Label(LEFT, 54, text, 12, FAINT)
     x = LEFT
     for part, line in by_part(view.timeline).items():
@@ -123,17 +122,17 @@ def _fitting(name: str, width: float) -> str:
     return ""
 
 
-def _boxes(view: View) -> Iterator[Shape]:
-    """Every buffer where the plan puts it: its life from left to right, its place upwards."""
-    top, height = ARENA
-    peak = view.layout.peak or 1
-    for s, offset in zip(view.timeline.storages, view.layout.offsets, strict=True):
-        x, tall = _x(view, s.start), height * s.size / peak
-        y = top + height * (1 - (offset + s.size) / peak)
-        colour = LOOKS[s.part][1]
+def _lifetimes(view: View) -> Iterator[Shape]:
+    """Every buffer that is alive at the peak, from when to when, the oldest at the bottom; as high
+    as its bytes."""
+    top, height = LIVES
+    y = top + height
+    for s in sorted(alive(view.timeline, view.top), key=lambda s: s.start):
+        x, tall = _x(view, s.start), height * s.size / view.timeline.peak
+        y -= tall
         edge = "#ffffff" if tall > 1.5 else ""
         title = f"{s.name} {size(s.size)}, {s.module}"
-        yield rectangle(x, y, _x(view, s.end) - x, tall, colour, edge, title)
+        yield rectangle(x, y, _x(view, s.end) - x, tall, LOOKS[s.part][1], edge, title)
 
 
 def _saved(view: View) -> Iterator[Shape]:

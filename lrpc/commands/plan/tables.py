@@ -12,8 +12,9 @@ from lrpc.backend.memory.plan import by_layer, layer_name
 from lrpc.backend.memory.reasons import Reader
 from lrpc.backend.memory.tape import Storage
 from lrpc.commands.plan.dotted import Dotted
-from lrpc.commands.plan.figures import LOOKS, alive, by_part, columns, size
+from lrpc.commands.plan.figures import LOOKS, alive, by_part, columns
 from lrpc.commands.plan.view import View
+from lrpc.commands.session.units import size
 from lrpc.ir.graph import Graph
 
 HEIGHT, AXIS = 12, 9  # lines of the chart, characters of its axis
@@ -22,10 +23,10 @@ NARROW = 100  # columns of a terminal below which tables leave something out
 
 
 def summary(found: Sequence[View]) -> Table:
-    """One line a target: what is saved for it, what each call adds at most, and the arena."""
+    """One line a target: what is saved for it, what each call adds at most, and the peak."""
     table = _table()
     table.add_column("target", no_wrap=True)
-    for name in ("saved", "forward", "relevance", "bound", "planned", "ratio"):
+    for name in ("saved", "forward", "relevance", "peak"):
         table.add_column(name, justify="right")
     for view in found:
         table.add_row(
@@ -33,9 +34,7 @@ def summary(found: Sequence[View]) -> Table:
             size(sum(s.size for s in view.saved)),
             size(view.timeline.forward_peak),
             f"+{size(view.timeline.relevance_peak)}",
-            size(view.layout.bound),
-            size(view.layout.peak),
-            f"{view.layout.ratio:.3f}",
+            size(view.timeline.peak),
         )
     return table
 
@@ -48,7 +47,7 @@ def chart(view: View, width: int) -> list[Text]:
     """Live bytes over program time, stacked by part; a column shows the worst of its steps."""
     timeline, parts = view.timeline, by_part(view.timeline)
     steps = columns(timeline.live, max(20, width - AXIS - 2))
-    most = max(timeline.live) or 1
+    most = timeline.peak or 1
     lines = []
     for row in range(HEIGHT, 0, -1):
         level = most * (row - 0.5) / HEIGHT
@@ -101,14 +100,14 @@ def largest(view: View, width: int, count: int = 12) -> Table:
     return table
 
 
-def again(ways: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> Table:
-    """The blocks that relevance computes again, those of a kind together: what the state keeps of
-    them, and what is made anew."""
+def recomputed(blocks: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> Table:
+    """The blocks that relevance recomputes, those of a kind together: what the state keeps of them,
+    and what is made anew."""
     kinds: dict[tuple[str, str], list[str]] = {}
-    for key, (kept, made) in ways.items():
+    for key, (kept, made) in blocks.items():
         kinds.setdefault((", ".join(kept) or "nothing", ", ".join(made)), []).append(key)
     table = _table()
-    for name in ("block", "kept", "made again"):
+    for name in ("block", "kept", "recomputed"):
         table.add_column(name, overflow="fold")
     for (kept, made), keys in kinds.items():
         table.add_row(Dotted("\n".join(keys)), Dotted(kept), Dotted(made, LOOKS["again"][1]))

@@ -6,27 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from lrpc.backend.memory.arena import Layout
-from lrpc.backend.memory.plan import arena, kept_for
+from lrpc.backend.memory.plan import kept_for
 from lrpc.backend.memory.run import Model, Timeline
 from lrpc.backend.memory.tape import Storage
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """The timeline of one target, with its layout in one arena and what is saved for it."""
+    """The timeline of one target, and what is saved for it."""
 
     name: str
     batch: int
     seeds: int
     timeline: Timeline
-    layout: Layout
     saved: tuple[Storage, ...]
 
     @cached_property
     def top(self) -> int:
         """The first step with the most live bytes."""
-        return self.timeline.live.index(max(self.timeline.live))
+        return self.timeline.live.index(self.timeline.peak)
 
 
 def views(model: Model, targets: Sequence[int], batch: int, seeds: int) -> list[View]:
@@ -37,7 +35,7 @@ def views(model: Model, targets: Sequence[int], batch: int, seeds: int) -> list[
         saved = tuple(kept_for(model, i, after))
         timeline = _apart(model.timeline(i, seeds, after), {s.name for s in saved})
         name = label(model, i)
-        found.append(View(name, batch, seeds, timeline, arena(timeline), saved))
+        found.append(View(name, batch, seeds, timeline, saved))
     return found
 
 

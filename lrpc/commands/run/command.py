@@ -15,7 +15,8 @@ from lrpc.commands.session.calls import Request
 from lrpc.commands.session.images import find_images
 from lrpc.commands.session.options import make_output, options_of
 from lrpc.commands.session.session import Outcome
-from lrpc.commands.session.terminal import count, watch
+from lrpc.commands.session.terminal import watch
+from lrpc.commands.session.units import count
 from lrpc.program.loading import load_program
 from lrpc.support.files import shown
 from lrpc.support.terminal import Terminal

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from lrpc.config.target_kinds import KINDS
 from lrpc.errors import ConfigError
 from lrpc.support.untrusted import near
 
+Number = TypeVar("Number", int, float)
 _KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.\w+)+")
 Parser = argparse.ArgumentParser | argparse._ArgumentGroup
 
@@ -124,43 +126,23 @@ def check_known(option: str, name: str, known: Sequence[str]) -> None:
 # -- numbers ---------------------------------------------------------------------------------------
 
 
-def positive(text: str) -> int:
-    """A whole number from 1, for argparse."""
-    return int(between(text, 1, 10**6, whole=True))
+def between(kind: Callable[[str], Number], low: float, high: float) -> Callable[[str], Number]:
+    """A type for argparse: a number in a range."""
+
+    def read(text: str) -> Number:
+        with suppress(ValueError):
+            value = kind(text)
+            if low <= value <= high:
+                return value
+        name = "whole number" if kind is int else "number"
+        raise argparse.ArgumentTypeError(f"'{text}' is not a {name} from {low:g} to {high:g}")
+
+    return read
 
 
-def natural(text: str) -> int:
-    """A whole number from 0, for argparse."""
-    return int(between(text, 0, 2**31 - 1, whole=True))
-
-
-def fraction(text: str) -> float:
-    """A number from 0 to 1, for argparse."""
-    return between(text, 0, 1)
-
-
-def magnitude(text: str) -> float:
-    """A finite number from 0, for argparse."""
-    return between(text, 0, 1e300)
-
-
-def percentile(text: str) -> float:
-    """A percentile that leaves some colour, for argparse."""
-    return between(text, 50, 100)
-
-
-def sigma(text: str) -> float:
-    """A width in pixels, for argparse."""
-    return between(text, 0, 100)
-
-
-def between(text: str, low: float, high: float, whole: bool = False) -> float:
-    """A number in a range; argparse turns the error into exit code 2."""
-    try:
-        value = float(int(text)) if whole else float(text)
-    except ValueError:
-        value = math.nan
-    if not low <= value <= high:
-        kind = "whole number" if whole else "number"
-        raise argparse.ArgumentTypeError(f"'{text}' is not a {kind} from {low:g} to {high:g}")
-    return value
+positive = between(int, 1, 10**6)
+natural = between(int, 0, 2**31 - 1)
+fraction = between(float, 0, 1)
+magnitude = between(float, 0, 1e300)
+percentile = between(float, 50, 100)  # that leaves some colour
+sigma = between(float, 0, 100)  # pixels

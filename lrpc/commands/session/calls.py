@@ -34,7 +34,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Booked:
+class LedgerValues:
     """One seed's ledger in one image: start = end + Σ sinks, up to `closure` (relative)."""
 
     start: float
@@ -53,7 +53,7 @@ class Explained:
     seed: Seed
     input: Tensor
     layers: Mapping[str, Tensor] = field(default_factory=dict)
-    ledger: Booked | None = None
+    ledger: LedgerValues | None = None
 
 
 def forward(
@@ -170,15 +170,15 @@ def _one(result: Relevance, sinks: Mapping[str, Tensor], k: int, b: int, seed: S
     if not bool(torch.isfinite(pixels).all()):
         raise ProgramError(f"the relevance of {seed.slug} is not finite")
     layers = {name: value[k, b].detach().cpu().clone() for name, value in result.layers.items()}
-    ledger = None if result.ledger is None else _booked(result.ledger, sinks, k, b)
+    ledger = None if result.ledger is None else _ledger_values(result.ledger, sinks, k, b)
     return Explained(seed, pixels, layers, ledger)
 
 
-def _booked(ledger: Ledger, sinks: Mapping[str, Tensor], k: int, b: int) -> Booked:
+def _ledger_values(ledger: Ledger, sinks: Mapping[str, Tensor], k: int, b: int) -> LedgerValues:
     """The ledger of seed k of image b, as numbers."""
     amounts = {name: float(amount[k, b]) for name, amount in sinks.items()}
     start, end, closure = ledger.start[k, b], ledger.end[k, b], ledger.closure[k, b]
-    return Booked(float(start), float(end), float(closure), amounts)
+    return LedgerValues(float(start), float(end), float(closure), amounts)
 
 
 @contextmanager

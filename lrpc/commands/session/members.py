@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +15,8 @@ from lrpc.commands.session.detect import find_detections
 from lrpc.commands.session.facts import Facts, read_facts
 from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.seeds import Seed
-from lrpc.program.loading import under_composite
+from lrpc.errors import ProgramError
+from lrpc.program.loading import composites_of, under_composite
 from lrpc.program.protocol import Detection, Program, Size, State
 
 
@@ -68,6 +70,37 @@ class Member:
 def outputs_of(state: State, image: int) -> dict[str, Tensor]:
     """One image's outputs, without a batch axis."""
     return {name: value[image].detach() for name, value in state.outputs.items()}
+
+
+def labels_of(directories: Sequence[Path]) -> dict[Path, str]:
+    """How each program is called: not at all where there is one; its folder's name where that is
+    its own, its path otherwise."""
+    paths = list(dict.fromkeys(directories))
+    if len(paths) == 1:
+        return {paths[0]: ""}
+    names = [path.resolve().name for path in paths]
+    unique = len(set(names)) == len(names)
+    return {path: name if unique else str(path) for path, name in zip(paths, names, strict=True)}
+
+
+def names_of(
+    label: str, manifest: Mapping[str, Any], wanted: Sequence[str] | None = None
+) -> dict[str, str | None]:
+    """What the composites of a program called `label` are called in results → which of its
+    composites each is (None: its only one). Without a label, a composite goes by its own name.
+
+    Raises ProgramError for a wanted composite that it does not have.
+    """
+    known = composites_of(manifest)
+    for name in wanted or ():
+        if name not in known:
+            raise ProgramError(
+                f"{label + ': ' if label else ''}no composite {name!r}; it has: {', '.join(known)}"
+            )
+    chosen = [name for name in known if wanted is None or name in wanted]
+    if len(known) == 1:
+        return {label or known[0]: None}
+    return {f"{label}: {name}" if label else name: name for name in chosen}
 
 
 def member(

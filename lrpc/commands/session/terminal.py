@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from lrpc.commands.session.changes import Change, notice
 from lrpc.commands.session.facts import RANDOM_WARNING, Facts
 from lrpc.commands.session.session import Outcome, Session
+from lrpc.commands.session.units import count
 from lrpc.support.files import shown
 from lrpc.support.signals import Stopped
 from lrpc.support.terminal import say
@@ -110,8 +111,3 @@ def warn_changes(errors: Console, changes: Sequence[Change | None], total: int) 
     """Say in one line which images were changed to fit the program, where any was."""
     if text := notice([one for one in changes if one is not None], total):
         say(errors, text, "yellow")
-
-
-def count(number: int, noun: str) -> str:
-    """`1 image`, `2 images`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

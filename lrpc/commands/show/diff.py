@@ -112,7 +112,7 @@ def _head_lines(graph: Graph) -> dict[str, None]:
     lines = [f"graph @{graph.name}"]
     lines += [f"input {print_value(v)}: {v.type}" for v in graph.inputs]
     lines += [f'weight "{name}": {kind}' for name, kind in graph.weights]
-    for kind, pairs in (("mark", graph.marks), ("output", graph.outputs)):
+    for kind, pairs in (("place", graph.places), ("output", graph.outputs)):
         lines += [f'{kind} "{name}" {print_value(v)}: {v.type}' for name, v in pairs]
     return dict.fromkeys(lines)
 

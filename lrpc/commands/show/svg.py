@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lrpc.commands.session.units import shortened
 from lrpc.commands.show.clusters import Box, Drawing
 from lrpc.commands.show.escaped import escaped
 from lrpc.commands.show.layout import Layout, Point, place
@@ -70,27 +71,18 @@ def _legend(drawing: Drawing) -> list[str]:
 def _labels(box: Box) -> tuple[str, str]:
     """The two lines of a box."""
     if box.value is not None:
-        return _short(box.label), str(box.value.type)
+        return shortened(box.label, WIDEST), str(box.value.type)
     node = box.single
     if node is not None:
-        return node.op, _short(str(node.out.type) if node.outputs else _attrs(node))
+        return node.op, shortened(str(node.out.type) if node.outputs else _attrs(node), WIDEST)
     half = " · relevance" if box.relevance else ""
     roles = counted(node.role for _, node in box.nodes if node.role not in ("", "relevance"))
     most = f", {roles[0][0]} {roles[0][1]}" if roles else ""
-    return _short(box.module or "(no module)"), f"{len(box.nodes)} nodes{most}{half}"
+    return shortened(box.module or "(no module)", WIDEST), f"{len(box.nodes)} nodes{most}{half}"
 
 
 def _attrs(node: Node) -> str:
     return ", ".join(str(value) for _, value in node.attrs)
-
-
-def _short(text: str) -> str:
-    """The end of a text that is too long, from where a part of a path begins."""
-    if len(text) <= WIDEST:
-        return text
-    end = text[1 - WIDEST :]
-    dot = end.find(".")
-    return "…" + (end[dot + 1 :] if 0 <= dot < WIDEST // 2 else end)
 
 
 def _size(box: Box, label: str, note: str) -> tuple[float, float]:

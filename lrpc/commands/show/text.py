@@ -28,7 +28,7 @@ def header(graph: Graph, console: Console) -> None:
     )
     console.print(
         f"[bold]@{escape(graph.name)}[/]  {len(graph.nodes)} nodes{halves}, "
-        f"{len(graph.weights)} weights, {len(graph.marks)} marks",
+        f"{len(graph.weights)} weights, {len(graph.places)} places",
         highlight=False,
     )
     for value in graph.inputs:

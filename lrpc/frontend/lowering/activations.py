@@ -55,7 +55,7 @@ def dropout(
     c: Context, x: Operand, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Operand:
     if training and p:
-        c.refuse("is active: it draws random numbers")
+        c.refuse("is active: it draws random numbers", "give training=self.training")
     return x
 
 
@@ -64,14 +64,14 @@ def rrelu(
     inplace: bool = False,
 ) -> Operand:  # fmt: skip
     if training:
-        c.refuse("draws random numbers")
+        c.refuse("draws random numbers", "give training=self.training")
     return leaky_relu(c, x, (lower + upper) / 2)
 
 
 def prelu(c: Context, x: Operand, weight: Operand) -> Operand:
     """One slope, or one for each channel (axis 1)."""
     if not isinstance(weight, Stored):
-        c.refuse("has a slope that depends on the inputs")
+        c.refuse("has a slope that depends on the inputs", "write it as relu(x) - slope * relu(-x)")
     slopes = weight.tensor.flatten()
     if slopes.numel() == 1:
         return leaky_relu(c, x, float(slopes))
@@ -106,7 +106,7 @@ def selu(c: Context, x: Operand, inplace: bool = False) -> Operand:
 def softplus(c: Context, x: Operand, beta: float = 1.0, threshold: float = 20.0) -> Operand:
     """The part that is 0 at 0, and the constant ln 2 apart from it."""
     if threshold != 20:
-        c.refuse(f"turns linear above {threshold}; only 20 can be compiled")
+        c.refuse(f"turns linear above {threshold}", "only 20 can be compiled")
     rising = c.op("centred_softplus", _scaled(c, x, beta))
     return _scaled(c, _shifted(c, rising, math.log(2)), 1 / beta)
 

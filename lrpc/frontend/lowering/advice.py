@@ -21,6 +21,12 @@ SOLVE = "of decompositions and solvers only those of constants can be compiled"
 SHAPE = "its result's shape depends on the data; multiply by a mask instead"
 RECURRENT = "recurrent layers cannot be compiled; write its cell with linear, sigmoid and tanh"
 SCATTER = "write it as a gather, or as a product with a one-hot matrix"
+BY_MASK = "build the result with torch.where and a mask of these places"
+BY_WHERE = "use torch.where(mask, new, x), both of x's shape"
+MASKED = "multiply by the mask instead"
+FLAT = "flatten the index and reshape the result; rows of a table are embedding(index, table)"
+ONE_AXIS = "index one axis after the other, or use torch.gather along one"
+LATER = "return all, and pick from the result"
 SCORES = "return the scores before it, and start from those"
 
 #: What to do about a call without a rule, by what it means: names, and what begins or ends so.

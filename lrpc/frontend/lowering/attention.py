@@ -77,7 +77,7 @@ def _as_bool(c: Context, mask: Operand) -> Operand:
     hidden = mask.tensor
     if hidden.dtype != torch.bool:
         if not bool(((hidden == 0) | (hidden == float("-inf"))).all()):
-            c.refuse("adds numbers to its scores")
+            c.refuse("adds numbers to its scores", "give a mask of booleans, or of 0 and -inf")
         hidden = hidden != 0
     return (
         c.constant(hidden) if bool(hidden.any()) and not mask.varies else _spread(c, mask, hidden)
@@ -90,7 +90,7 @@ def _filled_with(c: Context, numbers: Value) -> Value:
     zero = None if filled is None or not filled.inputs else c.producers.get(filled.inputs[0])
     hides = filled is not None and filled.op == "masked_fill" and filled.attr("value") == -math.inf
     if filled is None or zero is None or not hides or (zero.op, zero.attr("value")) != ("full", 0):
-        c.refuse("adds traced numbers to its scores")
+        c.refuse("adds traced numbers to its scores", "write the attention with matmul and softmax")
     return filled.inputs[1]
 
 
@@ -107,7 +107,7 @@ def dot_product_attention(
 ) -> Operand:  # fmt: skip
     """Scaled dot-product attention, in primitive operations."""
     if dropout_p:
-        c.refuse("drops entries at random")
+        c.refuse("drops entries at random", "give dropout_p=0 unless self.training")
     keys, values = c.value(key), c.value(value)
     if enable_gqa:
         keys, values = (_for_each_head(c, x, c.size(query, -3)) for x in (keys, values))
@@ -165,7 +165,10 @@ def deformable_attention(
 
 def _levels(c: Context, shapes: Operand) -> tuple[tuple[int, int], ...]:
     if isinstance(shapes, Value):
-        c.refuse("takes level shapes that depend on the inputs")
+        c.refuse(
+            "takes level shapes that depend on the inputs",
+            "make them of sizes (shape) of the feature maps",
+        )
     rows = shapes.tensor.tolist() if isinstance(shapes, Stored) else shapes
     return tuple((int(h), int(w)) for h, w in rows)
 

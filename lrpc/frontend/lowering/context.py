@@ -24,9 +24,10 @@ MOVES = views() | {"cast", "full"}
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A result that cannot be had; using it is the error that `reason` tells."""
+    """A result that cannot be had; using it is the error that `reason` and `remedy` tell."""
 
     reason: str
+    remedy: str = ""
 
 
 Operand = Any
@@ -88,11 +89,11 @@ class Context:
         if isinstance(x, Value):
             return x
         if isinstance(x, Missing):
-            raise TraceError(f"{x.reason}, at {self.call.loc}")
+            raise TraceError(self._told(x.reason, x.remedy))
         if isinstance(x, (bool, int, float)):
             x = self.constant(torch.tensor(x))
         if isinstance(x, ImageNumbers):
-            self.refuse("computes with the numbers of the images; they can only pick entries")
+            self.refuse("computes with the numbers of the images", "they can only pick entries")
         if not isinstance(x, Stored):
             self.refuse(f"takes {type(x).__name__} where a tensor belongs")
         spread = spread or x.repeated is not None
@@ -193,7 +194,7 @@ class Context:
         if value.type.shape == shape:
             return value
         if _moves_images(value.type.shape, shape):
-            self.refuse("spreads what belongs to an image over others; keep the batch axis apart")
+            self.refuse("spreads what belongs to an image over others", "keep the batch axis apart")
         return self.op("reshape", value, shape=shape)
 
     def permute(self, x: Operand, dims: tuple[int, ...]) -> Value:
@@ -237,9 +238,12 @@ class Context:
             self.refuse(f"works along the batch axis ({extent})")
         return extent
 
-    def refuse(self, what: str) -> NoReturn:
-        """Raise the TraceError that the current call `what`."""
-        raise TraceError(f"{self.call.name} {what}, at {self.call.loc}")
+    def refuse(self, what: str, remedy: str = "") -> NoReturn:
+        """Raise the TraceError that the current call `what`, with what to do instead."""
+        raise TraceError(self._told(f"{self.call.name} {what}", remedy))
+
+    def _told(self, what: str, remedy: str) -> str:
+        return f"{what}, at {self.call.loc}" + (f"; {remedy}" if remedy else "")
 
 
 def _moves_images(before: tuple[Dim, ...], after: tuple[Dim, ...]) -> bool:

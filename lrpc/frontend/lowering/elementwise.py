@@ -131,7 +131,7 @@ def addcmul(c: Context, x: Operand, y: Operand, z: Operand, *, value: float = 1)
 def clamp(c: Context, x: Operand, min: Operand = None, max: Operand = None) -> Operand:
     low, high = (None if v is None else _number(c, v) for v in (min, max))
     if (low is None) != (min is None) or (high is None) != (max is None):
-        c.refuse("has a traced bound")
+        c.refuse("has a traced bound", "use torch.minimum and torch.maximum")
     if c.result.dtype == "bool":
         c.refuse("bounds booleans")
     if low == 0 and high in (None, 6):
@@ -176,7 +176,7 @@ def logical_not(c: Context, x: Operand) -> Operand:
 
 def where(c: Context, condition: Operand, x: Operand = None, y: Operand = None) -> Operand:
     if x is None or y is None:
-        c.refuse("gives places whose number depends on the data; multiply by the mask instead")
+        c.refuse("gives places whose number depends on the data", "multiply by the mask instead")
     chosen = condition.uniform if isinstance(condition, Stored) else None
     if chosen is not None and not isinstance(picked := x if chosen else y, (int, float)):
         return c.expand(c.cast(picked, c.result.dtype), c.result.shape)

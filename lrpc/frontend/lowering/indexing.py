@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from lrpc.frontend.lowering.advice import BY_MASK, BY_WHERE, FLAT, LATER, MASKED, ONE_AXIS
 from lrpc.frontend.lowering.context import MOVES, Context, Missing, Operand
 from lrpc.frontend.records import ImageNumbers, Stored
 from lrpc.ir.graph import Value
@@ -37,7 +38,8 @@ def _per_image(c: Context, x: Value, picks: list[Operand]) -> Value:
     """`x[images, picks]`: entries of each image, by an index that may differ between images."""
     images, index, *rest = picks
     if not _beside(images, index, x) or any(pick != slice(None) for pick in rest):
-        c.refuse("indexes images other than by the first axis, beside an index of the second")
+        what = "indexes images other than by the first axis, beside an index of the second"
+        c.refuse(what, ONE_AXIS)
     own = any(isinstance(extent, Sym) for extent in index.type.shape)
     count = math.prod(extent for extent in index.type.shape if isinstance(extent, int))
     if not own:
@@ -72,7 +74,7 @@ def _full_index(c: Context, index: Operand, rank: int) -> list[Operand]:
     picks = list(index) if isinstance(index, (tuple, list)) else [index]
     picks = [c.constant(torch.tensor(p)) if isinstance(p, (tuple, list)) else p for p in picks]
     if sum(isinstance(p, (Value, Stored)) for p in picks) > 1:
-        c.refuse("indexes with several tensors at once")
+        c.refuse("indexes with several tensors at once", ONE_AXIS)
     taken = sum(p is not None and p is not Ellipsis for p in picks)
     rest = [slice(None)] * (rank - taken)
     at = next((i for i, p in enumerate(picks) if p is Ellipsis), None)
@@ -87,7 +89,7 @@ def _pick(c: Context, x: Value, dim: int, pick: Operand) -> Value:
     if isinstance(pick, (Value, Stored)):
         return _taken(c, x, dim, pick)
     if isinstance(extent, Sym):
-        c.refuse(f"picks image {pick} out of the batch")
+        c.refuse(f"picks image {pick} out of the batch", LATER)
     start = pick % extent
     return c.slice(x, dim, start, start + 1)
 
@@ -97,7 +99,7 @@ def _sliced(c: Context, x: Value, dim: int, pick: slice) -> Value:
     if isinstance(extent, Sym):
         if pick.step in (None, 1) and pick.start in (None, 0) and pick.stop in (None, extent):
             return x
-        c.refuse("picks images out of the batch")
+        c.refuse("picks images out of the batch", LATER)
     start, stop, step = pick.indices(extent)
     return c.slice(x, dim, start, max(stop, start), step)
 
@@ -105,10 +107,10 @@ def _sliced(c: Context, x: Value, dim: int, pick: slice) -> Value:
 def _taken(c: Context, x: Value, dim: int, index: Operand) -> Value:
     if c.type(index).dtype == "bool":
         if not isinstance(index, Stored) or index.tensor.dim() != 1 or index.varies:
-            c.refuse("picks by a mask, so that the result's shape depends on the data")
+            c.refuse("picks by a mask, so that the result's shape depends on the data", MASKED)
         index = c.constant(index.tensor.nonzero().flatten())
     if c.type(index).rank != 1:
-        c.refuse("picks by an index tensor that has not one axis")
+        c.refuse("picks by an index tensor that has not one axis", FLAT)
     size = c.size(x, dim)
     if isinstance(index, Stored) and not index.varies:
         index = c.constant(index.tensor % size)
@@ -178,7 +180,7 @@ def sort(
     size = c.size(value, axis)
     if value.type.is_float:
         values = topk(c, value, size, axis, largest=descending)[0]
-        return values, Missing("sort leaves open which of equal numbers comes first; use topk")
+        return values, Missing("sort leaves open which of equal numbers comes first", "use topk")
     key = c.op("scale", c.cast(value, "i64"), by=size if descending else -size)
     later = torch.arange(size).flip(0).reshape(-1, *(1,) * (-1 - axis))
     order = c.ops("topk", c.op("add", key, c.constant(later)), k=size, dim=axis)[1]
@@ -206,10 +208,10 @@ def _set_masked(c: Context, base: Value, picks: list[Operand], value: Operand) -
         or mask.type.dtype != "bool"
         or (mask.type.shape != base.type.shape[: mask.type.rank])
     ):
-        c.refuse("writes to places picked by index tensors")
+        c.refuse("writes to places picked by index tensors", BY_MASK)
     wide = c.reshape(mask, mask.type.shape + (1,) * (base.type.rank - mask.type.rank))
     if not isinstance(value, (bool, int, float)):
-        c.refuse("writes a tensor to places picked by a mask")
+        c.refuse("writes a tensor to places picked by a mask", BY_WHERE)
     return c.op("masked_fill", base, wide, value=value)
 
 
@@ -218,12 +220,12 @@ def _range(c: Context, base: Value, dim: int, pick: Operand) -> range | None:
     if isinstance(extent, Sym):
         if pick in (slice(None), slice(0, extent), slice(None, extent)):
             return None
-        c.refuse("writes to some images of the batch")
+        c.refuse("writes to some images of the batch", "compute the same for every image")
     if isinstance(pick, int):
         return range(pick % extent, pick % extent + 1)
     found = range(*pick.indices(extent))
     if found.step != 1:
-        c.refuse("writes to a slice with a step")
+        c.refuse("writes to a slice with a step", BY_MASK)
     return None if len(found) == extent else found
 
 
@@ -260,7 +262,7 @@ def embedding(
     sparse: bool = False,
 ) -> Operand:  # fmt: skip
     if max_norm is not None:
-        c.refuse("rescales its table (max_norm)")
+        c.refuse("rescales its table (max_norm)", "rescale it before, outside of the model")
     return c.op("embedding", c.cast(index, "i64"), weight=c.weight(weight))
 
 
@@ -274,7 +276,7 @@ def torch_embedding(
 def take_along_dim(c: Context, x: Operand, indices: Operand, dim: int | None = None) -> Operand:
     """`gather`, with `x` and the indices broadcast against each other on the other axes."""
     if dim is None:
-        c.refuse("picks from the flattened tensor")
+        c.refuse("picks from the flattened tensor", "give dim")
     value, picks = c.value(x), c.value(indices)
     axis = c.axis(dim, value.type.rank)
     own, wide = list(c.result.shape), list(c.result.shape)

@@ -30,7 +30,10 @@ def batch_norm(
     bias: Operand = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
 ) -> Operand:  # fmt: skip
     if training or running_mean is None:
-        c.refuse("uses the statistics of the batch, so that images would not be independent")
+        c.refuse(
+            "uses the statistics of the batch, so that images would not be independent",
+            "keep running statistics (track_running_stats=True)",
+        )
     like = running_mean.tensor
     weight = c.constant(torch.ones_like(like)) if weight is None else weight
     bias = c.constant(torch.zeros_like(like)) if bias is None else bias
@@ -102,7 +105,7 @@ def rms_norm(
     eps: float | None = None,
 ) -> Operand:  # fmt: skip
     if len(normalized_shape) > 1:
-        c.refuse("normalises over several axes")
+        c.refuse("normalises over several axes", "flatten them into one first")
     eps = torch.finfo(DTYPES[c.result.dtype]).eps if eps is None else eps
     return c.op("rms_norm", x, weight=c.weight_or_none(weight), eps=eps)
 
@@ -121,7 +124,7 @@ def softmax(
     c: Context, x: Operand, dim: int | None = None, _stacklevel: int = 3, dtype: Operand = None
 ) -> Operand:
     if dim is None:
-        c.refuse("names no axis")
+        c.refuse("names no axis", "give dim")
     value = c.value(c.cast(x, c.result.dtype))
     axis = c.axis(dim, value.type.rank)
     c.size(value, axis)
@@ -149,7 +152,9 @@ def addmm(
     c: Context, bias: Operand, x: Operand, y: Operand, *, beta: float = 1, alpha: float = 1
 ) -> Operand:
     if (beta, alpha) != (1, 1):
-        c.refuse(f"weighs its summands (beta={beta}, alpha={alpha})")
+        c.refuse(
+            f"weighs its summands (beta={beta}, alpha={alpha})", "write it as a product and a sum"
+        )
     fixed = isinstance(bias, Stored) and isinstance(y, Stored) and bias.tensor.dim() == 1
     if not fixed or y.varies:
         return c.op("add", matmul(c, x, y), bias)
@@ -160,7 +165,7 @@ def addmm(
 def einsum(c: Context, equation: str, *operands: Operand) -> Operand:
     tensors = operands[0] if isinstance(operands[0], (tuple, list)) else operands
     if len(tensors) != 2:
-        c.refuse(f"takes {len(tensors)} tensors; two can be compiled")
+        c.refuse(f"takes {len(tensors)} tensors", "two can be compiled")
     ranks = [c.type(x).rank for x in tensors]
     written = _written_out(equation.replace(" ", ""), ranks)
     inputs, _, out = written.partition("->")

@@ -90,7 +90,7 @@ class Lowering(Context):
             raise TraceError(f"{called} cannot be compiled, at {self.call.loc}") from error
 
     def wanted(self, ref: Ref) -> Value:
-        """The value of a result that the model returns, or that a mark names."""
+        """The value of a result that the model returns, or that a place names."""
         self.call = self.calls[ref.index]
         value = self.value(self.operand(ref.index))
         if 0 in value.type.shape:
@@ -152,7 +152,10 @@ class Lowering(Context):
         if row is indexing.getitem and not isinstance(source.type, tuple):
             return indexing.setitem(self, whole, view.args[1], part)
         name = source.name if isinstance(source.type, tuple) else view.name
-        return Missing(f"{call.name} at {call.loc} changed this through {name}")
+        return Missing(
+            f"{call.name} at {call.loc} changed this through {name}",
+            "compute a new tensor there instead",
+        )
 
     def _checked(self, result: Operand) -> Operand:
         """`result`, spread over the batch where its images are alike, and in the precision that was

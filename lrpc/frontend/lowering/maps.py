@@ -29,7 +29,7 @@ def _wide(c: Context, x: Operand) -> Value:
     """[B, C, L] as a map of height 1."""
     value = c.value(x)
     if value.type.rank != 3:
-        c.refuse(f"takes {value.type}; give it a batch axis, [B, C, L]")
+        c.refuse(f"takes {value.type}", "give it a batch axis, [B, C, L]")
     return c.reshape(value, (*value.type.shape[:2], 1, value.type.shape[2]))
 
 
@@ -71,7 +71,7 @@ def conv2d(
     padding: Pair | str = 0, dilation: Pair = 1, groups: int = 1,
 ) -> Operand:  # fmt: skip
     if c.type(x).rank != 4:
-        c.refuse(f"takes {c.type(x)}; give it a batch axis, [B, C, H, W]")
+        c.refuse(f"takes {c.type(x)}", "give it a batch axis, [B, C, H, W]")
     if isinstance(padding, str):
         x, padding = _named_padding(c, padding, x, weight, pair(dilation))
     return c.op(
@@ -184,7 +184,7 @@ def adaptive_max_pool1d(
 
 def _adaptive_max(c: Context, x: Value, sizes: list[tuple[int, int]]) -> Value:
     if any(size % out for size, out in sizes):
-        c.refuse("has cells of unequal size; choose an output size that divides the input's")
+        c.refuse("has cells of unequal size", "choose an output size that divides the input's")
     return _max_pool(c, x, tuple(size // out for size, out in sizes))[0]
 
 
@@ -199,7 +199,10 @@ def interpolate(
     value, axes = c.value(x), c.type(x).rank - 2
     known = {1: ("nearest", "linear"), 2: ("nearest", "bilinear", "bicubic")}
     if mode not in known.get(axes, ()) or antialias:
-        c.refuse(f"resizes with mode={mode!r}, antialias={antialias}")
+        c.refuse(
+            f"resizes with mode={mode!r}, antialias={antialias}",
+            "use nearest, bilinear or bicubic without antialias",
+        )
     target = tuple(c.fixed(d) for d in c.result.shape[2:])
     if scale_factor is not None and not recompute_scale_factor:
         factors = (
@@ -207,7 +210,7 @@ def interpolate(
         )
         exact = (c.size(value, d) * f for d, f in zip(range(-axes, 0), factors, strict=True))
         if any(abs(e - t) > 1e-9 for e, t in zip(exact, target, strict=True)):
-            c.refuse("has a scale factor that does not give a whole number of pixels")
+            c.refuse("has a scale factor that does not give a whole number of pixels", "give size")
     corners = bool(align_corners)
     if axes == 2:
         return c.op("interpolate", value, size=target, mode=mode, align_corners=corners)

@@ -88,7 +88,10 @@ def _first_extreme(c: Context, op: str, x: Operand, dim: int | None, keepdim: bo
     """The smallest index at which `x` has its extreme along an axis: of equals the first, as in
     torch, where a top-k leaves open which."""
     if dim is None:
-        c.refuse("searches the flattened tensor")
+        c.refuse(
+            "searches the flattened tensor",
+            "give dim, after flatten(1) where all of an image is meant",
+        )
     value = c.value(x)
     axis = c.axis(dim, value.type.rank)
     size = c.size(value, axis)
@@ -110,7 +113,7 @@ def norm(
     out: None = None, dtype: Operand = None,
 ) -> Operand:  # fmt: skip
     if p not in (2, 2.0, "fro", None):
-        c.refuse(f"is a norm of order {p}")
+        c.refuse(f"is a norm of order {p}", "write it with abs, pow and sum")
     squares = c.op("pow", c.cast(x, c.result.dtype), exponent=2)
     return c.op("sqrt", _reduce(c, "sum", squares, dim, keepdim))
 

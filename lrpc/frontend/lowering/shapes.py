@@ -28,7 +28,9 @@ def squeeze(c: Context, x: Operand, dim: Operand = None) -> Operand:
     shape = c.type(x).shape
     for axis in c.axes(dim, len(shape)) if shape else ():
         if shape[axis] in (Sym(batch=1), Sym(batch=2)):
-            c.refuse("drops the batch axis where there is one image; name the axes, as squeeze(-1)")
+            c.refuse(
+                "drops the batch axis where there is one image", "name the axes, as squeeze(-1)"
+            )
     return reshape(c, x)
 
 
@@ -80,7 +82,10 @@ def repeat_interleave(
     c: Context, x: Operand, repeats: Operand, dim: int | None = None, **kwargs: Any
 ) -> Operand:
     if not isinstance(repeats, (int, Sym)) or dim is None:
-        c.refuse("repeats by other than one number along one axis")
+        c.refuse(
+            "repeats by other than one number along one axis",
+            "give one number and dim, or use expand and reshape",
+        )
     rank = c.type(x).rank
     pairs: list[tuple[Dim, Dim]] = [(1, extent) for extent in c.type(x).shape]
     extent = c.type(x).shape[dim % rank]
@@ -177,7 +182,7 @@ def flip(c: Context, x: Operand, *dims: Any, **kwargs: Any) -> Operand:
 
 def roll(c: Context, x: Operand, shifts: Operand, dims: Operand = None) -> Operand:
     if dims is None:
-        c.refuse("rolls the flattened tensor")
+        c.refuse("rolls the flattened tensor", "give dims, as roll(1, dims=-1)")
     pairs = zip(*((v,) if isinstance(v, int) else v for v in (shifts, dims)), strict=True)
     value = c.value(x)
     for shift, dim in pairs:

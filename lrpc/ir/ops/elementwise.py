@@ -64,7 +64,7 @@ def _masked_fill(x: Tensor, mask: Tensor, value: float) -> Tensor:
     return torch.where(mask, torch.full((), value, dtype=x.dtype, device=x.device), x)
 
 
-# Entry by entry into memory of its own, as well computed again as kept.
+# Entry by entry into memory of its own, as well recomputed as kept.
 ENTRYWISE = T.ALLOCATES | T.ELEMENTWISE | T.CHEAP
 ROWS = (
     Op("add", 2, {}, torch.add, Family.SUM, ENTRYWISE | T.COMMUTES),

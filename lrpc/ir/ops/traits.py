@@ -53,7 +53,7 @@ class Trait(Flag):
     ALLOCATES = auto()
     """The result never shares memory with an operand or a weight."""
     CHEAP = auto()
-    """A few sweeps over its operands: as well computed again as kept."""
+    """A few passes over its operands: as well recomputed as kept."""
     MOVABLE = auto()
     """Without seeds as well computed in the forward half as in the relevance half, though not
     twice. What is CHEAP is movable too."""

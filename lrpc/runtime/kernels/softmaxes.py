@@ -10,7 +10,7 @@ def softmax_along(x: Tensor, dim: int) -> Tensor:
     """softmax(x) along `dim`.
 
     Below 16 entries torch's own kernel for the last axis takes one number at a time: five times as
-    long as these four sweeps, measured on one CPU core with 12 entries.
+    long as these four passes, measured on one CPU core with 12 entries.
     """
     last = dim in (-1, x.dim() - 1)
     plain = x.is_cuda or x.dtype not in (torch.float32, torch.float64)

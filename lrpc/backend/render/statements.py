@@ -372,8 +372,8 @@ def block_function(family: Family, texts: Texts) -> str:
     sizes = [word for word in ("K", "B") if word in used]
     if sizes:
         first = lines.name(function.parameters[0])
-        axes = {("K",): ".shape[0]", ("B",): ".shape[1]"}.get(tuple(sizes), ".shape[:2]")
-        body = [f"{', '.join(sizes)} = {first}{axes}", *body]
+        axes = ":2" if len(sizes) == 2 else 1 if sizes == ["B"] else 0
+        body = [f"{', '.join(sizes)} = {first}.shape[{axes}]", *body]
     words = texts.words[function.name]
     head = [word for word in words if word != "ledger"]
     head += map(lines.name, function.parameters)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import takewhile
 from keyword import iskeyword
-from os.path import commonprefix
 
 from lrpc.backend.schedule.ir import (
     AGAIN,
@@ -281,7 +281,8 @@ class _Application:
     def _path(self, steps: Iterable[Compute]) -> str:
         """What the names of its weights start with, or else the module; within the outer block."""
         names = [str(v) for s in steps for k, v in s.attrs if is_weight(s.op, k)]
-        path = commonprefix(names).rpartition(".")[0] if names else ""
+        parts = zip(*(name.split(".")[:-1] for name in names), strict=False)
+        path = ".".join(same[0] for same in takewhile(lambda p: len({*p}) == 1, parts))
         for found in (path, self.key[0]):
             if found and (not self.outer or f"{found}.".startswith(f"{self.outer}.")):
                 return found

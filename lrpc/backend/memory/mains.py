@@ -30,6 +30,7 @@ from lrpc.backend.schedule.ir import (
     Step,
 )
 from lrpc.backend.schedule.state import names_made
+from lrpc.backend.schedule.walk import handed_over
 from lrpc.errors import TraceError
 from lrpc.ir.graph import Value
 
@@ -212,8 +213,8 @@ class Machine:
 
     def _call(self, s: Call, own: Frame) -> None:
         log, function = self.log, self.schedule.by_name[s.function]
-        if function.half == "tail":
-            self._tail(function, s, own)
+        if function.half in ("tail", "part"):
+            self._part(function, s, own)
             return
         arguments = [self.operand(x, own) for x in s.arguments]
         if s.over and 0 < self.chunk < log.sizes["K"]:
@@ -229,16 +230,20 @@ class Machine:
         if s.part.kind == NEW:
             log.close(s.part.scope)
 
-    def _tail(self, function: Function, s: Call, own: Frame) -> None:
-        """The end of a main function, which goes on with what it is handed."""
+    def _part(self, function: Function, s: Call, own: Frame) -> None:
+        """A part of a main function, which goes on with what it is handed."""
         arguments = [self.operand(x, own) for x in s.arguments]
         names = (own.graph.get(name, name) for name in s.values)
         graph = dict(zip(names_made(function.body), names, strict=True)) if s.values else {}
         with frame(self.log, own.own, own.prefix, graph) as end:
             for value, (kind, storage) in zip(function.parameters, arguments, strict=True):
                 end.bind(value.name, kind, storage)
-            own.delete([x.name for x in s.arguments if isinstance(x, Value)])
+            given = (s.arguments[i] for i in handed_over(function))
+            own.delete([x.name for x in given if isinstance(x, Value)])
             self.body(function.body, end)
+            found = [end.names[v.name] for v in function.results]
+            for value, (kind, storage) in zip(s.results, found, strict=True):
+                own.bind(value.name, kind, storage)
 
     def _in_chunks(
         self, function: Function, s: Call, arguments: Sequence[TensorHeld], own: Frame

@@ -7,7 +7,7 @@ one kind: relevance is called `g` all the way.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lrpc.backend.body import safe, stem
@@ -49,6 +49,7 @@ class LocalNames:
     function: Function
     taken: set[str]
     within: dict[str, Compute]  # what stands in other expressions
+    handed: Mapping[str, Sequence[int]]
     names: dict[str, str] = field(default_factory=dict)
     rebound: set[str] = field(default_factory=set)
     makers: Counter[str] = field(default_factory=Counter)
@@ -56,9 +57,14 @@ class LocalNames:
     _depth: dict[str, int] = field(default_factory=dict)  # of conditions, where each was made
 
     @staticmethod
-    def of(function: Function, written: Inlined, taken: Collection[str] = ()) -> LocalNames:
-        """The names for a function."""
-        found = LocalNames(function, set(taken), written.within)
+    def of(
+        function: Function,
+        written: Inlined,
+        taken: Collection[str],
+        handed: Mapping[str, Sequence[int]],
+    ) -> LocalNames:
+        """The names for a function; `handed` are the arguments that others have for good."""
+        found = LocalNames(function, set(taken), written.within, handed)
         steps = (s for s in unconditional(function.body) if isinstance(s, (Compute, Call)))
         found.makers = Counter(v.name for s in steps for v in results(s))
         for value in function.parameters:
@@ -79,6 +85,10 @@ class LocalNames:
                         self.taken.discard(self.names[name])
             elif isinstance(s, (Compute, Call)):
                 dying = set(after.values) if isinstance(after, Free) else set()
+                if isinstance(s, Call):
+                    over = (s.arguments[i] for i in self.handed.get(s.function, ()))
+                    gone = {x.name for x in over if isinstance(x, Value)}
+                    self.taken -= {self.names[name] for name in gone}
                 self._made(s, dying, depth)
 
     def _operands(self, s: Compute | Call) -> Iterator[Operand]:
@@ -128,8 +138,8 @@ class LocalNames:
             weight = maker.attr("weight")
             name = weight.name if isinstance(weight, WeightName) else str(weight)
             return name.split("@")[0].rpartition(".")[2] or "weight"
-        if self.function.half in ("relevance", "rule", "tail") and value.type.seeded:
-            return "seed" if value.name == "seed" else "g"
+        if self.function.half != "forward" and self.function.half != "again" and value.type.seeded:
+            return "seed" if value.name == "seed" and self.function.half == "relevance" else "g"
         base = stem(value.name).removesuffix("_again")
         if base.startswith("r_"):
             base = base.removeprefix("r_")

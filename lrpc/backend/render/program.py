@@ -10,10 +10,11 @@ from lrpc.backend.quoting import comment, docstring, quoted
 from lrpc.backend.render.families import alone, families
 from lrpc.backend.render.interface import tables
 from lrpc.backend.render.layout import laid_out
-from lrpc.backend.render.statements import Lines, Texts, block_function, defined
+from lrpc.backend.render.statements import Lines, Texts, block_function, defined, unpacked
 from lrpc.backend.schedule.ir import Call, Function, Schedule
 from lrpc.backend.schedule.names import parts_of
 from lrpc.backend.schedule.pipeline import Scheduler
+from lrpc.backend.schedule.walk import handed_over
 from lrpc.backend.schedule.words import kernels_of, words_in, words_of
 from lrpc.backend.sources import imports_text, needed, runtime_text
 from lrpc.ir.graph import Graph
@@ -47,15 +48,16 @@ def program_text(
 ) -> str:
     """The source text of program.py: same schedule, same bytes."""
     words: dict[str, list[str]] = {}
-    tails = [f for f in schedule.functions if f.half == "tail"]
-    blocks = [f for f in schedule.functions if f.half != "tail"]
+    parts = [f for f in schedule.functions if f.half in ("tail", "part")]
+    blocks = [f for f in schedule.functions if f.half not in ("tail", "part")]
     for f in blocks:
         words[f.name] = words_of(f, words)
-    texts = Texts(families(blocks), words, parts_of(schedule), schedule.chunked)
+    handed = {f.name: handed_over(f) for f in parts}
+    texts = Texts(families(blocks), words, parts_of(schedule), schedule.chunked, handed)
     kinds = {family.name: family for family in texts.families.values()}
     functions = [block_function(family, texts) for family in kinds.values()]
     functions.append(_forward(schedule.forward, forward, texts))
-    functions += [_tail(f, texts) for f in tails]
+    functions += [_part(f, texts) for f in parts]
     mains = {t.plain.name: t.plain for t in schedule.targets}
     functions += [_relevance(f, texts) for f in mains.values()]
     scopes = ["", *(s.part.scope for s in schedule.forward.body if isinstance(s, Call))]
@@ -78,16 +80,17 @@ def _forward(function: Function, graph: Graph, texts: Texts) -> str:
     return defined("forward", ["w", "saved", *map(lines.name, function.parameters)], body)
 
 
-def _tail(function: Function, texts: Texts) -> str:
-    """The end of several main functions. It is handed what it goes on with in a list, so that
-    nobody else holds it."""
+def _part(function: Function, texts: Texts) -> str:
+    """A part of several main functions. It is handed what it goes on with in a list, so that nobody
+    else holds it, and hands over what others go on with so; None where nothing more is wanted."""
     lines = Lines(function, alone(function, texts.families), texts)
     body = lines.body()
-    given = ", ".join(map(lines.name, function.parameters))
-    given = f"({given},)" if "," not in given else given
-    start = laid_out(f"{given} = held", indent=4)
+    start = laid_out(f"{unpacked(map(lines.name, function.parameters))} = held", indent=4)
     body = [*start, "held.clear()", *_sizes(function, lines, texts), *body]
-    body += [] if any(s.startswith("return ") for s in body) else ["return out"]
+    if function.results:
+        body.append(f"return [{', '.join(map(lines.name, function.results))}]")
+    elif not any(s.startswith("return ") for s in body):
+        body.append("return out")
     head = ["w", "saved", "held", "read", "out", *["chunk"] * texts.chunked, "ledger"]
     return defined(function.name, head, body)
 

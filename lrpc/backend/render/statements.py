@@ -55,6 +55,7 @@ class Texts:
     words: Mapping[str, Sequence[str]]
     parts: Mapping[str, str] = field(default_factory=dict)
     chunked: bool = False
+    handed: Mapping[str, Sequence[int]] = field(default_factory=dict)  # to parts of main functions
 
     @cached_property
     def taken(self) -> frozenset[str]:
@@ -105,7 +106,7 @@ class Lines:
         self.prefixes = self._prefixes(own)
         own |= {*self.prefixes.values()}
         self.written = Inlined.of(self.function)
-        self.local = LocalNames.of(self.function, self.written, own)
+        self.local = LocalNames.of(self.function, self.written, own, self.texts.handed)
         self._said = self._sizes()
 
     def body(self) -> list[str]:
@@ -223,7 +224,7 @@ class Lines:
         self._note(s.origin)
         given = ", ".join([quoted(s.place), *map(self._operand, s.inputs)])
         self._write(f"if hand_out(out, read, ledger, {given}):")
-        self._write("    return out")
+        self._write("    return None" if self.function.half == "part" else "    return out")
 
     def _free(self, s: Free) -> None:
         """A `del`; names that functions close over become None, for torch.compile takes no `del` of
@@ -254,17 +255,27 @@ class Lines:
         if s.part.kind == AGAIN:
             yield self.texts.parts[s.part.scope]
 
-    def _tail(self, s: Call) -> None:
+    def _part_of_main(self, s: Call) -> None:
         """What goes on is handed over in a list, and held no longer."""
-        given = ", ".join(map(self._operand, s.arguments))
-        self._write(f"held = [{given}]")
-        self._write(f"del {given}")
+        given = list(map(self._operand, s.arguments))
+        self._write(f"held = [{', '.join(given)}]")
+        gone = ", ".join(given[i] for i in self.texts.handed[s.function])
+        if gone:
+            self._write(f"del {gone}")
         chunk = "chunk, " if self.texts.chunked else ""
-        self._write(f"return {s.function}(w, saved, held, read, out, {chunk}ledger)")
+        call = f"{s.function}(w, saved, held, read, out, {chunk}ledger)"
+        if not s.results:
+            self._write(f"return {call}")
+            return
+        self._write(f"held = {call}")
+        self._write("if held is None:")
+        self._write("    return None" if self.function.half == "part" else "    return out")
+        self._write(f"{unpacked(map(self.name, s.results))} = held")
+        self._write("held.clear()")
 
     def _call(self, s: Call, said: Said) -> None:
         if s.function not in self.texts.families:
-            self._tail(s)
+            self._part_of_main(s)
             return
         call = self._called(s, said)
         if s.over:
@@ -368,6 +379,12 @@ def block_function(family: Family, texts: Texts) -> str:
     head += map(lines.name, function.parameters)
     head += [*(["ledger"] if "ledger" in words else []), *family.arguments]
     return defined(function.name, head, body or ["pass"])
+
+
+def unpacked(names: Iterable[str]) -> str:
+    """Names that the items of a list get."""
+    found = ", ".join(names)
+    return found if "," in found else f"({found},)"
 
 
 def defined(name: str, head: Sequence[str], body: Iterable[str]) -> str:

@@ -225,7 +225,8 @@ Statement = Compute | Read | Book | Only | Save | Free | Block | Call | Recomput
 @dataclass(frozen=True)
 class Function:
     """A function of one half: `forward`, `relevance`, `rule` for the application of one, `tail` for
-    the end that several targets have in common and end by calling, or `again`
+    the end that several targets have in common and end by calling, `part` for what they have in
+    common before it, or `again`
     where relevance makes what the forward pass did not keep. With `ledger` it can book rows; after
     the pass `join` it does so for callers that have one."""
 

@@ -1,4 +1,4 @@
-"""Targets share the end of their relevance: what they all do from some place on is one function."""
+"""Targets share what they do alike: the end of their relevance, and long runs before it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from lrpc.backend.quoting import ascii_word
 from lrpc.backend.schedule.ir import (
     AGAIN,
     SAVED,
-    STEPS,
     Call,
     Compute,
     Free,
@@ -30,66 +29,106 @@ from lrpc.backend.sources import GLOBALS
 from lrpc.ir.graph import Value
 
 FEWEST = 8  # a shorter end reads better in place
+FEWEST_BETWEEN = 25  # and so does a shorter run that something else follows
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Consecutive statements of a function: from `start` on, so many."""
+
+    function: Function
+    start: int
+    length: int
+
+    @property
+    def body(self) -> tuple[Statement, ...]:
+        return self.function.body[self.start : self.start + self.length]
+
+    @property
+    def last(self) -> bool:
+        """Whether it is the end of the function."""
+        return self.start + self.length == len(self.function.body)
 
 
 def tails(schedule: Schedule) -> Schedule:
-    """The schedule with a function for each end that several main functions of relevance have in
-    common, whatever their values are called. What it takes it has for good."""
+    """The schedule with a function for each run of statements that several main functions of
+    relevance have in common, whatever their values are called."""
     mains = {t.plain.name: t.plain for t in schedule.targets}
     taken = {*GLOBALS, *mains, *(f.name for f in schedule.functions)}
     found: dict[str, Function] = {}
-    while (longest := _longest([*mains.values(), *found.values()])) is not None:
-        function, start = longest
-        tail = _tail(function, start, taken)
-        taken.add(tail.name)
-        mains = {name: _calling(f, tail) for name, f in mains.items()}
-        found = {tail.name: tail, **{name: _calling(f, tail) for name, f in found.items()}}
+    while (run := _longest([*mains.values(), *found.values()])) is not None:
+        part = _part(run, taken)
+        taken.add(part.name)
+        mains = {name: _calling(f, part) for name, f in mains.items()}
+        found = {part.name: part, **{name: _calling(f, part) for name, f in found.items()}}
     targets = (replace(t, functions=(mains[t.plain.name],)) for t in schedule.targets)
     return replace(
         schedule, targets=tuple(targets), functions=(*schedule.functions, *found.values())
     )
 
 
-def _longest(functions: Sequence[Function]) -> tuple[Function, int] | None:
-    """The longest end that two functions have in common: one of them, and where it begins."""
-    best: tuple[Function, int] | None = None
-    most = FEWEST - 1
+def _longest(functions: Sequence[Function]) -> _Run | None:
+    """The longest run that two functions have in common."""
+    best: _Run | None = None
     for a, b in combinations(functions, 2):
-        length = _common(a, b)
-        if length > most:
-            most, best = length, (a, len(a.body) - length)
+        for run in _common(a, b):
+            least = FEWEST if run.last else FEWEST_BETWEEN
+            if run.length >= least and (best is None or run.length > best.length):
+                best = run
     return best
 
 
-def _common(a: Function, b: Function) -> int:
-    """How many of their last statements are the same, and can be a function of their own."""
+def _common(a: Function, b: Function) -> Iterator[_Run]:
+    """Runs of the first function that are in the second one as well, and can be a function of their
+    own."""
+    keys = [[_plain(s) for s in f.body] for f in (a, b)]
+    places: dict[object, list[int]] = {}
+    for j, key in enumerate(keys[1]):
+        places.setdefault(key, []).append(j)
+    for i, key in enumerate(keys[0]):
+        for j in places.get(key, ()):
+            if i and j and keys[0][i - 1] == keys[1][j - 1]:
+                before = _Same()
+                if all(map(before.statements, a.body[i - 1 : i + 1], b.body[j - 1 : j + 1])):
+                    continue  # a part of a longer one
+            length = _length(a, i, b, j)
+            if length:
+                yield _Run(a, i, length)
+
+
+def _length(a: Function, i: int, b: Function, j: int) -> int:
     same, length = _Same(), 0
-    for s, t in zip(reversed(a.body), reversed(b.body), strict=False):
+    for s, t in zip(a.body[i:], b.body[j:], strict=False):
         if not same.statements(s, t):
             break
         length += 1
-    while length and not (_whole(a, length) and _whole(b, length)):
+    while length and not (_whole(_Run(a, i, length)) and _whole(_Run(b, j, length))):
         length -= 1
-    return length
+    last = [i + length == len(a.body), j + length == len(b.body)]
+    return length if last[0] == last[1] else 0
 
 
-def _whole(function: Function, length: int) -> bool:
-    """Whether these last statements use nothing but values that are there with a ledger and
-    without, and make what they compute again of the state themselves."""
-    before, end = function.body[: -length or None], function.body[len(function.body) - length :]
-    if length == len(function.body):
+def _whole(run: _Run) -> bool:
+    """Whether a run uses and makes nothing but values that are there with a ledger and without,
+    makes what it computes again of the state itself, and frees it."""
+    function, body = run.function, run.body
+    if run.length == len(function.body):
         return False
-    partly = {v.name for s in before if isinstance(s, Only) for v in results(s)}
-    made = {s.scope for s in end if isinstance(s, Recompute)}
-    parts = (x.entry.part for s in end for x in operands(s) if isinstance(x, Load))
+    partly = {v.name for s in function.body if isinstance(s, Only) for v in results(s)}
+    crossing = {v.name for v in (*_live(body), *_made(run))}
+    made = {s.scope for s in body if isinstance(s, Recompute)}
+    parts = (x.entry.part for s in body for x in operands(s) if isinstance(x, Load))
     used = {part.scope for part in parts if part.kind == AGAIN}
-    used |= {s.part.scope for s in end if isinstance(s, Call) and s.part.kind == AGAIN}
-    used |= {scope for s in end if isinstance(s, Free) for scope in s.parts}
-    first = end[0]
-    frees = isinstance(first, (Free, Only)) and not any(
-        isinstance(s, STEPS) for s in unconditional([first])
-    )
-    return not frees and used <= made and not partly & {v.name for v in _live(end)}
+    used |= {s.part.scope for s in body if isinstance(s, Call) and s.part.kind == AGAIN}
+    freed = {scope for s in body if isinstance(s, Free) for scope in s.parts}
+    frees = any(_frees(s) for s in (body[0], *function.body[run.start + run.length :][:1]))
+    return not frees and used <= made and freed == made and not partly & crossing
+
+
+def _frees(s: Statement) -> bool:
+    """Whether a statement does nothing but free."""
+    inside = s.body if isinstance(s, Only) else (s,)
+    return all(isinstance(x, Free) for x in inside)
 
 
 def _live(body: Sequence[Statement]) -> list[Value]:
@@ -103,32 +142,53 @@ def _live(body: Sequence[Statement]) -> list[Value]:
     return list(found.values())
 
 
-def _tail(function: Function, start: int, taken: Collection[str]) -> Function:
-    body = function.body[start:]
-    places = (ascii_word(s.place) for s in body if isinstance(s, Read))
+def _made(run: _Run) -> list[Value]:
+    """What a run makes that is read after it."""
+    after = run.function.body[run.start + run.length :]
+    read = {x.name for s in after for x in operands(s) if isinstance(x, Value)}
+    return [v for s in run.body for v in results(s) if v.name in read]
+
+
+def _freed(body: Sequence[Statement]) -> set[str]:
+    """The names that statements free."""
+    return {n for s in unconditional(body) if isinstance(s, Free) for n in s.values}
+
+
+def _part(run: _Run, taken: Collection[str]) -> Function:
+    places = (ascii_word(s.place) for s in run.body if isinstance(s, Read))
     name = f"relevance_from_{next(places, 'there')}"
     while name in taken:
         name += "_"
-    return replace(function, name=name, parameters=tuple(_live(body)), body=body, half="tail")
-
-
-def _calling(function: Function, tail: Function) -> Function:
-    """A function that calls the tail where it ends like it."""
-    length = len(tail.body)
-    if len(function.body) <= length or function.name == tail.name:
-        return function
-    same = _Same()
-    pairs = zip(reversed(tail.body), reversed(function.body), strict=False)
-    if not all(same.statements(s, t) for s, t in pairs):
-        return function
-    before = function.body[: len(function.body) - length]
-    given = tuple(Value(same.there[v.name], v.type) for v in tail.parameters)
-    call = Call(
-        *(tail.name, "", Part(SAVED), given),
-        gives=written_over(tail.parameters, tail.body),
-        values=tuple(same.there.get(name, name) for name in names_made(tail.body)),
+    return replace(
+        run.function,
+        name=name,
+        parameters=tuple(_live(run.body)),
+        body=run.body,
+        results=tuple(_made(run)),
+        half="tail" if run.last else "part",
     )
-    return replace(function, body=(*before, call))
+
+
+def _calling(function: Function, part: Function) -> Function:
+    """A function that calls the part wherever it does the same."""
+    length, i = len(part.body), 0
+    while i + length <= len(function.body) and function.name != part.name:
+        run, same = _Run(function, i, length), _Same()
+        alike = all(map(same.statements, part.body, run.body))
+        if alike and run.last == (part.half == "tail") and _whole(run):
+            made = tuple(Value(same.there[v.name], v.type) for v in part.results)
+            if set(made) == set(_made(run)):
+                call = Call(
+                    *(part.name, "", Part(SAVED)),
+                    tuple(Value(same.there[v.name], v.type) for v in part.parameters),
+                    made,
+                    gives=written_over(part.parameters, part.body),
+                    values=tuple(same.there.get(name, name) for name in names_made(part.body)),
+                )
+                body = (*function.body[:i], call, *function.body[i + length :])
+                function = replace(function, body=body)
+        i += 1
+    return function
 
 
 @dataclass

@@ -36,6 +36,7 @@ from lrpc.errors import IRError
 from lrpc.ir.graph import Value
 from lrpc.ir.types import TensorType
 
+MAINS = ("relevance", "tail", "part")  # the functions of relevance that read places
 Shelf = dict[str, TensorType]  # what lies in a part of the state, by name
 
 
@@ -159,7 +160,7 @@ class _Main:
     def _step(self, function: Function, s: Step, scope: _Scope, own: Part | None) -> None:
         for x in s.inputs:
             self._read(x, scope, own, named=isinstance(s, Book) and not self.ledger)
-        if isinstance(s, Read) and (own is not None or function.half not in ("relevance", "tail")):
+        if isinstance(s, Read) and (own is not None or function.half not in MAINS):
             raise _Wrong("relevance is handed out by main functions alone")
         if isinstance(s, Book) and not function.ledger:
             raise _Wrong("a row is booked without a ledger")
@@ -240,7 +241,7 @@ class _Main:
         if s.part.kind == OWN and own is None:
             raise _Wrong("a main function has no part of its own")
         part = own if s.part.kind == OWN else s.part
-        self._body(function, body, results, inside, None if function.half == "tail" else part)
+        self._body(function, body, results, inside, None if function.half in MAINS[1:] else part)
         self.where = where
         made = zip((v.name for v in s.results), (v.name for v in results), strict=False)
         scope.memory.called(inside.memory, names, s.gives, dict(made))
@@ -251,12 +252,12 @@ class _Main:
         """A block of relevance goes over exactly the values of seeds; what lies in one goes with
         it, and so does what lies between blocks."""
         over = tuple(i for i, x in enumerate(s.arguments) if of_seeds(x.type))
-        main = caller.half in ("relevance", "tail") and own is None
+        main = caller.half in MAINS and own is None
         whole = not self.schedule.chunked or not main
         if isinstance(s, Block):
             whole = whole or bool(s.rule)
         elif s.function in self.schedule.by_name:
-            whole = whole or self.schedule.by_name[s.function].half in ("rule", "tail")
+            whole = whole or self.schedule.by_name[s.function].half != "relevance"
         if s.over != (() if whole else over):
             raise _Wrong(f"goes through arguments {s.over} in chunks; those of seeds are {over}")
 

@@ -10,6 +10,7 @@ from lrpc.backend.schedule.ir import (
     Block,
     Call,
     Compute,
+    Free,
     Function,
     Load,
     Only,
@@ -124,3 +125,12 @@ def loaded(s: Step, found: Mapping[Operand, Operand]) -> Step:
     if not any(isinstance(x, Load) for x in s.inputs):
         return s
     return replace(s, inputs=tuple(found[x] if isinstance(x, Load) else x for x in s.inputs))
+
+
+def handed_over(function: Function) -> tuple[int, ...]:
+    """The arguments that a part of a main function has for good: those that it frees; of an end,
+    all."""
+    steps = unconditional(function.body)
+    freed = {name for s in steps if isinstance(s, Free) for name in s.values}
+    end = function.half == "tail"
+    return tuple(i for i, v in enumerate(function.parameters) if end or v.name in freed)

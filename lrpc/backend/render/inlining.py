@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from lrpc.backend.schedule.ir import Compute, Free, Function, Only, Statement
 from lrpc.backend.schedule.table import template
 from lrpc.backend.schedule.walk import operands, unconditional
+from lrpc.backend.schedule.words import own_kernels
 from lrpc.ir.graph import Value
 
 DEEPEST = 2  # expressions within one another
@@ -92,6 +93,8 @@ def _fits(s: Compute, reader: Compute, once: set[str]) -> bool:
     if len(places) != 1 or _source(s) != _source(reader):
         return False
     text = template(reader.op, reader.over)
+    if own_kernels(text):
+        return False  # which may drop what it is handed before it ends
     return text.count(f"{{{places[0]}}}") + text.count("{inputs}") == 1
 
 

@@ -23,7 +23,7 @@ from lrpc.backend.schedule.ir import (
 )
 from lrpc.backend.schedule.table import is_weight, template
 from lrpc.backend.schedule.walk import operands, unconditional
-from lrpc.backend.sources import names_in
+from lrpc.backend.sources import FUNCTIONS, names_in
 from lrpc.ir.types import B, K, Sym
 
 WORDS = ("w", "p", "s", "K", "B", "device", "ledger")
@@ -96,6 +96,11 @@ def kernels_of(schedule: Schedule) -> set[str]:
             elif isinstance(s, Call) and s.over:
                 found.add("in_chunks")
     return found
+
+
+def own_kernels(text: str) -> frozenset[str]:
+    """The functions that a template calls which programs carry with them."""
+    return _named(text) & FUNCTIONS
 
 
 @cache

@@ -229,12 +229,18 @@ def filled(names: Mapping[str, str], several: bool, checkpoint: str) -> Case:
 
 @cache
 def benign(
-    fields: tuple[str, ...], listed: bool, several: bool, checkpoint: str, long: frozenset[str]
+    fields: tuple[str, ...],
+    listed: bool,
+    several: bool,
+    checkpoint: str,
+    long: frozenset[str],
+    empty: frozenset[str],
 ) -> str:
-    """The text with harmless names in these fields, those in `long` too long to be repeated; with
-    `listed`, glue lies in a list."""
+    """The text with harmless names in these fields, those in `long` too long to be repeated, none
+    in those in `empty`; with `listed`, glue lies in a list."""
     names = {f: f"{QUIET}{'abcdefghijklmnopqrstuvwxyz'[i]}" for i, f in enumerate(fields)}
     names |= {f: names[f] + "e" * LONG for f in long}
+    names |= dict.fromkeys(empty, "")
     if listed:
         names[GLUE] += ".0"
     return filled(names, several, checkpoint).text()
@@ -252,7 +258,9 @@ def attempt(names: Mapping[str, str], several: bool = False, checkpoint: str = "
     listed = bool(block_of(names.get(GLUE, "")))  # then it is a block, with functions of its own
     paths = {GLUE: names.get(GLUE, ""), BLOCK: f"{names.get(BLOCK, '')}.0"}
     long = frozenset(f for f, path in paths.items() if len(f"{block_of(path)}.") > LONG)
-    found = difference(benign(tuple(sorted(names)), listed, several, checkpoint, long), text)
+    empty = frozenset(f for f, name in names.items() if not name)  # as others that have no path
+    quiet = benign(tuple(sorted(names)), listed, several, checkpoint, long, empty)
+    found = difference(quiet, text)
     assert not found, f"{names!r:.2000}: {found}"
     return text
 

@@ -6,6 +6,7 @@ the same moment as a name would be, so nothing changes in memory.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from lrpc.backend.schedule.words import own_kernels
 from lrpc.ir.graph import Value
 
 DEEPEST = 2  # expressions within one another
+OPERATIONS = re.compile(r"\(| [-+*/@>] | \*\* ")
 
 
 @dataclass
@@ -93,8 +95,8 @@ def _fits(s: Compute, reader: Compute, once: set[str]) -> bool:
     if len(places) != 1 or _source(s) != _source(reader):
         return False
     text = template(reader.op, reader.over)
-    if own_kernels(text):
-        return False  # which may drop what it is handed before it ends
+    if own_kernels(text) or len(OPERATIONS.findall(text)) > 1:
+        return False  # these may drop what they are handed before they end
     return text.count(f"{{{places[0]}}}") + text.count("{inputs}") == 1
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from lrpc.backend.body import stem
 from lrpc.backend.quoting import identifier
-from lrpc.backend.render.statements import LONG
+from lrpc.backend.render.texts import LONG
 from lrpc.errors import LrpcError
 from lrpc.ir.blocks import block_of
 from lrpc.ir.graph import Graph, Loc, Module, Node, Value

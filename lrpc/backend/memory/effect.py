@@ -50,6 +50,11 @@ class Strided:
     def meta(self) -> Tensor:
         return torch.empty_strided(self.shape, self.strides, dtype=self.dtype, device=META)
 
+    def some(self, seeds: int, count: int) -> Strided:
+        """The part of some of the seeds, which are in front."""
+        first, *rest = self.shape
+        return Strided((first // seeds * count, *rest), self.strides, self.dtype)
+
     @property
     def bytes(self) -> int:
         """The size of a storage that holds no more than this tensor."""

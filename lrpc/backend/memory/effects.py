@@ -9,10 +9,11 @@ from lrpc.backend.expression import render
 from lrpc.backend.memory.effect import Effect, Kept, Strided, effect_of
 from lrpc.backend.memory.traces import Shape, Trace
 from lrpc.backend.quoting import quoted
-from lrpc.backend.render.statements import booked_amount, handed_out
-from lrpc.backend.schedule.ir import Book, Call, Function, Read, Step, WeightName
+from lrpc.backend.render.rows import booked_amount, handed_out
+from lrpc.backend.schedule.ir import Book, Call, Compute, Function, Read, Step, WeightName
 from lrpc.backend.schedule.walk import unconditional
 from lrpc.backend.schedule.words import spoken
+from lrpc.errors import TraceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,3 +94,21 @@ def _statement(step: Step, over: int | None) -> Statement:
     kept = f", k, {quoted(step.keeps.name)}" if step.keeps else ""
     text = render(step, names, lambda w: f"w[{used.setdefault(w, len(used))}]", kept, over)
     return Statement(step, text, tuple(used), bool(spoken(step)))
+
+
+def not_run(s: Step, prefix: str, count: int, error: Exception) -> TraceError:
+    """The error of a statement that does not run for so many images."""
+    images, reason = "1 image" if count == 1 else f"{count} images", str(error).splitlines()[0]
+    op = s.op if isinstance(s, Compute) else "read"
+    return TraceError(
+        f"{op} at {s.origin.place(prefix)} does not run for {images}: {reason}; a program must take"
+        " any number of images"
+    )
+
+
+def called(s: Step, graph: Mapping[str, str]) -> tuple[str, str]:
+    """The operation of a statement, and the value, place or kind of row that it is for."""
+    if isinstance(s, Compute):
+        name = s.outputs[0].name
+        return s.op, graph.get(name, name)
+    return ("read", s.place) if isinstance(s, Read) else ("record", "record")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lrpc.backend.memory.effect import Effect, Strided
-from lrpc.backend.memory.effects import Effects, full_name
+from lrpc.backend.memory.effects import Effects, called, full_name, not_run
 from lrpc.backend.memory.tape import OUTSIDE, Frame, Given, Log, TensorHeld, Tensors, frame
 from lrpc.backend.memory.traces import Local, Shape, Trace
 from lrpc.backend.schedule.chunk import of_seeds
@@ -31,7 +31,6 @@ from lrpc.backend.schedule.ir import (
 )
 from lrpc.backend.schedule.state import names_made
 from lrpc.backend.schedule.walk import handed_over
-from lrpc.errors import TraceError
 from lrpc.ir.graph import Value
 
 
@@ -91,10 +90,9 @@ class Machine:
                 *(tuple(tables.items()), over),
             )
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
-            raise _not_run(s, own.prefix, log.sizes["B"], error) from error
-        op, name = _called(s, own)
+            raise not_run(s, own.prefix, log.sizes["B"], error) from error
+        op, name = called(s, own.graph)
         log.work(effect.workspace, name, module, op)
-        times = s.times if isinstance(s, Book) else 1
         label = self.label if s.outputs else "result"
         new = [log.allocate(size, label, name, module, op) for size in effect.new]
         places = [
@@ -114,10 +112,10 @@ class Machine:
             if result.new is not None or over is not None:
                 log.held[place].name = graph
         if not s.outputs:
-            for _ in range(times):
-                log.hold(places[0])
             read = s.place if isinstance(s, Read) else ""
-            self.given += [Given(read, inputs[0][0], places[0]) for _ in range(times)]
+            for _ in range(s.times if isinstance(s, Book) else 1):
+                log.hold(places[0])
+                self.given.append(Given(read, inputs[0][0], places[0]))
         log.advance(module)
 
     def _keep(self, effect: Effect, part: Part, name: str, new: Sequence[int]) -> None:
@@ -232,18 +230,16 @@ class Machine:
 
     def _part(self, function: Function, s: Call, own: Frame) -> None:
         """A part of a main function, which goes on with what it is handed."""
-        arguments = [self.operand(x, own) for x in s.arguments]
         names = (own.graph.get(name, name) for name in s.values)
         graph = dict(zip(names_made(function.body), names, strict=True)) if s.values else {}
         with frame(self.log, own.own, own.prefix, graph) as end:
-            for value, (kind, storage) in zip(function.parameters, arguments, strict=True):
-                end.bind(value.name, kind, storage)
-            given = (s.arguments[i] for i in handed_over(function))
+            for value, x in zip(function.parameters, s.arguments, strict=True):
+                end.bind(value.name, *self.operand(x, own))
+            given = [s.arguments[i] for i in handed_over(function)]
             own.delete([x.name for x in given if isinstance(x, Value)])
             self.body(function.body, end)
-            found = [end.names[v.name] for v in function.results]
-            for value, (kind, storage) in zip(s.results, found, strict=True):
-                own.bind(value.name, kind, storage)
+            for value, made in zip(s.results, function.results, strict=True):
+                own.bind(value.name, *end.names[made.name])
 
     def _in_chunks(
         self, function: Function, s: Call, arguments: Sequence[TensorHeld], own: Frame
@@ -258,7 +254,7 @@ class Machine:
             count = log.sizes["K"] = min(self.chunk, seeds - first)
             given = list(arguments)
             for i in s.over:
-                given[i] = (_some(given[i][0], seeds, count), given[i][1])
+                given[i] = (given[i][0].some(seeds, count), given[i][1])
             self.given = []
             found = self.function(function, s, given, own)
             rows.append(self.given)
@@ -302,26 +298,3 @@ class Machine:
             log.advance()
         for row in (row for parts in zip(*rows, strict=True) for row in parts):
             log.drop(row.storage, log.step)
-
-
-def _called(s: Step, own: Frame) -> tuple[str, str]:
-    """The operation of a statement, and the value, place or kind of row that it is for."""
-    if isinstance(s, Compute):
-        name = s.outputs[0].name
-        return s.op, own.graph.get(name, name)
-    return ("read", s.place) if isinstance(s, Read) else ("record", "record")
-
-
-def _some(kind: Strided, seeds: int, count: int) -> Strided:
-    """The part of some of the seeds."""
-    first, *rest = kind.shape
-    return Strided((first // seeds * count, *rest), kind.strides, kind.dtype)
-
-
-def _not_run(s: Step, prefix: str, count: int, error: Exception) -> TraceError:
-    images, reason = "1 image" if count == 1 else f"{count} images", str(error).splitlines()[0]
-    op = s.op if isinstance(s, Compute) else "read"
-    return TraceError(
-        f"{op} at {s.origin.place(prefix)} does not run for {images}: {reason}; a program must take"
-        " any number of images"
-    )

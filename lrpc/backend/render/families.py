@@ -42,6 +42,9 @@ class Said:
     types: tuple[str, ...]
 
 
+NOTHING = Said({}, ())
+
+
 @dataclass
 class Family:
     """Functions with one text, by what the first of them is called. `arguments` are the sizes that

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 WIDTH = 100
 OPENING, CLOSING = "([{", ")]}"
@@ -110,3 +110,15 @@ def _plain(code: str) -> Iterator[tuple[int, str]]:
             inside, escaped = True, False
         else:
             yield i, c
+
+
+def unpacked(names: Iterable[str]) -> str:
+    """Names that the items of a list get."""
+    found = ", ".join(names)
+    return found if "," in found else f"({found},)"
+
+
+def defined(name: str, head: Sequence[str], body: Iterable[str]) -> str:
+    """The source of a function."""
+    lines = [*laid_out(f"def {name}({', '.join(head)}):"), *(f"    {line}" for line in body)]
+    return "\n".join(lines)

@@ -8,9 +8,11 @@ import lrpc
 from lrpc.backend.interface import Description, TargetCode
 from lrpc.backend.quoting import comment, docstring, quoted
 from lrpc.backend.render.families import alone, families
+from lrpc.backend.render.functions import block_function
 from lrpc.backend.render.interface import tables
-from lrpc.backend.render.layout import laid_out
-from lrpc.backend.render.statements import Lines, Texts, block_function, defined, unpacked
+from lrpc.backend.render.layout import defined, laid_out, unpacked
+from lrpc.backend.render.statements import Lines
+from lrpc.backend.render.texts import Texts
 from lrpc.backend.schedule.ir import Call, Function, Schedule
 from lrpc.backend.schedule.names import parts_of
 from lrpc.backend.schedule.pipeline import Scheduler

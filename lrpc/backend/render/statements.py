@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from lrpc.backend.body import Names
 from lrpc.backend.expression import render
 from lrpc.backend.quoting import comment, literal, quoted
-from lrpc.backend.render.families import Family, Said
+from lrpc.backend.render.families import NOTHING, Family, Said
 from lrpc.backend.render.inlining import Inlined
-from lrpc.backend.render.layout import WIDTH, is_atom, laid_out
+from lrpc.backend.render.layout import WIDTH, is_atom, laid_out, unpacked
 from lrpc.backend.render.local_names import LocalNames
+from lrpc.backend.render.rows import booked
+from lrpc.backend.render.texts import Texts, follows, prefixes, saved_parts, stands_alone, weight
 from lrpc.backend.schedule.ir import (
     AGAIN,
     NEW,
     OWN,
-    SAVED,
     Book,
     Call,
     Compute,
@@ -35,53 +35,9 @@ from lrpc.backend.schedule.ir import (
     Statement,
     WeightName,
 )
-from lrpc.backend.schedule.names import short_names
 from lrpc.backend.schedule.table import template
-from lrpc.backend.schedule.walk import operands, unconditional
-from lrpc.backend.schedule.words import called_by_shape, words_in
+from lrpc.backend.schedule.walk import unconditional
 from lrpc.ir.graph import Value
-
-LONG = 30  # characters of a prefix that has a name of its own in main functions
-NOTHING = Said({}, ())
-
-
-@dataclass(frozen=True)
-class Texts:
-    """What the texts of functions have in common: the family of each, and which words (`w`, `p`,
-    `s`, `K`, `B`, `device`, `ledger`) it takes beside tensors; the local names of parts of the
-    state that are computed again; whether calls take some seeds at a time."""
-
-    families: Mapping[str, Family]
-    words: Mapping[str, Sequence[str]]
-    parts: Mapping[str, str] = field(default_factory=dict)
-    chunked: bool = False
-    handed: Mapping[str, Sequence[int]] = field(default_factory=dict)  # to parts of main functions
-
-    @cached_property
-    def taken(self) -> frozenset[str]:
-        """The names that no local has."""
-        return frozenset([family.name for family in self.families.values()])
-
-
-def saved_parts(
-    function: Function, words: Mapping[str, Sequence[str]], taken: Set[str]
-) -> dict[str, str]:
-    """Local names for the parts of the state that a main function reads or fills."""
-    used = dict[str, None]()
-    for s in unconditional(function.body):
-        parts = [x.entry.part for x in operands(s) if isinstance(x, Load)]
-        if isinstance(s, Call):
-            parts += [s.part] if "s" in words.get(s.function, ()) else []
-        elif isinstance(s, Save):
-            parts.append(s.entry.part)
-        elif isinstance(s, Compute) and s.keeps is not None:
-            parts.append(s.keeps.part)
-        elif isinstance(s, Recompute):
-            parts += [] if s.whole else [Part(SAVED, s.scope)]
-        used |= dict.fromkeys(part.scope for part in parts if part.kind == SAVED)
-    names = Names(taken={*taken, "s"})
-    short = short_names(used)
-    return {scope: names.fresh(short[scope]) if scope else "s" for scope in used}
 
 
 @dataclass
@@ -103,7 +59,7 @@ class Lines:
         own = {*self.texts.taken, *self.family.arguments, *self.texts.parts.values()}
         self.saved = saved_parts(self.function, self.texts.words, own)
         own |= {*self.saved.values()}
-        self.prefixes = self._prefixes(own)
+        self.prefixes = prefixes(self.function, self.texts, own)
         own |= {*self.prefixes.values()}
         self.written = Inlined.of(self.function)
         self.local = LocalNames.of(self.function, self.written, own, self.texts.handed)
@@ -209,9 +165,9 @@ class Lines:
             text = self._operand(x)
             if isinstance(x, Value) and x.name in self.written.within:
                 text = self._expression(self.written.within[x.name])
-                text = text if is_atom(text) or _alone(pattern, place) else f"({text})"
+                text = text if is_atom(text) or stands_alone(pattern, place) else f"({text})"
             inputs.append(text)
-        return render(s, inputs, _weight, kept, s.over, self._texts(self._said.get(id(s), NOTHING)))
+        return render(s, inputs, weight, kept, s.over, self._texts(self._said.get(id(s), NOTHING)))
 
     def _texts(self, said: Said) -> dict[str, str]:
         """The texts of sizes."""
@@ -301,24 +257,8 @@ class Lines:
     def _prefix(self, prefix: str | WeightName) -> str:
         """What the names of weights start with."""
         if isinstance(prefix, WeightName):
-            return _follows(prefix.name)
+            return follows(prefix.name)
         return self.prefixes.get(prefix) or quoted(prefix)
-
-    def _prefixes(self, taken: Set[str]) -> dict[str, str]:
-        """Local names for the long prefixes of blocks."""
-        if self.function.half not in ("forward", "relevance", "tail"):
-            return {}
-        calls = (s for s in unconditional(self.function.body) if isinstance(s, Call))
-        long = dict.fromkeys(
-            s.prefix[:-1]
-            for s in calls
-            if s.function in self.texts.families
-            and self.texts.families[s.function].functions[0].half != "rule"
-            and isinstance(s.prefix, str)
-            and len(s.prefix) > LONG
-        )
-        names, short = Names(taken={*taken}), short_names(long)
-        return {f"{path}.": names.fresh(f"p_{short[path]}") for path in long}
 
     def _in_chunks(self, s: Call, call: str) -> str:
         """The call for `chunk` seeds at a time."""
@@ -358,76 +298,3 @@ class Lines:
         if text and text != self._comment:
             self._write(f"# {comment(text)}")
         self._comment = text
-
-
-def block_function(family: Family, texts: Texts) -> str:
-    """The source of a block function, or of a rule."""
-    function = family.functions[0]
-    lines = Lines(function, family, texts)
-    body = lines.body()
-    results = ", ".join(map(lines.name, function.results))
-    if results and not lines.returned(results):
-        body.append(f"return {results}")
-    used = words_in(function, texts.words) if called_by_shape(function) else set[str]()
-    sizes = [word for word in ("K", "B") if word in used]
-    if sizes:
-        first = lines.name(function.parameters[0])
-        axes = ":2" if len(sizes) == 2 else 1 if sizes == ["B"] else 0
-        body = [f"{', '.join(sizes)} = {first}.shape[{axes}]", *body]
-    words = texts.words[function.name]
-    head = [word for word in words if word != "ledger"]
-    head += map(lines.name, function.parameters)
-    head += [*(["ledger"] if "ledger" in words else []), *family.arguments]
-    return defined(function.name, head, body or ["pass"])
-
-
-def unpacked(names: Iterable[str]) -> str:
-    """Names that the items of a list get."""
-    found = ", ".join(names)
-    return found if "," in found else f"({found},)"
-
-
-def defined(name: str, head: Sequence[str], body: Iterable[str]) -> str:
-    """The source of a function."""
-    lines = [*laid_out(f"def {name}({', '.join(head)}):"), *(f"    {line}" for line in body)]
-    return "\n".join(lines)
-
-
-def _alone(pattern: str, place: int) -> bool:
-    """Whether an operand is an argument of its own in the text of an operation."""
-    before, field, after = pattern.partition(f"{{{place}}}")
-    return not field or (before.endswith(("(", ", ")) and after.startswith((")", ",")))
-
-
-def _weight(name: str | WeightName) -> str:
-    if isinstance(name, WeightName):
-        return f"w[{_follows(name.name)}]"
-    return f"w[{quoted(name)}]"
-
-
-def _follows(name: str) -> str:
-    """What follows the prefix of a block."""
-    return f"p + {quoted(name)}" if name else "p"
-
-
-def handed_out(inputs: Sequence[str]) -> str:
-    """The expression that a `Read` of these inputs hands out."""
-    text = f"{inputs[0]} * {inputs[1]}" if len(inputs) > 1 else inputs[0]
-    return text + (f" + {inputs[2]}" if len(inputs) > 2 else "")
-
-
-def booked(row: Book, inputs: Sequence[str]) -> str:
-    """The statement that books a row where there is a ledger."""
-    more = [f"times={row.times}"] if row.times > 1 else []
-    for key in ("batch", "fold"):
-        value = row.attr(key)
-        more += [f"{key}={literal(value)}"] if value not in (None, 1) else []
-    more += ["negative=True"] if row.attr("negative") else []
-    return f"book(ledger, {', '.join([*inputs, *more])})"
-
-
-def booked_amount(row: Book, inputs: Sequence[str]) -> str:
-    """The expression of the amount that a `Book` appends."""
-    sign = "-" if row.attr("negative") else ""
-    fold = f", {literal(row.attr('fold'))}" if row.attr("fold") is not None else ""
-    return f"{sign}inner({inputs[0]}, {inputs[1]}, {literal(row.attr('batch'))}{fold})"

@@ -8,6 +8,7 @@ from functools import lru_cache
 from itertools import takewhile
 from keyword import iskeyword
 
+from lrpc.backend.schedule.conditions import apart, merged
 from lrpc.backend.schedule.ir import (
     AGAIN,
     OWN,
@@ -46,7 +47,7 @@ def _main(function: Function) -> Function:
             return replace(s, body=_block(s.body, s.results, s.block))
         return s
 
-    body = _merged(_cut(function.body, function.results, "", True))
+    body = merged(_cut(function.body, function.results, "", True))
     return replace(function, body=changed(body, inside))
 
 
@@ -54,14 +55,14 @@ def _main(function: Function) -> Function:
 def _block(
     body: tuple[Statement, ...], results: tuple[Value, ...], block: str
 ) -> tuple[Statement, ...]:
-    return tuple(_merged(_cut(body, results, block, False)))
+    return tuple(merged(_cut(body, results, block, False)))
 
 
 def _cut(
     given: Iterable[Statement], kept: Iterable[Value], block: str, main: bool
 ) -> Iterator[Statement]:
     """The statements of a body, applications as blocks."""
-    body = list(_apart(given))
+    body = list(apart(given, _key))
     later: list[set[str]] = []
     read = {v.name for v in kept}
     for s in reversed(body):
@@ -124,57 +125,6 @@ def _partly_gone(run: Iterable[Statement]) -> set[str]:
 
 def _quoted(part: str) -> str:
     return f'"{part}"'
-
-
-def _apart(body: Iterable[Statement]) -> Iterator[Statement]:
-    """Statements under conditions, those of each application apart, and what is freed before."""
-    for s in body:
-        if not isinstance(s, Only):
-            yield s
-            continue
-        run: list[Statement] = []
-        for inner in s.body:
-            first = next((x for x in run if not isinstance(x, Free)), None)
-            if run and not isinstance(inner, Free) and (not first or _key(inner) != _key(first)):
-                yield Only(s.ledger, tuple(run))
-                run = []
-            run.append(inner)
-        yield Only(s.ledger, tuple(run))
-
-
-def _merged(body: Iterable[Statement]) -> Iterator[Statement]:
-    """Statements of which those under one condition stand together, with what is freed between."""
-    plain: list[Statement] = []
-    booked: list[Statement] = []
-    waiting: list[Free] = []  # behind what runs with a ledger
-    for s in body:
-        if isinstance(s, Free) and booked:
-            waiting.append(s)
-            continue
-        if isinstance(s, Only):
-            if waiting and s.ledger:
-                plain += waiting
-                booked += waiting
-                waiting = []
-            if not waiting:
-                (booked if s.ledger else plain).extend(s.body)
-                continue
-        yield from _conditions(plain, booked)
-        yield from waiting
-        plain, booked, waiting = [], [], []
-        if isinstance(s, Only):
-            (booked if s.ledger else plain).extend(s.body)
-        else:
-            yield s
-    yield from _conditions(plain, booked)
-    yield from waiting
-
-
-def _conditions(plain: Sequence[Statement], booked: Sequence[Statement]) -> Iterator[Only]:
-    if plain:
-        yield Only(False, tuple(plain))
-    if booked:
-        yield Only(True, tuple(booked))
 
 
 def _end(body: Sequence[Statement], start: int) -> int:
@@ -263,7 +213,7 @@ class _Application:
         taken = {x.name for x in read if isinstance(x, Value)} | inside
         for x in ordered:
             self.parameters[x] = x if isinstance(x, Value) else Value(_free(x, taken), x.type)
-        body = tuple(_merged(s for s in (self._inside(s, own) for s in self.run) if s))
+        body = tuple(merged(s for s in (self._inside(s, own) for s in self.run) if s))
         steps = [s for s in steps_of(self.run) if isinstance(s, Compute)]
         yield Block(
             f"{module}#{number}",

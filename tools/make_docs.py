@@ -221,14 +221,19 @@ def _takes(key: str, value: object) -> str:
 
 
 CODE = re.compile(r"(<!-- code: written by tools/make_docs.py -->\n).*?(<!-- end -->)", re.S)
-LINES = 28  # of the program that the tutorial shows
+LINES = 27  # of a block function that the tutorial shows
+SHOWN = ("epsilon_linear", "encoder_layers_relevance", "relevance_class_logit")
 
 
 def program_code() -> str:
-    """The first lines of an encoder layer's relevance, from a program that tests hold."""
+    """A rule, the first lines of a block and a target, from a program that tests hold."""
     golden = (ROOT / "tests" / "golden" / "digits_functions.py").read_text()
-    functions = re.findall(r"^def \w*encoder_layer\w*_relevance\b.*?(?=^\S)", golden, re.S | re.M)
-    return "\n".join([*functions[0].splitlines()[:LINES], "    ..."])
+    texts = []
+    for name in SHOWN:
+        (text,) = re.findall(rf"^def {name}\(.*?(?=^def |\Z)", golden, re.S | re.M)
+        lines = text.rstrip().splitlines()
+        texts.append("\n".join([*lines[:LINES], *["    ..."] * (len(lines) > LINES)]))
+    return "\n\n\n".join(texts)
 
 
 def rule_code() -> str:

@@ -1,6 +1,5 @@
 def encoder_layers_forward(w, p, s, x, x_2, x_3):
     add = x + x_2  # f32[B,525,256]
-    del x_2
     # self_attn
     s["self_attn_value_proj"] = self_attn_value_proj = F.linear(  # f32[B,525,256]
         x, w[p + "self_attn.value_proj.weight"], w[p + "self_attn.value_proj.bias"]
@@ -12,7 +11,6 @@ def encoder_layers_forward(w, p, s, x, x_2, x_3):
         add, w[p + "self_attn.sampling_offsets.weight"], w[p + "self_attn.sampling_offsets.bias"]
     ).unflatten(-1, (8, 3, 4, 2))
     self_attn_anchor = x_3.unflatten(-2, (1, -1, 1))  # f32[1,525,1,3,1,2]
-    del x_3
     self_attn_offsets = self_attn_offsets.div_(w["levels@20x20_10x10_5x5@4"])  # f32[B,525,8,3,4,2]
     self_attn_anchors = torch.cat(  # f32[1,525,1,3,4,2]
         [self_attn_anchor, self_attn_anchor, self_attn_anchor, self_attn_anchor], -2
@@ -50,7 +48,7 @@ def encoder_layers_forward(w, p, s, x, x_2, x_3):
     )
     del self_attn_sampled
     add = x + self_attn  # f32[B,525,256]
-    del x, self_attn
+    del self_attn
     # norm1
     # f32[B,525,256]
     norm1 = F.layer_norm(add, add.shape[-1:], w[p + "norm1.weight"], w[p + "norm1.bias"], 1e-05)
@@ -70,6 +68,33 @@ def encoder_layers_forward(w, p, s, x, x_2, x_3):
         norm1, norm1.shape[-1:], w[p + "norm2.weight"], w[p + "norm2.bias"], 1e-05
     )
     return norm2
+
+
+def epsilon_linear(w, p, g, x, ledger):
+    # epsilon(eps=1e-06)
+    g_2 = stab_mul(g, x, 1e-06)  # f32[K,B,C,N]
+    if ledger is not None:
+        g_3 = g - g_2  # f32[K,B,C,N]
+        book(ledger, g_3, x)
+        del g_3
+        bias = w[p + "bias"]  # f32[N]
+        book(ledger, g_2, bias)
+        del bias
+    return g_2 @ w[p + "weight"]
+
+
+def detach_sigma_layer_norm_2(w, p, g, x, x_2, ledger):
+    # detach_sigma(eps=1e-06)
+    g_2 = stab_mul(g, x, 1e-06)  # f32[K,B,C,256]
+    if ledger is not None:
+        g_3 = g - g_2  # f32[K,B,C,256]
+        book(ledger, g_3, x)
+        del g_3
+        bias = w[p + "bias"]  # f32[256]
+        book(ledger, g_2, bias)
+        del bias
+    inverse_std = rstd(x_2, 1e-05, 0)  # f32[B,C,1]
+    return layer_norm_transpose(g_2, inverse_std, w[p + "weight"])
 
 
 def encoder_layers_relevance(w, p, s, g, x, x_2, ledger):
@@ -123,8 +148,6 @@ def encoder_layers_relevance(w, p, s, g, x, x_2, ledger):
     book(ledger, g_2, s["self_attn_attention_weights"])
     add = x + x_2  # f32[B,525,256]
     book(ledger, g_2, s["self_attn_attention_weights"])
-    if ledger is None:
-        del x, x_2
     g_2 = epsilon_linear_5(
         w, p + "self_attn.attention_weights.", g_2, s["self_attn_attention_weights"], ledger
     )
@@ -134,26 +157,15 @@ def encoder_layers_relevance(w, p, s, g, x, x_2, ledger):
     g_3 = g_3.flatten(-2, -1)  # f32[K,B,525,256]
     book(ledger, g_3, s["self_attn_value_proj"], times=2)
     g_3 = epsilon_linear_5(w, p + "self_attn.value_proj.", g_3, s["self_attn_value_proj"], ledger)
-    if ledger is not None:
-        book(ledger, g_3, x)
+    book(ledger, g_3, x)
     # self_attn: epsilon(eps=1e-06)
     g = g.add_(g_3)  # f32[K,B,525,256]
     del g_3
     book(ledger, g_2, add)
     g_2 = epsilon(g_2, add, ledger)  # f32[K,B,525,256]
     del add
-    if ledger is not None:
-        book(ledger, g_2, x)
-        del x
-    # epsilon(eps=1e-06)
-    g = g.add_(g_2)  # f32[K,B,525,256]
-    if ledger is None:
-        del g_2
-    else:
-        book(ledger, g_2, x_2)
-        del g_2
-        del x_2
-    return g
+    book(ledger, g_2, x)
+    return epsilon_5(g, g_2, x_2, ledger)
 
 
 def relevance_class_logit(w, saved, seed, read, ledger=None):

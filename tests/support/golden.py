@@ -15,7 +15,13 @@ from tests.support.tiny import tiny
 FOLDER = Path(__file__).parents[1] / "golden"
 UPDATE = "python tools/update_golden.py"
 LINES = 60  # of a difference that are shown
-DIGITS = ("encoder_layers_forward", "encoder_layers_relevance", "relevance_class_logit")
+DIGITS = (
+    "encoder_layers_forward",
+    "epsilon_linear",
+    "detach_sigma_layer_norm_2",
+    "encoder_layers_relevance",
+    "relevance_class_logit",
+)
 
 
 def tiny_program() -> Any:

@@ -33,7 +33,10 @@ def free(schedule: Schedule) -> Schedule:
 
 
 def _block(block: Block) -> Block:
-    return replace(block, body=_body(block.body, block.results, block.parameters))
+    """A block, which frees what it was handed only where relevance goes on under its name: its
+    caller holds it all the same."""
+    kept = (*block.results, *(v for v in block.parameters if not v.type.seeded))
+    return replace(block, body=_body(block.body, kept, block.parameters))
 
 
 @lru_cache(maxsize=4096)  # planning makes many schedules, which have most of their blocks in common

@@ -27,8 +27,8 @@ from lrpc.ir.graph import Value
 
 
 def in_place(schedule: Schedule) -> Schedule:
-    """Every operation that can writes over an operand: in a block, and in a main function in the
-    statements between two blocks."""
+    """Every operation that can writes over an operand: in a block, and in a main function over
+    what no block is handed."""
     schedule = with_blocks(schedule, _block)
     return with_mains(schedule, _main)
 
@@ -43,28 +43,20 @@ def _body(body: tuple[Statement, ...], results: frozenset[str]) -> tuple[Stateme
 
 
 def _main(function: Function) -> Function:
-    body: list[Statement] = []
-    later = [{v.name for v in function.results}]
-    for s in reversed(function.body):
-        later.append(later[-1] | reads(s))
-    run: list[Statement] = []
-    for s, names in zip(function.body, reversed(later[:-1]), strict=True):
-        if not isinstance(s, Block):
-            run.append(s)
-            continue
-        body += [*_run(run, names | reads(s)), s]
-        run = []
-    body += _run(run, later[0])
-    return replace(function, body=tuple(body))
+    keep = {v.name for v in function.results}
+    return replace(function, body=tuple(_run(function.body, keep)))
 
 
 def _run(body: Sequence[Statement], keep: Collection[str]) -> list[Statement]:
-    """Straight-line statements, after which values named in `keep` are read."""
+    """Straight-line statements, after which values named in `keep` are read. What a block is
+    handed may live on in what it returns."""
     keep = {*keep, *(s.value.name for s in body if isinstance(s, Save))}
     memory = _Memory()
     for index, s in enumerate(body):
         if isinstance(s, STEPS):
             memory.note(index, s, keep)
+        else:
+            memory.lend(reads(s))
     found: list[Statement] = []
     for index, s in enumerate(body):
         if isinstance(s, Compute) and (over := memory.operand(index, s)) is not None:
@@ -97,6 +89,10 @@ class _Memory:
             self._read(names, float("inf"))
         for name in made:
             self._read([name], float("inf") if name in keep else index)
+
+    def lend(self, names: Iterable[str]) -> None:
+        """Others may hold these values from now on."""
+        self._read(names, float("inf"))
 
     def _read(self, names: Iterable[str], when: float) -> None:
         for root in (self.of[name] for name in names if name in self.of):

@@ -33,12 +33,12 @@ def test_in_place_writes_over_what_nobody_reads_later() -> None:
         "%b: f32[B,4] = relu(%x)\nreturn %b",  # the caller's
         "%a: f32[B,4] = exp(%x)\n%b: f32[B,4] = relu(%a)\nreturn %a, %b",
         '%a: f32[B,4] = exp(%x)\nsave saved[""]["a"] = %a\n%b: f32[B,4] = relu(%a)\nreturn %b',
-        # what lies between was made before a call
-        '%a: f32[B,4] = exp(%x)\nblock "l.0" "l.0" saved["l.0"] (%x: f32[B,4] = %x) {\n'
-        "  %c: f32[B,4] = exp(%x)\n  return %c\n}\n"
+        # a block was handed it
+        '%a: f32[B,4] = exp(%x)\nblock "l.0" "l.0" saved["l.0"] (%a: f32[B,4] = %a) {\n'
+        "  %c: f32[B,4] = exp(%a)\n  return %c\n}\n"
         "%b: f32[B,4] = relu(%a)\n%d: f32[B,4] = add(%b, %c) over=0\nreturn %d",
     ],
-    ids=["parameter", "returned", "saved", "made before a block"],
+    ids=["parameter", "returned", "saved", "handed to a block"],
 )
 def test_in_place_leaves_what_others_see(body: str) -> None:
     same(in_place(schedule(body)), schedule(body))

@@ -216,7 +216,7 @@ def test_layers_share_functions_and_are_numbered() -> None:
     program = compiled(model, args, "attnlrp")
     text = (program.directory / "program.py").read_text()
     own = [line.split("(")[0] for line in text.splitlines() if line.startswith("def layers_")]
-    kinds = ("0_forward", "1_relevance", "1_relevance_ledger")
+    kinds = ("0_forward", "1_relevance")
     assert own == [f"def layers_encoder_layer_{kind}" for kind in kinds]
 
 

@@ -16,6 +16,7 @@ from lrpc.backend.schedule.ir import (
     Load,
     Only,
     Operand,
+    Recompute,
     Save,
     Statement,
 )
@@ -157,6 +158,7 @@ def _counted(
     same: Sequence[Statement], called: Mapping[str, Family]
 ) -> dict[str, tuple[object, ...]]:
     """The sizes of the same statement in each function, by attribute."""
+    same = [s.run if isinstance(s, Recompute) and s.run is not None else s for s in same]
     first = same[0]
     if isinstance(first, Compute):
         found = [sizes(s) for s in same if isinstance(s, Compute)]

@@ -98,7 +98,7 @@ class Lines:
             elif isinstance(s, Call):
                 self._call(s, said)
             elif isinstance(s, Recompute):
-                self._recompute(s)
+                self._recompute(s, said)
             elif isinstance(s, Read):
                 self._read(s)
             elif isinstance(s, Book):
@@ -243,11 +243,10 @@ class Lines:
 
     def _called(self, s: Call, said: Said) -> str:
         prefix = s.prefix
-        given = {
-            "p": self._prefix(prefix),
-            "s": self._part(s.part),
-        }
         words = self.texts.words[s.function]
+        given = {"p": self._prefix(prefix)}
+        if "s" in words:
+            given["s"] = self._part(s.part)
         head = [given.get(word, word) for word in words if word != "ledger"]
         sizes = [f"{key}={text}" for key, text in self._texts(said).items()]
         ledger = ["ledger"] if "ledger" in words else []
@@ -269,12 +268,12 @@ class Lines:
         inner = f"lambda {', '.join(['K', 'ledger', *over])}: {call}"
         return f"in_chunks({', '.join(['chunk', 'K', inner, *over, *end])})"
 
-    def _recompute(self, s: Recompute) -> None:
+    def _recompute(self, s: Recompute, said: Said) -> None:
         part = self.texts.parts[s.scope]
         there = "{}" if s.whole else f"dict({self.saved[s.scope]})"
         self._write(f"{part} = {there}", "computed again" if s.whole else "the rest computed again")
         if isinstance(s.run, Call):
-            self._write(self._called(s.run, Said({}, ())))
+            self._write(self._called(s.run, said))
 
     def _operand(self, x: Operand) -> str:
         if isinstance(x, Load):

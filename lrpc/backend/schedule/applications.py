@@ -8,7 +8,14 @@ from functools import lru_cache
 from itertools import takewhile
 from keyword import iskeyword
 
-from lrpc.backend.schedule.conditions import apart, merged
+from lrpc.backend.schedule.conditions import (
+    apart,
+    merged,
+    partly_gone,
+    partly_made,
+    quoted,
+    without,
+)
 from lrpc.backend.schedule.ir import (
     AGAIN,
     OWN,
@@ -63,6 +70,7 @@ def _cut(
 ) -> Iterator[Statement]:
     """The statements of a body, applications as blocks."""
     body = list(apart(given, _key))
+    hidden = set[str]()  # values that functions keep to themselves
     later: list[set[str]] = []
     read = {v.name for v in kept}
     for s in reversed(body):
@@ -76,12 +84,16 @@ def _cut(
         found = _application(body, i, block, later)
         if found is None or not found.fits(main, partly):
             run = body[i : _end(body, i)]
-            partly |= _partly(run)
-            yield from run
+            partly |= partly_made(run)
+            yield from (x for x in (without(s, hidden) for s in run) if x is not None)
         else:
             run, count = list(found.run), count + 1
-            yield from found.statements(count, Part(SAVED) if main else Part(OWN))
-        partly |= _partly_gone(run)
+            part = Part(SAVED) if main else Part(OWN)
+            for s in found.statements(count, part):
+                kept_open = without(s, hidden)
+                yield from [] if kept_open is None else [kept_open]
+            hidden |= {v.name for s in run for v in results(s)} - later[i + len(run) - 1]
+        partly |= partly_gone(run)
         i += len(run)
 
 
@@ -94,37 +106,10 @@ def _application(
     while key is not None:
         end = _end(body, end)
         run = body[start:end]
-        if not _partly(run) & later[end - 1]:
+        if not partly_made(run) & later[end - 1]:
             return _Application(run, block, later[end - 1], key)
         key = _key(body[end]) if end < len(body) else None
     return None
-
-
-def _partly(run: Iterable[Statement]) -> set[str]:
-    """What statements make with a ledger alone, or without one alone."""
-    made: list[set[str]] = [set(), set()]
-    for s in run:
-        names = {v.name for v in results(s)}
-        for ledger, found in enumerate(made):
-            found |= names if not isinstance(s, Only) or s.ledger == ledger else set()
-    return made[0] ^ made[1]
-
-
-def _partly_gone(run: Iterable[Statement]) -> set[str]:
-    """What statements free with a ledger alone, or without one alone: values, and parts in
-    quotes."""
-    gone: list[set[str]] = [set(), set()]
-    for s in run:
-        for x in s.body if isinstance(s, Only) else (s,):
-            if isinstance(x, Free):
-                names = {*x.values, *map(_quoted, x.parts)}
-                for ledger, found in enumerate(gone):
-                    found |= names if not isinstance(s, Only) or s.ledger == ledger else set()
-    return gone[0] ^ gone[1]
-
-
-def _quoted(part: str) -> str:
-    return f'"{part}"'
 
 
 def _end(body: Sequence[Statement], start: int) -> int:
@@ -275,7 +260,7 @@ def _name(x: Operand) -> str:
     """The value, or the part that was computed again, that is there for an operand."""
     if isinstance(x, Value):
         return x.name
-    return _quoted(x.entry.part.scope) if x.entry.part.kind == AGAIN else ""
+    return quoted(x.entry.part.scope) if x.entry.part.kind == AGAIN else ""
 
 
 def _free(x: Load, taken: set[str]) -> str:

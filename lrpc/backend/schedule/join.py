@@ -114,6 +114,9 @@ class _Joiner:
         given = [dict(zip(x.parameters, x.arguments, strict=True)) for x in (s, t)]
         more = {v.name for v in given[1] if v not in given[0]}
         values = {x.name for v, x in given[1].items() if v.name in more and isinstance(x, Value)}
+        loads = [x for v, x in given[1].items() if v.name in more and isinstance(x, Load)]
+        if any(x.entry.part.kind == AGAIN for x in loads):
+            return None  # perhaps not computed again yet
         if not given[0].items() <= given[1].items() or not values <= self.plain:
             return None
         return replace(t, body=self.bodies(s.body, t.body))

@@ -96,6 +96,7 @@ class Scheduler:
         key = (which, frozenset(key for key in kept if key.startswith("stretch.")))
         if key not in self._blocks:
             self._blocks[key] = blocks(found, kept)
+        # A caller holds what it hands a rule until the call is over: under a budget, memory counts.
         steps: list[tuple[str, Callable[[Schedule], Schedule]]] = [
             ("blocks", lambda _: self._blocks[key]),
             ("recompute", lambda s: recompute(s, kept, self.reading.needed)),
@@ -103,7 +104,7 @@ class Scheduler:
             *([("chunk", chunk)] if chunked else []),
             ("join", join),
             ("free", free),
-            ("applications", applications),
+            *([("applications", applications)] if not kept else []),
             ("outline", lambda s: outline(s, named=which is None)),
             *([("tails", tails)] if which is None else []),
         ]

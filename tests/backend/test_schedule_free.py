@@ -113,6 +113,6 @@ PARTS = """
 def test_parts_that_are_computed_again_are_freed_like_values() -> None:
     """And a row of one that is gone without a ledger stays under its condition."""
     gone = 'free %g\nonly plain {\nfree parts "l.0"\n}'
-    after = PARTS.format("free %x, %c", gone, "free %r", 'free parts "l.0"', "free %q", "")
+    after = PARTS.format("free %c", gone, "free %r", 'free parts "l.0"', "free %q", "")
     found = free(schedule(FORWARD, PARTS.format(*[""] * 6), None))
     same(found, schedule(FREED, after, None))

@@ -129,7 +129,8 @@ def test_one_epsilon_edited_changes_that_place_alone(directory: Path, tmp_path: 
     output = compiled_from(directory, tmp_path / "new", (line, edited), tmp_path)
     before, after = functions(directory), functions(output)
     (own,) = after.keys() - before.keys()  # the rule with the other number
-    assert "detach_sigma(eps=0.5)" in after[own] and "1e-06" not in after[own]
+    assert "detach_sigma(eps=0.5)" in after[own]
+    assert "1e-06" not in after[own]
     changed = {
         name
         for name in before.keys() & after.keys()

@@ -199,7 +199,8 @@ class Lines:
     def _closed_over(self) -> Set[str]:
         if not self.texts.chunked:
             return frozenset()
-        calls = (s for s in self.function.body if isinstance(s, Call) and s.over)
+        steps = unconditional(self.function.body)
+        calls = (s for s in steps if isinstance(s, Call) and s.over)
         return {name for s in calls for name in self._outer(s)}
 
     def _outer(self, s: Call) -> Iterable[str]:

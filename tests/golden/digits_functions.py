@@ -80,7 +80,7 @@ def epsilon_linear(w, p, g, x, ledger):
         bias = w[p + "bias"]  # f32[N]
         book(ledger, g_2, bias)
         del bias
-    return g_2 @ w[p + "weight"]
+    return g_2 @ w[p + "weight"]  # f32[K,B,C,H]
 
 
 def detach_sigma_layer_norm_2(w, p, g, x, x_2, ledger):
@@ -94,7 +94,7 @@ def detach_sigma_layer_norm_2(w, p, g, x, x_2, ledger):
         book(ledger, g_2, bias)
         del bias
     inverse_std = rstd(x_2, 1e-05, 0)  # f32[B,C,1]
-    return layer_norm_transpose(g_2, inverse_std, w[p + "weight"])
+    return layer_norm_transpose(g_2, inverse_std, w[p + "weight"])  # f32[K,B,C,256]
 
 
 def encoder_layers_relevance(w, p, s, g, x, x_2, ledger):
@@ -165,7 +165,7 @@ def encoder_layers_relevance(w, p, s, g, x, x_2, ledger):
     g_2 = epsilon(g_2, add, ledger)  # f32[K,B,525,256]
     del add
     book(ledger, g_2, x)
-    return epsilon_5(g, g_2, x_2, ledger)
+    return epsilon_5(g, g_2, x_2, ledger)  # f32[K,B,525,256]
 
 
 def relevance_class_logit(w, saved, seed, read, ledger=None):

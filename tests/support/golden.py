@@ -51,7 +51,10 @@ def emitted(text: str) -> str:
 
 def functions(text: str, names: tuple[str, ...]) -> str:
     """The sources of some functions of a program, in the order of `names`."""
-    found = {part.name: ast.get_source_segment(text, part) or "" for part in _functions(text)}
+    lines = text.splitlines()
+    found = {
+        part.name: "\n".join(lines[part.lineno - 1 : part.end_lineno]) for part in _functions(text)
+    }
     return "\n\n\n".join(found[name] for name in names) + "\n"
 
 

@@ -12,12 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lrpc.backend.emission import EMISSION
 from lrpc.backend.expression import render
-from lrpc.backend.sources import FUNCTIONS, names_in, needed
+from lrpc.backend.sources import FUNCTIONS, imports_text, names_in, needed
 from lrpc.ir.graph import Graph, Node
 from lrpc.ir.interpreter import run_node
 from lrpc.ir.ops import TABLE, infer
@@ -65,10 +64,10 @@ def limit_of(node: Node) -> int:
 def emitted(node: Node, values: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Any:
     """What the emitted expression computes, with the kernels that a program would carry."""
     text = render(node, list(values), lambda name: f"w[{name!r}]")
-    given = {"torch": torch, "F": F, "Tensor": Tensor, "Any": Any, "w": weights}
+    given = {"w": weights}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "kernels.py")
-        file.write_text(f"from __future__ import annotations\n{needed(names_in(text))}")
+        file.write_text(f"{imports_text(triton=True)}\n\n\n{needed(names_in(text))}")
         scope = runpy.run_path(str(file), given)
     return eval(text, scope, {**values, **SIZES, "device": torch.device("cpu")})
 

@@ -12,23 +12,25 @@ class Emission:
     or nothing) and attribute names.
 
     `over` has, operand by operand, the text that writes the same result over that operand. `{more}`
-    stands for those of the attributes `more` that are not as given there, by keyword.
+    stands for those of the attributes `more` that are not as given there, by keyword. `called` is
+    what rules' results of it are called, where not as the operation.
     """
 
     text: str
     over: tuple[str, ...] = ()
     more: tuple[tuple[str, object], ...] = ()
+    called: str = ""
 
 
 BIAS = (("bias", None),)
 CONV = (("stride", (1, 1)), ("padding", (0, 0)), ("dilation", (1, 1)), ("groups", 1))
 
 EMISSION: dict[str, Emission] = {
-    "add": Emission("{0} + {1}", over=("{0}.add_({1})", "{1}.add_({0})")),
-    "sub": Emission("{0} - {1}", over=("{0}.sub_({1})",)),
-    "mul": Emission("{0} * {1}", over=("{0}.mul_({1})", "{1}.mul_({0})")),
+    "add": Emission("{0} + {1}", over=("{0}.add_({1})", "{1}.add_({0})"), called="total"),
+    "sub": Emission("{0} - {1}", over=("{0}.sub_({1})",), called="rest"),
+    "mul": Emission("{0} * {1}", over=("{0}.mul_({1})", "{1}.mul_({0})"), called="product"),
     "div": Emission("{0} / {1}", over=("{0}.div_({1})",)),
-    "scale": Emission("{0} * {by}", over=("{0}.mul_({by})",)),
+    "scale": Emission("{0} * {by}", over=("{0}.mul_({by})",), called="scaled"),
     "shift": Emission("{0} + {by}", over=("{0}.add_({by})",)),
     "reciprocal": Emission("{0}.reciprocal()", over=("{0}.reciprocal_()",)),
     "pow": Emission("{0} ** {exponent}", over=("{0}.pow_({exponent})",)),
@@ -37,7 +39,7 @@ EMISSION: dict[str, Emission] = {
     "sqrt": Emission("{0}.sqrt()", over=("{0}.sqrt_()",)),
     "sin": Emission("{0}.sin()", over=("{0}.sin_()",)),
     "cos": Emission("{0}.cos()", over=("{0}.cos_()",)),
-    "abs": Emission("{0}.abs()", over=("{0}.abs_()",)),
+    "abs": Emission("{0}.abs()", over=("{0}.abs_()",), called="size"),
     "relu": Emission("F.relu({0})", over=("{0}.relu_()",)),
     "leaky_relu": Emission(
         "F.leaky_relu({0}, {slope})", over=("F.leaky_relu({0}, {slope}, inplace=True)",)
@@ -55,7 +57,7 @@ EMISSION: dict[str, Emission] = {
     "detach": Emission("{0}"),
     "cast": Emission("{0}.to({dtype})"),
     "compare": Emission("torch.{kind:bare}({0}, {1})"),
-    "compare_scalar": Emission("torch.{kind:bare}({0}, {value})"),
+    "compare_scalar": Emission("torch.{kind:bare}({0}, {value})", called="mask"),
     "logical": Emission("torch.logical_{kind:bare}({0}, {1})"),
     "logical_not": Emission("{0}.logical_not()"),
     "where": Emission("torch.where({0}, {1}, {2})"),
@@ -71,7 +73,7 @@ EMISSION: dict[str, Emission] = {
     "flip": Emission("{0}.flip({dims})"),
     "gather": Emission("{0}.gather({dim}, {1})"),
     "topk": Emission("torch.topk({0}, {k}, {dim})"),
-    "constant": Emission("{weight}"),
+    "constant": Emission("{weight}", called="weight"),
     "full": Emission("torch.full({shape}, {value}, dtype={dtype}, device=device)"),
     "sum": Emission("{0}.sum({dims}, {keepdim})"),
     "mean": Emission("{0}.mean({dims}, {keepdim})"),
@@ -113,8 +115,10 @@ EMISSION: dict[str, Emission] = {
     "stab_mul": Emission(
         "stab_mul({0}, {1}, {eps})", over=("stab_mul({0}, {1}, {eps}, over=True)",)
     ),
-    "ratio": Emission("ratio({0}, {1}, {eps})"),
-    "add_product": Emission("torch.addcmul({0}, {1}, {2})", over=("{0}.addcmul_({1}, {2})",)),
+    "ratio": Emission("ratio({0}, {1}, {eps})", called="share"),
+    "add_product": Emission(
+        "torch.addcmul({0}, {1}, {2})", over=("{0}.addcmul_({1}, {2})",), called="total"
+    ),
     # Of finite entries; a blend by a weight of 0 or 1, for CPUs mispredict choices between entries.
     "choose": Emission("torch.lerp({2}, {1}, {0}.to({1}.dtype))"),
     "linear_transpose": Emission("{0} @ {weight}"),
@@ -132,7 +136,7 @@ EMISSION: dict[str, Emission] = {
     "max_pool2d_transpose": Emission("max_pool2d_transpose({0}, {1}, {size})"),
     "gather_transpose": Emission("gather_transpose({0}, {1}, {dim}, {size})"),
     "slice_transpose": Emission("slice_transpose({0}, {dim}, {start}, {step}, {size})"),
-    "rstd": Emission("rstd({0}, {eps}, {groups})"),
+    "rstd": Emission("rstd({0}, {eps}, {groups})", called="inverse_std"),
     "reciprocal_rms": Emission("reciprocal_rms({0}, {eps})"),
     "layer_norm_transpose": Emission("layer_norm_transpose({0}, {1}, {weight})"),
     "group_norm_transpose": Emission("group_norm_transpose({0}, {1}, {groups}, {weight})"),
@@ -149,7 +153,7 @@ EMISSION: dict[str, Emission] = {
     "hardswish_ratio": Emission("F.hardsigmoid({0})"),
     "mish_ratio": Emission("F.softplus({0}).tanh()"),
     "centred_softplus_ratio": Emission("centred_softplus_ratio({0})"),
-    "abs_ratio": Emission("{0}.sign()"),
+    "abs_ratio": Emission("{0}.sign()", called="sign"),
     "exp_ratio": Emission("exp_ratio({0})"),
     "sin_ratio": Emission("sin_ratio({0})"),
     "cos_ratio": Emission("cos_ratio({0})"),

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lrpc.backend.body import safe, stem
+from lrpc.backend.emission import EMISSION
 from lrpc.backend.render.inlining import Inlined
 from lrpc.backend.schedule.ir import (
     Call,
@@ -24,21 +25,6 @@ from lrpc.backend.schedule.ir import (
 )
 from lrpc.backend.schedule.walk import operands, results, unconditional
 from lrpc.ir.graph import Value
-
-#: What values are called that rules make beside relevance, by what computes them.
-STEMS = {
-    "abs": "size",
-    "abs_ratio": "sign",
-    "add": "total",
-    "add_product": "total",
-    "compare_scalar": "mask",
-    "constant": "weight",
-    "mul": "product",
-    "ratio": "share",
-    "rstd": "inverse_std",
-    "scale": "scaled",
-    "sub": "rest",
-}
 
 
 @dataclass
@@ -143,7 +129,7 @@ class LocalNames:
         base = stem(value.name).removesuffix("_again")
         if base.startswith("r_"):
             base = base.removeprefix("r_")
-            base = STEMS.get(base, base)
+            base = EMISSION[base].called or base if base in EMISSION else base
         return base
 
     def _end(self, body: Sequence[Statement]) -> None:

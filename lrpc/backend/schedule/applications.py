@@ -38,6 +38,7 @@ from lrpc.backend.schedule.state import Application, application, steps_of
 from lrpc.backend.schedule.table import is_weight
 from lrpc.backend.schedule.walk import changed, loaded, operands, results, unconditional
 from lrpc.ir.graph import Value
+from lrpc.ir.ops import TABLE
 
 FEWEST = 2  # an application of fewer operations and rows reads better in place
 
@@ -275,5 +276,5 @@ def _free(x: Load, taken: set[str]) -> str:
 def _called(rule: str, steps: Sequence[Compute]) -> str:
     """A rule and the operation of the model that it is applied to, as it shows in relevance."""
     found = [s.op.removesuffix("_transpose") for s in steps if s.op.endswith("_transpose")]
-    found += [s.op for s in steps if s.op in ("matmul", "einsum", "deform_splat")]
+    found += [s.op for s in steps if TABLE[s.op].contracted or s.keeps is not None]
     return f"{rule}_{found[0]}" if found else f"rule_{rule}" if iskeyword(rule) else rule

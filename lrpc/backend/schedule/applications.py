@@ -90,9 +90,8 @@ def _cut(
         else:
             run, count = list(found.run), count + 1
             part = Part(SAVED) if main else Part(OWN)
-            for s in found.statements(count, part):
-                kept_open = without(s, hidden)
-                yield from [] if kept_open is None else [kept_open]
+            made = (without(s, hidden) for s in found.statements(count, part))
+            yield from (s for s in made if s is not None)
             hidden |= {v.name for s in run for v in results(s)} - later[i + len(run) - 1]
         partly |= partly_gone(run)
         i += len(run)

@@ -13,7 +13,15 @@ from lrpc.backend.render.inlining import Inlined
 from lrpc.backend.render.layout import WIDTH, is_atom, laid_out, unpacked
 from lrpc.backend.render.local_names import LocalNames
 from lrpc.backend.render.rows import booked
-from lrpc.backend.render.texts import Texts, follows, prefixes, saved_parts, stands_alone, weight
+from lrpc.backend.render.texts import (
+    Texts,
+    follows,
+    pair,
+    prefixes,
+    saved_parts,
+    stands_alone,
+    weight,
+)
 from lrpc.backend.schedule.ir import (
     AGAIN,
     NEW,
@@ -167,7 +175,8 @@ class Lines:
                 text = self._expression(self.written.within[x.name])
                 text = text if is_atom(text) or stands_alone(pattern, place) else f"({text})"
             inputs.append(text)
-        return render(s, inputs, weight, kept, s.over, self._texts(self._said.get(id(s), NOTHING)))
+        said = self._texts(self._said.get(id(s), NOTHING))
+        return render(s, inputs, weight, kept, s.over, said, pair)
 
     def _texts(self, said: Said) -> dict[str, str]:
         """The texts of sizes."""

@@ -90,9 +90,16 @@ def stands_alone(pattern: str, place: int) -> bool:
 
 def weight(name: str | WeightName) -> str:
     """The expression of a weight."""
-    if isinstance(name, WeightName):
-        return f"w[{follows(name.name)}]"
-    return f"w[{quoted(name)}]"
+    return f"w[{_key(name)}]"
+
+
+def pair(name: str | WeightName) -> str:
+    """The expression of a weight and its bias."""
+    return f"*pair(w, {_key(name)})"
+
+
+def _key(name: str | WeightName) -> str:
+    return follows(name.name) if isinstance(name, WeightName) else quoted(name)
 
 
 def follows(name: str) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from lrpc.backend.expression import render
 from lrpc.backend.quoting import comment, literal, quoted
 from lrpc.backend.render.families import NOTHING, Family, Said
-from lrpc.backend.render.inlining import Inlined
+from lrpc.backend.render.inlining import Inlined, tells_module
 from lrpc.backend.render.layout import WIDTH, is_atom, laid_out, unpacked
 from lrpc.backend.render.local_names import LocalNames
 from lrpc.backend.render.rows import booked
@@ -91,7 +92,11 @@ class Lines:
 
     def _statements(self, body: Iterable[Statement]) -> None:
         before: Statement | None = None
-        for s in body:
+        rest = deque(body)
+        while rest:
+            s = rest.popleft()
+            if rest and (both := self._both(s, rest[0])):
+                s, rest[0] = both
             said = self._said.get(id(s), NOTHING)
             if isinstance(s, Compute) and s.outputs[0].name in self.written.within:
                 continue
@@ -112,6 +117,27 @@ class Lines:
             elif isinstance(s, Book):
                 self._write(booked(s, list(map(self._operand, s.inputs))))
             before = s
+
+    def _both(self, s: Statement, after: Statement) -> tuple[Only, Only] | None:
+        """Write what runs with and without a ledger alike but for the operand that it writes over,
+        and give the rest of both."""
+        if not (isinstance(s, Only) and isinstance(after, Only) and s.ledger is not after.ledger):
+            return None
+        plain, ledger = (after, s) if s.ledger else (s, after)
+        first, second = plain.body[:1], ledger.body[:1]
+        if not all(isinstance(x, Compute) for x in (*first, *second)) or not (first and second):
+            return None
+        over, new = first[0], second[0]
+        assert isinstance(over, Compute)
+        assert isinstance(new, Compute)
+        if over.over is None or replace(over, over=None, origin=new.origin) != new:
+            return None
+        if template(over.op, over.over) != f"{template(over.op)[:-1]}, over=True)":
+            return None
+        self._note(over.origin)
+        code = f"{self.name(new.outputs[0])} = {self._expression(new)[:-1]}, over=ledger is None)"
+        self._assign(code, ", ".join(self._said[id(new)].types))
+        return replace(s, body=s.body[1:]), replace(after, body=after.body[1:])
 
     def _only(self, s: Only, before: Statement | None) -> None:
         outer, self.lines = self.lines, []
@@ -157,7 +183,8 @@ class Lines:
         self._end = len(self.lines)
 
     def _compute(self, s: Compute, said: Said) -> None:
-        self._note(s.origin)
+        if not tells_module(s):
+            self._note(s.origin)
         outputs = ", ".join(map(self.name, s.outputs))
         self._assign(f"{outputs} = {self._expression(s)}", ", ".join(said.types))
 
@@ -172,7 +199,6 @@ class Lines:
         for place, x in enumerate(s.inputs):
             text = self._operand(x)
             if isinstance(x, Value) and x.name in self.written.within:
-                text = self._expression(self.written.within[x.name])
                 text = text if is_atom(text) or stands_alone(pattern, place) else f"({text})"
             inputs.append(text)
         said = self._texts(self._said.get(id(s), NOTHING))
@@ -288,7 +314,8 @@ class Lines:
     def _operand(self, x: Operand) -> str:
         if isinstance(x, Load):
             return self._entry(x.entry)
-        return "" if x.name in self.written.within else self.name(x)
+        within = self.written.within.get(x.name)
+        return self._expression(within) if within else self.name(x)
 
     def _entry(self, entry: Entry) -> str:
         return f"{self._part(entry.part)}[{quoted(entry.name)}]"

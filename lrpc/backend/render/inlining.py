@@ -29,7 +29,7 @@ from lrpc.ir.graph import Value
 from lrpc.ir.ops import View, views
 
 VIEWS = views(*View)
-DEEPEST = 3  # expressions within one another
+MOST = 4  # expressions within one another
 OPERATIONS = re.compile(r"\(| [-+*/@>] | \*\* ")
 
 
@@ -57,18 +57,18 @@ class Inlined:
         return found
 
     def _body(
-        self, body: Sequence[Statement], once: set[str], deep: dict[str, int]
+        self, body: Sequence[Statement], once: set[str], sizes: dict[str, int]
     ) -> tuple[Statement, ...]:
         found: list[Statement] = []
         for s, after in zip(body, [*body[1:], None], strict=True):
             if isinstance(s, Only):
-                found.append(replace(s, body=self._body(s.body, once, deep)))
+                found.append(replace(s, body=self._body(s.body, once, sizes)))
                 continue
             before = found[-1] if found else None
             found.append(s)
             if isinstance(s, Compute | Book):
                 dies = set(after.values) if isinstance(after, Free) else set[str]()
-                self._into(found, once, deep, dies)
+                self._into(found, once, sizes, dies)
             elif isinstance(s, Free):
                 found[-1] = s = Free(tuple(n for n in s.values if n not in self.within), s.parts)
                 if isinstance(before, Free):
@@ -87,54 +87,68 @@ class Inlined:
         )
 
     def _into(
-        self, found: list[Statement], once: set[str], deep: dict[str, int], dies: set[str]
+        self, found: list[Statement], once: set[str], sizes: dict[str, int], dies: set[str]
     ) -> None:
-        """Take into the last statement the operation before it, where it can stand there; `dies`
-        are the values that are freed next."""
-        reader, place = found[-1], len(found) - 2
+        """Take into the last statement the operations before it that can stand there, the last one
+        first; `dies` are the values that are freed next."""
+        reader = found.pop()
+        assert isinstance(reader, Compute | Book)
+        quiet = isinstance(reader, Compute) and (reader.over is not None or reader.op in VIEWS)
+        behind: list[str] = []
+        size = 1
+        end, place = len(found), len(reader.inputs)
+        while True:
+            freed, start = self._between(found, end)
+            s = found[start - 1] if start else None
+            if not isinstance(s, Compute) or not self._stands(s, reader, place, once, dies):
+                break
+            seen = 0 if s.op in VIEWS else s.over  # its memory is that of the result
+            own = {s.inputs[seen].name} if seen is not None else set()  # type: ignore[union-attr]
+            name, count = s.outputs[0].name, sizes.get(s.outputs[0].name, 1)
+            if size + count > MOST or not (quiet or own.issuperset(freed)):
+                break
+            self.within[name], size = s, size + count
+            found[start:end] = [x for x in found[start:end] if not isinstance(x, Free)]
+            behind = [*freed, *behind]
+            end, place, quiet = start - 1, _place(reader.inputs, name), False
+        if isinstance(reader, Compute):
+            sizes[reader.outputs[0].name] = size
+        found += [reader, *([Free(tuple(behind))] if behind else [])]
+
+    def _between(self, found: Sequence[Statement], end: int) -> tuple[list[str], int]:
+        """What is freed right before a place, and from where on; what stands in other expressions
+        is passed over."""
         freed: list[str] = []
-        while place >= 0 and isinstance(found[place], Free):
-            before = found[place]
-            assert isinstance(before, Free)
-            if before.parts:
-                return
-            freed = [*before.values, *freed]
-            place -= 1
-        s = found[place] if place >= 0 else None
-        if not isinstance(s, Compute) or not isinstance(reader, Compute | Book):
-            return
-        own = {s.inputs[s.over].name} if s.over is not None else set()  # type: ignore[union-attr]
-        if isinstance(reader, Compute) and (reader.over is not None or reader.op in VIEWS):
-            own |= set(freed)  # it takes no memory, so they may be freed behind it
-        depth = 1 + max((deep.get(n, 0) for n in _names(s)), default=0)
+        while end:
+            s = found[end - 1]
+            if isinstance(s, Free) and not s.parts:
+                freed = [*s.values, *freed]
+            elif not isinstance(s, Compute) or s.outputs[0].name not in self.within:
+                break
+            end -= 1
+        return freed, end
+
+    def _stands(
+        self, s: Compute, reader: Compute | Book, end: int, once: set[str], dies: set[str]
+    ) -> bool:
+        """Whether an operation can stand in the statement that reads it, before the operand `end`,
+        which is worked out after it."""
         name = s.outputs[0].name
-        if not set(freed) <= own or depth > DEEPEST or name not in once or s.keeps is not None:
-            return
-        if _places(reader.inputs, name) != 1:
-            return
+        if name not in once or s.keeps is not None or not _place(reader.inputs, name) < end:
+            return False
         if isinstance(reader, Book):
-            if name not in dies and not self._of_weights(s):
-                return
-        elif not _fits(s, reader):
-            return
-        self.within[name], deep[name] = s, depth
-        rest = [Free(tuple(freed))] if freed else []
-        found[place:] = [s, reader, *rest]
-
-
-def _names(s: Compute | Book) -> Iterable[str]:
-    return (x.name for x in s.inputs if isinstance(x, Value))
+            return name in dies or self._of_weights(s)
+        return _fits(s, reader)
 
 
 def _fits(s: Compute, reader: Compute) -> bool:
     """Whether an operation can stand in the text of the one that reads it."""
     if len(s.outputs) != 1 or not (_source(s) == _source(reader) or tells_module(s, reader)):
         return False
-    name = s.outputs[0].name
     text = template(reader.op, reader.over)
     if own_kernels(text) or len(OPERATIONS.findall(text)) > 1:
         return False  # these may drop what they are handed before they end
-    place = next(i for i, x in enumerate(reader.inputs) if isinstance(x, Value) and x.name == name)
+    place = _place(reader.inputs, s.outputs[0].name)
     return text.count(f"{{{place}}}") + text.count("{inputs}") == 1
 
 
@@ -162,6 +176,7 @@ def _source(s: Compute) -> tuple[object, ...]:
     return (s.origin.module, relevance, s.origin.rule if relevance else None)
 
 
-def _places(inputs: Iterable[Operand], name: str) -> int:
-    """How often a value is among operands."""
-    return sum(isinstance(x, Value) and x.name == name for x in inputs)
+def _place(inputs: Sequence[Operand], name: str) -> int:
+    """Where a value is among operands; behind them where it is not there exactly once."""
+    places = [i for i, x in enumerate(inputs) if isinstance(x, Value) and x.name == name]
+    return places[0] if len(places) == 1 else len(inputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 
 WIDTH = 100
 OPENING, CLOSING = "([{", ")]}"
@@ -27,15 +28,19 @@ def _broken(code: str, width: int) -> Iterator[str]:
     if len(code) <= width or code.startswith("#"):  # a comment goes on in its line
         yield code
         return
+    start = _expression(code)
+    chain = _chain(code, start)
     pair = _brackets(code, width)
+    if chain or (pair is None and start and " " in code[start:]):
+        pieces = [code[first:last] for first, last in pairwise([start, *chain, len(code)])]
+        pieces = pieces if chain else [*_operators(code[start:], width - 4)]
+        yield f"{code[:start]}("
+        for piece in pieces:
+            yield from (f"    {line}" for line in _broken(piece, width - 4))
+        yield ")"
+        return
     if pair is None:
-        equals = max((i for i, _ in _plain(code) if code.startswith(" = ", i)), default=0)
-        if equals and " " in code[equals + 3 :]:
-            yield f"{code[:equals]} = ("
-            yield f"    {code[equals + 3 :]}"
-            yield ")"
-        else:
-            yield code
+        yield code
         return
     first, last = pair
     head, inside, tail = code[: first + 1], code[first + 1 : last], code[last:]
@@ -50,6 +55,42 @@ def _broken(code: str, width: int) -> Iterator[str]:
             part += "," * tuple_or_call
             yield from (f"    {line}" for line in _broken(part, width - 4))
     yield tail
+
+
+def _expression(code: str) -> int:
+    """Where the expression of a statement starts, behind names that get its value."""
+    equals = [i + 3 for i in _outside(code) if code.startswith(" = ", i)]
+    return equals[-1] if equals else len("return ") if code.startswith("return ") else 0
+
+
+def _chain(code: str, start: int) -> list[int]:
+    """Where methods start in an expression that is nothing but a chain of several calls."""
+    outside = [i for i in _outside(code) if i >= start]
+    dots = [i for i in outside if code[i] == "." and code[i - 1] in CLOSING]
+    return [] if len(dots) < 2 or any(code[i] in " ," for i in outside) else dots
+
+
+def _operators(code: str, width: int) -> Iterator[str]:
+    """An expression, in parts that start with the operators that bind least where it is long."""
+    start = 0
+    if len(code) > width:
+        for level in ((" + ", " - "), (" * ", " / ", " @ ")):
+            places = [i for i in _outside(code) if code.startswith(level, i)]
+            for i in places:
+                yield code[start:i].strip()
+                start = i
+            if places:
+                break
+    yield code[start:].strip()
+
+
+def _outside(code: str) -> Iterator[int]:
+    """The places in code outside brackets and strings."""
+    depth = 0
+    for i, c in _plain(code):
+        depth += (c in OPENING) - (c in CLOSING)
+        if not depth:
+            yield i
 
 
 def is_atom(code: str) -> bool:
@@ -112,10 +153,11 @@ def _plain(code: str) -> Iterator[tuple[int, str]]:
             yield i, c
 
 
-def unpacked(names: Iterable[str]) -> str:
-    """Names that the items of a list get."""
-    found = ", ".join(names)
-    return found if "," in found else f"({found},)"
+def taken_out(names: Sequence[str]) -> list[str]:
+    """The statements that give names to the values in `held`, and leave none in it."""
+    if len(names) == 1:
+        return [f"{names[0]} = held.pop()"]
+    return [f"{', '.join(names)} = held", "held.clear()"]
 
 
 def defined(name: str, head: Sequence[str], body: Iterable[str]) -> str:

@@ -117,7 +117,7 @@ class LocalNames:
             if value.name in self.names:  # made under the other condition as well
                 continue
             base = self.bases[value.name] = self._base_of(value, s)
-            same = _same_memory(s)
+            same = self._same_memory(s)
             heir = (
                 x.name
                 for x in self._operands(s)
@@ -134,6 +134,18 @@ class LocalNames:
             self.rebound.add(old)
             self.heirs[value.name] = old
             dying.discard(old)
+
+    def _same_memory(self, s: Compute | Call) -> Operand | None:
+        """The operand whose memory the result of an expression has: it is written over, or seen."""
+        while isinstance(s, Compute):
+            place = 0 if s.op in VIEWS else s.over
+            if place is None:
+                return None
+            x = s.inputs[place]
+            if not isinstance(x, Value) or x.name not in self.within:
+                return x
+            s = self.within[x.name]
+        return None
 
     def _name(self, value: Value, depth: int) -> None:
         base = safe(self.shared.get(value.name) or self.bases[value.name])
@@ -174,11 +186,3 @@ def _telling(name: str) -> tuple[bool, int]:
     return any(name.endswith(op) for op in (name.rpartition("_")[2], name) if op in TABLE), len(
         name
     )
-
-
-def _same_memory(s: Compute | Call) -> Operand | None:
-    """The operand whose memory the result of an operation has: it is written over, or seen."""
-    if not isinstance(s, Compute):
-        return None
-    place = 0 if s.op in VIEWS else s.over
-    return None if place is None else s.inputs[place]

@@ -11,7 +11,7 @@ from lrpc.backend.expression import render
 from lrpc.backend.quoting import comment, literal, quoted
 from lrpc.backend.render.families import NOTHING, Family, Said
 from lrpc.backend.render.inlining import Inlined, tells_module
-from lrpc.backend.render.layout import WIDTH, is_atom, laid_out, unpacked
+from lrpc.backend.render.layout import WIDTH, is_atom, laid_out, taken_out
 from lrpc.backend.render.local_names import LocalNames
 from lrpc.backend.render.rows import booked
 from lrpc.backend.render.texts import (
@@ -67,19 +67,17 @@ class Lines:
     def __post_init__(self) -> None:
         own = {*self.texts.taken, *self.family.arguments, *self.texts.parts.values()}
         self.saved = saved_parts(self.function, self.texts.words, own)
-        own |= {*self.saved.values()}
+        own |= self.saved.names
         self.prefixes = prefixes(self.function, self.texts, own)
-        own |= {*self.prefixes.values()}
+        own |= self.prefixes.names
         self.written = Inlined.of(self.function)
         self.local = LocalNames.of(self.function, self.written, own, self.texts.handed)
         self._said = self._sizes()
 
     def body(self) -> list[str]:
         """The lines of all statements, after those that name the parts of the state."""
-        for scope, name in self.saved.items():
-            self._write(f"{name} = saved[{quoted(scope)}]")
-        for prefix, name in self.prefixes.items():
-            self._write(f"{name} = {quoted(prefix)}")
+        for line in (*self.saved.lines, *self.prefixes.lines):
+            self._write(line)
         self._statements(self.written.body)
         return self.lines
 
@@ -169,12 +167,19 @@ class Lines:
 
     def returned(self, names: str) -> bool:
         """Whether the last statement makes what is called so, and now returns it."""
+        made = self._just_made(names)
+        if made is not None:
+            self._write(f"return {made}", self._types)
+        return made is not None
+
+    def _just_made(self, names: str) -> str | None:
+        """The expression of the last statement, which is taken back, if it makes what is called
+        so."""
         code = f"{names} = "
         if self._end != len(self.lines) or not self._code.startswith(code):
-            return False
+            return None
         del self.lines[self._last :]
-        self._write(f"return {self._code.removeprefix(code)}", self._types)
-        return True
+        return self._code.removeprefix(code)
 
     def _assign(self, code: str, types: str) -> None:
         """A statement, which may become what the function returns."""
@@ -249,10 +254,11 @@ class Lines:
 
     def _part_of_main(self, s: Call) -> None:
         """What goes on is handed over in a list, and held no longer."""
-        given = list(map(self._operand, s.arguments))
-        self._write(f"held = [{', '.join(given)}]")
-        gone = ", ".join(given[i] for i in self.texts.handed[s.function])
-        if gone:
+        given, handed = list(map(self._operand, s.arguments)), self.texts.handed[s.function]
+        made = self._just_made(", ".join(given)) if len(given) == len(handed) == 1 else None
+        self._write(f"held = [{made or ', '.join(given)}]")
+        gone = ", ".join(given[i] for i in handed)
+        if gone and not made:
             self._write(f"del {gone}")
         chunk = "chunk, " if self.texts.chunked else ""
         call = f"{s.function}(w, saved, held, read, out, {chunk}ledger)"
@@ -262,8 +268,8 @@ class Lines:
         self._write(f"held = {call}")
         self._write("if held is None:")
         self._write("    return None" if self.function.half == "part" else "    return out")
-        self._write(f"{unpacked(map(self.name, s.results))} = held")
-        self._write("held.clear()")
+        for line in taken_out([*map(self.name, s.results)]):
+            self._write(line)
 
     def _call(self, s: Call, said: Said) -> None:
         if s.function not in self.texts.families:
@@ -293,7 +299,7 @@ class Lines:
         """What the names of weights start with."""
         if isinstance(prefix, WeightName):
             return follows(prefix.name)
-        return self.prefixes.get(prefix) or quoted(prefix)
+        return self.prefixes.texts.get(prefix) or quoted(prefix)
 
     def _in_chunks(self, s: Call, call: str) -> str:
         """The call for `chunk` seeds at a time."""
@@ -306,7 +312,7 @@ class Lines:
 
     def _recompute(self, s: Recompute, said: Said) -> None:
         part = self.texts.parts[s.scope]
-        there = "{}" if s.whole else f"dict({self.saved[s.scope]})"
+        there = "{}" if s.whole else f"dict({self.saved.texts[s.scope]})"
         self._write(f"{part} = {there}", "computed again" if s.whole else "the rest computed again")
         if isinstance(s.run, Call):
             self._write(self._called(s.run, said))
@@ -325,7 +331,7 @@ class Lines:
             return "s"
         if part.kind == NEW:
             return "{}"
-        return self.texts.parts[part.scope] if part.kind == AGAIN else self.saved[part.scope]
+        return self.texts.parts[part.scope] if part.kind == AGAIN else self.saved.texts[part.scope]
 
     def _note(self, origin: Origin) -> None:
         """Module path, and the rule of relevance, where they change."""

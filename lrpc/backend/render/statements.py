@@ -7,42 +7,24 @@ from collections.abc import Iterable, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from lrpc.backend.expression import render
 from lrpc.backend.quoting import comment, literal, quoted
-from lrpc.backend.render.families import NOTHING, Family, Said
-from lrpc.backend.render.inlining import Inlined, tells_module
-from lrpc.backend.render.layout import WIDTH, is_atom, laid_out, taken_out
-from lrpc.backend.render.local_names import LocalNames
+from lrpc.backend.render.expressions import Expressions
+from lrpc.backend.render.families import NOTHING, Said
+from lrpc.backend.render.inlining import tells_module
+from lrpc.backend.render.layout import WIDTH, laid_out, taken_out
 from lrpc.backend.render.rows import booked
-from lrpc.backend.render.texts import (
-    Texts,
-    follows,
-    pair,
-    prefixes,
-    saved_parts,
-    stands_alone,
-    weight,
-)
 from lrpc.backend.schedule.ir import (
     AGAIN,
-    NEW,
-    OWN,
     Book,
     Call,
     Compute,
-    Entry,
     Free,
-    Function,
-    Load,
     Only,
-    Operand,
     Origin,
-    Part,
     Read,
     Recompute,
     Save,
     Statement,
-    WeightName,
 )
 from lrpc.backend.schedule.table import template
 from lrpc.backend.schedule.walk import unconditional
@@ -50,12 +32,9 @@ from lrpc.ir.graph import Value
 
 
 @dataclass
-class Lines:
-    """Writes the statements of a function, of which its family says the sizes."""
+class Lines(Expressions):
+    """Writes the statements of a function."""
 
-    function: Function
-    family: Family
-    texts: Texts
     lines: list[str] = field(default_factory=list)
     indent: int = 4
     _comment: str = ""
@@ -64,26 +43,12 @@ class Lines:
     _code: str = ""
     _types: str = ""
 
-    def __post_init__(self) -> None:
-        own = {*self.texts.taken, *self.family.arguments, *self.texts.parts.values()}
-        self.saved = saved_parts(self.function, self.texts.words, own)
-        own |= self.saved.names
-        self.prefixes = prefixes(self.function, self.texts, own)
-        own |= self.prefixes.names
-        self.written = Inlined.of(self.function)
-        self.local = LocalNames.of(self.function, self.written, own, self.texts.handed)
-        self._said = self._sizes()
-
     def body(self) -> list[str]:
         """The lines of all statements, after those that name the parts of the state."""
         for line in (*self.saved.lines, *self.prefixes.lines):
             self._write(line)
         self._statements(self.written.body)
         return self.lines
-
-    def name(self, value: Value) -> str:
-        """What a value is called."""
-        return self.local.names[value.name]
 
     def _write(self, code: str, note: str = "") -> None:
         self.lines += laid_out(code, note, self.indent)
@@ -193,29 +158,6 @@ class Lines:
         outputs = ", ".join(map(self.name, s.outputs))
         self._assign(f"{outputs} = {self._expression(s)}", ", ".join(said.types))
 
-    def _sizes(self) -> dict[int, Said]:
-        """What the family says of each statement, by its id."""
-        return dict(zip(map(id, unconditional(self.function.body)), self.family.said, strict=True))
-
-    def _expression(self, s: Compute) -> str:
-        kept = f", {self._part(s.keeps.part)}, {quoted(s.keeps.name)}" if s.keeps else ""
-        pattern = template(s.op, s.over)
-        inputs = []
-        for place, x in enumerate(s.inputs):
-            text = self._operand(x)
-            if isinstance(x, Value) and x.name in self.written.within:
-                text = text if is_atom(text) or stands_alone(pattern, place) else f"({text})"
-            inputs.append(text)
-        said = self._texts(self._said.get(id(s), NOTHING))
-        return render(s, inputs, weight, kept, s.over, said, pair)
-
-    def _texts(self, said: Said) -> dict[str, str]:
-        """The texts of sizes."""
-        return {
-            key: size if isinstance(size, str) else f"{self.local.names[size.name]}.shape[1:]"
-            for key, size in said.sizes.items()
-        }
-
     def _read(self, s: Read) -> None:
         self._note(s.origin)
         given = ", ".join([quoted(s.place), *map(self._operand, s.inputs)])
@@ -295,12 +237,6 @@ class Lines:
         arguments = [*head, *map(self._operand, s.arguments), *ledger, *sizes]
         return f"{self.texts.families[s.function].name}({', '.join(arguments)})"
 
-    def _prefix(self, prefix: str | WeightName) -> str:
-        """What the names of weights start with."""
-        if isinstance(prefix, WeightName):
-            return follows(prefix.name)
-        return self.prefixes.texts.get(prefix) or quoted(prefix)
-
     def _in_chunks(self, s: Call, call: str) -> str:
         """The call for `chunk` seeds at a time."""
         over = [self._operand(s.arguments[i]) for i in s.over]
@@ -316,22 +252,6 @@ class Lines:
         self._write(f"{part} = {there}", "computed again" if s.whole else "the rest computed again")
         if isinstance(s.run, Call):
             self._write(self._called(s.run, said))
-
-    def _operand(self, x: Operand) -> str:
-        if isinstance(x, Load):
-            return self._entry(x.entry)
-        within = self.written.within.get(x.name)
-        return self._expression(within) if within else self.name(x)
-
-    def _entry(self, entry: Entry) -> str:
-        return f"{self._part(entry.part)}[{quoted(entry.name)}]"
-
-    def _part(self, part: Part) -> str:
-        if part.kind == OWN or (self.function.half == "forward" and not part.scope):
-            return "s"
-        if part.kind == NEW:
-            return "{}"
-        return self.texts.parts[part.scope] if part.kind == AGAIN else self.saved.texts[part.scope]
 
     def _note(self, origin: Origin) -> None:
         """Module path, and the rule of relevance, where they change."""

@@ -103,7 +103,8 @@ class Inlined:
             if not isinstance(s, Compute) or not self._stands(s, reader, place, once, dies):
                 break
             seen = 0 if s.op in VIEWS else s.over  # its memory is that of the result
-            own = {s.inputs[seen].name} if seen is not None else set()  # type: ignore[union-attr]
+            base = s.inputs[seen] if seen is not None else None
+            own = {base.name} if isinstance(base, Value) else set[str]()
             name, count = s.outputs[0].name, sizes.get(s.outputs[0].name, 1)
             if size + count > MOST or not (quiet or own.issuperset(freed)):
                 break

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 
 from lrpc.backend.schedule.ir import (
     Book,
@@ -60,14 +61,15 @@ class Inlined:
         self, body: Sequence[Statement], once: set[str], sizes: dict[str, int]
     ) -> tuple[Statement, ...]:
         found: list[Statement] = []
-        for s, after in zip(body, [*body[1:], None], strict=True):
+        for at, s in enumerate(body):
             if isinstance(s, Only):
                 found.append(replace(s, body=self._body(s.body, once, sizes)))
                 continue
             before = found[-1] if found else None
             found.append(s)
             if isinstance(s, Compute | Book):
-                dies = set(after.values) if isinstance(after, Free) else set[str]()
+                after = takewhile(lambda x: isinstance(x, Free), body[at + 1 :])
+                dies = {name for x in after if isinstance(x, Free) for name in x.values}
                 self._into(found, once, sizes, dies)
             elif isinstance(s, Free):
                 found[-1] = s = Free(tuple(n for n in s.values if n not in self.within), s.parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -20,7 +20,7 @@ from lrpc.ir.graph import Graph
 from lrpc.ir.interpreter import interpret
 from lrpc.program.first_difference import difference_in_double, first_difference, other_calls
 from lrpc.program.reference import Running, doubled, graph_in_double, running
-from lrpc.program.tolerance import TOLERANCES, Tolerance, differs, moved
+from lrpc.program.tolerance import TOLERANCES, Tolerance, apart, moved
 
 MORE = 4
 """Images of the largest case by values: tracing sees batches of 2 and 3."""
@@ -131,17 +131,17 @@ class ModelCheck:
             got = program.outputs({name: given[name] for name in names})
         except RuntimeError as error:
             raise self._mismatch(case, f"the program fails ({_reason(error)})") from error
-        apart = {}
+        few = {}
         for name, value in wanted.items():
-            few = differs(got[name], value, replace(allowed, share=1.0))
-            if not few:
+            share, words = apart(got[name], value, allowed.near)
+            if not share:
                 continue
-            problem = differs(got[name], value, allowed)
-            if problem and not self._near_tie(case, name, got[name], value, allowed):
-                raise self._mismatch(case, f"output {name!r} {problem}")
-            apart[name] = few
-        if apart:
-            self._hold_in_double(case, apart)
+            too_many = share > 1 - allowed.share
+            if too_many and not self._near_tie(case, name, got[name], value, allowed):
+                raise self._mismatch(case, f"output {name!r} {words}")
+            few[name] = words
+        if few:
+            self._hold_in_double(case, few)
 
     def _of_model(self, case: Case) -> tuple[dict[str, Tensor], Any, dict[str, Tensor]]:
         """What the model makes of a case; its own code may refuse values that it never saw."""
@@ -150,21 +150,21 @@ class ModelCheck:
         except Exception as error:
             raise _ModelError(f"{type(error).__name__}: {_reason(error)}") from error
 
-    def _hold_in_double(self, case: Case, apart: Mapping[str, str]) -> None:
+    def _hold_in_double(self, case: Case, few: Mapping[str, str]) -> None:
         """Hold what few entries of some outputs differ by: it must be rounding alone, so that in
         float64 the model and its graph agree on all of them, or else call by call.
 
         Of large models, where that takes minutes, and of those without a float64 form, the calls
         and shapes are held."""
         by_values = not self._large or bool(self.imported.decisions)
-        if by_values and self._agree_in_double(case, apart):
+        if by_values and self._agree_in_double(case, few):
             return
         problem = None if self._large else difference_in_double(self.call, case.example)
         if problem is None:
             with suppress(_ModelError):  # what reads values has no shapes alone
                 problem = self._other_calls(case)
         if problem:
-            name, what = next(iter(apart.items()))
+            name, what = next(iter(few.items()))
             raise self._refused(case, f"output {name!r} {what}; {problem}")
 
     def _agree_in_double(self, case: Case, names: Collection[str]) -> bool:

@@ -141,21 +141,22 @@ def sample_values(value: Tensor, shapes: Shapes, locations: Tensor, weights: Ten
 
     `value` [B, N, M, D], `locations` [B, Q, M, L, P, 2], `weights` [B, Q, M, L·P] → [B, Q, M·D].
     """
-    batch, _, heads, _ = value.shape
+    batch, _, heads, width = value.shape
     maps = value.permute(0, 2, 3, 1).flatten(0, 1)  # [B·M, D, N]
     grids = 2.0 * locations.permute(0, 2, 3, 4, 1, 5).flatten(0, 1) - 1.0  # [B·M, L, P, Q, 2]
-    shares = weights.unflatten(-1, (len(shapes), -1)).permute(0, 2, 3, 4, 1).flatten(0, 1)
+    shares = weights.reshape(locations.shape[:-1]).permute(0, 2, 3, 4, 1).flatten(0, 1)
     sums = []
     start = 0
-    for level, (height, width) in enumerate(shapes):
+    for level, shape in enumerate(shapes):
+        end = start + shape[0] * shape[1]
         samples = F.grid_sample(
-            maps[:, :, start : start + height * width].unflatten(-1, (height, width)),
+            maps[:, :, start:end].reshape(*maps.shape[:2], *shape),
             grids[:, level],
             mode="bilinear",
             padding_mode="zeros",
             align_corners=False,
         )  # [B·M, D, P, Q]
-        start += height * width
+        start = end
         sums.append((samples * shares[:, None, level]).sum(2))
-    total: Tensor = sum(sums[1:], sums[0])  # [B·M, D, Q]
-    return total.unflatten(0, (batch, heads)).permute(0, 3, 1, 2).flatten(2)
+    total = sum(sums[1:], sums[0]).reshape(batch, heads, width, -1)
+    return total.permute(0, 3, 1, 2).flatten(2)

@@ -147,10 +147,12 @@ def build(
 
 
 def _verified(watch: Watch | None) -> Callable[[str, Schedule], None]:
-    """Verifies the schedule after every pass, and shows it."""
+    """Verifies the schedule after every pass that changed it, and shows it."""
+    last: list[Schedule] = []
 
     def seen(name: str, schedule: Schedule) -> None:
-        verify(schedule, name)
+        if not any(schedule is known for known in last):
+            last[:] = [verify(schedule, name)]
         if watch is not None:
             watch(f"schedule_{name}", schedule)
 

@@ -128,18 +128,19 @@ class _Main:
     # -- operations ------------------------------------------------------------------------------
 
     def _step(self, function: Function, s: Step, scope: Scope, own: Part | None) -> None:
+        named = isinstance(s, Book) and not self.ledger
         for x in s.inputs:
-            self._read(x, scope, own, named=isinstance(s, Book) and not self.ledger)
-        if isinstance(s, Read) and (own is not None or function.half not in MAINS):
-            raise Wrong("relevance is handed out by main functions alone")
-        if isinstance(s, Book) and not function.ledger:
-            raise Wrong("a row is booked without a ledger")
+            self._read(x, scope, own, named)
         if isinstance(s, Compute):
             scope.define(s.outputs)
             if s.over is not None:
                 self._over(s, scope)
             if s.keeps is not None and (s.keeps.part.kind == OWN) != (own is not None):
                 raise Wrong("tables are kept in a part that is out of reach")
+        elif isinstance(s, Read) and (own is not None or function.half not in MAINS):
+            raise Wrong("relevance is handed out by main functions alone")
+        elif isinstance(s, Book) and not function.ledger:
+            raise Wrong("a row is booked without a ledger")
         scope.memory.note(s)
 
     def _over(self, s: Compute, scope: Scope) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -24,19 +25,21 @@ def seeded_weights(model: nn.Module, seed: int = 0) -> dict[str, Tensor]:
     Offsets, attention weights and box refinements, which training starts from zero, are not zero:
     every path of the model carries something. `criterion.*` keeps what the model has.
     """
-    weights = {}
-    drawn: dict[str, Tensor] = {}
-    for key, tensor in model.state_dict().items():
-        name = key
-        for pattern, replacement in _ALIASES:
-            name = pattern.sub(replacement, name)
-        if name.startswith("criterion."):
-            weights[key] = tensor
-            continue
-        if name not in drawn:
-            drawn[name] = torch.from_numpy(_draw(name, tuple(tensor.shape), seed))
-        weights[key] = drawn[name]
-    return weights
+    own = model.state_dict()
+    names = {key: _drawn_as(key) for key in own}
+    shapes = {names[key]: tuple(own[key].shape) for key in reversed(own)}  # of the first
+    shapes = {name: shape for name, shape in shapes.items() if not name.startswith("criterion.")}
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        values = pool.map(lambda name: _draw(name, shapes[name], seed), shapes)
+        drawn = dict(zip(shapes, map(torch.from_numpy, values), strict=True))
+    return {key: drawn.get(names[key], tensor) for key, tensor in own.items()}
+
+
+def _drawn_as(key: str) -> str:
+    """The name that a tensor is drawn by."""
+    for pattern, replacement in _ALIASES:
+        key = pattern.sub(replacement, key)
+    return key
 
 
 def _draw(name: str, shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:
@@ -59,4 +62,4 @@ def _draw(name: str, shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:
         values = values * 4
     if "_bbox_embed.layers.2." in name:
         values = values * 0.1
-    return values.astype(np.float32)
+    return values.astype(np.float32, copy=False)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from lrpc.runtime.pages import keep_freed_memory
+from lrpc.support.arenas import one_arena
 from lrpc.support.ending import Output, ended
 
 
@@ -41,6 +42,7 @@ def script() -> int:
     """`main` in a process that is there for it alone: it keeps the memory that tensors free, and
     ends without taking apart what it has made."""
     keep_freed_memory()
+    one_arena()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be any bytes
     gc.disable()  # until all is imported

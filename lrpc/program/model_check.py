@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import torch
@@ -18,6 +19,7 @@ from lrpc.frontend.capture import Example
 from lrpc.frontend.variation import varied
 from lrpc.ir.graph import Graph
 from lrpc.ir.interpreter import interpret
+from lrpc.program.beside import Beside
 from lrpc.program.first_difference import difference_in_double, first_difference, other_calls
 from lrpc.program.reference import Running, doubled, graph_in_double, running
 from lrpc.program.tolerance import TOLERANCES, Tolerance, apart, moved
@@ -66,6 +68,10 @@ class CheckedBefore:
         return self.said if same else UNCHECKED
 
 
+#: What goes into a model by name, how its results nest, and they by name.
+Ran = tuple[dict[str, Tensor], Any, dict[str, Tensor]]
+
+
 @dataclass(frozen=True)
 class Case:
     """One call that both are run on, in words; `shapes` says that its values are too many."""
@@ -78,10 +84,16 @@ class Case:
 @dataclass(frozen=True, eq=False)
 class ModelCheck:
     """What a program's outputs are held against: the model's own, on the example and on other
-    values, for one image and for more than were traced."""
+    values, for one image and for more than were traced. Those of a model that may run `ahead` are
+    computed from now on, while the program is made."""
 
     call: ModelCall
     imported: Imported
+    ahead: bool = False
+
+    def __post_init__(self) -> None:
+        if self.ahead:
+            _ = self._ahead
 
     @torch.no_grad()
     def check(self, text: str, weights: Mapping[str, Tensor], precision: str) -> dict[str, Any]:
@@ -90,7 +102,7 @@ class ModelCheck:
         allowed = TOLERANCES[_rounding(precision, self.imported.module.graph)]
         program = running(text, weights)
         facts: dict[str, Any] = {"against": "the model", "on": [], "not_on": []}
-        for case in self._cases():
+        for case in self._cases:
             try:
                 if case.shapes:
                     self._hold_shapes(case)
@@ -103,6 +115,12 @@ class ModelCheck:
                 facts["not_on"].append(f"{case.name}: {error}")
         return facts
 
+    @cached_property
+    def _ahead(self) -> Beside[Ran]:
+        cases = [case for case in self._cases if not case.shapes]
+        return Beside({case.name: partial(self.call.run, case.example) for case in cases})
+
+    @cached_property
     def _cases(self) -> list[Case]:
         call = self.call
         own, fixed = call.batch_of(call.example), call.unbatched
@@ -143,10 +161,10 @@ class ModelCheck:
         if few:
             self._hold_in_double(case, few)
 
-    def _of_model(self, case: Case) -> tuple[dict[str, Tensor], Any, dict[str, Tensor]]:
+    def _of_model(self, case: Case) -> Ran:
         """What the model makes of a case; its own code may refuse values that it never saw."""
         try:
-            return self.call.run(case.example)
+            return self._ahead.result(case.name) if self.ahead else self.call.run(case.example)
         except Exception as error:
             raise _ModelError(f"{type(error).__name__}: {_reason(error)}") from error
 

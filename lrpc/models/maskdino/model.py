@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from lrpc.models.fitting import fill
 from lrpc.models.maskdino.backbone import ResNet
 from lrpc.models.maskdino.pixel_decoder import PixelDecoder, Pixels
 from lrpc.models.maskdino.predictor import Predictor
-from lrpc.models.maskdino.seeding import seeded_weights
+from lrpc.models.maskdino.seeding import Undrawn, seeded_weights
 from lrpc.models.maskdino.spec import MaskDINOSpec
 
 #: How a message names the model.
@@ -111,26 +109,8 @@ class MaskDINO(nn.Module):
 def construct_maskdino(config: object) -> MaskDINO:
     """The model that `config` describes, its weights not set yet. Raises ConfigError."""
     spec = MaskDINOSpec.from_config(config)
-    with torch.random.fork_rng(devices=[]), _Undrawn():  # nobody would see the numbers
+    with torch.random.fork_rng(devices=[]), Undrawn():  # nobody would see the numbers
         return MaskDINO(spec)
-
-
-_DRAWING = frozenset({
-    *(nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_, nn.init.kaiming_normal_),
-    *(Tensor.uniform_, Tensor.normal_),
-})  # fmt: skip
-
-
-class _Undrawn(TorchFunctionMode):
-    """While active, tensors that are filled at random keep what lies in their memory."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func in _DRAWING:
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
 
 
 def build_maskdino(config: object, weights: Mapping[str, Tensor] | None = None) -> MaskDINO:

@@ -6,17 +6,36 @@ import math
 import re
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 # One module under several names must get one value: names are mapped to the first of them.
 _ALIASES = (
     (re.compile(r"predictor\.(decoder\.)?bbox_embed\.\d+\."), "predictor._bbox_embed."),
     (re.compile(r"predictor\.decoder_norm\."), "predictor.decoder.norm."),
 )
+
+_DRAWING = frozenset({
+    *(nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_, nn.init.kaiming_normal_),
+    *(Tensor.uniform_, Tensor.normal_),
+})  # fmt: skip
+
+
+class Undrawn(TorchFunctionMode):
+    """While active, tensors that are filled at random keep what lies in their memory."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _DRAWING:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def seeded_weights(model: nn.Module, seed: int = 0) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from threading import Thread
 from typing import Generic, TypeVar
@@ -23,23 +23,25 @@ class Beside(Generic[T]):
 
     def __init__(self, tasks: Mapping[str, Callable[[], T]]) -> None:
         self._results: dict[str, Future[T]] = {name: Future() for name in tasks}
-        Thread(target=self._work, args=(dict(tasks), torch.get_num_threads()), daemon=True).start()
+        work = [(task, self._results[name]) for name, task in tasks.items()]
+        Thread(target=_done, args=(work, torch.get_num_threads()), daemon=True).start()
 
     def result(self, name: str) -> T:
         """What a task gave, once it is done; its error is raised here."""
         return self._results.pop(name).result()
 
-    def _work(self, tasks: dict[str, Callable[[], T]], cores: int) -> None:
-        often = sys.getswitchinterval()
-        sys.setswitchinterval(min(often, _SWITCH))
-        torch.set_num_threads(max(1, cores - 1))  # of this thread
-        try:
-            for name, task in tasks.items():
-                future = self._results[name]
-                try:
-                    future.set_result(task())
-                except BaseException as error:
-                    future.set_exception(error)
-        finally:
-            torch.set_num_threads(cores)  # of threads to come
-            sys.setswitchinterval(often)
+
+def _done(work: Sequence[tuple[Callable[[], T], Future[T]]], cores: int) -> None:
+    """Do tasks one after the other, and say what came of each."""
+    often = sys.getswitchinterval()
+    sys.setswitchinterval(min(often, _SWITCH))
+    torch.set_num_threads(max(1, cores - 1))  # of this thread
+    try:
+        for task, future in work:
+            try:
+                future.set_result(task())
+            except BaseException as error:  # for who asks for the result
+                future.set_exception(error)
+    finally:
+        torch.set_num_threads(cores)  # of threads to come
+        sys.setswitchinterval(often)

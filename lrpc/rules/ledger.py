@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from torch import Tensor
 
 from lrpc.errors import RuleError
+from lrpc.ir.blocks import block_of
 from lrpc.ir.builder import Builder
 from lrpc.ir.graph import Attr, Graph, Node, Value
 from lrpc.rules.emission import Emission
-from lrpc.rules.folds import batch_axis, images_last
+from lrpc.rules.folds import batch_axis, folded, images_last
 
 SINKS = ("bias", "epsilon", "softmax", "position", "detached", "border", "rescale")
 
@@ -24,6 +26,8 @@ class LedgerRows(Emission):
         super().__init__(builder, tensors)
         self.graph, self.ledger = graph, ledger
         self._images_last = images_last(graph) if ledger else frozenset()
+        self._moved: dict[tuple[Value, ...], tuple[Value, ...]] = {}
+        self._row: Node | None = None  # the last one
 
     def absorb(self, kind: str, g: Value, value: Value, negative: bool = False) -> None:
         """Enter Σ g ⊙ value into the ledger as sink `kind`; RuleError for an unknown sink."""
@@ -45,6 +49,8 @@ class LedgerRows(Emission):
         """A ledger row: Σ g ⊙ value per seed and image, or minus it."""
         if not self.ledger:
             return
+        value = self.seen(g, value)
+        g = self.ungated(g, value)
         axis, fold = batch_axis(g) or (0, 1)
         pairs: tuple[tuple[str, Attr], ...] = (
             ("batch", axis),
@@ -54,8 +60,26 @@ class LedgerRows(Emission):
         )
         if fold > 1:
             pairs = (*pairs, ("fold", -fold if self._last(value) else fold))
-        node = Node("record", (g, self.seen(g, value)), (), pairs, rule=self._rule, loc=self._loc)
-        self.builder.nodes.append(node)
+        node = Node("record", (g, value), (), pairs, rule=self._rule, loc=self._loc)
+        self._row = self._as_before(node)
+        self.builder.nodes.append(self._row)
+
+    def moves(self, g: Value, value: Value, moved: Value, source: Value) -> None:
+        """Note that `moved` and `source` have the entries of `g` and `value` in another order, so
+        that rows of both are one amount."""
+        if all(batch_axis(x) and folded(x) == 1 for x in (g, moved)):
+            self._moved[moved, source] = self._moved.get((g, value), (g, value))
+
+    def _as_before(self, row: Node) -> Node:
+        """A row, or the same amount in the words of the row before, which then is computed once."""
+        last = self._row
+        if last is None or block_of(last.loc.module) != block_of(row.loc.module):
+            return row
+        same = self._moved.get(row.inputs, row.inputs) == self._moved.get(last.inputs, last.inputs)
+        if not same or "fold" in dict(row.attrs) or last.attr("negative") != row.attr("negative"):
+            return row
+        attrs = {**dict(row.attrs), "batch": last.integer("batch")}
+        return replace(row, inputs=last.inputs, attrs=tuple(attrs.items()))
 
     def gate(self, g: Value, y: Value) -> Value:
         """`g` where `y` is above 0, and 0 elsewhere."""
@@ -72,11 +96,25 @@ class LedgerRows(Emission):
         own = relu is not None and relu.op == "relu" and relu.inputs == (value,)
         return relu.out if relu is not None and own else value
 
+    def ungated(self, g: Value, y: Value) -> Value:
+        """What `g` was before the gate of a ReLU whose output is `y`: its product with that is the
+        same."""
+        gate, made = self.builder.made_by(g), self.builder.made_by(y)
+        if gate is None or made is None or (gate.op, made.op) != ("gate", "relu"):
+            return g
+        mask = self.builder.made_by(gate.inputs[1])
+        return gate.inputs[0] if mask is not None and _above_zero(mask, y) else g
+
     def _last(self, value: Value) -> bool:
         """Whether images count fastest in what the current node books about `value`."""
         node = self.graph.producers.get(self._node)
         near = () if node is None else (*node.inputs, *node.outputs)
         return any(v.name in self._images_last for v in (value, *near))
+
+
+def _above_zero(mask: Node, y: Value) -> bool:
+    limit = (mask.attr("kind"), mask.attr("value"))
+    return mask.op == "compare_scalar" and mask.inputs == (y,) and limit == ("gt", 0)
 
 
 def _known(kind: str) -> None:

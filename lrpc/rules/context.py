@@ -237,7 +237,10 @@ class Context(LedgerRows):
             return g
         s = self.op("mul", g, self.op("stab_ratio", z, eps=eps))
         if self.ledger:
-            self.absorb("epsilon", self.op("sub", self.ungated(g, z), s), z)
+            if self.just_booked(g, z):
+                self.record("epsilon", s, z, rest=True)
+            else:
+                self.absorb("epsilon", self.op("sub", self.ungated(g, z), s), z)
         return s
 
 

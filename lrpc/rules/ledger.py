@@ -45,12 +45,14 @@ class LedgerRows(Emission):
             one = self.op("full", shape=(1,), value=1.0, dtype=r.type.dtype)
             self.record(kind, r, one, negative)
 
-    def record(self, kind: str, g: Value, value: Value, negative: bool = False) -> None:
-        """A ledger row: Σ g ⊙ value per seed and image, or minus it."""
+    def record(
+        self, kind: str, g: Value, value: Value, negative: bool = False, rest: bool = False
+    ) -> None:
+        """A ledger row: Σ g ⊙ value per seed and image, or minus it, or the `rest` that it leaves
+        of the row before."""
         if not self.ledger:
             return
-        value = self.seen(g, value)
-        g = self.ungated(g, value)
+        g, value = self._operands(g, value)
         axis, fold = batch_axis(g) or (0, 1)
         pairs: tuple[tuple[str, Attr], ...] = (
             ("batch", axis),
@@ -60,8 +62,9 @@ class LedgerRows(Emission):
         )
         if fold > 1:
             pairs = (*pairs, ("fold", -fold if self._last(value) else fold))
+        pairs = (*pairs, ("rest", True)) if rest else pairs
         node = Node("record", (g, value), (), pairs, rule=self._rule, loc=self._loc)
-        self._row = self._as_before(node)
+        self._row = node if rest else self._as_before(node)
         self.builder.nodes.append(self._row)
 
     def moves(self, g: Value, value: Value, moved: Value, source: Value) -> None:
@@ -73,13 +76,27 @@ class LedgerRows(Emission):
     def _as_before(self, row: Node) -> Node:
         """A row, or the same amount in the words of the row before, which then is computed once."""
         last = self._row
-        if last is None or block_of(last.loc.module) != block_of(row.loc.module):
-            return row
-        same = self._moved.get(row.inputs, row.inputs) == self._moved.get(last.inputs, last.inputs)
-        if not same or "fold" in dict(row.attrs) or last.attr("negative") != row.attr("negative"):
+        same = last is not None and self._amount_of(last, row.inputs)
+        if last is None or not same or last.attr("negative") != row.attr("negative"):
             return row
         attrs = {**dict(row.attrs), "batch": last.integer("batch")}
         return replace(row, inputs=last.inputs, attrs=tuple(attrs.items()))
+
+    def _amount_of(self, row: Node, inputs: tuple[Value, ...]) -> bool:
+        """Whether a row of the present block is Σ of the product of these, or minus it."""
+        here = block_of(row.loc.module) == block_of(self._loc.module) and not row.attr("rest")
+        return here and self._moved.get(row.inputs, row.inputs) == self._moved.get(inputs, inputs)
+
+    def just_booked(self, g: Value, value: Value) -> bool:
+        """Whether the row before is Σ g ⊙ value."""
+        row = self._row
+        own = row is not None and self._amount_of(row, self._operands(g, value))
+        return row is not None and own and not row.attr("negative")
+
+    def _operands(self, g: Value, value: Value) -> tuple[Value, Value]:
+        """What a row of Σ g ⊙ value reads."""
+        value = self.seen(g, value)
+        return self.ungated(g, value), value
 
     def gate(self, g: Value, y: Value) -> Value:
         """`g` where `y` is above 0, and 0 elsewhere."""

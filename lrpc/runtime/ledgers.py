@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -16,11 +16,14 @@ def book(
     fold: int = 1,
     times: int = 1,
     negative: bool = False,
+    rest: bool = False,
 ) -> None:
-    """Books Σ a ⊙ b, [K, B], or the negative of it, so many times, where there is a ledger."""
+    """Books Σ a ⊙ b, [K, B], or the negative of it, so many times, where there is a ledger; or the
+    `rest` that it leaves of the row before."""
     if ledger is not None:
         amount = inner(a, b, batch, fold)
-        ledger.extend([-amount if negative else amount] * times)
+        amount = ledger[-1] - amount if rest else -amount if negative else amount
+        ledger.extend([amount] * times)
 
 
 def hand_out(
@@ -70,34 +73,44 @@ def product_sums(a: Tensor, b: Tensor, batch: int, masked: bool) -> Tensor:
 
 def products(a: Tensor, b: Tensor, masked: bool) -> Tensor:
     """a ⊙ b in float64; 0 where a is 0 if `masked`, whatever b is there."""
-    if a.dtype == torch.float64 or a.shape[a.dim() - b.dim() :] != b.shape:
-        t = a.double() * b
-    else:
-        t = a.double().mul_(b.double())
+    over = a.dtype != torch.float64 and broadcasts(b.shape, a.shape)
+    t = a.double().mul_(b.double()) if over else a.double() * b
     return t.masked_fill_(a == 0, 0.0) if masked else t
 
 
+def broadcasts(shape: Sequence[int], to: Sequence[int]) -> bool:
+    """Whether a tensor of one shape broadcasts to another shape."""
+    ends = zip(shape[::-1], to[::-1], strict=False)
+    return len(shape) <= len(to) and all(m in (1, n) for m, n in ends)
+
+
 def in_segments(a: Tensor, b: Tensor, batch: int) -> bool:
-    """Whether `segment_sums` takes these: images in front, b with or without them, both in order;
-    and whether it is worth it."""
+    """Whether `segment_sums` takes these: images in front, b with or without them, or an entry for
+    each channel of maps, both in order; and whether it is worth it."""
     lead = a.dim() - b.dim()
-    alike = a.dim() > 2 and lead > 0 and b.shape == a.shape[lead:] and batch == 1
-    return alike and a.numel() >= 1 << 17 and a.is_contiguous() and b.is_contiguous()
+    if batch != 1 or a.dim() < 3 or lead < 1 or a.numel() < 1 << 17:
+        return False
+    alike = b.shape == a.shape[lead:] or (lead == 2 and b.numel() == b.shape[0] == a.shape[2])
+    return alike and a.is_contiguous() and b.is_contiguous()
 
 
 def segment_sums(a: Tensor, b: Tensor, masked: bool) -> Tensor:
-    """Σ a ⊙ b, [K, B], from a [K, B, ...] and b, whose shape is the end of a's: of as many products
-    at a time as a CPU's cache holds."""
-    seeds, images = a.shape[:2]
-    own = a.dim() - b.dim() == 1  # each image has its own b
-    rows = a.flatten(2) if own else a.reshape(seeds, images, -1, b.numel())
-    b = b.flatten(1 if own else 0)
+    """Σ a ⊙ b, [K, B], of as many products at a time as a CPU's cache holds: from a [K, B, ...] and
+    b, whose shape is the end of a's, or [C, 1, ...]."""
+    lead, (seeds, images) = a.dim() - b.dim(), a.shape[:2]
+    channels = b.shape != a.shape[lead:]
+    if channels:
+        rows, b = a.flatten(3), b.flatten(1)
+    elif lead == 1:  # each image has its own b
+        rows, b = a.flatten(2), b.flatten(1)
+    else:
+        rows, b = a.reshape(seeds, images, -1, b.numel()), b.flatten()
     size = 1 << 22 if a.is_cuda else 1 << 17
     count = -(-rows.numel() // size)
     step = -(-rows.shape[2] // count)
     total = a.new_zeros(seeds, images, dtype=torch.float64)
     for first in range(0, rows.shape[2], step):
         here = slice(first, first + step)
-        part = products(rows[:, :, here], b[:, here] if own else b, masked)
-        total += part.flatten(2).sum(-1)
+        own = b[here] if channels else b[:, here] if lead == 1 else b
+        total += products(rows[:, :, here], own, masked).flatten(2).sum(-1)
     return total

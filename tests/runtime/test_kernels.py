@@ -32,6 +32,7 @@ NO_ROW = {
     "inner",
     "product_sums",
     "products",
+    "broadcasts",
     "in_segments",
     "segment_sums",
     "softmax_along",
@@ -441,12 +442,14 @@ def test_ledger_sums(
 @pytest.mark.parametrize(
     ("shape", "lead"),
     [((3, 2, 90_000), 1), ((300, 1, 1100), 1), ((2, 3, 1300, 8, 5), 1), ((2, 3, 1300, 40), 3),
-     ((3, 2, 1100, 8, 5), 2), ((1, 1, 300_000), 2), ((2, 1, 140_000), 3)],
+     ((3, 2, 1100, 8, 5), 2), ((1, 1, 300_000), 2), ((2, 1, 140_000), 3), ((2, 3, 5, 90, 70), 0)],
 )  # fmt: skip
 def test_ledger_sums_in_segments(shape: tuple[int, ...], lead: int, dtype: torch.dtype) -> None:
-    """Equal to sums of the whole product in float64; masked scores of −∞ where a is 0 or not."""
+    """Equal to sums of the whole product in float64; masked scores of −∞ where a is 0 or not. With
+    `lead` 0, b has an entry for each channel of maps."""
     torch.manual_seed(0)
-    a, b = torch.randn(shape).to(dtype), torch.randn(shape[lead:]).to(dtype)
+    other = shape[lead:] if lead else (shape[2], 1, 1)
+    a, b = torch.randn(shape).to(dtype), torch.randn(other).to(dtype)
     assert ledgers.in_segments(a, b, 1)
 
     def check() -> None:
@@ -460,7 +463,7 @@ def test_ledger_sums_in_segments(shape: tuple[int, ...], lead: int, dtype: torch
 
     check()
     b.view(-1)[-1] = float("-inf")
-    a.view(*shape[:lead], -1)[..., -1] = 0.0
+    (a.view(*shape[:lead], -1)[..., -1] if lead else a[:, :, -1]).zero_()
     check()
     a[0, -1] = 1.0
     check()

@@ -29,7 +29,8 @@ def _merged(body: Iterable[Statement]) -> tuple[Statement, ...]:
             s, last = replace(s, body=_merged(s.body)), None
         elif isinstance(s, Book):
             row = found[last] if last is not None else None
-            if isinstance(row, Book) and last is not None and _amount(row) == _amount(s):
+            same = isinstance(row, Book) and _amount(row) == _amount(s) and not s.attr("rest")
+            if isinstance(row, Book) and last is not None and same:
                 found[last] = replace(row, times=row.times + s.times)
                 continue
             last = len(found)
@@ -39,4 +40,4 @@ def _merged(body: Iterable[Statement]) -> tuple[Statement, ...]:
 
 def _amount(row: Book) -> tuple[object, ...]:
     """What a row books."""
-    return (row.inputs, *(row.attr(key) for key in ("batch", "fold", "negative")))
+    return (row.inputs, *(row.attr(key) for key in ("batch", "fold", "negative", "rest")))

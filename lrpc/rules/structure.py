@@ -24,14 +24,14 @@ def extent(x: Value, dim: int) -> int:
 
 def _reshape(ctx: Context, node: Node) -> None:
     x = node.inputs[0]
-    ctx.move(node, x, lambda g: ctx.reshape(g, (K, *x.type.shape)))
+    ctx.move(node, x, lambda g: ctx.reshape(g, (K, *x.type.shape)), whole=True)
 
 
 def _permute(ctx: Context, node: Node) -> None:
     dims = node.integers("dims")
     inverse = sorted(range(len(dims)), key=lambda i: dims[i])
     order = (0, *(i + 1 for i in inverse))
-    ctx.move(node, node.inputs[0], lambda g: ctx.op("permute", g, dims=order))
+    ctx.move(node, node.inputs[0], lambda g: ctx.op("permute", g, dims=order), whole=True)
 
 
 def _same(ctx: Context, node: Node) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lrpc.backend.schedule.ir import Book, Only
 from lrpc.backend.schedule.join import join
+from lrpc.backend.schedule.rows import rows
 from lrpc.program.memory_of import open_model
 from tests.support.checkpoints import compiled
 from tests.support.schedules import FORWARD, same, schedule
@@ -134,10 +135,9 @@ def test_a_block_that_hands_out_more_with_a_ledger_stays_apart() -> None:
 def test_every_row_is_booked_and_equal_ones_at_once() -> None:
     """As many times as the graph has it; no two rows one after the other have the same amount."""
     model = open_model(Path(compiled("small ViT", "attnlrp", "block").directory))
-    body = model.scheduler.flat.targets[0].booked.body
-    rows = [s for s in body if isinstance(s, Book)]
+    merged = rows(model.scheduler.flat).targets[0].booked.body
+    found = [s for s in merged if isinstance(s, Book)]
     nodes = [n for n in model.codes[0].booked.nodes if n.op == "record"]
-    assert sum(s.times for s in rows) == len(nodes) > len(rows)
-    for s, t in pairwise(body):
-        if isinstance(s, Book) and isinstance(t, Book):
-            assert (s.inputs, s.attr("negative")) != (t.inputs, t.attr("negative"))
+    assert sum(s.times for s in found) == len(nodes) > len(found)
+    for s, t in pairwise(found):
+        assert (s.inputs, s.attr("negative")) != (t.inputs, t.attr("negative"))

@@ -77,9 +77,9 @@ def sweep(
             if node.op == "read":
                 places[str(node.attr("name"))] = read_out(operands)
             elif node.op == "record":
-                rows.append(
-                    (str(node.attr("node")), str(node.attr("kind")), _amount(node, *operands))
-                )
+                amount = _amount(node, *operands)
+                amount = rows[-1][2] - amount if node.attr("rest") else amount
+                rows.append((str(node.attr("node")), str(node.attr("kind")), amount))
             elif any(v.name not in values for v in node.outputs):
                 made = run_node(node, joint.tensors, operands, sizes)
                 values.update((v.name, t) for v, t in zip(node.outputs, made, strict=True))

@@ -18,6 +18,7 @@ from lrpc.backend.schedule.join import join
 from lrpc.backend.schedule.kept import Kept, kept_and_made, read_again
 from lrpc.backend.schedule.outline import outline
 from lrpc.backend.schedule.recompute import recompute
+from lrpc.backend.schedule.rows import rows
 from lrpc.backend.schedule.tails import tails
 from lrpc.ir.graph import Graph
 
@@ -33,7 +34,7 @@ class Scheduler:
 
     forward: Graph
     targets: Sequence[TargetCode]
-    _blocks: dict[object, Schedule] = field(default_factory=dict)
+    _blocks: dict[object, tuple[Schedule, Schedule]] = field(default_factory=dict)
     _last: tuple[object, dict[Which, Stages]] = (None, {})
 
     @cached_property
@@ -92,10 +93,12 @@ class Scheduler:
     def _stages(self, found: Schedule, kept: Kept, chunked: bool, which: Which) -> Stages:
         key = (which, frozenset(key for key in kept if key.startswith("stretch.")))
         if key not in self._blocks:
-            self._blocks[key] = blocks(found, kept)
+            cut = blocks(found, kept)
+            self._blocks[key] = (cut, rows(cut))
         # A caller holds what it hands a rule until the call is over: under a budget, memory counts.
         steps: list[tuple[str, Callable[[Schedule], Schedule]]] = [
-            ("blocks", lambda _: self._blocks[key]),
+            ("blocks", lambda _: self._blocks[key][0]),
+            ("rows", lambda _: self._blocks[key][1]),
             ("recompute", lambda s: recompute(s, kept, self.reading.needed)),
             ("in_place", in_place),
             *([("chunk", chunk)] if chunked else []),

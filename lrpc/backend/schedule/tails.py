@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 from lrpc.backend.quoting import ascii_word
+from lrpc.backend.schedule.conditions import partly_gone
 from lrpc.backend.schedule.ir import (
     AGAIN,
     SAVED,
@@ -121,12 +122,13 @@ def _fitting(a: Function, i: int, b: Function, j: int, length: int) -> int:
 
 
 def _whole(run: _Run) -> bool:
-    """Whether a run uses and makes nothing but values that are there with a ledger and without,
-    makes what it computes again of the state itself, and frees it."""
+    """Whether a run uses and makes nothing but values that are there with a ledger and without, and
+    freed in both or in neither; makes what it computes again of the state itself, and frees it."""
     function, body = run.function, run.body
     if run.length == len(function.body):
         return False
     partly = {v.name for s in function.body if isinstance(s, Only) for v in results(s)}
+    partly |= partly_gone(function.body[: run.start]) | partly_gone(body)
     crossing = {v.name for v in (*_live(body), *_made(run))}
     made = {s.scope for s in body if isinstance(s, Recompute)}
     parts = (x.entry.part for s in body for x in operands(s) if isinstance(x, Load))

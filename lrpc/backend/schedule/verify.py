@@ -70,6 +70,7 @@ class _Scope:
     known: dict[str, TensorType] = field(default_factory=dict)
     freed: set[str] = field(default_factory=set)
     memory: Memory = field(default_factory=Memory)
+    inner: bool = False  # of a function or block that others call
 
     def define(self, values: Iterable[Value]) -> None:
         for value in values:
@@ -127,8 +128,8 @@ class _Main:
                 self._statement(function, s, scope, own)
             except _Wrong as error:
                 raise _Wrong(f"{error}; in {self.where}, {_said(s)}") from None
-        for value in results:
-            scope.read(value)
+        for value in results:  # of what a function returns, its caller reads what is still there
+            scope.read(value, named=scope.inner)
 
     def _statement(self, function: Function, s: Statement, scope: _Scope, own: Part | None) -> None:
         if isinstance(s, STEPS):
@@ -218,7 +219,7 @@ class _Main:
 
     def _callee(self, s: Block | Call, scope: _Scope, caller: Function, own: Part | None) -> None:
         for x in s.arguments:
-            self._read(x, scope, own)
+            self._read(x, scope, own, named=True)
         self._chunks(s, caller, own)
         if s.part.kind == NEW:
             self.copies[s.part.scope] = {}
@@ -234,9 +235,11 @@ class _Main:
         for name in (names[i] for i in s.gives):
             if name is None or not scope.memory.owns(name):
                 raise _Wrong("gives away what is not the caller's")
-        inside = _Scope()
+        inside = _Scope(inner=True)
         inside.define(parameters)
         inside.memory.given([v.name for v in parameters], s.gives)
+        gone = (v.name for v, x in zip(parameters, names, strict=True) if scope.memory.gone(x or ""))
+        inside.memory.dead.update(gone)
         where, self.where = self.where, f"{self.where}, {_said(s)}"
         if s.part.kind == OWN and own is None:
             raise _Wrong("a main function has no part of its own")

@@ -13,7 +13,7 @@ from tests.support.schedules import FORWARD, G, X
 
 Y = f'saved[""]["y"]: {X}'
 RULES = ('rule=epsilon(eps=0.1) in="l.0"', 'rule=epsilon(eps=0.1) in="l.1"', 'rule=pass in="head"')
-ALONE = ("tanh", "sigmoid", "relu", "cos", "sin")
+ALONE = ("tanh", "sigmoid", "relu", "cos", "sin", "centred_softplus", "sigmoid_ratio")
 PLAIN, BOOKED = 0, 1
 
 
@@ -25,23 +25,25 @@ class Made:
     type: str
 
 
-LOADED = Made((Y, Y), X)
+LOADED, SEED = Made((Y, Y), X), Made(("%g", "%g"), G)
 
 
 @dataclass
 class Relevance:
-    """Writes the two functions of a target. What it draws is up to `rng`, whatever came before."""
+    """Writes the two functions of a target; a run is the same wherever its `rng` is."""
 
     rng: random.Random
     lines: tuple[list[str], list[str]] = field(default_factory=lambda: ([], []))
     counts: list[int] = field(default_factory=lambda: [0, 0])
-    g: Made = Made(("%g", "%g"), G)
-    known: list[Made] = field(default_factory=lambda: [LOADED])
+    g: Made = SEED
+    known: list[Made] = field(default_factory=lambda: [LOADED, SEED])
     place: str = RULES[0]
 
     def run(self, rng: random.Random, steps: int) -> None:
-        """So many steps from where relevance is now, which read nothing else made before."""
-        self.rng, self.known = rng, [LOADED, self.g]
+        """So many steps from where relevance is now, which read nothing else made before but the
+        seeds."""
+        self.rng, self.known = rng, [LOADED, self.g, *[SEED] * (rng.random() < 0.3)]
+        self.place = rng.choice(RULES)
         for _ in range(steps):
             if rng.random() < 0.25:
                 self.place = rng.choice(RULES)
@@ -109,11 +111,14 @@ class Relevance:
 def random_schedule(seed: int, targets: int = 1, longest: int = 40) -> Schedule:
     """A schedule as `build` makes it. Targets have runs of statements in common."""
     rng = random.Random(seed)
-    runs = [(rng.randrange(1 << 30), rng.randint(3, longest)) for _ in range(targets + 2)]
+    runs = [(rng.randrange(1 << 30), rng.randint(3, longest)) for _ in range(3)]
+    last = rng.randrange(3)
     text = f"schedule {{\n{_function('forward', 'forward', f'%x: {X}', FORWARD.splitlines())}"
     for number in range(targets):
         relevance = Relevance(rng)
-        for i in rng.choices(range(len(runs)), k=rng.randint(1, 4)):
+        for i in [*rng.choices(range(3), k=rng.randint(0, 3)), last if rng.random() < 0.8 else 0]:
+            relevance.rng = rng
+            rng.choice([relevance.added, relevance.passed, relevance.again])()
             relevance.run(random.Random(runs[i][0]), runs[i][1])
             relevance.read(f"place {i}")
         relevance.read("input")

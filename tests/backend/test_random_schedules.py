@@ -16,7 +16,7 @@ from lrpc.backend.render.inlining import Inlined
 from lrpc.backend.schedule.applications import applications
 from lrpc.backend.schedule.free import free
 from lrpc.backend.schedule.in_place import in_place
-from lrpc.backend.schedule.ir import Call, Free, Schedule
+from lrpc.backend.schedule.ir import Free, Schedule
 from lrpc.backend.schedule.join import join
 from lrpc.backend.schedule.outline import outline
 from lrpc.backend.schedule.parser import parse_schedule
@@ -67,12 +67,9 @@ def test_passes_change_nothing_that_is_computed(seed: int) -> None:
 
 
 def test_they_have_what_passes_are_for() -> None:
-    """Rules as functions, ends and middles that are shared, parts within parts."""
+    """Rules as functions, ends and middles that targets share."""
     halves = Counter(f.half for seed in SEEDS for f in stages(seed)["tails"].functions)
-    print(halves)
     assert min(halves[half] for half in ("rule", "tail", "part")) > 10
-    inner = [s for seed in SEEDS for f in stages(seed)["tails"].functions for s in f.body]
-    assert any(isinstance(s, Call) and "from" in s.function for s in inner)
 
 
 def values(seed: int) -> tuple[Tensor, Tensor]:

@@ -9,8 +9,8 @@ from torch import Tensor
 from lrpc.backend.interface import Description, TargetCode
 from lrpc.backend.render.program import KERNELS, RUNTIME, program_text
 from lrpc.backend.schedule.ir import Book, Compute, Function, Load, Operand, Read, Schedule
-from lrpc.ir.ops import TABLE, resolve
 from lrpc.backend.sources import MODULES
+from lrpc.ir.ops import TABLE, resolve
 from lrpc.ir.parser import parse_graph
 from tests.support.schedules import X
 

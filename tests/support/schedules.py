@@ -56,7 +56,7 @@ def targets(mains: Mapping[str, str], functions: Mapping[str, str] | None = None
     text = "schedule {\n"
     for head, body in (functions or {}).items():
         text += _function(head, body)
-    text += _function(f'"forward" forward (%x: {X})', FREED)
+    text += _function(f'"forward" forward (%x: {X})', FORWARD)
     for name, body in mains.items():
         text += f'  target "{name}" "" from saved[""]["y"] {{\n'
         text += _function(f'"relevance_{name}" relevance ledger (%g: {G})', body) + "  }\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 
 WIDTH = 100
 OPENING, CLOSING = "([{", ")]}"
@@ -23,24 +24,20 @@ def laid_out(code: str, note: str = "", indent: int = 0) -> Iterator[str]:
     yield from lines
 
 
-def _broken(code: str, width: int) -> Iterator[str]:
-    if len(code) <= width or code.startswith("#"):  # a comment goes on in its line
+def _broken(code: str, width: int, goes_on: bool = False) -> Iterator[str]:
+    if len(code) + goes_on <= width or code.startswith("#"):  # a comment goes on in its line
         yield code
         return
-    pair = _brackets(code, width)
+    pair = _brackets(code, width, goes_on)
     if pair is None:
-        equals = max((i for i, _ in _plain(code) if code.startswith(" = ", i)), default=0)
-        if equals and " " in code[equals + 3 :]:
-            yield f"{code[:equals]} = ("
-            yield f"    {code[equals + 3 :]}"
-            yield ")"
-        else:
-            yield code
+        yield from _in_brackets(code, width)
         return
     first, last = pair
     head, inside, tail = code[: first + 1], code[first + 1 : last], code[last:]
     called = head[-2:-1].isalnum() or head[-2:-1] in ("_", ")", "]")
-    yield head
+    *before, end = _broken(head[:-1], width, True) if len(head) > width else [head[:-1]]
+    yield from before
+    yield end + head[-1]
     if called and len(inside) + 4 <= width:
         yield f"    {inside}"
     else:
@@ -50,6 +47,40 @@ def _broken(code: str, width: int) -> Iterator[str]:
             part += "," * tuple_or_call
             yield from (f"    {line}" for line in _broken(part, width - 4))
     yield tail
+
+
+def _in_brackets(code: str, width: int) -> Iterator[str]:
+    """What a statement computes in brackets of its own, where it can stand there."""
+    start = _result(code)
+    if not start or not {" ", "("} & {*code[start:]}:
+        yield code
+        return
+    yield f"{code[:start]}("
+    if len(code) - start + 4 <= width:
+        yield f"    {code[start:]}"
+    else:
+        places = [start, *(start + i for i in _operators(code[start:])), len(code)]
+        for first, last in pairwise(places):
+            part = code[first:last].strip()
+            yield from (f"    {line}" for line in _broken(part, width - 4))
+    yield ")"
+
+
+def _result(code: str) -> int:
+    """Where what a statement assigns or returns begins; 0 where it does neither."""
+    found = (i + 3 for i, _ in _plain(code) if code.startswith(" = ", i))
+    return max(found, default=7 if code.startswith("return ") else 0)
+
+
+def _operators(code: str) -> list[int]:
+    """The places of the operators that bind least, of those outside all brackets."""
+    found: dict[str, list[int]] = {}
+    depth = 0
+    for i, c in _plain(code):
+        depth += (c in OPENING) - (c in CLOSING)
+        if c in "+-*/@" and not depth and code[i - 1 : i] == " " and code[i + 1 : i + 2] == " ":
+            found.setdefault("sum" if c in "+-" else "product", []).append(i)
+    return found.get("sum") or found.get("product", [])
 
 
 def is_atom(code: str) -> bool:
@@ -62,16 +93,20 @@ def is_atom(code: str) -> bool:
     return True
 
 
-def _brackets(code: str, width: int) -> tuple[int, int] | None:
-    """The last brackets around something before and after which the rest fits, where the statement
-    ends with brackets, or a colon or comma behind them."""
-    if code.rstrip(":,")[-1:] not in (*CLOSING,):
+def _brackets(code: str, width: int, goes_on: bool) -> tuple[int, int] | None:
+    """The last brackets around something before and after which the rest fits, else the last ones,
+    where others before them can be broken. None where an expression that does not go on reads
+    better in brackets of its own."""
+    start = _result(code)
+    operators = _operators(code[start:]) != []
+    if operators and start and not goes_on and code[start] != "(" and code[-1] != ")":
         return None
-    found = [(first, last) for first, last in _pairs(code) if last > first + 1]
-    for first, last in reversed(found):
-        if first + 1 <= width and len(code) - last <= width:
-            return first, last
-    return found[-1] if found else None
+    pairs = [(i, k) for i, k in _pairs(code) if k > i + 1 and i >= start]
+    found = [(i, k) for i, k in pairs if i < width and len(code) - k + goes_on <= width]
+    calls = [i for i, _ in pairs if code[i] == "("]
+    several = not start or (len(calls) > 1 and calls[0] < width)
+    chosen = found or (pairs if several else [])
+    return chosen[-1] if chosen else None
 
 
 def _parts(inside: str) -> Iterator[str]:

@@ -238,7 +238,9 @@ class _Main:
         inside = _Scope(inner=True)
         inside.define(parameters)
         inside.memory.given([v.name for v in parameters], s.gives)
-        gone = (v.name for v, x in zip(parameters, names, strict=True) if scope.memory.gone(x or ""))
+        gone = (
+            v.name for v, x in zip(parameters, names, strict=True) if scope.memory.gone(x or "")
+        )
         inside.memory.dead.update(gone)
         where, self.where = self.where, f"{self.where}, {_said(s)}"
         if s.part.kind == OWN and own is None:

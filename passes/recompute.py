@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from lrpc.ir.blocks import block_of
 from lrpc.ir.graph import Graph, Loc, Node, Value
 from lrpc.ir.ops import Family, Trait, of_family, with_trait
+from passes.roots import size
 from passes.seed_invariant import SeedInvariant
 
+LONG = 16  # most operations in a row that the ledger makes again for what is small:
+SMALL = 0.001  # of all that is kept
 # What the ledger takes from the forward pass as it is: choices that rounding might turn.
 ONCE = with_trait(Trait.CHOOSES) | of_family(Family.SAMPLING)
 
@@ -24,6 +28,24 @@ class Recomputation:
     shared: SeedInvariant
     roots: Mapping[str, Value]
     kept: set[str]
+
+    @cached_property
+    def _small(self) -> float:
+        """The bytes that a value may have to be kept for the ledger alone."""
+        return SMALL * sum(size(v) for v in self.moved.values() if v.name in self.kept)
+
+    def spares(self, name: str) -> bool:
+        """Whether keeping a value costs next to nothing, and spares a long row of operations."""
+        if size(self.roots[name]) > self._small:
+            return False
+        ahead, seen = [name], set[str]()
+        while ahead and len(seen) <= LONG:
+            name = ahead.pop()
+            node = self.forward.producers.get(name)
+            if node is not None and name not in seen and self.roots[name].name not in self.kept:
+                seen.add(name)
+                ahead += [v.name for v in node.inputs]
+        return len(seen) > LONG
 
     def graphs(self, joints: Iterable[tuple[Graph, Mapping[str, Value]]]) -> list[Graph]:
         """Joint graphs with relevance that reads nothing but what is kept, each given with its
@@ -94,7 +116,8 @@ class _Writer:
         if node is None:
             return root
         if root.name not in kept:
-            if block_of(node.loc.module) == block and node.op not in ONCE:
+            own = block_of(node.loc.module) == block and node.op not in ONCE
+            if own and not self.plan.spares(name):
                 return None
             kept.add(root.name)
         return next(v for v in node.outputs if v.name == name)

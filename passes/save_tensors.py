@@ -3,7 +3,8 @@
 What hangs on no seed can be computed in either half. A relevance that needs x > 0 alone is as well
 served by a mask, a byte instead of four; a sum of two values that are kept need not be kept itself.
 A least cut through such operations says which values cost the fewest bytes. The ledger, which is
-asked for rarely, gets no memory of its own: what only it reads it recomputes from what is kept.
+asked for rarely, gets next to no memory of its own: what only it reads it recomputes from what is
+kept, unless that takes many operations for a few bytes.
 """
 
 from __future__ import annotations

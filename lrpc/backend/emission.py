@@ -12,7 +12,8 @@ class Emission:
     or nothing) and attribute names.
 
     `over` has, operand by operand, the text that writes the same result over that operand. `{more}`
-    stands for those of the attributes `more` that are not as given there, by keyword. `called` is
+    stands for those of the attributes `more` that are not as given there, by keyword; `{affine}`
+    for weight and bias, `{weights}` for the same without a bias that is None. `called` is
     what rules' results of it are called, where not as the operation.
     """
 
@@ -22,7 +23,6 @@ class Emission:
     called: str = ""
 
 
-BIAS = (("bias", None),)
 CONV = (("stride", (1, 1)), ("padding", (0, 0)), ("dilation", (1, 1)), ("groups", 1))
 
 EMISSION: dict[str, Emission] = {
@@ -82,17 +82,17 @@ EMISSION: dict[str, Emission] = {
     "any": Emission("torch.any({0}, {dims}, {keepdim})"),
     "all": Emission("torch.all({0}, {dims}, {keepdim})"),
     "cumsum": Emission("{0}.cumsum({dim})"),
-    "linear": Emission("F.linear({0}, {weight}{more})", more=BIAS),
-    "conv2d": Emission("F.conv2d({0}, {weight}{more})", more=(*BIAS, *CONV)),
+    "linear": Emission("F.linear({0}, {weights})"),
+    "conv2d": Emission("F.conv2d({0}, {weights}{more})", more=CONV),
     "conv_transpose2d": Emission(
-        "F.conv_transpose2d({0}, {weight}{more})",
-        more=(*BIAS, *CONV, ("output_padding", (0, 0))),
+        "F.conv_transpose2d({0}, {weights}{more})",
+        more=(*CONV, ("output_padding", (0, 0))),
     ),
-    "batch_norm": Emission("F.batch_norm({0}, {mean}, {var}, {weight}, {bias}, False, 0.0, {eps})"),
-    "layer_norm": Emission("F.layer_norm({0}, {0}.shape[-1:], {weight}, {bias}, {eps})"),
+    "batch_norm": Emission("F.batch_norm({0}, {mean}, {var}, {affine}, False, 0.0, {eps})"),
+    "layer_norm": Emission("F.layer_norm({0}, {0}.shape[-1:], {affine}, {eps})"),
     "rms_norm": Emission("F.rms_norm({0}, {0}.shape[-1:], {weight}, {eps})"),
     "embedding": Emission("F.embedding({0}, {weight})"),
-    "group_norm": Emission("torch.group_norm({0}, {groups}, {weight}, {bias}, {eps})"),
+    "group_norm": Emission("torch.group_norm({0}, {groups}, {affine}, {eps})"),
     "softmax": Emission("softmax_along({0}, {dim})"),
     "matmul": Emission("{0} @ {1}"),
     "einsum": Emission("torch.einsum({equation}, {0}, {1})"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, cast
 
 from lrpc.backend.emission import EMISSION
@@ -68,10 +69,12 @@ def render(
     kept: str = "",
     over: int | None = None,
     said: Mapping[str, str] | None = None,
+    pair: Callable[[Any], str] | None = None,
 ) -> str:
     """The expression that computes `node` from the named `inputs`; `weight` renders a weight's
     name. `kept` ends the arguments of operations that keep a part of their work in the state;
-    `over` is the operand to write the result over; `said` has the texts of some `sizes`."""
+    `over` is the operand to write the result over; `said` has the texts of some `sizes`; `pair`
+    renders weight and bias in one, from `paired`."""
     row = TABLE[node.op]
     fields: dict[str, str] = {
         key: _attr(row.kind(key), node.attr(key), weight) for key in row.attrs
@@ -84,13 +87,32 @@ def render(
     elif node.op == "reshape":
         method, axis, count = _reshape(node)
         fields["form"] = f"{method}({', '.join([*axis, *[fields['shape']] * count])})"
+    if "bias" in row.attrs and "weight" in row.attrs:
+        both = paired(node) if pair is not None else None
+        fields["affine"] = pair(both) if both and pair else "{weight}, {bias}".format(**fields)
+        fields["weights"] = fields["affine"] if node.attr("bias") else fields["weight"]
     emission = EMISSION[node.op]
     more = [(key, fields[key]) for key, usual in emission.more if fields[key] != literal(usual)]
-    fields["more"] = "".join(
-        f", {text if key == 'bias' else f'{key}={text}'}" for key, text in more
-    )
+    fields["more"] = "".join(f", {key}={text}" for key, text in more)
     text = emission.text if over is None else emission.over[over]
     return _Template().vformat(text, tuple(inputs), fields)
+
+
+def paired(node: Operation) -> Any:
+    """The name of the weight with a `*` where that of the bias differs, where that is all; or
+    None."""
+    row = TABLE[node.op]
+    if "bias" not in row.attrs or "weight" not in row.attrs:
+        return None
+    weight, bias = node.attr("weight"), node.attr("bias")
+    if weight is None or bias is None or type(weight) is not type(bias):
+        return None
+    own = isinstance(weight, str)
+    first, second = (weight, bias) if own else (weight.name, bias.name)
+    before, word, after = first.rpartition("weight")
+    if not word or "*" in first or f"{before}bias{after}" != second:
+        return None
+    return f"{before}*{after}" if own else replace(weight, name=f"{before}*{after}")
 
 
 def sizes(node: Operation) -> dict[str, Any]:

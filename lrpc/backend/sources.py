@@ -27,6 +27,7 @@ from lrpc.runtime import (
     results,
     seeds,
     settings,
+    weights,
 )
 from lrpc.runtime import program as runtime
 from lrpc.runtime import result_buffers as rooms
@@ -48,7 +49,7 @@ RUNTIME: tuple[ModuleType, ...] = (
     *(indices, seeds, interface, requests, calls, capture, pages, runtime, opening),
 )
 MODULES: tuple[ModuleType, ...] = (
-    *(transposes, ratios, slopes, softmaxes, ledgers),
+    *(weights, transposes, ratios, slopes, softmaxes, ledgers),
     *(cells, deformable, boxes, chunks),
 )
 TRITON: tuple[ModuleType, ...] = (triton_ratios, triton_deformable)  # on top of triton_support

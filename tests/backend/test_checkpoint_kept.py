@@ -29,8 +29,9 @@ SEEDS = 4
 AT = [(i % 4,) for i in range(SEEDS)]
 MODELS = ("CNN", "small ViT", "deformable encoder")
 PLACES = [0.1, 0.3, 0.5, 0.7, 0.9, 1.0]  # on the front, from all kept to all recomputed
+SAVED = r"^    (\w+) = (?:{i: )?saved\[f?\"(.*?)(?:\.{i})?\"\](?: for .*)?$"
 PARTS = (
-    r"(\w+) = dict\((\w+)\)  # the rest computed again"
+    r"(\w+) = dict\((\w+)(?:\[(\d+)\])?\)  # the rest computed again"
     r"(?:\n +(\w+_again\w*)\(w, .*?\b\1[,)])?"
 )
 
@@ -112,8 +113,9 @@ def test_equal_blocks_share_the_function_that_makes_the_rest(place: float) -> No
     program = compiled("deformable encoder", place)
     text = (program.directory / "program.py").read_text()
     kept = program.manifest["memory"]["kept"]
-    scopes = dict(re.findall(r"^    (\w+) = saved\[\"(.*?)\"\]$", text, re.MULTILINE))
-    calls = [(again, scopes[part], name) for again, part, name in re.findall(PARTS, text)]
+    scopes = dict(re.findall(SAVED, text, re.MULTILINE))
+    found = re.findall(PARTS, text)
+    calls = [(again, scopes[part] + f".{i}" * bool(i), name) for again, part, i, name in found]
     assert {key for _, key, _ in calls} == set(kept)
     used = {name for _, key, name in calls if key.startswith("layers.")} - {""}
     if place == 0.1:  # the tables that relevance makes are alone made anew

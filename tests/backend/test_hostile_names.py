@@ -61,8 +61,8 @@ def test_the_shape_tells_code_from_a_name() -> None:
     """The property can fail: this is what it would find."""
     text = case().text()
     for old, new in (
-        ('w["enter.weight"]', f'w["enter.weight"] + {CODE} + w[""]'),
-        ("# enter", f"# enter\n    {CODE}"),
+        ('pair(w, "enter.*")', f'pair(w, "enter.*" + {CODE} + "")'),
+        ("# norm: ", f"# norm\n    {CODE}"),
         ("return norm", "return print"),
         ('"output": leave', f'"output": ({CODE}, leave)[1]'),
     ):

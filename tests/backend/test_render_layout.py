@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lrpc.backend.render.layout import WIDTH, defined, is_atom, laid_out, unpacked
+from lrpc.backend.render.layout import WIDTH, defined, is_atom, laid_out
 
 NAMES = ("g", "g_2", "self_attn_probabilities", "value_projection_of_the_encoder", "K", "B")
 FUNCTIONS = ("F.linear", "torch.cat", "stab_mul", "deform_weight_transpose", "encoder_relevance")
@@ -26,7 +26,11 @@ class Drawn:
     def expression(self, depth: int) -> str:
         """A name, a number, a text, an entry, a call, a tuple, a product."""
         kinds = [self.name, self.number, self.entry, self.weight]
-        kinds += [self.call, self.call, self.method, self.product, self.tuple] if depth else []
+        kinds += (
+            [self.call, self.call, self.method, self.chain, self.product, self.tuple]
+            if depth
+            else []
+        )
         return self.rng.choice(kinds)(depth)
 
     def name(self, depth: int) -> str:
@@ -51,6 +55,12 @@ class Drawn:
         inner = ", ".join(self.expression(depth - 1) for _ in range(self.rng.randint(1, 2)))
         return f"{self.rng.choice(NAMES)}.{self.rng.choice(METHODS)}({inner})"
 
+    def chain(self, depth: int) -> str:
+        found = self.method(depth)
+        for _ in range(self.rng.randint(1, 3)):
+            found += f".{self.rng.choice(METHODS)}({self.expression(depth - 1)})"
+        return found
+
     def product(self, depth: int) -> str:
         sides = [self.expression(0), self.expression(0)]
         return f"({sides[0]} * {sides[1]})"
@@ -62,10 +72,9 @@ class Drawn:
     def statement(self) -> str:
         """A statement as the renderer writes it."""
         call, name = self.call(self.rng.randint(1, 3)), self.rng.choice(NAMES)
-        chained = f"{self.method(2)}.{self.rng.choice(METHODS)}({self.expression(1)})"
         sides = [self.entry(0), self.method(1), self.call(1), self.product(0), f"{name}_{name}"]
         operation = f" {self.rng.choice('+-*/@')} ".join(self.rng.sample(sides, 2))
-        made = self.rng.choice([call, call, chained, operation, operation])
+        made = self.rng.choice([call, call, self.chain(2), operation, operation])
         return self.rng.choice([f"{name} = ", f"{self.entry(0)} = {name} = ", "return "]) + made
 
 
@@ -128,9 +137,7 @@ def test_what_is_none_needs_them(code: str) -> None:
     assert not is_atom(code)
 
 
-def test_what_a_list_of_one_is_unpacked_to() -> None:
-    assert unpacked(["g"]) == "(g,)"
-    assert unpacked(["g", "x"]) == "g, x"
+def test_the_head_of_a_function() -> None:
     name = "a_parameter_of_some_length"
     head = defined("f", [f"{name}_{i}" for i in range(6)], ["return 1"])
     assert ast.unparse(ast.parse(head)).startswith(f"def f({name}_0, {name}_1")

@@ -49,12 +49,8 @@ def epsilon_linear(w, p, g, x, ledger):
     # epsilon(eps=1e-06)
     g_2 = stab_mul(g, x, 1e-06)  # f64[K,B,4]
     if ledger is not None:
-        g_3 = g - g_2  # f64[K,B,4]
-        book(ledger, g_3, x)
-        del g_3
-        bias = w[p + "bias"]  # f64[4]
-        book(ledger, g_2, bias)
-        del bias
+        book(ledger, g - g_2, x)
+        book(ledger, g_2, w[p + "bias"])
     return g_2 @ w[p + "weight"]  # f64[K,B,8]
 
 
@@ -65,30 +61,20 @@ def rule_pass(g):
 
 
 def detach_sigma_layer_norm(w, p, g, x, x_2, ledger):
-    if ledger is None:
-        # detach_sigma(eps=1e-06)
-        g_2 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,4,8]
-    else:
-        g_2 = stab_mul(g, x, 1e-06)  # f64[K,B,4,8]
-        g_3 = g.sub_(g_2)  # f64[K,B,4,8]
-        book(ledger, g_3, x)
-        del g_3
-        bias = w[p + "bias"]  # f64[8]
-        book(ledger, g_2, bias)
-        del bias
+    # detach_sigma(eps=1e-06)
+    g_2 = stab_mul(g, x, 1e-06, over=ledger is None)  # f64[K,B,4,8]
+    if ledger is not None:
+        book(ledger, g.sub_(g_2), x)
+        book(ledger, g_2, w[p + "bias"])
     inverse_std = rstd(x_2, 1e-05, 0)  # f64[B,4,1]
     return layer_norm_transpose(g_2, inverse_std, w[p + "weight"])  # f64[K,B,4,8]
 
 
 def epsilon(g, x, ledger):
-    if ledger is None:
-        # epsilon(eps=1e-06)
-        g_2 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,4,8]
-    else:
-        g_2 = stab_mul(g, x, 1e-06)  # f64[K,B,4,8]
-        g_3 = g.sub_(g_2)  # f64[K,B,4,8]
-        book(ledger, g_3, x)
-        del g_3
+    # epsilon(eps=1e-06)
+    g_2 = stab_mul(g, x, 1e-06, over=ledger is None)  # f64[K,B,4,8]
+    if ledger is not None:
+        book(ledger, g.sub_(g_2), x)
     return g_2
 
 
@@ -96,12 +82,8 @@ def epsilon_linear_2(w, p, g, x, ledger):
     # epsilon(eps=1e-06)
     g_2 = stab_mul(g, x, 1e-06)  # f64[K,B,4,8]
     if ledger is not None:
-        g_3 = g - g_2  # f64[K,B,4,8]
-        book(ledger, g_3, x)
-        del g_3
-        bias = w[p + "bias"]  # f64[8]
-        book(ledger, g_2, bias)
-        del bias
+        book(ledger, g - g_2, x)
+        book(ledger, g_2, w[p + "bias"])
     return g_2 @ w[p + "weight"]  # f64[K,B,4,C]
 
 
@@ -113,12 +95,9 @@ def epsilon_linear_3(w, p, g, x, ledger):
     # epsilon(eps=1e-06)
     g_3 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,4,16]
     if ledger is not None:
-        g_2 = g_2.sub_(g_3)  # f64[K,B,4,16]
-        book(ledger, g_2, x)
+        book(ledger, g_2.sub_(g_3), x)
         del g_2
-        bias = w[p + "bias"]  # f64[16]
-        book(ledger, g_3, bias)
-        del bias
+        book(ledger, g_3, w[p + "bias"])
     return g_3 @ w[p + "weight"]  # f64[K,B,4,8]
 
 
@@ -130,19 +109,13 @@ def rule_pass_2(g, x, ledger):
 
 
 def uniform_matmul(g, x, x_2, x_3, ledger):
-    if ledger is None:
-        # uniform(eps=1e-06)
-        g_2 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,2,4,4]
-    else:
-        g_2 = stab_mul(g, x, 1e-06)  # f64[K,B,2,4,4]
-        g_3 = g.sub_(g_2)  # f64[K,B,2,4,4]
-        book(ledger, g_3, x)
-        del g_3
+    # uniform(eps=1e-06)
+    g_2 = stab_mul(g, x, 1e-06, over=ledger is None)  # f64[K,B,2,4,4]
+    if ledger is not None:
+        book(ledger, g.sub_(g_2), x)
     g_3 = (g_2 @ x_2.permute((0, 2, 3, 1))).mul_(0.5)  # f64[K,B,2,4,4]
     book(ledger, g_3, x_3)
-    g_4 = x_3.permute((0, 1, 3, 2)) @ g_2  # f64[K,B,2,4,4]
-    del g_2
-    g_4 = g_4.mul_(0.5)  # f64[K,B,2,4,4]
+    g_4 = (x_3.permute((0, 1, 3, 2)) @ g_2).mul_(0.5)  # f64[K,B,2,4,4]
     return g_3, g_4
 
 
@@ -155,21 +128,16 @@ def taylor_softmax(g, x, x_2, ledger):
 
 
 def pass_matmul(g, x, x_2, x_3, x_4, ledger):
-    if ledger is None:
-        # uniform(eps=1e-06)
-        g_2 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,2,4,4]
-    else:
-        g_2 = stab_mul(g, x, 1e-06)  # f64[K,B,2,4,4]
-        g_3 = g.sub_(g_2)  # f64[K,B,2,4,4]
-        book(ledger, g_3, x)
-        del g_3
+    # uniform(eps=1e-06)
+    g_2 = stab_mul(g, x, 1e-06, over=ledger is None)  # f64[K,B,2,4,4]
+    if ledger is not None:
+        book(ledger, g.sub_(g_2), x)
     g_3 = g_2 @ x_2  # f64[K,B,2,4,4]
     if ledger is not None:
         g_4 = g_3 * 0.5  # f64[K,B,2,4,4]
         book(ledger, g_4, x_3)
-    g_5 = x_3.permute((0, 1, 3, 2)) @ g_2  # f64[K,B,2,4,4]
+    g_5 = (x_3.permute((0, 1, 3, 2)) @ g_2).mul_(0.5)  # f64[K,B,2,4,4]
     del g_2
-    g_5 = g_5.mul_(0.5)  # f64[K,B,2,4,4]
     book(ledger, g_5, x_4)
     if ledger is not None:
         book(ledger, g_4, x_3)
@@ -190,19 +158,14 @@ def pass_linear(w, p, g, g_2, g_3, g_4, x, x_2, x_3, x_4, x_5, x_6, x_7, ledger)
     book(ledger, g_7, x_5, times=2)
     g_7 = g_7.flatten(-2, -1)  # f64[K,B,4,8]
     book(ledger, g_7, x_6, times=2)
+    # epsilon(eps=1e-06)
+    g_8 = stab_mul(g_7, x_6, 1e-06, over=ledger is None)  # f64[K,B,4,8]
     if ledger is None:
-        # epsilon(eps=1e-06)
-        g_8 = stab_mul(g_7, x_6, 1e-06, over=True)  # f64[K,B,4,8]
         del g_7
     else:
-        g_8 = stab_mul(g_7, x_6, 1e-06)  # f64[K,B,4,8]
-        g_9 = g_7.sub_(g_8)  # f64[K,B,4,8]
+        book(ledger, g_7.sub_(g_8), x_6)
         del g_7
-        book(ledger, g_9, x_6)
-        del g_9
-        in_proj_bias = w[p + "in_proj_bias@v"]  # f64[8]
-        book(ledger, g_8, in_proj_bias)
-        del in_proj_bias
+        book(ledger, g_8, w[p + "in_proj_bias@v"])
     g_9 = g_8 @ w[p + "in_proj_weight@v"]  # f64[K,B,4,8]
     del g_8
     book(ledger, g_9, x_7)
@@ -221,17 +184,11 @@ def rule_pass_3(g, x, ledger):
 
 
 def epsilon_linear_5(w, p, g, x, ledger):
-    if ledger is None:
-        # epsilon(eps=1e-06)
-        g_2 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,4,8]
-    else:
-        g_2 = stab_mul(g, x, 1e-06)  # f64[K,B,4,8]
-        g_3 = g.sub_(g_2)  # f64[K,B,4,8]
-        book(ledger, g_3, x)
-        del g_3
-        in_proj_bias = w[p + "in_proj_bias@k"]  # f64[8]
-        book(ledger, g_2, in_proj_bias)
-        del in_proj_bias
+    # epsilon(eps=1e-06)
+    g_2 = stab_mul(g, x, 1e-06, over=ledger is None)  # f64[K,B,4,8]
+    if ledger is not None:
+        book(ledger, g.sub_(g_2), x)
+        book(ledger, g_2, w[p + "in_proj_bias@k"])
     return g_2 @ w[p + "in_proj_weight@k"]  # f64[K,B,4,8]
 
 
@@ -243,17 +200,11 @@ def rule_pass_4(g, x, ledger):
 
 
 def epsilon_linear_6(w, p, g, x, ledger):
-    if ledger is None:
-        # epsilon(eps=1e-06)
-        g_2 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,4,8]
-    else:
-        g_2 = stab_mul(g, x, 1e-06)  # f64[K,B,4,8]
-        g_3 = g.sub_(g_2)  # f64[K,B,4,8]
-        book(ledger, g_3, x)
-        del g_3
-        in_proj_bias = w[p + "in_proj_bias@q"]  # f64[8]
-        book(ledger, g_2, in_proj_bias)
-        del in_proj_bias
+    # epsilon(eps=1e-06)
+    g_2 = stab_mul(g, x, 1e-06, over=ledger is None)  # f64[K,B,4,8]
+    if ledger is not None:
+        book(ledger, g.sub_(g_2), x)
+        book(ledger, g_2, w[p + "in_proj_bias@q"])
     return g_2 @ w[p + "in_proj_weight@q"]  # f64[K,B,4,8]
 
 
@@ -266,101 +217,66 @@ def rule_pass_5(g, x, ledger):
 
 def epsilon_conv2d(w, p, g, x, ledger):
     K, B = g.shape[:2]
-    if ledger is None:
-        # epsilon(eps=1e-06)
-        g_2 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,8,2,2]
-    else:
-        g_2 = stab_mul(g, x, 1e-06)  # f64[K,B,8,2,2]
-        g_3 = g.sub_(g_2)  # f64[K,B,8,2,2]
-        book(ledger, g_3, x)
-        del g_3
-        reshape = w[p + "bias"].unflatten(0, (-1, 1, 1))  # f64[8,1,1]
-        book(ledger, g_2, reshape)
-        del reshape
+    # epsilon(eps=1e-06)
+    g_2 = stab_mul(g, x, 1e-06, over=ledger is None)  # f64[K,B,8,2,2]
+    if ledger is not None:
+        book(ledger, g.sub_(g_2), x)
+        book(ledger, g_2, w[p + "bias"].unflatten(0, (-1, 1, 1)))
     g_3 = g_2.flatten(0, 1)  # f64[K*B,8,2,2]
     del g_2
-    g_3 = conv2d_transpose(g_3, w[p + "weight"], (3, 8, 8), stride=(4, 4))  # f64[K*B,3,8,8]
-    return g_3.unflatten(0, (K, B))  # f64[K,B,3,8,8]
+    # f64[K,B,3,8,8]
+    return conv2d_transpose(g_3, w[p + "weight"], (3, 8, 8), stride=(4, 4)).unflatten(0, (K, B))
 
 
 def forward(w, saved, images):
     s = saved[""]
     s["images"] = images
-    # patches
-    # f64[B,8,2,2]
-    s["patches"] = patches = F.conv2d(images, w["patches.weight"], w["patches.bias"], stride=(4, 4))
+    s["patches"] = patches = F.conv2d(images, *pair(w, "patches.*"), stride=(4, 4))  # f64[B,8,2,2]
     del images
-    s["reshape"] = reshape = patches.flatten(-2, -1)  # f64[B,8,4]
-    del patches
-    s["permute"] = permute = reshape.permute((0, 2, 1))  # f64[B,4,8]
-    del reshape
+    s["reshape"] = patches = patches.flatten(-2, -1)  # f64[B,8,4]
+    s["permute"] = patches = patches.permute((0, 2, 1))  # f64[B,4,8]
+    # f64[B,4,8]
+    s["attention_q_proj"] = attention_q = F.linear(patches, *pair(w, "attention.in_proj_*@q"))
     # attention
-    s["attention_q_proj"] = attention_q_proj = F.linear(  # f64[B,4,8]
-        permute, w["attention.in_proj_weight@q"], w["attention.in_proj_bias@q"]
-    )
-    # f64[B,4,2,4]
-    s["attention_q_split"] = attention_q_split = attention_q_proj.unflatten(-1, (2, 4))
-    del attention_q_proj
-    s["attention_q"] = attention_q = attention_q_split.permute((0, 2, 1, 3))  # f64[B,2,4,4]
-    del attention_q_split
-    s["attention_k_proj"] = attention_k_proj = F.linear(  # f64[B,4,8]
-        permute, w["attention.in_proj_weight@k"], w["attention.in_proj_bias@k"]
-    )
-    # f64[B,4,2,4]
-    s["attention_k_split"] = attention_k_split = attention_k_proj.unflatten(-1, (2, 4))
-    del attention_k_proj
-    s["attention_k"] = attention_k = attention_k_split.permute((0, 2, 1, 3))  # f64[B,2,4,4]
-    del attention_k_split
-    s["attention_v_proj"] = attention_v_proj = F.linear(  # f64[B,4,8]
-        permute, w["attention.in_proj_weight@v"], w["attention.in_proj_bias@v"]
-    )
-    # f64[B,4,2,4]
-    s["attention_v_split"] = attention_v_split = attention_v_proj.unflatten(-1, (2, 4))
-    del attention_v_proj
-    s["attention_v"] = attention_v = attention_v_split.permute((0, 2, 1, 3))  # f64[B,2,4,4]
-    del attention_v_split
-    s["attention_kt"] = attention_kt = attention_k.permute((0, 1, 3, 2))  # f64[B,2,4,4]
-    del attention_k
+    s["attention_q_split"] = attention_q = attention_q.unflatten(-1, (2, 4))  # f64[B,4,2,4]
+    s["attention_q"] = attention_q = attention_q.permute((0, 2, 1, 3))  # f64[B,2,4,4]
+    # f64[B,4,8]
+    s["attention_k_proj"] = attention_k = F.linear(patches, *pair(w, "attention.in_proj_*@k"))
+    s["attention_k_split"] = attention_k = attention_k.unflatten(-1, (2, 4))  # f64[B,4,2,4]
+    s["attention_k"] = attention_k = attention_k.permute((0, 2, 1, 3))  # f64[B,2,4,4]
+    # f64[B,4,8]
+    s["attention_v_proj"] = attention_v = F.linear(patches, *pair(w, "attention.in_proj_*@v"))
+    s["attention_v_split"] = attention_v = attention_v.unflatten(-1, (2, 4))  # f64[B,4,2,4]
+    s["attention_v"] = attention_v = attention_v.permute((0, 2, 1, 3))  # f64[B,2,4,4]
+    s["attention_kt"] = attention_k = attention_k.permute((0, 1, 3, 2))  # f64[B,2,4,4]
     attention_scaled = attention_q * 0.5  # f64[B,2,4,4]
     del attention_q
-    s["attention_scores"] = attention_scores = attention_scaled @ attention_kt  # f64[B,2,4,4]
-    del attention_kt, attention_scaled
+    s["attention_scores"] = attention_scores = attention_scaled @ attention_k  # f64[B,2,4,4]
+    del attention_k, attention_scaled
     attention_probabilities = softmax_along(attention_scores, -1)  # f64[B,2,4,4]
     del attention_scores
     s["attention_mixed"] = attention_mixed = attention_probabilities @ attention_v  # f64[B,2,4,4]
     del attention_v, attention_probabilities
-    s["attention_turned"] = attention_turned = attention_mixed.permute((0, 2, 1, 3))  # f64[B,4,2,4]
-    del attention_mixed
-    attention_joined = attention_turned.flatten(-2, -1)  # f64[B,4,8]
-    del attention_turned
+    s["attention_turned"] = attention_mixed = attention_mixed.permute((0, 2, 1, 3))  # f64[B,4,2,4]
     s["attention"] = attention = F.linear(  # f64[B,4,8]
-        attention_joined, w["attention.out_proj.weight"], w["attention.out_proj.bias"]
+        attention_mixed.flatten(-2, -1), *pair(w, "attention.out_proj.*")
     )
-    del attention_joined
-    add = permute + attention  # f64[B,4,8]
-    del permute, attention
-    # norm1
-    # f64[B,4,8]
-    norm1 = F.layer_norm(add, add.shape[-1:], w["norm1.weight"], w["norm1.bias"], 1e-05)
+    del attention_mixed
+    add = patches + attention  # f64[B,4,8]
+    del patches, attention
+    norm1 = F.layer_norm(add, add.shape[-1:], *pair(w, "norm1.*"), 1e-05)  # f64[B,4,8]
     del add
-    # linear1
-    linear1 = F.linear(norm1, w["linear1.weight"], w["linear1.bias"])  # f64[B,4,16]
-    s["relu"] = relu = linear1.relu_()  # f64[B,4,16]
-    del linear1
-    # linear2
-    s["linear2"] = linear2 = F.linear(relu, w["linear2.weight"], w["linear2.bias"])  # f64[B,4,8]
+    s["relu"] = relu = F.linear(norm1, *pair(w, "linear1.*")).relu_()  # f64[B,4,16]
+    s["linear2"] = linear2 = F.linear(relu, *pair(w, "linear2.*"))  # f64[B,4,8]
     del relu
     norm1 = norm1.add_(linear2)  # f64[B,4,8]
     del linear2
-    # norm2
-    s["norm2"] = norm2 = F.layer_norm(  # f64[B,4,8]
-        norm1, norm1.shape[-1:], w["norm2.weight"], w["norm2.bias"], 1e-05
-    )
+    # f64[B,4,8]
+    s["norm2"] = norm2 = F.layer_norm(norm1, norm1.shape[-1:], *pair(w, "norm2.*"), 1e-05)
     del norm1
     mean = norm2.mean((-2,), False)  # f64[B,8]
     del norm2
-    # head
-    s["head"] = head = F.linear(mean, w["head.weight"], w["head.bias"])  # f64[B,4]
+    s["head"] = head = F.linear(mean, *pair(w, "head.*"))  # f64[B,4]
     return {"output": head}
 
 
@@ -381,9 +297,7 @@ def relevance_output(w, saved, seed, read, ledger=None):
     if hand_out(out, read, ledger, "block", g, s["norm2"]):
         return out
     add = s["permute"] + s["attention"]  # f64[B,4,8]
-    # norm1
-    # f64[B,4,8]
-    norm1 = F.layer_norm(add, add.shape[-1:], w["norm1.weight"], w["norm1.bias"], 1e-05)
+    norm1 = F.layer_norm(add, add.shape[-1:], *pair(w, "norm1.*"), 1e-05)  # f64[B,4,8]
     add_2 = norm1 + s["linear2"]  # f64[B,4,8]
     book(ledger, g, s["norm2"])
     g = detach_sigma_layer_norm(w, "norm2.", g, s["norm2"], add_2, ledger)  # f64[K,B,4,8]

@@ -10,14 +10,27 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 
-from lrpc.backend.schedule.ir import Compute, Free, Function, Only, Statement
-from lrpc.backend.schedule.table import template
+from lrpc.backend.schedule.ir import (
+    Book,
+    Compute,
+    Free,
+    Function,
+    Only,
+    Operand,
+    Save,
+    Statement,
+    WeightName,
+)
+from lrpc.backend.schedule.table import is_weight, template
 from lrpc.backend.schedule.walk import operands, unconditional
 from lrpc.backend.schedule.words import own_kernels
 from lrpc.ir.graph import Value
+from lrpc.ir.ops import View, views
 
-DEEPEST = 2  # expressions within one another
+VIEWS = views(*View)
+MOST = 4  # expressions within one another
 OPERATIONS = re.compile(r"\(| [-+*/@>] | \*\* ")
 
 
@@ -45,59 +58,119 @@ class Inlined:
         return found
 
     def _body(
-        self, body: Sequence[Statement], once: set[str], deep: dict[str, int]
+        self, body: Sequence[Statement], once: set[str], sizes: dict[str, int]
     ) -> tuple[Statement, ...]:
         found: list[Statement] = []
-        for s in body:
+        for at, s in enumerate(body):
             if isinstance(s, Only):
-                found.append(replace(s, body=self._body(s.body, once, deep)))
+                found.append(replace(s, body=self._body(s.body, once, sizes)))
                 continue
+            before = found[-1] if found else None
             found.append(s)
-            if isinstance(s, Compute):
-                self._into(found, once, deep)
+            if isinstance(s, Compute | Book):
+                after = takewhile(lambda x: isinstance(x, Free), body[at + 1 :])
+                dies = {name for x in after if isinstance(x, Free) for name in x.values}
+                self._into(found, once, sizes, dies)
             elif isinstance(s, Free):
-                found[-1] = Free(tuple(n for n in s.values if n not in self.within), s.parts)
+                found[-1] = s = Free(tuple(n for n in s.values if n not in self.within), s.parts)
+                if isinstance(before, Free):
+                    found[-2:] = [Free((*before.values, *s.values), (*before.parts, *s.parts))]
+            elif isinstance(s, Save) and isinstance(before, Free):  # it takes no memory
+                found[-2:] = [s, before]
         return tuple(found)
 
-    def _into(self, found: list[Statement], once: set[str], deep: dict[str, int]) -> None:
-        """Take into the last operation the one before it, where it can stand there."""
-        reader, place = found[-1], len(found) - 2
+    def _of_weights(self, s: Compute) -> bool:
+        """Whether an operation takes no memory: it is a weight, or a view of one."""
+        if s.op == "constant":
+            return True
+        inner = [self.within.get(x.name) for x in s.inputs if isinstance(x, Value)]
+        return (
+            s.op in VIEWS and len(s.inputs) == 1 and all(x and self._of_weights(x) for x in inner)
+        )
+
+    def _into(
+        self, found: list[Statement], once: set[str], sizes: dict[str, int], dies: set[str]
+    ) -> None:
+        """Take into the last statement the operations before it that can stand there, the last one
+        first; `dies` are the values that are freed next."""
+        reader = found.pop()
+        assert isinstance(reader, Compute | Book)
+        quiet = isinstance(reader, Compute) and (reader.over is not None or reader.op in VIEWS)
+        behind: list[str] = []
+        size = 1
+        end, place = len(found), len(reader.inputs)
+        while True:
+            freed, start = self._between(found, end)
+            s = found[start - 1] if start else None
+            if not isinstance(s, Compute) or not self._stands(s, reader, place, once, dies):
+                break
+            seen = 0 if s.op in VIEWS else s.over  # its memory is that of the result
+            base = s.inputs[seen] if seen is not None else None
+            own = {base.name} if isinstance(base, Value) else set[str]()
+            name, count = s.outputs[0].name, sizes.get(s.outputs[0].name, 1)
+            if size + count > MOST or not (quiet or own.issuperset(freed)):
+                break
+            self.within[name], size = s, size + count
+            found[start:end] = [x for x in found[start:end] if not isinstance(x, Free)]
+            behind = [*freed, *behind]
+            end, place, quiet = start - 1, _place(reader.inputs, name), False
+        if isinstance(reader, Compute):
+            sizes[reader.outputs[0].name] = size
+        found += [reader, *([Free(tuple(behind))] if behind else [])]
+
+    def _between(self, found: Sequence[Statement], end: int) -> tuple[list[str], int]:
+        """What is freed right before a place, and from where on; what stands in other expressions
+        is passed over."""
         freed: list[str] = []
-        while place >= 0 and isinstance(found[place], Free):
-            before = found[place]
-            assert isinstance(before, Free)
-            if before.parts:
-                return
-            freed = [*before.values, *freed]
-            place -= 1
-        s = found[place] if place >= 0 else None
-        if not isinstance(s, Compute) or not isinstance(reader, Compute):
-            return
-        own = {s.inputs[s.over].name} if s.over is not None else set()  # type: ignore[union-attr]
-        depth = 1 + max((deep.get(n, 0) for n in _names(s)), default=0)
-        if not set(freed) <= own or depth > DEEPEST or not _fits(s, reader, once):
-            return
+        while end:
+            s = found[end - 1]
+            if isinstance(s, Free) and not s.parts:
+                freed = [*s.values, *freed]
+            elif not isinstance(s, Compute) or s.outputs[0].name not in self.within:
+                break
+            end -= 1
+        return freed, end
+
+    def _stands(
+        self, s: Compute, reader: Compute | Book, end: int, once: set[str], dies: set[str]
+    ) -> bool:
+        """Whether an operation can stand in the statement that reads it, before the operand `end`,
+        which is worked out after it."""
         name = s.outputs[0].name
-        self.within[name], deep[name] = s, depth
-        rest = [Free(tuple(freed))] if freed else []
-        found[place:] = [s, reader, *rest]
+        if name not in once or s.keeps is not None or not _place(reader.inputs, name) < end:
+            return False
+        if isinstance(reader, Book):
+            return name in dies or self._of_weights(s)
+        return _fits(s, reader)
 
 
-def _names(s: Compute) -> Iterable[str]:
-    return (x.name for x in s.inputs if isinstance(x, Value))
-
-
-def _fits(s: Compute, reader: Compute, once: set[str]) -> bool:
-    """Whether an operation can stand in the one that reads it."""
-    if len(s.outputs) != 1 or s.keeps is not None or s.outputs[0].name not in once:
-        return False
-    places = [i for i, name in enumerate(_names_all(reader)) if name == s.outputs[0].name]
-    if len(places) != 1 or _source(s) != _source(reader):
+def _fits(s: Compute, reader: Compute) -> bool:
+    """Whether an operation can stand in the text of the one that reads it."""
+    if len(s.outputs) != 1 or not (_source(s) == _source(reader) or tells_module(s, reader)):
         return False
     text = template(reader.op, reader.over)
     if own_kernels(text) or len(OPERATIONS.findall(text)) > 1:
         return False  # these may drop what they are handed before they end
-    return text.count(f"{{{places[0]}}}") + text.count("{inputs}") == 1
+    place = _place(reader.inputs, s.outputs[0].name)
+    return text.count(f"{{{place}}}") + text.count("{inputs}") == 1
+
+
+def tells_module(s: Compute, reader: Compute | None = None) -> bool:
+    """Whether the names of its weights say which module of the model an operation is of; and, with
+    `reader`, that no rule made either."""
+    if s.origin.rule and s.origin.role == "relevance":
+        return False
+    if reader is not None and reader.origin.rule and reader.origin.role == "relevance":
+        return False
+    path = f"{s.origin.module}."
+    return bool(s.origin.module) and any(name.startswith(path) for name in weight_names(s))
+
+
+def weight_names(s: Compute) -> Iterable[str]:
+    """The names of the weights of an operation, without the prefix of its block."""
+    for key, value in s.attrs:
+        if is_weight(s.op, key) and value is not None:
+            yield value.name if isinstance(value, WeightName) else str(value)
 
 
 def _source(s: Compute) -> tuple[object, ...]:
@@ -106,5 +179,7 @@ def _source(s: Compute) -> tuple[object, ...]:
     return (s.origin.module, relevance, s.origin.rule if relevance else None)
 
 
-def _names_all(s: Compute) -> list[str]:
-    return [x.name if isinstance(x, Value) else "" for x in s.inputs]
+def _place(inputs: Sequence[Operand], name: str) -> int:
+    """Where a value is among operands; behind them where it is not there exactly once."""
+    places = [i for i, x in enumerate(inputs) if isinstance(x, Value) and x.name == name]
+    return places[0] if len(places) == 1 else len(inputs)

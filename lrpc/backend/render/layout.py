@@ -28,9 +28,11 @@ def _broken(code: str, width: int, goes_on: bool = False) -> Iterator[str]:
     if len(code) + goes_on <= width or code.startswith("#"):  # a comment goes on in its line
         yield code
         return
-    pair = _brackets(code, width, goes_on)
+    start = _expression(code)
+    chain = [] if goes_on else _chain(code.rstrip(","), start)
+    pair = None if chain else _brackets(code, start, width, goes_on)
     if pair is None:
-        yield from _in_brackets(code, width)
+        yield from _in_brackets(code, start, chain, width)
         return
     first, last = pair
     head, inside, tail = code[: first + 1], code[first + 1 : last], code[last:]
@@ -49,38 +51,56 @@ def _broken(code: str, width: int, goes_on: bool = False) -> Iterator[str]:
     yield tail
 
 
-def _in_brackets(code: str, width: int) -> Iterator[str]:
+def _in_brackets(code: str, start: int, chain: Sequence[int], width: int) -> Iterator[str]:
     """What a statement computes in brackets of its own, where it can stand there."""
-    start = _result(code)
-    if not start or not {" ", "("} & {*code[start:]}:
+    if not chain and (not start or not {" ", "("} & {*code[start:]}):
         yield code
         return
+    pieces = [code[first:last] for first, last in pairwise([start, *chain, len(code)])]
+    if not start:  # an argument
+        yield from (line for piece in pieces for line in _broken(piece, width))
+        return
+    short = not chain or len(code) - start + 4 <= width
     yield f"{code[:start]}("
-    if len(code) - start + 4 <= width:
-        yield f"    {code[start:]}"
-    else:
-        places = [start, *(start + i for i in _operators(code[start:])), len(code)]
-        for first, last in pairwise(places):
-            part = code[first:last].strip()
-            yield from (f"    {line}" for line in _broken(part, width - 4))
+    for piece in _operators(code[start:], width - 4) if short else pieces:
+        yield from (f"    {line}" for line in _broken(piece, width - 4))
     yield ")"
 
 
-def _result(code: str) -> int:
-    """Where what a statement assigns or returns begins; 0 where it does neither."""
-    found = (i + 3 for i, _ in _plain(code) if code.startswith(" = ", i))
-    return max(found, default=7 if code.startswith("return ") else 0)
+def _expression(code: str) -> int:
+    """Where the expression of a statement starts, behind names that get its value."""
+    equals = [i + 3 for i in _outside(code) if code.startswith(" = ", i)]
+    return equals[-1] if equals else len("return ") if code.startswith("return ") else 0
 
 
-def _operators(code: str) -> list[int]:
-    """The places of the operators that bind least, of those outside all brackets."""
-    found: dict[str, list[int]] = {}
+def _chain(code: str, start: int) -> list[int]:
+    """Where methods start in an expression that is nothing but a chain of several calls."""
+    outside = [i for i in _outside(code) if i >= start]
+    dots = [i for i in outside if code[i] == "." and code[i - 1] in CLOSING]
+    return [] if len(dots) < 2 or any(code[i] in " ," for i in outside) else dots
+
+
+def _operators(code: str, width: int) -> Iterator[str]:
+    """An expression, in parts that start with the operators that bind least where it is long."""
+    start = 0
+    if len(code) > width:
+        for level in ((" + ", " - "), (" * ", " / ", " @ ")):
+            places = [i for i in _outside(code) if code.startswith(level, i)]
+            for i in places:
+                yield code[start:i].strip()
+                start = i
+            if places:
+                break
+    yield code[start:].strip()
+
+
+def _outside(code: str) -> Iterator[int]:
+    """The places in code outside brackets and strings."""
     depth = 0
     for i, c in _plain(code):
         depth += (c in OPENING) - (c in CLOSING)
-        if c in "+-*/@" and not depth and code[i - 1 : i] == " " and code[i + 1 : i + 2] == " ":
-            found.setdefault("sum" if c in "+-" else "product", []).append(i)
-    return found.get("sum") or found.get("product", [])
+        if not depth:
+            yield i
 
 
 def is_atom(code: str) -> bool:
@@ -93,18 +113,16 @@ def is_atom(code: str) -> bool:
     return True
 
 
-def _brackets(code: str, width: int, goes_on: bool) -> tuple[int, int] | None:
+def _brackets(code: str, start: int, width: int, goes_on: bool) -> tuple[int, int] | None:
     """The last brackets around something before and after which the rest fits, else the last ones,
     where others before them can be broken. None where an expression that does not go on reads
     better in brackets of its own."""
-    start = _result(code)
-    operators = _operators(code[start:]) != []
+    operators = any(code[i] == " " and i >= start for i in _outside(code))
     if operators and start and not goes_on and code[start] != "(" and code[-1] != ")":
         return None
     pairs = [(i, k) for i, k in _pairs(code) if k > i + 1 and i >= start]
     found = [(i, k) for i, k in pairs if i < width and len(code) - k + goes_on <= width]
-    calls = [i for i, _ in pairs if code[i] == "("]
-    several = not start or (len(calls) > 1 and calls[0] < width)
+    several = not start or (len(pairs) > 1 and pairs[0][0] < width)
     chosen = found or (pairs if several else [])
     return chosen[-1] if chosen else None
 
@@ -147,10 +165,11 @@ def _plain(code: str) -> Iterator[tuple[int, str]]:
             yield i, c
 
 
-def unpacked(names: Iterable[str]) -> str:
-    """Names that the items of a list get."""
-    found = ", ".join(names)
-    return found if "," in found else f"({found},)"
+def taken_out(names: Sequence[str]) -> list[str]:
+    """The statements that give names to the values in `held`, and leave none in it."""
+    if len(names) == 1:
+        return [f"{names[0]} = held.pop()"]
+    return [f"{', '.join(names)} = held", "held.clear()"]
 
 
 def defined(name: str, head: Sequence[str], body: Iterable[str]) -> str:

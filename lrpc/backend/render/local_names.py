@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lrpc.backend.body import safe, stem
 from lrpc.backend.emission import EMISSION
@@ -20,11 +20,15 @@ from lrpc.backend.schedule.ir import (
     Function,
     Only,
     Operand,
+    Save,
     Statement,
     WeightName,
 )
 from lrpc.backend.schedule.walk import operands, results, unconditional
 from lrpc.ir.graph import Value
+from lrpc.ir.ops import TABLE, View, views
+
+VIEWS = views(*View)
 
 
 @dataclass
@@ -40,6 +44,8 @@ class LocalNames:
     rebound: set[str] = field(default_factory=set)
     makers: Counter[str] = field(default_factory=Counter)
     bases: dict[str, str] = field(default_factory=dict)
+    heirs: dict[str, str] = field(default_factory=dict)  # whose name each value has taken over
+    shared: dict[str, str] = field(default_factory=dict)  # the name for a value and its heirs
     _depth: dict[str, int] = field(default_factory=dict)  # of conditions, where each was made
 
     @staticmethod
@@ -50,18 +56,35 @@ class LocalNames:
         handed: Mapping[str, Sequence[int]],
     ) -> LocalNames:
         """The names for a function; `handed` are the arguments that others have for good."""
-        found = LocalNames(function, set(taken), written.within, handed)
-        steps = (s for s in unconditional(function.body) if isinstance(s, (Compute, Call)))
-        found.makers = Counter(v.name for s in steps for v in results(s))
-        for value in function.parameters:
-            found.bases[value.name] = found._base_of(value)
-            found._name(value, 0)
-        found._body(written.body, 0)
-        found._end(written.body)
+        first = LocalNames(function, set(taken), written.within, handed)
+        first._give(written.body)
+        found = replace(first, taken=set(taken), names={}, rebound=set(), _depth={})
+        found.shared = {root: min(bases, key=_telling) for root, bases in first._chains().items()}
+        found._give(written.body)
         return found
 
+    def _give(self, body: Sequence[Statement]) -> None:
+        steps = (s for s in unconditional(self.function.body) if isinstance(s, (Compute, Call)))
+        self.makers = Counter(v.name for s in steps for v in results(s))
+        for value in self.function.parameters:
+            self.bases[value.name] = self._base_of(value)
+            self._name(value, 0)
+        self._body(body, 0)
+        self._end(body)
+
+    def _chains(self) -> dict[str, list[str]]:
+        """What the values that have one name would be called, by the first of them."""
+        found: dict[str, list[str]] = {}
+        for name, old in self.heirs.items():
+            root = old
+            while root in self.heirs:
+                root = self.heirs[root]
+            found.setdefault(root, [self.bases[root]]).append(self.bases[name])
+        own = {v.name for v in self.function.parameters}
+        return {root: bases for root, bases in found.items() if root not in own}
+
     def _body(self, body: Sequence[Statement], depth: int) -> None:
-        for s, after in zip(body, [*body[1:], None], strict=True):
+        for place, s in enumerate(body):
             if isinstance(s, Only):
                 self._body(s.body, depth + 1 if s.ledger else depth + 2)
             elif isinstance(s, Free):
@@ -70,6 +93,8 @@ class LocalNames:
                     if name not in self.rebound and self._depth[name] == depth and not both:
                         self.taken.discard(self.names[name])
             elif isinstance(s, (Compute, Call)):
+                saved = (x for x in body[place + 1 :] if not isinstance(x, Save))
+                after = next(saved, None)
                 dying = set(after.values) if isinstance(after, Free) else set()
                 if isinstance(s, Call):
                     over = (s.arguments[i] for i in self.handed.get(s.function, ()))
@@ -92,7 +117,7 @@ class LocalNames:
             if value.name in self.names:  # made under the other condition as well
                 continue
             base = self.bases[value.name] = self._base_of(value, s)
-            over = s.inputs[s.over] if isinstance(s, Compute) and s.over is not None else None
+            same = self._same_memory(s)
             heir = (
                 x.name
                 for x in self._operands(s)
@@ -100,7 +125,7 @@ class LocalNames:
                 and x.name in dying
                 and self._depth[x.name] == depth
                 and self.makers[x.name] <= 1  # else the other condition names it so too
-                and (self.bases[x.name] == base or x == over)
+                and (self.bases[x.name] == base or x == same)
             )
             old = next(heir, None) if self.makers[value.name] == 1 else None
             if old is None:
@@ -108,10 +133,23 @@ class LocalNames:
                 continue
             self.names[value.name], self._depth[value.name] = self.names[old], depth
             self.rebound.add(old)
+            self.heirs[value.name] = old
             dying.discard(old)
 
+    def _same_memory(self, s: Compute | Call) -> Operand | None:
+        """The operand whose memory the result of an expression has: it is written over, or seen."""
+        while isinstance(s, Compute):
+            place = 0 if s.op in VIEWS else s.over
+            if place is None:
+                return None
+            x = s.inputs[place]
+            if not isinstance(x, Value) or x.name not in self.within:
+                return x
+            s = self.within[x.name]
+        return None
+
     def _name(self, value: Value, depth: int) -> None:
-        base = safe(self.bases[value.name])
+        base = safe(self.shared.get(value.name) or self.bases[value.name])
         name, count = base, 1
         while name in self.taken:
             count += 1
@@ -142,3 +180,10 @@ class LocalNames:
                 self.rebound.update(n for x in s.body if isinstance(x, Free) for n in x.values)
             else:
                 return
+
+
+def _telling(name: str) -> tuple[bool, int]:
+    """Orders names: those that say more than an operation first, then short ones."""
+    return any(name.endswith(op) for op in (name.rpartition("_")[2], name) if op in TABLE), len(
+        name
+    )

@@ -10,7 +10,7 @@ from lrpc.backend.quoting import comment, docstring, quoted
 from lrpc.backend.render.families import alone, families
 from lrpc.backend.render.functions import block_function
 from lrpc.backend.render.interface import tables
-from lrpc.backend.render.layout import defined, laid_out, unpacked
+from lrpc.backend.render.layout import defined, laid_out, taken_out
 from lrpc.backend.render.statements import Lines
 from lrpc.backend.render.texts import Texts
 from lrpc.backend.schedule.ir import Call, Function, Schedule
@@ -87,8 +87,8 @@ def _part(function: Function, texts: Texts) -> str:
     else holds it, and hands over what others go on with so; None where nothing more is wanted."""
     lines = Lines(function, alone(function, texts.families), texts)
     body = lines.body()
-    start = laid_out(f"{unpacked(map(lines.name, function.parameters))} = held", indent=4)
-    body = [*start, "held.clear()", *_sizes(function, lines, texts), *body]
+    start = taken_out([*map(lines.name, function.parameters)])
+    body = [*start, *_sizes(function, lines, texts), *body]
     if function.results:
         body.append(f"return [{', '.join(map(lines.name, function.results))}]")
     elif not any(s.startswith("return ") for s in body):

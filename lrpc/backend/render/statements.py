@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from lrpc.backend.expression import render
 from lrpc.backend.quoting import comment, literal, quoted
-from lrpc.backend.render.families import NOTHING, Family, Said
-from lrpc.backend.render.inlining import Inlined
-from lrpc.backend.render.layout import WIDTH, is_atom, laid_out, unpacked
-from lrpc.backend.render.local_names import LocalNames
+from lrpc.backend.render.expressions import Expressions
+from lrpc.backend.render.families import NOTHING, Said
+from lrpc.backend.render.inlining import tells_module
+from lrpc.backend.render.layout import WIDTH, laid_out, taken_out
 from lrpc.backend.render.rows import booked
-from lrpc.backend.render.texts import Texts, follows, prefixes, saved_parts, stands_alone, weight
 from lrpc.backend.schedule.ir import (
     AGAIN,
-    NEW,
-    OWN,
     Book,
     Call,
     Compute,
-    Entry,
     Free,
-    Function,
-    Load,
     Only,
-    Operand,
     Origin,
-    Part,
     Read,
     Recompute,
     Save,
     Statement,
-    WeightName,
 )
 from lrpc.backend.schedule.table import template
 from lrpc.backend.schedule.walk import unconditional
@@ -41,12 +32,9 @@ from lrpc.ir.graph import Value
 
 
 @dataclass
-class Lines:
-    """Writes the statements of a function, of which its family says the sizes."""
+class Lines(Expressions):
+    """Writes the statements of a function."""
 
-    function: Function
-    family: Family
-    texts: Texts
     lines: list[str] = field(default_factory=list)
     indent: int = 4
     _comment: str = ""
@@ -55,35 +43,23 @@ class Lines:
     _code: str = ""
     _types: str = ""
 
-    def __post_init__(self) -> None:
-        own = {*self.texts.taken, *self.family.arguments, *self.texts.parts.values()}
-        self.saved = saved_parts(self.function, self.texts.words, own)
-        own |= {*self.saved.values()}
-        self.prefixes = prefixes(self.function, self.texts, own)
-        own |= {*self.prefixes.values()}
-        self.written = Inlined.of(self.function)
-        self.local = LocalNames.of(self.function, self.written, own, self.texts.handed)
-        self._said = self._sizes()
-
     def body(self) -> list[str]:
         """The lines of all statements, after those that name the parts of the state."""
-        for scope, name in self.saved.items():
-            self._write(f"{name} = saved[{quoted(scope)}]")
-        for prefix, name in self.prefixes.items():
-            self._write(f"{name} = {quoted(prefix)}")
+        for line in (*self.saved.lines, *self.prefixes.lines):
+            self._write(line)
         self._statements(self.written.body)
         return self.lines
-
-    def name(self, value: Value) -> str:
-        """What a value is called."""
-        return self.local.names[value.name]
 
     def _write(self, code: str, note: str = "") -> None:
         self.lines += laid_out(code, note, self.indent)
 
     def _statements(self, body: Iterable[Statement]) -> None:
         before: Statement | None = None
-        for s in body:
+        rest = deque(body)
+        while rest:
+            s = rest.popleft()
+            if rest and (both := self._both(s, rest[0])):
+                s, rest[0] = both
             said = self._said.get(id(s), NOTHING)
             if isinstance(s, Compute) and s.outputs[0].name in self.written.within:
                 continue
@@ -104,6 +80,27 @@ class Lines:
             elif isinstance(s, Book):
                 self._write(booked(s, list(map(self._operand, s.inputs))))
             before = s
+
+    def _both(self, s: Statement, after: Statement) -> tuple[Only, Only] | None:
+        """Write what runs with and without a ledger alike but for the operand that it writes over,
+        and give the rest of both."""
+        if not (isinstance(s, Only) and isinstance(after, Only) and s.ledger is not after.ledger):
+            return None
+        plain, ledger = (after, s) if s.ledger else (s, after)
+        first, second = plain.body[:1], ledger.body[:1]
+        if not all(isinstance(x, Compute) for x in (*first, *second)) or not (first and second):
+            return None
+        over, new = first[0], second[0]
+        assert isinstance(over, Compute)
+        assert isinstance(new, Compute)
+        if over.over is None or replace(over, over=None, origin=new.origin) != new:
+            return None
+        if template(over.op, over.over) != f"{template(over.op)[:-1]}, over=True)":
+            return None
+        self._note(over.origin)
+        code = f"{self.name(new.outputs[0])} = {self._expression(new)[:-1]}, over=ledger is None)"
+        self._assign(code, ", ".join(self._said[id(new)].types))
+        return replace(s, body=s.body[1:]), replace(after, body=after.body[1:])
 
     def _only(self, s: Only, before: Statement | None) -> None:
         outer, self.lines = self.lines, []
@@ -135,12 +132,19 @@ class Lines:
 
     def returned(self, names: str) -> bool:
         """Whether the last statement makes what is called so, and now returns it."""
+        made = self._just_made(names)
+        if made is not None:
+            self._write(f"return {made}", self._types)
+        return made is not None
+
+    def _just_made(self, names: str) -> str | None:
+        """The expression of the last statement, which is taken back, if it makes what is called
+        so."""
         code = f"{names} = "
         if self._end != len(self.lines) or not self._code.startswith(code):
-            return False
+            return None
         del self.lines[self._last :]
-        self._write(f"return {self._code.removeprefix(code)}", self._types)
-        return True
+        return self._code.removeprefix(code)
 
     def _assign(self, code: str, types: str) -> None:
         """A statement, which may become what the function returns."""
@@ -149,32 +153,10 @@ class Lines:
         self._end = len(self.lines)
 
     def _compute(self, s: Compute, said: Said) -> None:
-        self._note(s.origin)
+        if not tells_module(s):
+            self._note(s.origin)
         outputs = ", ".join(map(self.name, s.outputs))
         self._assign(f"{outputs} = {self._expression(s)}", ", ".join(said.types))
-
-    def _sizes(self) -> dict[int, Said]:
-        """What the family says of each statement, by its id."""
-        return dict(zip(map(id, unconditional(self.function.body)), self.family.said, strict=True))
-
-    def _expression(self, s: Compute) -> str:
-        kept = f", {self._part(s.keeps.part)}, {quoted(s.keeps.name)}" if s.keeps else ""
-        pattern = template(s.op, s.over)
-        inputs = []
-        for place, x in enumerate(s.inputs):
-            text = self._operand(x)
-            if isinstance(x, Value) and x.name in self.written.within:
-                text = self._expression(self.written.within[x.name])
-                text = text if is_atom(text) or stands_alone(pattern, place) else f"({text})"
-            inputs.append(text)
-        return render(s, inputs, weight, kept, s.over, self._texts(self._said.get(id(s), NOTHING)))
-
-    def _texts(self, said: Said) -> dict[str, str]:
-        """The texts of sizes."""
-        return {
-            key: size if isinstance(size, str) else f"{self.local.names[size.name]}.shape[1:]"
-            for key, size in said.sizes.items()
-        }
 
     def _read(self, s: Read) -> None:
         self._note(s.origin)
@@ -214,10 +196,11 @@ class Lines:
 
     def _part_of_main(self, s: Call) -> None:
         """What goes on is handed over in a list, and held no longer."""
-        given = list(map(self._operand, s.arguments))
-        self._write(f"held = [{', '.join(given)}]")
-        gone = ", ".join(given[i] for i in self.texts.handed[s.function])
-        if gone:
+        given, handed = list(map(self._operand, s.arguments)), self.texts.handed[s.function]
+        made = self._just_made(", ".join(given)) if len(given) == len(handed) == 1 else None
+        self._write(f"held = [{made or ', '.join(given)}]")
+        gone = ", ".join(given[i] for i in handed)
+        if gone and not made:
             self._write(f"del {gone}")
         chunk = "chunk, " if self.texts.chunked else ""
         call = f"{s.function}(w, saved, held, read, out, {chunk}ledger)"
@@ -227,8 +210,8 @@ class Lines:
         self._write(f"held = {call}")
         self._write("if held is None:")
         self._write("    return None" if self.function.half == "part" else "    return out")
-        self._write(f"{unpacked(map(self.name, s.results))} = held")
-        self._write("held.clear()")
+        for line in taken_out([*map(self.name, s.results)]):
+            self._write(line)
 
     def _call(self, s: Call, said: Said) -> None:
         if s.function not in self.texts.families:
@@ -254,12 +237,6 @@ class Lines:
         arguments = [*head, *map(self._operand, s.arguments), *ledger, *sizes]
         return f"{self.texts.families[s.function].name}({', '.join(arguments)})"
 
-    def _prefix(self, prefix: str | WeightName) -> str:
-        """What the names of weights start with."""
-        if isinstance(prefix, WeightName):
-            return follows(prefix.name)
-        return self.prefixes.get(prefix) or quoted(prefix)
-
     def _in_chunks(self, s: Call, call: str) -> str:
         """The call for `chunk` seeds at a time."""
         over = [self._operand(s.arguments[i]) for i in s.over]
@@ -271,25 +248,10 @@ class Lines:
 
     def _recompute(self, s: Recompute, said: Said) -> None:
         part = self.texts.parts[s.scope]
-        there = "{}" if s.whole else f"dict({self.saved[s.scope]})"
+        there = "{}" if s.whole else f"dict({self.saved.texts[s.scope]})"
         self._write(f"{part} = {there}", "computed again" if s.whole else "the rest computed again")
         if isinstance(s.run, Call):
             self._write(self._called(s.run, said))
-
-    def _operand(self, x: Operand) -> str:
-        if isinstance(x, Load):
-            return self._entry(x.entry)
-        return "" if x.name in self.written.within else self.name(x)
-
-    def _entry(self, entry: Entry) -> str:
-        return f"{self._part(entry.part)}[{quoted(entry.name)}]"
-
-    def _part(self, part: Part) -> str:
-        if part.kind == OWN or (self.function.half == "forward" and not part.scope):
-            return "s"
-        if part.kind == NEW:
-            return "{}"
-        return self.texts.parts[part.scope] if part.kind == AGAIN else self.saved[part.scope]
 
     def _note(self, origin: Origin) -> None:
         """Module path, and the rule of relevance, where they change."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -44,10 +44,18 @@ class Texts:
         return frozenset([family.name for family in self.families.values()])
 
 
-def saved_parts(
-    function: Function, words: Mapping[str, Sequence[str]], taken: Set[str]
-) -> dict[str, str]:
-    """Local names for the parts of the state that a main function reads or fills."""
+@dataclass(frozen=True)
+class Short:
+    """Short texts for long paths, and the lines that define the names in them."""
+
+    texts: Mapping[str, str] = field(default_factory=dict)
+    lines: Sequence[str] = ()
+    names: Set[str] = frozenset()
+
+
+def saved_parts(function: Function, words: Mapping[str, Sequence[str]], taken: Set[str]) -> Short:
+    """Short texts for the parts of the state that a main function reads or fills: `s` for the part
+    of no block, `layers[3]` where several differ in a number."""
     used = dict[str, None]()
     for s in unconditional(function.body):
         parts = [x.entry.part for x in operands(s) if isinstance(x, Load)]
@@ -60,15 +68,28 @@ def saved_parts(
         elif isinstance(s, Recompute):
             parts += [] if s.whole else [Part(SAVED, s.scope)]
         used |= dict.fromkeys(part.scope for part in parts if part.kind == SAVED)
-    names = Names(taken={*taken, "s"})
-    short = short_names(used)
-    return {scope: names.fresh(short[scope]) if scope else "s" for scope in used}
+    series = _series(scope for scope in used if scope)
+    names, short = Names(taken={*taken, "s"}), short_names(series)
+    texts, lines, given = dict[str, str](), list[str](), set[str]()
+    if "" in used:
+        texts[""], lines = "s", ['s = saved[""]']
+    for path, numbers in series.items():
+        name = names.fresh(short[path])
+        given.add(name)
+        if not numbers:
+            texts[path] = name
+            lines.append(f"{name} = saved[{quoted(path)}]")
+            continue
+        texts |= {f"{path}.{i}": f"{name}[{i}]" for i in numbers}
+        key = f'f{quoted(path.replace("{", "{{").replace("}", "}}"))[:-1]}.{{i}}"'
+        lines.append(f"{name} = {{i: saved[{key}] for i in {_counted(numbers)}}}")
+    return Short(texts, lines, given | {"s"} if "" in used else given)
 
 
-def prefixes(function: Function, texts: Texts, taken: Set[str]) -> dict[str, str]:
-    """Local names for the long prefixes of blocks."""
-    if function.half not in ("forward", "relevance", "tail"):
-        return {}
+def prefixes(function: Function, texts: Texts, taken: Set[str]) -> Short:
+    """Short texts for the long prefixes of blocks that differ in a number."""
+    if function.half in ("rule", "again"):
+        return Short()
     calls = (s for s in unconditional(function.body) if isinstance(s, Call))
     long = dict.fromkeys(
         s.prefix[:-1]
@@ -78,8 +99,42 @@ def prefixes(function: Function, texts: Texts, taken: Set[str]) -> dict[str, str
         and isinstance(s.prefix, str)
         and len(s.prefix) > LONG
     )
-    names, short = Names(taken={*taken}), short_names(long)
-    return {f"{path}.": names.fresh(f"p_{short[path]}") for path in long}
+    series = {path: found for path, found in _series(long).items() if found}
+    names, short = Names(taken={*taken}), short_names(series)
+    alone = len(series) == 1
+    given = {path: names.fresh("p" if alone else f"p_{short[path]}") for path in series}
+    return Short(
+        {f"{path}.{i}.": f'{given[path]} + "{i}."' for path in series for i in series[path]},
+        [f"{name} = {quoted(f'{path}.')}" for path, name in given.items()],
+        {*given.values()},
+    )
+
+
+def _series(paths: Iterable[str]) -> dict[str, list[int]]:
+    """The numbers at the end of paths that differ in nothing else; none for others."""
+    found: dict[str, list[int]] = {}
+    order = list(paths)
+    for path in order:
+        head, _, last = path.rpartition(".")
+        if head and last.isascii() and last.isdigit() and str(int(last)) == last:
+            found.setdefault(head, []).append(int(last))
+    series: dict[str, list[int]] = {}
+    for path in order:
+        head = path.rpartition(".")[0]
+        numbers = found.get(head, [])
+        if len(numbers) > 1 and f"{head}.{path.rpartition('.')[2]}" == path and head not in order:
+            series[head] = sorted(numbers)
+        else:
+            series[path] = []
+    return series
+
+
+def _counted(numbers: Sequence[int]) -> str:
+    """What a loop over numbers goes through."""
+    first, last = numbers[0], numbers[-1]
+    if numbers == [*range(first, last + 1)]:
+        return f"range({f'{first}, ' if first else ''}{last + 1})"
+    return f"({', '.join(map(str, numbers))})"
 
 
 def stands_alone(pattern: str, place: int) -> bool:
@@ -90,9 +145,16 @@ def stands_alone(pattern: str, place: int) -> bool:
 
 def weight(name: str | WeightName) -> str:
     """The expression of a weight."""
-    if isinstance(name, WeightName):
-        return f"w[{follows(name.name)}]"
-    return f"w[{quoted(name)}]"
+    return f"w[{_key(name)}]"
+
+
+def pair(name: str | WeightName) -> str:
+    """The expression of a weight and its bias."""
+    return f"*pair(w, {_key(name)})"
+
+
+def _key(name: str | WeightName) -> str:
+    return follows(name.name) if isinstance(name, WeightName) else quoted(name)
 
 
 def follows(name: str) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from lrpc.backend.quoting import ascii_word
@@ -12,7 +12,6 @@ from lrpc.backend.schedule.ir import (
     AGAIN,
     SAVED,
     Call,
-    Compute,
     Free,
     Function,
     Load,
@@ -24,12 +23,14 @@ from lrpc.backend.schedule.ir import (
     Statement,
 )
 from lrpc.backend.schedule.memory import written_over
+from lrpc.backend.schedule.same import Same, plain
 from lrpc.backend.schedule.state import names_made
-from lrpc.backend.schedule.walk import operands, results, unconditional
+from lrpc.backend.schedule.walk import operands, renamed, results, unconditional
 from lrpc.backend.sources import GLOBALS
 from lrpc.ir.graph import Value
 
 FEWEST = 8  # a shorter end reads better in place
+MOST_BEFORE = 2  # statements before a call that are not worth a function
 FEWEST_BETWEEN = 25  # and so does a shorter run that something else follows
 
 
@@ -55,23 +56,59 @@ def tails(schedule: Schedule) -> Schedule:
     """The schedule with a function for each run of statements that several main functions of
     relevance have in common, whatever their values are called."""
     mains = {t.plain.name: t.plain for t in schedule.targets}
-    taken = {*GLOBALS, *mains, *(f.name for f in schedule.functions)}
     found: dict[str, Function] = {}
     while (run := _longest([*mains.values(), *found.values()])) is not None:
-        part = _part(run, taken)
-        taken.add(part.name)
+        part = _part(run, f"part {len(found)}")
         mains = {name: _calling(f, part) for name, f in mains.items()}
         found = {part.name: part, **{name: _calling(f, part) for name, f in found.items()}}
-    targets = (replace(t, functions=(mains[t.plain.name],)) for t in schedule.targets)
-    return replace(
-        schedule, targets=tuple(targets), functions=(*schedule.functions, *found.values())
+    short = {name: f for name, f in found.items() if _passes_on(f)}
+    mains = {name: _with_short(f, short) for name, f in mains.items()}
+    found = {name: _with_short(f, short) for name, f in found.items() if name not in short}
+    names = _names(found, {*GLOBALS, *mains, *(f.name for f in schedule.functions)})
+    parts = [replace(_calling_by(f, names), name=names[name]) for name, f in found.items()]
+    targets = tuple(
+        replace(t, functions=(_calling_by(mains[t.plain.name], names),)) for t in schedule.targets
     )
+    return replace(schedule, targets=targets, functions=(*schedule.functions, *parts))
+
+
+def _names(parts: Mapping[str, Function], taken: set[str]) -> dict[str, str]:
+    """What parts are called: from where they go, and to where if not to the end."""
+    found: dict[str, str] = {}
+    for part, function in parts.items():
+        places = [*map(ascii_word, _places(function, parts))] or ["there"]
+        name = f"relevance_from_{places[0]}"
+        if function.half == "part" and places[1:]:
+            name += f"_to_{places[-1]}"
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        found[part] = name
+    return found
+
+
+def _places(function: Function, parts: Mapping[str, Function]) -> Iterator[str]:
+    """The places that a part hands relevance out at, in those that it calls as well."""
+    for s in function.body:
+        if isinstance(s, Read):
+            yield s.place
+        elif isinstance(s, Call) and s.function in parts:
+            yield from _places(parts[s.function], parts)
+
+
+def _calling_by(function: Function, names: Mapping[str, str]) -> Function:
+    """A function that calls others by these names."""
+    body = (
+        replace(s, function=names.get(s.function, s.function)) if isinstance(s, Call) else s
+        for s in function.body
+    )
+    return replace(function, body=tuple(body))
 
 
 def _longest(functions: Sequence[Function]) -> _Run | None:
     """The longest run that two functions have in common."""
     numbers: dict[object, int] = {}
-    keys = [[numbers.setdefault(_plain(s), len(numbers)) for s in f.body] for f in functions]
+    keys = [[numbers.setdefault(plain(s), len(numbers)) for s in f.body] for f in functions]
     best: _Run | None = None
     for (a, k), (b, m) in combinations(zip(functions, keys, strict=True), 2):
         least = best.length + 1 if best is not None else FEWEST
@@ -105,7 +142,7 @@ def _common(
 
 def _same_length(a: Function, i: int, b: Function, j: int) -> int:
     """How many statements are the same from two places on."""
-    same, length = _Same(), 0
+    same, length = Same(), 0
     for s, t in zip(a.body[i:], b.body[j:], strict=False):
         if not same.statements(s, t):
             break
@@ -168,11 +205,7 @@ def _freed(body: Sequence[Statement]) -> set[str]:
     return {n for s in unconditional(body) if isinstance(s, Free) for n in s.values}
 
 
-def _part(run: _Run, taken: Collection[str]) -> Function:
-    places = (ascii_word(s.place) for s in run.body if isinstance(s, Read))
-    name = f"relevance_from_{next(places, 'there')}"
-    while name in taken:
-        name += "_"
+def _part(run: _Run, name: str) -> Function:
     return replace(
         run.function,
         name=name,
@@ -187,7 +220,7 @@ def _calling(function: Function, part: Function) -> Function:
     """A function that calls the part wherever it does the same."""
     length, i = len(part.body), 0
     while i + length <= len(function.body) and function.name != part.name:
-        run, same = _Run(function, i, length), _Same()
+        run, same = _Run(function, i, length), Same()
         alike = all(map(same.statements, part.body, run.body))
         if alike and run.last == (part.half == "tail") and _whole(run):
             made = tuple(Value(same.there[v.name], v.type) for v in part.results)
@@ -205,57 +238,18 @@ def _calling(function: Function, part: Function) -> Function:
     return function
 
 
-@dataclass
-class _Same:
-    """Statements of two functions that do the same; `there` has the names of the other."""
-
-    there: dict[str, str] = field(default_factory=dict)
-    here: dict[str, str] = field(default_factory=dict)
-
-    def statements(self, s: Statement, t: Statement) -> bool:
-        """Whether two statements are the same, if values are called as in those before."""
-        pairs = self._pairs(s, t)
-        if pairs is None:
-            return False
-        there, here = dict(self.there), dict(self.here)
-        for a, b in pairs:
-            if there.setdefault(a, b) != b or here.setdefault(b, a) != a:
-                return False
-        self.there, self.here = there, here
-        return True
-
-    def _pairs(self, s: Statement, t: Statement) -> list[tuple[str, str]] | None:
-        """The names that have to be of one value each."""
-        if type(s) is not type(t) or _plain(s) != _plain(t):
-            return None
-        if isinstance(s, Only) and isinstance(t, Only):
-            inner = [self._pairs(a, b) for a, b in zip(s.body, t.body, strict=True)]
-            found = [pair for pairs in inner for pair in pairs or ()]
-            return None if None in inner else found
-        if isinstance(s, Free) and isinstance(t, Free):
-            return list(zip(s.values, t.values, strict=True))
-        values = [[x for x in (*operands(q), *results(q)) if isinstance(x, Value)] for q in (s, t)]
-        pairs = [(a.name, b.name) for a, b in zip(*values, strict=True)]
-        if isinstance(s, Call) and isinstance(t, Call):
-            pairs += zip(s.values, t.values, strict=True)
-        return pairs
+def _passes_on(function: Function) -> bool:
+    """Whether a shared end does next to nothing but call another."""
+    return len(function.body) <= MOST_BEFORE + 1 and isinstance(function.body[-1], Call)
 
 
-def _plain(s: Statement) -> object:
-    """A statement without the names of its values."""
-    read = tuple(x if isinstance(x, Load) else x.type for x in operands(s))
-    made = tuple(v.type for v in results(s))
-    if isinstance(s, Only):
-        return (s.ledger, tuple(map(_plain, s.body)))
-    if isinstance(s, Free):
-        return (len(s.values), s.parts)
-    if isinstance(s, Call):
-        return (s.function, s.prefix, s.part, read, made, s.over, s.gives)
-    if isinstance(s, Compute):
-        return (s.op, read, made, s.attrs, s.origin, s.over, s.keeps)
-    if isinstance(s, Recompute):
-        run = _plain(s.run) if s.run is not None else None
-        return (s.scope, s.whole, run)
-    if isinstance(s, Read):
-        return (s.place, read)
-    return (read, getattr(s, "attrs", ()), getattr(s, "times", 1), getattr(s, "origin", None))
+def _with_short(function: Function, short: Mapping[str, Function]) -> Function:
+    """A function with the statements of such ends in place of calls."""
+    while isinstance(call := function.body[-1], Call) and call.function in short:
+        part = short[call.function]
+        given = (x.name for x in call.arguments if isinstance(x, Value))
+        names = dict(zip((v.name for v in part.parameters), given, strict=True))
+        names |= dict(zip(names_made(part.body), call.values, strict=True))
+        own = renamed(part, names).body
+        function = replace(function, body=(*function.body[:-1], *own))
+    return function

@@ -110,6 +110,19 @@ def renamed(function: Function, names: Mapping[str, str]) -> Function:
                 body=tuple(map(statement, s.body)),
                 results=tuple(map(value, s.results)),
             )
+        if isinstance(s, Call):
+            return replace(
+                s,
+                arguments=tuple(map(operand, s.arguments)),
+                results=tuple(map(value, s.results)),
+                values=tuple(names.get(name, name) for name in s.values),
+            )
+        if isinstance(s, Free):
+            return replace(s, values=tuple(names.get(name, name) for name in s.values))
+        if isinstance(s, Save):
+            return replace(s, value=value(s.value))
+        if isinstance(s, Only):
+            return replace(s, body=tuple(map(statement, s.body)))
         return s
 
     return replace(

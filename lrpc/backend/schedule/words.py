@@ -6,7 +6,7 @@ import string
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 
-from lrpc.backend.expression import sizes
+from lrpc.backend.expression import paired, sizes
 from lrpc.backend.schedule.ir import (
     Book,
     Call,
@@ -89,6 +89,7 @@ def kernels_of(schedule: Schedule) -> set[str]:
         for s in unconditional(function.body):
             if isinstance(s, Compute):
                 found |= _named(template(s.op, s.over))
+                found |= {"pair"} if paired(s) else set()
             elif isinstance(s, Book):
                 found.add("book")
             elif isinstance(s, Read):

@@ -104,6 +104,20 @@ def test_what_reads_a_part_stays_behind_the_statement_that_computes_it_again() -
     same(found, found)
 
 
+def test_what_reads_a_value_that_each_makes_for_itself_stays_where_each_has_it() -> None:
+    """In calls without a ledger %n is written over %a, and comes sooner."""
+    made = f"%a: f32[B,4] = exp({Y})"
+    again = "%n: f32[B,4] = cos(%a){}\n%m: f32[B,4] = sin(%n)"
+    first, row = f"%r: f32[K,B,4] = mul(%g, {Y}) {RULE}", "book (%r, %a) {batch=1}"
+    rest = '%q: f32[K,B,4] = mul(%r, %m) role="relevance" rule=pass\nread "input" (%q)\nreturn'
+    plain = "\n".join([made, again.format(" over=0"), first, rest])
+    booked = "\n".join([made, first, row, again.format(""), rest])
+    found = join(schedule(FORWARD, plain, booked))
+    body = found.targets[0].plain.body
+    assert [s.ledger for s in body if isinstance(s, Only)] == [False, False, True, True, True]
+    same(found, found)
+
+
 BLOCK = f"""
     block "l.0" "l.0" saved["l.0"] (%g: f32[K,B,4] = %g, %y: f32[B,4] = {Y}) {{{{
       %r: f32[K,B,4] = mul(%g, %y) {RULE}

@@ -11,8 +11,8 @@ from itertools import accumulate
 from lrpc.backend.interface import TargetCode
 from lrpc.backend.memory.effect import Strided, effect_of
 from lrpc.backend.memory.effects import Effects
-from lrpc.backend.memory.mains import Machine
-from lrpc.backend.memory.tape import OUTSIDE, Given, Log, Storage, frame
+from lrpc.backend.memory.log import OUTSIDE, Given, Log, Storage, frame
+from lrpc.backend.memory.simulate import Machine
 from lrpc.backend.schedule.build import Reading
 from lrpc.backend.schedule.ir import Part, Schedule
 from lrpc.backend.schedule.kept import Kept

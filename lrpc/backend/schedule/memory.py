@@ -19,6 +19,7 @@ class Memory:
     of: dict[str, int] = field(default_factory=dict)  # value → the allocation that it lies in
     parts: dict[str, set[int]] = field(default_factory=dict)  # views, perhaps of these
     dead: set[str] = field(default_factory=set)
+    written: set[int] = field(default_factory=set)  # allocations that something was written over
     outside: set[int] = field(default_factory=set)  # allocations that others see as well
     lent: set[int] = field(default_factory=set)  # those of the caller, who goes on with them
     count: int = 0
@@ -37,6 +38,7 @@ class Memory:
         made = [v.name for v in s.outputs]
         if s.over is not None:
             root = self.of[s.inputs[s.over].name]  # type: ignore[union-attr]
+            self.written.add(root)
             self.dead |= {n for n, own in self.of.items() if own == root}
             self.dead |= {n for n, roots in self.parts.items() if root in roots}
             self.of[made[0]] = root
@@ -85,15 +87,17 @@ class Memory:
         results: Mapping[str, str],
     ) -> None:
         """A function was called, which ends with the memory `inside`; `results` have names here and
-        there. What it was given for good is written over."""
+        there. What it has written over is gone here too."""
         own: dict[int, set[int]] = {}  # allocations there → those here
         for place, name in enumerate(arguments, 1):
             found = {self.of[name]} if name in self.of else self.parts.get(name or "", set())
             own[place] = set(found)
             self.outside |= found if place in inside.outside else set()
-        given = {root for place in gives for root in own[place + 1]}
+        given = {root for i in gives if i + 1 in inside.written for root in own[i + 1]}
+        self.written |= given
         self.dead |= {n for n, root in self.of.items() if root in given}
         self.dead |= {n for n, roots in self.parts.items() if roots & given}
+        self.dead |= {name for name, there in results.items() if inside.gone(there)}
         for name, there in results.items():
             root = inside.of.get(there)
             roots = {root} if root is not None else inside.parts.get(there, set())

@@ -47,9 +47,9 @@ class Scheduler:
         """The nodes that the program runs, and what relevance reads of the forward pass."""
         return reading(self.forward, self.targets)
 
-    def blocks(self, stretches: Container[str] = ()) -> Schedule:
-        """The schedule with its blocks, and these stretches of glue as blocks."""
-        return blocks(self.flat, stretches)
+    def blocks(self, chosen: Container[str] = ()) -> Schedule:
+        """The schedule with its blocks, and the `chosen` segments of glue as blocks."""
+        return blocks(self.flat, chosen)
 
     def read_again(self, kept: Kept) -> set[str]:
         """The values that have to be there to compute blocks again."""
@@ -91,7 +91,7 @@ class Scheduler:
         return self._last[1]
 
     def _stages(self, found: Schedule, kept: Kept, chunked: bool, which: Which) -> Stages:
-        key = (which, frozenset(key for key in kept if key.startswith("stretch.")))
+        key = (which, frozenset(key for key in kept if key.startswith("segment.")))
         if key not in self._blocks:
             cut = blocks(found, kept)
             self._blocks[key] = (cut, rows(cut))

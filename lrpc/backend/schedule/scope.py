@@ -21,6 +21,7 @@ class Scope:
     known: dict[str, TensorType] = field(default_factory=dict)
     freed: set[str] = field(default_factory=set)
     memory: Memory = field(default_factory=Memory)
+    inner: bool = False  # of a function or block that others call
 
     def define(self, values: Iterable[Value]) -> None:
         for value in values:

@@ -93,8 +93,8 @@ class _Main:
                 self._statement(function, s, scope, own)
             except Wrong as error:
                 raise Wrong(f"{error}; in {self.where}, {_said(s)}") from None
-        for value in results:
-            scope.read(value)
+        for value in results:  # of what a function returns, its caller reads what is still there
+            scope.read(value, named=scope.inner)
 
     def _statement(self, function: Function, s: Statement, scope: Scope, own: Part | None) -> None:
         if isinstance(s, STEPS):
@@ -190,7 +190,7 @@ class _Main:
 
     def _callee(self, s: Block | Call, scope: Scope, caller: Function, own: Part | None) -> None:
         for x in s.arguments:
-            self._read(x, scope, own)
+            self._read(x, scope, own, named=True)
         self._chunks(s, caller, own)
         if s.part.kind == NEW:
             self.looks.beyond()
@@ -211,12 +211,15 @@ class _Main:
             raise Wrong("a main function has no part of its own")
         part = own if s.part.kind == OWN else Part(s.part.kind, s.part.scope)
         part = None if function.half in MAINS[1:] else part
-        key = (id(function), s.gives, self.ledger) if isinstance(s, Call) else None
+        given = zip(parameters, names, strict=True)
+        gone = frozenset(v.name for v, name in given if scope.memory.gone(name or ""))
+        key = (id(function), s.gives, self.ledger, gone) if isinstance(s, Call) else None
         look = self.looks.ended.get(key)
         if look is None or not self._as_before(look, part):
-            inside = Scope(memory=self.looks.begin(part).memory)
+            inside = Scope(memory=self.looks.begin(part).memory, inner=True)
             inside.define(parameters)
             inside.memory.given([v.name for v in parameters], s.gives)
+            inside.memory.dead.update(gone)
             where, self.where = self.where, f"{self.where}, {_said(s)}"
             self._body(function, body, results, inside, part)
             self.where, look = where, self.looks.end(key)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from lrpc.backend.memory.effect import Effect, Strided
 from lrpc.backend.memory.effects import Effects, called, full_name, not_run
-from lrpc.backend.memory.tape import OUTSIDE, Frame, Given, Log, TensorHeld, Tensors, frame
+from lrpc.backend.memory.log import OUTSIDE, Frame, Given, Log, TensorHeld, Tensors, frame
 from lrpc.backend.memory.traces import Local, Shape, Trace
 from lrpc.backend.schedule.chunk import of_seeds
 from lrpc.backend.schedule.ir import (

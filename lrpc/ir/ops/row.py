@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from lrpc.errors import IRError
+from lrpc.ir.extents import Extent, Size, at, fitted, grid, sizes_in
 from lrpc.ir.graph import Attr
 from lrpc.ir.limits import INTEGER
 from lrpc.ir.meta import formulas
@@ -22,7 +23,12 @@ from lrpc.support.untrusted import short
 
 
 def _whole(value: Any, least: int = -INTEGER) -> bool:
-    return type(value) is int and least <= value <= INTEGER
+    return (
+        isinstance(value, int)
+        and value is not True
+        and value is not False
+        and (least <= value <= INTEGER)
+    )
 
 
 def _extent(value: Any) -> bool:
@@ -127,7 +133,7 @@ class Op:
 
 def resolve(value: Attr, sizes: Mapping[str, int]) -> Any:
     """An attribute with the symbols in it replaced by sizes."""
-    if isinstance(value, Sym):
+    if isinstance(value, (Sym, Extent)):
         return value.at(sizes)
     return tuple(resolve(v, sizes) for v in value) if isinstance(value, tuple) else value
 
@@ -153,6 +159,8 @@ def _inferred(
 ) -> tuple[TensorType, ...]:
     dims = [dim for kind in (*inputs, *(t for _, t in weights)) for dim in kind.shape]
     atoms = [*dims, *_atoms([value for _, value in attrs])]
+    if own := sizes_in(coefficient(atom) for atom in atoms):
+        return _of_all_sizes(op, inputs, attrs, weights, own)
     symbolic = any(isinstance(atom, Sym) for atom in atoms)
     sizes: list[Sizes] = []
     found: list[tuple[torch.Tensor, ...]] = []
@@ -162,6 +170,55 @@ def _inferred(
         if len(found) == 2 and not _large(types := _solved(op, inputs, found, sizes)):
             return types
     return _solved(op, inputs, found, sizes)
+
+
+def _of_all_sizes(
+    op: Op,
+    inputs: tuple[TensorType, ...],
+    attrs: tuple[tuple[str, Attr], ...],
+    weights: tuple[tuple[str, TensorType], ...],
+    own: Sequence[Size],
+) -> tuple[TensorType, ...]:
+    """The output types where extents depend on sizes: from those at several sizes."""
+    found = []
+    for point in grid(own):
+        here = tuple(_at(t, point) for t in inputs)
+        given = tuple((key, _resolved(value, point)) for key, value in attrs)
+        found.append(_inferred(op, here, given, tuple((key, _at(t, point)) for key, t in weights)))
+    types = []
+    for same in zip(*found, strict=True):
+        shape = [_same_symbols(dims, own) for dims in zip(*(t.shape for t in same), strict=True)]
+        if None in shape:
+            raise IRError(
+                f"op {op.name} does not fit inputs {_listed(inputs)}: the form of its result "
+                "depends on the size"
+            )
+        types.append(TensorType(same[0].dtype, tuple(d for d in shape if d is not None)))
+    return tuple(types)
+
+
+def _same_symbols(dims: Sequence[Dim], own: Sequence[Size]) -> Dim | None:
+    """The extent that is `dims` at the points of a grid."""
+    coeff = fitted([coefficient(d) for d in dims], own)
+    symbols = {(d.batch, d.seeds) if isinstance(d, Sym) else (0, 0) for d in dims}
+    if len(symbols) > 1:
+        return None
+    batch, seeds = symbols.pop()
+    return Sym(coeff, batch, seeds) if batch or seeds else coeff
+
+
+def _at(kind: TensorType, sizes: Sizes) -> TensorType:
+    """A type for given sizes, with B and K as they are."""
+    return TensorType(kind.dtype, tuple(_resolved(d, sizes) for d in kind.shape))
+
+
+def _resolved(value: Any, sizes: Sizes) -> Any:
+    """A value with extents for given sizes, with B and K as they are."""
+    if isinstance(value, Sym):
+        return replace(value, coeff=at(value.coeff, sizes))
+    if isinstance(value, Extent):
+        return value.at(sizes)
+    return tuple(_resolved(v, sizes) for v in value) if isinstance(value, tuple) else value
 
 
 def _check_axes(

@@ -60,6 +60,13 @@ B = Sym(batch=1)
 K = Sym(seeds=1)
 
 
+def whole(dim: Dim) -> int:
+    """An extent without B and K in it; TypeError for others."""
+    if not isinstance(dim, int):
+        raise TypeError(f"an extent of {dim} is no integer")
+    return dim
+
+
 def concrete(dim: Dim, sizes: Sizes) -> int:
     """The extent of `dim` for given sizes of B and K."""
     return at(dim, sizes) if isinstance(dim, int) else dim.at(sizes)

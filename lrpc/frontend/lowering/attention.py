@@ -12,6 +12,7 @@ from lrpc.frontend.lowering.context import Context, Missing, Operand
 from lrpc.frontend.records import Stored
 from lrpc.ir.graph import Value
 from lrpc.ir.ops.deformable import WEIGHTS
+from lrpc.ir.types import whole
 
 PARTS = {
     "value": "value_proj",
@@ -128,7 +129,7 @@ def dot_product_attention(
 def _for_each_head(c: Context, x: Value, heads: int) -> Value:
     """Keys or values [..., groups, N, D] for each of the query heads: [..., heads, N, D]."""
     *lead, groups, rows, width = x.type.shape
-    copies = heads // int(str(groups))
+    copies = heads // whole(groups)
     thin = c.reshape(x, (*lead, groups, 1, rows, width))
     wide = c.expand(thin, (*lead, groups, copies, rows, width))
     return c.reshape(wide, (*lead, heads, rows, width))

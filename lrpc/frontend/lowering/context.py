@@ -16,7 +16,7 @@ from lrpc.frontend.records import Call, ImageNumbers, Stored, memory_of
 from lrpc.ir.builder import Builder
 from lrpc.ir.graph import Attr, Node, Value
 from lrpc.ir.ops import views
-from lrpc.ir.types import DTYPES, B, Dim, Sym, TensorType, type_of
+from lrpc.ir.types import DTYPES, B, Dim, Sym, TensorType, type_of, whole
 
 MOVES = views() | {"cast", "full"}
 """Operations that go by their own names even where a module does them."""
@@ -214,7 +214,7 @@ class Context:
         if before is not None and before.op == "cat" and before.attr("dim") == dim and step == 1:
             at = 0
             for part in before.inputs:
-                extent = int(str(part.type.shape[dim]))
+                extent = whole(part.type.shape[dim])
                 if at <= start and stop <= at + extent:
                     return self.slice(part, dim, start - at, stop - at)
                 at += extent
@@ -253,7 +253,7 @@ def _moves_images(before: tuple[Dim, ...], after: tuple[Dim, ...]) -> bool:
         axes = [i for i, extent in enumerate(shape) if isinstance(extent, Sym)]
         if len(axes) != 1 or shape[axes[0]] != B:
             return False
-        leads.append(math.prod(int(str(extent)) for extent in shape[: axes[0]]))
+        leads.append(math.prod(whole(extent) for extent in shape[: axes[0]]))
     return leads[0] != leads[1]
 
 

@@ -10,7 +10,7 @@ import torch
 from lrpc.frontend.lowering.context import Context, Operand
 from lrpc.frontend.records import Stored
 from lrpc.ir.graph import Value
-from lrpc.ir.types import DTYPES, TensorType
+from lrpc.ir.types import DTYPES, TensorType, whole
 
 Pair = int | tuple[int, ...]
 
@@ -144,7 +144,7 @@ def adaptive_avg_pool1d(c: Context, x: Operand, output_size: Operand) -> Operand
 
 def _extents(c: Context, x: Value, axes: tuple[int, ...]) -> list[tuple[int, int]]:
     """Extents before and after, along the last axes."""
-    return [(c.size(x, d), int(str(c.result.shape[d]))) for d in axes]
+    return [(c.size(x, d), whole(c.result.shape[d])) for d in axes]
 
 
 def _adaptive_avg(c: Context, x: Value, sizes: list[tuple[int, int]]) -> Value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from lrpc.frontend.capture import Example
 from lrpc.frontend.records import Input, found, mapped
 from lrpc.ir.extents import Size, grid
 
+NAME = re.compile("[AC-EG-JL-Z][0-9]*")  # B and K are the images and seeds, F torch's functions
 STEP = 32
 """The step of sizes, where none is given: what most backbones divide an image by."""
 
@@ -83,8 +85,8 @@ def _size(name: str, axis: Any, what: Any, shape: tuple[int, ...]) -> Size:
             f"dynamic: {axis!r} is no axis of {name} {list(shape)} that can vary; the batch, axis "
             "0, always does"
         )
-    if not (isinstance(own, str) and own.isidentifier() and own not in ("B", "K")):
-        raise TraceError(f"dynamic: {own!r} cannot name a size; take a word such as H")
+    if not (isinstance(own, str) and NAME.fullmatch(own)):
+        raise TraceError(f"dynamic: {own!r} cannot name a size; take a letter such as H or W2")
     if not isinstance(step, int) or step < 1:
         raise TraceError(f"dynamic: {step!r} is no step for {own}; take a positive integer")
     if shape[axis] % step:

@@ -89,6 +89,10 @@ class Extent(int):
             found[powers] = found.get(powers, 0) + c * d
         return Extent.of(found)
 
+    def __truediv__(self, other: Any) -> Any:
+        raise NotInSteps(f"{self} over {other} is no integer at all sizes")
+
+    __rtruediv__ = __truediv__
     __radd__ = __add__
     __rmul__ = __mul__
 

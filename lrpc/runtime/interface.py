@@ -27,6 +27,7 @@ class Interface:
     tf32: bool
     chunk: int
     others: Mapping[str, Mapping[str, Target]] = field(default_factory=dict)  # by composite
+    sizes: Mapping[str, int] = field(default_factory=dict)  # the step of each that varies
     sweep: int = 0  # where relevance computes parts of the forward pass again: seeds at once
 
 

@@ -31,6 +31,7 @@ from lrpc.runtime.result_buffers import Outputs, Room, apart
 from lrpc.runtime.results import Relevance, State, flat, ledger_of, rebuild
 from lrpc.runtime.seeds import Start, seed_count, start
 from lrpc.runtime.settings import in_own_modes, own_settings
+from lrpc.runtime.sizes import sizes_of
 
 
 class Program:
@@ -66,7 +67,8 @@ class Program:
         The state holds the outputs and what relevance needs. If memory or the budget does not
         suffice for all images, a warning says so and fewer are processed at a time.
         """
-        inputs = given_inputs(self.interface.inputs, images, named, self.device)
+        made = self.interface
+        inputs = given_inputs(made.inputs, images, named, self.device, made.sizes)
         batch = batch_of(self.interface.inputs, inputs)
         return self._state(inputs, batch, self.limits.images(batch))
 
@@ -82,7 +84,7 @@ class Program:
         return self._in_pieces(inputs, batch, count)
 
     def _forward(self, inputs: dict[str, Tensor], batch: int) -> State:
-        made = self.interface
+        made, _ = self.interface, self._sizes(inputs)
         with own_settings(made.tf32, self.device), indexing(inputs):
             outputs, saved = self.calls.forward(
                 made.forward, self.weights, made.blocks, list(inputs.values())
@@ -90,7 +92,8 @@ class Program:
         for name, value in outputs.items():
             check_finite(value, f"output {name}", "check the input's range and the weights")
         whole = rebuild(made.structure, outputs)
-        return State(whole, saved, batch, inputs, program=self.checksum)
+        sizes = self._sizes(inputs)
+        return State(whole, saved, batch, inputs, program=self.checksum, sizes=sizes)
 
     @in_own_modes
     def relevance(
@@ -138,7 +141,10 @@ class Program:
         targets = self.interface.others.get(composite, self.interface.targets)
         name, chosen = find_target(targets, target, layer)
         check_options(norm, {"ledger": ledger, "total": total})
-        places, token = places_of(chosen, name, read), token_of(chosen, name, token, at)
+        places, token = (
+            places_of(chosen, name, read),
+            token_of(chosen, name, token, at, state.sizes),
+        )
         index, seeds = starts_of(chosen, name, state, at, seeds, self.interface.dtype)
         count = 1 if total else seed_count(index, seeds)
         most = batch_of(self.interface.inputs, state.pieces[0]) if state.pieces else state.batch
@@ -304,4 +310,8 @@ class Program:
         for piece in pieces:
             size = batch_of(self.interface.inputs, piece)
             found.put(flat(structure, self._state(piece, size, size).outputs))
-        return State(rebuild(structure, found.whole), {}, batch, inputs, pieces, self.checksum)
+        whole, sizes = rebuild(structure, found.whole), self._sizes(inputs)
+        return State(whole, {}, batch, inputs, pieces, self.checksum, sizes)
+
+    def _sizes(self, inputs: dict[str, Tensor]) -> dict[str, int]:
+        return sizes_of(self.interface.inputs, inputs, self.interface.sizes)

@@ -22,7 +22,7 @@ class State:
     Relevance also stores in `saved` what it computes once for all calls on this state. If memory
     does not suffice for all images at once, `saved` is empty and `pieces` holds the inputs of a few
     images each: every relevance call runs the model again on one piece after the other. `program`
-    is the checksum of the program that the state belongs to.
+    is the checksum of the program that the state belongs to, `sizes` has those that vary.
     """
 
     outputs: Any
@@ -31,6 +31,7 @@ class State:
     inputs: dict[str, Tensor] = field(default_factory=dict, repr=False)
     pieces: tuple[dict[str, Tensor], ...] = field(default=(), repr=False)
     program: str = field(default="", repr=False)
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Note what has been written until now to that which the caller may hold as well."""

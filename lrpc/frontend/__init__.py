@@ -129,7 +129,8 @@ def recorded(call: ModelCall, places: Mapping[str, Place], held: bool = False) -
     """The calls that the model makes, batch sizes read as symbols; to be used while the model is
     `as_for_inference`. `held` as for `import_model`."""
     small, large = (call.inside(of_size(call.example, size, call.unbatched)) for size in SIZES)
-    trace = partial(_trace, call.target, places=places, ignore_no_grad=call.ignore_no_grad)
+    follows = bool(call.varying.sizes)
+    trace = partial(_trace, call.target, places, follows, ignore_no_grad=call.ignore_no_grad)
     if held and large.elements > SHAPES_ONLY_ABOVE:
         with suppress(TraceError):  # values decide whether it is one
             three = trace(large, shapes="beside values")
@@ -144,12 +145,13 @@ def recorded(call: ModelCall, places: Mapping[str, Place], held: bool = False) -
 
 def _trace(
     target: nn.Module,
-    example: Example,
     places: Mapping[str, Place],
+    follows_sizes: bool,
+    example: Example,
     shapes: ByShapes = "",
     ignore_no_grad: bool = False,
 ) -> Trace:
-    tracer = ValueTracer(watched(places), shapes, ignore_no_grad)
+    tracer = ValueTracer(watched(places), shapes, ignore_no_grad, follows_sizes=follows_sizes)
     return tracer.record(target, example.args, example.kwargs)
 
 

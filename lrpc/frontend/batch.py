@@ -12,6 +12,7 @@ from torch import Tensor, fx
 
 from lrpc.errors import TraceError
 from lrpc.frontend.execute import call_name
+from lrpc.frontend.made import without_constants
 from lrpc.frontend.records import (
     Boundary,
     Call,
@@ -92,6 +93,8 @@ def unify(traces: Traces) -> RecordedProgram:
         _check_numbers(traces.two.output, trace.output, other == 1)
     output = mapped(traces.two.output, fx.Node, lambda n: Ref(refs[n]))
     boundaries = tuple(_boundary(b, refs) for b in traces.two.boundaries)
+    if traces.more:
+        calls = [*without_constants(calls)]
     return RecordedProgram(
         tuple(calls), boundaries, output, traces.two.decisions, traces.two.stopped
     )

@@ -171,7 +171,7 @@ def _levels(c: Context, shapes: Operand) -> tuple[tuple[int, int], ...]:
             "make them of sizes (shape) of the feature maps",
         )
     rows = shapes.tensor.tolist() if isinstance(shapes, Stored) else shapes
-    return tuple((int(h), int(w)) for h, w in rows)
+    return tuple((whole(h), whole(w)) for h, w in rows)
 
 
 def masks_to_boxes(c: Context, masks: Operand, convention: str) -> Operand:

@@ -18,8 +18,8 @@ Pair = int | tuple[int, ...]
 def pair(x: Operand) -> tuple[int, int]:
     """Height and width; one number is both."""
     if isinstance(x, (tuple, list)):
-        return (int(x[0]), int(x[-1]))
-    return (int(x), int(x))
+        return (whole(x[0]), whole(x[-1]))
+    return (whole(x), whole(x))
 
 
 # One axis.

@@ -92,6 +92,14 @@ class Extent(int):
     def __truediv__(self, other: Any) -> Any:
         raise NotInSteps(f"{self} over {other} is no integer at all sizes")
 
+    def __pow__(self, other: Any, modulo: Any = None) -> Any:
+        if isinstance(other, int) and 0 <= other < 8 and not isinstance(other, Extent):
+            return prod([self] * other)
+        raise NotInSteps(f"{self} to the power of {other} is no polynomial")
+
+    def __rpow__(self, other: Any, modulo: Any = None) -> Any:
+        raise NotInSteps(f"{other} to the power of {self} is no polynomial")
+
     __rtruediv__ = __truediv__
     __radd__ = __add__
     __rmul__ = __mul__

@@ -112,12 +112,12 @@ def dot_product_attention(
     keys, values = c.value(key), c.value(value)
     if enable_gqa:
         keys, values = (_for_each_head(c, x, c.size(query, -3)) for x in (keys, values))
-    width = c.size(query, -1)
+    width = c.counted(query, -1)
     order = (*range(keys.type.rank - 2), keys.type.rank - 1, keys.type.rank - 2)
     scores = c.op("matmul", query, c.permute(keys, order))
     scores = c.op("scale", scores, by=width**-0.5 if scale is None else scale)
     if is_causal:
-        attn_mask = c.constant(torch.ones(c.size(query, -2), c.size(keys, -2)).tril().bool())
+        attn_mask = c.constant(torch.ones(c.counted(query, -2), c.counted(keys, -2)).tril().bool())
     if attn_mask is None:
         return c.op("matmul", c.op("softmax", scores, dim=-1), values)
     if c.type(attn_mask).dtype != "bool":

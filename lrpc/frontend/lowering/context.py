@@ -14,6 +14,7 @@ from lrpc.errors import TraceError
 from lrpc.frontend.lowering.images import mixed
 from lrpc.frontend.records import Call, ImageNumbers, Stored, memory_of
 from lrpc.ir.builder import Builder
+from lrpc.ir.extents import Extent
 from lrpc.ir.graph import Attr, Node, Value
 from lrpc.ir.ops import views
 from lrpc.ir.types import DTYPES, B, Dim, Sym, TensorType, type_of, whole
@@ -237,6 +238,13 @@ class Context:
         if isinstance(extent, Sym):
             self.refuse(f"works along the batch axis ({extent})")
         return extent
+
+    def counted(self, x: Operand, dim: int) -> int:
+        """An extent that a table of as many numbers is made for: one that does not vary."""
+        size = self.size(x, dim)
+        if isinstance(size, Extent):
+            self.refuse(f"needs a table of {size} numbers, which varies", "compile for one size")
+        return size
 
     def refuse(self, what: str, remedy: str = "") -> NoReturn:
         """Raise the TraceError that the current call `what`, with what to do instead."""

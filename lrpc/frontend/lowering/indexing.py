@@ -126,7 +126,10 @@ def _taken(c: Context, x: Value, dim: int, index: Operand) -> Value:
     if c.type(index).rank != 1:
         c.refuse("picks by an index tensor that has not one axis", FLAT)
     size = c.size(x, dim)
-    if isinstance(index, Stored) and not index.varies:
+    if isinstance(size, Extent) and not (isinstance(index, Value) and _of_topk(c, index)):
+        if not isinstance(index, Stored) or bool((index.tensor < 0).any()):
+            c.refuse("counts from the end of an axis that varies", "count from its start")
+    elif isinstance(index, Stored) and not index.varies:
         index = c.constant(index.tensor % size)
         if torch.equal(index.tensor, torch.arange(size)):
             return x
@@ -141,6 +144,8 @@ def _taken(c: Context, x: Value, dim: int, index: Operand) -> Value:
 def _from_front(c: Context, index: Operand, size: int) -> Operand:
     """Indices that may count from the end (−1 is the last), counted from the front."""
     index = c.cast(index, "i64")
+    if isinstance(index, Stored) and isinstance(size, Extent):
+        return index
     if isinstance(index, Stored):
         return replace(index, name="", tensor=index.tensor % size)
     if _of_topk(c, index):
@@ -191,7 +196,7 @@ def sort(
     """Values and indices, equal whole numbers in the order that they came in."""
     value = c.value(x)
     axis = c.axis(dim, value.type.rank)
-    size = c.size(value, axis)
+    size = c.counted(value, axis)
     if value.type.is_float:
         values = topk(c, value, size, axis, largest=descending)[0]
         return values, Missing("sort leaves open which of equal numbers comes first", "use topk")

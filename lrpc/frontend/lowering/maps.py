@@ -151,6 +151,8 @@ def _adaptive_avg(c: Context, x: Value, sizes: list[tuple[int, int]]) -> Value:
     if all(out == 1 for _, out in sizes):
         return c.op("mean", x, dims=(-2, -1), keepdim=True)
     if any(size % out for size, out in sizes):
+        for axis in range(-len(sizes), 0):
+            c.counted(x, axis)
         return _average_axes(c, x, sizes)
     kernel = tuple(size // out for size, out in sizes)
     return c.op("avg_pool2d", x, kernel=kernel, stride=kernel, padding=(0, 0))

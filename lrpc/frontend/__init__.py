@@ -159,10 +159,20 @@ def _others(call: ModelCall, two: Trace, three: Trace, trace: Callable[..., Trac
     """These traces, and those at other sizes."""
     if not call.varying.sizes:
         return Traces(two, three)
-    examples = (call.varying.resized(call.example, point) for point in call.varying.points[1:])
-    small = (call.inside(of_size(x, SIZES[0], call.unbatched)) for x in examples)
-    by_shapes: ByShapes = "" if two.decisions else "beside values"
-    return Traces(two, three, tuple(trace(x, shapes=by_shapes) for x in small), call.varying)
+    found = []
+    for point in call.varying.points[1:]:
+        other = of_size(call.varying.resized(call.example, point), SIZES[0], call.unbatched)
+        large = other.elements > SHAPES_ONLY_ABOVE and not two.decisions
+        try:
+            found.append(trace(call.inside(other), shapes="beside values" if large else ""))
+        except (TraceError, RuntimeError) as error:
+            size = ", ".join(f"{name} = {length}" for name, length in point.items())
+            reason = (str(error).splitlines() or [""])[0]
+            raise NotOneProgram(
+                f"the model fails for {size}: {reason}; take its own step of sizes in `dynamic`, "
+                "or compile it for one size"
+            ) from error
+    return Traces(two, three, tuple(found), call.varying)
 
 
 def _unified(

@@ -150,8 +150,9 @@ class Literals(Cursor):
             self.step()
             return int(text)
         if kind == "word" and text not in self.symbols:
-            known = ", ".join(self.symbols)
-            raise self.fail(f"unknown symbol {short(text)}; expected an integer or {known}", token)
+            *known, last = self.symbols
+            expected = f"an integer, {', '.join(known)} or {last}"
+            raise self.fail(f"unknown symbol {short(text)}; expected {expected}", token)
         if kind != "word":
             raise self.expected("an integer, B or K")
         self.step()

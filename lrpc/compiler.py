@@ -272,7 +272,7 @@ def compile_config(
         options.MEMORY.BUDGET,
     )
     call = ModelCall(model, example, options.SCOPE)
-    held = ModelCheck(call, imported) if check else None
+    held = ModelCheck(call, imported, options.SOURCE == "embedded") if check else None
     files = build(variants, targets, settings, watch, held)
     write_files(output, {**files, **dumped})
     own = [note for note in notes if note not in imported.fixed]

@@ -25,20 +25,21 @@ class Memory:
 
     def note(self, s: Step) -> None:
         """A statement has run."""
-        names = [x.name for x in s.inputs if isinstance(x, Value)]
-        if isinstance(s, Read) and len(s.inputs) == 1:
-            self._seen(names)
         if not isinstance(s, Compute):
+            if isinstance(s, Read) and len(s.inputs) == 1:
+                self._seen(x.name for x in s.inputs if isinstance(x, Value))
             return
+        if s.over is None and len(s.outputs) == 1 and allocates(s.op):
+            self.count += 1
+            self.of[s.outputs[0].name] = self.count
+            return
+        names = [x.name for x in s.inputs if isinstance(x, Value)]
         made = [v.name for v in s.outputs]
         if s.over is not None:
             root = self.of[s.inputs[s.over].name]  # type: ignore[union-attr]
             self.dead |= {n for n, own in self.of.items() if own == root}
             self.dead |= {n for n, roots in self.parts.items() if root in roots}
             self.of[made[0]] = root
-        elif allocates(s.op) and len(made) == 1:
-            self.count += 1
-            self.of[made[0]] = self.count
         elif s.op in SAME_MEMORY and names and names[0] in self.of:
             self.of[made[0]] = self.of[names[0]]
         else:

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lrpc.errors import TraceError
-from lrpc.frontend.batch import SIZES, NotOneProgram, Traces, check_repeats, unify
+from lrpc.frontend.batch import NotOneProgram, check_repeats, unify
 from lrpc.frontend.calls import ModelCall
 from lrpc.frontend.capture import (
     Example,
@@ -28,6 +28,7 @@ from lrpc.frontend.running import ByShapes
 from lrpc.frontend.sizes import Dynamic, varying
 from lrpc.frontend.structure import described
 from lrpc.frontend.tracer import Trace, ValueTracer
+from lrpc.frontend.traces import SIZES, Traces
 from lrpc.ir.graph import Loc, Module
 
 __all__ = ["NO_GRAD", "Imported", "import_model"]

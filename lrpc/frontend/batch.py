@@ -4,7 +4,7 @@ are symbols."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,51 +24,14 @@ from lrpc.frontend.records import (
     found,
     mapped,
 )
-from lrpc.frontend.sizes import FIXED, Varying
 from lrpc.frontend.tracer import Trace
-from lrpc.ir.extents import at, fitted
+from lrpc.frontend.traces import SIZES, Differs, Traces
 from lrpc.ir.graph import Loc
-from lrpc.ir.types import NAMES, Dim, Sym, TensorType
-
-SIZES = (2, 3)
-
-
-class _Differs(Exception):
-    """Traces differ in a way that neither the batch size nor the sizes of inputs explain."""
+from lrpc.ir.types import NAMES, Sym, TensorType
 
 
 class NotOneProgram(TraceError):
     """Two traces are no instances of one program."""
-
-
-@dataclass(frozen=True)
-class Traces:
-    """Traces of one call: on two images, on three, and on two of the other sizes of `varying`."""
-
-    two: Trace
-    three: Trace
-    more: tuple[Trace, ...] = ()
-    varying: Varying = FIXED
-
-    @property
-    def all(self) -> tuple[Trace, ...]:
-        return (self.two, self.three, *self.more)
-
-    def extent(self, found: Sequence[int]) -> Dim:
-        """The extent that is this in each of the traces."""
-        dim = extent(found[0], found[1])
-        batch = dim.batch if isinstance(dim, Sym) else 0
-        images = SIZES[0] ** batch
-        numbers = [n for i, n in enumerate(found) if i != 1]
-        if not self.more or numbers == [numbers[0]] * len(numbers):
-            return dim
-        if any(n % images for n in numbers):
-            raise _Differs
-        *known, last = (n // images for n in numbers)
-        coeff = fitted(known, self.varying.sizes)
-        if at(coeff, self.varying.points[-1]) != last:
-            raise _Differs
-        return Sym(coeff, batch) if batch else coeff
 
 
 def unify(traces: Traces) -> RecordedProgram:
@@ -82,7 +45,7 @@ def unify(traces: Traces) -> RecordedProgram:
                 raise _branches(same[0], traces, other)
         try:
             calls.append(_call(index, same, traces, places))
-        except _Differs:
+        except Differs:
             raise _branches(same[0], traces, _first_different(index, same, traces)) from None
     for other, own in enumerate(nodes[1:], 1):
         if len(own) != len(nodes[0]):
@@ -107,7 +70,7 @@ def _first_different(index: int, same: Sequence[fx.Node], traces: Traces) -> int
     places = tuple({n: i for i, n in enumerate(own)} for own in nodes)
     try:
         _call(index, same[:2], pair, places)
-    except _Differs:
+    except Differs:
         return 1
     return 2
 
@@ -221,10 +184,10 @@ def _merge(same: Sequence[Any], traces: Traces, places: Places) -> Any:
     if all(isinstance(x, fx.Node) for x in same):
         refs = {own[x] for own, x in zip(places, same, strict=True)}
         if len(refs) > 1:
-            raise _Differs
+            raise Differs
         return Ref(refs.pop())
     if any(type(x) is not type(a) for x in same):
-        raise _Differs
+        raise Differs
     if isinstance(a, (tuple, list)) and all(len(x) == len(a) for x in same):
         return tuple(_merge(parts, traces, places) for parts in zip(*same, strict=True))
     if isinstance(a, dict) and all(list(x) == list(a) for x in same):
@@ -236,18 +199,7 @@ def _merge(same: Sequence[Any], traces: Traces, places: Places) -> Any:
         return traces.extent(same)
     if all(x == a or (x != x and a != a) for x in same):
         return a
-    raise _Differs
-
-
-def extent(a: int, b: int) -> Dim:
-    """The extent that is `a` for two images and `b` for three."""
-    if a == b:
-        return a
-    for power in (1, 2):
-        coeff = a // SIZES[0] ** power
-        if coeff > 0 and (coeff * SIZES[0] ** power, coeff * SIZES[1] ** power) == (a, b):
-            return Sym(coeff, batch=power)
-    raise _Differs
+    raise Differs
 
 
 def _merge_type(same: Sequence[Any], traces: Traces) -> CallType:
@@ -255,10 +207,10 @@ def _merge_type(same: Sequence[Any], traces: Traces) -> CallType:
     if any(x is None for x in same):
         return None
     if any(len(x) != len(a) for x in same):
-        raise _Differs
+        raise Differs
     if isinstance(a[0], torch.dtype):
         if any(x[0] != a[0] or len(x[1]) != len(a[1]) for x in same):
-            raise _Differs
+            raise Differs
         shape = tuple(traces.extent(dims) for dims in zip(*(x[1] for x in same), strict=True))
         return TensorType(NAMES[a[0]], shape) if a[0] in NAMES else None
     return tuple(_merge_type(parts, traces) for parts in zip(*same, strict=True))

@@ -127,10 +127,9 @@ class Recorder(fx.Tracer):
                 self._needs_values(f"{name} asks how a tensor lies in memory")
             return self.runner.call(self.root, kind, target, *_plain((args, kwargs)))
         on_plain = type(args[0]) is not TracedTensor if args else False
-        if name in FACTORIES and self.follows_sizes:
-            made = recorded(self, target, kind, name, args, kwargs)
-            if made is not None:
-                return made
+        follows = name in FACTORIES and self.follows_sizes
+        if follows and (made := recorded(self, target, kind, name, args, kwargs)) is not None:
+            return made
         if name in FACTORIES or (name in FACTORIES_ON_PLAIN and on_plain):
             lent = mapped((args, kwargs), TracedTensor, lambda x: stand_in(x.value))
             with values_only():

@@ -176,6 +176,19 @@ def at(number: int, sizes: Mapping[str, int]) -> int:
     return number.at(sizes) if isinstance(number, Extent) else number
 
 
+def indices(pick: slice, extent: int) -> tuple[int, int, int]:
+    """`pick.indices(extent)`, of extents that depend on sizes as well."""
+    start, stop, step = pick.start, pick.stop, pick.step
+    if not any(isinstance(x, Extent) for x in (start, stop, extent)) or step not in (None, 1):
+        return pick.indices(extent)
+
+    def place(x: int | None, default: int) -> int:
+        found = default if x is None else x + extent if x < 0 else x
+        return min(max(found, 0), extent)
+
+    return place(start, 0), place(stop, extent), 1
+
+
 def grid(sizes: Sequence[Size]) -> Iterator[dict[str, int]]:
     """The points at which `fitted` needs numbers: the example, and each choice of longer sizes."""
     for more in product((False, True), repeat=len(sizes)):

@@ -31,7 +31,6 @@ from lrpc.runtime.result_buffers import Outputs, Room, apart
 from lrpc.runtime.results import Relevance, State, flat, ledger_of, rebuild
 from lrpc.runtime.seeds import Start, seed_count, start
 from lrpc.runtime.settings import in_own_modes, own_settings
-from lrpc.runtime.sizes import sizes_of
 
 
 class Program:
@@ -84,7 +83,7 @@ class Program:
         return self._in_pieces(inputs, batch, count)
 
     def _forward(self, inputs: dict[str, Tensor], batch: int) -> State:
-        made, _ = self.interface, self._sizes(inputs)
+        made = self.interface
         with own_settings(made.tf32, self.device), indexing(inputs):
             outputs, saved = self.calls.forward(
                 made.forward, self.weights, made.blocks, list(inputs.values())
@@ -92,8 +91,7 @@ class Program:
         for name, value in outputs.items():
             check_finite(value, f"output {name}", "check the input's range and the weights")
         whole = rebuild(made.structure, outputs)
-        sizes = self._sizes(inputs)
-        return State(whole, saved, batch, inputs, program=self.checksum, sizes=sizes)
+        return State(whole, saved, batch, inputs, program=self.checksum)
 
     @in_own_modes
     def relevance(
@@ -310,8 +308,4 @@ class Program:
         for piece in pieces:
             size = batch_of(self.interface.inputs, piece)
             found.put(flat(structure, self._state(piece, size, size).outputs))
-        whole, sizes = rebuild(structure, found.whole), self._sizes(inputs)
-        return State(whole, {}, batch, inputs, pieces, self.checksum, sizes)
-
-    def _sizes(self, inputs: dict[str, Tensor]) -> dict[str, int]:
-        return sizes_of(self.interface.inputs, inputs, self.interface.sizes)
+        return State(rebuild(structure, found.whole), {}, batch, inputs, pieces, self.checksum)

@@ -11,7 +11,7 @@ import torch
 from lrpc.frontend.lowering.advice import BY_MASK, BY_WHERE, FLAT, LATER, MASKED, ONE_AXIS
 from lrpc.frontend.lowering.context import MOVES, Context, Missing, Operand
 from lrpc.frontend.records import ImageNumbers, Stored
-from lrpc.ir.extents import Extent
+from lrpc.ir.extents import Extent, indices
 from lrpc.ir.graph import Value
 from lrpc.ir.types import Dim, Sym
 
@@ -101,21 +101,8 @@ def _sliced(c: Context, x: Value, dim: int, pick: slice) -> Value:
         if pick.step in (None, 1) and pick.start in (None, 0) and pick.stop in (None, extent):
             return x
         c.refuse("picks images out of the batch", LATER)
-    start, stop, step = ends(pick, extent)
+    start, stop, step = indices(pick, extent)
     return c.slice(x, dim, start, max(stop, start), step)
-
-
-def ends(pick: slice, extent: int) -> tuple[int, int, int]:
-    """`pick.indices(extent)`, of extents that depend on sizes as well."""
-    start, stop, step = pick.start, pick.stop, pick.step
-    if not any(isinstance(x, Extent) for x in (start, stop, extent)) or step not in (None, 1):
-        return pick.indices(extent)
-
-    def place(x: int | None, default: int) -> int:
-        found = default if x is None else x + extent if x < 0 else x
-        return min(max(found, 0), extent)
-
-    return place(start, 0), place(stop, extent), 1
 
 
 def _taken(c: Context, x: Value, dim: int, index: Operand) -> Value:

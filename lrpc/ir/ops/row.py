@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Any
@@ -12,10 +12,11 @@ from typing import Any
 import torch
 
 from lrpc.errors import IRError
-from lrpc.ir.extents import Extent, Size, at, fitted, grid, sizes_in
+from lrpc.ir.extents import Size, grid, sizes_in
 from lrpc.ir.graph import Attr
 from lrpc.ir.limits import INTEGER
 from lrpc.ir.meta import formulas
+from lrpc.ir.ops.sized import resolve, resolved, same_symbols, type_at
 from lrpc.ir.ops.traits import Family, Trait, View
 from lrpc.ir.stand_ins import FIRST, NotAProduct, coefficient, points, solve
 from lrpc.ir.types import DTYPES, NAMES, Dim, Sizes, Sym, TensorType
@@ -131,13 +132,6 @@ class Op:
                 raise IRError(f"op {self.name} misses its attribute {key!r}")
 
 
-def resolve(value: Attr, sizes: Mapping[str, int]) -> Any:
-    """An attribute with the symbols in it replaced by sizes."""
-    if isinstance(value, (Sym, Extent)):
-        return value.at(sizes)
-    return tuple(resolve(v, sizes) for v in value) if isinstance(value, tuple) else value
-
-
 def infer(
     op: Op,
     inputs: tuple[TensorType, ...],
@@ -182,12 +176,14 @@ def _of_all_sizes(
     """The output types where extents depend on sizes: from those at several sizes."""
     found = []
     for point in grid(own):
-        here = tuple(_at(t, point) for t in inputs)
-        given = tuple((key, _resolved(value, point)) for key, value in attrs)
-        found.append(_inferred(op, here, given, tuple((key, _at(t, point)) for key, t in weights)))
+        here = tuple(type_at(t, point) for t in inputs)
+        given = tuple((key, resolved(value, point)) for key, value in attrs)
+        found.append(
+            _inferred(op, here, given, tuple((key, type_at(t, point)) for key, t in weights))
+        )
     types = []
     for same in zip(*found, strict=True):
-        shape = [_same_symbols(dims, own) for dims in zip(*(t.shape for t in same), strict=True)]
+        shape = [same_symbols(dims, own) for dims in zip(*(t.shape for t in same), strict=True)]
         if None in shape:
             raise IRError(
                 f"op {op.name} does not fit inputs {_listed(inputs)}: the form of its result "
@@ -195,30 +191,6 @@ def _of_all_sizes(
             )
         types.append(TensorType(same[0].dtype, tuple(d for d in shape if d is not None)))
     return tuple(types)
-
-
-def _same_symbols(dims: Sequence[Dim], own: Sequence[Size]) -> Dim | None:
-    """The extent that is `dims` at the points of a grid."""
-    coeff = fitted([coefficient(d) for d in dims], own)
-    symbols = {(d.batch, d.seeds) if isinstance(d, Sym) else (0, 0) for d in dims}
-    if len(symbols) > 1:
-        return None
-    batch, seeds = symbols.pop()
-    return Sym(coeff, batch, seeds) if batch or seeds else coeff
-
-
-def _at(kind: TensorType, sizes: Sizes) -> TensorType:
-    """A type for given sizes, with B and K as they are."""
-    return TensorType(kind.dtype, tuple(_resolved(d, sizes) for d in kind.shape))
-
-
-def _resolved(value: Any, sizes: Sizes) -> Any:
-    """A value with extents for given sizes, with B and K as they are."""
-    if isinstance(value, Sym):
-        return replace(value, coeff=at(value.coeff, sizes))
-    if isinstance(value, Extent):
-        return value.at(sizes)
-    return tuple(_resolved(v, sizes) for v in value) if isinstance(value, tuple) else value
 
 
 def _check_axes(

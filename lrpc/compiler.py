@@ -21,6 +21,7 @@ from lrpc.frontend.arguments import Arguments, example_tensors, import_call
 from lrpc.frontend.calls import ModelCall
 from lrpc.frontend.capture import model_example
 from lrpc.frontend.modes import random_state_kept, without_modes
+from lrpc.frontend.sizes import Dynamic
 from lrpc.models.sources import build_model
 from lrpc.models.weights import file_sha256, load_weights
 from lrpc.program.build import annotate, build
@@ -84,6 +85,7 @@ def compile(
     scope: str = "",
     read: Mapping[str, str] | None = None,
     unbatched: Collection[str] = (),
+    dynamic: Dynamic | None = None,
     fold_batch_norm: bool = True,
     no_grad: str = "detach",
     checkpoint: str = "none",
@@ -115,6 +117,8 @@ def compile(
         scope: path of a submodule to compile alone, on what the model feeds it.
         read: further places where relevance can be read: name → module path.
         unbatched: names of inputs without a batch axis.
+        dynamic: sizes that vary: input → axis → a name such as "H", or a name and the step that
+            the size goes in, by default 32. The example has to be a multiple of it.
         fold_batch_norm: whether batch norms become part of the map before them.
         no_grad: `detach` treats what the model computes under `torch.no_grad()` as detached;
             `ignore` as if gradients were on.
@@ -142,7 +146,7 @@ def compile(
     count, own_inputs = given.seed_count(seeds), given.names_of_inputs(unbatched)
     chosen = composites(composite, SharedOptions(epsilon, listed_rules(rules)))
     how: Any = {"scope": scope, "places": paths, "unbatched": own_inputs}
-    how |= {"no_grad": no_grad, "held": check}
+    how |= {"no_grad": no_grad, "held": check, "dynamic": dynamic}
     imported, call, fixed = import_call(model, args, kwargs, **how)
     given.check_places(paths, [value.name for value in imported.module.graph.inputs])
     if imported.fixed:

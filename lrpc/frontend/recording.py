@@ -35,6 +35,7 @@ from lrpc.frontend.execute import (
 from lrpc.frontend.factories import SIZED, with_numbers
 from lrpc.frontend.gradients import gradients_are_on, values_only
 from lrpc.frontend.leaves import is_users_function
+from lrpc.frontend.made import recorded
 from lrpc.frontend.proxy import TracedTensor, has_own_operations
 from lrpc.frontend.records import SHAPE_OF, Decision, found, mapped, memory_of
 from lrpc.frontend.running import ByShapes, Runner, stand_in
@@ -52,6 +53,7 @@ class Recorder(fx.Tracer):
         self.runner = Runner(shapes)
         self.ignore_no_grad = ignore_no_grad
         self.active = False
+        self.follows_sizes = False
         self.observe: Callable[[fx.Node, Tensor], None] | None = None
         self.constants: Constants
         self.modules: list[str] = []
@@ -125,6 +127,9 @@ class Recorder(fx.Tracer):
                 self._needs_values(f"{name} asks how a tensor lies in memory")
             return self.runner.call(self.root, kind, target, *_plain((args, kwargs)))
         on_plain = type(args[0]) is not TracedTensor if args else False
+        follows = name in FACTORIES and self.follows_sizes
+        if follows and (made := recorded(self, target, kind, name, args, kwargs)) is not None:
+            return made
         if name in FACTORIES or (name in FACTORIES_ON_PLAIN and on_plain):
             lent = mapped((args, kwargs), TracedTensor, lambda x: stand_in(x.value))
             with values_only():

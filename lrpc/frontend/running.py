@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
@@ -40,6 +41,16 @@ class Runner:
         if self.fake is not None:
             return self.fake.from_tensor(given.detach())
         return given.detach().clone()
+
+    def of_numbers(self, function: Any, args: Any, kwargs: Any) -> Tensor:
+        """A tensor made from numbers alone."""
+        outer, self.busy = self.busy, True
+        try:
+            with self.fake or nullcontext():
+                made: Tensor = function(*args, **kwargs)
+        finally:
+            self.busy = outer
+        return made
 
     def call(
         self,

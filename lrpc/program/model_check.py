@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -130,7 +130,11 @@ class ModelCheck:
         if own != 1 or large:
             cases.append(Case("one other image", varied(call.example, 1, fixed)))
         others = varied(call.example, more, fixed)
-        cases.append(Case(f"{more} other images", others, large and not self.imported.decisions))
+        by_shapes = large and not self.imported.decisions
+        if call.varying.sizes:
+            cases += [] if by_shapes else [Case(f"{more} other images", others)]
+            return [*cases, *self._of_other_sizes()]
+        cases.append(Case(f"{more} other images", others, by_shapes))
         many = min(MANY, MANY_NUMBERS * own // max(call.example.elements, 1))
         if many > more and not self.imported.decisions:  # what reads values has no shapes alone
             cases.append(Case(f"{many} other images", varied(call.example, many, fixed), True))
@@ -139,6 +143,15 @@ class ModelCheck:
                 other = varied(call.example, own, fixed, seed)
                 cases.append(Case(f"other values ({seed})", other))
         return cases
+
+    def _of_other_sizes(self) -> Iterator[Case]:
+        """One image of a larger size than was traced, and one of the least."""
+        varying = self.call.varying
+        least = {size.name: size.step for size in varying.sizes}
+        one = varied(self.call.example, 1, self.call.unbatched)
+        for point in (varying.points[-1], {k: 2 * n for k, n in least.items()}):
+            name = ", ".join(f"{k} = {n}" for k, n in point.items())
+            yield Case(f"one image of {name}", varying.resized(one, point))
 
     def _hold(self, case: Case, program: Running, allowed: Tolerance) -> None:
         given, structure, wanted = self._of_model(case)
@@ -220,6 +233,8 @@ class ModelCheck:
         return self.call.example.elements // self.call.batch_of(self.call.example) > SHAPES_ABOVE
 
     def _mismatch(self, case: Case, what: str) -> MismatchError:
+        if self.call.varying.sizes:  # a trace at one size makes other calls
+            return self._refused(case, what)
         problem = first_difference(self.call, case.example, self.imported.recorded)
         return self._refused(case, f"{what}; {problem}")
 

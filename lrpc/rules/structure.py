@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from lrpc.errors import RuleError
+from lrpc.ir.extents import Extent
 from lrpc.ir.graph import Node, Rule, Value
 from lrpc.ir.types import Dim, K
 from lrpc.rules.context import Context
@@ -160,6 +161,9 @@ def averaged(ctx: Context, node: Node, g: Value) -> Value:
     """The transpose of a mean: `g` over every entry that was averaged, divided by their number."""
     x = node.inputs[0]
     count = math.prod(extent(x, d) for d in node.integers("dims"))
+    if isinstance(count, Extent):
+        number = ctx.op("full", shape=(1,), value=count, dtype=g.type.dtype)
+        return ctx.op("div", spread(ctx, node, g), number)
     return ctx.op("scale", spread(ctx, node, g), by=1.0 / count)
 
 

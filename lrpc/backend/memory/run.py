@@ -106,6 +106,7 @@ class Model:
     per_pass: int = 0
     effects: Effects = field(default_factory=Effects)
     common: Common = field(default_factory=Common)
+    sizes: Mapping[str, int] = field(default_factory=dict)  # of images; others as in the example
 
     @property
     def scheduler(self) -> Scheduler:
@@ -142,7 +143,8 @@ class Model:
         """The log after `forward` on `batch` images; with `apart`, as if each result had memory of
         its own, and were not written over an operand."""
         schedule = self.part(0)
-        log, function = Log({"B": batch}), schedule.forward
+        own = {size.name: size.example for size in self.graph.sizes} | dict(self.sizes)
+        log, function = Log({"B": batch, **own}), schedule.forward
         machine = Machine(schedule, self.effects, self.weights, log, apart=apart)
         with frame(log, Part("saved")) as main:
             for value in function.parameters:

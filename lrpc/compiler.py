@@ -21,13 +21,14 @@ from lrpc.frontend.arguments import Arguments, example_tensors, import_call
 from lrpc.frontend.calls import ModelCall
 from lrpc.frontend.capture import model_example
 from lrpc.frontend.modes import random_state_kept, without_modes
-from lrpc.frontend.sizes import Dynamic
+from lrpc.frontend.sizes import Dynamic, varying
 from lrpc.models.sources import build_model
 from lrpc.models.weights import file_sha256, load_weights
 from lrpc.program.build import annotate, build
 from lrpc.program.configured import (
     check_class_names,
     configured_composites,
+    dynamic_sizes,
     example_inputs,
     extra_pass,
     places_of,
@@ -229,6 +230,7 @@ def compile_config(
     model, weights = build_model(config)
     places = places_of(config)
     example = model_example(model.to(dtype), example_inputs(config, shape, dtype), {})
+    sizes = dynamic_sizes(config)
     imported = import_model(
         model,
         example,
@@ -236,6 +238,7 @@ def compile_config(
         places=places.paths if not options.SCOPE else inside(places.paths, options.SCOPE),
         no_grad=options.NO_GRAD,
         held=check,
+        dynamic=sizes,
     )
     watch, dumped = dumping() if dump else (None, {})
     if watch is not None:
@@ -271,7 +274,7 @@ def compile_config(
         options.MEMORY.CHECKPOINT,
         options.MEMORY.BUDGET,
     )
-    call = ModelCall(model, example, options.SCOPE)
+    call = ModelCall(model, example, options.SCOPE, varying=varying(example, sizes))
     held = ModelCheck(call, imported, options.SOURCE == "embedded") if check else None
     files = build(variants, targets, settings, watch, held)
     write_files(output, {**files, **dumped})

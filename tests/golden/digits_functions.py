@@ -1,72 +1,56 @@
 def encoder_layers_forward(w, p, s, x, x_2, x_3):
     add = x + x_2  # f32[B,525,256]
-    # self_attn
-    s["self_attn_value_proj"] = self_attn_value_proj = F.linear(  # f32[B,525,256]
-        x, w[p + "self_attn.value_proj.weight"], w[p + "self_attn.value_proj.bias"]
+    s["self_attn_value_proj"] = self_attn_values = F.linear(  # f32[B,525,256]
+        x, *pair(w, p + "self_attn.value_proj.*")
     )
+    # self_attn
     # f32[B,525,8,32]
-    s["self_attn_values"] = self_attn_values = self_attn_value_proj.unflatten(-1, (8, 32))
-    del self_attn_value_proj
-    self_attn_offsets = F.linear(  # f32[B,525,8,3,4,2]
-        add, w[p + "self_attn.sampling_offsets.weight"], w[p + "self_attn.sampling_offsets.bias"]
-    ).unflatten(-1, (8, 3, 4, 2))
+    s["self_attn_values"] = self_attn_values = self_attn_values.unflatten(-1, (8, 32))
+    # f32[B,525,8,3,4,2]
+    self_attn_offsets = F.linear(add, *pair(w, p + "self_attn.sampling_offsets.*")).unflatten(
+        -1, (8, 3, 4, 2)
+    )
     self_attn_anchor = x_3.unflatten(-2, (1, -1, 1))  # f32[1,525,1,3,1,2]
     self_attn_offsets = self_attn_offsets.div_(w["levels@20x20_10x10_5x5@4"])  # f32[B,525,8,3,4,2]
-    self_attn_anchors = torch.cat(  # f32[1,525,1,3,4,2]
-        [self_attn_anchor, self_attn_anchor, self_attn_anchor, self_attn_anchor], -2
+    s["self_attn_locations"] = self_attn_offsets = self_attn_offsets.add_(  # f32[B,525,8,3,4,2]
+        torch.cat([self_attn_anchor, self_attn_anchor, self_attn_anchor, self_attn_anchor], -2)
     )
     del self_attn_anchor
-    # f32[B,525,8,3,4,2]
-    s["self_attn_locations"] = self_attn_locations = self_attn_offsets.add_(self_attn_anchors)
-    del self_attn_offsets, self_attn_anchors
-    s["self_attn_attention_weights"] = self_attn_attention_weights = F.linear(  # f32[B,525,96]
-        add, w[p + "self_attn.attention_weights.weight"], w[p + "self_attn.attention_weights.bias"]
+    s["self_attn_attention_weights"] = self_attn_scores = F.linear(  # f32[B,525,96]
+        add, *pair(w, p + "self_attn.attention_weights.*")
     )
     del add
     # f32[B,525,8,12]
-    s["self_attn_scores"] = self_attn_scores = self_attn_attention_weights.unflatten(-1, (8, 12))
-    del self_attn_attention_weights
+    s["self_attn_scores"] = self_attn_scores = self_attn_scores.unflatten(-1, (8, 12))
     # f32[B,525,8,12]
-    s["self_attn_probabilities"] = self_attn_probabilities = softmax_along(self_attn_scores, -1)
+    s["self_attn_probabilities"] = self_attn_weights = softmax_along(self_attn_scores, -1)
     del self_attn_scores
     # f32[B,525,8,3,4]
-    s["self_attn_weights"] = self_attn_weights = self_attn_probabilities.unflatten(-1, (3, 4))
-    del self_attn_probabilities
+    s["self_attn_weights"] = self_attn_weights = self_attn_weights.unflatten(-1, (3, 4))
     s["self_attn_sampled"] = self_attn_sampled = deform_sample(  # f32[B,525,256]
         self_attn_values,
-        self_attn_locations,
+        self_attn_offsets,
         self_attn_weights,
         ((20, 20), (10, 10), (5, 5)),
         s,
         "self_attn_sampled",
     )
-    del self_attn_values, self_attn_locations, self_attn_weights
+    del self_attn_values, self_attn_offsets, self_attn_weights
     s["self_attn"] = self_attn = F.linear(  # f32[B,525,256]
-        self_attn_sampled,
-        w[p + "self_attn.output_proj.weight"],
-        w[p + "self_attn.output_proj.bias"],
+        self_attn_sampled, *pair(w, p + "self_attn.output_proj.*")
     )
     del self_attn_sampled
     add = x + self_attn  # f32[B,525,256]
     del self_attn
-    # norm1
-    # f32[B,525,256]
-    norm1 = F.layer_norm(add, add.shape[-1:], w[p + "norm1.weight"], w[p + "norm1.bias"], 1e-05)
+    norm1 = F.layer_norm(add, add.shape[-1:], *pair(w, p + "norm1.*"), 1e-05)  # f32[B,525,256]
     del add
-    # linear1
-    linear1 = F.linear(norm1, w[p + "linear1.weight"], w[p + "linear1.bias"])  # f32[B,525,512]
-    s["relu"] = relu = linear1.relu_()  # f32[B,525,512]
-    del linear1
-    # linear2
-    # f32[B,525,256]
-    s["linear2"] = linear2 = F.linear(relu, w[p + "linear2.weight"], w[p + "linear2.bias"])
+    s["relu"] = relu = F.linear(norm1, *pair(w, p + "linear1.*")).relu_()  # f32[B,525,512]
+    s["linear2"] = linear2 = F.linear(relu, *pair(w, p + "linear2.*"))  # f32[B,525,256]
     del relu
     norm1 = norm1.add_(linear2)  # f32[B,525,256]
     del linear2
-    # norm2
-    s["norm2"] = norm2 = F.layer_norm(  # f32[B,525,256]
-        norm1, norm1.shape[-1:], w[p + "norm2.weight"], w[p + "norm2.bias"], 1e-05
-    )
+    # f32[B,525,256]
+    s["norm2"] = norm2 = F.layer_norm(norm1, norm1.shape[-1:], *pair(w, p + "norm2.*"), 1e-05)
     return norm2
 
 
@@ -75,9 +59,7 @@ def epsilon_linear(w, p, g, x, ledger):
     g_2 = stab_mul(g, x, 1e-06)  # f32[K,B,C,N]
     book(ledger, g_2, x, rest=True)
     if ledger is not None:
-        bias = w[p + "bias"]  # f32[N]
-        book(ledger, g_2, bias)
-        del bias
+        book(ledger, g_2, w[p + "bias"])
     return g_2 @ w[p + "weight"]  # f32[K,B,C,H]
 
 
@@ -86,18 +68,14 @@ def detach_sigma_layer_norm_2(w, p, g, x, x_2, ledger):
     g_2 = stab_mul(g, x, 1e-06)  # f32[K,B,C,256]
     book(ledger, g_2, x, rest=True)
     if ledger is not None:
-        bias = w[p + "bias"]  # f32[256]
-        book(ledger, g_2, bias)
-        del bias
+        book(ledger, g_2, w[p + "bias"])
     inverse_std = rstd(x_2, 1e-05, 0)  # f32[B,C,1]
     return layer_norm_transpose(g_2, inverse_std, w[p + "weight"])  # f32[K,B,C,256]
 
 
 def encoder_layers_relevance(w, p, s, g, x, x_2, ledger):
     add = x + s["self_attn"]  # f32[B,525,256]
-    # norm1
-    # f32[B,525,256]
-    norm1 = F.layer_norm(add, add.shape[-1:], w[p + "norm1.weight"], w[p + "norm1.bias"], 1e-05)
+    norm1 = F.layer_norm(add, add.shape[-1:], *pair(w, p + "norm1.*"), 1e-05)  # f32[B,525,256]
     add_2 = norm1 + s["linear2"]  # f32[B,525,256]
     book(ledger, g, s["norm2"])
     g = detach_sigma_layer_norm_2(w, p + "norm2.", g, s["norm2"], add_2, ledger)  # f32[K,B,525,256]
@@ -177,6 +155,7 @@ def relevance_class_logit(w, saved, seed, read, ledger=None):
         layers_2["norm3"],
         ledger,
     )
+    book(ledger, g, layers_2["norm3"])
     held = [g]
     del g
     return relevance_from_decoder_layers_2(w, saved, held, read, out, ledger)

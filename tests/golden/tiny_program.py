@@ -33,6 +33,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from functools import cache, partial, wraps
 from importlib.machinery import PathFinder
+from math import prod
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, TypeVar
@@ -50,9 +51,7 @@ def epsilon_linear(w, p, g, x, ledger):
     g_2 = stab_mul(g, x, 1e-06)  # f64[K,B,4]
     book(ledger, g_2, x, rest=True)
     if ledger is not None:
-        bias = w[p + "bias"]  # f64[4]
-        book(ledger, g_2, bias)
-        del bias
+        book(ledger, g_2, w[p + "bias"])
     return g_2 @ w[p + "weight"]  # f64[K,B,8]
 
 
@@ -67,9 +66,7 @@ def detach_sigma_layer_norm(w, p, g, x, x_2, ledger):
     g_2 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,4,8]
     book(ledger, g_2, x, rest=True)
     if ledger is not None:
-        bias = w[p + "bias"]  # f64[8]
-        book(ledger, g_2, bias)
-        del bias
+        book(ledger, g_2, w[p + "bias"])
     inverse_std = rstd(x_2, 1e-05, 0)  # f64[B,4,1]
     return layer_norm_transpose(g_2, inverse_std, w[p + "weight"])  # f64[K,B,4,8]
 
@@ -86,9 +83,7 @@ def epsilon_linear_2(w, p, g, x, ledger):
     g_2 = stab_mul(g, x, 1e-06)  # f64[K,B,4,8]
     book(ledger, g_2, x, rest=True)
     if ledger is not None:
-        bias = w[p + "bias"]  # f64[8]
-        book(ledger, g_2, bias)
-        del bias
+        book(ledger, g_2, w[p + "bias"])
     return g_2 @ w[p + "weight"]  # f64[K,B,4,C]
 
 
@@ -97,9 +92,7 @@ def epsilon_linear_3(w, p, g, x, ledger):
     g_2 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,4,16]
     book(ledger, g_2, x, rest=True)
     if ledger is not None:
-        bias = w[p + "bias"]  # f64[16]
-        book(ledger, g_2, bias)
-        del bias
+        book(ledger, g_2, w[p + "bias"])
     return g_2 @ w[p + "weight"]  # f64[K,B,4,8]
 
 
@@ -114,8 +107,7 @@ def uniform_matmul(g, x, x_2, x_3, ledger):
     book(ledger, g_2, x, rest=True)
     g_3 = (g_2 @ x_2.permute((0, 2, 3, 1))).mul_(0.5)  # f64[K,B,2,4,4]
     book(ledger, g_3, x_3)
-    g_2 = x_3.permute((0, 1, 3, 2)) @ g_2  # f64[K,B,2,4,4]
-    g_2 = g_2.mul_(0.5)  # f64[K,B,2,4,4]
+    g_2 = (x_3.permute((0, 1, 3, 2)) @ g_2).mul_(0.5)  # f64[K,B,2,4,4]
     return g_3, g_2
 
 
@@ -134,8 +126,7 @@ def pass_matmul(g, x, x_2, x_3, x_4, ledger):
     if ledger is not None:
         g_4 = g_3 * 0.5  # f64[K,B,2,4,4]
         book(ledger, g_4, x_3)
-    g_2 = x_3.permute((0, 1, 3, 2)) @ g_2  # f64[K,B,2,4,4]
-    g_2 = g_2.mul_(0.5)  # f64[K,B,2,4,4]
+    g_2 = (x_3.permute((0, 1, 3, 2)) @ g_2).mul_(0.5)  # f64[K,B,2,4,4]
     book(ledger, g_2, x_4)
     if ledger is not None:
         book(ledger, g_4, x_3)
@@ -156,9 +147,7 @@ def pass_linear(w, p, g, g_2, g_3, g_4, x, x_2, x_3, x_4, x_5, x_6, ledger):
     g_7 = stab_mul(g_7, x_4, 1e-06, over=True)  # f64[K,B,4,8]
     book(ledger, g_7, x_4, rest=True)
     if ledger is not None:
-        in_proj_bias = w[p + "in_proj_bias@v"]  # f64[8]
-        book(ledger, g_7, in_proj_bias)
-        del in_proj_bias
+        book(ledger, g_7, w[p + "in_proj_bias@v"])
     g_7 = g_7 @ w[p + "in_proj_weight@v"]  # f64[K,B,4,8]
     book(ledger, g_7, x_5)
     g_7 = g_4.add_(g_7)  # f64[K,B,4,8]
@@ -178,9 +167,7 @@ def epsilon_linear_5(w, p, g, x, ledger):
     g_2 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,4,8]
     book(ledger, g_2, x, rest=True)
     if ledger is not None:
-        in_proj_bias = w[p + "in_proj_bias@k"]  # f64[8]
-        book(ledger, g_2, in_proj_bias)
-        del in_proj_bias
+        book(ledger, g_2, w[p + "in_proj_bias@k"])
     return g_2 @ w[p + "in_proj_weight@k"]  # f64[K,B,4,8]
 
 
@@ -194,9 +181,7 @@ def epsilon_linear_6(w, p, g, x, ledger):
     g_2 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,4,8]
     book(ledger, g_2, x, rest=True)
     if ledger is not None:
-        in_proj_bias = w[p + "in_proj_bias@q"]  # f64[8]
-        book(ledger, g_2, in_proj_bias)
-        del in_proj_bias
+        book(ledger, g_2, w[p + "in_proj_bias@q"])
     return g_2 @ w[p + "in_proj_weight@q"]  # f64[K,B,4,8]
 
 
@@ -211,90 +196,60 @@ def epsilon_conv2d(w, p, g, x, ledger):
     g_2 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,8,2,2]
     book(ledger, g_2, x, rest=True)
     if ledger is not None:
-        reshape = w[p + "bias"].unflatten(0, (-1, 1, 1))  # f64[8,1,1]
-        book(ledger, g_2, reshape)
-        del reshape
+        book(ledger, g_2, w[p + "bias"].unflatten(0, (-1, 1, 1)))
     g_2 = g_2.flatten(0, 1)  # f64[K*B,8,2,2]
-    g_2 = conv2d_transpose(g_2, w[p + "weight"], (3, 8, 8), stride=(4, 4))  # f64[K*B,3,8,8]
-    return g_2.unflatten(0, (K, B))  # f64[K,B,3,8,8]
+    # f64[K,B,3,8,8]
+    return conv2d_transpose(g_2, w[p + "weight"], (3, 8, 8), stride=(4, 4)).unflatten(0, (K, B))
 
 
 def forward(w, saved, images):
     s = saved[""]
     s["images"] = images
-    # patches
-    # f64[B,8,2,2]
-    s["patches"] = patches = F.conv2d(images, w["patches.weight"], w["patches.bias"], stride=(4, 4))
+    s["patches"] = patches = F.conv2d(images, *pair(w, "patches.*"), stride=(4, 4))  # f64[B,8,2,2]
     del images
-    reshape = patches.flatten(-2, -1)  # f64[B,8,4]
-    del patches
-    s["permute"] = permute = reshape.permute((0, 2, 1))  # f64[B,4,8]
-    del reshape
+    s["permute"] = patches = patches.flatten(-2, -1).permute((0, 2, 1))  # f64[B,4,8]
+    # f64[B,4,8]
+    s["attention_q_proj"] = attention_q = F.linear(patches, *pair(w, "attention.in_proj_*@q"))
     # attention
-    s["attention_q_proj"] = attention_q_proj = F.linear(  # f64[B,4,8]
-        permute, w["attention.in_proj_weight@q"], w["attention.in_proj_bias@q"]
-    )
-    attention_q_split = attention_q_proj.unflatten(-1, (2, 4))  # f64[B,4,2,4]
-    del attention_q_proj
-    s["attention_q"] = attention_q = attention_q_split.permute((0, 2, 1, 3))  # f64[B,2,4,4]
-    del attention_q_split
-    s["attention_k_proj"] = attention_k_proj = F.linear(  # f64[B,4,8]
-        permute, w["attention.in_proj_weight@k"], w["attention.in_proj_bias@k"]
-    )
-    attention_k_split = attention_k_proj.unflatten(-1, (2, 4))  # f64[B,4,2,4]
-    del attention_k_proj
-    s["attention_k"] = attention_k = attention_k_split.permute((0, 2, 1, 3))  # f64[B,2,4,4]
-    del attention_k_split
-    s["attention_v_proj"] = attention_v_proj = F.linear(  # f64[B,4,8]
-        permute, w["attention.in_proj_weight@v"], w["attention.in_proj_bias@v"]
-    )
-    # f64[B,4,2,4]
-    s["attention_v_split"] = attention_v_split = attention_v_proj.unflatten(-1, (2, 4))
-    del attention_v_proj
-    s["attention_v"] = attention_v = attention_v_split.permute((0, 2, 1, 3))  # f64[B,2,4,4]
-    del attention_v_split
-    s["attention_kt"] = attention_kt = attention_k.permute((0, 1, 3, 2))  # f64[B,2,4,4]
-    del attention_k
+    # f64[B,2,4,4]
+    s["attention_q"] = attention_q = attention_q.unflatten(-1, (2, 4)).permute((0, 2, 1, 3))
+    # f64[B,4,8]
+    s["attention_k_proj"] = attention_k = F.linear(patches, *pair(w, "attention.in_proj_*@k"))
+    # f64[B,2,4,4]
+    s["attention_k"] = attention_k = attention_k.unflatten(-1, (2, 4)).permute((0, 2, 1, 3))
+    # f64[B,4,8]
+    s["attention_v_proj"] = attention_v = F.linear(patches, *pair(w, "attention.in_proj_*@v"))
+    s["attention_v_split"] = attention_v = attention_v.unflatten(-1, (2, 4))  # f64[B,4,2,4]
+    s["attention_v"] = attention_v = attention_v.permute((0, 2, 1, 3))  # f64[B,2,4,4]
+    s["attention_kt"] = attention_k = attention_k.permute((0, 1, 3, 2))  # f64[B,2,4,4]
     attention_scaled = attention_q * 0.5  # f64[B,2,4,4]
     del attention_q
-    s["attention_scores"] = attention_scores = attention_scaled @ attention_kt  # f64[B,2,4,4]
-    del attention_kt, attention_scaled
+    s["attention_scores"] = attention_scores = attention_scaled @ attention_k  # f64[B,2,4,4]
+    del attention_k, attention_scaled
     attention_probabilities = softmax_along(attention_scores, -1)  # f64[B,2,4,4]
     del attention_scores
     s["attention_mixed"] = attention_mixed = attention_probabilities @ attention_v  # f64[B,2,4,4]
     del attention_v, attention_probabilities
-    s["attention_turned"] = attention_turned = attention_mixed.permute((0, 2, 1, 3))  # f64[B,4,2,4]
-    del attention_mixed
-    attention_joined = attention_turned.flatten(-2, -1)  # f64[B,4,8]
-    del attention_turned
+    s["attention_turned"] = attention_mixed = attention_mixed.permute((0, 2, 1, 3))  # f64[B,4,2,4]
     s["attention"] = attention = F.linear(  # f64[B,4,8]
-        attention_joined, w["attention.out_proj.weight"], w["attention.out_proj.bias"]
+        attention_mixed.flatten(-2, -1), *pair(w, "attention.out_proj.*")
     )
-    del attention_joined
-    add = permute + attention  # f64[B,4,8]
-    del permute, attention
-    # norm1
-    # f64[B,4,8]
-    norm1 = F.layer_norm(add, add.shape[-1:], w["norm1.weight"], w["norm1.bias"], 1e-05)
+    del attention_mixed
+    add = patches + attention  # f64[B,4,8]
+    del patches, attention
+    norm1 = F.layer_norm(add, add.shape[-1:], *pair(w, "norm1.*"), 1e-05)  # f64[B,4,8]
     del add
-    # linear1
-    linear1 = F.linear(norm1, w["linear1.weight"], w["linear1.bias"])  # f64[B,4,16]
-    s["relu"] = relu = linear1.relu_()  # f64[B,4,16]
-    del linear1
-    # linear2
-    s["linear2"] = linear2 = F.linear(relu, w["linear2.weight"], w["linear2.bias"])  # f64[B,4,8]
+    s["relu"] = relu = F.linear(norm1, *pair(w, "linear1.*")).relu_()  # f64[B,4,16]
+    s["linear2"] = linear2 = F.linear(relu, *pair(w, "linear2.*"))  # f64[B,4,8]
     del relu
     norm1 = norm1.add_(linear2)  # f64[B,4,8]
     del linear2
-    # norm2
-    s["norm2"] = norm2 = F.layer_norm(  # f64[B,4,8]
-        norm1, norm1.shape[-1:], w["norm2.weight"], w["norm2.bias"], 1e-05
-    )
+    # f64[B,4,8]
+    s["norm2"] = norm2 = F.layer_norm(norm1, norm1.shape[-1:], *pair(w, "norm2.*"), 1e-05)
     del norm1
     mean = norm2.mean((-2,), False)  # f64[B,8]
     del norm2
-    # head
-    s["head"] = head = F.linear(mean, w["head.weight"], w["head.bias"])  # f64[B,4]
+    s["head"] = head = F.linear(mean, *pair(w, "head.*"))  # f64[B,4]
     return {"output": head}
 
 
@@ -314,9 +269,7 @@ def relevance_output(w, saved, seed, read, ledger=None):
     if hand_out(out, read, ledger, "block", g, s["norm2"]):
         return out
     add = s["permute"] + s["attention"]  # f64[B,4,8]
-    # norm1
-    # f64[B,4,8]
-    norm1 = F.layer_norm(add, add.shape[-1:], w["norm1.weight"], w["norm1.bias"], 1e-05)
+    norm1 = F.layer_norm(add, add.shape[-1:], *pair(w, "norm1.*"), 1e-05)  # f64[B,4,8]
     add_2 = norm1 + s["linear2"]  # f64[B,4,8]
     g = detach_sigma_layer_norm(w, "norm2.", g, s["norm2"], add_2, ledger)  # f64[K,B,4,8]
     book(ledger, g, add_2, times=2)

@@ -24,7 +24,7 @@ from lrpc.backend.schedule.ir import (
     WeightName,
 )
 from lrpc.backend.schedule.table import is_weight, template
-from lrpc.backend.schedule.walk import operands, unconditional
+from lrpc.backend.schedule.walk import operands, results, unconditional
 from lrpc.backend.schedule.words import own_kernels
 from lrpc.ir.graph import Value
 from lrpc.ir.ops import View, views
@@ -41,6 +41,7 @@ class Inlined:
 
     body: tuple[Statement, ...]
     within: dict[str, Compute] = field(default_factory=dict)
+    partly: set[str] = field(default_factory=set)  # what is made under a condition
 
     @staticmethod
     def of(function: Function) -> Inlined:
@@ -54,6 +55,9 @@ class Inlined:
                 made.update(v.name for v in s.outputs)
         found = Inlined(())
         once = {name for name, count in read.items() if count == 1 and made[name] == 1}
+        found.partly = {
+            v.name for s in function.body if isinstance(s, Only) for x in s.body for v in results(x)
+        }
         found.body = found._body(function.body, once, {})
         return found
 
@@ -80,13 +84,18 @@ class Inlined:
         return tuple(found)
 
     def only_books(self, body: Sequence[Statement]) -> bool:
-        """Whether statements do nothing but book products of values and weights."""
+        """Whether statements do nothing but book products of weights and of values that are there
+        without a ledger as well."""
         return all(
-            isinstance(s, Book)
+            (isinstance(s, Book) and not any(self._partly(x) for x in s.inputs))
             or s == Free(())
             or (isinstance(s, Compute) and s.outputs[0].name in self.within and self._of_weights(s))
             for s in body
         )
+
+    def _partly(self, x: Operand) -> bool:
+        """Whether an operand is a value that is made with a ledger alone, and has a name."""
+        return isinstance(x, Value) and x.name in self.partly and x.name not in self.within
 
     def _of_weights(self, s: Compute) -> bool:
         """Whether an operation takes no memory: it is a weight, or a view of one."""

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
 from lrpc.backend.schedule.ir import (
+    AGAIN,
     Book,
     Compute,
     Free,
     Function,
+    Load,
     Only,
     Operand,
     Save,
@@ -94,7 +96,9 @@ class Inlined:
         )
 
     def _partly(self, x: Operand) -> bool:
-        """Whether an operand is a value that is made with a ledger alone, and has a name."""
+        """Whether an operand may be a value that is made with a ledger alone, and has a name."""
+        if isinstance(x, Load):
+            return x.entry.part.kind == AGAIN
         return isinstance(x, Value) and x.name in self.partly and x.name not in self.within
 
     def _of_weights(self, s: Compute) -> bool:

@@ -3,8 +3,8 @@
 
     python tools/gpu_check.py --json gpu.json                        # compiles the programs itself
     python tools/gpu_check.py --prepare .programs                    # before, on another machine;
-    python tools/gpu_check.py --programs .programs --json gpu.json   # then torch alone will do
-    python tools/gpu_check.py --tiny                                 # on a CPU: does all of it work?
+    python tools/gpu_check.py --programs .programs --json gpu.json   # then, here
+    python tools/gpu_check.py --tiny                                 # on a CPU: does it all work?
 
 Needs torch 2.11 to 2.14 and, for its kernels, triton; no network. docs/performance.md says more.
 """

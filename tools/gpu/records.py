@@ -52,9 +52,11 @@ class Records:
         self.add(Record(self.part, name, SKIPPED, note=note))
 
     def limited(self, name: str, value: float, limit: float, kind: str, note: str = "") -> None:
-        """A figure that may not exceed its limit; NaN does."""
+        """A figure that may not exceed its limit, and must be finite."""
+        if not math.isfinite(value):
+            self.failed(name, f"{value}; {note}" if note else str(value))
+            return
         status = OK if value <= limit else FAILED
-        value = value if math.isfinite(value) else float("1e999") if value > 0 else -1.0
         self.add(Record(self.part, name, status, value, limit, kind, note))
 
     @contextmanager

@@ -125,8 +125,9 @@ def prepare(store: Path, tiny: bool, jobs: int) -> int:
 
 
 def programs_of(run: Run, limit_s: float) -> list[Part]:
-    """Parts that compile all programs, each some of them."""
-    count = min(run.jobs, len(prepared.jobs(run.store, run.tiny)))
+    """Parts that compile all programs, each one of them; the tiny ones share processes."""
+    count = len(prepared.jobs(run.store, run.tiny))
+    count = min(run.jobs, count) if run.tiny else count
     return [run.part(f"programs:{i}/{count}", limit_s) for i in range(count)]
 
 

@@ -22,7 +22,7 @@ ORIGIN = "origin.json"
 WEIGHTS = "weights"  # the folder of weights that several programs have
 #: How programs are compiled and loaded for the tables of tools/bench; the first is every program's.
 WAYS = ("tf32", "bf16", "fp32", "tf32+capture", "tf32+compile+capture", "bf16+compile+capture")
-BUDGET = "60%"
+BUDGET = "70%"
 DIGITS, FULL = "examples/maskdino.yaml", "examples/maskdino_r50_coco.yaml"
 
 

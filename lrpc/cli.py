@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import gc
 import io
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from lrpc.runtime.pages import keep_freed_memory
+from lrpc.support.arenas import one_arena
 from lrpc.support.ending import Output, ended
 
 
@@ -35,15 +39,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def script() -> int:
-    """`main` in a process that is there for it alone, and keeps the memory that tensors free."""
+    """`main` in a process that is there for it alone: it keeps the memory that tensors free, and
+    ends without taking apart what it has made."""
     keep_freed_memory()
+    one_arena()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be any bytes
     gc.disable()  # until all is imported
-    try:
-        return main()
-    finally:
-        gc.unfreeze()  # what was imported goes as it does elsewhere
+    codes: list[int] = []
+    atexit.register(_leave, codes)  # the first that is registered is the last to run
+    codes.append(main())
+    return codes[0]
+
+
+def _leave(codes: list[int]) -> None:
+    """End the process with the code that `main` returned; where it did not, Python ends it."""
+    if not codes:
+        return
+    with suppress(OSError, ValueError):  # Python tells of what cannot be written
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
+        os._exit(codes[0])
 
 
 if __name__ == "__main__":

@@ -21,12 +21,14 @@ from lrpc.frontend.arguments import Arguments, example_tensors, import_call
 from lrpc.frontend.calls import ModelCall
 from lrpc.frontend.capture import model_example
 from lrpc.frontend.modes import random_state_kept, without_modes
+from lrpc.frontend.sizes import Dynamic, varying
 from lrpc.models.sources import build_model
 from lrpc.models.weights import file_sha256, load_weights
 from lrpc.program.build import annotate, build
 from lrpc.program.configured import (
     check_class_names,
     configured_composites,
+    dynamic_sizes,
     example_inputs,
     extra_pass,
     places_of,
@@ -84,6 +86,7 @@ def compile(
     scope: str = "",
     read: Mapping[str, str] | None = None,
     unbatched: Collection[str] = (),
+    dynamic: Dynamic | None = None,
     fold_batch_norm: bool = True,
     no_grad: str = "detach",
     checkpoint: str = "none",
@@ -115,6 +118,8 @@ def compile(
         scope: path of a submodule to compile alone, on what the model feeds it.
         read: further places where relevance can be read: name → module path.
         unbatched: names of inputs without a batch axis.
+        dynamic: sizes that vary: input → axis → a name such as "H", or a name and the step that
+            the size goes in, by default 32. The example has to be a multiple of it.
         fold_batch_norm: whether batch norms become part of the map before them.
         no_grad: `detach` treats what the model computes under `torch.no_grad()` as detached;
             `ignore` as if gradients were on.
@@ -142,7 +147,7 @@ def compile(
     count, own_inputs = given.seed_count(seeds), given.names_of_inputs(unbatched)
     chosen = composites(composite, SharedOptions(epsilon, listed_rules(rules)))
     how: Any = {"scope": scope, "places": paths, "unbatched": own_inputs}
-    how |= {"no_grad": no_grad, "held": check}
+    how |= {"no_grad": no_grad, "held": check, "dynamic": dynamic}
     imported, call, fixed = import_call(model, args, kwargs, **how)
     given.check_places(paths, [value.name for value in imported.module.graph.inputs])
     if imported.fixed:
@@ -225,6 +230,7 @@ def compile_config(
     model, weights = build_model(config)
     places = places_of(config)
     example = model_example(model.to(dtype), example_inputs(config, shape, dtype), {})
+    sizes = dynamic_sizes(config)
     imported = import_model(
         model,
         example,
@@ -232,6 +238,7 @@ def compile_config(
         places=places.paths if not options.SCOPE else inside(places.paths, options.SCOPE),
         no_grad=options.NO_GRAD,
         held=check,
+        dynamic=sizes,
     )
     watch, dumped = dumping() if dump else (None, {})
     if watch is not None:
@@ -267,8 +274,8 @@ def compile_config(
         options.MEMORY.CHECKPOINT,
         options.MEMORY.BUDGET,
     )
-    call = ModelCall(model, example, options.SCOPE)
-    held = ModelCheck(call, imported) if check else None
+    call = ModelCall(model, example, options.SCOPE, varying=varying(example, sizes))
+    held = ModelCheck(call, imported, options.SOURCE == "embedded") if check else None
     files = build(variants, targets, settings, watch, held)
     write_files(output, {**files, **dumped})
     own = [note for note in notes if note not in imported.fixed]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from passes.add_places import AddPlaces
 from passes.additive_masks import AdditiveMasks
 from passes.assign_rules import AssignRules, RuleMap
 from passes.base import JointPass, Joints, Pass, run_joint_pipeline, run_pipeline
@@ -18,7 +19,6 @@ from passes.fuse_ratios import FuseRatios
 from passes.lower_relevance import LowerRelevance
 from passes.mark_attention import MarkAttention
 from passes.mark_deformable import MarkDeformable
-from passes.mark_ends import MarkEnds
 from passes.mark_layer_norm import MarkLayerNorm
 from passes.mark_residual import MarkResidual
 from passes.mark_rest import MarkRest
@@ -55,7 +55,7 @@ CLEANING: tuple[Pass, ...] = (Simplify(), EliminateDead())
 def annotating(composite: RuleMap, fold_batch_norm: bool = True) -> tuple[Pass, ...]:
     """The default pipeline up to the annotated graph: roles, then the composite's rules."""
     first = Canonicalize(fold_batch_norm=fold_batch_norm)
-    last = (AssignRules(composite), SkipProjections(), CheckCoverage(), MarkEnds())
+    last = (AssignRules(composite), SkipProjections(), CheckCoverage(), AddPlaces())
     return (first, *MARKING[1:], *last)
 
 
@@ -73,7 +73,7 @@ PASSES: dict[str, type[AnyPass]] = {
         *(Canonicalize, FoldBatchNorm, FoldConstants, RecogniseNorms, RecogniseActivations),
         *(AdditiveMasks, ExpandAttention, ExpandDeformable),
         *(MarkResidual, MarkLayerNorm, MarkAttention, MarkDeformable, MarkRest),
-        *(AssignRules, SkipProjections, CheckCoverage, MarkEnds, MoveBoundaries),
+        *(AssignRules, SkipProjections, CheckCoverage, AddPlaces, MoveBoundaries),
         *(LowerRelevance, Simplify, EliminateDead, MixedPrecision, SaveTensors, FuseRatios),
     )
 }
@@ -85,11 +85,11 @@ PIPELINES: dict[str, Callable[..., tuple[Pass, ...]]] = {
 }
 
 __all__ = [
-    "CLEANING", "JOINING", "MARKING", "PASSES", "PIPELINES", "AdditiveMasks", "AnyPass",
-    "AssignRules", "Canonicalize", "CheckCoverage", "EliminateDead", "ExpandAttention",
-    "ExpandDeformable", "FoldBatchNorm", "FoldConstants", "FuseRatios", "JointPass", "Joints",
-    "LowerRelevance", "MarkAttention", "MarkDeformable", "MarkEnds", "MarkLayerNorm",
-    "MarkResidual", "MarkRest", "MixedPrecision", "MoveBoundaries", "Pass", "RecogniseActivations",
-    "RecogniseNorms", "RuleMap", "SaveTensors", "Simplify", "SkipProjections", "annotating",
-    "pruning", "run_joint_pipeline", "run_pipeline",
+    "CLEANING", "JOINING", "MARKING", "PASSES", "PIPELINES", "AddPlaces", "AdditiveMasks",
+    "AnyPass", "AssignRules", "Canonicalize", "CheckCoverage", "EliminateDead",
+    "ExpandAttention", "ExpandDeformable", "FoldBatchNorm", "FoldConstants", "FuseRatios",
+    "JointPass", "Joints", "LowerRelevance", "MarkAttention", "MarkDeformable", "MarkLayerNorm",
+    "MarkResidual", "MarkRest", "MixedPrecision", "MoveBoundaries", "Pass",
+    "RecogniseActivations", "RecogniseNorms", "RuleMap", "SaveTensors", "Simplify",
+    "SkipProjections", "annotating", "pruning", "run_joint_pipeline", "run_pipeline",
 ]  # fmt: skip

@@ -19,11 +19,13 @@ def drop_identities(module: Module, rows: Mapping[str, tuple[Identity, ...]]) ->
     before: dict[str, Node] = {}
 
     def emit(node: Node, new: Rewriter) -> Outputs | None:
+        own = rows.get(node.op)
+        if own is None:
+            for value in node.outputs:
+                before[value.name] = node
+            return None
         seen = len(new.nodes)
-        outputs = next(
-            (found for identity in rows.get(node.op, ()) if (found := identity(node, before, new))),
-            None,
-        )
+        outputs = next((found for identity in own if (found := identity(node, before, new))), None)
         if outputs is not None and tuple(v.type for v in outputs) != tuple(
             v.type for v in node.outputs
         ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lrpc.ir.extents import sizes_in
 from lrpc.ir.graph import Attr, Module, Node, Value
 from lrpc.ir.interpreter import run_node
 from lrpc.ir.types import Sym
@@ -14,7 +15,8 @@ BATCHES = (2, 3)
 
 
 def evaluated(module: Module) -> dict[str, Tensor]:
-    """The values that depend on no graph input and are the same for every image, by name.
+    """The values that depend on no graph input and are the same for every image of every size, by
+    name.
 
     A value with a batch axis has extent 1 there. A value that differs between images or batch
     sizes, has B inside another extent or K anywhere is left out.
@@ -23,6 +25,8 @@ def evaluated(module: Module) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for node in module.graph.nodes:
         if not node.outputs or any(v.name not in runs for v in node.inputs) or _seeded(node):
+            continue
+        if sizes_in([*(value for _, value in node.attrs), *(v.type.shape for v in node.outputs)]):
             continue
         for value, pair in zip(node.outputs, _both(node, module, runs), strict=True):
             runs[value.name] = pair

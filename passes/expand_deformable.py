@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 
+from lrpc.ir.extents import sizes_in
 from lrpc.ir.graph import Attr, Module, Node, Value
 from lrpc.ir.types import DTYPES
 from passes.rewrite import Rewriter, prune_weights, rewrite
@@ -100,8 +101,19 @@ class _Expansion:
 
     def extent(self) -> Value:  # [L, P, 2], width and height of every level
         dtype = DTYPES[self.node.inputs[0].type.dtype]
+        if sizes_in(self.levels):
+            return self.varying_extent()
         sizes = torch.tensor(self.levels, dtype=dtype).flip(-1)
         name = "_".join(f"{w:.0f}x{h:.0f}" for w, h in sizes.tolist())
         table = sizes[:, None].repeat(1, self.points, 1)
         weight = self.new.weight(f"levels@{name}@{self.points}", table)
         return self.op("constant", hint="extent", weight=weight)
+
+    def varying_extent(self) -> Value:
+        """The same where sizes vary."""
+        kind = self.node.inputs[0].type.dtype
+        numbers = [n for level in self.levels if isinstance(level, tuple) for n in level[::-1]]
+        entries = [self.op("full", hint="side", shape=(1,), value=n, dtype=kind) for n in numbers]
+        joined = self.op("cat", *entries, hint="sides", dim=-1)
+        table = self.op("reshape", joined, hint="side", shape=(len(self.levels), 1, 2))
+        return self.repeated(table, "extent")

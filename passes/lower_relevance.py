@@ -11,6 +11,7 @@ from lrpc.ir.graph import Graph, Loc, Module, Node, Value
 from lrpc.ir.types import K, TensorType
 from lrpc.rules import find
 from lrpc.rules.context import Context, dependents
+from lrpc.rules.derived import Derived
 from passes.reachable import relevance_reachable
 
 SEED = "seed"
@@ -33,6 +34,10 @@ class LowerRelevance:
     name: ClassVar[str] = "lower_relevance"
 
     def run(self, module: Module) -> Module:
+        return self.sharing(Derived(), module)
+
+    def sharing(self, weights: Derived, module: Module) -> Module:
+        """What `run` gives; weights that rules derive are those in `weights`, where they are."""
         graph = module.graph
         start = self._mark(graph, self.target)
         builder = Builder(graph.weight_types, [v.name for v in graph.inputs], share=True)
@@ -47,6 +52,7 @@ class LowerRelevance:
             self.ledger,
             module.tensors,
         )
+        ctx.weights = weights
         ctx.seed(start, seed)
         ctx.record("start", seed, start)
         self._walk(graph, ctx)

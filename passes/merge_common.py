@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from lrpc.ir.graph import Module, Node, Value
-from lrpc.ir.ops import TABLE, Trait
+from lrpc.ir.ops import Trait, with_trait
 from passes.rewrite import Rewriter, rewrite
+
+COMMUTING = with_trait(Trait.COMMUTES)
 
 
 def merge_common(module: Module) -> Module:
@@ -15,8 +17,9 @@ def merge_common(module: Module) -> Module:
         if not node.outputs:  # effects are not expressions
             return None
         names = [value.name for value in node.inputs]
-        operands = sorted(names) if TABLE[node.op].has(Trait.COMMUTES) else names
-        key = (node.op, tuple(operands), node.attrs)
+        if len(names) > 1 and node.op in COMMUTING:
+            names.sort()
+        key = (node.op, tuple(names), node.attrs)
         first = known.setdefault(key, node.outputs)
         return None if first is node.outputs else first
 

@@ -55,7 +55,8 @@ class Rewriter(Builder):
         """The module with each node for which `emit` returns values replaced by them."""
         for node in self.module.graph.nodes:
             current = self._moved(node)
-            self._taken.difference_update(v.name for v in node.outputs)
+            for value in node.outputs:
+                self._taken.discard(value.name)
             outputs = emit(current, self)
             if outputs is None:
                 self.keep(current)
@@ -64,7 +65,10 @@ class Rewriter(Builder):
         return self._finished()
 
     def _moved(self, node: Node) -> Node:
-        return node.reading(tuple(self.now(v) for v in node.inputs))
+        mapped = self._mapped
+        if not any(v.name in mapped for v in node.inputs):
+            return node
+        return node.reading(tuple(mapped.get(v.name, v) for v in node.inputs))
 
     def _map(self, node: Node, outputs: tuple[Value, ...]) -> None:
         for old, new in zip(node.outputs, outputs, strict=True):

@@ -75,6 +75,7 @@ EMISSION: dict[str, Emission] = {
     "topk": Emission("torch.topk({0}, {k}, {dim})"),
     "constant": Emission("{weight}", called="weight"),
     "full": Emission("torch.full({shape}, {value}, dtype={dtype}, device=device)"),
+    "arange": Emission("torch.arange({size}, dtype={dtype}, device=device)"),
     "sum": Emission("{0}.sum({dims}, {keepdim})"),
     "mean": Emission("{0}.mean({dims}, {keepdim})"),
     "amax": Emission("{0}.amax({dims}, {keepdim})"),

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from lrpc.errors import ProgramError
+from lrpc.ir.extents import Extent
 from lrpc.ir.types import Sym
 from lrpc.support.escaping import visible, visible_lines
 
@@ -57,12 +58,13 @@ def identifier(text: str) -> str:
 
 
 def literal(value: object) -> str:
-    """Plain data as a Python expression; B and K are local variables of the emitted function.
+    """Plain data as a Python expression; B, K and sizes are local variables of the emitted
+    function.
 
     ProgramError for a value that is none of None, bool, int, float, str, tuple, list and mapping.
     """
-    if isinstance(value, Sym):
-        return str(value).replace("*", " * ")
+    if isinstance(value, Sym | Extent):
+        return str(value).replace("*", " * ").replace("/", " // ").replace("+", " + ")
     if value is None or isinstance(value, bool):
         return str(value)
     if isinstance(value, str):

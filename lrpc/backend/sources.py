@@ -27,6 +27,7 @@ from lrpc.runtime import (
     results,
     seeds,
     settings,
+    sizes,
     weights,
 )
 from lrpc.runtime import program as runtime
@@ -45,7 +46,7 @@ from lrpc.runtime.kernels import (
 )
 
 RUNTIME: tuple[ModuleType, ...] = (
-    *(loading, given, settings, manifests, copies, results, rooms, limits),
+    *(loading, given, sizes, settings, manifests, copies, results, rooms, limits),
     *(indices, seeds, interface, requests, calls, capture, pages, runtime, opening),
 )
 MODULES: tuple[ModuleType, ...] = (

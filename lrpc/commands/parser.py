@@ -38,7 +38,8 @@ class Command:
     def run(self, args: argparse.Namespace, console: Console) -> int:
         """Run the command; returns the exit code."""
         main = self._function(self.module, "main")
-        _imported(*(SELDOM if self.name == "compile" else ()))
+        if self.name != "compile":  # which makes millions of objects that stay until its end
+            _imported()
         code: int = main(args, console)
         return code
 
@@ -113,15 +114,8 @@ def dispatch(args: argparse.Namespace, console: Console) -> int:
     return command.run(args, console)
 
 
-#: How often to look for garbage while a program is compiled: each time takes longer, since what is
-#: made stays until the end.
-SELDOM = (10_000, 20, 50)
-
-
-def _imported(*often: int) -> None:
-    """Look for garbage again, so `often`, where a process did not while it imported; what it has
-    stays."""
+def _imported() -> None:
+    """Look for garbage again where a process did not while it imported; what it has stays."""
     if not gc.isenabled():
         gc.freeze()
-        gc.set_threshold(*(often or gc.get_threshold()))
         gc.enable()

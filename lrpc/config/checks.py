@@ -175,6 +175,13 @@ def _check_layers(layers: Any, place: str) -> None:
         )
 
 
+def parse_dynamic(value: Any) -> bool | int:
+    """Return whether sizes vary, or the step that they go in."""
+    if not isinstance(value, bool) and not _is_integer(value, 1):
+        raise ValueError(f"expected true, false or a step such as 64, got {show(value)}")
+    return bool(value) if isinstance(value, bool) else int(value)
+
+
 _PLACES = _texts("names or globs")
 PARSERS: dict[str, Parser] = {
     "LRPC.SOURCE": parse_source,
@@ -185,6 +192,7 @@ PARSERS: dict[str, Parser] = {
     "LRPC.BOX.HIGH": parse_bound,
     "LRPC.MEMORY.BUDGET": parse_budget,
     "LRPC.SHAPES": parse_shapes,
+    "LRPC.DYNAMIC": parse_dynamic,
     "LRPC.READ": _PLACES,
     "LRPC.BOUNDARIES": _PLACES,
     "LRPC.CLASS_NAMES": _texts("class names"),

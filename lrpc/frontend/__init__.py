@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lrpc.errors import TraceError
-from lrpc.frontend.batch import SIZES, NotOneProgram, check_repeats, unify
+from lrpc.frontend.batch import NotOneProgram, check_repeats, unify
 from lrpc.frontend.calls import ModelCall
 from lrpc.frontend.capture import (
     Example,
@@ -25,8 +25,10 @@ from lrpc.frontend.lowering import lower
 from lrpc.frontend.places import Place, parse_place, watched
 from lrpc.frontend.records import RecordedProgram, Ref, memory_of
 from lrpc.frontend.running import ByShapes
+from lrpc.frontend.sizes import Dynamic, varying
 from lrpc.frontend.structure import described
 from lrpc.frontend.tracer import Trace, ValueTracer
+from lrpc.frontend.traces import SIZES, Traces
 from lrpc.ir.graph import Loc, Module
 
 __all__ = ["NO_GRAD", "Imported", "import_model"]
@@ -97,6 +99,7 @@ def import_model(
     unbatched: Collection[str] = (),
     no_grad: str = "detach",
     held: bool = False,
+    dynamic: Dynamic | None = None,
 ) -> Imported:
     """Trace `model`, or the submodule `scope` of it, and lower what its outputs and places need.
 
@@ -106,15 +109,17 @@ def import_model(
     made of them by `of_size`), and is left as it was. `places` names tensors: "path" is what that
     module returns, "path:in0" its first tensor argument, "path:out1" or "path:out.key" a part of
     what it returns, "path@0" its first call instead of its last. Spatial sizes are those of the
-    example. What the model computes under `torch.no_grad()` (or in inference mode) is treated as
-    detached where it goes on; with `no_grad` "ignore", as if gradients were on. `held` says that
-    what comes of it will be held against the model's values: then large inputs are traced by their
-    shapes alone where the model asks for no more. Raises TraceError.
+    example, or vary along the axes of `dynamic`. What the model computes under
+    `torch.no_grad()` (or in inference mode) is treated as detached where it goes on; with
+    `no_grad` "ignore", as if gradients were on. `held` says that what comes of it will be held
+    against the model's values: then large inputs are traced by their shapes alone where the
+    model asks for no more. Raises TraceError.
     """
     example = inputs
     if not isinstance(example, Example):
         example = model_example(model, example, constants or {})
-    call = ModelCall(model, example, scope, frozenset(unbatched), no_grad == "ignore")
+    sizes = varying(example, dynamic or {})
+    call = ModelCall(model, example, scope, frozenset(unbatched), no_grad == "ignore", sizes)
     target = call.target
     parsed = {name: parse_place(target, name, text) for name, text in (places or {}).items()}
     with as_for_inference(model):
@@ -125,13 +130,15 @@ def recorded(call: ModelCall, places: Mapping[str, Place], held: bool = False) -
     """The calls that the model makes, batch sizes read as symbols; to be used while the model is
     `as_for_inference`. `held` as for `import_model`."""
     small, large = (call.inside(of_size(call.example, size, call.unbatched)) for size in SIZES)
-    trace = partial(_trace, call.target, places=places, ignore_no_grad=call.ignore_no_grad)
+    follows = bool(call.varying.sizes)
+    trace = partial(_trace, call.target, places, follows, ignore_no_grad=call.ignore_no_grad)
     if held and large.elements > SHAPES_ONLY_ABOVE:
         with suppress(TraceError):  # values decide whether it is one
-            return unify(trace(small, shapes="alone"), trace(large, shapes="beside values"))
+            three = trace(large, shapes="beside values")
+            return unify(_others(call, trace(small, shapes="alone"), three, trace))
     two = trace(small)
     try:
-        return _unified(two, large, trace)
+        return _unified(call, two, large, trace)
     except NotOneProgram:
         check_repeats(two, trace(small))
         raise
@@ -139,22 +146,45 @@ def recorded(call: ModelCall, places: Mapping[str, Place], held: bool = False) -
 
 def _trace(
     target: nn.Module,
-    example: Example,
     places: Mapping[str, Place],
+    follows_sizes: bool,
+    example: Example,
     shapes: ByShapes = "",
     ignore_no_grad: bool = False,
 ) -> Trace:
-    tracer = ValueTracer(watched(places), shapes, ignore_no_grad)
+    tracer = ValueTracer(watched(places), shapes, ignore_no_grad, follows_sizes=follows_sizes)
     return tracer.record(target, example.args, example.kwargs)
 
 
-def _unified(two: Trace, large: Example, trace: Callable[..., Trace]) -> RecordedProgram:
+def _others(call: ModelCall, two: Trace, three: Trace, trace: Callable[..., Trace]) -> Traces:
+    """These traces, and those at other sizes."""
+    if not call.varying.sizes:
+        return Traces(two, three)
+    found = []
+    for point in call.varying.points[1:]:
+        other = of_size(call.varying.resized(call.example, point), SIZES[0], call.unbatched)
+        large = other.elements > SHAPES_ONLY_ABOVE and not two.decisions
+        try:
+            found.append(trace(call.inside(other), shapes="beside values" if large else ""))
+        except (TraceError, RuntimeError) as error:
+            size = ", ".join(f"{name} = {length}" for name, length in point.items())
+            reason = (str(error).splitlines() or [""])[0]
+            raise NotOneProgram(
+                f"the model fails for {size}: {reason}; take its own step of sizes in `dynamic`, "
+                "or compile it for one size"
+            ) from error
+    return Traces(two, three, tuple(found), call.varying)
+
+
+def _unified(
+    call: ModelCall, two: Trace, large: Example, trace: Callable[..., Trace]
+) -> RecordedProgram:
     """For large inputs the second trace runs on shapes only, unless the first read numbers out of
     tensors; where shapes alone lead to an error, values decide whether it is one."""
     if large.elements > SHAPES_ONLY_ABOVE and not two.decisions:
         with suppress(TraceError):
-            return unify(two, trace(large, shapes="beside values"))
-    return unify(two, trace(large))
+            return unify(_others(call, two, trace(large, shapes="beside values"), trace))
+    return unify(_others(call, two, trace(large), trace))
 
 
 def state_names(target: nn.Module) -> dict[object, str]:

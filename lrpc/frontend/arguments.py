@@ -16,6 +16,7 @@ from lrpc.frontend import NO_GRAD, Imported, import_model
 from lrpc.frontend.calls import ModelCall
 from lrpc.frontend.capture import Example, named_arguments
 from lrpc.frontend.records import Input, found
+from lrpc.frontend.sizes import Dynamic, varying
 from lrpc.support.untrusted import meant
 
 Arguments = Sequence[Any] | Mapping[str, Any]
@@ -31,6 +32,7 @@ def import_call(
     unbatched: Collection[str] = (),
     no_grad: str = "detach",
     held: bool = False,
+    dynamic: Dynamic | None = None,
 ) -> tuple[Imported, ModelCall, tuple[str, ...]]:
     """`import_model` on `model(*args, **kwargs)`, that call itself, and a note on each plain
     argument, which a program holds fixed.
@@ -54,13 +56,15 @@ def import_call(
             unbatched=unbatched,
             no_grad=no_grad,
             held=held,
+            dynamic=dynamic,
         )
     except TraceError as error:
         reason = _mixed_dtypes(model, example)
         if not reason:
             raise
         raise TraceError(f"{error}; {reason}") from error
-    call = ModelCall(model, example, scope, frozenset(unbatched), no_grad == "ignore")
+    sizes = varying(example, dynamic or {})
+    call = ModelCall(model, example, scope, frozenset(unbatched), no_grad == "ignore", sizes)
     return imported, call, _fixed(bound)
 
 

@@ -1,8 +1,9 @@
-"""Two traces, with batch sizes 2 and 3, become one program with a symbolic batch size."""
+"""Traces of two batch sizes, 2 and 3, and of several input sizes become one program, in which these
+are symbols."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, fx
 
 from lrpc.errors import TraceError
 from lrpc.frontend.execute import call_name
+from lrpc.frontend.made import without_constants
 from lrpc.frontend.records import (
     Boundary,
     Call,
@@ -23,40 +25,54 @@ from lrpc.frontend.records import (
     mapped,
 )
 from lrpc.frontend.tracer import Trace
+from lrpc.frontend.traces import SIZES, Differs, Traces
 from lrpc.ir.graph import Loc
-from lrpc.ir.types import NAMES, Dim, Sym, TensorType
-
-SIZES = (2, 3)
-
-
-class _Differs(Exception):
-    """Two traces differ in a way that no power of the batch size explains."""
+from lrpc.ir.types import NAMES, Sym, TensorType
 
 
 class NotOneProgram(TraceError):
     """Two traces are no instances of one program."""
 
 
-def unify(two: Trace, three: Trace) -> RecordedProgram:
-    """The program that both traces are instances of; NotOneProgram where there is none."""
+def unify(traces: Traces) -> RecordedProgram:
+    """The program that all traces are instances of; NotOneProgram where there is none."""
     calls: list[Call] = []
-    first, second = ([n for n in t.graph.nodes if n.op != "output"] for t in (two, three))
-    places = tuple({n: i for i, n in enumerate(nodes)} for nodes in (first, second))
-    for index, (a, b) in enumerate(zip(first, second, strict=False)):
-        if _called(a) != _called(b):
-            raise _branches(a, two)
+    nodes = [[n for n in t.graph.nodes if n.op != "output"] for t in traces.all]
+    places = tuple({n: i for i, n in enumerate(own)} for own in nodes)
+    for index, same in enumerate(zip(*nodes, strict=False)):
+        for other, node in enumerate(same[1:], 1):
+            if _called(node) != _called(same[0]):
+                raise _branches(same[0], traces, other)
         try:
-            calls.append(_call(index, a, b, (two, three), places))
-        except _Differs:
-            raise _branches(a, two) from None
-    if len(first) != len(second):
-        longer = max(first, second, key=len)
-        raise _branches(longer[min(len(first), len(second))], two)
+            calls.append(_call(index, same, traces, places))
+        except Differs:
+            raise _branches(same[0], traces, _first_different(index, same, traces)) from None
+    for other, own in enumerate(nodes[1:], 1):
+        if len(own) != len(nodes[0]):
+            longer = max(own, nodes[0], key=len)
+            raise _branches(longer[min(len(own), len(nodes[0]))], traces, other)
     refs = places[0]
-    _check_numbers(two.output, three.output)
-    output = mapped(two.output, fx.Node, lambda n: Ref(refs[n]))
-    boundaries = tuple(_boundary(b, refs) for b in two.boundaries)
-    return RecordedProgram(tuple(calls), boundaries, output, two.decisions, two.stopped)
+    for other, trace in enumerate(traces.all[1:], 1):
+        _check_numbers(traces.two.output, trace.output, other == 1)
+    output = mapped(traces.two.output, fx.Node, lambda n: Ref(refs[n]))
+    boundaries = tuple(_boundary(b, refs) for b in traces.two.boundaries)
+    if traces.more:
+        calls = [*without_constants(calls)]
+    return RecordedProgram(
+        tuple(calls), boundaries, output, traces.two.decisions, traces.two.stopped
+    )
+
+
+def _first_different(index: int, same: Sequence[fx.Node], traces: Traces) -> int:
+    """Which of the traces differs from the first at a call: the one of more images, or another."""
+    pair = Traces(traces.two, traces.three)
+    nodes = [[n for n in t.graph.nodes if n.op != "output"] for t in pair.all]
+    places = tuple({n: i for i, n in enumerate(own)} for own in nodes)
+    try:
+        _call(index, same[:2], pair, places)
+    except Differs:
+        return 1
+    return 2
 
 
 def _called(node: fx.Node) -> tuple[str, str]:
@@ -86,29 +102,37 @@ def _plain(node: fx.Node) -> list[str]:
     return [str(x) for x in found((node.args, node.kwargs), object) if not isinstance(x, fx.Node)]
 
 
-def _check_numbers(a: Any, b: Any) -> None:
-    """Refuse outputs that are numbers and differ between the two."""
+def _check_numbers(a: Any, b: Any, images: bool) -> None:
+    """Refuse outputs that are numbers and differ between two traces, of more `images` or of other
+    sizes."""
+    first, second = (f"for {n} images" for n in SIZES) if images else ("at one size", "at another")
     plain = [[x for x in found(output, object) if not isinstance(x, fx.Node)] for output in (a, b)]
     if len(plain[0]) != len(plain[1]):
         raise NotOneProgram(
-            f"the model returns {len(plain[0])} numbers for {SIZES[0]} images and {len(plain[1])} "
-            f"for {SIZES[1]}; return tensors instead"
+            f"the model returns {len(plain[0])} numbers {first} and {len(plain[1])} {second}; "
+            "return tensors instead"
         )
     for x, y in zip(*plain, strict=True):
         if x != y and (x == x or y == y):
             raise NotOneProgram(
-                f"the model returns {x} for {SIZES[0]} images and {y} for {SIZES[1]}; "
-                "return tensors instead"
+                f"the model returns {x} {first} and {y} {second}; return tensors instead"
             )
 
 
-def _branches(node: fx.Node, trace: Trace) -> NotOneProgram:
+def _branches(node: fx.Node, traces: Traces, other: int) -> NotOneProgram:
+    """The refusal of a model whose trace number `other` differs from the first from a node on."""
     name = "a constant" if node.op == "get_attr" else call_name(node.target)
     differs = f"differs from {name} on, {_place(node)}"
-    if trace.decisions:
+    if other > 1:
+        sizes = ", ".join(f"{s.name} in steps of {s.step}" for s in traces.varying.sizes)
         return NotOneProgram(
-            f"the model reads numbers out of its images ({trace.decisions[0]}) and, for others, "
-            f"{differs}; compute with tensors instead"
+            f"the model is not the same for all sizes ({sizes}): at another size it {differs}; "
+            "larger steps may do, or compile it for one size"
+        )
+    if traces.two.decisions:
+        return NotOneProgram(
+            f"the model reads numbers out of its images ({traces.two.decisions[0]}) and, for "
+            f"others, {differs}; compute with tensors instead"
         )
     return NotOneProgram(
         f"the model branches on its batch size: for {SIZES[0]} and {SIZES[1]} images it {differs}"
@@ -134,17 +158,18 @@ def _boundary(boundary: Boundary, refs: Mapping[fx.Node, int]) -> Boundary:
 Places = tuple[dict[fx.Node, int], ...]
 
 
-def _call(index: int, a: fx.Node, b: fx.Node, traces: tuple[Trace, Trace], places: Places) -> Call:
-    typed = _merge_type(a.meta["type"], b.meta["type"])
+def _call(index: int, same: Sequence[fx.Node], traces: Traces, places: Places) -> Call:
+    a = same[0]
+    typed = _merge_type([n.meta["type"] for n in same], traces)
     target: Any = a.target
     if a.op == "get_attr":
-        names = [str(n.target) for n in (a, b)]
-        name = names[0] if names[0] == names[1] else "constant."
-        stored = [t.stored[n] for t, n in zip(traces, names, strict=True)]
+        names = [str(n.target) for n in same]
+        name = names[0] if names == [names[0]] * len(names) else "constant."
+        stored = [t.stored[n] for t, n in zip(traces.all, names, strict=True)]
         target = _stored(name, stored, typed, a)
     elif a.op == "call_module":
-        target = traces[0].model.get_submodule(str(a.target))
-    args, kwargs = _merge((tuple(a.args), dict(a.kwargs)), (tuple(b.args), dict(b.kwargs)), places)
+        target = traces.two.model.get_submodule(str(a.target))
+    args, kwargs = _merge([(tuple(n.args), dict(n.kwargs)) for n in same], traces, places)
     links = [a.meta[key] for key in ("writes", "view_of")]
     writes, view_of = (None if n is None else places[0][n] for n in links)
     name = type(target).__name__ if a.op == "call_module" else call_name(a.target)
@@ -153,47 +178,42 @@ def _call(index: int, a: fx.Node, b: fx.Node, traces: tuple[Trace, Trace], place
     )
 
 
-def _merge(a: Any, b: Any, places: Places) -> Any:
-    if isinstance(a, fx.Node) and isinstance(b, fx.Node):
-        if places[0][a] != places[1][b]:
-            raise _Differs
-        return Ref(places[0][a])
-    if isinstance(a, (tuple, list)) and type(a) is type(b) and len(a) == len(b):
-        return tuple(_merge(x, y, places) for x, y in zip(a, b, strict=True))
-    if isinstance(a, dict) and isinstance(b, dict) and list(a) == list(b):
-        return {key: _merge(a[key], b[key], places) for key in a}
-    if isinstance(a, slice) and isinstance(b, slice):
+def _merge(same: Sequence[Any], traces: Traces, places: Places) -> Any:
+    """What all traces have in one place, with extents in place of integers."""
+    a = same[0]
+    if all(isinstance(x, fx.Node) for x in same):
+        refs = {own[x] for own, x in zip(places, same, strict=True)}
+        if len(refs) > 1:
+            raise Differs
+        return Ref(refs.pop())
+    if any(type(x) is not type(a) for x in same):
+        raise Differs
+    if isinstance(a, (tuple, list)) and all(len(x) == len(a) for x in same):
+        return tuple(_merge(parts, traces, places) for parts in zip(*same, strict=True))
+    if isinstance(a, dict) and all(list(x) == list(a) for x in same):
+        return {key: _merge([x[key] for x in same], traces, places) for key in a}
+    if isinstance(a, slice):
         ends = ("start", "stop", "step")
-        return slice(*(_merge(getattr(a, k), getattr(b, k), places) for k in ends))
-    if type(a) is int and type(b) is int:
-        return extent(a, b)
-    if type(a) is type(b) and (a == b or (a != a and b != b)):
+        return slice(*(_merge([getattr(x, k) for x in same], traces, places) for k in ends))
+    if type(a) is int:
+        return traces.extent(same)
+    if all(x == a or (x != x and a != a) for x in same):
         return a
-    raise _Differs
+    raise Differs
 
 
-def extent(a: int, b: int) -> Dim:
-    """The extent that is `a` for two images and `b` for three."""
-    if a == b:
-        return a
-    for power in (1, 2):
-        coeff = a // SIZES[0] ** power
-        if coeff > 0 and (coeff * SIZES[0] ** power, coeff * SIZES[1] ** power) == (a, b):
-            return Sym(coeff, batch=power)
-    raise _Differs
-
-
-def _merge_type(a: Any, b: Any) -> CallType:
-    if a is None or b is None:
+def _merge_type(same: Sequence[Any], traces: Traces) -> CallType:
+    a = same[0]
+    if any(x is None for x in same):
         return None
-    if isinstance(a[0], torch.dtype) and isinstance(b[0], torch.dtype):
-        if a[0] != b[0] or len(a[1]) != len(b[1]):
-            raise _Differs
-        shape = tuple(extent(x, y) for x, y in zip(a[1], b[1], strict=True))
+    if any(len(x) != len(a) for x in same):
+        raise Differs
+    if isinstance(a[0], torch.dtype):
+        if any(x[0] != a[0] or len(x[1]) != len(a[1]) for x in same):
+            raise Differs
+        shape = tuple(traces.extent(dims) for dims in zip(*(x[1] for x in same), strict=True))
         return TensorType(NAMES[a[0]], shape) if a[0] in NAMES else None
-    if len(a) != len(b):
-        raise _Differs
-    return tuple(_merge_type(x, y) for x, y in zip(a, b, strict=True))
+    return tuple(_merge_type(parts, traces) for parts in zip(*same, strict=True))
 
 
 def _stored(
@@ -201,6 +221,12 @@ def _stored(
 ) -> Stored | ImageNumbers:
     if not isinstance(typed, TensorType):
         raise TraceError(f"a constant of dtype {tensors[0].dtype} has no type, at {_loc(node)}")
+    if _of_sizes(tensors[2:], tensors[0]):
+        raise NotOneProgram(
+            f"a constant {typed} depends on the size of the input, {_place(node)}; compute it from "
+            "tensors, or compile for one size"
+        )
+    tensors = tensors[:2]
     if not name.startswith("constant."):
         return Stored(name, tensors[0], typed)
     if _count_images(tensors, typed):
@@ -214,6 +240,11 @@ def _stored(
     if (repeated := _one_image(tensors, typed)) is not None:
         return Stored("", repeated.clone(), typed)
     raise NotOneProgram(f"a constant {typed} differs between images or batch sizes, {_place(node)}")
+
+
+def _of_sizes(others: Sequence[Tensor], one: Tensor) -> bool:
+    """Whether a constant is another at other sizes."""
+    return any(t.shape != one.shape or not _equal(t, one) for t in others)
 
 
 def _one_image(tensors: list[Tensor], typed: TensorType) -> Tensor | None:

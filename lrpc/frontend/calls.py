@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lrpc.frontend.capture import Example, as_for_inference, captured, submodule
 from lrpc.frontend.records import Input, found, mapped
+from lrpc.frontend.sizes import FIXED, Varying
 from lrpc.frontend.structure import described, nested
 
 
@@ -22,6 +23,7 @@ class ModelCall:
     scope: str = ""
     unbatched: frozenset[str] = field(default_factory=frozenset)
     ignore_no_grad: bool = False
+    varying: Varying = FIXED
 
     @property
     def target(self) -> nn.Module:

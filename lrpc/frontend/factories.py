@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from lrpc.errors import TraceError
+from lrpc.frontend.made import recorded
 from lrpc.frontend.proxy import TracedTensor
 from lrpc.frontend.records import found, mapped
 from lrpc.frontend.running import stand_in
@@ -67,6 +68,10 @@ class Factories(TorchFunctionMode):
             )
         if name in FILLED or name in COPIES or name in FROM_NUMBERS:
             traced = found((args, kwargs), TracedTensor)
+            if self.tracer.follows_sizes and not self.tracer.runner.busy:
+                made = recorded(self.tracer, func, "call_function", name, args, kwargs)
+                if made is not None:
+                    return made
             if any(x.tracer is self.tracer for x in traced):
                 return _made(self.tracer, func, name, args, kwargs)
         return func(*args, **kwargs)

@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from lrpc.errors import TraceError
-from lrpc.frontend.records import found
+from lrpc.frontend.records import found, mapped
 from lrpc.frontend.source_location import source_place
 
 if TYPE_CHECKING:
@@ -105,3 +105,8 @@ def has_own_operations(kind: type) -> bool:
     if kind is TracedTensor or issubclass(kind, FakeTensor):
         return False
     return any("__torch_function__" in vars(c) or "__torch_dispatch__" in vars(c) for c in own)
+
+
+def plain(tree: Any) -> Any:
+    """Arguments with the values of traced tensors."""
+    return mapped(tree, TracedTensor, lambda x: x.value)

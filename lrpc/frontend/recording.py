@@ -35,7 +35,8 @@ from lrpc.frontend.execute import (
 from lrpc.frontend.factories import SIZED, with_numbers
 from lrpc.frontend.gradients import gradients_are_on, values_only
 from lrpc.frontend.leaves import is_users_function
-from lrpc.frontend.proxy import TracedTensor, has_own_operations
+from lrpc.frontend.made import recorded
+from lrpc.frontend.proxy import TracedTensor, has_own_operations, plain
 from lrpc.frontend.records import SHAPE_OF, Decision, found, mapped, memory_of
 from lrpc.frontend.running import ByShapes, Runner, stand_in
 from lrpc.frontend.source_location import in_transform, source_place
@@ -52,6 +53,7 @@ class Recorder(fx.Tracer):
         self.runner = Runner(shapes)
         self.ignore_no_grad = ignore_no_grad
         self.active = False
+        self.follows_sizes = False
         self.observe: Callable[[fx.Node, Tensor], None] | None = None
         self.constants: Constants
         self.modules: list[str] = []
@@ -123,8 +125,11 @@ class Recorder(fx.Tracer):
         if name in ANSWERS:
             if name in LAYOUTS:
                 self._needs_values(f"{name} asks how a tensor lies in memory")
-            return self.runner.call(self.root, kind, target, *_plain((args, kwargs)))
+            return self.runner.call(self.root, kind, target, *plain((args, kwargs)))
         on_plain = type(args[0]) is not TracedTensor if args else False
+        follows = name in FACTORIES and self.follows_sizes
+        if follows and (made := recorded(self, target, kind, name, args, kwargs)) is not None:
+            return made
         if name in FACTORIES or (name in FACTORIES_ON_PLAIN and on_plain):
             lent = mapped((args, kwargs), TracedTensor, lambda x: stand_in(x.value))
             with values_only():
@@ -145,8 +150,8 @@ class Recorder(fx.Tracer):
             args, kwargs = mapped((args, kwargs), TracedTensor, self.outside)
         operands: list[TracedTensor] = found((args, kwargs), TracedTensor)
         before = [(x.value._version, x.value.shape) for x in operands]
-        values, plain = [x.value for x in operands], _plain((args, kwargs))
-        result = self.runner.call(self.root, kind, target, plain[0], plain[1], values)
+        values, given = [x.value for x in operands], plain((args, kwargs))
+        result = self.runner.call(self.root, kind, target, given[0], given[1], values)
         node = self.create_node(kind, target, self.create_arg(args), self.create_arg(kwargs))
         for x, (version, shape) in zip(operands, before, strict=True):
             if x.value._version != version:  # views share the count: the first is the one
@@ -175,8 +180,8 @@ class Recorder(fx.Tracer):
         node.meta["writes"] = x.node
         if not same_shape:
             raise TraceError(
-                f"{name} changes the shape of a traced tensor in place, at {self.where()}; "
-                "use the function that returns a new tensor"
+                f"{name} changes the shape of a traced tensor in place, at {self.where()}; use the "
+                "function that returns a new tensor"
             )
         if x.carries and not following:
             raise TraceError(
@@ -293,7 +298,3 @@ class Recorder(fx.Tracer):
 
 def kind_of(tensor: Tensor) -> tuple[torch.dtype, tuple[int, ...]]:
     return tensor.dtype, tuple(tensor.shape)
-
-
-def _plain(tree: Any) -> Any:
-    return mapped(tree, TracedTensor, lambda x: x.value)

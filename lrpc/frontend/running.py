@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
@@ -14,7 +15,10 @@ from lrpc.frontend.execute import call_name, execute
 from lrpc.frontend.gradients import values_only
 from lrpc.frontend.leaves import shape_of_leaf
 from lrpc.frontend.records import found, mapped
+from lrpc.frontend.views import VIEWS
 from lrpc.ir.meta import FORMULAS, operands
+
+TURN = torch.ops.aten.t.default
 
 ByShapes = Literal["", "beside values", "alone"]
 """Whether a trace is on shapes, and whether another of the same calls is on values."""
@@ -37,6 +41,16 @@ class Runner:
         if self.fake is not None:
             return self.fake.from_tensor(given.detach())
         return given.detach().clone()
+
+    def of_numbers(self, function: Any, args: Any, kwargs: Any) -> Tensor:
+        """A tensor made from numbers alone."""
+        outer, self.busy = self.busy, True
+        try:
+            with self.fake or nullcontext():
+                made: Tensor = function(*args, **kwargs)
+        finally:
+            self.busy = outer
+        return made
 
     def call(
         self,
@@ -82,7 +96,7 @@ class _Shapes(FakeTensorMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        formula, kwargs = FORMULAS.get(func), kwargs or {}
+        formula, kwargs = FORMULAS.get(func) or VIEWS.get(func), kwargs or {}
         if formula is not None and "out" not in kwargs and self._covers(func, args):
             result = formula(args, kwargs)
             if result is not None:
@@ -97,7 +111,11 @@ class _Shapes(FakeTensorMode):  # type: ignore[no-untyped-call]
         return (
             all(x.constant is None and x.fake_device.type == "cpu" for x in fakes)
             and all(x.device.type == "cpu" for x in tensors if not isinstance(x, FakeTensor))
-            and (isinstance(args[0], FakeTensor) or (bool(fakes) and not func._schema.is_mutable))
+            and (
+                isinstance(args[0], FakeTensor)
+                or (bool(fakes) and not func._schema.is_mutable)
+                or (func is TURN and args[0].is_floating_point())  # of a weight
+            )
         )
 
     def _as_fake(self, x: Tensor) -> Tensor:

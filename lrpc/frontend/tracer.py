@@ -56,7 +56,7 @@ class ValueTracer(Recorder):
     Everything that does not depend on the arguments' tensors is computed right away and shows up as
     a constant. Numbers that model code reads out of traced tensors are listed as decisions. What
     the model computes under `torch.no_grad()` is detached where it goes on, unless
-    `ignore_no_grad`.
+    `ignore_no_grad`. With `follows_sizes` tensors that are made from numbers are recorded as well.
     """
 
     def __init__(
@@ -65,8 +65,10 @@ class ValueTracer(Recorder):
         shapes: ByShapes = "",
         ignore_no_grad: bool = False,
         observe: Callable[[fx.Node, Tensor], None] | None = None,
+        follows_sizes: bool = False,
     ) -> None:
         super().__init__(shapes, ignore_no_grad)
+        self.follows_sizes = follows_sizes
         self.watched = watched
         self.observe = observe  # is shown every tensor as it is computed
         self.boundaries: list[Boundary] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from lrpc.errors import IRError
 from lrpc.ir.graph import Attr, Loc, Node, Rule, Value
@@ -34,8 +35,7 @@ class Builder:
 
     def name(self, hint: str) -> str:
         """A value name that is free, made from `hint`."""
-        stem = re.sub(r"\W+", "_", hint).strip("_") or "v"
-        stem = f"v{stem}" if stem[0].isdigit() else stem  # names of values become names in Python
+        stem = _stem(hint)
         count = self._counts.get(stem, 0)
         name = stem if count == 0 else f"{stem}_{count}"
         while name in self._taken:
@@ -83,14 +83,23 @@ class Builder:
 
     def _append(self, node: Node) -> None:
         self.nodes.append(node)
-        self._makers.update((value.name, node) for value in node.outputs)
+        for value in node.outputs:
+            self._makers[value.name] = node
 
     def keep(self, node: Node) -> None:
         """Append a node that already has its values."""
         self._append(node)
-        self._taken.update(v.name for v in node.outputs)
+        for value in node.outputs:
+            self._taken.add(value.name)
         if self._known is not None:
             self._known.setdefault((node.op, node.inputs, node.attrs), node.outputs)
+
+
+@lru_cache(maxsize=4096)
+def _stem(hint: str) -> str:
+    """What a name made from `hint` starts with: names of values become names in Python."""
+    stem = re.sub(r"\W+", "_", hint).strip("_") or "v"
+    return f"v{stem}" if stem[0].isdigit() else stem
 
 
 def weight_types(

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import torch
 
+from lrpc.ir.extents import Size, sizes_in
 from lrpc.ir.types import Sym, TensorType
 
 Attr = int | float | bool | str | Sym | tuple["Attr", ...]
@@ -168,6 +169,11 @@ class Graph:
             for name in dict.fromkeys(v.name for v in node.inputs):
                 found.setdefault(name, []).append(node)
         return {name: tuple(nodes) for name, nodes in found.items()}
+
+    @cached_property
+    def sizes(self) -> list[Size]:
+        """The sizes of inputs that extents depend on."""
+        return sizes_in(dim for value in self.inputs for dim in value.type.shape)
 
     @cached_property
     def weight_types(self) -> dict[str, TensorType]:

@@ -12,13 +12,14 @@ from lrpc.ir.ops import TABLE, resolve
 
 
 def sizes_of(graph: Graph, inputs: Mapping[str, Tensor]) -> dict[str, int]:
-    """B and K as the given inputs have them."""
+    """B, K and the sizes that vary as the given inputs have them."""
     sizes: dict[str, int] = {}
+    own = {size.name for size in graph.sizes}
     for value in graph.inputs:
         if value.name not in inputs:
             continue
         for dim, extent in zip(value.type.shape, inputs[value.name].shape, strict=True):
-            if str(dim) in ("B", "K"):
+            if str(dim) in ("B", "K", *own):
                 sizes[str(dim)] = extent
     return sizes
 

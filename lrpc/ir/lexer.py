@@ -22,7 +22,7 @@ TOKEN = re.compile(
     rf"""
       (?P<skip>  (?: [ \t\r\n]++ | \#[^\n]*+ )++ )
     | (?P<value> % (?: \w++ | {STRING} ) )
-    | (?P<punct> [(){{}}\[\]:=,*] )
+    | (?P<punct> [(){{}}\[\]:=,*/+] )
     | (?P<number> {NUMBER} )
     | (?P<loc>   loc\( (?: {STRING} | [^)"\n] )*+ \)?+ )
     | (?P<word>  {WORD} )

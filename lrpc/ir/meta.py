@@ -53,7 +53,7 @@ def operands(args: Sequence[Any]) -> list[Tensor]:
     return [x for x in args if isinstance(x, Tensor)]
 
 
-def _rows(shape: Sequence[int]) -> tuple[int, ...]:
+def rows(shape: Sequence[int]) -> tuple[int, ...]:
     """The strides of a tensor of this shape that lies row by row."""
     strides, step = [], 1
     for extent in reversed(shape):
@@ -88,11 +88,11 @@ def _laid_out(tensors: Sequence[Tensor]) -> tuple[Sequence[int], Sequence[int]] 
     """Shape and strides of what is computed entry by entry from `tensors`."""
     shape, strides = tensors[0].shape, tensors[0].stride()
     if all(x.shape == shape and x.stride() == strides for x in tensors[1:]):
-        return (shape, strides) if strides == _rows(shape) or _dense(shape, strides) else None
-    if any(x.stride() != _rows(x.shape) for x in tensors):
+        return (shape, strides) if strides == rows(shape) or _dense(shape, strides) else None
+    if any(x.stride() != rows(x.shape) for x in tensors):
         return None
     whole = _broadcast([x.shape for x in tensors])
-    return None if whole is None else (whole, _rows(whole))
+    return None if whole is None else (whole, rows(whole))
 
 
 def _alike(args: Sequence[Any], floating: bool) -> list[Tensor] | None:
@@ -120,13 +120,14 @@ def _entrywise(floating: bool = True, to: torch.dtype | None = None) -> Formula:
 
     def formula(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         tensors = _alike(args, floating)
-        layout = tensors and not kwargs.keys() - KEYS and _laid_out(tensors)
-        if not tensors or not layout:
+        if not tensors or kwargs.keys() - KEYS:
             return None
         out, dtype = kwargs.get("out"), to or tensors[0].dtype
         if out is not None:
-            return out if out.shape == layout[0] and out.dtype == dtype and out.is_meta else None
-        return torch.empty_strided(*layout, dtype=dtype, device="meta")
+            fits = out.dtype == dtype and out.is_meta
+            return out if fits and out.shape == _broadcast([x.shape for x in tensors]) else None
+        layout = _laid_out(tensors)
+        return torch.empty_strided(*layout, dtype=dtype, device="meta") if layout else None
 
     return formula
 
@@ -152,7 +153,7 @@ def _where(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
 def _reduced(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Sums and means over axes."""
     x, axes, keeps = args[0], args[1] if len(args) > 1 else None, len(args) > 2 and args[2]
-    if not axes or not x.dtype.is_floating_point or kwargs or x.stride() != _rows(x.shape):
+    if not axes or not x.dtype.is_floating_point or kwargs or x.stride() != rows(x.shape):
         return None
     over = {axis + x.dim() if axis < 0 else axis for axis in axes}
     if len(over) != len(axes) or not all(0 <= axis < x.dim() for axis in over) or 0 in x.shape:
@@ -173,9 +174,25 @@ def _add_product(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
 
 def _grid_sample(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     image, grid = args[:2]  # torch has checked that they fit
-    if image.dim() != 4 or image.dtype != grid.dtype or image.stride() != _rows(image.shape):
+    if image.dim() != 4 or image.dtype != grid.dtype or image.stride() != rows(image.shape):
         return None
     return _new(image, (*image.shape[:2], *grid.shape[1:3]))
+
+
+def _convolved(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Images and weights that lie row by row, and so does the result."""
+    x, weight, bias, stride, padding, dilation, transposed, _, groups = args
+    plain = x.dim() == 4 and not transposed
+    if not plain or any(t.stride() != rows(t.shape) for t in (x, weight)) or 0 in x.shape:
+        return None
+    tensors = _alike([x, weight] if bias is None else [x, weight, bias], floating=True)
+    if not tensors or x.shape[1] != weight.shape[1] * groups or weight.shape[0] % groups:
+        return None
+    if {len(stride), len(padding), len(dilation)} != {2}:
+        return None
+    each = zip(x.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True)
+    size = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in each]
+    return _new(x, (x.shape[0], weight.shape[0], *size)) if min(size) > 0 else None
 
 
 def _batch_norm(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -194,7 +211,7 @@ def _layer_norm(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     if not _alike([*args[:1], *args[2:4]], floating=True) or x.dtype.itemsize < 4:
         return None
     outer = x.shape[: x.dim() - len(inner)]
-    if x.shape[len(outer) :] != tuple(inner) or x.stride() != _rows(x.shape):
+    if x.shape[len(outer) :] != tuple(inner) or x.stride() != rows(x.shape):
         return None
     shape = (*outer, *(1 for _ in inner))
     return _new(x, x.shape), _new(x, shape), _new(x, shape)
@@ -204,14 +221,14 @@ def _group_norm(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     x, images, channels, rest, groups = *args[:1], *args[3:7]
     if not _alike(args[:3], floating=True) or x.dtype.itemsize < 4:
         return None
-    if x.numel() != images * channels * rest or x.stride() != _rows(x.shape):
+    if x.numel() != images * channels * rest or x.stride() != rows(x.shape):
         return None
     return _new(x, x.shape), _new(x, (images, groups)), _new(x, (images, groups))
 
 
 def _bilinear(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     x, size = args[:2]
-    if x.dim() != 4 or x.stride() != _rows(x.shape) or not math.prod(x.shape) or min(size) < 1:
+    if x.dim() != 4 or x.stride() != rows(x.shape) or not math.prod(x.shape) or min(size) < 1:
         return None
     return _new(x, (*x.shape[:2], *size)) if x.dtype.is_floating_point else None
 
@@ -250,6 +267,7 @@ FORMULAS: Mapping[Any, Formula] = {
     aten.sum.dim_IntList: _reduced,
     aten.mean.dim: _reduced,
     aten.addmm.default: _add_product,
+    aten.convolution.default: _convolved,
     aten.grid_sampler_2d.default: _grid_sample,
     aten.native_batch_norm.default: _batch_norm,
     aten.native_layer_norm.default: _layer_norm,

@@ -82,6 +82,8 @@ class _Parser(Literals):
     def graph(self) -> Graph:
         self.expect("graph")
         name = self.unquoted(self.take("graph", "the graph's @name"), 1)
+        if self.accept("["):
+            self.sizes()
         self.expect("(", " and the inputs")
         inputs = self.listed(self.define, ")")
         self.expect("{")

@@ -17,7 +17,7 @@ BARE_LOC = r'[^\s,():"#]++'
 
 def print_graph(graph: Graph) -> str:
     """The text of `graph`, ending in a newline; `parse_graph` of it gives an equal graph."""
-    lines = [f"graph @{_name(graph.name)}({_typed(graph.inputs)}) {{"]
+    lines = [f"graph @{_name(graph.name)}{_sizes(graph)}({_typed(graph.inputs)}) {{"]
     lines += [f"  weight {in_quotes(name)}: {kind}" for name, kind in graph.weights]
     lines += [f"  {print_node(node)}" for node in graph.nodes]
     lines += [f"  place {in_quotes(name)} {print_value(value)}" for name, value in graph.places]
@@ -78,6 +78,12 @@ def print_loc(loc: Loc) -> str:
     """`loc(module, file:line)`, either part left out where it is empty."""
     place = f"{_place(loc.file)}:{loc.line}" if loc.file or loc.line else ""
     return f"loc({', '.join(part for part in (_place(loc.module), place) if part)})"
+
+
+def _sizes(graph: Graph) -> str:
+    """The sizes that extents depend on, for the example, over their steps."""
+    sizes = ", ".join(f"{s.name}={s.example}/{s.step}" for s in graph.sizes)
+    return f" [{sizes}]" if sizes else ""
 
 
 def _typed(values: Iterable[Value]) -> str:

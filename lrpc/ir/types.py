@@ -1,4 +1,5 @@
-"""Tensor types: a dtype and a shape of integers and monomials in B (batch) and K (seeds)."""
+"""Tensor types: a dtype and a shape of integers, which may depend on sizes, times B (batch) and K
+(seeds)."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+
+from lrpc.ir.extents import at, terms_of
 
 DTYPES: dict[str, torch.dtype] = {
     "f64": torch.float64,
@@ -19,7 +22,7 @@ DTYPES: dict[str, torch.dtype] = {
 }
 NAMES: dict[torch.dtype, str] = {dtype: name for name, dtype in DTYPES.items()}
 
-Sizes = Mapping[str, int]  # of B and of K
+Sizes = Mapping[str, int]  # of B, of K, and of an image where extents depend on that
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class Sym:
 
     def at(self, sizes: Sizes) -> int:
         """The extent for given sizes of B and K; an absent one is an error of the caller."""
-        value = self.coeff
+        value = at(self.coeff, sizes)
         for power, name in ((self.batch, "B"), (self.seeds, "K")):
             if power:
                 value *= int(sizes[name] ** power)
@@ -46,7 +49,10 @@ class Sym:
 
     def __str__(self) -> str:
         parts = ["K"] * self.seeds + ["B"] * self.batch
-        return "*".join(parts if self.coeff == 1 else [str(self.coeff), *parts])
+        if self.coeff == 1:
+            return "*".join(parts)
+        own = f"({self.coeff})" if len(terms_of(self.coeff)) > 1 else str(self.coeff)
+        return "*".join([own, *parts])
 
 
 Dim = int | Sym
@@ -54,9 +60,16 @@ B = Sym(batch=1)
 K = Sym(seeds=1)
 
 
+def whole(dim: Dim) -> int:
+    """An extent without B and K in it; TypeError for others."""
+    if not isinstance(dim, int):
+        raise TypeError(f"an extent of {dim} is no integer")
+    return dim
+
+
 def concrete(dim: Dim, sizes: Sizes) -> int:
     """The extent of `dim` for given sizes of B and K."""
-    return dim if isinstance(dim, int) else dim.at(sizes)
+    return at(dim, sizes) if isinstance(dim, int) else dim.at(sizes)
 
 
 @dataclass(frozen=True, slots=True)

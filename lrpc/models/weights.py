@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -19,6 +17,7 @@ from lrpc.errors import WeightsError
 from lrpc.models.checkpoints import Broken, Values, check_dtype, check_values, read_checkpoint
 from lrpc.models.checkpoints.entries import ENTRY_KEY, find_entry
 from lrpc.models.checkpoints.safetensors_file import ALIASES, INDEX, read_index, read_safetensors
+from lrpc.models.serialize import distinct, file_of
 
 __all__ = [
     "ENTRY_KEY",
@@ -114,7 +113,7 @@ def serialize_weights(
     tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> bytes:
     """Return the bytes that `save_weights` writes."""
-    stored, aliases = _distinct(tensors)
+    stored, aliases = distinct(tensors)
     entries = dict(metadata or {})
     if ALIASES in entries:
         raise WeightsError(f'the metadata key "{ALIASES}" is taken; rename yours')
@@ -123,7 +122,7 @@ def serialize_weights(
     for name in stored:
         if not name.isprintable() and any("\ud800" <= c <= "\udfff" for c in name):
             raise WeightsError(f"weight {name!r:.80}: a name that is no Unicode text; rename it")
-    return _with_metadata(safetensors.torch.save(stored), entries)
+    return file_of(stored, entries)
 
 
 def file_sha256(path: str | Path) -> str:
@@ -216,32 +215,3 @@ def not_finite(tensors: Mapping[str, Tensor]) -> str:
     name, count = next(iter(bad.items()))
     more = f" and {len(bad) - 1} other tensors" if len(bad) > 1 else ""
     return f"NaN or infinity in {shown(name)} ({count} of {tensors[name].numel()} values){more}"
-
-
-def _distinct(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Split into tensors to store and aliases of them, the first name in sorted order stored."""
-    names: dict[tuple[object, ...], str] = {}
-    stored: dict[str, Tensor] = {}
-    aliases: dict[str, str] = {}
-    for name in sorted(tensors):
-        # A copy, since two different views of one memory may not share it in the file.
-        tensor = tensors[name].detach().cpu().clone(memory_format=torch.contiguous_format)
-        data = tensor.flatten().view(torch.uint8).numpy()
-        content = (tensor.dtype, tensor.shape, hashlib.sha256(data.data).digest())
-        first = names.setdefault(content, name)
-        if first != name:
-            aliases[name] = first
-        else:
-            stored[name] = tensor
-    return stored, aliases
-
-
-def _with_metadata(data: bytes, metadata: Mapping[str, str]) -> bytes:
-    """Put `metadata` into a safetensors header in sorted order; the library's own order varies."""
-    (size,) = struct.unpack_from("<Q", data)
-    header = json.loads(data[8 : 8 + size])
-    if metadata:
-        header = {"__metadata__": dict(sorted(metadata.items())), **header}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return b"".join((struct.pack("<Q", len(text)), text, memoryview(data)[8 + size :]))

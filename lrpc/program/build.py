@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -32,6 +34,7 @@ from lrpc.program.precision import Compared, precision_report
 from lrpc.program.settings import Settings
 from lrpc.program.targets import Target, boundaries_of
 from lrpc.rules.composite import Composite
+from lrpc.rules.derived import Derived
 from lrpc.support.escaping import file_word
 from passes import (
     CLEANING,
@@ -144,10 +147,12 @@ def build(
 
 
 def _verified(watch: Watch | None) -> Callable[[str, Schedule], None]:
-    """Verifies the schedule after every pass, and shows it."""
+    """Verifies the schedule after every pass that changed it, and shows it."""
+    last: list[Schedule] = []
 
     def seen(name: str, schedule: Schedule) -> None:
-        verify(schedule, name)
+        if not any(schedule is known for known in last):
+            last[:] = [verify(schedule, name)]
         if watch is not None:
             watch(f"schedule_{name}", schedule)
 
@@ -203,9 +208,9 @@ def _lowered(
     pruned = _run(variant.module, pruning(settings.places.boundaries), watch)
     reads = chosen_places(pruned.graph, settings.places, settings.read)
     codes, tensors = [], [pruned.tensors]
+    lower = partial(_lower, pruned, reads, settings, Derived())
     for target in targets:
-        plain = _lower(pruned, target, reads, settings, ledger=False, watch=watch)
-        ledger = _lower(pruned, target, reads, settings, ledger=True, watch=None)
+        plain, ledger = lower(target, False, watch), lower(target, True, None)
         tensors += [plain.tensors, ledger.tensors]
         codes.append(_code(target, pruned.graph, plain.graph, ledger.graph))
     return Lowered(variant.composite, variant.epsilon, pruned.graph, tuple(codes), tuple(tensors))
@@ -221,17 +226,29 @@ def _merged(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return found
 
 
+@dataclass(frozen=True)
+class _Lowering:
+    """Relevance of one target; the weights that rules derive are those of all targets."""
+
+    lower: LowerRelevance
+    weights: Derived
+    name: ClassVar[str] = LowerRelevance.name
+
+    def run(self, module: Module) -> Module:
+        return self.lower.sharing(self.weights, module)
+
+
 def _lower(
     module: Module,
-    target: Target,
     reads: tuple[str, ...],
     settings: Settings,
-    *,
+    weights: Derived,
+    target: Target,
     ledger: bool,
     watch: Watch | None,
 ) -> Module:
     boundaries = boundaries_of(target.place, settings.places.boundaries, module.graph)
-    lower = LowerRelevance(target.place, reads, boundaries, ledger)
+    lower = _Lowering(LowerRelevance(target.place, reads, boundaries, ledger), weights)
 
     def say(name: str, result: Module) -> None:
         if watch is not None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from lrpc.config import Config, composite_options
 from lrpc.config.checks import SOURCES
 from lrpc.errors import ConfigError
+from lrpc.frontend.sizes import Dynamic
 from lrpc.ir.graph import Module
 from lrpc.models.maskdino.spec import MaskDINOSpec
 from lrpc.program.places import startable
@@ -66,6 +67,22 @@ def check_class_names(config: Config) -> None:
         raise ConfigError(
             f"LRPC.CLASS_NAMES holds {len(names)} names, MODEL.SEM_SEG_HEAD.NUM_CLASSES is {count}"
         )
+
+
+def dynamic_sizes(config: Config) -> Dynamic:
+    """The sizes that vary, by input and axis."""
+    given, least = config.LRPC.DYNAMIC, max(1, config.MODEL.MaskDINO.SIZE_DIVISIBILITY)
+    if given is False:
+        return {}
+    step = least if given is True else int(given)
+    if step % least:
+        raise ConfigError(
+            f"LRPC.DYNAMIC: sizes in steps of {step}, but MODEL.MaskDINO.SIZE_DIVISIBILITY is "
+            f"{least}; give a multiple of it"
+        )
+    names = ("H", step), ("W", step)
+    sizes = {"images": dict(enumerate(names, 2))}
+    return sizes | ({"padding_mask": dict(enumerate(names, 1))} if config.LRPC.PADDING_MASK else {})
 
 
 def example_inputs(config: Config, shape: tuple[int, int], dtype: torch.dtype) -> dict[str, Tensor]:

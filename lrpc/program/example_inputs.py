@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lrpc.ir.graph import Graph
-from lrpc.ir.types import DTYPES, Sym
+from lrpc.ir.types import DTYPES, Sym, whole
 from passes.reachable import relevance_reachable
 
 
@@ -34,7 +34,7 @@ def example_inputs(graph: Graph, batch: int = 1) -> dict[str, Tensor]:
 
 def _shortest_table(graph: Graph) -> int:
     tables = [str(n.attr("weight")) for n in graph.nodes if n.op == "embedding"]
-    return min((int(str(graph.weight_types[t].shape[0])) for t in tables), default=1)
+    return min((whole(graph.weight_types[t].shape[0]) for t in tables), default=1)
 
 
 def strongest(value: Tensor, target: Mapping[str, Any], shape: tuple[object, ...]) -> Tensor:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from lrpc.backend.memory.choose import Choice
 from lrpc.backend.memory.run import Model
+from lrpc.backend.schedule.ir import Block
+from lrpc.backend.schedule.segments import Every
 from lrpc.errors import ProgramError
 from lrpc.ir.graph import Module
 from lrpc.ir.parser import read_graph
@@ -19,6 +21,7 @@ from lrpc.program.memory_model import memory_model
 from lrpc.program.mixed import running
 from lrpc.program.settings import Settings
 from lrpc.rules.plugins import load_allowed
+from lrpc.support.untrusted import short
 
 
 def open_model(directory: Path, plugins: Sequence[str] = ()) -> Model:
@@ -43,4 +46,13 @@ def open_model(directory: Path, plugins: Sequence[str] = ()) -> Model:
         variants.append(Variant(name, float(own["epsilon"]), Module(graph, tensors)))
     made = lowered(variants, stated_targets(manifest), settings)
     model = memory_model(running(made, settings.precision), settings.chunk)
-    return Choice.from_json(manifest["memory"]).of(model)
+    model = Choice.from_json(manifest["memory"]).of(model)
+    body = model.scheduler.blocks(Every()).forward.body if model.recomputed else ()
+    blocks = {s.key for s in body if isinstance(s, Block)}
+    for key in model.recomputed:
+        if key not in blocks:
+            raise ProgramError(
+                f"{files[0]}: memory: again: {short(key)} is no block of the program;"
+                " compile the program again"
+            )
+    return model

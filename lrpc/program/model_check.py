@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import torch
@@ -18,9 +19,10 @@ from lrpc.frontend.capture import Example
 from lrpc.frontend.variation import varied
 from lrpc.ir.graph import Graph
 from lrpc.ir.interpreter import interpret
+from lrpc.program.beside import Beside
 from lrpc.program.first_difference import difference_in_double, first_difference, other_calls
 from lrpc.program.reference import Running, doubled, graph_in_double, running
-from lrpc.program.tolerance import TOLERANCES, Tolerance, differs, moved
+from lrpc.program.tolerance import TOLERANCES, Tolerance, apart, moved
 
 MORE = 4
 """Images of the largest case by values: tracing sees batches of 2 and 3."""
@@ -66,6 +68,10 @@ class CheckedBefore:
         return self.said if same else UNCHECKED
 
 
+#: What goes into a model by name, how its results nest, and they by name.
+Ran = tuple[dict[str, Tensor], Any, dict[str, Tensor]]
+
+
 @dataclass(frozen=True)
 class Case:
     """One call that both are run on, in words; `shapes` says that its values are too many."""
@@ -78,10 +84,16 @@ class Case:
 @dataclass(frozen=True, eq=False)
 class ModelCheck:
     """What a program's outputs are held against: the model's own, on the example and on other
-    values, for one image and for more than were traced."""
+    values, for one image and for more than were traced. Those of a model that may run `ahead` are
+    computed from now on, while the program is made."""
 
     call: ModelCall
     imported: Imported
+    ahead: bool = False
+
+    def __post_init__(self) -> None:
+        if self.ahead:
+            _ = self._ahead
 
     @torch.no_grad()
     def check(self, text: str, weights: Mapping[str, Tensor], precision: str) -> dict[str, Any]:
@@ -90,7 +102,7 @@ class ModelCheck:
         allowed = TOLERANCES[_rounding(precision, self.imported.module.graph)]
         program = running(text, weights)
         facts: dict[str, Any] = {"against": "the model", "on": [], "not_on": []}
-        for case in self._cases():
+        for case in self._cases:
             try:
                 if case.shapes:
                     self._hold_shapes(case)
@@ -103,6 +115,12 @@ class ModelCheck:
                 facts["not_on"].append(f"{case.name}: {error}")
         return facts
 
+    @cached_property
+    def _ahead(self) -> Beside[Ran]:
+        cases = [case for case in self._cases if not case.shapes]
+        return Beside({case.name: partial(self.call.run, case.example) for case in cases})
+
+    @cached_property
     def _cases(self) -> list[Case]:
         call = self.call
         own, fixed = call.batch_of(call.example), call.unbatched
@@ -112,7 +130,11 @@ class ModelCheck:
         if own != 1 or large:
             cases.append(Case("one other image", varied(call.example, 1, fixed)))
         others = varied(call.example, more, fixed)
-        cases.append(Case(f"{more} other images", others, large and not self.imported.decisions))
+        by_shapes = large and not self.imported.decisions
+        if call.varying.sizes:
+            cases += [] if by_shapes else [Case(f"{more} other images", others)]
+            return [*cases, *self._of_other_sizes()]
+        cases.append(Case(f"{more} other images", others, by_shapes))
         many = min(MANY, MANY_NUMBERS * own // max(call.example.elements, 1))
         if many > more and not self.imported.decisions:  # what reads values has no shapes alone
             cases.append(Case(f"{many} other images", varied(call.example, many, fixed), True))
@@ -121,6 +143,15 @@ class ModelCheck:
                 other = varied(call.example, own, fixed, seed)
                 cases.append(Case(f"other values ({seed})", other))
         return cases
+
+    def _of_other_sizes(self) -> Iterator[Case]:
+        """One image of a larger size than was traced, and one of the least."""
+        varying = self.call.varying
+        least = {size.name: size.step for size in varying.sizes}
+        one = varied(self.call.example, 1, self.call.unbatched)
+        for point in (varying.points[-1], {k: 2 * n for k, n in least.items()}):
+            name = ", ".join(f"{k} = {n}" for k, n in point.items())
+            yield Case(f"one image of {name}", varying.resized(one, point))
 
     def _hold(self, case: Case, program: Running, allowed: Tolerance) -> None:
         given, structure, wanted = self._of_model(case)
@@ -131,40 +162,40 @@ class ModelCheck:
             got = program.outputs({name: given[name] for name in names})
         except RuntimeError as error:
             raise self._mismatch(case, f"the program fails ({_reason(error)})") from error
-        apart = {}
+        few = {}
         for name, value in wanted.items():
-            few = differs(got[name], value, replace(allowed, share=1.0))
-            if not few:
+            share, words = apart(got[name], value, allowed.near)
+            if not share:
                 continue
-            problem = differs(got[name], value, allowed)
-            if problem and not self._near_tie(case, name, got[name], value, allowed):
-                raise self._mismatch(case, f"output {name!r} {problem}")
-            apart[name] = few
-        if apart:
-            self._hold_in_double(case, apart)
+            too_many = share > 1 - allowed.share
+            if too_many and not self._near_tie(case, name, got[name], value, allowed):
+                raise self._mismatch(case, f"output {name!r} {words}")
+            few[name] = words
+        if few:
+            self._hold_in_double(case, few)
 
-    def _of_model(self, case: Case) -> tuple[dict[str, Tensor], Any, dict[str, Tensor]]:
+    def _of_model(self, case: Case) -> Ran:
         """What the model makes of a case; its own code may refuse values that it never saw."""
         try:
-            return self.call.run(case.example)
+            return self._ahead.result(case.name) if self.ahead else self.call.run(case.example)
         except Exception as error:
             raise _ModelError(f"{type(error).__name__}: {_reason(error)}") from error
 
-    def _hold_in_double(self, case: Case, apart: Mapping[str, str]) -> None:
+    def _hold_in_double(self, case: Case, few: Mapping[str, str]) -> None:
         """Hold what few entries of some outputs differ by: it must be rounding alone, so that in
         float64 the model and its graph agree on all of them, or else call by call.
 
         Of large models, where that takes minutes, and of those without a float64 form, the calls
         and shapes are held."""
         by_values = not self._large or bool(self.imported.decisions)
-        if by_values and self._agree_in_double(case, apart):
+        if by_values and self._agree_in_double(case, few):
             return
         problem = None if self._large else difference_in_double(self.call, case.example)
         if problem is None:
             with suppress(_ModelError):  # what reads values has no shapes alone
                 problem = self._other_calls(case)
         if problem:
-            name, what = next(iter(apart.items()))
+            name, what = next(iter(few.items()))
             raise self._refused(case, f"output {name!r} {what}; {problem}")
 
     def _agree_in_double(self, case: Case, names: Collection[str]) -> bool:
@@ -202,6 +233,8 @@ class ModelCheck:
         return self.call.example.elements // self.call.batch_of(self.call.example) > SHAPES_ABOVE
 
     def _mismatch(self, case: Case, what: str) -> MismatchError:
+        if self.call.varying.sizes:  # a trace at one size makes other calls
+            return self._refused(case, what)
         problem = first_difference(self.call, case.example, self.imported.recorded)
         return self._refused(case, f"{what}; {problem}")
 

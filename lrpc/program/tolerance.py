@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,19 +47,26 @@ def tolerance(manifest: Mapping[str, Any], dtype: str, device: str) -> Tolerance
 def differs(got: Tensor, wanted: Tensor, allowed: Tolerance) -> str:
     """In words, how `got` is not `wanted`, or "": another dtype or shape, other whole numbers, or
     more entries than may move that are further off than `allowed.near` of the largest."""
+    share, words = apart(got, wanted, allowed.near)
+    return words if share > 1 - allowed.share else ""
+
+
+def apart(got: Tensor, wanted: Tensor, near: float) -> tuple[float, str]:
+    """The share of entries that differ by more than `near` of the largest one, and in words how;
+    all of them where dtype or shape is another, and whole numbers if they are not equal."""
     if got.dtype != wanted.dtype:
-        return f"is {_word(got.dtype)}, not {_word(wanted.dtype)}"
+        return math.inf, f"is {_word(got.dtype)}, not {_word(wanted.dtype)}"
     if got.shape != wanted.shape:
-        return f"has shape {list(got.shape)}, not {list(wanted.shape)}"
-    if _all_near(got, wanted, allowed.near):
-        return ""
-    apart = distances(got, wanted)
-    share = _share(apart, allowed.near)
-    if share <= 1 - allowed.share:
-        return ""
+        return math.inf, f"has shape {list(got.shape)}, not {list(wanted.shape)}"
+    if _all_near(got, wanted, near):
+        return 0.0, ""
+    found = distances(got, wanted)
+    share = _share(found, near)
+    if not share:
+        return share, ""
     if not wanted.is_floating_point():
-        return f"has other values in {share:.0%} of its entries"
-    return f"differs by {float(apart.max()):.2g} of its largest entry"
+        return share, f"has other values in {share:.0%} of its entries"
+    return share, f"differs by {float(found.max()):.2g} of its largest entry"
 
 
 def moved(got: Tensor, wanted: Tensor, near: float) -> float:
@@ -86,11 +94,15 @@ def distances(got: Tensor, wanted: Tensor) -> Tensor:
     """How far each entry is off, over the largest finite entry."""
     kind = torch.complex128 if wanted.is_complex() else torch.float64
     a, b = got.to(kind), wanted.to(kind)
-    same = (a == b) | (a.isnan() & b.isnan())
     sizes = b.abs()
+    largest = sizes.max() if sizes.numel() else sizes.sum()
+    off = (a - b).abs()
+    if bool(largest.isfinite()) and bool(off.isfinite().all()):
+        return off.div_(largest.clamp_min(1e-300))
+    same = (a == b) | (a.isnan() & b.isnan())
     finite = sizes[sizes.isfinite()]
     largest = finite.max() if finite.numel() else finite.sum()
-    return ((a - b).abs() / largest.clamp_min(1e-300)).masked_fill(same, 0.0)
+    return (off / largest.clamp_min(1e-300)).masked_fill(same, 0.0)
 
 
 def _word(dtype: torch.dtype) -> str:

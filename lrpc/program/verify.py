@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
+from lrpc.errors import ProgramError
 from lrpc.ir.graph import Graph, Module, Node
 from lrpc.ir.interpreter import interpret, run_node, sizes_of
 from lrpc.ir.parser import read_graph
@@ -27,6 +28,7 @@ from lrpc.program.targets import boundaries_of
 from lrpc.program.tolerance import Tolerance, tolerance
 from lrpc.rules.plugins import load_allowed
 from lrpc.runtime.results import flat
+from lrpc.support.untrusted import short
 from passes import run_pipeline
 from passes.lower_relevance import LowerRelevance
 
@@ -64,7 +66,7 @@ def checks(
     got = flat(manifest["settings"]["structure"], state.outputs)
     for name, value in graph.outputs:
         yield _output_check(name, got[name].cpu(), values[value.name], allowed)
-    run = _Run(program, state, inputs, values, every, allowed)
+    run = _Run(directory, program, state, inputs, values, every, allowed)
     names = composites_of(manifest)
     for name in names:
         own = under_composite(manifest, name)
@@ -76,6 +78,7 @@ def checks(
 class _Run:
     """One forward pass by the program, and the same by the interpreter."""
 
+    directory: Path
     program: Any
     state: Any
     inputs: Mapping[str, Tensor]
@@ -114,11 +117,22 @@ def _under(run: _Run, manifest: Mapping[str, Any], module: Module) -> Iterator[C
         )
         yield Check(f"with and without ledger, {target['name']}", same, allowed.near)
         if i == 0 or run.every:
-            kept = {
-                name: state.saved[scope][local].cpu()
-                for name, (scope, local) in manifest["saved"].items()
-            }
+            kept = _kept(run.directory, manifest, state)
             yield from _against_reference(manifest, target, module, run, kept, at, plain)
+
+
+def _kept(directory: Path, manifest: Mapping[str, Any], state: Any) -> dict[str, Tensor]:
+    """What the state has of the forward pass, by the names of the graph; ProgramError where the
+    manifest says otherwise than the program."""
+    found = {}
+    for name, (scope, local) in manifest["saved"].items():
+        if local not in state.saved.get(scope, {}):
+            raise ProgramError(
+                f"{directory / 'manifest.json'}: saved: the program does not keep {short(name)}"
+                f" as {short(local)} in {short(scope)}; compile the program again"
+            )
+        found[name] = state.saved[scope][local].cpu()
+    return found
 
 
 def _against_reference(

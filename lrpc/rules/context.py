@@ -189,12 +189,17 @@ class Context(LedgerRows):
             self.absorb_relevance(kind, r, negative=True)
             self.propagate_relevance(value, r, sink)
 
-    def move(self, node: Node, value: Value, transpose: Callable[[Value], Value]) -> None:
-        """Propagate what arrived at `node` through a map that only moves entries, in either
-        form."""
+    def move(
+        self, node: Node, value: Value, transpose: Callable[[Value], Value], whole: bool = False
+    ) -> None:
+        """Propagate what arrived at `node` through a map that only moves entries, in either form;
+        all of them, each to one place, if `whole`."""
         came = self.arrived(node)
         if came.g is not None:
-            self.propagate(value, transpose(came.g))
+            g = transpose(came.g)
+            if whole:
+                self.moves(came.g, node.out, g, value)
+            self.propagate(value, g)
         if came.r is not None:
             self.propagate_relevance(value, transpose(came.r))
 
@@ -232,7 +237,10 @@ class Context(LedgerRows):
             return g
         s = self.op("mul", g, self.op("stab_ratio", z, eps=eps))
         if self.ledger:
-            self.absorb("epsilon", self.op("sub", g, s), z)
+            if self.just_booked(g, z):
+                self.record("epsilon", s, z, rest=True)
+            else:
+                self.absorb("epsilon", self.op("sub", self.ungated(g, z), s), z)
         return s
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from torch import Tensor
 
 from lrpc.ir.builder import Builder
 from lrpc.ir.graph import Attr, Loc, Rule, Value
 from lrpc.ir.types import NAMES, Dim, K, Sym, TensorType
+from lrpc.rules.derived import Derived
 
 HALF = ("bf16", "f16")
 F16_MAX = 65504.0
@@ -20,6 +22,7 @@ class Emission:
     def __init__(self, builder: Builder, tensors: Mapping[str, Tensor]) -> None:
         self.builder = builder
         self.tensors = dict(tensors)
+        self.weights = Derived()
         self._loc = Loc()
         self._node = ""
         self._rule: Rule | None = None
@@ -61,12 +64,12 @@ class Emission:
 
     def derived(self, weight: str, suffix: str, make: Callable[[Tensor], Tensor]) -> str:
         """The name of a weight computed now, at compile time, from `weight`."""
-        return self.made(f"{weight}@{suffix}", lambda: make(self.tensors[weight]))
+        return self.made(f"{weight}@{suffix}", partial(make, self.tensors[weight]))
 
     def made(self, name: str, make: Callable[[], Tensor]) -> str:
         """The name of a weight computed now; `name` says all that it is computed from."""
         if name not in self.builder.weights:
-            tensor = make().contiguous()
+            tensor = self.weights.tensor(name, make)
             self.tensors[name] = tensor
             self.builder.weights[name] = TensorType(NAMES[tensor.dtype], tuple(tensor.shape))
         return name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from lrpc.ir.graph import Graph, Node, Value
-from lrpc.ir.types import Sym
+from lrpc.ir.types import Sym, whole
 
 
 def folded(value: Value) -> int:
@@ -46,4 +46,4 @@ def _merges_what_is_before(node: Node) -> bool:
 
 def _extent(value: Value, axis: int) -> int:
     """How many entries lie along the axes before `axis`."""
-    return math.prod(int(str(extent)) for extent in value.type.shape[:axis])
+    return math.prod(whole(extent) for extent in value.type.shape[:axis])

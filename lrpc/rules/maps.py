@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lrpc.errors import RuleError
+from lrpc.ir.extents import Extent
 from lrpc.ir.graph import Node, Value
 from lrpc.ir.ops import TABLE, Family, Trait, in_order, of_family, with_trait
 from lrpc.ir.types import DTYPES, Dim, Sym
@@ -190,6 +191,8 @@ def _pooled(ctx: Context, node: Node, z: Value, change: Change) -> Value:
     """`z` times c(w) / w, w the one weight that all inputs of an average have."""
     if not change.of_product:
         return ctx.scaled(z, _factor(1.0, change))
+    if any(isinstance(extent(node.inputs[0], d), Extent) for d in (-2, -1)):
+        raise RuleError(f"averages with padding under this rule take one size ({node.loc})")
     options = {k: v for k, v in node.attrs if k != "divisor"}
     ones = torch.ones(1, 1, *(extent(node.inputs[0], d) for d in (-2, -1)), dtype=torch.float64)
     dtype = node.out.type.dtype

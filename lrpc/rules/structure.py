@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from lrpc.errors import RuleError
+from lrpc.ir.extents import Extent
 from lrpc.ir.graph import Node, Rule, Value
 from lrpc.ir.types import Dim, K
 from lrpc.rules.context import Context
@@ -24,14 +25,14 @@ def extent(x: Value, dim: int) -> int:
 
 def _reshape(ctx: Context, node: Node) -> None:
     x = node.inputs[0]
-    ctx.move(node, x, lambda g: ctx.reshape(g, (K, *x.type.shape)))
+    ctx.move(node, x, lambda g: ctx.reshape(g, (K, *x.type.shape)), whole=True)
 
 
 def _permute(ctx: Context, node: Node) -> None:
     dims = node.integers("dims")
     inverse = sorted(range(len(dims)), key=lambda i: dims[i])
     order = (0, *(i + 1 for i in inverse))
-    ctx.move(node, node.inputs[0], lambda g: ctx.op("permute", g, dims=order))
+    ctx.move(node, node.inputs[0], lambda g: ctx.op("permute", g, dims=order), whole=True)
 
 
 def _same(ctx: Context, node: Node) -> None:
@@ -160,6 +161,9 @@ def averaged(ctx: Context, node: Node, g: Value) -> Value:
     """The transpose of a mean: `g` over every entry that was averaged, divided by their number."""
     x = node.inputs[0]
     count = math.prod(extent(x, d) for d in node.integers("dims"))
+    if isinstance(count, Extent):
+        number = ctx.op("full", shape=(1,), value=count, dtype=g.type.dtype)
+        return ctx.op("div", spread(ctx, node, g), number)
     return ctx.op("scale", spread(ctx, node, g), by=1.0 / count)
 
 

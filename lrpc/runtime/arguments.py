@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lrpc.runtime.loading import ProgramError, check_finite
+from lrpc.runtime.sizes import sizes_of
 
 LONGEST = 100  # comparing two names takes the product of their lengths: longer ones are not near
 
@@ -70,13 +71,20 @@ def plain_tensor(name: str, value: Any) -> Tensor:
     return plain
 
 
-def check_input(name: str, value: Any, dtype: str, shape: Sequence[int | str]) -> Tensor:
-    """Refuse another dtype or shape than compiled for, and non-finite values."""
+def check_input(
+    name: str, value: Any, dtype: str, shape: Sequence[int | str], sizes: Collection[str] = ()
+) -> Tensor:
+    """Refuse another dtype or shape than compiled for, and non-finite values; `sizes` vary."""
     given = plain_tensor(f"input {name}", value)
     wanted = ", ".join(map(str, shape))
     fits = given.dim() == len(shape) and all(
-        s == "B" or s == n for s, n in zip(shape, given.shape, strict=True)
+        s == "B" or s in sizes or s == n for s, n in zip(shape, given.shape, strict=True)
     )
+    if not fits and any(s in sizes for s in shape):
+        raise ProgramError(
+            f"input {name} must have shape [{wanted}], got {list(given.shape)}: "
+            f"{', '.join(map(str, ('B', *sizes)))} are free"
+        )
     if not fits:
         raise ProgramError(
             f"input {name} must have shape [{wanted}], got {list(given.shape)}: this program"
@@ -96,6 +104,7 @@ def given_inputs(
     images: Sequence[Any],
     named: Mapping[str, Any],
     device: torch.device,
+    sizes: Mapping[str, int],
 ) -> dict[str, Tensor]:
     """What `forward` was given, by name, checked against the inputs it takes."""
     names = list(known)
@@ -111,7 +120,8 @@ def given_inputs(
     given |= named
     if given.keys() != set(names):
         raise ProgramError(f"{takes}; got {', '.join(given) or 'nothing'}")
-    checked = {name: check_input(name, given[name], *known[name]) for name in names}
+    checked = {name: check_input(name, given[name], *known[name], sizes) for name in names}
+    sizes_of(known, checked, sizes)
     return {name: own_input(value, device) for name, value in checked.items()}
 
 

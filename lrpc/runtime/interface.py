@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lrpc.runtime.limits import Split
 from lrpc.runtime.seeds import Target
+from lrpc.runtime.sizes import sizes_of
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,12 @@ class Interface:
     tf32: bool
     chunk: int
     others: Mapping[str, Mapping[str, Target]] = field(default_factory=dict)  # by composite
+    sizes: Mapping[str, int] = field(default_factory=dict)  # the step of each that varies
     sweep: int = 0  # where relevance computes parts of the forward pass again: seeds at once
+
+    def sizes_of(self, inputs: Mapping[str, Tensor]) -> dict[str, int]:
+        """The sizes of inputs that vary."""
+        return sizes_of(self.inputs, inputs, self.sizes)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -16,11 +16,14 @@ def book(
     fold: int = 1,
     times: int = 1,
     negative: bool = False,
+    rest: bool = False,
 ) -> None:
-    """Books Σ a ⊙ b, [K, B], or the negative of it, so many times, where there is a ledger."""
+    """Books Σ a ⊙ b, [K, B], or the negative of it, so many times, where there is a ledger; or the
+    `rest` that it leaves of the row before."""
     if ledger is not None:
         amount = inner(a, b, batch, fold)
-        ledger.extend([-amount if negative else amount] * times)
+        amount = ledger[-1] - amount if rest else -amount if negative else amount
+        ledger.extend([amount] * times)
 
 
 def hand_out(
@@ -45,58 +48,69 @@ def inner(a: Tensor, b: Tensor, batch: int, fold: int = 1) -> Tensor:
 
     Where a is 0 nothing is added, be b a masked score of −∞. The batch axis may hold `fold`
     entries of each image one after the other, or (negative) `fold` times all images. Large ones go
-    in stretches: double precision of all of it would take twice the memory that it has.
+    in segments: double precision of all of it would take twice the memory that it has. On CPUs
+    sums are taken without a mask first, and again with one where there was something to mask.
     """
-    if torch.compiler.is_compiling() or not books_in_stretches(a, b, batch):
-        t = inner_at_once(a, b, batch)
-    elif a.is_cuda:
-        t = inner_in_stretches(a, b, 1 << 22, inner_at_once)
-    else:
-        t = inner_in_stretches(a, b, 1 << 17, inner_of_finite)  # what a cache holds
-        if not a.is_meta and bool(t.isnan().any()):  # 0 · −∞, if nothing worse
-            t = inner_in_stretches(a, b, 1 << 16, inner_at_once)
+    compiling = torch.compiler.is_compiling()
+    parts = not compiling and in_segments(a, b, batch)
+    masked = compiling or a.is_cuda
+    t = segment_sums(a, b, masked) if parts else product_sums(a, b, batch, masked)
+    if not masked and not a.is_meta and bool(t.isnan().any()):  # 0 · −∞, if nothing worse
+        t = segment_sums(a, b, True) if parts else product_sums(a, b, batch, True)
     if fold == 1:
         return t
-    parts = t.reshape(t.shape[0], -1, fold) if fold > 1 else t.reshape(t.shape[0], -fold, -1).mT
-    return parts.sum(-1)
+    folded = t.reshape(t.shape[0], -1, fold) if fold > 1 else t.reshape(t.shape[0], -fold, -1).mT
+    return folded.sum(-1)
 
 
-def inner_at_once(a: Tensor, b: Tensor, batch: int = 1) -> Tensor:
-    """`inner` before it is folded, of any strides."""
-    t = (a.double() * b).masked_fill_(a == 0, 0.0)
-    t = t.movedim(batch, 1) if batch else t.unsqueeze(1)
-    return t.flatten(2).sum(-1) if t.dim() > 2 else t
+def product_sums(a: Tensor, b: Tensor, batch: int, masked: bool) -> Tensor:
+    """`inner` before it is folded, of any strides, all at once."""
+    t = products(a, b, masked)
+    rest = [axis for axis in range(1, t.dim()) if axis != batch]
+    t = t.sum(rest) if rest else t
+    return t if batch else t.unsqueeze(1)
 
 
-def inner_of_finite(a: Tensor, b: Tensor) -> Tensor:
-    """Σ a ⊙ b of one image, [K, 1], from a [K, 1, n] and b [1, n], or a [K, 1, n, m] and b [m];
-    NaN where b is infinite and a is 0."""
-    products = a[:, 0].double() @ b.flatten().double()
-    return products.unsqueeze(1) if a.dim() == 3 else products.sum(1, keepdim=True)
+def products(a: Tensor, b: Tensor, masked: bool) -> Tensor:
+    """a ⊙ b in float64; 0 where a is 0 if `masked`, whatever b is there."""
+    over = a.dtype != torch.float64 and broadcasts(b.shape, a.shape)
+    t = a.double().mul_(b.double()) if over else a.double() * b
+    return t.masked_fill_(a == 0, 0.0) if masked else t
 
 
-def books_in_stretches(a: Tensor, b: Tensor, batch: int) -> bool:
-    """Whether `inner_in_stretches` takes these: images in front, b with or without them, both in
-    order; and whether it is worth it."""
+def broadcasts(shape: Sequence[int], to: Sequence[int]) -> bool:
+    """Whether a tensor of one shape broadcasts to another shape."""
+    ends = zip(shape[::-1], to[::-1], strict=False)
+    return len(shape) <= len(to) and all(m in (1, n) for m, n in ends)
+
+
+def in_segments(a: Tensor, b: Tensor, batch: int) -> bool:
+    """Whether `segment_sums` takes these: images in front, b with or without them, or an entry for
+    each channel of maps, both in order; and whether it is worth it."""
     lead = a.dim() - b.dim()
-    alike = a.dim() > 2 and lead > 0 and b.shape == a.shape[lead:] and batch == 1
-    return alike and a.is_contiguous() and b.is_contiguous() and a.numel() >= 1 << 17
+    if batch != 1 or a.dim() < 3 or lead < 1 or a.numel() < 1 << 17:
+        return False
+    alike = b.shape == a.shape[lead:] or (lead == 2 and b.numel() == b.shape[0] == a.shape[2])
+    return alike and a.is_contiguous() and b.is_contiguous()
 
 
-def inner_in_stretches(
-    a: Tensor, b: Tensor, size: int, part: Callable[[Tensor, Tensor], Tensor]
-) -> Tensor:
-    """Σ a ⊙ b, [K, B], from a [K, B, ...] and b, whose shape is the end of a's: by `part` of one
-    image and some `size` products at a time."""
-    seeds, images = a.shape[:2]
-    own = a.dim() - b.dim() == 1  # each image has its own b
-    rows = a.flatten(2) if own else a.reshape(seeds, images, -1, b.numel())
-    b = b.flatten(1 if own else 0)
-    step = max(size * images * rows.shape[2] // rows.numel(), 1)
+def segment_sums(a: Tensor, b: Tensor, masked: bool) -> Tensor:
+    """Σ a ⊙ b, [K, B], of as many products at a time as a CPU's cache holds: from a [K, B, ...] and
+    b, whose shape is the end of a's, or [C, 1, ...]."""
+    lead, (seeds, images) = a.dim() - b.dim(), a.shape[:2]
+    channels = b.shape != a.shape[lead:]
+    if channels:
+        rows, b = a.flatten(3), b.flatten(1)
+    elif lead == 1:  # each image has its own b
+        rows, b = a.flatten(2), b.flatten(1)
+    else:
+        rows, b = a.reshape(seeds, images, -1, b.numel()), b.flatten()
+    size = 1 << 22 if a.is_cuda else 1 << 17
+    count = -(-rows.numel() // size)
+    step = -(-rows.shape[2] // count)
     total = a.new_zeros(seeds, images, dtype=torch.float64)
-    for image in range(images):
-        one = slice(image, image + 1)
-        for first in range(0, rows.shape[2], step):
-            here = slice(first, first + step)
-            total[:, one] += part(rows[:, one, here], b[one, here] if own else b)
+    for first in range(0, rows.shape[2], step):
+        here = slice(first, first + step)
+        own = b[here] if channels else b[:, here] if lead == 1 else b
+        total += products(rows[:, :, here], own, masked).flatten(2).sum(-1)
     return total

@@ -66,7 +66,8 @@ class Program:
         The state holds the outputs and what relevance needs. If memory or the budget does not
         suffice for all images, a warning says so and fewer are processed at a time.
         """
-        inputs = given_inputs(self.interface.inputs, images, named, self.device)
+        made = self.interface
+        inputs = given_inputs(made.inputs, images, named, self.device, made.sizes)
         batch = batch_of(self.interface.inputs, inputs)
         return self._state(inputs, batch, self.limits.images(batch))
 
@@ -138,8 +139,9 @@ class Program:
         targets = self.interface.others.get(composite, self.interface.targets)
         name, chosen = find_target(targets, target, layer)
         check_options(norm, {"ledger": ledger, "total": total})
-        places, token = places_of(chosen, name, read), token_of(chosen, name, token, at)
-        index, seeds = starts_of(chosen, name, state, at, seeds, self.interface.dtype)
+        sizes = self.interface.sizes_of(state.inputs)
+        places, token = places_of(chosen, name, read), token_of(chosen, name, token, at, sizes)
+        index, seeds = starts_of(chosen, name, state, at, seeds, self.interface.dtype, sizes)
         count = 1 if total else seed_count(index, seeds)
         most = batch_of(self.interface.inputs, state.pieces[0]) if state.pieces else state.batch
         call = Call(composite, name, places, ledger, state.batch, count)

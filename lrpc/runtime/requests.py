@@ -12,6 +12,7 @@ from lrpc.runtime.arguments import check_switch, kind_of, meant, whole_number
 from lrpc.runtime.indices import indices
 from lrpc.runtime.loading import ProgramError
 from lrpc.runtime.seeds import Target, given_seeds
+from lrpc.runtime.sizes import extent, shape_at
 
 NORMS = ("none", "sum1", "sumT")
 
@@ -40,13 +41,19 @@ def check_state(state: Any, checksum: str, device: torch.device) -> None:
 
 
 def starts_of(
-    target: Target, name: str, state: Any, at: Any, seeds: Any, dtype: torch.dtype
+    target: Target,
+    name: str,
+    state: Any,
+    at: Any,
+    seeds: Any,
+    dtype: torch.dtype,
+    sizes: Mapping[str, int],
 ) -> tuple[Tensor | None, Tensor | None]:
     """Where relevance starts: indices [K, B, n], or seeds [K, *shape of the target]."""
     if (at is None) == (seeds is None):
         raise ProgramError(f"{name}: give either at=[...] or seeds=S, and not both")
     if state.pieces:
-        shape = [state.batch if i == target.batch_axis else s for i, s in enumerate(target.shape)]
+        shape = shape_at(target.shape, target.batch_axis, state.batch, sizes)
     else:
         value = state.saved[target.value[0]][target.value[1]]
         shape, dtype = list(value.shape), value.dtype
@@ -68,7 +75,9 @@ def find_composite(known: Sequence[str], name: Any) -> str:
     return name
 
 
-def token_of(target: Target, name: str, token: Any, at: Any) -> int | None:
+def token_of(
+    target: Target, name: str, token: Any, at: Any, sizes: Mapping[str, int]
+) -> int | None:
     """The one token to start at, where one is asked for."""
     if token is None:
         return None
@@ -76,7 +85,7 @@ def token_of(target: Target, name: str, token: Any, at: Any) -> int | None:
         raise ProgramError(f"{name}: token says where at=[...] starts; seeds=S says it already")
     if target.token_axis is None:
         raise ProgramError(f"{name}: token chooses among the tokens of an encoder_feature")
-    number, count = whole_number(token), target.shape[target.token_axis]
+    number, count = whole_number(token), extent(target.shape[target.token_axis], sizes)
     if number is None or not 0 <= number < count:
         raise ProgramError(f"{name}: token must lie in 0..{count - 1}, got {token!r}")
     return number

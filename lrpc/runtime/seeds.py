@@ -22,7 +22,7 @@ class Target:
 
     run: Callable[..., dict[str, Tensor]]
     value: tuple[str, str]
-    shape: tuple[int, ...]
+    shape: tuple[int | str, ...]
     batch_axis: int
     index_axes: tuple[int, ...]
     index_names: tuple[str, ...]

@@ -110,7 +110,7 @@ def test_seeds_given_outright_and_normalised(options: dict[str, Any], given: boo
 
 def test_a_refused_call_says_what_fits() -> None:
     name = "small ViT"
-    program = budgeted(name, 0.5)
+    program = budgeted(name, 0.6)
     x = images(name, 3)
     with pytest.raises(Exception, match=NUMBERS) as no:
         program.relevance(program.forward(x), "output", at=seeds_at(200))

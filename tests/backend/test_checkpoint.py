@@ -13,12 +13,13 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 import lrpc
 from lrpc.backend.memory.choose import Choice, choose
 from lrpc.backend.memory.run import Model
 from lrpc.backend.memory.search import Search, steps
-from lrpc.backend.schedule.ir import Block
+from lrpc.backend.schedule.ir import Block, Recompute
 from lrpc.backend.schedule.segments import Every
 from lrpc.errors import ConfigError
 from lrpc.program.memory_of import open_model
@@ -53,6 +54,39 @@ def test_blocks_computed_again_change_nothing(name: str, composite: str) -> None
     program = compiled(name, composite, "block")
     assert program.manifest["memory"]["again"]
     same(both(program, x), expected)
+
+
+class TwoHeads(nn.Module):
+    """Two outputs of one trunk."""
+
+    def __init__(self, trunk: nn.Module) -> None:
+        super().__init__()
+        self.trunk, self.head = trunk, nn.Linear(7, 7)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        found = self.trunk(x)
+        return {"output": found, "other": self.head(torch.tanh(found))}
+
+
+def test_targets_share_what_is_computed_again() -> None:
+    """In one function, which computes it again and frees it."""
+    trunk, x = model_of("small ViT")
+    model = TwoHeads(trunk).double().eval()
+    keep: Any = lrpc.compile(model, (x,), seeds=SEEDS, composite="attnlrp")
+    kept: dict[str, tuple[str, ...]] = {f"trunk.blocks.{i}": () for i in range(3)}
+    choice = Choice(kept, SEEDS, 0, SEEDS, 0, 0, 0, 0.0)
+    with patch("lrpc.program.build.choose", lambda *_: choice):
+        again: Any = lrpc.compile(model, (x,), seeds=SEEDS, composite="attnlrp")
+    schedule = open_model(again.directory).schedule
+    shared = [f for f in schedule.functions if f.half in ("tail", "part")]
+    assert any(isinstance(s, Recompute) for f in shared for s in f.body)
+    for target in ("output", "other"):
+        for ledger in (False, True):
+            found, expected = (
+                program.relevance(program.forward(x), target, at=AT, ledger=ledger)
+                for program in (again, keep)
+            )
+            torch.testing.assert_close(found.input, expected.input, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize(("chunk", "per_pass"), [(1, 4), (3, 4), (1, 1), (2, 3)])

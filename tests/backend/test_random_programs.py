@@ -21,9 +21,9 @@ from lrpc.program.directory import write_files
 from lrpc.program.loading import load_program
 from lrpc.program.settings import Settings
 from lrpc.program.targets import output_targets
+from tests.support.joint_runs import JointRun, lowered, run_joint
 from tests.support.random_checks import annotated, examples
 from tests.support.random_graphs import Drawn, drawn
-from tests.support.sweeps import Swept, lowered, sweep
 
 CHUNK, SEEDS = 2, 3
 NEAR = 1e-9
@@ -66,7 +66,9 @@ def check(data: Any, directory: Path, drawing: Drawn) -> None:
         for name, (scope, local) in program.manifest["saved"].items()
     }
     g = torch.where(output == 0, 0.0, start / torch.where(output == 0, 1.0, output))
-    reference = sweep(lowered(module, target["mark"], ledger=True), inputs, g, {**values, **kept})
+    reference = run_joint(
+        lowered(module, target["mark"], ledger=True), inputs, g, {**values, **kept}
+    )
     plain = program.relevance(state, target["name"], seeds=start)
     booked = program.relevance(state, target["name"], seeds=start, ledger=True)
     for result in (plain, booked):
@@ -81,7 +83,7 @@ def places(program: Any, result: Any) -> dict[str, Tensor]:
     return {**own, **result.layers}
 
 
-def same_places(found: dict[str, Tensor], reference: Swept) -> None:
+def same_places(found: dict[str, Tensor], reference: JointRun) -> None:
     handed = {k for k in reference.places if not k.startswith("output.")}
     assert found.keys() == handed
     for place, relevance in found.items():
@@ -89,7 +91,7 @@ def same_places(found: dict[str, Tensor], reference: Swept) -> None:
         assert float(apart) <= NEAR * reference.largest, place
 
 
-def same_ledger(ledger: Any, reference: Swept) -> None:
+def same_ledger(ledger: Any, reference: JointRun) -> None:
     largest = reference.largest
     assert float((ledger.start - reference.total("start")).abs().max()) <= NEAR * largest
     assert float((ledger.end - reference.total("end")).abs().max()) <= NEAR * largest

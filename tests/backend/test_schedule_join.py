@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lrpc.backend.schedule.ir import Book, Only
 from lrpc.backend.schedule.join import join
+from lrpc.backend.schedule.rows import rows
 from lrpc.program.memory_of import open_model
 from tests.support.checkpoints import compiled
 from tests.support.schedules import FORWARD, same, schedule
@@ -103,6 +104,20 @@ def test_what_reads_a_part_stays_behind_the_statement_that_computes_it_again() -
     same(found, found)
 
 
+def test_what_reads_a_value_that_each_makes_for_itself_stays_where_each_has_it() -> None:
+    """In calls without a ledger %n is written over %a, and comes sooner."""
+    made = f"%a: f32[B,4] = exp({Y})"
+    again = "%n: f32[B,4] = cos(%a){}\n%m: f32[B,4] = sin(%n)"
+    first, row = f"%r: f32[K,B,4] = mul(%g, {Y}) {RULE}", "book (%r, %a) {batch=1}"
+    rest = '%q: f32[K,B,4] = mul(%r, %m) role="relevance" rule=pass\nread "input" (%q)\nreturn'
+    plain = "\n".join([made, again.format(" over=0"), first, rest])
+    booked = "\n".join([made, first, row, again.format(""), rest])
+    found = join(schedule(FORWARD, plain, booked))
+    body = found.targets[0].plain.body
+    assert [s.ledger for s in body if isinstance(s, Only)] == [False, False, True, True, True]
+    same(found, found)
+
+
 BLOCK = f"""
     block "l.0" "l.0" saved["l.0"] (%g: f32[K,B,4] = %g, %y: f32[B,4] = {Y}) {{{{
       %r: f32[K,B,4] = mul(%g, %y) {RULE}
@@ -134,10 +149,9 @@ def test_a_block_that_hands_out_more_with_a_ledger_stays_apart() -> None:
 def test_every_row_is_booked_and_equal_ones_at_once() -> None:
     """As many times as the graph has it; no two rows one after the other have the same amount."""
     model = open_model(Path(compiled("small ViT", "attnlrp", "block").directory))
-    body = model.scheduler.flat.targets[0].booked.body
-    rows = [s for s in body if isinstance(s, Book)]
+    merged = rows(model.scheduler.flat).targets[0].booked.body
+    found = [s for s in merged if isinstance(s, Book)]
     nodes = [n for n in model.codes[0].booked.nodes if n.op == "record"]
-    assert sum(s.times for s in rows) == len(nodes) > len(rows)
-    for s, t in pairwise(body):
-        if isinstance(s, Book) and isinstance(t, Book):
-            assert (s.inputs, s.attr("negative")) != (t.inputs, t.attr("negative"))
+    assert sum(s.times for s in found) == len(nodes) > len(found)
+    for s, t in pairwise(found):
+        assert (s.inputs, s.attr("negative")) != (t.inputs, t.attr("negative"))

@@ -13,6 +13,7 @@ from lrpc.backend.schedule.ir import Block
 from lrpc.backend.schedule.outline import outline
 from lrpc.backend.schedule.parser import parse_schedule
 from lrpc.backend.schedule.recompute import recompute
+from lrpc.backend.schedule.rows import rows
 from tests.support.schedules import same, schedule
 
 # -- in place --------------------------------------------------------------------------------------
@@ -132,6 +133,36 @@ def test_recompute_makes_what_the_state_does_not_keep() -> None:
     needed = {"a", "b", "y"}
     same(recompute(before, {"l.0": ("b",)}, needed), after)
     same(recompute(before, {"l.0": ("a", "b")}, needed), before)  # all of it is kept
+
+
+# -- rows ------------------------------------------------------------------------------------------
+
+Y = 'saved[""]["y"]: f32[B,4]'
+SAVED = '%y: f32[B,4] = exp(%x)\nsave saved[""]["y"] = %y\nreturn %y'
+ROW = f"book (%g, {Y}) {{batch=1}}"
+
+
+def test_rows_of_one_amount_are_booked_where_the_first_is() -> None:
+    more = f"%r: f32[K,B,4] = mul(%g, {Y})\n"
+    last = f"book (%r, {Y}) {{batch=1}}\n"
+    before = schedule(SAVED, "return", f"{ROW}\n{more}{ROW}\n{ROW}\n{last}return")
+    same(rows(before), schedule(SAVED, "return", f"{ROW} times=3\n{more}{last}return"))
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        f"book (%g, {Y}) {{batch=1, negative=true}}",
+        f"%r: f32[K,B,4] = neg(%g)\nbook (%r, {Y}) {{batch=1}}",
+        # equal blocks do the same, whatever was booked before them
+        f'block "l.0" "l.0" saved["l.0"] (%y: f32[B,4] = {Y}, %g: f32[K,B,4] = %g) {{\n'
+        "  book (%g, %y) {batch=1}\n  return\n}",
+    ],
+    ids=["another sign", "another amount", "a block"],
+)
+def test_rows_keep_their_order(between: str) -> None:
+    before = schedule(SAVED, "return", f"{ROW}\n{between}\n{ROW}\nreturn")
+    same(rows(before), before)
 
 
 # -- chunk -----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from lrpc.program.memory_of import open_model
 from tests.support.checkpoints import compiled
 
 STAGES = [
-    *("build", "blocks", "recompute", "in_place", "chunk"),
+    *("build", "blocks", "rows", "recompute", "in_place", "chunk"),
     *("join", "free", "outline", "tails"),  # rules stay in place where blocks are computed again
 ]
 

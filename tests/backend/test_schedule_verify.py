@@ -179,3 +179,51 @@ def test_a_row_of_what_is_gone_without_a_ledger_is_found() -> None:
 def test_conditions_have_names() -> None:
     with pytest.raises(IRError, match="unknown condition sometimes; expected ledger or plain"):
         parse_schedule(ONE.replace("only plain", "only sometimes"), "it")
+
+
+TWICE = """
+schedule {
+  function "l_relevance" relevance (%g: f32[K,B,4]) {
+    %a: f32[K,B,4] = mul(%g, own["s"]: f32[B,4]) over=0
+    free %g
+    return %a
+  }
+  function "forward" forward (%x: f32[B,4], %z: f32[B,5]) {
+    save saved["l.0"]["s"] = %x
+    save saved["l.1"]["s"] = %x
+    return %x
+  }
+  target "output" "" from saved["l.0"]["s"] {
+    function "relevance_output" relevance (%g: f32[K,B,4]) {
+      %e: f32[K,B,4] = exp(%g)
+      %r: f32[K,B,4] = call "l_relevance" "l.0." saved["l.0"] (%e) gives=[0]
+      free %e, %g
+      %d: f32[K,B,4] = call "l_relevance" "l.1." saved["l.1"] (%r) gives=[0]
+      free %r
+      read "input" (%d)
+      free %d
+      return
+    }
+    function "relevance_output_ledger" relevance ledger (%g: f32[K,B,4]) {
+      return
+    }
+  }
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('saved["l.1"]["s"] = %x', 'saved["l.2"]["s"] = %x', 'has no "s" in its part "l.1"'),
+        ('saved["l.1"]["s"] = %x', 'saved["l.1"]["s"] = %z', "is f32[B,5], read as f32[B,4]"),
+        ('saved["l.1"] (%r) gives=[0]', 'saved["l.1"] (%r)', "memory is not the function's"),
+        ('saved["l.1"] (%r)', 'saved["l.1"] (%g)', "%g is read after it is freed"),
+    ],
+)
+def test_a_second_call_is_held_as_the_first_is(old: str, new: str, said: str) -> None:
+    assert verify(parse_schedule(TWICE))
+    assert old in TWICE
+    with pytest.raises(IRError) as error:
+        verify(parse_schedule(TWICE.replace(old, new, 1)))
+    assert said in str(error.value)

@@ -73,3 +73,28 @@ def test_help_does_not_wait_for_torch() -> None:
     code = "import sys; from lrpc.commands.parser import parser; parser().format_help()"
     script = f"{code}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("body", "code", "said"), [
+    ("return atexit.register(print, 'last') and 3", 3, "last\n"),
+    ("raise KeyError", 1, "taken apart\n"),
+])  # fmt: skip
+def test_a_process_of_a_command_is_not_taken_apart(body: str, code: int, said: str) -> None:
+    script = f"""
+import atexit, sys
+from lrpc import cli
+
+class Kept:
+    def __del__(self):
+        print("taken apart")
+
+def main():
+    global kept
+    kept = Kept()
+    {body}
+
+cli.main = main
+sys.exit(cli.script())
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (code, said)

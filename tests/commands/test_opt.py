@@ -12,9 +12,10 @@ import pytest
 
 from lrpc.cli import main
 from lrpc.commands.opt.options import OptError, passes_of, summary
+from lrpc.errors import LrpcWarning
 from lrpc.ir.graph import Module
 from lrpc.models.weights import save_weights
-from passes import PASSES, EliminateDead, LowerRelevance, MixedPrecision, annotating
+from passes import PASSES, AddPlaces, EliminateDead, LowerRelevance, MixedPrecision, annotating
 from tests.support.graphs import module
 
 TEXT = """graph @g(%x: f64[B,4]) {
@@ -43,6 +44,11 @@ TEXT = """graph @g(%x: f64[B,4]) {
 )
 def test_options_are_the_fields_of_a_pass(text: str, made: object) -> None:
     assert passes_of("pass", text) == (made,)
+
+
+def test_an_old_name_of_a_pass_works_and_says_so() -> None:
+    with pytest.warns(LrpcWarning, match=r"^pass mark_ends is called add_places now$"):
+        assert passes_of("pass", "mark_ends") == (AddPlaces(),)
 
 
 def test_pipelines_are_named_too() -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import lrpc
+from lrpc.backend.memory.log import Storage
 from lrpc.backend.memory.run import Timeline
-from lrpc.backend.memory.tape import Storage
 from lrpc.cli import main
 from lrpc.commands.plan.dotted import breaks
 from lrpc.commands.plan.figures import alive, by_part, columns, layers

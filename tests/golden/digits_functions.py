@@ -57,8 +57,8 @@ def encoder_layers_forward(w, p, s, x, x_2, x_3):
 def epsilon_linear(w, p, g, x, ledger):
     # epsilon(eps=1e-06)
     g_2 = stab_mul(g, x, 1e-06)  # f32[K,B,C,N]
+    book(ledger, g_2, x, rest=True)
     if ledger is not None:
-        book(ledger, g - g_2, x)
         book(ledger, g_2, w[p + "bias"])
     return g_2 @ w[p + "weight"]  # f32[K,B,C,H]
 
@@ -66,8 +66,8 @@ def epsilon_linear(w, p, g, x, ledger):
 def detach_sigma_layer_norm_2(w, p, g, x, x_2, ledger):
     # detach_sigma(eps=1e-06)
     g_2 = stab_mul(g, x, 1e-06)  # f32[K,B,C,256]
+    book(ledger, g_2, x, rest=True)
     if ledger is not None:
-        book(ledger, g - g_2, x)
         book(ledger, g_2, w[p + "bias"])
     inverse_std = rstd(x_2, 1e-05, 0)  # f32[B,C,1]
     return layer_norm_transpose(g_2, inverse_std, w[p + "weight"])  # f32[K,B,C,256]
@@ -85,7 +85,7 @@ def encoder_layers_relevance(w, p, s, g, x, x_2, ledger):
     book(ledger, g, norm1)
     book(ledger, g, s["linear2"], times=2)
     g_2 = epsilon_linear(w, p + "linear2.", g, s["linear2"], ledger)  # f32[K,B,525,512]
-    book(ledger, g_2, s["relu"], times=2)
+    book(ledger, g_2, s["relu"], times=4)
     g_2 = epsilon_linear_3(w, p + "linear1.", g_2, s["relu"], ledger)  # f32[K,B,525,256]
     book(ledger, g_2, norm1)
     # linear1: epsilon(eps=1e-06)
@@ -111,26 +111,22 @@ def encoder_layers_relevance(w, p, s, g, x, x_2, ledger):
         ledger,
     )
     book(ledger, g_3, s["self_attn_values"])
-    book(ledger, g_2, s["self_attn_weights"])
+    book(ledger, g_2, s["self_attn_weights"], times=4)
     # self_attn: pass
     g_2 = g_2.flatten(-2, -1)  # f32[K,B,525,8,12]
-    book(ledger, g_2, s["self_attn_probabilities"], times=2)
     g_2 = taylor_softmax(g_2, s["self_attn_probabilities"], s["self_attn_scores"], ledger)
-    book(ledger, g_2, s["self_attn_scores"], times=2)
+    book(ledger, g_2, s["self_attn_scores"], times=4)
     # self_attn: pass
     g_2 = g_2.flatten(-2, -1)  # f32[K,B,525,96]
-    book(ledger, g_2, s["self_attn_attention_weights"])
     add = x + x_2  # f32[B,525,256]
-    book(ledger, g_2, s["self_attn_attention_weights"])
-    g_2 = epsilon_linear_5(
+    g_2 = epsilon_linear_3(
         w, p + "self_attn.attention_weights.", g_2, s["self_attn_attention_weights"], ledger
     )
     book(ledger, g_2, add)
-    book(ledger, g_3, s["self_attn_values"])
+    book(ledger, g_3, s["self_attn_values"], times=3)
     # self_attn: pass
     g_3 = g_3.flatten(-2, -1)  # f32[K,B,525,256]
-    book(ledger, g_3, s["self_attn_value_proj"], times=2)
-    g_3 = epsilon_linear_5(w, p + "self_attn.value_proj.", g_3, s["self_attn_value_proj"], ledger)
+    g_3 = epsilon_linear_3(w, p + "self_attn.value_proj.", g_3, s["self_attn_value_proj"], ledger)
     book(ledger, g_3, x)
     # self_attn: epsilon(eps=1e-06)
     g = g.add_(g_3)  # f32[K,B,525,256]
@@ -139,7 +135,7 @@ def encoder_layers_relevance(w, p, s, g, x, x_2, ledger):
     g_2 = epsilon(g_2, add, ledger)  # f32[K,B,525,256]
     del add
     book(ledger, g_2, x)
-    return epsilon_5(g, g_2, x_2, ledger)  # f32[K,B,525,256]
+    return epsilon_4(g, g_2, x_2, ledger)  # f32[K,B,525,256]
 
 
 def relevance_class_logit(w, saved, seed, read, ledger=None):

@@ -33,6 +33,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from functools import cache, partial, wraps
 from importlib.machinery import PathFinder
+from math import prod
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, TypeVar
@@ -48,8 +49,8 @@ from torch.utils._pytree import tree_leaves
 def epsilon_linear(w, p, g, x, ledger):
     # epsilon(eps=1e-06)
     g_2 = stab_mul(g, x, 1e-06)  # f64[K,B,4]
+    book(ledger, g_2, x, rest=True)
     if ledger is not None:
-        book(ledger, g - g_2, x)
         book(ledger, g_2, w[p + "bias"])
     return g_2 @ w[p + "weight"]  # f64[K,B,8]
 
@@ -62,9 +63,9 @@ def rule_pass(g):
 
 def detach_sigma_layer_norm(w, p, g, x, x_2, ledger):
     # detach_sigma(eps=1e-06)
-    g_2 = stab_mul(g, x, 1e-06, over=ledger is None)  # f64[K,B,4,8]
+    g_2 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,4,8]
+    book(ledger, g_2, x, rest=True)
     if ledger is not None:
-        book(ledger, g.sub_(g_2), x)
         book(ledger, g_2, w[p + "bias"])
     inverse_std = rstd(x_2, 1e-05, 0)  # f64[B,4,1]
     return layer_norm_transpose(g_2, inverse_std, w[p + "weight"])  # f64[K,B,4,8]
@@ -72,160 +73,133 @@ def detach_sigma_layer_norm(w, p, g, x, x_2, ledger):
 
 def epsilon(g, x, ledger):
     # epsilon(eps=1e-06)
-    g_2 = stab_mul(g, x, 1e-06, over=ledger is None)  # f64[K,B,4,8]
-    if ledger is not None:
-        book(ledger, g.sub_(g_2), x)
+    g_2 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,4,8]
+    book(ledger, g_2, x, rest=True)
     return g_2
 
 
 def epsilon_linear_2(w, p, g, x, ledger):
     # epsilon(eps=1e-06)
     g_2 = stab_mul(g, x, 1e-06)  # f64[K,B,4,8]
+    book(ledger, g_2, x, rest=True)
     if ledger is not None:
-        book(ledger, g - g_2, x)
         book(ledger, g_2, w[p + "bias"])
     return g_2 @ w[p + "weight"]  # f64[K,B,4,C]
 
 
 def epsilon_linear_3(w, p, g, x, ledger):
-    if ledger is not None:
-        # pass
-        g_2 = g * torch.gt(x, 0.0)  # f64[K,B,4,16]
-        book(ledger, g_2, x, times=2)
     # epsilon(eps=1e-06)
-    g_3 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,4,16]
+    g_2 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,4,16]
+    book(ledger, g_2, x, rest=True)
     if ledger is not None:
-        book(ledger, g_2.sub_(g_3), x)
-        del g_2
-        book(ledger, g_3, w[p + "bias"])
-    return g_3 @ w[p + "weight"]  # f64[K,B,4,8]
+        book(ledger, g_2, w[p + "bias"])
+    return g_2 @ w[p + "weight"]  # f64[K,B,4,8]
 
 
-def rule_pass_2(g, x, ledger):
+def rule_pass_2(g):
     # pass
-    g_2 = g.unflatten(-1, (2, 4))  # f64[K,B,4,2,4]
-    book(ledger, g_2, x, times=2)
-    return g_2.permute((0, 1, 3, 2, 4))  # f64[K,B,2,4,4]
+    return g.unflatten(-1, (2, 4)).permute((0, 1, 3, 2, 4))  # f64[K,B,2,4,4]
 
 
 def uniform_matmul(g, x, x_2, x_3, ledger):
     # uniform(eps=1e-06)
-    g_2 = stab_mul(g, x, 1e-06, over=ledger is None)  # f64[K,B,2,4,4]
-    if ledger is not None:
-        book(ledger, g.sub_(g_2), x)
+    g_2 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,2,4,4]
+    book(ledger, g_2, x, rest=True)
     g_3 = (g_2 @ x_2.permute((0, 2, 3, 1))).mul_(0.5)  # f64[K,B,2,4,4]
     book(ledger, g_3, x_3)
-    g_4 = (x_3.permute((0, 1, 3, 2)) @ g_2).mul_(0.5)  # f64[K,B,2,4,4]
-    return g_3, g_4
+    g_2 = (x_3.permute((0, 1, 3, 2)) @ g_2).mul_(0.5)  # f64[K,B,2,4,4]
+    return g_3, g_2
 
 
 def taylor_softmax(g, x, x_2, ledger):
     # taylor
     g_2 = softmax_transpose(g, x, -1)  # f64[K,B,2,4,4]
-    book(ledger, g, x)
     book(ledger, g_2, x_2, negative=True)
     return g_2
 
 
 def pass_matmul(g, x, x_2, x_3, x_4, ledger):
     # uniform(eps=1e-06)
-    g_2 = stab_mul(g, x, 1e-06, over=ledger is None)  # f64[K,B,2,4,4]
-    if ledger is not None:
-        book(ledger, g.sub_(g_2), x)
+    g_2 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,2,4,4]
+    book(ledger, g_2, x, rest=True)
     g_3 = g_2 @ x_2  # f64[K,B,2,4,4]
     if ledger is not None:
         g_4 = g_3 * 0.5  # f64[K,B,2,4,4]
         book(ledger, g_4, x_3)
-    g_5 = (x_3.permute((0, 1, 3, 2)) @ g_2).mul_(0.5)  # f64[K,B,2,4,4]
-    del g_2
-    book(ledger, g_5, x_4)
+    g_2 = (x_3.permute((0, 1, 3, 2)) @ g_2).mul_(0.5)  # f64[K,B,2,4,4]
+    book(ledger, g_2, x_4)
     if ledger is not None:
         book(ledger, g_4, x_3)
         del g_4
-    return g_3, g_5
+    return g_3, g_2
 
 
-def pass_linear(w, p, g, g_2, g_3, g_4, x, x_2, x_3, x_4, x_5, x_6, x_7, ledger):
+def pass_linear(w, p, g, g_2, g_3, g_4, x, x_2, x_3, x_4, x_5, x_6, ledger):
     # pass
     g_5 = g.mul_(0.25)  # f64[K,B,2,4,4]
     book(ledger, g_5, x)
-    book(ledger, g_2, x_2)
+    book(ledger, g_2, x_2, times=2)
     if ledger is not None:
         g_6 = g_2.permute((0, 1, 2, 4, 3))  # f64[K,B,2,4,4]
-        book(ledger, g_6, x_3)
-    book(ledger, g_3, x_4)
-    g_7 = g_3.permute((0, 1, 3, 2, 4))  # f64[K,B,4,2,4]
-    book(ledger, g_7, x_5, times=2)
-    g_7 = g_7.flatten(-2, -1)  # f64[K,B,4,8]
-    book(ledger, g_7, x_6, times=2)
+    book(ledger, g_3, x_3, times=5)
+    g_7 = g_3.permute((0, 1, 3, 2, 4)).flatten(-2, -1)  # f64[K,B,4,8]
     # epsilon(eps=1e-06)
-    g_8 = stab_mul(g_7, x_6, 1e-06, over=ledger is None)  # f64[K,B,4,8]
-    if ledger is None:
-        del g_7
-    else:
-        book(ledger, g_7.sub_(g_8), x_6)
-        del g_7
-        book(ledger, g_8, w[p + "in_proj_bias@v"])
-    g_9 = g_8 @ w[p + "in_proj_weight@v"]  # f64[K,B,4,8]
-    del g_8
-    book(ledger, g_9, x_7)
-    g_9 = g_4.add_(g_9)  # f64[K,B,4,8]
+    g_7 = stab_mul(g_7, x_4, 1e-06, over=True)  # f64[K,B,4,8]
+    book(ledger, g_7, x_4, rest=True)
     if ledger is not None:
-        book(ledger, g_6, x_3)
+        book(ledger, g_7, w[p + "in_proj_bias@v"])
+    g_7 = g_7 @ w[p + "in_proj_weight@v"]  # f64[K,B,4,8]
+    book(ledger, g_7, x_5)
+    g_7 = g_4.add_(g_7)  # f64[K,B,4,8]
+    if ledger is not None:
+        book(ledger, g_6, x_6, times=5)
         del g_6
-    return g_5, g_9
+    return g_5, g_7
 
 
-def rule_pass_3(g, x, ledger):
+def rule_pass_3(g):
     # pass
-    g_2 = g.permute((0, 1, 4, 2, 3))  # f64[K,B,4,2,4]
-    book(ledger, g_2, x, times=2)
-    return g_2.flatten(-2, -1)  # f64[K,B,4,8]
+    return g.permute((0, 1, 4, 2, 3)).flatten(-2, -1)  # f64[K,B,4,8]
 
 
 def epsilon_linear_5(w, p, g, x, ledger):
     # epsilon(eps=1e-06)
-    g_2 = stab_mul(g, x, 1e-06, over=ledger is None)  # f64[K,B,4,8]
+    g_2 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,4,8]
+    book(ledger, g_2, x, rest=True)
     if ledger is not None:
-        book(ledger, g.sub_(g_2), x)
         book(ledger, g_2, w[p + "in_proj_bias@k"])
     return g_2 @ w[p + "in_proj_weight@k"]  # f64[K,B,4,8]
 
 
-def rule_pass_4(g, x, ledger):
+def rule_pass_4(g):
     # pass
-    g_2 = g.permute((0, 1, 3, 2, 4))  # f64[K,B,4,2,4]
-    book(ledger, g_2, x, times=2)
-    return g_2.flatten(-2, -1)  # f64[K,B,4,8]
+    return g.permute((0, 1, 3, 2, 4)).flatten(-2, -1)  # f64[K,B,4,8]
 
 
 def epsilon_linear_6(w, p, g, x, ledger):
     # epsilon(eps=1e-06)
-    g_2 = stab_mul(g, x, 1e-06, over=ledger is None)  # f64[K,B,4,8]
+    g_2 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,4,8]
+    book(ledger, g_2, x, rest=True)
     if ledger is not None:
-        book(ledger, g.sub_(g_2), x)
         book(ledger, g_2, w[p + "in_proj_bias@q"])
     return g_2 @ w[p + "in_proj_weight@q"]  # f64[K,B,4,8]
 
 
-def rule_pass_5(g, x, ledger):
+def rule_pass_5(g):
     # pass
-    g_2 = g.permute((0, 1, 3, 2))  # f64[K,B,8,4]
-    book(ledger, g_2, x, times=2)
-    return g_2.unflatten(-1, (2, 2))  # f64[K,B,8,2,2]
+    return g.permute((0, 1, 3, 2)).unflatten(-1, (2, 2))  # f64[K,B,8,2,2]
 
 
 def epsilon_conv2d(w, p, g, x, ledger):
     K, B = g.shape[:2]
     # epsilon(eps=1e-06)
-    g_2 = stab_mul(g, x, 1e-06, over=ledger is None)  # f64[K,B,8,2,2]
+    g_2 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,8,2,2]
+    book(ledger, g_2, x, rest=True)
     if ledger is not None:
-        book(ledger, g.sub_(g_2), x)
         book(ledger, g_2, w[p + "bias"].unflatten(0, (-1, 1, 1)))
-    g_3 = g_2.flatten(0, 1)  # f64[K*B,8,2,2]
-    del g_2
+    g_2 = g_2.flatten(0, 1)  # f64[K*B,8,2,2]
     # f64[K,B,3,8,8]
-    return conv2d_transpose(g_3, w[p + "weight"], (3, 8, 8), stride=(4, 4)).unflatten(0, (K, B))
+    return conv2d_transpose(g_2, w[p + "weight"], (3, 8, 8), stride=(4, 4)).unflatten(0, (K, B))
 
 
 def forward(w, saved, images):
@@ -233,17 +207,16 @@ def forward(w, saved, images):
     s["images"] = images
     s["patches"] = patches = F.conv2d(images, *pair(w, "patches.*"), stride=(4, 4))  # f64[B,8,2,2]
     del images
-    s["reshape"] = patches = patches.flatten(-2, -1)  # f64[B,8,4]
-    s["permute"] = patches = patches.permute((0, 2, 1))  # f64[B,4,8]
+    s["permute"] = patches = patches.flatten(-2, -1).permute((0, 2, 1))  # f64[B,4,8]
     # f64[B,4,8]
     s["attention_q_proj"] = attention_q = F.linear(patches, *pair(w, "attention.in_proj_*@q"))
     # attention
-    s["attention_q_split"] = attention_q = attention_q.unflatten(-1, (2, 4))  # f64[B,4,2,4]
-    s["attention_q"] = attention_q = attention_q.permute((0, 2, 1, 3))  # f64[B,2,4,4]
+    # f64[B,2,4,4]
+    s["attention_q"] = attention_q = attention_q.unflatten(-1, (2, 4)).permute((0, 2, 1, 3))
     # f64[B,4,8]
     s["attention_k_proj"] = attention_k = F.linear(patches, *pair(w, "attention.in_proj_*@k"))
-    s["attention_k_split"] = attention_k = attention_k.unflatten(-1, (2, 4))  # f64[B,4,2,4]
-    s["attention_k"] = attention_k = attention_k.permute((0, 2, 1, 3))  # f64[B,2,4,4]
+    # f64[B,2,4,4]
+    s["attention_k"] = attention_k = attention_k.unflatten(-1, (2, 4)).permute((0, 2, 1, 3))
     # f64[B,4,8]
     s["attention_v_proj"] = attention_v = F.linear(patches, *pair(w, "attention.in_proj_*@v"))
     s["attention_v_split"] = attention_v = attention_v.unflatten(-1, (2, 4))  # f64[B,4,2,4]
@@ -283,23 +256,21 @@ def forward(w, saved, images):
 def relevance_output(w, saved, seed, read, ledger=None):
     out = {}
     s = saved[""]
-    book(ledger, seed, s["head"])
+    book(ledger, seed, s["head"], times=2)
     if ledger is not None:
         mean = s["norm2"].mean((-2,), False)  # f64[B,8]
-    book(ledger, seed, s["head"])
     g = epsilon_linear(w, "head.", seed, s["head"], ledger)  # f64[K,B,8]
     del seed
     if ledger is not None:
         book(ledger, g, mean, times=2)
         del mean
     g = rule_pass(g)  # f64[K,B,4,8]
-    book(ledger, g, s["norm2"])
+    book(ledger, g, s["norm2"], times=2)
     if hand_out(out, read, ledger, "block", g, s["norm2"]):
         return out
     add = s["permute"] + s["attention"]  # f64[B,4,8]
     norm1 = F.layer_norm(add, add.shape[-1:], *pair(w, "norm1.*"), 1e-05)  # f64[B,4,8]
     add_2 = norm1 + s["linear2"]  # f64[B,4,8]
-    book(ledger, g, s["norm2"])
     g = detach_sigma_layer_norm(w, "norm2.", g, s["norm2"], add_2, ledger)  # f64[K,B,4,8]
     book(ledger, g, add_2, times=2)
     g = epsilon(g, add_2, ledger)  # f64[K,B,4,8]
@@ -307,7 +278,7 @@ def relevance_output(w, saved, seed, read, ledger=None):
     book(ledger, g, norm1)
     book(ledger, g, s["linear2"], times=2)
     g_2 = epsilon_linear_2(w, "linear2.", g, s["linear2"], ledger)  # f64[K,B,4,16]
-    book(ledger, g_2, s["relu"], times=2)
+    book(ledger, g_2, s["relu"], times=4)
     g_2 = epsilon_linear_3(w, "linear1.", g_2, s["relu"], ledger)  # f64[K,B,4,8]
     book(ledger, g_2, norm1)
     # linear1: epsilon(eps=1e-06)
@@ -319,32 +290,28 @@ def relevance_output(w, saved, seed, read, ledger=None):
     book(ledger, g, add, times=2)
     g = epsilon(g, add, ledger)  # f64[K,B,4,8]
     del add
+    book(ledger, g, s["permute"])
+    book(ledger, g, s["attention"], times=2)
     if ledger is not None:
-        book(ledger, g, s["permute"])
-        book(ledger, g, s["attention"])
         # attention
         attention_joined = s["attention_turned"].flatten(-2, -1)  # f64[B,4,8]
-    book(ledger, g, s["attention"])
     g_2 = epsilon_linear_2(w, "attention.out_proj.", g, s["attention"], ledger)  # f64[K,B,4,8]
     if ledger is not None:
-        book(ledger, g_2, attention_joined, times=2)
+        book(ledger, g_2, attention_joined, times=6)
         del attention_joined
-    g_2 = rule_pass_2(g_2, s["attention_turned"], ledger)  # f64[K,B,2,4,4]
-    book(ledger, g_2, s["attention_mixed"])
+    g_2 = rule_pass_2(g_2)  # f64[K,B,2,4,4]
     # attention
     attention_probabilities = softmax_along(s["attention_scores"], -1)  # f64[B,2,4,4]
-    book(ledger, g_2, s["attention_mixed"])
     g_2, g_3 = uniform_matmul(
         g_2, s["attention_mixed"], s["attention_v_split"], attention_probabilities, ledger
     )
     book(ledger, g_3, s["attention_v"])
-    book(ledger, g_2, attention_probabilities)
+    book(ledger, g_2, attention_probabilities, times=2)
     g_2 = taylor_softmax(g_2, attention_probabilities, s["attention_scores"], ledger)
     del attention_probabilities
-    book(ledger, g_2, s["attention_scores"])
+    book(ledger, g_2, s["attention_scores"], times=2)
     # attention
     attention_scaled = s["attention_q"] * 0.5  # f64[B,2,4,4]
-    book(ledger, g_2, s["attention_scores"])
     g_2, g_4 = pass_matmul(
         g_2, s["attention_scores"], s["attention_k"], attention_scaled, s["attention_kt"], ledger
     )
@@ -358,37 +325,32 @@ def relevance_output(w, saved, seed, read, ledger=None):
         g,
         s["attention_q"],
         s["attention_kt"],
-        s["attention_k"],
         s["attention_v"],
-        s["attention_v_split"],
         s["attention_v_proj"],
         s["permute"],
+        s["attention_k"],
         ledger,
     )
     del g
-    g_4 = rule_pass_3(g_4, s["attention_k_split"], ledger)  # f64[K,B,4,8]
-    book(ledger, g_4, s["attention_k_proj"], times=2)
+    g_4 = rule_pass_3(g_4)  # f64[K,B,4,8]
     g_4 = epsilon_linear_5(w, "attention.", g_4, s["attention_k_proj"], ledger)  # f64[K,B,4,8]
     book(ledger, g_4, s["permute"])
     # attention: epsilon(eps=1e-06)
     g_3 = g_3.add_(g_4)  # f64[K,B,4,8]
     del g_4
-    book(ledger, g_2, s["attention_q"])
-    g_2 = rule_pass_4(g_2, s["attention_q_split"], ledger)  # f64[K,B,4,8]
-    book(ledger, g_2, s["attention_q_proj"], times=2)
+    book(ledger, g_2, s["attention_q"], times=5)
+    g_2 = rule_pass_4(g_2)  # f64[K,B,4,8]
     g_2 = epsilon_linear_6(w, "attention.", g_2, s["attention_q_proj"], ledger)  # f64[K,B,4,8]
     book(ledger, g_2, s["permute"])
     # attention: epsilon(eps=1e-06)
     g_3 = g_3.add_(g_2)  # f64[K,B,4,8]
     del g_2
-    book(ledger, g_3, s["permute"])
-    g_3 = rule_pass_5(g_3, s["reshape"], ledger)  # f64[K,B,8,2,2]
-    book(ledger, g_3, s["patches"], times=2)
+    book(ledger, g_3, s["permute"], times=5)
+    g_3 = rule_pass_5(g_3)  # f64[K,B,8,2,2]
     g_3 = epsilon_conv2d(w, "patches.", g_3, s["patches"], ledger)  # f64[K,B,3,8,8]
-    book(ledger, g_3, s["images"])
+    book(ledger, g_3, s["images"], times=2)
     if hand_out(out, read, ledger, "input.images", g_3, s["images"]):
         return out
-    book(ledger, g_3, s["images"])
     return out
 
 

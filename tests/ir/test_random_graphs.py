@@ -19,6 +19,7 @@ from lrpc.program.build import annotate
 from lrpc.rules import CATALOGUE
 from lrpc.rules.composite import COMPOSITES
 from passes import CLEANING, annotating
+from tests.support.joint_runs import lowered, run_joint
 from tests.support.random_checks import (
     MISSED,
     annotated,
@@ -31,7 +32,6 @@ from tests.support.random_checks import (
 )
 from tests.support.random_graphs import drawn
 from tests.support.sketch import batch_axis
-from tests.support.sweeps import lowered, sweep
 
 # Rules that rescale to what arrived, or take magnitudes: homogeneous in R, but not additive.
 NORMS = ("layer_norm", "rms_norm", "group_norm")
@@ -101,7 +101,7 @@ def test_cleaning_and_booking_change_no_relevance(data: Any) -> None:
     inputs, values = run(module, drawing, 2)
     seed = drawing.starts((2, *values[module.graph.value_at[target].name].shape))
     first, *others = (
-        sweep(lowered(module, target, ledger, clean), inputs, seed)
+        run_joint(lowered(module, target, ledger, clean), inputs, seed)
         for ledger in (True, False)
         for clean in (False, True)
     )
@@ -122,7 +122,7 @@ def test_relevance_is_linear_in_its_seeds(data: Any) -> None:
     inputs, values = run(module, drawing, 2)
     joint = lowered(module, target, ledger=True)
     s = drawing.starts((2, *values[module.graph.value_at[target].name].shape))
-    both, mixed = sweep(joint, inputs, s), sweep(joint, inputs, (2.5 * s[0] - s[1])[None])
+    both, mixed = run_joint(joint, inputs, s), run_joint(joint, inputs, (2.5 * s[0] - s[1])[None])
     for place, relevance in mixed.places.items():
         expected = 2.5 * both.places[place][:1] - both.places[place][1:]
         assert float((relevance - expected).abs().max()) <= 1e-9 * both.largest, place
@@ -140,10 +140,10 @@ def test_no_image_and_no_seed_depends_on_the_others(data: Any) -> None:
     inputs, values = run(module, drawing, 3)
     joint = lowered(module, target, ledger=True)
     seed = drawing.starts((3, *values[module.graph.value_at[target].name].shape))
-    together = sweep(joint, inputs, seed)
+    together = run_joint(joint, inputs, seed)
     number, each = data.draw(st.integers(0, 2), "image"), data.draw(st.integers(0, 2), "seed")
     one = {v.name: image(inputs[v.name], v, number) for v in module.graph.inputs}
-    alone = sweep(
+    alone = run_joint(
         joint, one, image(seed, module.graph.value_at[target], number, 1)[each : each + 1]
     )
     for place, relevance in together.places.items():
@@ -163,7 +163,7 @@ def test_gradient_input_is_the_input_times_the_gradient(data: Any) -> None:
     target = start(data, module)
     inputs, values = run(module, drawing, 2)
     seed = drawing.starts((1, *values[module.graph.value_at[target].name].shape))
-    found = sweep(lowered(module, target, ledger=False), inputs, seed)
+    found = run_joint(lowered(module, target, ledger=False), inputs, seed)
     leaves = {k: x.requires_grad_() for k, x in inputs.items() if x.is_floating_point()}
     output = differentiable(module, inputs)[module.graph.value_at[target].name]
     assume(output.requires_grad)

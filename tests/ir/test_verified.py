@@ -72,7 +72,7 @@ def test_every_graph_of_a_program_was_verified(options: dict[str, Any]) -> None:
 def test_passes_run_in_pipelines_alone() -> None:
     """Outside of `passes`, nobody calls a pass without verifying what it gives."""
     names = set(_passes())
-    assert {"SaveTensors", "FuseRatios", "MoveBoundaries", "MarkEnds", "MixedPrecision"} <= names
+    assert {"SaveTensors", "FuseRatios", "MoveBoundaries", "AddPlaces", "MixedPrecision"} <= names
     for path in [*(ROOT / "lrpc").rglob("*.py"), *(ROOT / "tools").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and node.attr == "run":

@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
 from lrpc.errors import WeightsError
-from lrpc.models.weights import file_sha256, load_weights, save_weights
+from lrpc.models.serialize import distinct
+from lrpc.models.weights import file_sha256, load_weights, save_weights, serialize_weights
 
 
 @pytest.fixture
@@ -126,6 +128,20 @@ def test_bytes_depend_on_content_alone(folder: Path) -> None:
     save_weights("m.safetensors", tensors | {"z": one.clone()}, {k: k for k in "poiuytrewq"})
     subprocess.run([sys.executable, "-c", code], check=True)
     assert file_sha256("m.safetensors") == file_sha256("other.safetensors")
+
+
+def test_the_bytes_are_those_of_the_library() -> None:
+    kinds = (torch.bool, torch.int8, torch.bfloat16, torch.int64, torch.float64, torch.complex64)
+    pairs = ((kind, i) for kind in kinds for i in (1, 0))
+    tensors = {f"{i}{kind}": torch.arange(6).sub(i).reshape(2, 3).to(kind) for kind, i in pairs}
+    alike = torch.arange(600.0)
+    tensors |= {"none": torch.zeros(0, 3), "one": torch.ones(()), "minus": -torch.zeros(4)}
+    tensors |= {"turned": torch.randn(4, 5).t().contiguous(), "long": alike, "longer": alike + 1}
+    assert serialize_weights(tensors) == safetensors.torch.save(tensors)
+    last = alike.clone()
+    last[-1] = 0
+    stored, aliases = distinct({"a": alike, "b": alike.clone(), "c": last})
+    assert (list(stored), aliases) == (["a", "c"], {"b": "a"})
 
 
 def test_failed_write_leaves_nothing(folder: Path) -> None:

@@ -75,7 +75,7 @@ def test_pipeline_verifies_after_every_pass_and_reports_each() -> None:
     every = Only(("linear", "masked_fill"))
     text = TEXT.format(rule="").replace(" role=linear", "")
     run_pipeline(module(text), annotating(every), lambda step, _: seen.append(step.name))
-    after = ["assign_rules", "skip_projections", "check_coverage", "mark_ends"]
+    after = ["assign_rules", "skip_projections", "check_coverage", "add_places"]
     assert seen == [step.name for step in MARKING] + after
 
 

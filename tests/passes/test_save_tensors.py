@@ -17,9 +17,9 @@ from lrpc.ir.graph import Graph, Module
 from passes import Joints, SaveTensors, run_joint_pipeline
 from passes.roots import roots, size
 from tests.support.graphs import check_values, module
+from tests.support.joint_runs import lowered, run_joint
 from tests.support.random_checks import annotated, examples, run, start
 from tests.support.random_graphs import drawn
-from tests.support.sweeps import lowered, sweep
 from tests.support.tiny import tiny
 
 
@@ -59,8 +59,8 @@ def test_no_relevance_changes(data: Any) -> None:
     seed = drawing.starts((2, *values[module.graph.value_at[target].name].shape))
     found, joints = crossed(module, target)
     for joint, graph in zip(joints, found.pairs[0], strict=True):
-        before = sweep(joint, inputs, seed)
-        after = sweep(Module(graph, {**module.tensors, **joint.tensors}), inputs, seed)
+        before = run_joint(joint, inputs, seed)
+        after = run_joint(Module(graph, {**module.tensors, **joint.tensors}), inputs, seed)
         assert after.places.keys() == before.places.keys()
         for place, relevance in after.places.items():
             assert torch.equal(relevance, before.places[place]), place

@@ -161,6 +161,29 @@ def test_an_edited_manifest_is_refused_in_one_line(copy: Path, change: Any, word
 
 
 @pytest.mark.parametrize(
+    ("call", "change", "words"),
+    [
+        (
+            lambda folder: list(checks(folder)),
+            lambda m: m["saved"].update({next(iter(m["saved"])): ["a\nb", "c"]}),
+            (r"manifest.json: saved: the program does not keep ", r" as c in a\nb; compile the"),
+        ),
+        (
+            open_model,
+            lambda m: m["memory"].update(again=["a\nb"]),
+            (r"manifest.json: memory: again: a\nb is no block of the program; compile the",),
+        ),
+    ],
+    ids=["saved", "again"],
+)
+def test_what_the_program_does_otherwise_is_refused_in_one_line(
+    copy: Path, call: Any, change: Any, words: tuple[str, ...]
+) -> None:
+    edited(copy, change)
+    refusal(lambda: call(copy), *words)
+
+
+@pytest.mark.parametrize(
     "text", ["", "[]", "{", '"a"', "[" * 100_000, "\ud800", '{"a": 1' + "0" * 9999]
 )
 def test_what_is_no_manifest_is_refused(copy: Path, text: str) -> None:

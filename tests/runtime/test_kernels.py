@@ -30,10 +30,11 @@ NO_ROW = {
     "hand_out",
     "narrowed",
     "inner",
-    "inner_at_once",
-    "inner_of_finite",
-    "inner_in_stretches",
-    "books_in_stretches",
+    "product_sums",
+    "products",
+    "broadcasts",
+    "in_segments",
+    "segment_sums",
     "softmax_along",
     "deform_cells",
     "deform_rows",
@@ -409,42 +410,60 @@ def test_softmax_of_short_axes(dtype: torch.dtype, size: int, dim: int) -> None:
         )
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(
-    ("shape", "batch"), [((3, 2, 4), 1), ((3, 2), 1), ((3, 4, 2), 2), ((3,), 0)]
-)
-def test_ledger_sums(shape: tuple[int, ...], batch: int) -> None:
-    a, b = n(*shape), n(*shape)
+    ("shape", "other", "batch"),
+    [((3, 2, 4), (3, 2, 4), 1), ((3, 2), (3, 2), 1), ((3, 4, 2), (3, 4, 2), 2), ((3,), (3,), 0),
+     ((3, 2, 4, 5), (2, 4, 5), 1), ((3, 2, 4, 5), (5,), 1), ((3, 2, 4, 5), (4, 1), 1),
+     ((3, 2, 4, 1), (2, 4, 5), 1), ((3, 2, 4), (1,), 1), ((3, 2, 4), (), 1)],
+)  # fmt: skip
+def test_ledger_sums(
+    shape: tuple[int, ...], other: tuple[int, ...], batch: int, dtype: torch.dtype
+) -> None:
+    """Sums in float64 over whatever broadcasts; −∞ where a is 0 counts nothing."""
+    a, b = n(*shape).to(dtype), torch.randn(other, dtype=torch.float64).to(dtype)
+    given = a.clone(), b.clone()
+    product = a.double() * b.double()
+    rest = [i for i in range(1, product.dim()) if i != batch]
+    expected = product.sum(rest) if rest else product
     found = ledgers.inner(a, b, batch)
-    rest = [i for i in range(1, len(shape)) if i != batch]
-    expected = (a * b).sum(rest) if rest else a * b
-    torch.testing.assert_close(found.reshape(expected.shape), expected)
+    assert torch.equal(a, given[0])
+    assert torch.equal(b, given[1])
+    assert found.dtype == torch.float64
     assert found.shape == (3, shape[batch] if batch else 1)
+    torch.testing.assert_close(found.reshape(expected.shape), expected, rtol=1e-14, atol=1e-14)
+    turned = [x.mT.contiguous().mT if x.dim() > 1 else x for x in (a, b)]
+    torch.testing.assert_close(ledgers.inner(*turned, batch), found, rtol=1e-14, atol=1e-14)
+    a = torch.where(a == a, 0.0, a)
+    assert torch.equal(ledgers.inner(a, b - float("inf"), batch), torch.zeros_like(found))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(
     ("shape", "lead"),
     [((3, 2, 90_000), 1), ((300, 1, 1100), 1), ((2, 3, 1300, 8, 5), 1), ((2, 3, 1300, 40), 3),
-     ((3, 2, 1100, 8, 5), 2), ((1, 1, 300_000), 2), ((2, 1, 140_000), 3)],
+     ((3, 2, 1100, 8, 5), 2), ((1, 1, 300_000), 2), ((2, 1, 140_000), 3), ((2, 3, 5, 90, 70), 0)],
 )  # fmt: skip
-def test_ledger_sums_in_stretches(shape: tuple[int, ...], lead: int, dtype: torch.dtype) -> None:
-    """Equal to sums of the whole product in float64; masked scores of −∞ where a is 0 or not."""
+def test_ledger_sums_in_segments(shape: tuple[int, ...], lead: int, dtype: torch.dtype) -> None:
+    """Equal to sums of the whole product in float64; masked scores of −∞ where a is 0 or not. With
+    `lead` 0, b has an entry for each channel of maps."""
     torch.manual_seed(0)
-    a, b = torch.randn(shape).to(dtype), torch.randn(shape[lead:]).to(dtype)
-    assert ledgers.books_in_stretches(a, b, 1)
+    other = shape[lead:] if lead else (shape[2], 1, 1)
+    a, b = torch.randn(shape).to(dtype), torch.randn(other).to(dtype)
+    assert ledgers.in_segments(a, b, 1)
 
     def check() -> None:
         product = (a.double() * b.double()).masked_fill(a == 0, 0.0).reshape(*shape[:2], -1)
         expected, size = product.sum(-1), product.abs().sum(-1)
         finite = expected.isfinite()
-        as_on_a_gpu = ledgers.inner_in_stretches(a, b, 1 << 16, ledgers.inner_at_once)
+        as_on_a_gpu = ledgers.segment_sums(a, b, masked=True)
         for found in (ledgers.inner(a, b, 1), as_on_a_gpu):
             assert torch.equal(found.isfinite(), finite)
             assert bool(((found - expected).abs() <= 1e-14 * size)[finite].all())
 
     check()
     b.view(-1)[-1] = float("-inf")
-    a.view(*shape[:lead], -1)[..., -1] = 0.0
+    (a.view(*shape[:lead], -1)[..., -1] if lead else a[:, :, -1]).zero_()
     check()
     a[0, -1] = 1.0
     check()

@@ -135,6 +135,7 @@ def _run(
     read: dict[str, Tensor] = {}
     booked: dict[str, Tensor] = {}
     given: dict[str, Tensor] = {}
+    last = torch.zeros(())  # the row before
     for node in joint.nodes:
         inputs = tuple(values[v.name] for v in node.inputs)
         if node.op == "read":
@@ -149,8 +150,9 @@ def _run(
             total = amount.sum(rest) if rest else amount
             total = total if axis else total[:, None]
             kind = str(node.attr("kind"))
-            sign = -1 if node.attr("negative") else 1
-            booked[kind] = booked.get(kind, torch.zeros(())) + sign * total
+            amount = last - total if node.attr("rest") else total
+            last = -amount if node.attr("negative") else amount
+            booked[kind] = booked.get(kind, torch.zeros(())) + last
         else:
             made = run(node, tensors, inputs, {"B": batch, "K": seeds})
             values.update((v.name, t) for v, t in zip(node.outputs, made, strict=True))

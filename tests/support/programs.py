@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from lrpc.commands.evaluate import candidates
 from lrpc.config import Config, load_config
 from lrpc.models.sources import build_model
 from lrpc.program.loading import load_program
+from lrpc.program.model_check import Case, ModelCheck
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DIGITS = EXAMPLES / "maskdino.yaml"
@@ -34,6 +35,7 @@ class Programs:
 
     folder: Path
     _traces: dict[Key, Any] = field(default_factory=dict)
+    _asked: dict[Key, Any] = field(default_factory=dict)
     _models: dict[Key, nn.Module] = field(default_factory=dict)
     _loaded: dict[Path, Any] = field(default_factory=dict)
 
@@ -95,9 +97,24 @@ class Programs:
         ):
             yield
 
+    def _once(
+        self, key: Key, method: Callable[[ModelCheck, Case], Any]
+    ) -> Callable[[ModelCheck, Case], Any]:
+        """A part of the check that asks the model alone, once for each case of a model."""
+
+        def known(check: ModelCheck, case: Case) -> Any:
+            inputs = tuple(value.type for value in check.imported.module.graph.inputs)
+            full = (method.__name__, *key, case.name, inputs)
+            if full not in self._asked:
+                self._asked[full] = method(check, case)
+            return self._asked[full]
+
+        return known
+
     @contextmanager
     def one_trace(self, *key: str | Path) -> Iterator[None]:
-        """Compilations inside share the trace of the first that has the same `key` and places."""
+        """Compilations inside share the trace of the first that has the same `key` and places, and
+        what the model itself gives where programs are held against it."""
         trace = lrpc.compiler.import_model
 
         def known(*args: Any, **options: Any) -> Any:
@@ -106,7 +123,11 @@ class Programs:
                 self._traces[full] = trace(*args, **options)
             return self._traces[full]
 
-        with patch.object(lrpc.compiler, "import_model", known):
+        with (
+            patch.object(lrpc.compiler, "import_model", known),
+            patch.object(ModelCheck, "_of_model", self._once(key, ModelCheck._of_model)),
+            patch.object(ModelCheck, "_other_calls", self._once(key, ModelCheck._other_calls)),
+        ):
             yield
 
 

@@ -16,9 +16,9 @@ from lrpc.ir.interpreter import interpret
 from lrpc.program.build import Watch, annotate
 from lrpc.rules import CATALOGUE
 from lrpc.rules.composite import COMPOSITES, composite
-from passes import MarkEnds
+from passes import AddPlaces
+from tests.support.joint_runs import lowered, run_joint
 from tests.support.random_graphs import CARRYING, AnyRule, Drawn, drawn, refused
-from tests.support.sweeps import lowered, sweep
 
 MORE = int(os.environ.get("LRPC_RANDOM", "1"))  # times as many examples, and other ones
 # What random graphs may miss: casts (to the same dtype they are dropped, those that round lie
@@ -61,7 +61,7 @@ def ruled(
 def _marked(module: Module) -> Module:
     # Splatting lets relevance pass projections as it is, which asks for equal widths.
     assume(not any(n.rule is not None and refused(n, n.rule.name) for n in module.graph.nodes))
-    return MarkEnds().run(module)
+    return AddPlaces().run(module)
 
 
 def start(data: st.DataObject, module: Module) -> str:
@@ -81,7 +81,7 @@ def ledger_closes(data: st.DataObject, drawing: Drawn, module: Module) -> None:
     target = start(data, module)
     inputs, values = run(module, drawing, data.draw(st.integers(1, 3), "B"))
     shape = (data.draw(st.integers(1, 3), "K"), *values[module.graph.value_at[target].name].shape)
-    found = sweep(lowered(module, target, ledger=True), inputs, drawing.starts(shape))
+    found = run_joint(lowered(module, target, ledger=True), inputs, drawing.starts(shape))
     for place, relevance in found.places.items():
         assert torch.isfinite(relevance).all(), place
     limit = 1e-10 * found.largest

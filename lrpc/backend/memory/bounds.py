@@ -14,8 +14,8 @@ from functools import partial
 from typing import Any
 
 from lrpc.backend.memory.effect import Strided
+from lrpc.backend.memory.log import Place
 from lrpc.backend.memory.run import Model
-from lrpc.backend.memory.tape import Place
 
 IMAGES = (2, 3)  # simulated, with so many seeds in a pass and in a chunk
 ONCE, CHUNKS = ((2, 2), (3, 3)), ((4, 2), (6, 2), (6, 3))

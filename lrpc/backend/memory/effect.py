@@ -169,16 +169,18 @@ def effect_of(
     images: int = 0,
     seeds: int = 0,
     kept: Kept = (),
+    sizes: tuple[tuple[str, int], ...] = (),
 ) -> Effect:
     """The effect of `text` over x[0], x[1], …, w[0], w[1], … and the part k of the state, which
-    holds what was `kept`; B is `images`, K `seeds`."""
+    holds what was `kept`; B is `images`, K `seeds`, others are in `sizes`."""
     x, w = [s.meta() for s in inputs], [s.meta() for s in weights]
     k: dict[str, tuple[Tensor, ...]] = {
         name: tuple(s.meta() for s in parts) for name, parts in kept
     }
     known, before = [*x, *w, *(t for parts in k.values() for t in parts)], set(k)
     with torch.no_grad(), Storages(known) as storages:
-        made = eval(_compiled(text), SCOPE, {"x": x, "w": w, "k": k, "B": images, "K": seeds})
+        own = {"x": x, "w": w, "k": k, "B": images, "K": seeds, **dict(sizes)}
+        made = eval(_compiled(text), SCOPE, own)
     owners = {t.untyped_storage()._cdata: i for i, t in reversed(list(enumerate(x)))}
     places: dict[int, int] = {}
     new: list[int] = []

@@ -75,8 +75,14 @@ class Effects:
             self.statements[key] = _statement(step, over)
         said = self.statements[key]
         own = (sizes["B"], sizes.get("K", 0)) if said.sized else (0, 0)
+        more = of_images(sizes) if said.sized else ()
         used = tuple(weights[full_name(w, prefix)] for w in said.weights)
-        return effect_of(said.text, tuple(inputs), used, *own, kept)
+        return effect_of(said.text, tuple(inputs), used, *own, kept, more)
+
+
+def of_images(sizes: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
+    """The sizes of images that vary."""
+    return tuple((name, size) for name, size in sizes.items() if name not in ("B", "K"))
 
 
 def full_name(name: str | WeightName, prefix: str) -> str:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 from lrpc.backend.memory import levels
 from lrpc.backend.memory.levels import Kept, hull
+from lrpc.backend.memory.log import OUTSIDE, Log, Place
 from lrpc.backend.memory.run import Model, Timeline
-from lrpc.backend.memory.tape import OUTSIDE, Log, Place
 from lrpc.backend.memory.work import work_of, work_of_tables
 from lrpc.backend.schedule.ir import Block, Compute, Step
 from lrpc.backend.schedule.kept import TABLES, dropped, sampling_tables

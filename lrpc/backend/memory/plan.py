@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lrpc.backend.memory.bounds import Bounds
+from lrpc.backend.memory.log import OUTSIDE, Log, Storage
 from lrpc.backend.memory.reasons import saved_for
 from lrpc.backend.memory.run import Model
-from lrpc.backend.memory.tape import OUTSIDE, Log, Storage
 from lrpc.backend.schedule.saved import saved_values
 from lrpc.ir.blocks import block_of
 

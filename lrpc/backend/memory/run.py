@@ -11,8 +11,8 @@ from itertools import accumulate
 from lrpc.backend.interface import TargetCode
 from lrpc.backend.memory.effect import Strided, effect_of
 from lrpc.backend.memory.effects import Effects
-from lrpc.backend.memory.mains import Machine
-from lrpc.backend.memory.tape import OUTSIDE, Given, Log, Storage, frame
+from lrpc.backend.memory.log import OUTSIDE, Given, Log, Storage, frame
+from lrpc.backend.memory.simulate import Machine
 from lrpc.backend.schedule.build import Reading
 from lrpc.backend.schedule.ir import Part, Schedule
 from lrpc.backend.schedule.kept import Kept
@@ -106,6 +106,7 @@ class Model:
     per_pass: int = 0
     effects: Effects = field(default_factory=Effects)
     common: Common = field(default_factory=Common)
+    sizes: Mapping[str, int] = field(default_factory=dict)  # of images; others as in the example
 
     @property
     def scheduler(self) -> Scheduler:
@@ -142,7 +143,8 @@ class Model:
         """The log after `forward` on `batch` images; with `apart`, as if each result had memory of
         its own, and were not written over an operand."""
         schedule = self.part(0)
-        log, function = Log({"B": batch}), schedule.forward
+        own = {size.name: size.example for size in self.graph.sizes} | dict(self.sizes)
+        log, function = Log({"B": batch, **own}), schedule.forward
         machine = Machine(schedule, self.effects, self.weights, log, apart=apart)
         with frame(log, Part("saved")) as main:
             for value in function.parameters:

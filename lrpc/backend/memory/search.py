@@ -13,9 +13,9 @@ from itertools import pairwise, product
 from typing import Any
 
 from lrpc.backend.memory.bounds import most_tables, records_of, results_of
+from lrpc.backend.memory.log import Log, Place
 from lrpc.backend.memory.options import Option, fronts
 from lrpc.backend.memory.run import Model, Timeline
-from lrpc.backend.memory.tape import Log, Place
 from lrpc.backend.memory.work import work_of
 from lrpc.ir.graph import Node
 from lrpc.ir.types import Sym

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lrpc.backend.memory.tape import OUTSIDE, Given, Held, Log, Shelf, TensorHeld
+from lrpc.backend.memory.log import OUTSIDE, Given, Held, Log, Shelf, TensorHeld
 from lrpc.backend.schedule.ir import Call, Compute, Function, Load, Step, WeightName
 from lrpc.backend.schedule.state import names_made, steps_of
 from lrpc.backend.schedule.table import is_weight

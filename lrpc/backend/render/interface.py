@@ -9,6 +9,7 @@ from lrpc.backend.interface import Description, TargetCode
 from lrpc.backend.quoting import literal, quoted
 from lrpc.backend.render.layout import laid_out
 from lrpc.backend.schedule.ir import Target
+from lrpc.ir.extents import Extent
 from lrpc.ir.graph import Graph
 from lrpc.ir.types import Sym
 
@@ -52,6 +53,8 @@ def tables(
         "chunk": literal(about.chunk),
     }
     fields |= {"sweep": literal(about.sweep)} if about.sweep else {}
+    if forward.sizes:
+        fields["sizes"] = literal({size.name: size.step for size in forward.sizes})
     if others:
         more = ", ".join(f"{literal(name)}: {text}" for name, text in others)
         fields["others"] = f"{{{more}}}"
@@ -98,4 +101,4 @@ def _image_axes(target: TargetCode) -> dict[str, int]:
 
 
 def _shape(shape: Sequence[object]) -> str:
-    return literal(tuple(str(d) if isinstance(d, Sym) else d for d in shape))
+    return literal(tuple(str(d) if isinstance(d, Sym | Extent) else d for d in shape))

@@ -24,28 +24,22 @@ def laid_out(code: str, note: str = "", indent: int = 0) -> Iterator[str]:
     yield from lines
 
 
-def _broken(code: str, width: int) -> Iterator[str]:
-    if len(code) <= width or code.startswith("#"):  # a comment goes on in its line
+def _broken(code: str, width: int, goes_on: bool = False) -> Iterator[str]:
+    if len(code) + goes_on <= width or code.startswith("#"):  # a comment goes on in its line
         yield code
         return
     start = _expression(code)
-    chain = _chain(code, start)
-    pair = _brackets(code, width)
-    if chain or (pair is None and start and " " in code[start:]):
-        pieces = [code[first:last] for first, last in pairwise([start, *chain, len(code)])]
-        pieces = pieces if chain else [*_operators(code[start:], width - 4)]
-        yield f"{code[:start]}("
-        for piece in pieces:
-            yield from (f"    {line}" for line in _broken(piece, width - 4))
-        yield ")"
-        return
+    chain = [] if goes_on else _chain(code.rstrip(","), start)
+    pair = None if chain else _brackets(code, start, width, goes_on)
     if pair is None:
-        yield code
+        yield from _in_brackets(code, start, chain, width)
         return
     first, last = pair
     head, inside, tail = code[: first + 1], code[first + 1 : last], code[last:]
     called = head[-2:-1].isalnum() or head[-2:-1] in ("_", ")", "]")
-    yield head
+    *before, end = _broken(head[:-1], width, True) if len(head) > width else [head[:-1]]
+    yield from before
+    yield end + head[-1]
     if called and len(inside) + 4 <= width:
         yield f"    {inside}"
     else:
@@ -55,6 +49,22 @@ def _broken(code: str, width: int) -> Iterator[str]:
             part += "," * tuple_or_call
             yield from (f"    {line}" for line in _broken(part, width - 4))
     yield tail
+
+
+def _in_brackets(code: str, start: int, chain: Sequence[int], width: int) -> Iterator[str]:
+    """What a statement computes in brackets of its own, where it can stand there."""
+    if not chain and (not start or not {" ", "("} & {*code[start:]}):
+        yield code
+        return
+    pieces = [code[first:last] for first, last in pairwise([start, *chain, len(code)])]
+    if not start:  # an argument
+        yield from (line for piece in pieces for line in _broken(piece, width))
+        return
+    short = not chain or len(code) - start + 4 <= width
+    yield f"{code[:start]}("
+    for piece in _operators(code[start:], width - 4) if short else pieces:
+        yield from (f"    {line}" for line in _broken(piece, width - 4))
+    yield ")"
 
 
 def _expression(code: str) -> int:
@@ -103,16 +113,18 @@ def is_atom(code: str) -> bool:
     return True
 
 
-def _brackets(code: str, width: int) -> tuple[int, int] | None:
-    """The last brackets around something before and after which the rest fits, where the statement
-    ends with brackets, or a colon or comma behind them."""
-    if code.rstrip(":,")[-1:] not in (*CLOSING,):
+def _brackets(code: str, start: int, width: int, goes_on: bool) -> tuple[int, int] | None:
+    """The last brackets around something before and after which the rest fits, else the last ones,
+    where others before them can be broken. None where an expression that does not go on reads
+    better in brackets of its own."""
+    operators = any(code[i] == " " and i >= start for i in _outside(code))
+    if operators and start and not goes_on and code[start] != "(" and code[-1] != ")":
         return None
-    found = [(first, last) for first, last in _pairs(code) if last > first + 1]
-    for first, last in reversed(found):
-        if first + 1 <= width and len(code) - last <= width:
-            return first, last
-    return found[-1] if found else None
+    pairs = [(i, k) for i, k in _pairs(code) if k > i + 1 and i >= start]
+    found = [(i, k) for i, k in pairs if i < width and len(code) - k + goes_on <= width]
+    several = not start or (len(pairs) > 1 and pairs[0][0] < width)
+    chosen = found or (pairs if several else [])
+    return chosen[-1] if chosen else None
 
 
 def _parts(inside: str) -> Iterator[str]:

@@ -124,6 +124,7 @@ class LocalNames:
                 if isinstance(x, Value)
                 and x.name in dying
                 and self._depth[x.name] == depth
+                and self.makers[x.name] <= 1  # else the other condition names it so too
                 and (self.bases[x.name] == base or x == same)
             )
             old = next(heir, None) if self.makers[value.name] == 1 else None

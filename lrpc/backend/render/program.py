@@ -17,8 +17,9 @@ from lrpc.backend.schedule.ir import Call, Function, Schedule
 from lrpc.backend.schedule.names import parts_of
 from lrpc.backend.schedule.pipeline import Scheduler
 from lrpc.backend.schedule.walk import handed_over
-from lrpc.backend.schedule.words import kernels_of, words_in, words_of
+from lrpc.backend.schedule.words import WORDS, in_order, kernels_of, words_in, words_of
 from lrpc.backend.sources import imports_text, needed, runtime_text
+from lrpc.ir.extents import Extent
 from lrpc.ir.graph import Graph
 from lrpc.ir.types import Sym
 
@@ -115,9 +116,18 @@ def _sizes(function: Function, lines: Lines, texts: Texts) -> list[str]:
                 extent = f"{lines.name(value)}.shape[{axis}]"
                 merged = f" // {dim.coeff}" if dim.coeff > 1 else ""
                 found.setdefault("B" if dim.batch else "K", extent + merged)
+            elif isinstance(dim, Extent) and function.half == "forward":
+                for size in dim.sizes() if dim == Extent.size(min(dim.sizes())) else ():
+                    found.setdefault(size.name, f"{lines.name(value)}.shape[{axis}]")
     found["device"] = f"{lines.name(function.parameters[0])}.device"
     used = words_in(function, texts.words)
-    return [f"{name} = {text}" for name, text in found.items() if name in used]
+    if function.half == "forward":
+        kept = [name for name in found if name not in WORDS]
+        used |= {*kept}
+        end = [f'saved[""]["{name}"] = {name}' for name in kept]
+    else:
+        end = [f'{name} = saved[""]["{name}"]' for name in in_order(used - {*WORDS})]
+    return [*(f"{name} = {text}" for name, text in found.items() if name in used), *end]
 
 
 def _header(targets: Sequence[TargetCode], about: Description) -> str:

@@ -20,12 +20,13 @@ def booked(row: Book, inputs: Sequence[str]) -> str:
     for key in ("batch", "fold"):
         value = row.attr(key)
         more += [f"{key}={literal(value)}"] if value not in (None, 1) else []
-    more += ["negative=True"] if row.attr("negative") else []
+    more += [f"{key}=True" for key in ("negative", "rest") if row.attr(key)]
     return f"book(ledger, {', '.join([*inputs, *more])})"
 
 
 def booked_amount(row: Book, inputs: Sequence[str]) -> str:
-    """The expression of the amount that a `Book` appends."""
-    sign = "-" if row.attr("negative") else ""
+    """The expression of the amount that a `Book` appends; the row before has no part in what it
+    allocates."""
+    sign = "-" if row.attr("negative") or row.attr("rest") else ""
     fold = f", {literal(row.attr('fold'))}" if row.attr("fold") is not None else ""
     return f"{sign}inner({inputs[0]}, {inputs[1]}, {literal(row.attr('batch'))}{fold})"

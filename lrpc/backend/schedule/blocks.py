@@ -26,12 +26,12 @@ from lrpc.backend.schedule.walk import loaded
 from lrpc.ir.graph import Value
 
 
-def blocks(schedule: Schedule, stretches: Container[str] = ()) -> Schedule:
+def blocks(schedule: Schedule, chosen: Container[str] = ()) -> Schedule:
     """Consecutive statements of one block of the model become a Block each; so do repeated glue of
-    the forward pass and those `stretches` of it. What a block saves lies in its own part of the
+    the forward pass and the `chosen` segments of it. What a block saves lies in its own part of the
     state, under the name that it has in the block."""
     forward, targets = schedule.forward, schedule.targets
-    segments = cut(steps_of(forward.body), repeats=True, stretches=stretches)
+    segments = cut(steps_of(forward.body), repeats=True, chosen=chosen)
     scopes = {"", *(s.key for s in segments)}
     body: list[Statement] = []
     for segment, later in _with_later(segments, forward.results):

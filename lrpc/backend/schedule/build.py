@@ -5,7 +5,7 @@ The state has a single part, whose entries are called by their values' names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 
 from lrpc.backend.interface import TargetCode
@@ -85,7 +85,7 @@ def _targets(
         pair = []
         for graph, run, end in zip((code.plain, code.booked), nodes, ("", "_ledger"), strict=True):
             steps = [with_tables(_step(node, own), tables, own) for node in run]
-            body = tuple(_rows(_gathered(steps)))
+            body = tuple(_gathered(steps))
             seed = graph.inputs[-1]
             pair.append(Function(name + end, (seed,), body, (), bool(end), "relevance"))
         start = Entry(STATE, code.value.name)
@@ -133,27 +133,6 @@ def _gathered(steps: Iterable[Step]) -> list[Step]:
         found.append(step)
         made |= {v.name for v in step.outputs}
     return found + waiting
-
-
-def _rows(steps: Iterable[Step]) -> Iterator[Step]:
-    """Steps, with the same amount in rows one after the other booked at once."""
-    row: Book | None = None
-    for step in steps:
-        if row is not None and isinstance(step, Book) and _amount(step) == _amount(row):
-            row = replace(row, times=row.times + 1)
-            continue
-        if row is not None:
-            yield row
-        row = step if isinstance(step, Book) else None
-        if row is None:
-            yield step
-    if row is not None:
-        yield row
-
-
-def _amount(row: Book) -> tuple[object, ...]:
-    """What a row books."""
-    return (row.inputs, *(row.attr(key) for key in ("batch", "fold", "negative")))
 
 
 def _relevance(joint: Graph, own: Set[str]) -> tuple[Node, ...]:

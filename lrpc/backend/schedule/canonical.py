@@ -88,7 +88,7 @@ class _Renaming:
         inputs = tuple(map(self._operand, s.inputs))
         origin = self._origin(s.origin)
         if isinstance(s, Book):  # which row it is follows from the order in which they are booked
-            attrs = tuple((k, v) for k, v in s.attrs if k in ("batch", "fold", "negative"))
+            attrs = tuple((k, v) for k, v in s.attrs if k not in ("node", "kind"))
             return Book(inputs, attrs, Origin(origin.module, source=origin.source), s.times)
         if isinstance(s, Read):
             return Read(s.place, inputs, origin)

@@ -19,26 +19,29 @@ class Memory:
     of: dict[str, int] = field(default_factory=dict)  # value → the allocation that it lies in
     parts: dict[str, set[int]] = field(default_factory=dict)  # views, perhaps of these
     dead: set[str] = field(default_factory=set)
+    written: set[int] = field(default_factory=set)  # allocations that something was written over
     outside: set[int] = field(default_factory=set)  # allocations that others see as well
     lent: set[int] = field(default_factory=set)  # those of the caller, who goes on with them
     count: int = 0
 
     def note(self, s: Step) -> None:
         """A statement has run."""
-        names = [x.name for x in s.inputs if isinstance(x, Value)]
-        if isinstance(s, Read) and len(s.inputs) == 1:
-            self._seen(names)
         if not isinstance(s, Compute):
+            if isinstance(s, Read) and len(s.inputs) == 1:
+                self._seen(x.name for x in s.inputs if isinstance(x, Value))
             return
+        if s.over is None and len(s.outputs) == 1 and allocates(s.op):
+            self.count += 1
+            self.of[s.outputs[0].name] = self.count
+            return
+        names = [x.name for x in s.inputs if isinstance(x, Value)]
         made = [v.name for v in s.outputs]
         if s.over is not None:
             root = self.of[s.inputs[s.over].name]  # type: ignore[union-attr]
+            self.written.add(root)
             self.dead |= {n for n, own in self.of.items() if own == root}
             self.dead |= {n for n, roots in self.parts.items() if root in roots}
             self.of[made[0]] = root
-        elif allocates(s.op) and len(made) == 1:
-            self.count += 1
-            self.of[made[0]] = self.count
         elif s.op in SAME_MEMORY and names and names[0] in self.of:
             self.of[made[0]] = self.of[names[0]]
         else:
@@ -84,15 +87,17 @@ class Memory:
         results: Mapping[str, str],
     ) -> None:
         """A function was called, which ends with the memory `inside`; `results` have names here and
-        there. What it was given for good is written over."""
+        there. What it has written over is gone here too."""
         own: dict[int, set[int]] = {}  # allocations there → those here
         for place, name in enumerate(arguments, 1):
             found = {self.of[name]} if name in self.of else self.parts.get(name or "", set())
             own[place] = set(found)
             self.outside |= found if place in inside.outside else set()
-        given = {root for place in gives for root in own[place + 1]}
+        given = {root for i in gives if i + 1 in inside.written for root in own[i + 1]}
+        self.written |= given
         self.dead |= {n for n, root in self.of.items() if root in given}
         self.dead |= {n for n, roots in self.parts.items() if roots & given}
+        self.dead |= {name for name, there in results.items() if inside.gone(there)}
         for name, there in results.items():
             root = inside.of.get(there)
             roots = {root} if root is not None else inside.parts.get(there, set())

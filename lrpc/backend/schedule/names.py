@@ -125,7 +125,10 @@ def main_names(targets: Sequence[Target], others: Iterable[str]) -> tuple[Target
 def parts_of(schedule: Schedule) -> dict[str, str]:
     """The local name of each part of the state that relevance computes again."""
     again = {
-        s.scope for f in schedule.mains() for s in unconditional(f.body) if isinstance(s, Recompute)
+        s.scope
+        for f in (*schedule.functions, *schedule.mains())  # also in what targets share
+        for s in unconditional(f.body)
+        if isinstance(s, Recompute)
     }
     order = [s.part.scope for s in schedule.forward.body if isinstance(s, Call)]
     names = Names()

@@ -18,11 +18,13 @@ from lrpc.backend.schedule.join import join
 from lrpc.backend.schedule.kept import Kept, kept_and_made, read_again
 from lrpc.backend.schedule.outline import outline
 from lrpc.backend.schedule.recompute import recompute
+from lrpc.backend.schedule.rows import rows
 from lrpc.backend.schedule.tails import tails
 from lrpc.ir.graph import Graph
 
 Which = int | None  # a target, None for all of them
 Watch = Callable[[str, Schedule], None]
+Stages = list[tuple[str, Schedule]]  # what each pass made, by its name
 
 
 @dataclass
@@ -32,8 +34,8 @@ class Scheduler:
 
     forward: Graph
     targets: Sequence[TargetCode]
-    _blocks: dict[object, Schedule] = field(default_factory=dict)
-    _last: tuple[object, dict[Which, Schedule]] = (None, {})
+    _blocks: dict[object, tuple[Schedule, Schedule]] = field(default_factory=dict)
+    _last: tuple[object, dict[Which, Stages]] = (None, {})
 
     @cached_property
     def flat(self) -> Schedule:
@@ -45,9 +47,9 @@ class Scheduler:
         """The nodes that the program runs, and what relevance reads of the forward pass."""
         return reading(self.forward, self.targets)
 
-    def blocks(self, stretches: Container[str] = ()) -> Schedule:
-        """The schedule with its blocks, and these stretches of glue as blocks."""
-        return blocks(self.flat, stretches)
+    def blocks(self, chosen: Container[str] = ()) -> Schedule:
+        """The schedule with its blocks, and the `chosen` segments of glue as blocks."""
+        return blocks(self.flat, chosen)
 
     def read_again(self, kept: Kept) -> set[str]:
         """The values that have to be there to compute blocks again."""
@@ -61,44 +63,42 @@ class Scheduler:
     def schedule(self, kept: Kept, chunked: bool, watch: Watch | None = None) -> Schedule:
         """The schedule of the program; `watch` sees it after every pass."""
         known = self._of(kept, chunked)
-        if None not in known or watch is not None:
-            known[None] = self._passes(self.flat, kept, chunked, None, watch)
-        return known[None]
+        if None not in known:
+            known[None] = self._stages(self.flat, kept, chunked, None)
+        if watch is not None:
+            for name, found in known[None]:
+                watch(name, found)
+        return known[None][-1][1]
 
     def part(self, kept: Kept, chunked: bool, target: int) -> Schedule:
         """The forward pass and one target at least; the others may be empty."""
         known = self._of(kept, chunked)
         if None in known:
-            return known[None]
+            return known[None][-1][1]
         if target not in known:
             targets = (
                 t if i == target else t.changed(_empty) for i, t in enumerate(self.flat.targets)
             )
             flat = replace(self.flat, targets=tuple(targets))
-            known[target] = self._passes(flat, kept, chunked, target)
-        return known[target]
+            known[target] = self._stages(flat, kept, chunked, target)[-1:]
+        return known[target][-1][1]
 
-    def _of(self, kept: Kept, chunked: bool) -> dict[Which, Schedule]:
+    def _of(self, kept: Kept, chunked: bool) -> dict[Which, Stages]:
         """The schedules so far of the program that runs so; those of the last one alone."""
         key = (tuple((k, tuple(names)) for k, names in kept.items()), chunked)
         if self._last[0] != key:
             self._last = (key, {})
         return self._last[1]
 
-    def _passes(
-        self,
-        found: Schedule,
-        kept: Kept,
-        chunked: bool,
-        which: Which,
-        watch: Watch | None = None,
-    ) -> Schedule:
-        key = (which, frozenset(key for key in kept if key.startswith("stretch.")))
+    def _stages(self, found: Schedule, kept: Kept, chunked: bool, which: Which) -> Stages:
+        key = (which, frozenset(key for key in kept if key.startswith("segment.")))
         if key not in self._blocks:
-            self._blocks[key] = blocks(found, kept)
+            cut = blocks(found, kept)
+            self._blocks[key] = (cut, rows(cut))
         # A caller holds what it hands a rule until the call is over: under a budget, memory counts.
         steps: list[tuple[str, Callable[[Schedule], Schedule]]] = [
-            ("blocks", lambda _: self._blocks[key]),
+            ("blocks", lambda _: self._blocks[key][0]),
+            ("rows", lambda _: self._blocks[key][1]),
             ("recompute", lambda s: recompute(s, kept, self.reading.needed)),
             ("in_place", in_place),
             *([("chunk", chunk)] if chunked else []),
@@ -108,13 +108,10 @@ class Scheduler:
             ("outline", lambda s: outline(s, named=which is None)),
             *([("tails", tails)] if which is None else []),
         ]
-        if watch is not None:
-            watch("build", found)
+        stages = [("build", found)]
         for name, step in steps:
-            found = step(found)
-            if watch is not None:
-                watch(name, found)
-        return found
+            stages.append((name, step(stages[-1][1])))
+        return stages
 
 
 def _empty(function: Function) -> Function:

@@ -13,7 +13,7 @@ from lrpc.ir.blocks import block_of
 from lrpc.ir.graph import Value
 
 SMALLEST = 6  # a run of fewer steps reads better in place than as a function
-STRETCH = (3, 12)  # the fewest and the most steps of a stretch of glue that may be computed again
+GLUE = (3, 12)  # the fewest and the most steps of a segment of glue that may be computed again
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,12 @@ class Every:
         return True
 
 
-def cut(
-    steps: Sequence[Step], repeats: bool = False, stretches: Container[str] = ()
-) -> list[Segment]:
+def cut(steps: Sequence[Step], repeats: bool = False, chosen: Container[str] = ()) -> list[Segment]:
     """Segments in program order; glue between two blocks is one segment.
 
     With `repeats`, glue that computes the same thing several times (what a model does between two
-    decoder layers) gets keys of its own, and so becomes a function as well. So do those `stretches`
-    of the other glue: `stretch.1`, `stretch.2`, …, where few values go from one to the next.
+    decoder layers) gets keys of its own, and so becomes a function as well. So do the
+    `chosen` segments of the other glue: `segment.1`, `segment.2`, …, between which few values go.
     """
     merged: list[tuple[str, list[Step]]] = []
     for block, run, counted in _runs(steps):
@@ -63,7 +61,7 @@ def cut(
     segments = list(_keyed(merged))
     if not repeats:
         return segments
-    return list(_name_stretches(_name_repeats(segments), stretches))
+    return list(_name_glue(_name_repeats(segments), chosen))
 
 
 def _runs(steps: Sequence[Step]) -> Iterator[tuple[str, list[Step], int]]:
@@ -115,16 +113,16 @@ def _name_repeats(segments: Sequence[Segment]) -> list[Segment]:
     return found
 
 
-def _name_stretches(segments: Sequence[Segment], chosen: Container[str]) -> Iterable[Segment]:
-    names = _free("stretch", segments)
+def _name_glue(segments: Sequence[Segment], chosen: Container[str]) -> Iterable[Segment]:
+    names = _free("segment", segments)
     for segment in segments:
         if segment.key:
             yield segment
             continue
         glue: list[Step] = []
-        for steps in _stretches(segment.steps):
+        for steps in _cut_glue(segment.steps):
             key = next(names)
-            if len(steps) < STRETCH[0] or key not in chosen:
+            if len(steps) < GLUE[0] or key not in chosen:
                 glue += steps
                 continue
             if glue:
@@ -141,7 +139,7 @@ def _free(word: str, segments: Sequence[Segment]) -> Iterator[str]:
     return (key for n in count(1) if (key := f"{word}.{n}") not in taken)
 
 
-def _stretches(steps: Sequence[Step]) -> Iterable[Sequence[Step]]:
+def _cut_glue(steps: Sequence[Step]) -> Iterable[Sequence[Step]]:
     """Glue cut where the fewest of its values are read further on, of equals the earliest."""
     last = {_name(x): i for i, step in enumerate(steps) for x in step.inputs}
     made = {v.name: i for i, step in enumerate(steps) for v in step.outputs}
@@ -149,7 +147,7 @@ def _stretches(steps: Sequence[Step]) -> Iterable[Sequence[Step]]:
     for name, i in made.items():
         for at in range(i, last.get(name, i)):
             read_later[at] += 1
-    fewest, most = STRETCH
+    fewest, most = GLUE
     start = 0
     while len(steps) - start > most:
         ends = range(start + fewest - 1, start + most)

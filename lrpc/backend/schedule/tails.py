@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from lrpc.backend.quoting import ascii_word
+from lrpc.backend.schedule.conditions import partly_gone
 from lrpc.backend.schedule.ir import (
     AGAIN,
     SAVED,
@@ -24,7 +25,7 @@ from lrpc.backend.schedule.ir import (
 from lrpc.backend.schedule.memory import written_over
 from lrpc.backend.schedule.same import Same, plain
 from lrpc.backend.schedule.state import names_made
-from lrpc.backend.schedule.walk import operands, renamed, results, unconditional
+from lrpc.backend.schedule.walk import operands, reads, renamed, results, unconditional
 from lrpc.backend.sources import GLOBALS
 from lrpc.ir.graph import Value
 
@@ -132,10 +133,9 @@ def _common(
         for j in range(len(m)):
             if alike[i][j] < least or i < done.get(i - j, 0) or _frees(a.body[i]):
                 continue
-            length = _same_length(a, i, b, j)
-            done[i - j] = i + length
-            length = _fitting(a, i, b, j, length)
-            if length >= least:
+            length = _fitting(a, i, b, j, _same_length(a, i, b, j), least)
+            if length:
+                done[i - j] = i + length
                 yield _Run(a, i, length)
 
 
@@ -149,21 +149,43 @@ def _same_length(a: Function, i: int, b: Function, j: int) -> int:
     return length
 
 
-def _fitting(a: Function, i: int, b: Function, j: int, length: int) -> int:
-    """How many of them can be a function of their own."""
-    while length and not (_whole(_Run(a, i, length)) and _whole(_Run(b, j, length))):
+def _fitting(a: Function, i: int, b: Function, j: int, length: int, least: int) -> int:
+    """How many of them can be a function of their own; 0 for fewer than `least`."""
+    length = min(_reach(_Run(a, i, length)), _reach(_Run(b, j, length)))
+    while length >= least and not (_whole(_Run(a, i, length)) and _whole(_Run(b, j, length))):
         length -= 1
     last = [i + length == len(a.body), j + length == len(b.body)]
-    return length if last[0] == last[1] else 0
+    return length if length >= least and last[0] == last[1] else 0
+
+
+def _reach(run: _Run) -> int:
+    """How many statements of a run use nothing from before it that a function cannot be handed:
+    what there is in one kind of call alone, parts that are computed again."""
+    partly = _partly(run.function) | partly_gone(run.function.body[: run.start])
+    made = set[object]()
+    for place, s in enumerate(run.body):
+        parts = {x.entry.part for x in operands(s) if isinstance(x, Load)}
+        parts |= {s.part} if isinstance(s, Call) else set()
+        again = {part for part in parts if part.kind == AGAIN}
+        if not again <= made or any(name in partly and name not in made for name in reads(s)):
+            return place
+        made |= {v.name for v in results(s)}
+        made |= {Part(AGAIN, s.scope)} if isinstance(s, Recompute) else set()
+    return run.length
+
+
+def _partly(function: Function) -> set[str]:
+    """What is made under a condition."""
+    return {v.name for s in function.body if isinstance(s, Only) for v in results(s)}
 
 
 def _whole(run: _Run) -> bool:
-    """Whether a run uses and makes nothing but values that are there with a ledger and without,
-    makes what it computes again of the state itself, and frees it."""
+    """Whether a run uses and makes nothing but values that are there with a ledger and without, and
+    freed in both or in neither; makes what it computes again of the state itself, and frees it."""
     function, body = run.function, run.body
     if run.length == len(function.body):
         return False
-    partly = {v.name for s in function.body if isinstance(s, Only) for v in results(s)}
+    partly = _partly(function) | partly_gone(function.body[: run.start]) | partly_gone(body)
     crossing = {v.name for v in (*_live(body), *_made(run))}
     made = {s.scope for s in body if isinstance(s, Recompute)}
     parts = (x.entry.part for s in body for x in operands(s) if isinstance(x, Load))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lrpc.backend.schedule.chunk import of_seeds
@@ -30,7 +30,8 @@ from lrpc.backend.schedule.ir import (
     Statement,
     Step,
 )
-from lrpc.backend.schedule.memory import Memory
+from lrpc.backend.schedule.known_calls import Look, Looks, Touch
+from lrpc.backend.schedule.scope import Scope, Wrong
 from lrpc.backend.schedule.table import operands_over
 from lrpc.errors import IRError
 from lrpc.ir.graph import Value
@@ -45,55 +46,19 @@ def verify(schedule: Schedule, after: str = "") -> Schedule:
     read before it is made or after it is freed, or is freed twice; where a call does not fit its
     function; where a result is written over what something else can see; where relevance reads what
     the state does not hold; where chunks do not go over exactly the values of seeds."""
+    looks = Looks()
     try:
-        forward = _Main(schedule, {"": {}})
+        forward = _Main(schedule, looks, {"": {}})
         forward.run(schedule.forward)
         for target in schedule.targets:
             forward.entry(target.start, None)
             for ledger in (False, True):
                 state = {scope: dict(shelf) for scope, shelf in forward.state.items()}
                 function = target.booked if ledger else target.plain
-                _Main(schedule, state, ledger=ledger).run(function)
-    except _Wrong as error:
+                _Main(schedule, looks, state, ledger=ledger).run(function)
+    except Wrong as error:
         raise IRError(f"{f'after {after}: ' if after else ''}schedule: {error}") from None
     return schedule
-
-
-class _Wrong(Exception):
-    """What does not hold."""
-
-
-@dataclass
-class _Scope:
-    """The values of one function or block."""
-
-    known: dict[str, TensorType] = field(default_factory=dict)
-    freed: set[str] = field(default_factory=set)
-    memory: Memory = field(default_factory=Memory)
-
-    def define(self, values: Iterable[Value]) -> None:
-        for value in values:
-            if value.name in self.known:
-                raise _Wrong(f"%{value.name} is made twice")
-            self.known[value.name] = value.type
-
-    def read(self, value: Value, named: bool = False) -> None:
-        if value.name in self.freed:
-            raise _Wrong(f"%{value.name} is read after it is freed")
-        if value.name not in self.known:
-            raise _Wrong(f"%{value.name} is read before it is made")
-        if self.known[value.name] != value.type:
-            raise _Wrong(f"%{value.name} is {self.known[value.name]}, read as {value.type}")
-        if not named and self.memory.gone(value.name):
-            raise _Wrong(f"%{value.name} is read after its memory is written over")
-
-    def free(self, names: Iterable[str]) -> None:
-        for name in names:
-            if name in self.freed:
-                raise _Wrong(f"%{name} is freed twice")
-            if name not in self.known:
-                raise _Wrong(f"%{name} is freed before it is made")
-            self.freed.add(name)
 
 
 @dataclass
@@ -101,6 +66,7 @@ class _Main:
     """Runs a main function on names: `state` and `copies` have what lies in each part."""
 
     schedule: Schedule
+    looks: Looks
     state: dict[str, Shelf]
     copies: dict[str, Shelf] = field(default_factory=dict)
     ledger: bool = False
@@ -109,7 +75,7 @@ class _Main:
     def run(self, function: Function) -> None:
         """All of a main function."""
         self.where = function.name
-        scope = _Scope()
+        scope = Scope()
         scope.define(function.parameters)
         self._body(function, function.body, function.results, scope, None)
 
@@ -118,19 +84,19 @@ class _Main:
         function: Function,
         body: Sequence[Statement],
         results: Sequence[Value],
-        scope: _Scope,
+        scope: Scope,
         own: Part | None,
     ) -> None:
         """Statements of a main function, or of a function that is handed the part `own`."""
         for s in body:
             try:
                 self._statement(function, s, scope, own)
-            except _Wrong as error:
-                raise _Wrong(f"{error}; in {self.where}, {_said(s)}") from None
-        for value in results:
-            scope.read(value)
+            except Wrong as error:
+                raise Wrong(f"{error}; in {self.where}, {_said(s)}") from None
+        for value in results:  # of what a function returns, its caller reads what is still there
+            scope.read(value, named=scope.inner)
 
-    def _statement(self, function: Function, s: Statement, scope: _Scope, own: Part | None) -> None:
+    def _statement(self, function: Function, s: Statement, scope: Scope, own: Part | None) -> None:
         if isinstance(s, STEPS):
             self._step(function, s, scope, own)
         elif isinstance(s, Only):
@@ -139,14 +105,18 @@ class _Main:
         elif isinstance(s, Save):
             scope.read(s.value)
             scope.memory.seen(s.value.name)
-            shelf = self._shelf(s.entry.part, own, make=function.half == "forward")
+            makes = function.half == "forward"
+            shelf = self._shelf(s.entry.part, own, make=makes)
             shelf[s.entry.name] = s.value.type
+            self.looks.touch(s.entry.part, own, Touch(s.entry.name, s.value.type, True, makes))
         elif isinstance(s, Free):
             scope.free(s.values)
             for part in s.parts:
+                self.looks.beyond()
                 if self.copies.pop(part, None) is None:
-                    raise _Wrong(f'the copy of part "{part}" is dropped where there is none')
+                    raise Wrong(f'the copy of part "{part}" is dropped where there is none')
         elif isinstance(s, Recompute):
+            self.looks.beyond()
             there = {} if s.whole else self.state.get(s.scope, {})
             self.copies[s.scope] = dict(there)
             if s.run is not None:
@@ -157,34 +127,35 @@ class _Main:
 
     # -- operations ------------------------------------------------------------------------------
 
-    def _step(self, function: Function, s: Step, scope: _Scope, own: Part | None) -> None:
+    def _step(self, function: Function, s: Step, scope: Scope, own: Part | None) -> None:
+        named = isinstance(s, Book) and not self.ledger
         for x in s.inputs:
-            self._read(x, scope, own, named=isinstance(s, Book) and not self.ledger)
-        if isinstance(s, Read) and (own is not None or function.half not in MAINS):
-            raise _Wrong("relevance is handed out by main functions alone")
-        if isinstance(s, Book) and not function.ledger:
-            raise _Wrong("a row is booked without a ledger")
+            self._read(x, scope, own, named)
         if isinstance(s, Compute):
             scope.define(s.outputs)
             if s.over is not None:
                 self._over(s, scope)
             if s.keeps is not None and (s.keeps.part.kind == OWN) != (own is not None):
-                raise _Wrong("tables are kept in a part that is out of reach")
+                raise Wrong("tables are kept in a part that is out of reach")
+        elif isinstance(s, Read) and (own is not None or function.half not in MAINS):
+            raise Wrong("relevance is handed out by main functions alone")
+        elif isinstance(s, Book) and not function.ledger:
+            raise Wrong("a row is booked without a ledger")
         scope.memory.note(s)
 
-    def _over(self, s: Compute, scope: _Scope) -> None:
+    def _over(self, s: Compute, scope: Scope) -> None:
         """A result is written over what nothing else can see."""
         if not 0 <= (s.over or 0) < operands_over(s.op):
-            raise _Wrong(f"{s.op} cannot write over its operand {s.over}")
+            raise Wrong(f"{s.op} cannot write over its operand {s.over}")
         operand = s.inputs[s.over or 0]
         if isinstance(operand, Load) or not scope.memory.owns(operand.name):
-            raise _Wrong(f"operand {s.over} is written over, whose memory is not the function's")
+            raise Wrong(f"operand {s.over} is written over, whose memory is not the function's")
         if operand.type != s.outputs[0].type:
-            raise _Wrong(f"{s.outputs[0].type} is written over {operand.type}")
+            raise Wrong(f"{s.outputs[0].type} is written over {operand.type}")
         if scope.memory.shared(s, operand.name):
-            raise _Wrong(f"%{operand.name} is written over and read twice")
+            raise Wrong(f"%{operand.name} is written over and read twice")
 
-    def _read(self, x: Operand, scope: _Scope, own: Part | None, named: bool = False) -> None:
+    def _read(self, x: Operand, scope: Scope, own: Part | None, named: bool = False) -> None:
         """What an operand holds, or its name alone, is read."""
         if isinstance(x, Load):
             self.entry(x.entry, own, x.type)
@@ -197,30 +168,32 @@ class _Main:
         """An entry is there, with this type."""
         found = self._shelf(entry.part, own).get(entry.name)
         if found is None:
-            raise _Wrong(f'the state has no "{entry.name}" in its part {_part(entry.part, own)}')
+            raise Wrong(f'the state has no "{entry.name}" in its part {_part(entry.part, own)}')
         if kind is not None and kind != found:
-            raise _Wrong(f'"{entry.name}" of the state is {found}, read as {kind}')
+            raise Wrong(f'"{entry.name}" of the state is {found}, read as {kind}')
+        self.looks.touch(entry.part, own, Touch(entry.name, found))
 
     def _shelf(self, part: Part, own: Part | None, make: bool = False) -> Shelf:
         if part.kind == OWN:
             if own is None:
-                raise _Wrong("a main function has no part of its own")
+                raise Wrong("a main function has no part of its own")
             part = own
         if part.kind in (AGAIN, NEW):
             if part.scope not in self.copies:
-                raise _Wrong(f"part {_part(part, None)} is not computed again here")
+                raise Wrong(f"part {_part(part, None)} is not computed again here")
             return self.copies[part.scope]
         if part.kind != SAVED:
-            raise _Wrong(f"unknown part {part.kind}")
+            raise Wrong(f"unknown part {part.kind}")
         return self.state.setdefault(part.scope, {}) if make else self.state.get(part.scope, {})
 
     # -- functions -------------------------------------------------------------------------------
 
-    def _callee(self, s: Block | Call, scope: _Scope, caller: Function, own: Part | None) -> None:
+    def _callee(self, s: Block | Call, scope: Scope, caller: Function, own: Part | None) -> None:
         for x in s.arguments:
-            self._read(x, scope, own)
+            self._read(x, scope, own, named=True)
         self._chunks(s, caller, own)
         if s.part.kind == NEW:
+            self.looks.beyond()
             self.copies[s.part.scope] = {}
         function, results = caller, s.results
         if isinstance(s, Call):
@@ -229,24 +202,49 @@ class _Main:
         else:
             parameters, body = s.parameters, s.body
         if [v.type for v in parameters] != [x.type for x in s.arguments]:
-            raise _Wrong("the arguments do not fit the parameters")
+            raise Wrong("the arguments do not fit the parameters")
         names = [x.name if isinstance(x, Value) else None for x in s.arguments]
         for name in (names[i] for i in s.gives):
             if name is None or not scope.memory.owns(name):
-                raise _Wrong("gives away what is not the caller's")
-        inside = _Scope()
-        inside.define(parameters)
-        inside.memory.given([v.name for v in parameters], s.gives)
-        where, self.where = self.where, f"{self.where}, {_said(s)}"
+                raise Wrong("gives away what is not the caller's")
         if s.part.kind == OWN and own is None:
-            raise _Wrong("a main function has no part of its own")
-        part = own if s.part.kind == OWN else s.part
-        self._body(function, body, results, inside, None if function.half in MAINS[1:] else part)
-        self.where = where
+            raise Wrong("a main function has no part of its own")
+        part = own if s.part.kind == OWN else Part(s.part.kind, s.part.scope)
+        part = None if function.half in MAINS[1:] else part
+        given = zip(parameters, names, strict=True)
+        gone = frozenset(v.name for v, name in given if scope.memory.gone(name or ""))
+        key = (id(function), s.gives, self.ledger, gone) if isinstance(s, Call) else None
+        look = self.looks.ended.get(key)
+        if look is None or not self._as_before(look, part):
+            inside = Scope(memory=self.looks.begin(part).memory, inner=True)
+            inside.define(parameters)
+            inside.memory.given([v.name for v in parameters], s.gives)
+            inside.memory.dead.update(gone)
+            where, self.where = self.where, f"{self.where}, {_said(s)}"
+            self._body(function, body, results, inside, part)
+            self.where, look = where, self.looks.end(key)
         made = zip((v.name for v in s.results), (v.name for v in results), strict=False)
-        scope.memory.called(inside.memory, names, s.gives, dict(made))
+        scope.memory.called(look.memory, names, s.gives, dict(made))
         if s.part.kind == NEW:
             del self.copies[s.part.scope]
+
+    def _as_before(self, look: Look, own: Part | None) -> bool:
+        """Whether a function that is handed the part `own` finds there what it found at that look,
+        and so does what it did."""
+        if not look.touched:
+            return True
+        part = Part(OWN)
+        shelf = dict(self._shelf(part, own))
+        for x in look.touched:
+            if x.put:
+                shelf[x.name] = x.type
+            elif shelf.get(x.name) != x.type:
+                return False
+        for x in look.touched:
+            if x.put:
+                self._shelf(part, own, make=x.makes)[x.name] = x.type
+            self.looks.touch(part, own, x)
+        return True
 
     def _chunks(self, s: Block | Call, caller: Function, own: Part | None) -> None:
         """A block of relevance goes over exactly the values of seeds; what lies in one goes with
@@ -259,17 +257,17 @@ class _Main:
         elif s.function in self.schedule.by_name:
             whole = whole or self.schedule.by_name[s.function].half != "relevance"
         if s.over != (() if whole else over):
-            raise _Wrong(f"goes through arguments {s.over} in chunks; those of seeds are {over}")
+            raise Wrong(f"goes through arguments {s.over} in chunks; those of seeds are {over}")
 
     def _called(self, s: Call, caller: Function) -> Function:
         function = self.schedule.by_name.get(s.function)
         if function is None:
-            raise _Wrong(f"there is no function {s.function}")
+            raise Wrong(f"there is no function {s.function}")
         kinds = [v.type for v in function.results]
         if s.results and [v.type for v in s.results] != kinds:
-            raise _Wrong(f"{s.function} returns {', '.join(map(str, kinds)) or 'nothing'}")
+            raise Wrong(f"{s.function} returns {', '.join(map(str, kinds)) or 'nothing'}")
         if function.ledger and not caller.ledger:
-            raise _Wrong(f"{s.function} wants a ledger")
+            raise Wrong(f"{s.function} wants a ledger")
         return function
 
 

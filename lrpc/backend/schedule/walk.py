@@ -26,6 +26,8 @@ from lrpc.ir.graph import Value
 
 def operands(statement: Statement) -> tuple[Operand, ...]:
     """What a statement reads, in order."""
+    if type(statement) is Compute:  # most are
+        return statement.inputs
     if isinstance(statement, STEPS):
         return statement.inputs
     if isinstance(statement, (Block, Call)):
@@ -41,6 +43,8 @@ def operands(statement: Statement) -> tuple[Operand, ...]:
 
 def results(statement: Statement) -> tuple[Value, ...]:
     """What a statement makes."""
+    if type(statement) is Compute:
+        return statement.outputs
     if isinstance(statement, STEPS):
         return statement.outputs
     if isinstance(statement, Only):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from functools import cache
 
 from lrpc.backend.expression import paired, sizes
@@ -24,9 +24,11 @@ from lrpc.backend.schedule.ir import (
 from lrpc.backend.schedule.table import is_weight, template
 from lrpc.backend.schedule.walk import operands, unconditional
 from lrpc.backend.sources import FUNCTIONS, names_in
+from lrpc.ir.extents import Extent
 from lrpc.ir.types import B, K, Sym
 
 WORDS = ("w", "p", "s", "K", "B", "device", "ledger")
+SIZES = WORDS.index("device")
 
 
 def words_of(function: Function, called: Mapping[str, Sequence[str]]) -> list[str]:
@@ -35,7 +37,13 @@ def words_of(function: Function, called: Mapping[str, Sequence[str]]) -> list[st
     used = words_in(function, called)
     if called_by_shape(function):
         used -= {"K", "B"}
-    return [word for word in WORDS if word in used]
+    return in_order(used)
+
+
+def in_order(words: Set[str]) -> list[str]:
+    """Words in the order of arguments: sizes follow B."""
+    order = (*WORDS[:SIZES], *sorted(words - {*WORDS}), *WORDS[SIZES:])
+    return [word for word in order if word in words]
 
 
 def called_by_shape(function: Function) -> bool:
@@ -77,7 +85,7 @@ def spoken(s: Compute) -> set[str]:
     fields, found = _fields(template(s.op, s.over))
     used = set(found)
     for key, value in sizes(s).items():
-        if key in fields or s.op == "reshape":
+        if key in fields or s.op in ("reshape", "slice"):
             used |= set(_symbols(value))
     return used
 
@@ -123,6 +131,9 @@ def _fields(text: str) -> tuple[frozenset[str], frozenset[str]]:
 def _symbols(value: Setting) -> Iterator[str]:
     if isinstance(value, Sym):
         yield from ["K"] * bool(value.seeds) + ["B"] * bool(value.batch)
+        yield from _symbols(value.coeff)
+    elif isinstance(value, Extent):
+        yield from (size.name for size in value.sizes())
     elif isinstance(value, tuple):
         for item in value:
             yield from _symbols(item)

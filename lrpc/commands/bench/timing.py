@@ -42,6 +42,7 @@ class Second:
 
 
 Timed = Callable[[], Any] | Second
+Clock = Callable[[], float]
 
 
 def finish(device: str) -> None:
@@ -50,19 +51,23 @@ def finish(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def seconds(call: Timed, device: str) -> float:
-    """Wall seconds of one call, its work on the GPU included."""
+def seconds(call: Timed, device: str, clock: Clock = time.perf_counter) -> float:
+    """Seconds of one call, its work on the GPU included; by the wall, if by no other `clock`."""
     if isinstance(call, Second):
         call = partial(call.then, call.first())
     finish(device)
-    begin = time.perf_counter()
+    begin = clock()
     call()
     finish(device)
-    return time.perf_counter() - begin
+    return clock() - begin
 
 
 def interleaved(
-    calls: Mapping[str, Timed], repeats: int, device: str, warmups: int = 1
+    calls: Mapping[str, Timed],
+    repeats: int,
+    device: str,
+    warmups: int = 1,
+    clock: Clock = time.perf_counter,
 ) -> dict[str, Spread]:
     """The spread of every call over `repeats` rounds, in which all of them take turns.
 
@@ -74,7 +79,7 @@ def interleaved(
     for turn in range(-warmups, repeats):
         first = turn % len(names) if names else 0
         for name in names[first:] + names[:first]:
-            taken = seconds(calls[name], device)
+            taken = seconds(calls[name], device, clock)
             if turn >= 0:
                 found[name].append(taken)
     return {name: spread(values) for name, values in found.items()}

@@ -6,15 +6,19 @@ import dataclasses
 import inspect
 import re
 import sys
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, cast, get_type_hints
 
-from lrpc.errors import RuleError
+from lrpc.errors import LrpcWarning, RuleError
 from lrpc.rules.composite import composite
 from lrpc.support.untrusted import near, short
 from passes import PASSES, PIPELINES, AnyPass, RuleMap
 
 _ITEM = re.compile(r"(?P<key>\w+)=(?P<value>\[[^\[\]]*\]|[^,\[\]]*)(?:,|$)")
+
+
+RENAMED = {"mark_ends": "add_places"}  # passes by their old names, which work for one release
 
 
 class OptError(RuleError):
@@ -61,6 +65,10 @@ def passes_of(kind: str, text: str, plugins: Collection[str] = ()) -> tuple[AnyP
         name = f"{name}:{own}"
     if kind == "pipeline":
         return _pipeline(name, _given(text, given))
+    if name in RENAMED:
+        new = RENAMED[name]
+        warnings.warn(f"pass {name} is called {new} now", LrpcWarning, stacklevel=2)
+        name = new
     cls = PASSES.get(name) or _own(name, plugins)
     return (_made(name, cls, _given(text, given)),)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate, groupby, pairwise
 
+from lrpc.backend.memory.log import Storage
 from lrpc.backend.memory.plan import layer_name
 from lrpc.backend.memory.run import Timeline
-from lrpc.backend.memory.tape import Storage
 
 #: Part → what it is called, and its colour. What the state
 #: holds for ledgers and other targets is apart.

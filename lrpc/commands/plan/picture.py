@@ -70,7 +70,7 @@ def _axes(view: View, panel: tuple[float, float], most: int, title: str) -> Iter
 
 
 def _bands(view: View) -> Iterator[Shape]:
-    """Parts one on the other; of each stretch of steps the worst is drawn."""
+    """Parts one on the other; of each run of steps the worst is drawn."""
     top, height = CHART
     live = view.timeline.live
     most, count = max(live) or 1, min(COLUMNS, len(live))
@@ -102,7 +102,7 @@ def _turn(view: View, panel: tuple[float, float]) -> Iterator[Shape]:
 
 
 def _layers(view: View) -> Iterator[Shape]:
-    """Which layer each stretch of program time belongs to."""
+    """Which layer each run of steps belongs to."""
     y = CHART[0] + CHART[1] + 4
     for i, (name, first, last) in enumerate(layers(view.timeline.modules)):
         x, width = _x(view, first), _x(view, last) - _x(view, first)

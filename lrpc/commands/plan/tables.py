@@ -8,9 +8,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from lrpc.backend.memory.log import Storage
 from lrpc.backend.memory.plan import by_layer, layer_name
 from lrpc.backend.memory.reasons import Reader
-from lrpc.backend.memory.tape import Storage
 from lrpc.commands.plan.dotted import Dotted
 from lrpc.commands.plan.figures import LOOKS, alive, by_part, columns
 from lrpc.commands.plan.view import View

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from lrpc.backend.memory.log import Storage
 from lrpc.backend.memory.plan import kept_for
 from lrpc.backend.memory.run import Model, Timeline
-from lrpc.backend.memory.tape import Storage
 
 
 @dataclass(frozen=True, eq=False)

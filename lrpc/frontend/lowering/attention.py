@@ -12,6 +12,7 @@ from lrpc.frontend.lowering.context import Context, Missing, Operand
 from lrpc.frontend.records import Stored
 from lrpc.ir.graph import Value
 from lrpc.ir.ops.deformable import WEIGHTS
+from lrpc.ir.types import whole
 
 PARTS = {
     "value": "value_proj",
@@ -111,12 +112,12 @@ def dot_product_attention(
     keys, values = c.value(key), c.value(value)
     if enable_gqa:
         keys, values = (_for_each_head(c, x, c.size(query, -3)) for x in (keys, values))
-    width = c.size(query, -1)
+    width = c.counted(query, -1)
     order = (*range(keys.type.rank - 2), keys.type.rank - 1, keys.type.rank - 2)
     scores = c.op("matmul", query, c.permute(keys, order))
     scores = c.op("scale", scores, by=width**-0.5 if scale is None else scale)
     if is_causal:
-        attn_mask = c.constant(torch.ones(c.size(query, -2), c.size(keys, -2)).tril().bool())
+        attn_mask = c.constant(torch.ones(c.counted(query, -2), c.counted(keys, -2)).tril().bool())
     if attn_mask is None:
         return c.op("matmul", c.op("softmax", scores, dim=-1), values)
     if c.type(attn_mask).dtype != "bool":
@@ -128,7 +129,7 @@ def dot_product_attention(
 def _for_each_head(c: Context, x: Value, heads: int) -> Value:
     """Keys or values [..., groups, N, D] for each of the query heads: [..., heads, N, D]."""
     *lead, groups, rows, width = x.type.shape
-    copies = heads // int(str(groups))
+    copies = heads // whole(groups)
     thin = c.reshape(x, (*lead, groups, 1, rows, width))
     wide = c.expand(thin, (*lead, groups, copies, rows, width))
     return c.reshape(wide, (*lead, heads, rows, width))
@@ -170,7 +171,7 @@ def _levels(c: Context, shapes: Operand) -> tuple[tuple[int, int], ...]:
             "make them of sizes (shape) of the feature maps",
         )
     rows = shapes.tensor.tolist() if isinstance(shapes, Stored) else shapes
-    return tuple((int(h), int(w)) for h, w in rows)
+    return tuple((whole(h), whole(w)) for h, w in rows)
 
 
 def masks_to_boxes(c: Context, masks: Operand, convention: str) -> Operand:

@@ -14,9 +14,10 @@ from lrpc.errors import TraceError
 from lrpc.frontend.lowering.images import mixed
 from lrpc.frontend.records import Call, ImageNumbers, Stored, memory_of
 from lrpc.ir.builder import Builder
+from lrpc.ir.extents import Extent
 from lrpc.ir.graph import Attr, Node, Value
 from lrpc.ir.ops import views
-from lrpc.ir.types import DTYPES, B, Dim, Sym, TensorType, type_of
+from lrpc.ir.types import DTYPES, B, Dim, Sym, TensorType, type_of, whole
 
 MOVES = views() | {"cast", "full"}
 """Operations that go by their own names even where a module does them."""
@@ -214,7 +215,7 @@ class Context:
         if before is not None and before.op == "cat" and before.attr("dim") == dim and step == 1:
             at = 0
             for part in before.inputs:
-                extent = int(str(part.type.shape[dim]))
+                extent = whole(part.type.shape[dim])
                 if at <= start and stop <= at + extent:
                     return self.slice(part, dim, start - at, stop - at)
                 at += extent
@@ -238,6 +239,13 @@ class Context:
             self.refuse(f"works along the batch axis ({extent})")
         return extent
 
+    def counted(self, x: Operand, dim: int) -> int:
+        """An extent that a table of as many numbers is made for: one that does not vary."""
+        size = self.size(x, dim)
+        if isinstance(size, Extent):
+            self.refuse(f"needs a table of {size} numbers, which varies", "compile for one size")
+        return size
+
     def refuse(self, what: str, remedy: str = "") -> NoReturn:
         """Raise the TraceError that the current call `what`, with what to do instead."""
         raise TraceError(self._told(f"{self.call.name} {what}", remedy))
@@ -253,7 +261,7 @@ def _moves_images(before: tuple[Dim, ...], after: tuple[Dim, ...]) -> bool:
         axes = [i for i, extent in enumerate(shape) if isinstance(extent, Sym)]
         if len(axes) != 1 or shape[axes[0]] != B:
             return False
-        leads.append(math.prod(int(str(extent)) for extent in shape[: axes[0]]))
+        leads.append(math.prod(whole(extent) for extent in shape[: axes[0]]))
     return leads[0] != leads[1]
 
 

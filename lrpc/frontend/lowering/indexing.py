@@ -11,6 +11,7 @@ import torch
 from lrpc.frontend.lowering.advice import BY_MASK, BY_WHERE, FLAT, LATER, MASKED, ONE_AXIS
 from lrpc.frontend.lowering.context import MOVES, Context, Missing, Operand
 from lrpc.frontend.records import ImageNumbers, Stored
+from lrpc.ir.extents import Extent, indices
 from lrpc.ir.graph import Value
 from lrpc.ir.types import Dim, Sym
 
@@ -100,7 +101,7 @@ def _sliced(c: Context, x: Value, dim: int, pick: slice) -> Value:
         if pick.step in (None, 1) and pick.start in (None, 0) and pick.stop in (None, extent):
             return x
         c.refuse("picks images out of the batch", LATER)
-    start, stop, step = pick.indices(extent)
+    start, stop, step = indices(pick, extent)
     return c.slice(x, dim, start, max(stop, start), step)
 
 
@@ -112,7 +113,10 @@ def _taken(c: Context, x: Value, dim: int, index: Operand) -> Value:
     if c.type(index).rank != 1:
         c.refuse("picks by an index tensor that has not one axis", FLAT)
     size = c.size(x, dim)
-    if isinstance(index, Stored) and not index.varies:
+    if isinstance(size, Extent) and not (isinstance(index, Value) and _of_topk(c, index)):
+        if not isinstance(index, Stored) or bool((index.tensor < 0).any()):
+            c.refuse("counts from the end of an axis that varies", "count from its start")
+    elif isinstance(index, Stored) and not index.varies:
         index = c.constant(index.tensor % size)
         if torch.equal(index.tensor, torch.arange(size)):
             return x
@@ -127,6 +131,8 @@ def _taken(c: Context, x: Value, dim: int, index: Operand) -> Value:
 def _from_front(c: Context, index: Operand, size: int) -> Operand:
     """Indices that may count from the end (−1 is the last), counted from the front."""
     index = c.cast(index, "i64")
+    if isinstance(index, Stored) and isinstance(size, Extent):
+        return index
     if isinstance(index, Stored):
         return replace(index, name="", tensor=index.tensor % size)
     if _of_topk(c, index):
@@ -177,7 +183,7 @@ def sort(
     """Values and indices, equal whole numbers in the order that they came in."""
     value = c.value(x)
     axis = c.axis(dim, value.type.rank)
-    size = c.size(value, axis)
+    size = c.counted(value, axis)
     if value.type.is_float:
         values = topk(c, value, size, axis, largest=descending)[0]
         return values, Missing("sort leaves open which of equal numbers comes first", "use topk")

@@ -12,7 +12,7 @@ from lrpc.frontend.lowering.elementwise import swapped
 from lrpc.frontend.records import Stored
 from lrpc.ir.graph import Value
 from lrpc.ir.ops import Family, of_family
-from lrpc.ir.types import DTYPES, Dim
+from lrpc.ir.types import DTYPES, Dim, whole
 
 CONVOLUTIONS = of_family(Family.CONVOLUTION)
 
@@ -144,7 +144,7 @@ def matmul(c: Context, x: Operand, y: Operand) -> Operand:
 
 def _reshaped(c: Context, x: Operand, shape: tuple[Dim, ...]) -> Operand:
     if isinstance(x, Stored) and not x.varies:
-        return c.constant(x.tensor.reshape([int(str(extent)) for extent in shape]))
+        return c.constant(x.tensor.reshape([whole(extent) for extent in shape]))
     return c.reshape(x, shape)
 
 

@@ -10,7 +10,7 @@ import torch
 from lrpc.frontend.lowering.context import Context, Operand
 from lrpc.frontend.records import Stored
 from lrpc.ir.graph import Value
-from lrpc.ir.types import DTYPES, TensorType
+from lrpc.ir.types import DTYPES, TensorType, whole
 
 Pair = int | tuple[int, ...]
 
@@ -18,8 +18,8 @@ Pair = int | tuple[int, ...]
 def pair(x: Operand) -> tuple[int, int]:
     """Height and width; one number is both."""
     if isinstance(x, (tuple, list)):
-        return (int(x[0]), int(x[-1]))
-    return (int(x), int(x))
+        return (whole(x[0]), whole(x[-1]))
+    return (whole(x), whole(x))
 
 
 # One axis.
@@ -144,13 +144,15 @@ def adaptive_avg_pool1d(c: Context, x: Operand, output_size: Operand) -> Operand
 
 def _extents(c: Context, x: Value, axes: tuple[int, ...]) -> list[tuple[int, int]]:
     """Extents before and after, along the last axes."""
-    return [(c.size(x, d), int(str(c.result.shape[d]))) for d in axes]
+    return [(c.size(x, d), whole(c.result.shape[d])) for d in axes]
 
 
 def _adaptive_avg(c: Context, x: Value, sizes: list[tuple[int, int]]) -> Value:
     if all(out == 1 for _, out in sizes):
         return c.op("mean", x, dims=(-2, -1), keepdim=True)
     if any(size % out for size, out in sizes):
+        for axis in range(-len(sizes), 0):
+            c.counted(x, axis)
         return _average_axes(c, x, sizes)
     kernel = tuple(size // out for size, out in sizes)
     return c.op("avg_pool2d", x, kernel=kernel, stride=kernel, padding=(0, 0))

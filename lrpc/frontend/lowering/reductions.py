@@ -94,7 +94,7 @@ def _first_extreme(c: Context, op: str, x: Operand, dim: int | None, keepdim: bo
         )
     value = c.value(x)
     axis = c.axis(dim, value.type.rank)
-    size = c.size(value, axis)
+    size = c.counted(value, axis)
     found = c.op("compare", value, c.op(op, value, dims=(axis,), keepdim=True), kind="eq")
     places = torch.arange(size).reshape(-1, *(1,) * (-1 - axis))
     index = c.op("where", found, c.constant(places), c.constant(torch.tensor(size - 1)))

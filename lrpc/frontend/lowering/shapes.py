@@ -211,7 +211,7 @@ def _mirrored(c: Context, x: Value, pad: tuple[int, ...], mode: str) -> Value:
     """Padding with the map's own entries, picked along one axis after the other."""
     for axis in range(len(pad) // 2):
         before, after = pad[2 * axis : 2 * axis + 2]
-        size = c.size(x, -1 - axis)
+        size = c.counted(x, -1 - axis)
         places = torch.arange(-before, size + after)
         if mode == "replicate":
             places = places.clamp(0, size - 1)

@@ -15,6 +15,7 @@ from lrpc.frontend.lowering import (
     indexing,
     layers,
     maps,
+    numbers,
     reductions,
     shapes,
 )
@@ -25,7 +26,17 @@ Row = Callable[..., Any]
 
 ROWS: dict[str, Row] = {
     name: row
-    for family in (elementwise, activations, shapes, indexing, reductions, layers, maps, attention)
+    for family in (
+        elementwise,
+        activations,
+        shapes,
+        indexing,
+        reductions,
+        layers,
+        maps,
+        attention,
+        numbers,
+    )
     for name, row in family.ROWS.items()
 }
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from lrpc.ir.ops import boxes, deformable, elementwise, network, relevance, slopes, structural
-from lrpc.ir.ops.row import Op, infer, resolve
+from lrpc.ir.ops.row import Op, infer
+from lrpc.ir.ops.sized import resolve
 from lrpc.ir.ops.traits import Family, Trait, View
 
 TABLE: dict[str, Op] = {

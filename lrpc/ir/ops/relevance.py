@@ -165,10 +165,12 @@ ROWS = (
 )  # fmt: skip
 
 # Effects: they have no output, and stand for what the program hands out beside its result. A
-# `record` books Σ g ⊙ x, nothing where g is 0: x may be −inf there, as masked scores are.
+# `record` books Σ g ⊙ x, nothing where g is 0: x may be −inf there, as masked scores are; with
+# `rest`, what that leaves of the row before.
 EFFECTS = (
     Op("record", 2,
-       {"batch": "int", "negative": "bool", "node": "str", "kind": "str", "fold": "int?"},
-       lambda g, x, batch, negative, node, kind, fold=1: (), Family.EFFECT, outputs=0),
+       {"batch": "int", "negative": "bool", "node": "str", "kind": "str", "fold": "int?",
+        "rest": "bool?"},
+       lambda g, x, batch, negative, node, kind, fold=1, rest=False: (), Family.EFFECT, outputs=0),
     Op("read", None, {"name": "str"}, lambda *parts, name: (), Family.EFFECT, outputs=0),
 )  # fmt: skip

@@ -12,9 +12,11 @@ from typing import Any
 import torch
 
 from lrpc.errors import IRError
+from lrpc.ir.extents import Size, grid, sizes_in
 from lrpc.ir.graph import Attr
 from lrpc.ir.limits import INTEGER
 from lrpc.ir.meta import formulas
+from lrpc.ir.ops.sized import resolve, resolved, same_symbols, type_at
 from lrpc.ir.ops.traits import Family, Trait, View
 from lrpc.ir.stand_ins import FIRST, NotAProduct, coefficient, points, solve
 from lrpc.ir.types import DTYPES, NAMES, Dim, Sizes, Sym, TensorType
@@ -22,7 +24,12 @@ from lrpc.support.untrusted import short
 
 
 def _whole(value: Any, least: int = -INTEGER) -> bool:
-    return type(value) is int and least <= value <= INTEGER
+    return (
+        isinstance(value, int)
+        and value is not True
+        and value is not False
+        and (least <= value <= INTEGER)
+    )
 
 
 def _extent(value: Any) -> bool:
@@ -125,13 +132,6 @@ class Op:
                 raise IRError(f"op {self.name} misses its attribute {key!r}")
 
 
-def resolve(value: Attr, sizes: Mapping[str, int]) -> Any:
-    """An attribute with the symbols in it replaced by sizes."""
-    if isinstance(value, Sym):
-        return value.at(sizes)
-    return tuple(resolve(v, sizes) for v in value) if isinstance(value, tuple) else value
-
-
 def infer(
     op: Op,
     inputs: tuple[TensorType, ...],
@@ -153,6 +153,8 @@ def _inferred(
 ) -> tuple[TensorType, ...]:
     dims = [dim for kind in (*inputs, *(t for _, t in weights)) for dim in kind.shape]
     atoms = [*dims, *_atoms([value for _, value in attrs])]
+    if own := sizes_in(coefficient(atom) for atom in atoms):
+        return _of_all_sizes(op, inputs, attrs, weights, own)
     symbolic = any(isinstance(atom, Sym) for atom in atoms)
     sizes: list[Sizes] = []
     found: list[tuple[torch.Tensor, ...]] = []
@@ -162,6 +164,33 @@ def _inferred(
         if len(found) == 2 and not _large(types := _solved(op, inputs, found, sizes)):
             return types
     return _solved(op, inputs, found, sizes)
+
+
+def _of_all_sizes(
+    op: Op,
+    inputs: tuple[TensorType, ...],
+    attrs: tuple[tuple[str, Attr], ...],
+    weights: tuple[tuple[str, TensorType], ...],
+    own: Sequence[Size],
+) -> tuple[TensorType, ...]:
+    """The output types where extents depend on sizes: from those at several sizes."""
+    found = []
+    for point in grid(own):
+        here = tuple(type_at(t, point) for t in inputs)
+        given = tuple((key, resolved(value, point)) for key, value in attrs)
+        found.append(
+            _inferred(op, here, given, tuple((key, type_at(t, point)) for key, t in weights))
+        )
+    types = []
+    for same in zip(*found, strict=True):
+        shape = [same_symbols(dims, own) for dims in zip(*(t.shape for t in same), strict=True)]
+        if None in shape:
+            raise IRError(
+                f"op {op.name} does not fit inputs {_listed(inputs)}: the form of its result "
+                "depends on the size"
+            )
+        types.append(TensorType(same[0].dtype, tuple(d for d in shape if d is not None)))
+    return tuple(types)
 
 
 def _check_axes(

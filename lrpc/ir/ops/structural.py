@@ -53,6 +53,8 @@ ROWS = (
        T.MOVABLE),
     Op("full", 0, {"shape": "dims", "value": "number", "dtype": "dtype"}, _full, Family.SOURCE,
        T.MOVABLE),
+    Op("arange", 0, {"size": "dim", "dtype": "dtype"},
+       lambda size, dtype: torch.arange(size, dtype=DTYPES[dtype]), Family.SOURCE, T.MOVABLE),
     Op("sum", 1, REDUCE, lambda x, dims, keepdim: x.sum(dims, keepdim), Family.SCALING,
        T.MOVABLE | T.KEEPS_SIGN),
     Op("mean", 1, REDUCE, lambda x, dims, keepdim: x.mean(dims, keepdim), Family.SCALING,

@@ -141,22 +141,22 @@ def sample_values(value: Tensor, shapes: Shapes, locations: Tensor, weights: Ten
 
     `value` [B, N, M, D], `locations` [B, Q, M, L, P, 2], `weights` [B, Q, M, L·P] → [B, Q, M·D].
     """
-    batch, _, heads, _ = value.shape
-    samples = []
+    batch, _, heads, width = value.shape
+    maps = value.permute(0, 2, 3, 1).flatten(0, 1)  # [B·M, D, N]
+    grids = 2.0 * locations.permute(0, 2, 3, 4, 1, 5).flatten(0, 1) - 1.0  # [B·M, L, P, Q, 2]
+    shares = weights.reshape(locations.shape[:-1]).permute(0, 2, 3, 4, 1).flatten(0, 1)
+    sums = []
     start = 0
-    for level, (height, width) in enumerate(shapes):
-        tokens = value[:, start : start + height * width]
-        start += height * width
-        grid = 2.0 * locations[:, :, :, level].transpose(1, 2).flatten(0, 1) - 1.0
-        samples.append(
-            F.grid_sample(
-                tokens.permute(0, 2, 3, 1).reshape(batch * heads, -1, height, width),
-                grid,  # [B·M, Q, P, 2]
-                mode="bilinear",
-                padding_mode="zeros",
-                align_corners=False,
-            )
-        )  # [B·M, D, Q, P]
-    stacked = torch.cat(samples, -1)  # [B·M, D, Q, L·P]
-    stacked = stacked.reshape(batch, heads, *stacked.shape[1:])
-    return torch.einsum("bmdqs,bqms->bqmd", stacked, weights).flatten(2)
+    for level, shape in enumerate(shapes):
+        end = start + shape[0] * shape[1]
+        samples = F.grid_sample(
+            maps[:, :, start:end].reshape(*maps.shape[:2], *shape),
+            grids[:, level],
+            mode="bilinear",
+            padding_mode="zeros",
+            align_corners=False,
+        )  # [B·M, D, P, Q]
+        start = end
+        sums.append((samples * shares[:, None, level]).sum(2))
+    total = sum(sums[1:], sums[0]).reshape(batch, heads, width, -1)
+    return total.permute(0, 3, 1, 2).flatten(2)

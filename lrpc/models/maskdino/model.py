@@ -11,7 +11,7 @@ from lrpc.models.fitting import fill
 from lrpc.models.maskdino.backbone import ResNet
 from lrpc.models.maskdino.pixel_decoder import PixelDecoder, Pixels
 from lrpc.models.maskdino.predictor import Predictor
-from lrpc.models.maskdino.seeding import seeded_weights
+from lrpc.models.maskdino.seeding import Undrawn, seeded_weights
 from lrpc.models.maskdino.spec import MaskDINOSpec
 
 #: How a message names the model.
@@ -109,7 +109,7 @@ class MaskDINO(nn.Module):
 def construct_maskdino(config: object) -> MaskDINO:
     """The model that `config` describes, its weights not set yet. Raises ConfigError."""
     spec = MaskDINOSpec.from_config(config)
-    with torch.random.fork_rng(devices=[]):  # construction draws numbers nobody will see
+    with torch.random.fork_rng(devices=[]), Undrawn():  # nobody would see the numbers
         return MaskDINO(spec)
 
 

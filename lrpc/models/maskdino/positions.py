@@ -39,7 +39,7 @@ def map_positions(height: int, width: int, channels: int, like: Tensor) -> Tenso
     codes = []
     for size in (height, width):
         steps = torch.arange(1, size + 1, dtype=torch.float64)
-        codes.append(_interleave((steps / (size + 1e-6) * 2 * math.pi)[:, None] / divisors))
+        codes.append(_interleave((steps / (steps[-1:] + 1e-6) * 2 * math.pi)[:, None] / divisors))
     rows = codes[0][:, None].expand(height, width, -1)
     columns = codes[1][None].expand(height, width, -1)
     return _cast(torch.cat((rows, columns), -1).flatten(0, 1)[None], like)

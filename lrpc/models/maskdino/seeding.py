@@ -5,17 +5,37 @@ from __future__ import annotations
 import math
 import re
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 # One module under several names must get one value: names are mapped to the first of them.
 _ALIASES = (
     (re.compile(r"predictor\.(decoder\.)?bbox_embed\.\d+\."), "predictor._bbox_embed."),
     (re.compile(r"predictor\.decoder_norm\."), "predictor.decoder.norm."),
 )
+
+_DRAWING = frozenset({
+    *(nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_, nn.init.kaiming_normal_),
+    *(Tensor.uniform_, Tensor.normal_),
+})  # fmt: skip
+
+
+class Undrawn(TorchFunctionMode):
+    """While active, tensors that are filled at random keep what lies in their memory."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _DRAWING:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def seeded_weights(model: nn.Module, seed: int = 0) -> dict[str, Tensor]:
@@ -24,19 +44,21 @@ def seeded_weights(model: nn.Module, seed: int = 0) -> dict[str, Tensor]:
     Offsets, attention weights and box refinements, which training starts from zero, are not zero:
     every path of the model carries something. `criterion.*` keeps what the model has.
     """
-    weights = {}
-    drawn: dict[str, Tensor] = {}
-    for key, tensor in model.state_dict().items():
-        name = key
-        for pattern, replacement in _ALIASES:
-            name = pattern.sub(replacement, name)
-        if name.startswith("criterion."):
-            weights[key] = tensor
-            continue
-        if name not in drawn:
-            drawn[name] = torch.from_numpy(_draw(name, tuple(tensor.shape), seed))
-        weights[key] = drawn[name]
-    return weights
+    own = model.state_dict()
+    names = {key: _drawn_as(key) for key in own}
+    shapes = {names[key]: tuple(own[key].shape) for key in reversed(own)}  # of the first
+    shapes = {name: shape for name, shape in shapes.items() if not name.startswith("criterion.")}
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        values = pool.map(lambda name: _draw(name, shapes[name], seed), shapes)
+        drawn = dict(zip(shapes, map(torch.from_numpy, values), strict=True))
+    return {key: drawn.get(names[key], tensor) for key, tensor in own.items()}
+
+
+def _drawn_as(key: str) -> str:
+    """The name that a tensor is drawn by."""
+    for pattern, replacement in _ALIASES:
+        key = pattern.sub(replacement, key)
+    return key
 
 
 def _draw(name: str, shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:
@@ -59,4 +81,4 @@ def _draw(name: str, shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:
         values = values * 4
     if "_bbox_embed.layers.2." in name:
         values = values * 0.1
-    return values.astype(np.float32)
+    return values.astype(np.float32, copy=False)

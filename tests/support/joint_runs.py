@@ -17,7 +17,7 @@ from passes.lower_relevance import LowerRelevance
 
 
 @dataclass(frozen=True)
-class Swept:
+class JointRun:
     """R by place, and the ledger's rows (node, kind, amount [K, B])."""
 
     places: dict[str, Tensor]
@@ -60,12 +60,12 @@ def lowered(
     return run_pipeline(module, steps, lambda step, m: watch(step.name, m) if watch else None)
 
 
-def sweep(
+def run_joint(
     joint: Module,
     inputs: Mapping[str, Tensor],
     seed: Tensor,
     known: Mapping[str, Tensor] | None = None,
-) -> Swept:
+) -> JointRun:
     """Run all nodes of `joint` but those whose values are `known`."""
     given = {**inputs, joint.graph.inputs[-1].name: seed}
     values, sizes = {**(known or {}), **given}, sizes_of(joint.graph, given)
@@ -77,13 +77,13 @@ def sweep(
             if node.op == "read":
                 places[str(node.attr("name"))] = read_out(operands)
             elif node.op == "record":
-                rows.append(
-                    (str(node.attr("node")), str(node.attr("kind")), _amount(node, *operands))
-                )
+                amount = _amount(node, *operands)
+                amount = rows[-1][2] - amount if node.attr("rest") else amount
+                rows.append((str(node.attr("node")), str(node.attr("kind")), amount))
             elif any(v.name not in values for v in node.outputs):
                 made = run_node(node, joint.tensors, operands, sizes)
                 values.update((v.name, t) for v, t in zip(node.outputs, made, strict=True))
-    return Swept(places, rows)
+    return JointRun(places, rows)
 
 
 def _amount(node: Node, g: Tensor, x: Tensor) -> Tensor:

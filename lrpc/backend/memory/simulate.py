@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lrpc.backend.memory.effect import Effect, Strided
-from lrpc.backend.memory.effects import Effects, called, full_name, not_run
-from lrpc.backend.memory.tape import OUTSIDE, Frame, Given, Log, TensorHeld, Tensors, frame
+from lrpc.backend.memory.effects import Effects, called, full_name, not_run, of_images
+from lrpc.backend.memory.log import OUTSIDE, Frame, Given, Log, TensorHeld, Tensors, frame
 from lrpc.backend.memory.traces import Local, Shape, Trace
 from lrpc.backend.schedule.chunk import of_seeds
 from lrpc.backend.schedule.ir import (
@@ -161,7 +161,7 @@ class Machine:
             tuple(kind for kind, _ in loads),
             tuple(tuple(tables[name].items()) for name in shape.keeps),
             self.effects.weights_of(shape, prefix, self.weights),
-            *(log.sizes["B"], log.sizes.get("K", 0)),
+            *(log.sizes["B"], log.sizes.get("K", 0), *of_images(log.sizes)),
         )
         trace = self.effects.traces.get(key)
         if trace is None:

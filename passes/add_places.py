@@ -1,4 +1,4 @@
-"""Marks where relevance can start and end."""
+"""Names places where relevance can start and end."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from passes.reachable import relevance_reachable
 
 
 @dataclass(frozen=True)
-class MarkEnds:
+class AddPlaces:
     """Adds a place `output.NAME` on each output, and `input.NAME` on each input that can carry
     relevance: floats, and tokens."""
 
-    name: ClassVar[str] = "mark_ends"
+    name: ClassVar[str] = "add_places"
 
     def run(self, module: Module) -> Module:
         graph = module.graph

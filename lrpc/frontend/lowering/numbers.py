@@ -1,0 +1,76 @@
+"""Tensors made from numbers, where sizes vary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from lrpc.frontend.lowering.context import Context, Operand
+from lrpc.ir.extents import Extent
+from lrpc.ir.graph import Value
+from lrpc.ir.types import whole
+
+
+def full(c: Context, shape: Operand, value: Any, *, dtype: Any = None) -> Value:
+    return c.op("full", shape=c.result.shape, value=value, dtype=c.result.dtype)
+
+
+def arange(c: Context, start: Any, end: Any, step: Any, *, dtype: Any = None) -> Value:
+    counted = c.op("arange", size=c.result.shape[0], dtype=c.result.dtype)
+    return _shifted(c, counted if step == 1 else c.op("scale", counted, by=step), start)
+
+
+def linspace(c: Context, start: Any, end: Any, steps: int, *, dtype: Any = None) -> Value:
+    """start + i · (end − start) / (steps − 1); torch counts the second half from the end."""
+    counted = c.op("arange", size=steps, dtype=c.result.dtype)
+    if steps > 1:
+        last = c.op("full", shape=(1,), value=steps - 1, dtype=c.result.dtype)
+        counted = c.op("div", counted, last)
+    return _shifted(c, c.op("scale", counted, by=end - start), start)
+
+
+def _shifted(c: Context, x: Value, by: Any) -> Value:
+    return x if by == 0 else c.op("shift", x, by=by)
+
+
+def tensor(c: Context, data: Operand, *, dtype: Any = None) -> Operand:
+    """A list of numbers, some of which depend on sizes, or lists of such."""
+    shape = tuple(map(whole, c.result.shape))
+    numbers = _flat(data)
+    if not any(isinstance(x, Extent) for x in numbers):
+        return c.constant(torch.tensor(data, dtype=dtype))
+    parts = [c.op("full", shape=(1,), value=x, dtype=c.result.dtype) for x in numbers]
+    joined = parts[0] if len(parts) == 1 else c.op("cat", *parts, dim=-1)
+    return c.reshape(joined, shape)
+
+
+def meshgrid(c: Context, *tensors: Operand, indexing: str = "ij") -> tuple[Value, ...]:
+    """Each of these vectors along an axis of its own."""
+    given = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], tuple) else tensors
+    values = [c.value(x) for x in given]
+    extents = [x.type.shape[0] if x.type.shape else 1 for x in values]
+    order = list(range(len(values)))
+    if indexing == "xy" and len(order) > 1:
+        order[:2] = [1, 0]
+    shape = tuple(extents[i] for i in order)
+    found = []
+    for place, x in enumerate(values):
+        along = tuple(extents[place] if i == place else 1 for i in order)
+        found.append(c.expand(c.reshape(x, along), shape))
+    return tuple(found)
+
+
+def _flat(data: Any) -> list[Any]:
+    if isinstance(data, (tuple, list)):
+        return [x for part in data for x in _flat(part)]
+    return [data]
+
+
+ROWS: dict[str, Any] = {
+    "full": full,
+    "arange": arange,
+    "linspace": linspace,
+    "tensor": tensor,
+    "meshgrid": meshgrid,
+}

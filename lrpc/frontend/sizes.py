@@ -1,0 +1,102 @@
+"""Which extents of a model's inputs vary, in which steps, and examples of other sizes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lrpc.errors import TraceError
+from lrpc.frontend.capture import Example
+from lrpc.frontend.records import Input, found, mapped
+from lrpc.ir.extents import Size, grid
+
+NAME = re.compile("[AC-EG-JL-Z][0-9]*")  # B and K are the images and seeds, F torch's functions
+STEP = 32
+"""The step of sizes, where none is given: what most backbones divide an image by."""
+
+Dynamic = Mapping[str, Mapping[int, "str | tuple[str, int]"]]
+"""Input → axis → the name of the size, or its name and step."""
+
+
+@dataclass(frozen=True)
+class Varying:
+    """The axes of inputs along which sizes vary."""
+
+    axes: Mapping[str, Mapping[int, Size]]
+
+    @property
+    def sizes(self) -> tuple[Size, ...]:
+        """The sizes, each once, in order."""
+        return tuple(sorted({size for axes in self.axes.values() for size in axes.values()}))
+
+    @property
+    def points(self) -> list[dict[str, int]]:
+        """The sizes to trace at: those that tell what extents are, and larger ones that check."""
+        beyond = {s.name: s.example + 2 * s.step for s in self.sizes}
+        return [*grid(self.sizes), beyond]
+
+    def resized(self, example: Example, point: Mapping[str, int]) -> Example:
+        """The same call on inputs of other sizes, made of the entries that are nearest."""
+
+        def change(x: Input) -> Input:
+            value = x.value
+            for axis, size in self.axes.get(x.name, {}).items():
+                value = _nearest(value, axis, point[size.name])
+            return Input(x.name, value)
+
+        args, kwargs = mapped((example.args, example.kwargs), Input, change)
+        return Example(args, kwargs)
+
+
+FIXED = Varying({})
+"""Inputs of the shapes of the example."""
+
+
+def varying(example: Example, dynamic: Dynamic) -> Varying:
+    """What the user says of sizes, held against an example; TraceError where it does not fit."""
+    shapes = {x.name: tuple(x.value.shape) for x in found((example.args, example.kwargs), Input)}
+    sizes: dict[str, Size] = {}
+    axes: dict[str, dict[int, Size]] = {}
+    for name, given in dynamic.items():
+        if name not in shapes:
+            known = ", ".join(shapes)
+            raise TraceError(f"dynamic names an input {name!r}; the model's are {known}")
+        for axis, what in given.items():
+            size = _size(name, axis, what, shapes[name])
+            if sizes.setdefault(size.name, size) != size:
+                raise TraceError(
+                    f"dynamic: {size.name} is {sizes[size.name].example} in steps of "
+                    f"{sizes[size.name].step} in one place and {size.example} in steps of "
+                    f"{size.step} in another; give an example where they are the same"
+                )
+            axes.setdefault(name, {})[axis] = size
+    return Varying(axes)
+
+
+def _size(name: str, axis: Any, what: Any, shape: tuple[int, ...]) -> Size:
+    own, step = (what, STEP) if isinstance(what, str) else what
+    if isinstance(axis, bool) or not isinstance(axis, int) or not 0 < axis < len(shape):
+        raise TraceError(
+            f"dynamic: {axis!r} is no axis of {name} {list(shape)} that can vary; the batch, axis "
+            "0, always does"
+        )
+    if not (isinstance(own, str) and NAME.fullmatch(own)):
+        raise TraceError(f"dynamic: {own!r} cannot name a size; take a letter such as H or W2")
+    if not isinstance(step, int) or step < 1:
+        raise TraceError(f"dynamic: {step!r} is no step for {own}; take a positive integer")
+    if shape[axis] % step:
+        raise TraceError(
+            f"dynamic: {own} goes in steps of {step}, but axis {axis} of the example's {name} is "
+            f"{shape[axis]} long; give an example of a multiple, or {{{axis}: ({own!r}, step)}}"
+        )
+    return Size(own, step, shape[axis])
+
+
+def _nearest(value: Tensor, axis: int, length: int) -> Tensor:
+    places = torch.arange(length) * value.shape[axis] // length
+    return value.index_select(axis, places.to(value.device))

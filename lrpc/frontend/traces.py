@@ -1,0 +1,58 @@
+"""Traces of one call at several batch sizes and sizes of inputs, and the extents that they tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lrpc.frontend.sizes import FIXED, Varying
+from lrpc.frontend.tracer import Trace
+from lrpc.ir.extents import at, fitted
+from lrpc.ir.types import Dim, Sym
+
+SIZES = (2, 3)
+
+
+class Differs(Exception):
+    """Traces differ in a way that neither the batch size nor the sizes of inputs explain."""
+
+
+@dataclass(frozen=True)
+class Traces:
+    """Traces of one call: on two images, on three, and on two of the other sizes of `varying`."""
+
+    two: Trace
+    three: Trace
+    more: tuple[Trace, ...] = ()
+    varying: Varying = FIXED
+
+    @property
+    def all(self) -> tuple[Trace, ...]:
+        return (self.two, self.three, *self.more)
+
+    def extent(self, found: Sequence[int]) -> Dim:
+        """The extent that is this in each of the traces."""
+        dim = extent(found[0], found[1])
+        batch = dim.batch if isinstance(dim, Sym) else 0
+        images = SIZES[0] ** batch
+        numbers = [n for i, n in enumerate(found) if i != 1]
+        if not self.more or numbers == [numbers[0]] * len(numbers):
+            return dim
+        if any(n % images for n in numbers):
+            raise Differs
+        *known, last = (n // images for n in numbers)
+        coeff = fitted(known, self.varying.sizes)
+        if at(coeff, self.varying.points[-1]) != last:
+            raise Differs
+        return Sym(coeff, batch) if batch else coeff
+
+
+def extent(a: int, b: int) -> Dim:
+    """The extent that is `a` for two images and `b` for three."""
+    if a == b:
+        return a
+    for power in (1, 2):
+        coeff = a // SIZES[0] ** power
+        if coeff > 0 and (coeff * SIZES[0] ** power, coeff * SIZES[1] ** power) == (a, b):
+            return Sym(coeff, batch=power)
+    raise Differs

@@ -13,7 +13,7 @@ import argparse
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,7 +27,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-BATCH = 2
+BATCH, STEPS = 2, 3  # images, and steps of a size that varies
 SEEDS = {False: (1,), True: (1, 5)}  # by Triton kernels, few seeds and many take different ones
 
 
@@ -118,7 +118,7 @@ def _calls(
 ) -> Iterator[tuple[str, Callable[[], None]]]:
     """Names of calls, and the calls; each relevance is of a state that others have used too."""
     made = program.interface
-    inputs = [fake_input(dtype, shape) for dtype, shape in made.inputs.values()]
+    inputs = [fake_input(*given, getattr(made, "sizes", {})) for given in made.inputs.values()]
     state: dict[str, Any] = {}
 
     def forward() -> None:
@@ -146,8 +146,10 @@ def _calls(
                     yield call, partial(relevance, target, count, ledger)
 
 
-def fake_input(dtype: str, shape: Sequence[Any]) -> Tensor:
-    sizes = [BATCH if isinstance(size, str) else size for size in shape]
+def fake_input(dtype: str, shape: Sequence[Any], steps: Mapping[str, int]) -> Tensor:
+    """An input without numbers; `steps` are of sizes that vary."""
+    varying = {"B": BATCH, **{name: STEPS * step for name, step in steps.items()}}
+    sizes = [varying.get(size, size) for size in shape]
     kind = getattr(torch, str(dtype).removeprefix("torch."))
     return torch.empty(sizes, dtype=kind, device="cuda")
 

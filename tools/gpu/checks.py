@@ -93,7 +93,7 @@ class Checks:
     def budget(self, directory: Path) -> None:
         """The peak of a program that was compiled for a budget, with more images and seeds too."""
         if not directory.is_dir():
-            raise SkippedError("its program with a budget was not compiled")
+            raise SkippedError("no program with a budget was compiled")
         made = load(directory, self.device)
         limit = int(made.program.manifest["memory"]["budget"])
         target = made.targets()[0]

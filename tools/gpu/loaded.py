@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lrpc.runtime.limits import most_live
+from lrpc.runtime.sizes import extent
 
 _COUNT = itertools.count()
 
@@ -34,11 +35,19 @@ class Loaded:
             self._given[batch, seed] = self._drawn(batch, seed)
         return self._given[batch, seed]
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Sizes that vary: those of the example where a config states them, else a few steps."""
+        steps: dict[str, int] = dict(self.program.interface.sizes)
+        (height, width), *_ = self.program.manifest.get("shapes") or [(0, 0)]
+        stated = {"H": height, "W": width}
+        return {name: stated.get(name) or 4 * step for name, step in steps.items()}
+
     def _drawn(self, batch: int, seed: int) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(seed)
         found = {}
         for name, (dtype, shape) in self.program.interface.inputs.items():
-            sizes = [batch if isinstance(size, str) else size for size in shape]
+            sizes = [extent(size, {"B": batch, **self.sizes}) for size in shape]
             kind = getattr(torch, str(dtype).removeprefix("torch."))
             if not kind.is_floating_point:
                 made = torch.zeros(sizes)
@@ -65,7 +74,7 @@ class Loaded:
         """Where relevance of a target starts: `first` on its first axis, 0 on the others."""
         made = self.program.interface
         target = made.others.get(composite, made.targets)[name]
-        sizes = [int(target.shape[axis]) for axis in target.index_axes]
+        sizes = [extent(target.shape[axis], self.sizes) for axis in target.index_axes]
         index = [min(first, size - 1) if i == 0 else 0 for i, size in enumerate(sizes)]
         return [tuple(index)] * seeds
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -45,19 +45,27 @@ def options_of(device: str, tiny: bool, store: Path, **more: Any) -> Options:
 
 
 def checked_programs(tiny: bool) -> tuple[str, ...]:
-    """The programs whose every target is checked, by name; each has one with a budget besides."""
-    return ("deformable",) if tiny else ("digits", "r50")
+    """The programs whose every target is checked, by name."""
+    return ("deformable",) if tiny else ("digits", "r50", "digits-any-size")
 
 
 def jobs(store: Path, tiny: bool) -> list[Job]:
     """All programs that the parts need, those that take longest first."""
-    named = {"deformable": _small, "digits": partial(_configured, DIGITS),
-             "r50": partial(_configured, FULL)}  # fmt: skip
-    found = []
-    for name in checked_programs(tiny)[::-1]:
-        for budget in ("", BUDGET):
-            path = store / (f"{name}-budget" if budget else name)
-            found.append(Job(path.name, partial(_made, path, partial(named[name], budget))))
+    memory = ["LRPC.MEMORY.CHECKPOINT", "auto", "LRPC.MEMORY.BUDGET", BUDGET]
+    named: dict[str, Callable[[Path], object]] = {
+        "r50": partial(_configured, FULL, []),
+        "r50-budget": partial(_configured, FULL, memory),
+        "digits": partial(_configured, DIGITS, []),
+        "digits-budget": partial(_configured, DIGITS, memory),
+        "digits-any-size": partial(_configured, DIGITS, ["LRPC.DYNAMIC", "True"]),
+    }
+    if tiny:
+        budget = {"checkpoint": "auto", "budget": BUDGET}
+        named = {
+            "deformable": partial(_small, {}),
+            "deformable-budget": partial(_small, budget),
+        }
+    found = [Job(name, partial(_made, store / name, make)) for name, make in named.items()]
     return [*found, *_of_bench(options_of("cpu", tiny, store))]
 
 
@@ -66,15 +74,13 @@ def _made(path: Path, make: Callable[[Path], object]) -> None:
         make(path)
 
 
-def _configured(config: str, budget: str, path: Path) -> None:
-    words = ["LRPC.MEMORY.CHECKPOINT", "auto", "LRPC.MEMORY.BUDGET", budget] if budget else []
+def _configured(config: str, words: Sequence[str], path: Path) -> None:
     load = importlib.import_module("lrpc.config").load_config
-    importlib.import_module("lrpc.compiler").compile_config(load(ROOT / config, words), path)
+    importlib.import_module("lrpc.compiler").compile_config(load(ROOT / config, list(words)), path)
 
 
-def _small(budget: str, path: Path) -> None:
+def _small(options: Mapping[str, Any], path: Path) -> None:
     layout = chosen(QUICK["levels"], True)
-    options = {"checkpoint": "auto", "budget": budget} if budget else {}
     tokens, _ = drawn(1, layout, 1)
     composites = ["attnlrp", "cp_lrp"]
     made = compile_function()(Encoder(layout), (tokens,), composite=composites, **options)

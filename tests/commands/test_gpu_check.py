@@ -95,7 +95,7 @@ def test_recordings_are_checked(store: Path, tmp_path: Path) -> None:
     asked = (Records(tmp_path / "found.jsonl", "checks"), store, "cpu", True, Clock(1e99))
     checks.Checks(*asked)._loaded("capture", made, other, TARGET, 3)
     found = records.read(tmp_path / "found.jsonl")
-    assert [r.status for r in found] == [OK, OK]
+    assert [r.status for r in found] == [OK, OK, OK]
     assert (recorder.recorded, recorder.replayed) == (3, 4)  # the second forward has its recording
 
     class Stuck(Recorder):
@@ -105,10 +105,12 @@ def test_recordings_are_checked(store: Path, tmp_path: Path) -> None:
 
     other.program.calls = other.module.Captured(plain, Stuck(other.program.weights))
     checks.Checks(*asked)._loaded("capture", made, other, TARGET, 3)
-    *_, last = records.read(tmp_path / "found.jsonl")
-    assert last.status == FAILED
-    assert last.value is not None
-    assert last.value > 0.1
+    *_, outputs, relevance = records.read(tmp_path / "found.jsonl")
+    assert outputs.name == "capture: output, attnlrp: outputs beside the program as written"
+    assert (outputs.status, relevance.status) == (FAILED, OK)
+    assert outputs.value is not None
+    assert outputs.value > 0.1
+    assert "80 of 80 entries of the outputs are others: no limit" in relevance.note
 
 
 def test_wrong_kernels_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +119,7 @@ def test_wrong_kernels_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(
         kernels, "compared", lambda m: [("sample", right, right), ("splat", right * 2, right)]
     )
-    kernels.run(Records(tmp_path / "found.jsonl", "kernels"), True)
+    kernels.run(Records(tmp_path / "found.jsonl", "kernels"), True, Clock(1e99))
     found = {r.name: (r.status, r.value) for r in records.read(tmp_path / "found.jsonl")}
     assert found["sample: tiny, float32"] == (OK, 0.0)
     assert found["splat: tiny, float32"] == (FAILED, 1.0)

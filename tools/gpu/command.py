@@ -83,7 +83,8 @@ class Run:
         records, log = place.with_suffix(".jsonl"), place.with_suffix(".log")
         command = [sys.executable, str(SCRIPT), "--programs", str(self.store)]
         command += ["--tiny"] if self.tiny else []
-        env = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""} if self.tiny else {}
+        env = {"TORCHINDUCTOR_COMPILE_THREADS": "4"}  # several parts compile at once
+        env |= {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""} if self.tiny else {}
         return Part(name, [*command, "--child", name, str(records)], limit_s, records, log, env)
 
     def together(self, parts: Sequence[Part], at_once: int) -> None:
@@ -156,8 +157,8 @@ def run_parts(run: Run, compiling: bool) -> None:
     """What needs no program beside compiling; what needs programs; then, one after the other, what
     is timed."""
     names = prepared.checked_programs(run.tiny)
-    early = run.asked("kernels", [run.part("kernels", 90.0)])
-    early += run.asked("tests", [run.part("tests", 120.0)] if not run.tiny else [])
+    early = run.asked("kernels", [run.part("kernels", 120.0)])
+    early += run.asked("tests", [run.part("tests", 160.0)] if not run.tiny else [])
     wanted = any(group in run.groups for group in GROUPS[2:])
     if compiling and wanted and missing():
         tell(f"programs cannot be compiled here without {', '.join(missing())}; see --prepare")

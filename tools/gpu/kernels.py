@@ -16,6 +16,7 @@ from torch import Tensor
 from lrpc.ir.ops import TABLE
 from lrpc.runtime.kernels import deformable, triton_deformable, triton_ratios
 from lrpc.runtime.kernels.ratios import stab_ratio
+from tools.gpu.clock import Clock
 from tools.gpu.records import Records, SkippedError
 
 Levels = tuple[tuple[int, int], ...]
@@ -128,41 +129,34 @@ def difference(found: Tensor, exact: Tensor) -> float:
 
 
 def maps(tiny: bool) -> Iterator[tuple[str, Map]]:
-    """Small maps of every kind; on a GPU the sizes of a model too."""
+    """Small maps of several kinds; on a GPU the sizes of a model too."""
     if tiny:
         yield "tiny", drawn(MAPS[1], k=2)
         return
-    for levels in MAPS:
-        yield f"maps {levels}", drawn(levels, k=4, b=2)
-    for k in (1, 3, 4, 5):
-        yield f"{k} seeds", drawn(MAPS[1], k=k, b=2)
-    for d in (1, 24, 32, 64):
-        yield f"{d} channels", drawn(MAPS[1], d=d, k=2)
-    for q, p in ((1, 1), (16, 3), (19, 8)):
-        yield f"{q} queries, {p} points", drawn(MAPS[1], q=q, p=p)
+    yield "13,125 queries", drawn(LARGE, k=2, b=2, q=13_125, h=8, d=32, p=4)
+    yield "two levels", drawn(MAPS[1], k=4, b=2)
+    yield "four levels, three seeds", drawn(MAPS[3], k=3, b=2)
+    yield "24 channels, 19 queries", drawn(MAPS[1], k=2, q=19, d=24)
     yield "stored back to front", drawn(MAPS[1], k=2, b=2, h=3).scattered()
     yield "one row", drawn(((1, 1),), q=35, h=1, p=4)
-    yield "13,125 queries", drawn(LARGE, k=2, b=2, q=13_125, h=8, d=32, p=4)
 
 
-def run(records: Records, tiny: bool) -> None:
+def run(records: Records, tiny: bool, clock: Clock) -> None:
     """Record the largest difference of every kernel on every map, in every precision."""
     try:
         importlib.import_module("triton.language")
     except ImportError as error:
         raise SkippedError(f"triton cannot be imported: {error}") from None
-    dtypes = tuple(LIMITS)[: 1 if tiny else None]
-    for name, m in maps(tiny):
-        for dtype in dtypes:
-            what = f"{name}, {str(dtype).removeprefix('torch.')}"
-            with records.checking(what):
+    for dtype in tuple(LIMITS)[: 1 if tiny else None]:
+        short = str(dtype).removeprefix("torch.")
+        for shape in ((3, 5), (2, triton_ratios.STRETCH + 1)):
+            what = f"stabilised ratio: {list(shape)}, {short}"
+            with records.checking(what), clock.one("ratio"):
+                error_ = difference(*stabilised(dtype, shape, 3))
+                records.limited(what, error_, LIMITS[dtype], "error")
+        for name, m in maps(tiny):
+            with records.checking(f"{name}, {short}"), clock.one("map"):
                 limit = max(LIMITS[dtype], LARGE_LIMIT if m.levels == LARGE else 0.0)
                 for kernel, found, exact in compared(m.to(dtype)):
-                    error = difference(found, exact)
-                    records.limited(f"{kernel}: {what}", error, limit, "error")
-    for dtype in dtypes:
-        for shape in ((3, 5), (2, triton_ratios.STRETCH + 1)):
-            what = f"stabilised ratio: {list(shape)}, {str(dtype).removeprefix('torch.')}"
-            with records.checking(what):
-                error = difference(*stabilised(dtype, shape, 3))
-                records.limited(what, error, LIMITS[dtype], "error")
+                    what = f"{kernel}: {name}, {short}"
+                    records.limited(what, difference(found, exact), limit, "error")

@@ -45,7 +45,8 @@ def run(name: str, records_file: Path, asked: Asked) -> int:
 
 
 def kernels(records: Records, what: str, asked: Asked) -> None:
-    importlib.import_module("tools.gpu.kernels").run(records, asked.tiny)
+    clock = Clock(time.perf_counter() + ALL * asked.seconds)
+    importlib.import_module("tools.gpu.kernels").run(records, asked.tiny, clock)
 
 
 def of_program(module: str, name: str, records: Records, what: str, asked: Asked) -> None:

@@ -74,14 +74,13 @@ class Checks:
     def relevance(
         self, name: str, error: float, limit: float, each: Tensor, note: str = ""
     ) -> None:
-        """Relevance is held to a limit where the outputs are the same entry by entry: a query that
-        a near tie has exchanged has another one's relevance, and changes that of the others."""
+        """Relevance within its limit; within the wider one between devices where near ties have
+        exchanged entries of the outputs: a query's relevance depends on the others a little."""
         other = int((each > OUTPUTS).sum())
         if other:
-            more = f"{other} of {len(each)} entries of the outputs are others: no limit"
-            self.records.ok(name, error, "error", f"{more}; {note}" if note else more)
-        else:
-            self.records.limited(name, error, limit, "error", note)
+            more = f"{other} of {len(each)} entries of the outputs are others"
+            limit, note = max(limit, RELEVANCE), f"{more}; {note}" if note else more
+        self.records.limited(name, error, limit, "error", note)
 
     # -- what calls hold ---------------------------------------------------------------------------
 

@@ -227,6 +227,17 @@ def test_refusals(
     assert said in capsys.readouterr().err
 
 
+def test_what_compiling_needs_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(command.PACKAGES, "no_such_module", "its-package")
+    assert command.main(["--tiny", "--parts", "checks"]) == 2
+    assert capsys.readouterr().err == (
+        "error: programs cannot be compiled here without its-package; give --programs,"
+        " or --parts kernels,tests\n"
+    )
+
+
 def test_programs_of_other_sources_are_refused(
     store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -160,9 +160,13 @@ def run_parts(run: Run, compiling: bool) -> None:
     early = run.asked("kernels", [run.part("kernels", 120.0)])
     early += run.asked("tests", [run.part("tests", 160.0)] if not run.tiny else [])
     wanted = any(group in run.groups for group in GROUPS[2:])
-    if compiling and wanted and missing():
-        tell(f"programs cannot be compiled here without {', '.join(missing())}; see --prepare")
-    early += programs_of(run, 150.0) if compiling and wanted else []
+    if compiling and wanted:
+        if missing():
+            raise ConfigError(
+                f"programs cannot be compiled here without {', '.join(missing())}; give --programs,"
+                " or --parts kernels,tests"
+            )
+        early += programs_of(run, 150.0)
     run.together(early, run.jobs)
     ways = [way for way in prepared.WAYS if "compile" in way and not run.tiny]
     checks = run.asked("checks", [run.part(f"checks:{name}", 140.0) for name in names])

@@ -5,15 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import CodeType, FrameType
 
 import torch
 from torch import nn
 
 from lrpc.errors import TraceError
 from lrpc.ir.graph import Loc
-
-_APPLY = torch.autograd.Function.apply.__func__.__code__  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -45,9 +43,10 @@ def gradients_are_on(place: Loc) -> bool:
     if torch.is_grad_enabled():
         return True
     frame: FrameType | None = sys._getframe(1)
+    functions = _functions()
     while frame is not None and frame.f_code.co_name != "run_traced":
-        if frame.f_code is _APPLY:
-            function = frame.f_locals["cls"]
+        function = functions.get(frame.f_code)
+        if function is not None:
             if function is torch.utils.checkpoint.CheckpointFunction:
                 return True
             raise TraceError(
@@ -56,3 +55,17 @@ def gradients_are_on(place: Loc) -> bool:
             )
         frame = frame.f_back
     return False
+
+
+def _functions() -> dict[CodeType, type]:
+    """Every `torch.autograd.Function` by the code of its `forward`. Since torch 2.14 no frame tells
+    of `apply`, which calls it."""
+    found: dict[CodeType, type] = {}
+    kinds = [torch.autograd.Function]
+    while kinds:
+        kind = kinds.pop()
+        code = getattr(kind.forward, "__code__", None)
+        if code is not None and kind is not torch.autograd.Function:
+            found.setdefault(code, kind)
+        kinds += kind.__subclasses__()
+    return found

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
+import lrpc.compiler
 from lrpc.commands.bench import store
 from lrpc.commands.bench.tables import duration, spanned
 from lrpc.commands.bench.timing import Spread
 from lrpc.commands.session.units import size
 from lrpc.errors import ProgramError
-from tools.bench import case_checkpoint, case_encoder, case_sampling, command, offered, page
+from tools.bench import case_checkpoint, case_encoder, case_sampling, command, page
 from tools.bench.contest import Ready, Row
 from tools.bench.encoder import Layout
 from tools.bench.growth import halved
@@ -151,13 +152,13 @@ def timed(name: str, goal: str, seconds: float) -> Row:
 
 def test_budgets_are_asked_for_and_held(monkeypatch: pytest.MonkeyPatch) -> None:
     """A compiler that takes the options and ignores them: its programs exceed their budgets."""
-    compile_, asked = offered.compiler.compile, []
+    compile_, asked = lrpc.compiler.compile, []
 
     def takes(model: Any, args: Any, *, checkpoint: str = "", budget: str = "", **more: Any) -> Any:
         asked.append((checkpoint, budget))
         return compile_(model, args, **more)
 
-    monkeypatch.setattr(offered.compiler, "compile", takes)
+    monkeypatch.setattr(lrpc.compiler, "compile", takes)
     options = Options(
         "cpu", **{**QUICK, "levels": ((4, 4), (2, 2))}, quick=True, tell=lambda _: None
     )

@@ -7,70 +7,13 @@ import (TRITON_INTERPRET=1).
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 
 import pytest
 import torch
 from torch import Tensor
 
-from lrpc.ir.ops import TABLE
 from lrpc.runtime.kernels import cells, deformable, triton_deformable
-
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-MAPS = (
-    ((4, 6),),
-    ((1, 5), (3, 1)),
-    ((5, 3), (1, 1), (2, 2)),
-    ((6, 5), (3, 4), (2, 2), (1, 3)),
-)
-LIMITS = {torch.float32: 2e-6, torch.bfloat16: 2e-2, torch.float16: 3e-3}
-
-
-@dataclass(frozen=True)
-class Map:
-    g: Tensor  # [K, B, Q, H·D]
-    value: Tensor  # [B, S, H, D]
-    loc: Tensor  # [B, Q, H, L, P, 2]
-    weight: Tensor  # [B, Q, H, L, P]
-    levels: tuple[tuple[int, int], ...]
-
-    @property
-    def sizes(self) -> list[int]:
-        return deformable.level_sizes(self.levels)
-
-    def to(self, dtype: torch.dtype) -> Map:
-        tensors = (self.g, self.value, self.loc, self.weight)
-        return Map(*(t.to(dtype) for t in tensors), self.levels)
-
-    def scattered(self) -> Map:
-        """The same values, stored back to front."""
-
-        def turn(t: Tensor) -> Tensor:
-            axes = tuple(reversed(range(t.dim())))
-            return t.permute(axes).contiguous().permute(axes)
-
-        return Map(*(turn(t) for t in (self.g, self.value, self.loc, self.weight)), self.levels)
-
-
-def drawn(
-    levels: tuple[tuple[int, int], ...],
-    k: int = 1, b: int = 1, q: int = 3, h: int = 2, d: int = 16, p: int = 2,
-) -> Map:  # fmt: skip
-    """Locations inside, outside, far outside, and on borders and pixel centres."""
-    generator = torch.Generator().manual_seed(k + 10 * d + 100 * len(levels))
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator)
-
-    count = len(levels)
-    loc = torch.rand(b, q, h, count, p, 2, generator=generator) * 1.6 - 0.3
-    for i, special in enumerate((0.0, 1.0, 0.5, 0.25, -4.0, 1e4, -1e4)):
-        loc.view(-1)[i::17] = special
-    weight = normal(b, q, h, count, p)
-    weight.view(-1)[::7] = 0.0
-    rows = sum(y * x for y, x in levels)
-    tensors = (normal(k, b, q, h * d), normal(b, rows, h, d), loc, weight)
-    return Map(*(t.to(DEVICE) for t in tensors), levels)
+from tools.gpu.kernels import LIMITS, MAPS, Map, compared, drawn, transposed
 
 
 def close(found: Tensor, expected: Tensor, dtype: torch.dtype) -> None:
@@ -81,35 +24,10 @@ def close(found: Tensor, expected: Tensor, dtype: torch.dtype) -> None:
     torch.testing.assert_close(found.double(), expected, rtol=limit, atol=limit * scale)
 
 
-def transposed(m: Map, spread: bool) -> tuple[Tensor, Tensor, Tensor]:
-    b, q, h = m.loc.shape[:3]
-    rows = b * sum(y * x for y, x in m.levels)
-    index, entry = triton_deformable.triton_entries(m.loc, m.weight, m.sizes, spread)
-    many = (b * q, rows) if spread else (b * q * h, rows * h)
-    return deformable.deform_transposed(index, entry, *many)
-
-
 def check(m: Map) -> None:
     """Every kernel against the reference semantics of the operation it serves, in float64."""
-    dtype, wide = m.g.dtype, m.to(torch.float64)
-    k, b, q = m.g.shape[:3]
-    h = m.loc.shape[2]
-    sample = triton_deformable.triton_sample(m.value, m.loc, m.weight, m.sizes)
-    exact = TABLE["deform_sample"].reference(wide.value, wide.loc, wide.weight, levels=m.levels)
-    close(sample, exact, dtype)
-    exact = TABLE["deform_splat"].reference(wide.g, wide.loc, wide.weight, levels=m.levels)
-    close(triton_deformable.triton_splat(m.g, m.loc, m.weight, m.sizes), exact, dtype)
-    rows = m.g.reshape(k, b * q * h, -1)
-    gathered = triton_deformable.triton_gather(rows, *transposed(m, False))
-    close(gathered.reshape(exact.shape), exact, dtype)
-    exact = TABLE["deform_spread"].reference(wide.g, wide.loc, wide.weight, levels=m.levels)
-    gathered = triton_deformable.triton_gather(m.g.reshape(k, b * q, -1), *transposed(m, True))
-    close(gathered.reshape(exact.shape), exact, dtype)
-    weights = triton_deformable.triton_weights(m.g, m.value, m.loc, m.sizes)
-    exact = TABLE["deform_weight_transpose"].reference(
-        wide.g, wide.value, wide.loc, levels=m.levels
-    )
-    close(weights, exact, dtype)
+    for _, found, exact in compared(m):
+        close(found, exact, m.g.dtype)
 
 
 @pytest.mark.parametrize("levels", MAPS, ids=str)

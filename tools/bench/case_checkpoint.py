@@ -17,15 +17,21 @@ SHARES = (100, 75, 50, 35)
 COMPOSITE = "attnlrp"
 
 
-def candidates(made: Encoders) -> list[Candidate]:
-    """No checkpoints, checkpoints at every block, and budgets as shares of the peak."""
-    kinds: list[tuple[str, dict[str, Any]]] = [
+def kinds() -> list[tuple[str, dict[str, Any]]]:
+    """No checkpoints, checkpoints at every block, and budgets as shares of the peak: what they are
+    called, and options of `lrpc.compile`."""
+    found: list[tuple[str, dict[str, Any]]] = [
         ("no checkpoints", {}),
         ("a checkpoint at every block", {"checkpoint": "block"}),
     ]
     for share in SHARES[1:]:
         options = {"checkpoint": "auto", "budget": f"{share}%"}
-        kinds.append((f"budget {share} % of the peak", options))
+        found.append((f"budget {share} % of the peak", options))
+    return found
+
+
+def candidates(made: Encoders) -> list[Candidate]:
+    """A program for each of them."""
     limit = LIMITS["fp32"]
     return [
         Candidate(
@@ -36,7 +42,7 @@ def candidates(made: Encoders) -> list[Candidate]:
             ours=True,
             goal=name,
         )
-        for name, options in kinds
+        for name, options in kinds()
     ]
 
 
@@ -46,7 +52,9 @@ def run(options: Options) -> dict[str, Any]:
     # A budget is for the seeds that a program is compiled for: here the one that is asked.
     made = Encoders(layout, compiler_of(layout, options, 1), options.batch, 1, options)
     references = {COMPOSITE: partial(made.reference, COMPOSITE)}
-    rows = Contest(options.device, references, options.repeats, options.tell).run(candidates(made))
+    rows = Contest(
+        options.device, references, options.repeats, options.tell, until=options.until
+    ).run(candidates(made))
     against_first(rows)
     values = {}
     half = next((r for r in rows if r.name.startswith("budget 50 %")), None)

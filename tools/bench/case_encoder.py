@@ -118,7 +118,7 @@ def compiler_of(layout: Layout, options: Options, seeds: int = 0) -> Compiler:
     """Compiles the encoder for `seeds` at once, by default up to 32."""
     tokens, _ = drawn(1, layout, 1)
     common = {"seeds": seeds or min(max(options.seeds, 8), 32), "epsilon": EPSILON}
-    return Compiler(Encoder(layout), tokens, common)
+    return Compiler(Encoder(layout), tokens, common, options.store)
 
 
 def rows_of(
@@ -145,7 +145,7 @@ def rows_of(
         compiled = partial(made.autograd, made.model, True)
         candidates.insert(1, Candidate("autograd, torch.compile", compiled, gradient, mine))
     for composite in options.composites:
-        for one in options.configurations:
+        for one in options.ways(composite == options.composites[0]):
             kind = one.name.split("+")[0]
             least = limits.seconds(floor, kind == "bf16")
             counts = goal or f"encoder/{kind}"
@@ -166,7 +166,9 @@ def rows_of(
     references: dict[str, Callable[[], Tensor]] = {
         name: partial(made.reference, name) for name in {gradient, *options.composites}
     }
-    rows = Contest(options.device, references, options.repeats, options.tell).run(candidates)
+    rows = Contest(
+        options.device, references, options.repeats, options.tell, until=options.until
+    ).run(candidates)
     if options.save is not None and not options.save.exists():
         made.compiler.copy(options.composites[0], options.save)
         options.tell(f"saved to {options.save}")

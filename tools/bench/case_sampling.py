@@ -157,7 +157,7 @@ def run(options: Options) -> dict[str, Any]:
         op = Op(layout, batch, seeds, options.device, dtype)
         with torch.no_grad():
             rows: list[Row] = Contest(
-                options.device, op.expected(), options.repeats, options.tell
+                options.device, op.expected(), options.repeats, options.tell, until=options.until
             ).run(op.candidates())
         title = f"one sampling, {layout.tokens:,} queries, {layout.heads} heads of "
         title += f"{layout.width // layout.heads}, {POINTS} points, {name}, B={batch}, K={seeds}"

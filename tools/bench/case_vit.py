@@ -48,7 +48,7 @@ class Transformers:
         self.model = ViT(sizes)
         shape = (options.vit_batch, 3, sizes.image, sizes.image)
         images = torch.randn(*shape, generator=torch.Generator().manual_seed(1))
-        self.compiler = Compiler(self.model, images[:1], {"seeds": 1})
+        self.compiler = Compiler(self.model, images[:1], {"seeds": 1}, options.store)
         self.images = images.to(self.device)
         self.inputs = held([self.images])
 
@@ -137,7 +137,7 @@ def _table(
     options, candidates = made.options, list(others)
     work = made.sizes.work(options.vit_batch)
     for which in ours:
-        for one in options.configurations:
+        for one in options.ways(which == ours[0]):
             kind = one.name.split("+")[0]
             candidates.append(
                 Candidate(
@@ -153,7 +153,9 @@ def _table(
             )
     names = {one.expected for one in candidates}
     references: dict[str, Callable[[], Tensor]] = {n: partial(made.reference, n) for n in names}
-    return Contest(options.device, references, options.repeats, options.tell).run(candidates)
+    return Contest(
+        options.device, references, options.repeats, options.tell, until=options.until
+    ).run(candidates)
 
 
 def run(options: Options) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -89,6 +91,7 @@ class Contest:
     repeats: int = 5
     tell: Callable[[str], None] = print
     memory: bool = True
+    until: float = math.inf  # by time.perf_counter; candidates that come later are left out
     _results: dict[str, Tensor] = field(default_factory=dict)
 
     def run(self, candidates: Sequence[Candidate]) -> list[Row]:
@@ -120,6 +123,9 @@ class Contest:
 
     def _checked(self, one: Candidate) -> tuple[Row, Ready | None]:
         row = Row(one.name, one.ours, one.goal, limit=one.limit, floor=one.floor)
+        if time.perf_counter() > self.until:
+            row.status, row.note = "absent", "no time was left for it"
+            return row, None
         self.tell(f"checking {one.name}")
         reference = self._reference(one.expected)
         base = allocated(self.device)

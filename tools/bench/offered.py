@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lrpc import compiler
 from lrpc.errors import ConfigError, LrpcError
 from lrpc.program.loading import load_program
 
@@ -61,22 +62,28 @@ def check(function: Callable[..., Any], options: Mapping[str, Any], what: str) -
 
 @dataclass
 class Compiler:
-    """Compiles one model, each set of options once, on an example input on the CPU."""
+    """Compiles one model, each set of options once, on an example input on the CPU. Programs are
+    kept in `store`, where one is given, and taken from there."""
 
     model: nn.Module
     example: Tensor
     common: Mapping[str, Any] = field(default_factory=dict)
+    store: Path | None = None
     _made: dict[str, Any] = field(default_factory=dict)
 
     def directory(self, composite: Any, options: Mapping[str, Any]) -> Path:
         """The program directory under a composite with options of `lrpc.compile`."""
-        check(compiler.compile, options, "lrpc.compile")
         key = repr((composite, sorted(options.items())))
+        stored = None if self.store is None else self.store / self._named(key)
+        if stored is not None and stored.is_dir():
+            return stored
         if key not in self._made:
-            self._made[key] = compiler.compile(
+            function = compile_function()
+            check(function, options, "lrpc.compile")
+            self._made[key] = function(
                 self.model, (self.example,), composite=composite, **self.common, **options
             )
-        return place(self._made[key])
+        return place(self._made[key]) if stored is None else Path(self._made[key].save(stored))
 
     def program(self, composite: Any, configuration: Configuration, device: str) -> Any:
         """The program in that configuration. Raises NotOfferedError, LrpcError."""
@@ -86,8 +93,24 @@ class Compiler:
 
     def copy(self, composite: Any, directory: Path) -> None:
         """Keep the program without options in a directory of the user's."""
-        self.directory(composite, {})
-        self._made[repr((composite, []))].save(directory)
+        load(self.directory(composite, {}), "cpu", {}).save(directory)
+
+    def _named(self, key: str) -> str:
+        count = sum(parameter.numel() for parameter in self.model.parameters())
+        asked = repr((key, sorted(self.common.items()), list(self.example.shape), count))
+        kind = type(self.model).__name__.lower()
+        return f"{kind}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
+
+
+def compile_function() -> Callable[..., Any]:
+    """`lrpc.compile`. Raises NotOfferedError where a package that it needs is missing."""
+    try:
+        found: Callable[..., Any] = importlib.import_module("lrpc.compiler").compile
+    except ModuleNotFoundError as error:
+        raise NotOfferedError(
+            f"not compiled before, and {error.name}, which lrpc.compile needs, is not installed"
+        ) from None
+    return found
 
 
 def place(program: Any) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,9 @@ def nowhere(table: Table) -> None:
 @dataclass(frozen=True)
 class Options:
     """The choices of a run; what is None or empty follows from the device. A case says what it is
-    doing by `tell`, and gives each table to `show` when it has it."""
+    doing by `tell`, and gives each table to `show` when it has it. Programs are kept in `store`.
+    What has not begun at `until`, by time.perf_counter, is left out. With `short`, a table's first
+    composite alone runs in every configuration, the others in the first."""
 
     device: str
     quick: bool = False
@@ -36,8 +39,15 @@ class Options:
     torch_compile: bool = False
     against: Path | None = None
     save: Path | None = None
+    store: Path | None = None
+    until: float = math.inf
+    short: bool = False
     tell: Callable[[str], None] = print
     show: Callable[[Table], None] = nowhere
+
+    def ways(self, first: bool) -> tuple[Configuration, ...]:
+        """The configurations of a table's first composite, or of the others."""
+        return self.configurations if first or not self.short else self.configurations[:1]
 
     @property
     def gpu(self) -> bool:

@@ -66,7 +66,7 @@ def deform_second(far: Tensor, sizes: Sequence[int]) -> Tensor:
     """`far` [..., L, N], with zeros where the size of a level leaves no second corner."""
     for level, size in enumerate(sizes):
         if size == 1:
-            far[..., level, :] = 0.0
+            far[..., level, :].zero_()
     return far
 
 

@@ -1,0 +1,1 @@
+"""Checks and measurements on one GPU, in minutes, from a copied checkout."""

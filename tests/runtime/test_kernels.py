@@ -26,6 +26,7 @@ KERNELS: dict[str, Callable[..., Any]] = {
 }
 NO_ROW = {
     "widened",
+    "pair",  # names of weights
     "book",  # a row of the ledger: tests of ledgers
     "hand_out",
     "narrowed",

@@ -135,6 +135,7 @@ MANIFEST: Mapping[str, Any] = {
     **READ,
     "sha256": Each(HASH, FILE),
     "inputs": Each(TEXT),
+    "sizes?": Each(COUNT),
     "targets": TARGETS,
     "settings": SETTINGS,
     "composite": TEXT,
@@ -161,6 +162,7 @@ MANIFEST: Mapping[str, Any] = {
 #: What images and records need, of programs of any kind.
 FACTS: Mapping[str, Any] = {
     "config?": CONFIG,
+    "sizes?": Each(COUNT),
     "targets?": [{"name": TEXT, "reads?": [TEXT]}],
     "class_names?": [TEXT],
     "epsilon?": Kind("a finite number, or null", lambda v: v is None or NUMBER.test(v)),

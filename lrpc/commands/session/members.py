@@ -54,6 +54,7 @@ class Member:
                 image.valid,
                 score,
                 top,
+                original=image.original,
                 score_masks=self.facts.score_masks,
             )
             for b, image in enumerate(images)

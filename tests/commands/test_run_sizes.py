@@ -25,9 +25,10 @@ from lrpc.commands.evaluate.scenes import read_scenes
 from lrpc.commands.evaluate.settings import Settings
 from lrpc.commands.session import batches, calls
 from lrpc.commands.session.facts import read_facts
+from lrpc.commands.session.images import load_image
 from lrpc.commands.session.options import Options
 from lrpc.commands.session.original import spread
-from lrpc.commands.session.sizing import fit
+from lrpc.commands.session.sizing import Sizing, fit
 from lrpc.errors import ProgramError
 from lrpc.models.maskdino.postprocess import Detections, detections
 from lrpc.program.protocol import Size
@@ -300,3 +301,26 @@ def test_maps_at_another_resolution_keep_what_each_part_holds(before: Size, afte
     fine = fine / (after[0] * after[1])
     blocks = fine.unflatten(1, (after[1], before[1])).unflatten(0, (after[0], before[0]))
     torch.testing.assert_close(spread(values, after), blocks.sum((1, 3)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "masks", "left"),
+    [
+        ((32, 48), False, (32, 48)),  # the model's own padding, of 20 rows to 32
+        ((64, 48), False, (32, 48)),  # and that of the program
+        ((64, 48), True, (20, 48)),
+        ((16, 48), False, (16, 38)),  # at another scale there is nothing of the model's own
+    ],
+)
+def test_masks_leave_what_the_model_itself_does_not_mask(
+    tmp_path: Path, shape: Size, masks: bool, left: Size
+) -> None:
+    Image.new("RGB", (48, 20)).save(tmp_path / "a.png")
+    sizing = Sizing((shape,), 20, 0, (1.0, 2.0, 3.0), 16, masks=masks)
+    assert load_image(tmp_path / "a.png", sizing).attended == left
+
+
+def test_a_released_model_s_padding_is_not_masked() -> None:
+    assert not read_facts(MANIFEST).sizing.masks
+    own = MANIFEST["config"] | {"LRPC": {"SOURCE": "my.models:detector"}}
+    assert read_facts(MANIFEST | {"config": own}).sizing.masks

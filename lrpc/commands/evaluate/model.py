@@ -59,10 +59,11 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A changed image [3, H, W], and the object to look for in it."""
+    """A changed image [3, H, W], what of it a mask of padding leaves, and the object to look for in
+    it."""
 
     pixels: Tensor
-    valid: Size
+    attended: Size
     box: Box
     label: int
 
@@ -76,7 +77,7 @@ def scores(model: Member, trials: Iterable[Trial], batch: int) -> list[float]:
     """The score of every trial, `batch` images at a time: how much any query is its object."""
     found: list[float] = []
     for some in in_batches(trials, batch):
-        state = model.forward(torch.stack([t.pixels for t in some]), [t.valid for t in some])
+        state = model.forward(torch.stack([t.pixels for t in some]), [t.attended for t in some])
         logits, boxes = (state.outputs[name] for name in ("pred_logits", "pred_boxes"))
         for b, trial in enumerate(some):
             held = similarity(logits[b], boxes[b], trial.box, trial.label, trial.frame)

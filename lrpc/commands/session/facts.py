@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from lrpc.commands.session.places import Places
 from lrpc.commands.session.sizing import Sizing
+from lrpc.config.checks import SOURCES
 from lrpc.errors import ProgramError
 from lrpc.program.manifest_reader import check_facts
 
@@ -113,16 +114,17 @@ def _sizing(edges: tuple[str, str], steps: Mapping[str, int], config: Mapping[st
     r, g, b = (float(v) for v in _mapping(config.get("MODEL")).get("PIXEL_MEAN", _MEAN))
     shortest, longest = given.get("MIN_SIZE_TEST", 0), given.get("MAX_SIZE_TEST", 0)
     divisor = _mapping(_mapping(config.get("MODEL")).get("MaskDINO")).get("SIZE_DIVISIBILITY", 1)
-    rule = (int(shortest), int(longest), (r, g, b), max(1, int(divisor)))
+    masks = _mapping(config.get("LRPC")).get("SOURCE") not in SOURCES
+    rule = Sizing((), int(shortest), int(longest), (r, g, b), max(1, int(divisor)), masks=masks)
     height, width = edges
     if height.isdecimal() and width.isdecimal():
-        return Sizing(((int(height), int(width)),), *rule)
+        return replace(rule, shapes=((int(height), int(width)),))
     if height == width or not {height, width} <= set(steps):
         raise ProgramError(
             f"images of this program are {height}×{width}; let height and width vary each on its"
             " own, or none of them, and compile again"
         )
-    return Sizing((), *rule, (steps[height], steps[width]))
+    return replace(rule, steps=(steps[height], steps[width]))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -37,7 +37,8 @@ class LoadedImage:
     """An image as the program takes it: `pixels` f32[3, H, W] in 0–255, RGB, padded with the mean.
 
     `valid` is the (h, w) at the top left that holds the image, `original` its size on disk. The
-    model's own inference would resize it to `wanted` and pad it to `own` (None: not known).
+    model's own inference would resize it to `wanted` and pad it to `own` (None: not known). A mask
+    of padding leaves `unmasked` (None: `valid`) at the top left.
     """
 
     path: Path
@@ -46,6 +47,12 @@ class LoadedImage:
     original: Size
     wanted: Size | None = None
     own: Size | None = None
+    unmasked: Size | None = None
+
+    @property
+    def attended(self) -> Size:
+        """The (h, w) at the top left that a mask of padding leaves."""
+        return self.unmasked or self.valid
 
     @property
     def frame(self) -> Size:
@@ -177,4 +184,5 @@ def load_image(path: Path, sizing: Sizing) -> LoadedImage:
             image = image.resize((valid[1], valid[0]), Image.Resampling.BILINEAR)
         pixels = torch.tensor(sizing.mean, dtype=torch.float32)[:, None, None].repeat(1, *frame)
         pixels[:, : valid[0], : valid[1]] = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    return LoadedImage(path, pixels, valid, original, *sizing.own(original))
+    unmasked = sizing.unmasked(frame, valid, original)
+    return LoadedImage(path, pixels, valid, original, *sizing.own(original), unmasked)

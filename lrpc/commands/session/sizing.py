@@ -14,7 +14,8 @@ class Sizing:
     `shortest` is `INPUT.MIN_SIZE_TEST` (0: never resize except to fit), `longest` is
     `INPUT.MAX_SIZE_TEST`, `mean` is the pixel mean (RGB). The model's own inference pads to
     multiples of `divisor`. A program takes images (H, W) of one of `shapes`, which are not empty,
-    or where `steps` are given, all whose height and width are multiples of them.
+    or where `steps` are given, all whose height and width are multiples of them. `masks` says
+    whether the model's own inference masks what it pads; a released MaskDINO's does not.
     """
 
     shapes: tuple[Size, ...]
@@ -23,11 +24,20 @@ class Sizing:
     mean: tuple[float, float, float]
     divisor: int = 1
     steps: Size | None = None
+    masks: bool = True
 
     def own(self, original: Size) -> tuple[Size, Size]:
         """The size that the model's own inference resizes an image to, and what it pads that to."""
         wanted = shortest_edge(original, self.shortest, self.longest)
         return wanted, up_to(wanted, (self.divisor, self.divisor))
+
+    def unmasked(self, frame: Size, valid: Size, original: Size) -> Size:
+        """What a mask of padding leaves of the network's input: the image, and what the model's own
+        inference pads without masking it."""
+        wanted, own = self.own(original)
+        if self.masks or valid != wanted:
+            return valid
+        return min(own[0], frame[0]), min(own[1], frame[1])
 
     @property
     def takes(self) -> tuple[object, ...]:

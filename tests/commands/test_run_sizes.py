@@ -324,3 +324,20 @@ def test_a_released_model_s_padding_is_not_masked() -> None:
     assert not read_facts(MANIFEST).sizing.masks
     own = MANIFEST["config"] | {"LRPC": {"SOURCE": "my.models:detector"}}
     assert read_facts(MANIFEST | {"config": own}).sizing.masks
+
+
+def test_sums_over_tokens_start_with_those_of_each_image(
+    folder: Path, programs: Programs, tmp_path: Path
+) -> None:
+    table = tmp_path / "t.csv"
+    words = ["--which-module=encoder", "--layer-index=1", "--feature-index=3", "--batch-size=4"]
+    words += ["--target-norm=sumT", "--device=cpu", "--config", str(DIGITS)]
+    with programs.each_once():
+        given = ["--images-dir", str(folder), "--output-csv", str(table), *words]
+        assert main(["analyze", *given, "LRPC.DYNAMIC", "true"]) == 0
+    told = json.loads(Path(f"{table}.json").read_text())
+    assert told["request"]["starts_with"] == "21*H*W/1024"  # of strides 8, 16 and 32
+    tokens = [21 * p.padded[0] * p.padded[1] / 1024 for p in PHOTOS]
+    assert told["accounts"][0]["start"] == pytest.approx(sum(tokens) / len(tokens))
+    shown = {f"{p.scene}.png": list(p.padded) for p in PHOTOS}
+    assert {image["file"]: image["network_input"] for image in told["images"]} == shown

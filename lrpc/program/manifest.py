@@ -123,7 +123,7 @@ def manifest(
         "ledger": _ledger(first),
     }
     if sizes := first.graph.sizes:
-        data["sizes"] = {size.name: size.step for size in sizes}
+        data["sizes"] = {s.name: {"step": s.step, "example": s.example} for s in sizes}
     if len(made) > 1:
         data["composites"] = {
             one.composite: _part(one, first, targets, plan)

@@ -231,8 +231,12 @@ def test_batches_are_of_neighbours_of_one_frame() -> None:
     assert names(in_batches(iter(items), 9)) == ["abc", "de", "ab"]
 
 
+def _step(step: int) -> dict[str, int]:
+    return {"step": step, "example": 2 * step}
+
+
 def varying(**changes: Any) -> dict[str, Any]:
-    known = {"inputs": {"images": "f32[B,3,H,W]"}, "sizes": {"H": 32, "W": 64}}
+    known = {"inputs": {"images": "f32[B,3,H,W]"}, "sizes": {"H": _step(32), "W": _step(64)}}
     return MANIFEST | known | changes
 
 
@@ -244,9 +248,10 @@ def test_larger_steps_pad_further() -> None:
 
 
 @pytest.mark.parametrize(
-    ("edges", "steps"), [("H,H", {"H": 32}), ("H,640", {"H": 32}), ("H,W", {"H": 32})]
+    ("edges", "steps"),
+    [("H,H", {"H": _step(32)}), ("H,640", {"H": _step(32)}), ("H,W", {"H": _step(32)})],
 )
-def test_height_and_width_vary_each_on_its_own(edges: str, steps: dict[str, int]) -> None:
+def test_height_and_width_vary_each_on_its_own(edges: str, steps: dict[str, Any]) -> None:
     manifest = varying(inputs={"images": f"f32[B,3,{edges}]"}, sizes=steps)
     with pytest.raises(
         ProgramError, match=f"^images of this program are {'×'.join(edges.split(','))}; let"

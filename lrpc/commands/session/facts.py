@@ -107,9 +107,9 @@ def _random(
     return "WEIGHTS" in model and not model["WEIGHTS"] and lrpc.get("SOURCE") == "embedded"
 
 
-def _sizing(edges: tuple[str, str], steps: Mapping[str, int], config: Mapping[str, Any]) -> Sizing:
+def _sizing(edges: tuple[str, str], sizes: Mapping[str, Any], config: Mapping[str, Any]) -> Sizing:
     """The model's rule, and what the program takes: height and width are numbers, or the names of
-    sizes that vary in `steps`."""
+    `sizes` that vary."""
     given = _mapping(config.get("INPUT"))
     r, g, b = (float(v) for v in _mapping(config.get("MODEL")).get("PIXEL_MEAN", _MEAN))
     shortest, longest = given.get("MIN_SIZE_TEST", 0), given.get("MAX_SIZE_TEST", 0)
@@ -119,12 +119,12 @@ def _sizing(edges: tuple[str, str], steps: Mapping[str, int], config: Mapping[st
     height, width = edges
     if height.isdecimal() and width.isdecimal():
         return replace(rule, shapes=((int(height), int(width)),))
-    if height == width or not {height, width} <= set(steps):
+    if height == width or not {height, width} <= set(sizes):
         raise ProgramError(
             f"images of this program are {height}×{width}; let height and width vary each on its"
             " own, or none of them, and compile again"
         )
-    return replace(rule, steps=(steps[height], steps[width]))
+    return replace(rule, steps=(sizes[height]["step"], sizes[width]["step"]))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

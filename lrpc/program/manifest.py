@@ -22,7 +22,8 @@ from lrpc.program.targets import Target
 #: Keys that every program has of its own.
 WRITTEN = frozenset({
     "lrpc", "versions", "sha256", "inputs", "outputs", "targets", "rules", "plan", "memory",
-    "settings", "ledger", "saved", "composites", "graph", "reference_weights", "precision_report",
+    "settings", "ledger", "saved", "sizes", "composites", "graph", "reference_weights",
+    "precision_report",
 })  # fmt: skip
 
 
@@ -121,6 +122,8 @@ def manifest(
         "saved": saved,
         "ledger": _ledger(first),
     }
+    if sizes := first.graph.sizes:
+        data["sizes"] = {s.name: {"step": s.step, "example": s.example} for s in sizes}
     if len(made) > 1:
         data["composites"] = {
             one.composite: _part(one, first, targets, plan)

@@ -121,6 +121,7 @@ CONFIG = {
     "MODEL?": {"WEIGHTS?": TEXT, "PIXEL_MEAN?": THREE},
     "INPUT?": {"MIN_SIZE_TEST?": SIZE, "MAX_SIZE_TEST?": SIZE},
 }
+SIZES = Each({"step": COUNT, "example": COUNT})
 COMPOSITE = {
     "composite": TEXT,
     "epsilon": NUMBER,
@@ -135,6 +136,7 @@ MANIFEST: Mapping[str, Any] = {
     **READ,
     "sha256": Each(HASH, FILE),
     "inputs": Each(TEXT),
+    "sizes?": SIZES,
     "targets": TARGETS,
     "settings": SETTINGS,
     "composite": TEXT,
@@ -161,6 +163,7 @@ MANIFEST: Mapping[str, Any] = {
 #: What images and records need, of programs of any kind.
 FACTS: Mapping[str, Any] = {
     "config?": CONFIG,
+    "sizes?": SIZES,
     "targets?": [{"name": TEXT, "reads?": [TEXT]}],
     "class_names?": [TEXT],
     "epsilon?": Kind("a finite number, or null", lambda v: v is None or NUMBER.test(v)),

@@ -202,3 +202,6 @@ def test_example_inputs() -> None:
     assert found["images"].min() >= 0
     assert found["images"].max() > 200
     assert own.example({"inputs": inputs}, 1)["images"].min() < 0
+    sizes = {"H": {"step": 32, "example": 64}, "W": {"step": 32, "example": 96}}
+    varying = {"inputs": {"images": "f32[B,3,H,W]"}, "sizes": sizes}
+    assert own.example(varying, 2)["images"].shape == (2, 3, 64, 96)

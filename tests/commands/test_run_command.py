@@ -144,7 +144,7 @@ def test_images_that_are_padded_are_told_on_the_terminal_in_the_record_and_in_th
     assert lines[:2] == [f"{plain}: 1 target", f"{padded}: 1 target"]
     assert lines[2:] == [
         "warning: 1 of 2 images are explained otherwise than the model's own inference sees them:"
-        f" 1 padded (padded.png: {change}); compile for LRPC.SHAPES '[[20,48]]' (1)"
+        f" 1 padded (padded.png: {change}); compile for LRPC.SHAPES '[[20,48]]'"
     ]
     told = {
         n: json.loads((tmp_path / "out" / f"{n}.json").read_text()) for n in ("plain", "padded")

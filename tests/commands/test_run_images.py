@@ -12,16 +12,10 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from lrpc.commands.session.changes import Change, change_of, notice
-from lrpc.commands.session.images import (
-    Sizing,
-    find_images,
-    fit,
-    load_image,
-    read_rgb,
-    shortest_edge,
-)
+from lrpc.commands.session.changes import Change, change_of, notices
+from lrpc.commands.session.images import find_images, load_image, read_rgb
 from lrpc.commands.session.names import output_stems
+from lrpc.commands.session.sizing import Sizing, fit, shortest_edge
 from lrpc.errors import ImageError
 from lrpc.program.protocol import Size
 from tests.fuzz.images import fuzz
@@ -40,6 +34,9 @@ def sizing(*shapes: tuple[int, int], shortest: int = 0, longest: int = 0) -> Siz
         ((427, 640), (800, 1199)),
         ((300, 900), (444, 1333)),
         ((640, 480), (1067, 800)),
+        ((311, 622), (667, 1333)),  # of 666.5 and 728.5, as its products round
+        ((470, 860), (728, 1333)),
+        ((860, 470), (1333, 728)),
     ],
 )
 def test_shortest_edge_is_detectron2s(size: tuple[int, int], expected: tuple[int, int]) -> None:
@@ -235,7 +232,7 @@ def test_annotations_beside_their_images_are_not_images(tmp_path: Path) -> None:
     ("size", "shortest", "said"),
     [
         ((32, 48), 32, None),
-        ((20, 48), 20, None),  # padded as the model's own inference pads it, to multiples of 16
+        ((20, 48), 20, "padded to 32×48, as in the model's own inference"),  # multiples of 16
         ((16, 48), 16, "padded to 32×48; the model's own inference takes 16×48"),
         ((32, 32), 32, "padded to 32×48; the model's own inference takes 32×32"),
         ((32, 96), 32, "resized to 16×48, padded to 32×48; the model's own inference takes 32×96"),
@@ -253,11 +250,19 @@ def test_what_was_changed_is_told(
     assert (change.words if change else None) == said
 
 
-def test_changes_are_one_line_with_the_sizes_to_compile_for() -> None:
-    assert notice([], 3) == ""
-    changes = [Change(f"{n}.png", (32 * n, 64), True, n > 2, "words") for n in (1, 1, 2, 3, 4, 5)]
-    assert notice(changes, 9) == (
-        "warning: 6 of 9 images are explained otherwise than the model's own inference sees them:"
-        " 6 padded, 3 at another scale (1.png: words); compile for LRPC.SHAPES '[[32,64]]' (2),"
-        " LRPC.SHAPES '[[64,64]]' (1), LRPC.SHAPES '[[96,64]]' (1) and 2 sizes more"
+def test_changes_are_one_line_with_what_to_compile_for() -> None:
+    assert notices([], 3) == ("", "")
+    changes = [Change(f"{n}.png", (32 * n, 64), True, n > 2, "words") for n in (1, 1, 2, 3)]
+    said = "are explained otherwise than the model's own inference sees them:"
+    assert notices(changes, 9) == (
+        f"warning: 4 of 9 images {said} 4 padded, 1 at another scale (1.png: words); compile for"
+        " images of any size: LRPC.DYNAMIC true",
+        "",
+    )
+    alike = [Change(f"{n}.png", (32 * n, 64), False, False, "words") for n in (4, 5)]
+    assert notices([*alike, *changes[:2]], 9) == (
+        f"warning: 2 of 9 images {said} 2 padded (1.png: words); compile for"
+        " LRPC.SHAPES '[[32,64]]'",
+        "note: 2 of 9 images are padded at the right and at the bottom, as the model's own"
+        " inference pads them (4.png: to 128×64)",
     )

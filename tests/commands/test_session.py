@@ -15,9 +15,10 @@ from lrpc.commands.evaluate.settings import Settings
 from lrpc.commands.evaluate.truth import Annotated, Truth
 from lrpc.commands.session.batches import process
 from lrpc.commands.session.calls import Request
-from lrpc.commands.session.images import LoadedImage, Sizing
+from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.members import Member, member
 from lrpc.commands.session.seeds import Seed
+from lrpc.commands.session.sizing import Sizing
 from lrpc.commands.session.targets import TargetError
 from lrpc.errors import AnalysisError, ImageError, LrpcError, ProgramError
 from tests.support.run_fakes import HEIGHT, WIDTH, FakeProgram, write_image

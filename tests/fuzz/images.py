@@ -22,7 +22,8 @@ from types import FrameType
 import numpy as np
 from PIL import Image
 
-from lrpc.commands.session.images import Sizing, load_image
+from lrpc.commands.session.images import load_image
+from lrpc.commands.session.sizing import Sizing
 from lrpc.errors import ImageError
 
 FORMATS = {

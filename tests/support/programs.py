@@ -60,7 +60,7 @@ class Programs:
         keys = {f"LRPC.{k.replace('__', '.')}": str(v) for k, v in options.items()}
         wanted = load_config(config, [word for pair in keys.items() for word in pair])
         output = self.folder / f"{config.stem}-{wanted.digest()[:16]}"
-        traced = ("PRECISION", "SHAPES", "SCOPE", "PADDING_MASK")  # the rest is rules
+        traced = ("PRECISION", "SHAPES", "DYNAMIC", "SCOPE", "PADDING_MASK")  # the rest is rules
         with FileLock(f"{output}.lock"):
             if not output.exists():
                 with self.one_trace(config, *(str(wanted.LRPC[k]) for k in traced)):

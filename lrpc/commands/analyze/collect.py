@@ -130,7 +130,7 @@ def _factor(
             f"{images[b].path}: feature {features[k]} at {local.route.start} sums to 0 there and"
             " cannot be normalised; use --target-norm none, or leave the image out"
         )
-    return (local.tokens if request.norm == "sumT" else 1) / activation
+    return (local.tokens_at(images[0].frame) if request.norm == "sumT" else 1) / activation
 
 
 def _counted(value: Tensor, axes: Axes) -> Tensor:

@@ -19,6 +19,7 @@ from lrpc.commands.analyze.running import Running
 from lrpc.commands.analyze.switches import METHODS, Switches
 from lrpc.commands.analyze.table import COLUMNS
 from lrpc.commands.session.facts import RANDOM_WARNING
+from lrpc.ir.extents import Extent
 
 FORMAT = 1
 
@@ -53,7 +54,7 @@ def record(
             "read": local.route.read,
             "counted": UNITS[request.module],
             "size": local.axes.size,
-            "starts_with": {"sum1": 1, "sumT": local.tokens}.get(request.norm),
+            "starts_with": {"sum1": 1, "sumT": _stated(local.tokens)}.get(request.norm),
         },
         "accounts": accounts(local, running, images),
         "rules": {
@@ -85,6 +86,11 @@ def record(
         },
         "images": list(images),
     }
+
+
+def _stated(number: int) -> int | str:
+    """A number, or how it depends on an image's sizes."""
+    return str(number) if isinstance(number, Extent) else number
 
 
 def accounts(

@@ -14,12 +14,14 @@ from lrpc.commands.session.members import Member
 from lrpc.config import Config, load_config
 from lrpc.config.checks import SOURCES
 from lrpc.errors import AnalysisError
+from lrpc.ir.extents import at
 from lrpc.ir.graph import Value
 from lrpc.ir.parser import read_graph
 from lrpc.ir.types import Sym
 from lrpc.models.maskdino.spec import MaskDINOSpec
 from lrpc.program.loading import load_program
 from lrpc.program.manifest_reader import manifest_of
+from lrpc.program.protocol import Size
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Local:
     """A loaded program in local mode: what is asked of it and how its values lie, and how many
     features one call carries (`chunk`).
 
-    `tokens` is T of `sumT`: the tokens that an encoder feature is spread over, or all queries.
+    `tokens` is T of `sumT`: the tokens that an encoder feature is spread over, or all queries; it
+    may depend on the image's height and width, which the graph calls `edges`.
     `batches` is the batch axis of each place beside the path.
     """
 
@@ -47,6 +50,7 @@ class Local:
     axes: Axes
     batches: Mapping[str, int]
     tokens: int
+    edges: tuple[str, str]
     chunk: int
 
     @property
@@ -54,6 +58,10 @@ class Local:
         """The manifest's entry of the target."""
         found: Mapping[str, Any] = _targets(self.manifest)[self.route.target]
         return found
+
+    def tokens_at(self, frame: Size) -> int:
+        """T of `sumT` in images (H, W)."""
+        return at(self.tokens, dict(zip(self.edges, frame, strict=True)))
 
 
 def configured(
@@ -129,7 +137,8 @@ def opened(directory: Path, request: LocalRequest, device: str, chunk: int = 0) 
     batches = {place: _batch(graph.value_at[place]) for place in found.leaving}
     member = Member("", program, read_facts(manifest), device, directory=directory)
     chunk = chunk or int(manifest["settings"]["chunk"])
-    return Local(member, manifest, found, features, axes, batches, tokens, chunk)
+    edges = _edges(graph.inputs[0])
+    return Local(member, manifest, found, features, axes, batches, tokens, edges, chunk)
 
 
 def _targets(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,6 +171,12 @@ def _check_compiled(directory: Path, manifest: Mapping[str, Any], found: Route) 
             f"with these rules no relevance of {found.start} reaches {found.read}; follow attention"
             " weights to the queries (--deform-rule value_and_weights)"
         )
+
+
+def _edges(images: Value) -> tuple[str, str]:
+    """What height and width of the images are called."""
+    height, width = (str(edge) for edge in images.type.shape[2:])
+    return height, width
 
 
 def _batch(value: Value) -> int:

@@ -95,11 +95,13 @@ def main(args: Namespace, console: Console) -> int:
 
 def example(manifest: Mapping[str, Any], batch: int) -> dict[str, Tensor]:
     """Seeded inputs of a program: images in 0–255 where a config made it, else normal numbers;
-    zeros for indices and masks."""
+    zeros for indices and masks. What varies is as in the example that the program was made with."""
     found = {}
+    known = {name: size["example"] for name, size in manifest.get("sizes", {}).items()}
+    known["B"] = batch
     for name, text in manifest["inputs"].items():
         dtype, _, shape = str(text).removesuffix("]").partition("[")
-        sizes = [batch if d == "B" else int(d) for d in shape.split(",") if d]
+        sizes = [known[d] if d in known else int(d) for d in shape.split(",") if d]
         generator = torch.Generator().manual_seed(0)
         kind = DTYPES[dtype]
         if not kind.is_floating_point:

@@ -58,10 +58,11 @@ class ComparisonRunner(Session):
             for name, own in names_of(labels[path], program.manifest, composites).items()
         ]
         for one in members:
-            if one.facts.sizing.shapes != members[0].facts.sizing.shapes:
+            if one.facts.sizing.takes != members[0].facts.sizing.takes:
                 raise ProgramError(
                     f"{one.directory}: takes images of another size than"
-                    f" {members[0].directory}; compile both with the same LRPC.SHAPES"
+                    f" {members[0].directory}; compile both with the same INPUT, LRPC.SHAPES and"
+                    " LRPC.DYNAMIC"
                 )
         super().__init__(members, options)
         self.records: dict[Path, Record] = {}

@@ -79,7 +79,8 @@ def caption_of(
 def warning_of(image: LoadedImage, random_weights: bool) -> str:
     """What a picture says in red: weights that were not trained, an image that was changed."""
     change = change_of(image)
-    said = [] if change is None else [f"{change.words}: compile for {remedy([change.own])}"]
+    differs = change is not None and change.differs
+    said = [f"{change.words}: compile for {remedy([change.own])}"] if change and differs else []
     return "  ·  ".join([*([RANDOM_WARNING] if random_weights else []), *said])
 
 

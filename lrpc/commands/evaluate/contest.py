@@ -71,7 +71,7 @@ def check_same(models: Sequence[Member]) -> None:
     curves' scores, come from the first."""
     first = models[0].facts
     for model in models[1:]:
-        if model.facts.sizing.shapes != first.sizing.shapes:
+        if model.facts.sizing.takes != first.sizing.takes:
             what = "take images of different sizes"
         elif model.facts.weights.get("sha256") != first.weights.get("sha256"):
             what = "have different weights"

@@ -87,7 +87,7 @@ class IntegratedGradients:
         for alphas in torch.split(midpoints(self.steps), together):
             scale = alphas.to(mean.dtype)[:, None, None, None]
             images = mean + scale * (picture.image.pixels - mean)  # [b, 3, H, W]
-            state = self.model.forward(images, [picture.image.valid] * len(alphas))
+            state = self.model.forward(images, [picture.image.attended] * len(alphas))
             seeds = self._followed(state, picture)
             found = self.model.relevance(state, seeds, Request(ledger=False))
             products = torch.stack([torch.stack([k.input for k in one]) for one in found], 1)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,7 +24,16 @@ from lrpc.program.loading import load_program
 from lrpc.program.protocol import Box, Detection, Size
 
 TARGET = "class_logit"
-Item = TypeVar("Item")
+
+
+class HasFrame(Protocol):
+    """What goes to the network at some size."""
+
+    @property
+    def frame(self) -> Size: ...
+
+
+Item = TypeVar("Item", bound=HasFrame)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,26 +51,36 @@ class Picture:
     image: LoadedImage
     subjects: tuple[Subject, ...]
 
+    @property
+    def frame(self) -> Size:
+        """The (H, W) of the network's input."""
+        return self.image.frame
+
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A changed image [3, H, W], and the object to look for in it."""
+    """A changed image [3, H, W], what of it a mask of padding leaves, and the object to look for in
+    it."""
 
     pixels: Tensor
-    valid: Size
+    attended: Size
     box: Box
     label: int
+
+    @property
+    def frame(self) -> Size:
+        """The (H, W) of the network's input."""
+        return int(self.pixels.shape[1]), int(self.pixels.shape[2])
 
 
 def scores(model: Member, trials: Iterable[Trial], batch: int) -> list[float]:
     """The score of every trial, `batch` images at a time: how much any query is its object."""
     found: list[float] = []
     for some in in_batches(trials, batch):
-        state = model.forward(torch.stack([t.pixels for t in some]), [t.valid for t in some])
+        state = model.forward(torch.stack([t.pixels for t in some]), [t.attended for t in some])
         logits, boxes = (state.outputs[name] for name in ("pred_logits", "pred_boxes"))
-        frame = (some[0].pixels.shape[1], some[0].pixels.shape[2])
         for b, trial in enumerate(some):
-            held = similarity(logits[b], boxes[b], trial.box, trial.label, frame)
+            held = similarity(logits[b], boxes[b], trial.box, trial.label, trial.frame)
             found.append(float(held.max()))
     return found
 
@@ -117,7 +136,8 @@ def _check(directory: Path, facts: Facts) -> None:
 
 
 def in_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Lists of `size` items, the last perhaps shorter."""
-    rest = iter(items)
-    while some := list(islice(rest, size)):
-        yield some
+    """Lists of `size` neighbours of one frame, in their order; the last of a frame perhaps
+    shorter."""
+    for _, alike in groupby(items, key=lambda item: item.frame):
+        while some := list(islice(alike, size)):
+            yield some

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lrpc.commands.evaluate.match import match
@@ -54,7 +54,8 @@ def find(
             f"{settings.score:g} and IoU of {settings.iou:g} or more; lower --score or --iou, or "
             "check that the scenes' classes are the program's"
         )
-    return Found(tuple(work.pictures), tuple(work.unmatched), tuple(work.failed))
+    pictures = sorted(work.pictures, key=lambda picture: picture.frame)  # one size together
+    return Found(tuple(pictures), tuple(work.unmatched), tuple(work.failed))
 
 
 @dataclass
@@ -84,7 +85,11 @@ class _Finding:
         seen = [truth for truth in framed if truth is not None]
         matched = match(seen, result, self.settings.iou, self.settings.match)
         pairs = zip(seen, matched, strict=True)
-        subjects = tuple(Subject(truth, one) for truth, one in pairs if one is not None)
+        subjects = tuple(
+            Subject(truth, replace(one, original_mask=None))  # thousands would fill the memory
+            for truth, one in pairs
+            if one is not None
+        )
         found = {subject.truth.name for subject in subjects}
         self.unmatched += [one.name for one in scene.objects if one.name not in found]
         kept = subjects if self.room < 0 else subjects[: self.room]

@@ -99,7 +99,7 @@ class Rollout:
         masks = None
         if self.padding_mask:
             frame = (images.shape[2], images.shape[3])
-            masks = padding_of([p.image.valid for p in pictures], frame).to(example.device)
+            masks = padding_of([p.image.attended for p in pictures], frame).to(example.device)
         with _watching(self.network) as seen:
             self.network(images, masks)
         start = images.new_zeros(

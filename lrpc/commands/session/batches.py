@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from lrpc.commands.session.images import LoadedImage, Sizing, load_image
+from lrpc.commands.session.images import LoadedImage, load_image
+from lrpc.commands.session.sizing import Sizing
 from lrpc.commands.session.targets import TargetError
 from lrpc.errors import AnalysisError, ImageError, LrpcError
 from lrpc.program.protocol import Size
@@ -16,6 +17,8 @@ from lrpc.support.signals import finishing
 
 #: One image's failure: the disk's, torch's and NumPy's own errors among them.
 TROUBLE = (LrpcError, OSError, RuntimeError, ValueError, MemoryError)
+#: Bytes of images that may wait for others of their size.
+WAITING = 2**29
 #: Errors of what was asked for, which no other image would mend.
 REQUEST_ERRORS = (TargetError, AnalysisError)
 Item = TypeVar("Item", contravariant=True)
@@ -46,7 +49,8 @@ def process(
     *,
     debug: bool = False,
 ) -> None:
-    """Every image through `work`, `batch_size` of one size together.
+    """Every image through `work`, `batch_size` of one size together, or fewer where those that wait
+    for others of their size would fill the memory.
 
     A batch that fails is done again image by image. What an image fails with, when it is read,
     explained or kept, goes to `work.fail`, and the rest go on. Raises `REQUEST_ERRORS`, with
@@ -64,6 +68,8 @@ def process(
         batch.append((image, item))
         if len(batch) == batch_size:
             run.batch(waiting.pop(image.frame))
+        elif sum(one.pixels.nbytes for batch in waiting.values() for one, _ in batch) > WAITING:
+            run.batch(waiting.pop(next(iter(waiting))))  # of the size that waits longest
     for batch in waiting.values():
         run.batch(batch)
 

@@ -57,21 +57,21 @@ class Explained:
 
 
 def forward(
-    program: Program, facts: Facts, pixels: Tensor, valid: Sequence[Size], device: str
+    program: Program, facts: Facts, pixels: Tensor, attended: Sequence[Size], device: str
 ) -> State:
     """The program's forward on images [B, 3, H, W] in 0–255, with their padding where it takes a
-    mask; `valid` (h, w) at the top left of each is not padding."""
+    mask, which leaves `attended` (h, w) at the top left of each."""
     pixels = pixels.to(device, facts.dtype)
     frame = (pixels.shape[2], pixels.shape[3])
-    masks = [padding_of(valid, frame).to(device)] if facts.padding_mask else []
+    masks = [padding_of(attended, frame).to(device)] if facts.padding_mask else []
     with one_line():
         return program.forward(pixels, *masks)
 
 
-def padding_of(valid: Sequence[Size], frame: Size) -> Tensor:
-    """Bool [B, H, W]: what is not the `valid` (h, w) at the top left of each image."""
-    masks = torch.ones(len(valid), *frame, dtype=torch.bool)
-    for mask, (height, width) in zip(masks, valid, strict=True):
+def padding_of(attended: Sequence[Size], frame: Size) -> Tensor:
+    """Bool [B, H, W]: what is not the `attended` (h, w) at the top left of each image."""
+    masks = torch.ones(len(attended), *frame, dtype=torch.bool)
+    for mask, (height, width) in zip(masks, attended, strict=True):
         mask[:height, :width] = False
     return masks
 

@@ -1,20 +1,19 @@
-"""What the program's one size does to images that the model's own inference takes at another."""
+"""What a program's sizes do to images that the model's own inference takes at another, and what
+that inference does to them itself."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lrpc.commands.session.images import LoadedImage
 from lrpc.program.protocol import Size
 
-_SHOWN = 3  # sizes that one line names
-
 
 @dataclass(frozen=True)
 class Change:
-    """How an image that was explained differs from what the model's own inference would see."""
+    """How an image that was explained differs from what the model's own inference would see; where
+    it does not, how that pads it."""
 
     name: str
     own: Size  # of the network's input there
@@ -22,14 +21,21 @@ class Change:
     scaled: bool  # to another size than there
     words: str
 
+    @property
+    def differs(self) -> bool:
+        """Whether the model's own inference sees another image."""
+        return self.padded or self.scaled
+
 
 def change_of(image: LoadedImage) -> Change | None:
-    """What was changed, in words; None where the image is as the model's own inference has it."""
-    if image.own is None:
+    """What was changed, in words; None where the image is as the model's own inference has it, and
+    nothing is padded there."""
+    if image.own is None or image.own == image.frame == image.valid == image.wanted:
         return None
     padded, scaled = image.frame != image.own, image.valid != image.wanted
     if not (padded or scaled):
-        return None
+        words = f"padded to {_size(image.frame)}, as in the model's own inference"
+        return Change(image.path.name, image.own, False, False, words)
     how = "kept at" if image.valid == image.original else "resized to"
     done = [f"{how} {_size(image.valid)}"] * scaled + [f"padded to {_size(image.frame)}"] * padded
     words = f"{', '.join(done)}; the model's own inference takes {_size(image.own)}"
@@ -37,12 +43,21 @@ def change_of(image: LoadedImage) -> Change | None:
 
 
 def remedy(own: Sequence[Size]) -> str:
-    """The setting that compiles a program for a size."""
-    return ", ".join(f"LRPC.SHAPES '[[{height},{width}]]'" for height, width in own)
+    """The setting that compiles a program for these sizes."""
+    if len(set(own)) > 1:
+        return "images of any size: LRPC.DYNAMIC true"
+    return f"LRPC.SHAPES '[[{own[0][0]},{own[0][1]}]]'"
 
 
-def notice(changes: Sequence[Change], total: int) -> str:
-    """One line about all images that were changed; empty where none was."""
+def notices(changes: Sequence[Change], total: int) -> tuple[str, str]:
+    """One line about all images that were changed, and one about those that the model's own
+    inference pads as well; each empty where there is none."""
+    differing = [change for change in changes if change.differs]
+    alike = [change for change in changes if not change.differs]
+    return _warning(differing, total), _note(alike, total)
+
+
+def _warning(changes: Sequence[Change], total: int) -> str:
     if not changes:
         return ""
     counts = {
@@ -50,15 +65,24 @@ def notice(changes: Sequence[Change], total: int) -> str:
         "at another scale": sum(change.scaled for change in changes),
     }
     how = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    sizes = Counter(change.own for change in changes).most_common()
-    shapes = ", ".join(f"{remedy([own])} ({count})" for own, count in sizes[:_SHOWN])
-    more = f" and {len(sizes) - _SHOWN} sizes more" if len(sizes) > _SHOWN else ""
-    one = "image is" if total == 1 else "images are"
     return (
-        f"warning: {len(changes)} of {total} {one} explained otherwise than the model's own"
+        f"warning: {len(changes)} of {_images(total)} explained otherwise than the model's own"
         f" inference sees them: {how} ({changes[0].name}: {changes[0].words});"
-        f" compile for {shapes}{more}"
+        f" compile for {remedy([change.own for change in changes])}"
     )
+
+
+def _note(changes: Sequence[Change], total: int) -> str:
+    if not changes:
+        return ""
+    return (
+        f"note: {len(changes)} of {_images(total)} padded at the right and at the bottom, as the"
+        f" model's own inference pads them ({changes[0].name}: to {_size(changes[0].own)})"
+    )
+
+
+def _images(total: int) -> str:
+    return "1 image is" if total == 1 else f"{total} images are"
 
 
 def _size(size: Size) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,12 +21,14 @@ def find_detections(
     score: float,
     top: int,
     *,
+    original: Size | None = None,
     score_masks: bool = True,
 ) -> list[Detection]:
     """At most `top` detections that score above `score`, best first.
 
     `outputs` hold one image: pred_logits [Q, C], pred_boxes [Q, 4] (cxcywh over the frame),
-    pred_masks [Q, h, w]. The score is never above the class probability, so only queries with a
+    pred_masks [Q, h, w]. Scores are those of masks at the `original` size (default: `valid`), as in
+    the released code. The score is never above the class probability, so only queries with a
     class above `score` are looked at; masks of the others are not even resized.
     """
     above = outputs["pred_logits"].float().sigmoid() > score  # [Q, C]
@@ -33,40 +36,61 @@ def find_detections(
     if pairs == 0:
         return []
     queries = above.any(dim=1).nonzero()[:, 0]
-    found = _detections(outputs, queries, frame, valid, pairs, score_masks)
+    places = _Sizes(frame, valid, original or valid)
+    found = _detections(outputs, queries, places, pairs, score_masks)
     found = sorted((one for one in found if one.score > score), key=lambda one: -one.score)
     return found[:top]
 
 
 def describe(
-    outputs: Mapping[str, Tensor], frame: Size, valid: Size, query: int, label: int
+    outputs: Mapping[str, Tensor],
+    frame: Size,
+    valid: Size,
+    query: int,
+    label: int,
+    original: Size | None = None,
 ) -> Detection:
     """One query seen as an object of class `label`, whatever its score."""
     alone = dict(outputs) | {"pred_logits": outputs["pred_logits"][:, label : label + 1]}
     queries = torch.tensor([query], device=outputs["pred_logits"].device)
-    (one,) = _detections(alone, queries, frame, valid, 1, True)
-    return Detection(query, label, one.score, one.box, one.mask)
+    (one,) = _detections(alone, queries, _Sizes(frame, valid, original or valid), 1, True)
+    return replace(one, query=query, label=label)
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """The network's input, what of it is image, and the image on disk."""
+
+    frame: Size
+    valid: Size
+    original: Size
 
 
 def _detections(
     outputs: Mapping[str, Tensor],
     queries: Tensor,
-    frame: Size,
-    valid: Size,
+    sizes: _Sizes,
     top: int,
     score_masks: bool,
 ) -> list[Detection]:
     """The best `top` pairs of these queries and any class, masks and boxes in the frame."""
+    frame, valid = sizes.frame, sizes.valid
     names = ("pred_logits", "pred_boxes", "pred_masks")
     chosen = {name: outputs[name][queries].float()[None] for name in names}
-    (found,) = detections(chosen, frame, [valid], top=top, score_masks=score_masks)
+    (found,) = detections(chosen, frame, [valid], top=top, score_masks=False)
     results = []
     for n, label in enumerate(found.labels.tolist()):
         mask = torch.zeros(frame, dtype=torch.bool)
         mask[: valid[0], : valid[1]] = found.masks[n].cpu()
         query = int(queries[found.queries[n]])
         box = _clip([float(edge) for edge in found.boxes[n]], valid)
-        results.append(Detection(query, label, float(found.scores[n]), box, mask.numpy()))
+        # One after the other: all masks of a large photograph at once would take gigabytes.
+        k = int(found.queries[n])
+        alone = {name: value[:, k : k + 1] for name, value in chosen.items()}
+        alone["pred_logits"] = alone["pred_logits"][..., label : label + 1]
+        (one,) = detections(alone, frame, [valid], [sizes.original], score_masks=score_masks)
+        there = one.masks[0].cpu().numpy()
+        results.append(Detection(query, label, float(one.scores[0]), box, mask.numpy(), there))
     return results
 
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from lrpc.commands.session.images import Sizing
 from lrpc.commands.session.places import Places
+from lrpc.commands.session.sizing import Sizing
+from lrpc.config.checks import SOURCES
 from lrpc.errors import ProgramError
 from lrpc.program.manifest_reader import check_facts
-from lrpc.program.protocol import Size
 
 RANDOM_WARNING = "RANDOM WEIGHTS: seeded, not trained; this relevance explains no real model"
-_IMAGES = re.compile(r"(f\d+|bf16)\[B,3,(\d+),(\d+)\]")  # as the IR prints a type
+_IMAGES = re.compile(r"(f\d+|bf16)\[B,3,(\w+),(\w+)\]")  # as the IR prints a type
 _MEAN = (123.675, 116.28, 103.53)  # detectron2's default
 
 
@@ -54,10 +54,10 @@ def read_facts(manifest: Mapping[str, Any]) -> Facts:
     names = manifest.get("class_names") or lrpc.get("CLASS_NAMES") or ()
     tests = _mapping(_mapping(_mapping(config.get("MODEL")).get("MaskDINO")).get("TEST"))
     epsilon = manifest.get("epsilon", lrpc.get("EPSILON"))
-    dtype, frame, others = _inputs(manifest)
+    dtype, edges, others = _inputs(manifest)
     places = _places(manifest)
     return Facts(
-        sizing=_sizing([frame], config),
+        sizing=_sizing(edges, _mapping(manifest.get("sizes")), config),
         composite=str(manifest.get("composite") or lrpc.get("COMPOSITE") or "unknown"),
         precision=str(manifest.get("precision") or lrpc.get("PRECISION") or "fp32"),
         dtype=dtype,
@@ -76,14 +76,15 @@ def read_facts(manifest: Mapping[str, Any]) -> Facts:
     )
 
 
-def _inputs(manifest: Mapping[str, Any]) -> tuple[torch.dtype, Size, int]:
-    """The images' dtype and (H, W), and how many inputs there are beside them."""
+def _inputs(manifest: Mapping[str, Any]) -> tuple[torch.dtype, tuple[str, str], int]:
+    """The images' dtype, height and width as they are stated, and how many inputs there are beside
+    them."""
     inputs = _mapping(manifest.get("inputs"))
     for text in inputs.values():
         match = _IMAGES.fullmatch(str(text).replace(" ", ""))
         if match:
             dtype = torch.float64 if match[1] == "f64" else torch.float32
-            return dtype, (int(match[2]), int(match[3])), len(inputs) - 1
+            return dtype, (match[2], match[3]), len(inputs) - 1
     stated = ", ".join(f"{name}: {text}" for name, text in inputs.items()) or "none"
     raise ProgramError(f"no input of this program is a batch of images [B,3,H,W]; inputs: {stated}")
 
@@ -106,12 +107,24 @@ def _random(
     return "WEIGHTS" in model and not model["WEIGHTS"] and lrpc.get("SOURCE") == "embedded"
 
 
-def _sizing(shapes: Sequence[Size], config: Mapping[str, Any]) -> Sizing:
+def _sizing(edges: tuple[str, str], sizes: Mapping[str, Any], config: Mapping[str, Any]) -> Sizing:
+    """The model's rule, and what the program takes: height and width are numbers, or the names of
+    `sizes` that vary."""
     given = _mapping(config.get("INPUT"))
     r, g, b = (float(v) for v in _mapping(config.get("MODEL")).get("PIXEL_MEAN", _MEAN))
     shortest, longest = given.get("MIN_SIZE_TEST", 0), given.get("MAX_SIZE_TEST", 0)
     divisor = _mapping(_mapping(config.get("MODEL")).get("MaskDINO")).get("SIZE_DIVISIBILITY", 1)
-    return Sizing(tuple(shapes), int(shortest), int(longest), (r, g, b), max(1, int(divisor)))
+    masks = _mapping(config.get("LRPC")).get("SOURCE") not in SOURCES
+    rule = Sizing((), int(shortest), int(longest), (r, g, b), max(1, int(divisor)), masks=masks)
+    height, width = edges
+    if height.isdecimal() and width.isdecimal():
+        return replace(rule, shapes=((int(height), int(width)),))
+    if height == width or not {height, width} <= set(sizes):
+        raise ProgramError(
+            f"images of this program are {height}×{width}; let height and width vary each on its"
+            " own, or none of them, and compile again"
+        )
+    return replace(rule, steps=(sizes[height]["step"], sizes[width]["step"]))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from lrpc.commands.session.sizing import Sizing, fit
 from lrpc.errors import ImageError, LrpcError
 from lrpc.program.protocol import Size
 from lrpc.support.files import reason, shown
@@ -31,28 +32,13 @@ FORMATS = (
 _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow would clip, not scale these
 
 
-@dataclass(frozen=True)
-class Sizing:
-    """How images meet the program: detectron2's two test sizes, and the shapes compiled for.
-
-    `shortest` is `INPUT.MIN_SIZE_TEST` (0: never resize except to fit), `longest` is
-    `INPUT.MAX_SIZE_TEST`, `shapes` are (H, W) and not empty, `mean` is the pixel mean (RGB).
-    The model's own inference pads to multiples of `divisor`.
-    """
-
-    shapes: tuple[Size, ...]
-    shortest: int
-    longest: int
-    mean: tuple[float, float, float]
-    divisor: int = 1
-
-
 @dataclass(frozen=True, eq=False)
 class LoadedImage:
     """An image as the program takes it: `pixels` f32[3, H, W] in 0–255, RGB, padded with the mean.
 
     `valid` is the (h, w) at the top left that holds the image, `original` its size on disk. The
-    model's own inference would resize it to `wanted` and pad it to `own` (None: not known).
+    model's own inference would resize it to `wanted` and pad it to `own` (None: not known). A mask
+    of padding leaves `unmasked` (None: `valid`) at the top left.
     """
 
     path: Path
@@ -61,10 +47,16 @@ class LoadedImage:
     original: Size
     wanted: Size | None = None
     own: Size | None = None
+    unmasked: Size | None = None
+
+    @property
+    def attended(self) -> Size:
+        """The (h, w) at the top left that a mask of padding leaves."""
+        return self.unmasked or self.valid
 
     @property
     def frame(self) -> Size:
-        """The compiled (H, W)."""
+        """The (H, W) of the network's input."""
         return int(self.pixels.shape[1]), int(self.pixels.shape[2])
 
     def photo(self) -> NDArray[np.uint8]:
@@ -178,41 +170,6 @@ def read_rgb(path: Path) -> Image.Image:
         return ImageOps.exif_transpose(image).convert("RGB")
 
 
-def shortest_edge(size: Size, shortest: int, longest: int) -> Size:
-    """detectron2's test size: the shorter edge becomes `shortest`, unless the longer would pass
-    `longest`; `shortest` 0 leaves the size alone."""
-    if shortest <= 0:
-        return size
-    height, width = (float(edge) for edge in size)
-    scale = shortest / min(height, width)
-    if longest > 0 and max(height, width) * scale > longest:
-        scale = longest / max(height, width)
-    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
-
-
-def fit(original: Size, sizing: Sizing) -> tuple[Size, Size]:
-    """The compiled shape that suits an image best, and the size the image takes inside it.
-
-    An image of exactly a compiled size keeps its pixels. Otherwise it takes its detectron2 size,
-    shrunk where that does not fit; the shape that shows it largest wins, then the smallest shape.
-    """
-    if original in sizing.shapes:
-        return original, original
-    wanted = shortest_edge(original, sizing.shortest, sizing.longest)
-    choices = [(shape, _within(original, wanted, shape)) for shape in sizing.shapes]
-    return max(choices, key=lambda c: (c[1][0] * c[1][1], -c[0][0] * c[0][1]))
-
-
-def _within(original: Size, wanted: Size, frame: Size) -> Size:
-    """`wanted` where it fits in `frame`, otherwise the largest size of the original's aspect ratio
-    that does."""
-    if wanted[0] <= frame[0] and wanted[1] <= frame[1]:
-        return wanted
-    scale = min(frame[0] / original[0], frame[1] / original[1])
-    height, width = (max(1, int(edge * scale + 0.5)) for edge in original)
-    return min(height, frame[0]), min(width, frame[1])
-
-
 def load_image(path: Path, sizing: Sizing) -> LoadedImage:
     """Read, resize (Pillow bilinear, as detectron2 does) and pad one image at bottom and right.
 
@@ -227,6 +184,5 @@ def load_image(path: Path, sizing: Sizing) -> LoadedImage:
             image = image.resize((valid[1], valid[0]), Image.Resampling.BILINEAR)
         pixels = torch.tensor(sizing.mean, dtype=torch.float32)[:, None, None].repeat(1, *frame)
         pixels[:, : valid[0], : valid[1]] = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    wanted = shortest_edge(original, sizing.shortest, sizing.longest)
-    own = tuple(-(-edge // sizing.divisor) * sizing.divisor for edge in wanted)
-    return LoadedImage(path, pixels, valid, original, wanted, (own[0], own[1]))
+    unmasked = sizing.unmasked(frame, valid, original)
+    return LoadedImage(path, pixels, valid, original, *sizing.own(original), unmasked)

@@ -34,14 +34,14 @@ class Member:
     composite: str | None = None  # of the program's; None is its first
     directory: Path = Path()
 
-    def forward(self, pixels: Tensor, valid: Sequence[Size]) -> State:
-        """Images [B, 3, H, W] in 0–255, `valid` (h, w) of each not padding → outputs and state."""
-        return forward(self.program, self.facts, pixels, valid, self.device)
+    def forward(self, pixels: Tensor, attended: Sequence[Size]) -> State:
+        """Images [B, 3, H, W] in 0–255, all masked but `attended` (h, w) → outputs and state."""
+        return forward(self.program, self.facts, pixels, attended, self.device)
 
     def forward_of(self, images: Sequence[LoadedImage]) -> State:
         """The forward pass on images of one size."""
         pixels = torch.stack([image.pixels for image in images])  # [B, 3, H, W]
-        return self.forward(pixels, [image.valid for image in images])
+        return self.forward(pixels, [image.attended for image in images])
 
     def detections(
         self, state: State, images: Sequence[LoadedImage], score: float, top: int
@@ -54,6 +54,7 @@ class Member:
                 image.valid,
                 score,
                 top,
+                original=image.original,
                 score_masks=self.facts.score_masks,
             )
             for b, image in enumerate(images)

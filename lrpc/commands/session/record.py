@@ -18,6 +18,7 @@ from lrpc.commands.session.changes import change_of
 from lrpc.commands.session.facts import RANDOM_WARNING, Facts
 from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.metrics import share
+from lrpc.commands.session.original import original_map
 from lrpc.program.protocol import Detection
 from lrpc.support.files import shown, write_bytes, write_text
 
@@ -29,12 +30,17 @@ def write_json(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def write_tensors(path: Path, image: LoadedImage, results: Sequence[Explained]) -> None:
-    """Raw relevance in one file: `SLUG/input` [3, H, W], and `SLUG/LAYER` for each layer read."""
+    """All tensors of an image in one file: `SLUG/input` [3, H, W], `SLUG/LAYER` for each layer
+    read; at the image's size on disk [h, w] relevance as `SLUG/map` and masks as `masks/qQ-cC`."""
     tensors: dict[str, Tensor] = {}
     for result in results:
         tensors[f"{result.seed.slug}/input"] = result.input.contiguous()
         for name, value in result.layers.items():
             tensors[f"{result.seed.slug}/{name}"] = value.contiguous()
+        tensors[f"{result.seed.slug}/map"] = original_map(result.input, image)
+        one = result.seed.detection
+        if one is not None and one.original_mask is not None:
+            tensors[_mask_of(one)] = torch.from_numpy(one.original_mask)
     sizes = {"valid": image.valid, "original": image.original, "frame": image.frame}
     metadata = {name: f"{height},{width}" for name, (height, width) in sizes.items()}
     data = save(tensors, metadata={"image": shown(image.path), **metadata})
@@ -59,17 +65,19 @@ def program_record(directory: Path, facts: Facts) -> dict[str, Any]:
 
 
 def image_record(image: LoadedImage) -> dict[str, Any]:
-    """The image file and its sizes, all (height, width); `own_input` is the network's input in the
-    model's own inference, `changed` what is otherwise here."""
+    """The image file and its sizes, all (height, width); `scale` is that of both edges from the
+    original, `own_input` the network's input in the model's own inference, `changed` what is
+    otherwise here."""
     change = change_of(image)
     return {
         "file": shown(image.path),
         "original_size": list(image.original),
         "resized_to": list(image.valid),
+        "scale": [v / o for v, o in zip(image.valid, image.original, strict=True)],
         "network_input": list(image.frame),
         "padded": image.valid != image.frame,
         "own_input": list(image.own or image.frame),
-        "changed": None if change is None else change.words,
+        "changed": change.words if change is not None and change.differs else None,
     }
 
 
@@ -122,8 +130,14 @@ def target_record(result: Explained, image: LoadedImage, facts: Facts) -> dict[s
             **_focus(visible, seed.detection),
         },
         "ledger": None if result.ledger is None else asdict(result.ledger),
-        "tensors": [f"{seed.slug}/{name}" for name in ("input", *result.layers)],
+        "tensors": [f"{seed.slug}/{name}" for name in ("input", *result.layers, "map")]
+        + ([] if seed.detection is None else [_mask_of(seed.detection)]),
     }
+
+
+def _mask_of(one: Detection) -> str:
+    """The name of the tensor that holds a detection's mask."""
+    return f"masks/q{one.query}-c{one.label}"
 
 
 def _detection(one: Detection, image: LoadedImage, name: str | None) -> dict[str, Any]:
@@ -137,6 +151,7 @@ def _detection(one: Detection, image: LoadedImage, name: str | None) -> dict[str
         "box_network": list(one.box),
         "box_image": [edge * scale for edge, scale in zip(one.box, scales, strict=True)],
         "mask_pixels_network": int(one.mask.sum()),
+        "mask_pixels_image": None if one.original_mask is None else int(one.original_mask.sum()),
     }
 
 

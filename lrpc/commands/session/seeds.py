@@ -43,12 +43,14 @@ class Seed:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """One image's outputs (no batch axis), its frame and visible part, and what was found in it."""
+    """One image's outputs (no batch axis), its frame, visible part and size on disk, and what was
+    found in it."""
 
     outputs: Mapping[str, Tensor]
     frame: Size
     valid: Size
     found: Sequence[Detection]
+    original: Size | None = None
 
     def object(self, query: int, label: int | None = None) -> Detection:
         """The detection of that query (and class), or else the query described as one."""
@@ -57,7 +59,7 @@ class Scene:
                 return one
         if label is None:
             label = int(self.outputs["pred_logits"][query].argmax())
-        return describe(self.outputs, self.frame, self.valid, query, label)
+        return describe(self.outputs, self.frame, self.valid, query, label, self.original)
 
 
 def resolve(specs: Sequence[TargetSpec], scene: Scene) -> list[Seed]:

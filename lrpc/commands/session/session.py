@@ -91,7 +91,7 @@ class Session(ABC):
         asked = (self.options.score, self.options.top)
         detected = self.members[0].detections(state, images, *asked)
         scenes = [
-            Scene(outputs_of(state, b), image.frame, image.valid, found)
+            Scene(outputs_of(state, b), image.frame, image.valid, found, image.original)
             for b, (image, found) in enumerate(zip(images, detected, strict=True))
         ]
         seeds = [resolve(self.options.targets, scene) for scene in scenes]

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lrpc.commands.session.changes import Change, notice
+from lrpc.commands.session.changes import Change, notices
 from lrpc.commands.session.facts import RANDOM_WARNING, Facts
 from lrpc.commands.session.session import Outcome, Session
 from lrpc.commands.session.units import count
@@ -67,6 +67,8 @@ def watch(session: Session, paths: Sequence[Path], errors: Console) -> Ended:
             session.run(paths, report)
     except Stopped as stop:
         ended.stop = stop
+    order = {path: number for number, path in enumerate(paths)}  # not that of their sizes
+    ended.outcomes.sort(key=lambda one: order[one.path])
     changes = [one.change for one in ended.outcomes]
     warn_changes(errors, changes, len(changes))
     return ended
@@ -108,6 +110,10 @@ def warn_random(errors: Console, facts: Sequence[Facts]) -> None:
 
 
 def warn_changes(errors: Console, changes: Sequence[Change | None], total: int) -> None:
-    """Say in one line which images were changed to fit the program, where any was."""
-    if text := notice([one for one in changes if one is not None], total):
-        say(errors, text, "yellow")
+    """Say in a line each which images were changed to fit the program, and which are padded as the
+    model's own inference pads them, where any was."""
+    warning, note = notices([one for one in changes if one is not None], total)
+    if warning:
+        say(errors, warning, "yellow")
+    if note:
+        say(errors, note)

@@ -1,0 +1,31 @@
+"""Relevance at the size that an image has on disk."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lrpc.commands.session.images import LoadedImage
+from lrpc.program.protocol import Size
+
+
+def original_map(relevance: Tensor, image: LoadedImage) -> Tensor:
+    """Relevance [3, H, W] of the network's input as a map of the image on disk, float32 [h, w]:
+    summed over channels, without the padding's."""
+    height, width = image.valid
+    return spread(relevance[:, :height, :width].sum(0), image.original).float()
+
+
+def spread(values: Tensor, size: Size) -> Tensor:
+    """A map [h, w] at another resolution, its sum kept: each pixel's value goes to the pixels that
+    it overlaps, in proportion to the areas; float64."""
+    rows, columns = (_shares(a, b) for a, b in zip(values.shape, size, strict=True))
+    return rows @ values.double() @ columns.T
+
+
+def _shares(before: int, after: int) -> Tensor:
+    """The share of each of `before` equal parts of an edge in each of `after`: [after, before]."""
+    old, new = torch.arange(before + 1.0), torch.arange(after + 1.0)
+    old, new = old.double() / before, new.double()[:, None] / after
+    overlap = torch.minimum(new[1:], old[1:]) - torch.maximum(new[:-1], old[:-1])
+    return overlap.clamp(min=0) * before

@@ -1,0 +1,93 @@
+"""At which size a program sees an image: the model's own rule, and the sizes that it takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lrpc.program.protocol import Size
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """How images meet the program: detectron2's test sizes, and the sizes that it takes.
+
+    `shortest` is `INPUT.MIN_SIZE_TEST` (0: never resize except to fit), `longest` is
+    `INPUT.MAX_SIZE_TEST`, `mean` is the pixel mean (RGB). The model's own inference pads to
+    multiples of `divisor`. A program takes images (H, W) of one of `shapes`, which are not empty,
+    or where `steps` are given, all whose height and width are multiples of them. `masks` says
+    whether the model's own inference masks what it pads; a released MaskDINO's does not.
+    """
+
+    shapes: tuple[Size, ...]
+    shortest: int
+    longest: int
+    mean: tuple[float, float, float]
+    divisor: int = 1
+    steps: Size | None = None
+    masks: bool = True
+
+    def own(self, original: Size) -> tuple[Size, Size]:
+        """The size that the model's own inference resizes an image to, and what it pads that to."""
+        wanted = shortest_edge(original, self.shortest, self.longest)
+        return wanted, up_to(wanted, (self.divisor, self.divisor))
+
+    def unmasked(self, frame: Size, valid: Size, original: Size) -> Size:
+        """What a mask of padding leaves of the network's input: the image, and what the model's own
+        inference pads without masking it."""
+        wanted, own = self.own(original)
+        if self.masks or valid != wanted:
+            return valid
+        return min(own[0], frame[0]), min(own[1], frame[1])
+
+    @property
+    def takes(self) -> tuple[object, ...]:
+        """What programs that take the same images have in common."""
+        return (self.steps, self.shortest, self.longest) if self.steps else self.shapes
+
+
+def shortest_edge(size: Size, shortest: int, longest: int) -> Size:
+    """detectron2's test size: the shorter edge becomes `shortest`, unless the longer would pass
+    `longest`; `shortest` 0 leaves the size alone."""
+    if shortest <= 0:
+        return size
+    # In the order of detectron2's products: another order may round a half to the other side.
+    scale, least = shortest / min(size), min(size)
+    edges = [float(shortest) if edge == least else scale * edge for edge in size]
+    if longest > 0 and max(edges) > longest:
+        shrink = longest / max(edges)
+        edges = [edge * shrink for edge in edges]
+    height, width = (max(1, int(edge + 0.5)) for edge in edges)
+    return height, width
+
+
+def up_to(size: Size, steps: Size) -> Size:
+    """The next multiples of `steps`."""
+    height, width = (-(-edge // step) * step for edge, step in zip(size, steps, strict=True))
+    return height, width
+
+
+def fit(original: Size, sizing: Sizing) -> tuple[Size, Size]:
+    """The size of the network's input that suits an image best, and the size the image has in it.
+
+    A program of any size takes the model's own, padded further only where its steps are larger.
+    Of the shapes of others, one that the image has exactly keeps its pixels. Otherwise it takes its
+    detectron2 size, shrunk where that does not fit; the shape that shows it largest wins, then the
+    smallest shape.
+    """
+    wanted, own = sizing.own(original)
+    if sizing.steps:
+        return up_to(own, sizing.steps), wanted
+    if original in sizing.shapes:
+        return original, original
+    choices = [(shape, _within(original, wanted, shape)) for shape in sizing.shapes]
+    return max(choices, key=lambda c: (c[1][0] * c[1][1], -c[0][0] * c[0][1]))
+
+
+def _within(original: Size, wanted: Size, frame: Size) -> Size:
+    """`wanted` where it fits in `frame`, otherwise the largest size of the original's aspect ratio
+    that does."""
+    if wanted[0] <= frame[0] and wanted[1] <= frame[1]:
+        return wanted
+    scale = min(frame[0] / original[0], frame[1] / original[1])
+    height, width = (max(1, int(edge * scale + 0.5)) for edge in original)
+    return min(height, frame[0]), min(width, frame[1])

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from lrpc.errors import TraceError
-from lrpc.frontend.made import recorded
+from lrpc.frontend.made import OF_SIZES, plain_of_sizes, recorded
 from lrpc.frontend.proxy import TracedTensor
 from lrpc.frontend.records import found, mapped
 from lrpc.frontend.running import stand_in
@@ -66,6 +66,9 @@ class Factories(TorchFunctionMode):
                 f"the model writes traced values into a plain tensor's attribute, at "
                 f"{self.tracer.where()}; compute a new tensor instead"
             )
+        if name in OF_SIZES and self.tracer.follows_sizes and not self.tracer.runner.busy:
+            if plain_of_sizes(func, args, kwargs):
+                return self.tracer.called(func, (), args, kwargs)
         if name in FILLED or name in COPIES or name in FROM_NUMBERS:
             traced = found((args, kwargs), TracedTensor)
             if self.tracer.follows_sizes and not self.tracer.runner.busy:

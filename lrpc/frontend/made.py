@@ -29,6 +29,24 @@ GIVEN = {"full": (1, "fill_value"), "full_like": (1, "fill_value"), "new_full": 
 COUNTS = frozenset({"arange", "linspace"})
 LISTS = frozenset({"tensor", "as_tensor", "new_tensor"})
 
+# Calls that give parts or copies of a weight, as many as their numbers say.
+OF_SIZES = frozenset({
+    "__getitem__", "narrow", "expand", "broadcast_to", "repeat", "tile", "interpolate", "upsample",
+    "tril", "triu", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "pad",
+})  # fmt: skip
+
+
+def plain_of_sizes(func: Any, args: tuple[Any, ...], kwargs: Any) -> bool:
+    """Whether a call on plain tensors alone has numbers among its arguments, which may depend on
+    the sizes of the inputs: of an index those that bound slices."""
+    if found((args, kwargs), TracedTensor) or not any(isinstance(x, Tensor) for x in args[:1]):
+        return False
+    if func is Tensor.__getitem__:
+        picks = args[1] if isinstance(args[1], tuple) else (args[1],)
+        return any(type(x) is int for pick in picks for x in found(pick, object)
+                   if isinstance(pick, slice))
+    return True
+
 
 def recorded(
     tracer: Recorder, func: Any, kind: str, name: str, args: tuple[Any, ...], kwargs: Any

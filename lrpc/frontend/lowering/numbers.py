@@ -61,6 +61,36 @@ def meshgrid(c: Context, *tensors: Operand, indexing: str = "ij") -> tuple[Value
     return tuple(found)
 
 
+def counting(c: Context, size: int) -> Operand:
+    """0, 1, … below a size."""
+    if isinstance(size, Extent):
+        return c.op("arange", size=size, dtype="i64")
+    return c.constant(torch.arange(size))
+
+
+def triangle(c: Context, rows: int, columns: int, diagonal: int = 0) -> Operand:
+    """True on and below a diagonal of a matrix."""
+    if not isinstance(rows, Extent) and not isinstance(columns, Extent):
+        return c.constant(torch.ones(rows, columns, dtype=torch.bool).tril(diagonal))
+    last = c.reshape(_shifted(c, c.value(counting(c, rows)), diagonal), (rows, 1))
+    place = c.reshape(counting(c, columns), (1, columns))
+    return c.op("compare", place, last, kind="le")
+
+
+def _of_triangle(upper: bool) -> Any:
+    """`tril` and `triu`: what is in a triangle, 0 elsewhere."""
+
+    def row(c: Context, x: Operand, diagonal: int = 0) -> Operand:
+        rows, columns = c.size(x, -2), c.size(x, -1)
+        part = c.value(triangle(c, rows, columns, diagonal - 1 if upper else diagonal))
+        hidden = part if upper else c.op("logical_not", part)
+        if c.type(x).dtype == "bool":
+            return c.op("logical", x, c.op("logical_not", hidden), kind="and")
+        return c.op("masked_fill", x, hidden, value=0.0 if c.type(x).is_float else 0)
+
+    return row
+
+
 def _flat(data: Any) -> list[Any]:
     if isinstance(data, (tuple, list)):
         return [x for part in data for x in _flat(part)]
@@ -73,4 +103,6 @@ ROWS: dict[str, Any] = {
     "linspace": linspace,
     "tensor": tensor,
     "meshgrid": meshgrid,
+    "tril": _of_triangle(upper=False),
+    "triu": _of_triangle(upper=True),
 }

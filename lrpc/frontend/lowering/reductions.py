@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lrpc.frontend.lowering import elementwise
+from lrpc.frontend.lowering import elementwise, numbers
 from lrpc.frontend.lowering.context import Context, Operand
 from lrpc.ir.types import Sym
 
@@ -94,10 +94,11 @@ def _first_extreme(c: Context, op: str, x: Operand, dim: int | None, keepdim: bo
         )
     value = c.value(x)
     axis = c.axis(dim, value.type.rank)
-    size = c.counted(value, axis)
+    size = c.size(value, axis)
     found = c.op("compare", value, c.op(op, value, dims=(axis,), keepdim=True), kind="eq")
-    places = torch.arange(size).reshape(-1, *(1,) * (-1 - axis))
-    index = c.op("where", found, c.constant(places), c.constant(torch.tensor(size - 1)))
+    places = c.reshape(numbers.counting(c, size), (size, *(1,) * (-1 - axis)))
+    last = c.op("full", shape=(), value=size - 1, dtype="i64")
+    index = c.op("where", found, places, last)
     return c.op("amin", index, dims=(axis,), keepdim=keepdim)
 
 

@@ -26,6 +26,7 @@ from lrpc.models.sources import build_model
 from lrpc.models.weights import file_sha256, load_weights
 from lrpc.program.build import annotate, build
 from lrpc.program.configured import (
+    check_budget,
     check_class_names,
     configured_composites,
     dynamic_sizes,
@@ -144,6 +145,7 @@ def compile(
     given.check_switches(fold_batch_norm=fold_batch_norm, check=check, **switches)
     check_load(device, capture)
     paths, limit = given.places_read(read), _limit(checkpoint, budget)
+    check_budget(limit, bool(dynamic))
     count, own_inputs = given.seed_count(seeds), given.names_of_inputs(unbatched)
     chosen = composites(composite, SharedOptions(epsilon, listed_rules(rules)))
     how: Any = {"scope": scope, "places": paths, "unbatched": own_inputs}
@@ -231,6 +233,7 @@ def compile_config(
     places = places_of(config)
     example = model_example(model.to(dtype), example_inputs(config, shape, dtype), {})
     sizes = dynamic_sizes(config)
+    check_budget(options.MEMORY.BUDGET, bool(sizes))
     imported = import_model(
         model,
         example,

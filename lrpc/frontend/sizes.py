@@ -13,7 +13,7 @@ from torch import Tensor
 from lrpc.errors import TraceError
 from lrpc.frontend.capture import Example
 from lrpc.frontend.records import Input, found, mapped
-from lrpc.ir.extents import Size, grid
+from lrpc.ir.extents import Size, beyond, grid
 
 NAME = re.compile("[AC-EG-JL-Z][0-9]*")  # B and K are the images and seeds, F torch's functions
 STEP = 32
@@ -37,8 +37,7 @@ class Varying:
     @property
     def points(self) -> list[dict[str, int]]:
         """The sizes to trace at: those that tell what extents are, and larger ones that check."""
-        beyond = {s.name: s.example + 2 * s.step for s in self.sizes}
-        return [*grid(self.sizes), beyond]
+        return [*grid(self.sizes), beyond(self.sizes)]
 
     def resized(self, example: Example, point: Mapping[str, int]) -> Example:
         """The same call on inputs of other sizes, made of the entries that are nearest."""

@@ -27,6 +27,9 @@ class Size:
     example: int
 
 
+FURTHER = 7  # steps
+
+
 class NotInSteps(ArithmeticError):
     """A division that does not come out even for all sizes."""
 
@@ -213,6 +216,11 @@ def grid(sizes: Sequence[Size]) -> Iterator[dict[str, int]]:
     """The points at which `fitted` needs numbers: the example, and each choice of longer sizes."""
     for more in product((False, True), repeat=len(sizes)):
         yield {s.name: s.example + s.step * longer for s, longer in zip(sizes, more, strict=True)}
+
+
+def beyond(sizes: Sequence[Size]) -> dict[str, int]:
+    """Sizes at which what was `fitted` shows whether it holds: floors grow later than the grid."""
+    return {s.name: s.example + FURTHER * s.step for s in sizes}
 
 
 def fitted(numbers: Sequence[int], sizes: Sequence[Size]) -> int:

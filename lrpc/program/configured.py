@@ -85,6 +85,15 @@ def dynamic_sizes(config: Config) -> Dynamic:
     return sizes | ({"padding_mask": dict(enumerate(names, 1))} if config.LRPC.PADDING_MASK else {})
 
 
+def check_budget(budget: str | int, varies: bool) -> None:
+    """ConfigError for a budget of a program whose sizes vary: its plan is of one size."""
+    if budget and varies:
+        raise ConfigError(
+            "a memory budget is held for one size: leave it out where sizes vary, or compile for "
+            "the largest one"
+        )
+
+
 def example_inputs(config: Config, shape: tuple[int, int], dtype: torch.dtype) -> dict[str, Tensor]:
     """Seeded random images, and a mask of padded pixels where the program takes one."""
     generator = torch.Generator().manual_seed(0)

@@ -209,3 +209,29 @@ def test_models_of_one_size_are_refused(model: nn.Module, said: str) -> None:
     with pytest.raises(TraceError) as caught:
         lrpc.compile(model.double(), (image(64, 96),), dynamic={"x": {2: "H", 3: "W"}})
     assert said in str(caught.value)
+
+
+class Coarse(nn.Module):
+    """A stride that sizes in steps of 8 do not always divide."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(3, 4, 3, 16, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(x).mean((2, 3))
+
+
+def test_a_step_that_strides_do_not_divide_is_refused() -> None:
+    model = Coarse().double()
+    with pytest.raises(TraceError, match="H in steps of 8, W in steps of 8.* larger steps may do"):
+        lrpc.compile(model, (image(48, 40),), dynamic={"x": {2: ("H", 8), 3: ("W", 8)}})
+    p = lrpc.compile(model, (image(48, 32),), dynamic={"x": {2: ("H", 16), 3: ("W", 16)}})
+    x = image(80, 16)
+    with torch.no_grad():
+        assert torch.allclose(p.forward(x).outputs, model(x), rtol=0, atol=1e-12)
+
+
+def test_a_budget_is_of_one_size() -> None:
+    with pytest.raises(lrpc.errors.ConfigError, match="a memory budget is held for one size"):
+        lrpc.compile(model_of("U-Net"), (image(64, 96),), dynamic={"x": {2: "H"}}, budget="50%")

@@ -79,6 +79,15 @@ class Inlined:
                 found[-2:] = [s, before]
         return tuple(found)
 
+    def only_books(self, body: Sequence[Statement]) -> bool:
+        """Whether statements do nothing but book products of values and weights."""
+        return all(
+            isinstance(s, Book)
+            or s == Free(())
+            or (isinstance(s, Compute) and s.outputs[0].name in self.within and self._of_weights(s))
+            for s in body
+        )
+
     def _of_weights(self, s: Compute) -> bool:
         """Whether an operation takes no memory: it is a weight, or a view of one."""
         if s.op == "constant":

@@ -103,6 +103,9 @@ class Lines(Expressions):
         return replace(s, body=s.body[1:]), replace(after, body=after.body[1:])
 
     def _only(self, s: Only, before: Statement | None) -> None:
+        if s.ledger and self.written.only_books(s.body):
+            self._statements(s.body)  # `book` does nothing where there is no ledger
+            return
         outer, self.lines = self.lines, []
         self.indent += 4
         self._statements(s.body)

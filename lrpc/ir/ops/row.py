@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from lrpc.errors import IRError
-from lrpc.ir.extents import Size, grid, sizes_in
+from lrpc.ir.extents import Size, beyond, grid, sizes_in
 from lrpc.ir.graph import Attr
 from lrpc.ir.limits import INTEGER
 from lrpc.ir.meta import formulas
@@ -175,21 +175,22 @@ def _of_all_sizes(
 ) -> tuple[TensorType, ...]:
     """The output types where extents depend on sizes: from those at several sizes."""
     found = []
-    for point in grid(own):
+    for point in (*grid(own), beyond(own)):
         here = tuple(type_at(t, point) for t in inputs)
         given = tuple((key, resolved(value, point)) for key, value in attrs)
-        found.append(
-            _inferred(op, here, given, tuple((key, type_at(t, point)) for key, t in weights))
-        )
+        held = tuple((key, type_at(t, point)) for key, t in weights)
+        found.append(_inferred(op, here, given, held))
+    *known, last = found
     types = []
-    for same in zip(*found, strict=True):
+    for i, same in enumerate(zip(*known, strict=True)):
         shape = [same_symbols(dims, own) for dims in zip(*(t.shape for t in same), strict=True)]
-        if None in shape:
+        kind = TensorType(same[0].dtype, tuple(d for d in shape if d is not None))
+        if None in shape or type_at(kind, beyond(own)) != last[i]:
             raise IRError(
-                f"op {op.name} does not fit inputs {_listed(inputs)}: the form of its result "
-                "depends on the size"
+                f"op {op.name} does not fit inputs {_listed(inputs)}: its result is no polynomial "
+                f"in {', '.join(s.name for s in own)}, in steps of {own[0].step}"
             )
-        types.append(TensorType(same[0].dtype, tuple(d for d in shape if d is not None)))
+        types.append(kind)
     return tuple(types)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, fx
 from lrpc.errors import TraceError
 from lrpc.frontend.execute import call_name
 from lrpc.frontend.made import without_constants
+from lrpc.frontend.ratios import Ratio, fit
 from lrpc.frontend.records import (
     Boundary,
     Call,
@@ -30,6 +31,14 @@ from lrpc.ir.graph import Loc
 from lrpc.ir.types import NAMES, Sym, TensorType
 
 
+class NoRatio(Exception):
+    """A number is of no form that programs compute of sizes."""
+
+    def __str__(self) -> str:
+        one, other = self.args
+        return f"{one:.6g} at one and {other:.6g} at another"
+
+
 class NotOneProgram(TraceError):
     """Two traces are no instances of one program."""
 
@@ -45,6 +54,12 @@ def unify(traces: Traces) -> RecordedProgram:
                 raise _branches(same[0], traces, other)
         try:
             calls.append(_call(index, same, traces, places))
+        except NoRatio as error:
+            raise NotOneProgram(
+                f"{_called(same[0])[1]} takes a number that depends on the sizes, {error}, and is no "
+                f"fraction of them, {_place(same[0])}; compute it with tensors, as from "
+                "torch.tensor(height), or compile for one size"
+            ) from None
         except Differs:
             raise _branches(same[0], traces, _first_different(index, same, traces)) from None
     for other, own in enumerate(nodes[1:], 1):
@@ -197,9 +212,19 @@ def _merge(same: Sequence[Any], traces: Traces, places: Places) -> Any:
         return slice(*(_merge([getattr(x, k) for x in same], traces, places) for k in ends))
     if type(a) is int:
         return traces.extent(same)
+    if type(a) is float and same[1] == a and any(x != a and x == x for x in same):
+        return _ratio(same, traces)
     if all(x == a or (x != x and a != a) for x in same):
         return a
     raise Differs
+
+
+def _ratio(same: Sequence[float], traces: Traces) -> Ratio:
+    """The fraction of sizes that a number is in all traces."""
+    found = fit([x for i, x in enumerate(same) if i != 1], traces.varying)
+    if found is None:
+        raise NoRatio(same[0], next(x for x in same if x != same[0]))
+    return found
 
 
 def _merge_type(same: Sequence[Any], traces: Traces) -> CallType:

@@ -13,6 +13,7 @@ from torch import Tensor
 from lrpc.frontend.execute import FACTORIES, execute
 from lrpc.frontend.gradients import values_only
 from lrpc.frontend.proxy import TracedTensor
+from lrpc.frontend.ratios import Ratio
 from lrpc.frontend.records import Call, Ref, Stored, found, mapped
 from lrpc.frontend.running import stand_in
 from lrpc.ir.extents import Extent
@@ -125,7 +126,7 @@ def _stored(call: Call, known: dict[int, Stored]) -> Stored | None:
     numbers = found((call.args, call.kwargs), object)
     if not isinstance(call.type, TensorType) or any(ref.index not in known for ref in refs):
         return None
-    if any(isinstance(x, Sym | Extent) for x in (*numbers, *call.type.shape)):
+    if any(isinstance(x, Sym | Extent | Ratio) for x in (*numbers, *call.type.shape)):
         return None
     args, kwargs = mapped((call.args, call.kwargs), Ref, lambda ref: known[ref.index].tensor)
     with values_only():

@@ -41,6 +41,7 @@ class Inlined:
 
     body: tuple[Statement, ...]
     within: dict[str, Compute] = field(default_factory=dict)
+    passing: frozenset[str] = frozenset()  # made or freed with or without a ledger alone
 
     @staticmethod
     def of(function: Function) -> Inlined:
@@ -52,7 +53,7 @@ class Inlined:
                 read.update(x.name for x in operands(s) if isinstance(x, Value))
             if isinstance(s, Compute):
                 made.update(v.name for v in s.outputs)
-        found = Inlined(())
+        found = Inlined((), passing=_passing(function))
         once = {name for name, count in read.items() if count == 1 and made[name] == 1}
         found.body = found._body(function.body, once, {})
         return found
@@ -82,11 +83,14 @@ class Inlined:
     def only_books(self, body: Sequence[Statement]) -> bool:
         """Whether statements do nothing but book products of values and weights."""
         return all(
-            isinstance(s, Book)
+            (isinstance(s, Book) and not any(self._passes(x) for x in s.inputs))
             or s == Free(())
             or (isinstance(s, Compute) and s.outputs[0].name in self.within and self._of_weights(s))
             for s in body
         )
+
+    def _passes(self, x: Operand) -> bool:
+        return isinstance(x, Value) and x.name in self.passing and x.name not in self.within
 
     def _of_weights(self, s: Compute) -> bool:
         """Whether an operation takes no memory: it is a weight, or a view of one."""
@@ -192,3 +196,15 @@ def _place(inputs: Sequence[Operand], name: str) -> int:
     """Where a value is among operands; behind them where it is not there exactly once."""
     places = [i for i, x in enumerate(inputs) if isinstance(x, Value) and x.name == name]
     return places[0] if len(places) == 1 else len(inputs)
+
+
+def _passing(function: Function) -> frozenset[str]:
+    """The values that are there with a ledger alone, or without one."""
+    found = set[str]()
+    for s in unconditional(function.body):
+        for inner in s.body if isinstance(s, Only) else ():
+            if isinstance(inner, Free):
+                found.update(inner.values)
+            elif isinstance(inner, Compute):
+                found.update(v.name for v in inner.outputs)
+    return frozenset(found)

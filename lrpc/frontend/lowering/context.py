@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lrpc.errors import TraceError
 from lrpc.frontend.lowering.images import mixed
+from lrpc.frontend.ratios import Ratio
 from lrpc.frontend.records import Call, ImageNumbers, Stored, memory_of
 from lrpc.ir.builder import Builder
 from lrpc.ir.extents import Extent
@@ -32,7 +33,7 @@ class Missing:
 
 
 Operand = Any
-"""Value | Stored | ImageNumbers | number | Sym | None | Missing, or a tuple of operands."""
+"""Value | Stored | ImageNumbers | number | Ratio | Sym | None | Missing, or a tuple of operands."""
 
 
 class Context:
@@ -91,8 +92,12 @@ class Context:
             return x
         if isinstance(x, Missing):
             raise TraceError(self._told(x.reason, x.remedy))
-        if isinstance(x, (bool, int, float)):
+        if isinstance(x, (bool, int, float)) and not isinstance(x, Extent):
             x = self.constant(torch.tensor(x))
+        if isinstance(x, Ratio):
+            return self.op("div", *(self._number(n) for n in (x.top, x.below)))
+        if isinstance(x, Extent):
+            return self._number(x, "i64")
         if isinstance(x, ImageNumbers):
             self.refuse("computes with the numbers of the images", "they can only pick entries")
         if not isinstance(x, Stored):
@@ -102,6 +107,9 @@ class Context:
         if key not in self._emitted:
             self._emitted[key] = (x.tensor, self._emit(x, spread))
         return self._emitted[key][1]
+
+    def _number(self, number: int, dtype: str = "f64") -> Value:
+        return self.op("full", shape=(), value=number, dtype=dtype)
 
     def _emit(self, x: Stored, spread: bool) -> Value:
         if x.uniform is not None:

@@ -16,6 +16,7 @@ from lrpc.frontend.lowering.liveness import live_calls
 from lrpc.frontend.lowering.table import ROWS, row_of
 from lrpc.frontend.lowering.views import Memory
 from lrpc.frontend.records import Call, RecordedProgram, Ref, Stored, mapped
+from lrpc.ir.extents import NotInSteps
 from lrpc.ir.graph import Node, Value
 from lrpc.ir.types import NAMES, Sym, TensorType
 
@@ -84,6 +85,11 @@ class Lowering(Context):
             self.operands[call.index] = result
             if call.writes is not None:
                 self._write(call, result)
+        except NotInSteps as error:
+            raise TraceError(
+                f"{self.call.name} does not come out alike at all sizes ({error}), at "
+                f"{self.call.loc}; take larger steps of the sizes, or compile for one size"
+            ) from error
         except (IRError, *UNREAD) as error:
             args, kwargs = mapped((self.call.args, self.call.kwargs), Ref, self._known)
             called = shown(self.call.name, args, kwargs)

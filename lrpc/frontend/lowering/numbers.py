@@ -7,30 +7,43 @@ from typing import Any
 import torch
 
 from lrpc.frontend.lowering.context import Context, Operand
+from lrpc.frontend.ratios import Ratio
 from lrpc.ir.extents import Extent
 from lrpc.ir.graph import Value
 from lrpc.ir.types import whole
 
 
 def full(c: Context, shape: Operand, value: Any, *, dtype: Any = None) -> Value:
+    if isinstance(value, Ratio):
+        return c.expand(c.cast(value, c.result.dtype), c.result.shape)
     return c.op("full", shape=c.result.shape, value=value, dtype=c.result.dtype)
 
 
 def arange(c: Context, start: Any, end: Any, step: Any, *, dtype: Any = None) -> Value:
     counted = c.op("arange", size=c.result.shape[0], dtype=c.result.dtype)
-    return _shifted(c, counted if step == 1 else c.op("scale", counted, by=step), start)
+    return _shifted(c, counted if step == 1 else _scaled(c, counted, step), start)
 
 
 def linspace(c: Context, start: Any, end: Any, steps: int, *, dtype: Any = None) -> Value:
     """start + i · (end − start) / (steps − 1); torch counts the second half from the end."""
     counted = c.op("arange", size=steps, dtype=c.result.dtype)
-    if steps > 1:
+    if isinstance(steps, Extent) or steps > 1:
         last = c.op("full", shape=(1,), value=steps - 1, dtype=c.result.dtype)
+        if isinstance(steps, Extent) and steps.least() < 2:
+            last = c.op("clamp", last, min=1, max=None)
         counted = c.op("div", counted, last)
-    return _shifted(c, c.op("scale", counted, by=end - start), start)
+    return _shifted(c, _scaled(c, counted, end - start), start)
+
+
+def _scaled(c: Context, x: Value, by: Any) -> Value:
+    if isinstance(by, Ratio):
+        return c.op("mul", x, c.cast(by, x.type.dtype))
+    return c.op("scale", x, by=by)
 
 
 def _shifted(c: Context, x: Value, by: Any) -> Value:
+    if isinstance(by, Ratio):
+        return c.op("add", x, c.cast(by, x.type.dtype))
     return x if by == 0 else c.op("shift", x, by=by)
 
 
@@ -38,11 +51,17 @@ def tensor(c: Context, data: Operand, *, dtype: Any = None) -> Operand:
     """A list of numbers, some of which depend on sizes, or lists of such."""
     shape = tuple(map(whole, c.result.shape))
     numbers = _flat(data)
-    if not any(isinstance(x, Extent) for x in numbers):
+    if not any(isinstance(x, Extent | Ratio) for x in numbers):
         return c.constant(torch.tensor(data, dtype=dtype))
-    parts = [c.op("full", shape=(1,), value=x, dtype=c.result.dtype) for x in numbers]
+    parts = [_entry(c, x) for x in numbers]
     joined = parts[0] if len(parts) == 1 else c.op("cat", *parts, dim=-1)
     return c.reshape(joined, shape)
+
+
+def _entry(c: Context, x: Any) -> Value:
+    if isinstance(x, Ratio):
+        return c.reshape(c.cast(x, c.result.dtype), (1,))
+    return c.op("full", shape=(1,), value=x, dtype=c.result.dtype)
 
 
 def meshgrid(c: Context, *tensors: Operand, indexing: str = "ij") -> tuple[Value, ...]:
@@ -61,20 +80,19 @@ def meshgrid(c: Context, *tensors: Operand, indexing: str = "ij") -> tuple[Value
     return tuple(found)
 
 
-def counting(c: Context, size: int) -> Operand:
-    """0, 1, … below a size."""
+def counting(c: Context, size: int, after: int = 0) -> Operand:
+    """0, 1, … below a size, with as many axes of one entry `after` that."""
     if isinstance(size, Extent):
-        return c.op("arange", size=size, dtype="i64")
-    return c.constant(torch.arange(size))
+        return c.reshape(c.op("arange", size=size, dtype="i64"), (size, *(1,) * after))
+    return c.constant(torch.arange(size).reshape(-1, *(1,) * after))
 
 
 def triangle(c: Context, rows: int, columns: int, diagonal: int = 0) -> Operand:
     """True on and below a diagonal of a matrix."""
     if not isinstance(rows, Extent) and not isinstance(columns, Extent):
         return c.constant(torch.ones(rows, columns, dtype=torch.bool).tril(diagonal))
-    last = c.reshape(_shifted(c, c.value(counting(c, rows)), diagonal), (rows, 1))
-    place = c.reshape(counting(c, columns), (1, columns))
-    return c.op("compare", place, last, kind="le")
+    last = _shifted(c, c.value(counting(c, rows, 1)), diagonal)
+    return c.op("compare", c.value(counting(c, columns)), last, kind="le")
 
 
 def _of_triangle(upper: bool) -> Any:

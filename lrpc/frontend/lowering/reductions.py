@@ -9,6 +9,7 @@ import torch
 
 from lrpc.frontend.lowering import elementwise, numbers
 from lrpc.frontend.lowering.context import Context, Operand
+from lrpc.ir.extents import Extent
 from lrpc.ir.types import Sym
 
 
@@ -96,8 +97,8 @@ def _first_extreme(c: Context, op: str, x: Operand, dim: int | None, keepdim: bo
     axis = c.axis(dim, value.type.rank)
     size = c.size(value, axis)
     found = c.op("compare", value, c.op(op, value, dims=(axis,), keepdim=True), kind="eq")
-    places = c.reshape(numbers.counting(c, size), (size, *(1,) * (-1 - axis)))
-    last = c.op("full", shape=(), value=size - 1, dtype="i64")
+    places = numbers.counting(c, size, -1 - axis)
+    last = size - 1 if isinstance(size, Extent) else c.constant(torch.tensor(size - 1))
     index = c.op("where", found, places, last)
     return c.op("amin", index, dims=(axis,), keepdim=keepdim)
 

@@ -95,12 +95,14 @@ def with_numbers(tracer: Recorder, name: str, args: Any, kwargs: Any, keep: int 
     """The arguments with traced sizes as numbers, but for the first `keep`."""
 
     def number(x: TracedTensor) -> Any:
+        if tracer.knows(x) and x.value.dim() <= 1:
+            return tracer.number("", x)
         if x.value.dtype.is_floating_point or x.value.dtype.is_complex or x.value.dim() > 1:
             raise TraceError(
                 f"{name} takes a size or bound from the values of a traced tensor, at "
                 f"{tracer.where()}; scale a tensor of fixed size instead"
             )
-        return tracer.number("int" if x.value.dim() == 0 else "tolist", x.value)
+        return tracer.number("int" if x.value.dim() == 0 else "tolist", x)
 
     lent = {k: x for k, x in kwargs.items() if k in ("input", "self")}
     rest = {k: x for k, x in kwargs.items() if k not in lent}

@@ -60,7 +60,10 @@ def recorded(
         fill = kwargs[key] if key in kwargs else args[at]
     elif name not in COUNTS and name not in LISTS:
         return None
-    if name not in FACTORIES and found((args, kwargs), TracedTensor):
+    traced = found((args, kwargs), TracedTensor)
+    if name in (COUNTS | FILLS.keys()) - FACTORIES and all(map(tracer.knows, traced)):
+        args, kwargs = mapped((args, kwargs), TracedTensor, lambda x: tracer.number("", x))
+    elif name not in FACTORIES and traced:
         return None
     plain = mapped((args, kwargs), TracedTensor, lambda x: stand_in(x.value))
     with values_only():
@@ -89,7 +92,9 @@ def _node(tracer: Recorder, function: Callable[..., Any], args: Any, dtype: torc
     with values_only():
         value = tracer.runner.of_numbers(function, args, {"dtype": dtype})
     node = tracer.create_node("call_function", function, args, {"dtype": dtype})
-    return tracer.made(node, value, [])
+    result = tracer.made(node, value, [])
+    result.of_sizes = True
+    return result
 
 
 def without_constants(calls: Sequence[Call]) -> tuple[Call, ...]:

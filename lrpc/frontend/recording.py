@@ -54,6 +54,7 @@ class Recorder(fx.Tracer):
         self.ignore_no_grad = ignore_no_grad
         self.active = False
         self.follows_sizes = False
+        self._filled: set[int] = set()  # memory of numbers that values were written into
         self.observe: Callable[[fx.Node, Tensor], None] | None = None
         self.constants: Constants
         self.modules: list[str] = []
@@ -151,11 +152,13 @@ class Recorder(fx.Tracer):
         operands: list[TracedTensor] = found((args, kwargs), TracedTensor)
         before = [(x.value._version, x.value.shape) for x in operands]
         values, given = [x.value for x in operands], plain((args, kwargs))
-        result = self.runner.call(self.root, kind, target, given[0], given[1], values)
+        of_sizes = all(map(self.knows, operands)) and kind != "call_module"
+        result = self.runner.call(self.root, kind, target, *given, values, of_sizes)
         node = self.create_node(kind, target, self.create_arg(args), self.create_arg(kwargs))
         for x, (version, shape) in zip(operands, before, strict=True):
             if x.value._version != version:  # views share the count: the first is the one
                 self._note_write(node, x, name, following, x.value.shape == shape)
+                self._filled |= set() if of_sizes else {x.value.untyped_storage().data_ptr()}
                 break
         carries = any(x.carries for x in operands) and name not in DETACHING
         stops = carries or any(x.stopped for x in operands)
@@ -165,6 +168,7 @@ class Recorder(fx.Tracer):
         for x in found(made, TracedTensor):
             if self.runner.sized:  # read by whoever asks for its shape, and by what comes of it
                 self.decide(f"{SHAPE_OF}{name}", values[0], list(x.shape))
+            x.of_sizes = of_sizes
             if x.value.is_floating_point():
                 x.carries, x.stopped = carries and following, stops and not following
         return made
@@ -230,6 +234,8 @@ class Recorder(fx.Tracer):
                 f"{name} leaves torch for {type(result).__name__}, at {self.where()}; "
                 "use torch's functions on the tensor instead"
             )
+        if all(map(self.knows, operands)):
+            return result
         return self.decide(name, operands[0].value, result)
 
     def _part(self, node: fx.Node, index: int, value: Tensor, operands: list[TracedTensor]) -> Any:
@@ -275,9 +281,15 @@ class Recorder(fx.Tracer):
         with values_only():
             return function(*args, **kwargs)
 
-    def number(self, what: str, value: Tensor) -> Any:
-        """The numbers in a tensor, noted as a decision."""
-        return self.decide(what, value, None if self.runner.fake else value.tolist())
+    def number(self, what: str, x: TracedTensor) -> Any:
+        """The numbers in a tensor, noted as a decision unless they are those of sizes."""
+        if self.knows(x):
+            return x.value.tolist()
+        return self.decide(what, x.value, None if self.runner.fake else x.value.tolist())
+
+    def knows(self, x: TracedTensor) -> bool:
+        """Whether what is in a tensor follows from the sizes of the inputs."""
+        return x.of_sizes and x.value.untyped_storage().data_ptr() not in self._filled
 
     def decide(self, what: str, value: Tensor, result: Any) -> Any:
         """Note that model code read `result` out of a traced tensor, and return it."""

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lrpc.models.maskdino.layers import MSDeformAttn
+
 
 def conv(a: int, b: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(a, b, 3, stride, 1), nn.BatchNorm2d(b), nn.ReLU())
@@ -202,17 +204,18 @@ class Detr(nn.Module):
 
 
 class DeformableDetr(nn.Module):
-    """Reference points from linspace(0.5, H - 0.5, H), levels as a tensor, sampling by grids."""
+    """Reference points from linspace(0.5, H - 0.5, H), valid ratios, levels as a tensor."""
 
     def __init__(self) -> None:
         super().__init__()
         self.down = nn.ModuleList([conv(3, 8, 8), conv(8, 8, 2)])
         self.level = nn.Parameter(torch.randn(2, 8))
-        self.offsets, self.weights = nn.Linear(8, 2 * 2 * 2 * 2), nn.Linear(8, 2 * 2 * 2)
-        self.value, self.out, self.head = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+        self.attention = MSDeformAttn(8, 2, 2, 2)
+        nn.init.normal_(self.attention.sampling_offsets.weight)
+        self.norm, self.head = nn.LayerNorm(8), nn.Linear(8, 3)
 
     @staticmethod
-    def references(shapes: list[tuple[int, int]], ratios: Tensor) -> Tensor:
+    def references(shapes: Tensor | list[tuple[int, int]], ratios: Tensor) -> Tensor:
         found = []
         for level, (h, w) in enumerate(shapes):
             y, x = torch.meshgrid(
@@ -232,40 +235,19 @@ class DeformableDetr(nn.Module):
             maps.append(x)
             shapes.append((x.shape[2], x.shape[3]))
         spatial = torch.as_tensor(shapes, dtype=torch.long, device=x.device)
+        starts = torch.cat((spatial.new_zeros((1,)), spatial.prod(1).cumsum(0)[:-1]))
         joined = [m.flatten(2).transpose(1, 2) + p for m, p in zip(maps, self.level, strict=True)]
         tokens = torch.cat(joined, 1)
-        b, n, _ = tokens.shape
         ratios = torch.stack([self.ratio(m) for m in maps], 1)
         references = self.references(shapes, ratios)
-        offsets = self.offsets(tokens).view(b, n, 2, 2, 2, 2)
-        weights = self.weights(tokens).view(b, n, 2, 4).softmax(-1).view(b, n, 2, 2, 2)
-        scale = torch.stack([spatial[..., 1], spatial[..., 0]], -1)
-        places = references[:, :, None, :, None] + offsets / scale[None, None, None, :, None]
-        value = self.value(tokens).view(b, n, 2, 4)
-        sampled = self.sample(value, shapes, 2 * places - 1, weights)
-        tokens = tokens + self.out(sampled)
-        return {"classes": self.head(tokens)}
+        y = self.attention(tokens, references, tokens, spatial, starts)
+        return {"classes": self.head(self.norm(tokens + y))}
 
     @staticmethod
     def ratio(plane: Tensor) -> Tensor:
         mask = torch.ones(plane.shape[0], *plane.shape[2:], dtype=plane.dtype)
         _, h, w = mask.shape
         return torch.stack([mask[:, 0].sum(1) / w, mask[:, :, 0].sum(1) / h], -1)
-
-    @staticmethod
-    def sample(
-        value: Tensor, shapes: list[tuple[int, int]], grids: Tensor, weights: Tensor
-    ) -> Tensor:
-        b, n, heads, _, points, _ = grids.shape
-        found = []
-        for level, part in enumerate(value.split([h * w for h, w in shapes], 1)):
-            h, w = shapes[level]
-            plane = part.flatten(2).transpose(1, 2).reshape(b * heads, -1, h, w)
-            grid = grids[:, :, :, level].transpose(1, 2).flatten(0, 1)
-            found.append(F.grid_sample(plane, grid, padding_mode="zeros", align_corners=False))
-        weights = weights.transpose(1, 2).reshape(b * heads, 1, n, -1)
-        summed = (torch.stack(found, -2).flatten(-2) * weights).sum(-1)
-        return summed.view(b, -1, n).transpose(1, 2)
 
 
 class Vit(nn.Module):

@@ -166,6 +166,8 @@ def deformable_attention(
 
 
 def _levels(c: Context, shapes: Operand) -> tuple[tuple[int, int], ...]:
+    if isinstance(shapes, Value) and (table := numbers.read(c, shapes)) is not None:
+        return tuple((h, w) for h, w in zip(table[::2], table[1::2], strict=True))
     if isinstance(shapes, Value):
         c.refuse(
             "takes level shapes that depend on the inputs",

@@ -274,9 +274,9 @@ def _moves_images(before: tuple[Dim, ...], after: tuple[Dim, ...]) -> bool:
 
 
 def scalar(x: Operand) -> float | int | bool | None:
-    """The number behind a number or a constant without axes."""
+    """The number behind a number or a constant without axes; None where it depends on sizes."""
     if isinstance(x, (bool, int, float)):
-        return x
+        return None if isinstance(x, Extent) else x
     if isinstance(x, Stored) and not x.name and x.tensor.dim() == 0:
         number: float | int | bool = x.tensor.item()
         return number

@@ -9,7 +9,6 @@ import torch
 
 from lrpc.frontend.lowering.context import Context, Operand, scalar
 from lrpc.frontend.records import Stored
-from lrpc.ir.extents import Extent
 from lrpc.ir.graph import Value
 from lrpc.ir.types import DTYPES, NAMES, Sym
 
@@ -91,7 +90,7 @@ def div(c: Context, x: Operand, y: Operand, *, rounding_mode: str | None = None)
     if rounding_mode is not None:
         c.refuse(f"rounds (rounding_mode={rounding_mode!r})")
     first, second = _numbers(c, x, y)
-    if second and not isinstance(second, Extent):
+    if second:
         return scale(c, x, 1 / second)
     if first is not None and second is None:
         return scale(c, c.op("reciprocal", c.cast(y, c.result.dtype)), first)

@@ -36,13 +36,13 @@ def linspace(c: Context, start: Any, end: Any, steps: int, *, dtype: Any = None)
 
 
 def _scaled(c: Context, x: Value, by: Any) -> Value:
-    if isinstance(by, Ratio):
+    if isinstance(by, Ratio | Extent):
         return c.op("mul", x, c.cast(by, x.type.dtype))
     return c.op("scale", x, by=by)
 
 
 def _shifted(c: Context, x: Value, by: Any) -> Value:
-    if isinstance(by, Ratio):
+    if isinstance(by, Ratio | Extent):
         return c.op("add", x, c.cast(by, x.type.dtype))
     return x if by == 0 else c.op("shift", x, by=by)
 
@@ -62,6 +62,22 @@ def _entry(c: Context, x: Any) -> Value:
     if isinstance(x, Ratio):
         return c.reshape(c.cast(x, c.result.dtype), (1,))
     return c.op("full", shape=(1,), value=x, dtype=c.result.dtype)
+
+
+def read(c: Context, x: Value) -> list[int] | None:
+    """The whole numbers in a tensor that was made from a list of them; None for others."""
+    node = c.producers.get(x)
+    if node is None:
+        return None
+    if node.op == "cat":
+        parts = [read(c, part) for part in node.inputs]
+        return None if None in parts else [n for part in parts for n in part or []]
+    if node.op in ("reshape", "cast"):
+        return read(c, node.inputs[0])
+    value = node.attr("value") if node.op == "full" else None
+    if not isinstance(value, int) or x.type.shape != (1,):
+        return None
+    return [value]
 
 
 def meshgrid(c: Context, *tensors: Operand, indexing: str = "ij") -> tuple[Value, ...]:

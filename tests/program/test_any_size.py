@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import lrpc
+from lrpc.cli import main
+from lrpc.commands.session.units import size as bytes_said
 from lrpc.errors import TraceError
 from lrpc.program.memory_of import open_model
 from tests.support.storage import Tracker
@@ -224,7 +226,7 @@ class Coarse(nn.Module):
 
 def test_a_step_that_strides_do_not_divide_is_refused() -> None:
     model = Coarse().double()
-    with pytest.raises(TraceError, match="H in steps of 8, W in steps of 8.* larger steps may do"):
+    with pytest.raises(TraceError, match=r"H in steps of 8, W in steps of 8.* larger steps may do"):
         lrpc.compile(model, (image(48, 40),), dynamic={"x": {2: ("H", 8), 3: ("W", 8)}})
     p = lrpc.compile(model, (image(48, 32),), dynamic={"x": {2: ("H", 16), 3: ("W", 16)}})
     x = image(80, 16)
@@ -235,3 +237,26 @@ def test_a_step_that_strides_do_not_divide_is_refused() -> None:
 def test_a_budget_is_of_one_size() -> None:
     with pytest.raises(lrpc.errors.ConfigError, match="a memory budget is held for one size"):
         lrpc.compile(model_of("U-Net"), (image(64, 96),), dynamic={"x": {2: "H"}}, budget="50%")
+
+
+def test_the_plan_is_of_the_size_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    directory = program("pyramid").directory
+    model = open_model(directory)
+    for given, sizes in (([], (64, 96)), (["--size", "H=160", "W=128"], (160, 128))):
+        model.sizes = dict(zip("HW", sizes, strict=True))
+        peak = max(model.timeline(i, 1, model.forward(1)).peak for i in range(len(AT)))
+        assert main(["plan", str(directory), *given]) == 0
+        said = capsys.readouterr().out
+        assert f"H = {sizes[0]}, W = {sizes[1]}" in said
+        assert bytes_said(peak) in said
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [("H=70", "--size H=70: give H=N, N a multiple of 32"), ("T=3", "sizes that vary are H, W")],
+)
+def test_a_plan_of_other_sizes_is_refused(
+    given: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", str(program("pyramid").directory), "--size", given]) == 2
+    assert said in capsys.readouterr().err

@@ -103,6 +103,8 @@ STRUCTURAL = (
     s("topk", X, k=3, dim=1),
     s("constant", weight="f32[7,2]"),
     s("full", shape=(Sym(2, 1, 1), 3), value=1.5, dtype="f32"),
+    s("arange", size=5, dtype="i64"),
+    s("arange", size=Sym(3, 1, 0), dtype="f32"),
     *(s(op, X, dims=(1,), keepdim=True) for op in REDUCTIONS),
     *(s(op, X, dims=(1, 2), keepdim=False) for op in REDUCTIONS),
     s("any", M, dims=(1,), keepdim=False),

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
 from lrpc.backend.schedule.ir import (
+    AGAIN,
     Book,
     Compute,
     Free,
     Function,
+    Load,
     Only,
     Operand,
     Save,
@@ -24,7 +26,7 @@ from lrpc.backend.schedule.ir import (
     WeightName,
 )
 from lrpc.backend.schedule.table import is_weight, template
-from lrpc.backend.schedule.walk import operands, unconditional
+from lrpc.backend.schedule.walk import operands, results, unconditional
 from lrpc.backend.schedule.words import own_kernels
 from lrpc.ir.graph import Value
 from lrpc.ir.ops import View, views
@@ -41,7 +43,7 @@ class Inlined:
 
     body: tuple[Statement, ...]
     within: dict[str, Compute] = field(default_factory=dict)
-    passing: frozenset[str] = frozenset()  # made or freed with or without a ledger alone
+    partly: set[str] = field(default_factory=set)  # what is made under a condition
 
     @staticmethod
     def of(function: Function) -> Inlined:
@@ -53,8 +55,11 @@ class Inlined:
                 read.update(x.name for x in operands(s) if isinstance(x, Value))
             if isinstance(s, Compute):
                 made.update(v.name for v in s.outputs)
-        found = Inlined((), passing=_passing(function))
+        found = Inlined(())
         once = {name for name, count in read.items() if count == 1 and made[name] == 1}
+        found.partly = {
+            v.name for s in function.body if isinstance(s, Only) for x in s.body for v in results(x)
+        }
         found.body = found._body(function.body, once, {})
         return found
 
@@ -81,16 +86,20 @@ class Inlined:
         return tuple(found)
 
     def only_books(self, body: Sequence[Statement]) -> bool:
-        """Whether statements do nothing but book products of values and weights."""
+        """Whether statements do nothing but book products of weights and of values that are there
+        without a ledger as well."""
         return all(
-            (isinstance(s, Book) and not any(self._passes(x) for x in s.inputs))
+            (isinstance(s, Book) and not any(self._partly(x) for x in s.inputs))
             or s == Free(())
             or (isinstance(s, Compute) and s.outputs[0].name in self.within and self._of_weights(s))
             for s in body
         )
 
-    def _passes(self, x: Operand) -> bool:
-        return isinstance(x, Value) and x.name in self.passing and x.name not in self.within
+    def _partly(self, x: Operand) -> bool:
+        """Whether an operand may be a value that is made with a ledger alone, and has a name."""
+        if isinstance(x, Load):
+            return x.entry.part.kind == AGAIN
+        return isinstance(x, Value) and x.name in self.partly and x.name not in self.within
 
     def _of_weights(self, s: Compute) -> bool:
         """Whether an operation takes no memory: it is a weight, or a view of one."""
@@ -196,15 +205,3 @@ def _place(inputs: Sequence[Operand], name: str) -> int:
     """Where a value is among operands; behind them where it is not there exactly once."""
     places = [i for i, x in enumerate(inputs) if isinstance(x, Value) and x.name == name]
     return places[0] if len(places) == 1 else len(inputs)
-
-
-def _passing(function: Function) -> frozenset[str]:
-    """The values that are there with a ledger alone, or without one."""
-    found = set[str]()
-    for s in unconditional(function.body):
-        for inner in s.body if isinstance(s, Only) else ():
-            if isinstance(inner, Free):
-                found.update(inner.values)
-            elif isinstance(inner, Compute):
-                found.update(v.name for v in inner.outputs)
-    return frozenset(found)

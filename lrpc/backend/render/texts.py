@@ -112,18 +112,18 @@ def prefixes(function: Function, texts: Texts, taken: Set[str]) -> Short:
 
 def _series(paths: Iterable[str]) -> dict[str, list[int]]:
     """The numbers at the end of paths that differ in nothing else; none for others."""
-    found: dict[str, list[int]] = {}
     order = list(paths)
+    found: dict[str, dict[str, int]] = {}
     for path in order:
         head, _, last = path.rpartition(".")
         if head and last.isascii() and last.isdigit() and str(int(last)) == last:
-            found.setdefault(head, []).append(int(last))
+            found.setdefault(head, {})[path] = int(last)
     series: dict[str, list[int]] = {}
     for path in order:
         head = path.rpartition(".")[0]
-        numbers = found.get(head, [])
-        if len(numbers) > 1 and f"{head}.{path.rpartition('.')[2]}" == path and head not in order:
-            series[head] = sorted(numbers)
+        numbers = found.get(head, {})
+        if path in numbers and len(numbers) > 1 and head not in order:
+            series[head] = sorted(numbers.values())
         else:
             series[path] = []
     return series

@@ -11,6 +11,13 @@ from lrpc.commands.session import arguments
 def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("program", type=Path, metavar="DIR")
     arguments.sizes(command, 1, "seeds")
+    command.add_argument(
+        "--size",
+        nargs="+",
+        default=[],
+        metavar="NAME=N",
+        help="sizes that vary, such as H=480 W=640; default: those that it was traced at",
+    )
     command.add_argument("--target", metavar="T", help="show this one; default: what needs most")
     arguments.composite(command)
     command.add_argument(

@@ -8,9 +8,10 @@ import torch
 
 from lrpc.frontend.lowering.context import Context, Operand
 from lrpc.frontend.ratios import Ratio
+from lrpc.frontend.records import ImageNumbers
 from lrpc.ir.extents import Extent
 from lrpc.ir.graph import Value
-from lrpc.ir.types import whole
+from lrpc.ir.types import B, whole
 
 
 def full(c: Context, shape: Operand, value: Any, *, dtype: Any = None) -> Value:
@@ -19,7 +20,9 @@ def full(c: Context, shape: Operand, value: Any, *, dtype: Any = None) -> Value:
     return c.op("full", shape=c.result.shape, value=value, dtype=c.result.dtype)
 
 
-def arange(c: Context, start: Any, end: Any, step: Any, *, dtype: Any = None) -> Value:
+def arange(c: Context, start: Any, end: Any, step: Any, *, dtype: Any = None) -> Operand:
+    if c.result.shape == (B,) and (start, step) == (0, 1) and not c.result.is_float:
+        return ImageNumbers(c.result)
     counted = c.op("arange", size=c.result.shape[0], dtype=c.result.dtype)
     return _shifted(c, counted if step == 1 else _scaled(c, counted, step), start)
 

@@ -330,12 +330,13 @@ class Numbers(nn.Module):
         b, c, h, w = y.shape
         rows = torch.linspace(-(h - 1) / 2, (h - 1) / 2, h, dtype=x.dtype) / h
         columns = (torch.arange(w, dtype=x.dtype) + 0.5) * (1 / w) - 0.5 * h / (2 * w)
-        y = y + rows[:, None] * columns + torch.tensor([1 / h, 2.0, h, w], dtype=x.dtype)[:, None, None]
+        scale = torch.tensor([1 / h, 2.0, h, w], dtype=x.dtype)
+        y = y + rows[:, None] * columns + scale[:, None, None]
         left, right = y.chunk(2, dim=3)
         size = torch.tensor([h, w // 2])
         high, wide = size.tolist()
         half = F.interpolate(left - right.flip(3), scale_factor=0.5, mode="nearest")
         half = half.reshape(b, c, high // 2, int(size[1]) // 2).roll((1, -1), (2, 3))
-        last = F.adaptive_avg_pool2d(half[:, :, ::2, 1::2], (1, 2)).flatten(1, 2).sum(-1)
+        last = F.adaptive_avg_pool2d(half[:, :, ::2, 1::2], (2, 1)).flatten(2).sum(-1)
         mean = y.sum((2, 3)) / y[0, 0].numel() + y.flatten(2)[..., -1] / float(wide)
         return {"classes": self.head(mean) + self.head(last)}

@@ -235,7 +235,18 @@ class Context:
     def expand(self, x: Operand, shape: tuple[Dim, ...]) -> Value:
         """`x` broadcast to `shape`."""
         value = self.value(x)
-        return value if value.type.shape == shape else self.op("expand", value, shape=shape)
+        if value.type.shape == shape:
+            return value
+        made = self.producers.get(value)
+        if made is not None and made.op == "full":
+            return self.op("full", shape=shape, value=made.attr("value"), dtype=value.type.dtype)
+        return self.op("expand", value, shape=shape)
+
+    def everywhere(self, x: Value) -> float | int | bool | None:
+        """The number that every entry of a value is; None where that is not known."""
+        made = self.producers.get(x)
+        number = made.attr("value") if made is not None and made.op == "full" else None
+        return scalar(number)
 
     def size(self, x: Operand, dim: int) -> int:
         """An extent that has to be a number, not the batch size."""

@@ -56,8 +56,8 @@ def unify(traces: Traces) -> RecordedProgram:
             calls.append(_call(index, same, traces, places))
         except NoRatio as error:
             raise NotOneProgram(
-                f"{_called(same[0])[1]} takes a number that depends on the sizes, {error}, and is no "
-                f"fraction of them, {_place(same[0])}; compute it with tensors, as from "
+                f"{_called(same[0])[1]} takes a number that depends on the sizes, {error}, and is "
+                f"no fraction of them, {_place(same[0])}; compute it with tensors, as from "
                 "torch.tensor(height), or compile for one size"
             ) from None
         except Differs:

@@ -66,12 +66,12 @@ class Factories(TorchFunctionMode):
                 f"the model writes traced values into a plain tensor's attribute, at "
                 f"{self.tracer.where()}; compute a new tensor instead"
             )
-        if name in OF_SIZES and self.tracer.follows_sizes and not self.tracer.runner.busy:
-            if plain_of_sizes(func, args, kwargs):
-                return self.tracer.called(func, (), args, kwargs)
+        follows = self.tracer.follows_sizes and not self.tracer.runner.busy
+        if follows and name in OF_SIZES and plain_of_sizes(func, args, kwargs):
+            return self.tracer.called(func, (), args, kwargs)
         if name in FILLED or name in COPIES or name in FROM_NUMBERS:
             traced = found((args, kwargs), TracedTensor)
-            if self.tracer.follows_sizes and not self.tracer.runner.busy:
+            if follows:
                 made = recorded(self.tracer, func, "call_function", name, args, kwargs)
                 if made is not None:
                     return made

@@ -44,8 +44,9 @@ def plain_of_sizes(func: Any, args: tuple[Any, ...], kwargs: Any) -> bool:
         return False
     if func is Tensor.__getitem__:
         picks = args[1] if isinstance(args[1], tuple) else (args[1],)
-        return any(type(x) is int for pick in picks for x in found(pick, object)
-                   if isinstance(pick, slice))
+        return any(
+            type(x) is int for pick in picks for x in found(pick, object) if isinstance(pick, slice)
+        )
     return True
 
 

@@ -153,12 +153,13 @@ class Recorder(fx.Tracer):
         before = [(x.value._version, x.value.shape) for x in operands]
         values, given = [x.value for x in operands], plain((args, kwargs))
         of_sizes = all(map(self.knows, operands)) and kind != "call_module"
-        result = self.runner.call(self.root, kind, target, *given, values, of_sizes)
+        result = self.runner.call(self.root, kind, target, given[0], given[1], values, of_sizes)
         node = self.create_node(kind, target, self.create_arg(args), self.create_arg(kwargs))
         for x, (version, shape) in zip(operands, before, strict=True):
             if x.value._version != version:  # views share the count: the first is the one
                 self._note_write(node, x, name, following, x.value.shape == shape)
-                self._filled |= set() if of_sizes else {x.value.untyped_storage().data_ptr()}
+                if x.of_sizes and not of_sizes:
+                    self._filled.add(x.value.untyped_storage().data_ptr())
                 break
         carries = any(x.carries for x in operands) and name not in DETACHING
         stops = carries or any(x.stopped for x in operands)

@@ -151,9 +151,7 @@ class ModelCheck:
         least = {size.name: size.step for size in varying.sizes}
         one = varied(self.call.example, 1, self.call.unbatched)
         ends = [f([size.example for size in varying.sizes]) for f in (min, max)]
-        turned = {
-            s.name: max((sum(ends) - s.example) // s.step, 1) * s.step for s in varying.sizes
-        }
+        turned = {s.name: max((sum(ends) - s.example) // s.step, 1) * s.step for s in varying.sizes}
         for point in (varying.points[-1], turned, least):
             name = ", ".join(f"{k} = {n}" for k, n in point.items())
             yield Case(f"one image of {name}", varying.resized(one, point))

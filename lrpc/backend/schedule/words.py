@@ -61,7 +61,7 @@ def words_in(function: Function, called: Mapping[str, Sequence[str]]) -> set[str
         if isinstance(s, Book) or (isinstance(s, Only) and s.body):
             used.add("ledger")
         if isinstance(s, Book):
-            used.update(_symbols(tuple(value for _, value in s.attrs)))
+            used |= {word for _, value in s.attrs for word in _symbols(value)}
         if isinstance(s, Save) or any(isinstance(x, Load) for x in operands(s)):
             used.add("s")
         call = s.run if isinstance(s, Recompute) else s

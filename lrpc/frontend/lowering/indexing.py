@@ -247,9 +247,7 @@ def _filling(
     return c.reshape(c.expand(value, plain), kept)
 
 
-def _put(
-    c: Context, base: Value, ranges: list[tuple[int, int] | None], filling: Value
-) -> Value:
+def _put(c: Context, base: Value, ranges: list[tuple[int, int] | None], filling: Value) -> Value:
     """`base` with the box that `ranges` spans replaced: one axis at a time, innermost last."""
     at = next((d for d, r in enumerate(ranges) if r is not None), None)
     if at is None:

@@ -12,7 +12,6 @@ from lrpc.frontend.lowering.context import Context, Operand
 from lrpc.ir.extents import Extent
 from lrpc.ir.types import Sym
 
-
 FACTORS = 16
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, fx
 from lrpc.errors import TraceError
 from lrpc.frontend.execute import call_name
 from lrpc.frontend.made import without_constants
-from lrpc.frontend.ratios import Ratio, fit
+from lrpc.frontend.ratios import NoRatio, ratio
 from lrpc.frontend.records import (
     Boundary,
     Call,
@@ -29,14 +29,6 @@ from lrpc.frontend.tracer import Trace
 from lrpc.frontend.traces import SIZES, Differs, Traces
 from lrpc.ir.graph import Loc
 from lrpc.ir.types import NAMES, Sym, TensorType
-
-
-class NoRatio(Exception):
-    """A number is of no form that programs compute of sizes."""
-
-    def __str__(self) -> str:
-        one, other = self.args
-        return f"{one:.6g} at one and {other:.6g} at another"
 
 
 class NotOneProgram(TraceError):
@@ -213,18 +205,10 @@ def _merge(same: Sequence[Any], traces: Traces, places: Places) -> Any:
     if type(a) is int:
         return traces.extent(same)
     if type(a) is float and same[1] == a and any(x != a and x == x for x in same):
-        return _ratio(same, traces)
+        return ratio([a, *same[2:]], traces.varying)
     if all(x == a or (x != x and a != a) for x in same):
         return a
     raise Differs
-
-
-def _ratio(same: Sequence[float], traces: Traces) -> Ratio:
-    """The fraction of sizes that a number is in all traces."""
-    found = fit([x for i, x in enumerate(same) if i != 1], traces.varying)
-    if found is None:
-        raise NoRatio(same[0], next(x for x in same if x != same[0]))
-    return found
 
 
 def _merge_type(same: Sequence[Any], traces: Traces) -> CallType:

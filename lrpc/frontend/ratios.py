@@ -17,6 +17,14 @@ ROUNDED = 8 * 2.0**-52
 """How far Python's arithmetic may be off, relatively."""
 
 
+class NoRatio(Exception):
+    """A number is of no form that programs compute of sizes."""
+
+    def __str__(self) -> str:
+        one, other = self.args
+        return f"{one:.6g} at one and {other:.6g} at another"
+
+
 @dataclass(frozen=True, slots=True)
 class Ratio:
     """A polynomial in sizes over another: a float that model code computes of sizes."""
@@ -57,13 +65,14 @@ def of(number: Ratio | float) -> Ratio:
     return Ratio(exact.numerator, exact.denominator)
 
 
-def fit(numbers: Sequence[float], varying: Varying) -> Ratio | None:
-    """The ratio that is each of these at the points of `varying`; None where none is found.
+def ratio(numbers: Sequence[float], varying: Varying) -> Ratio:
+    """The ratio that is each of these at the points of `varying`; NoRatio where none is found.
 
     Tried are polynomials, those over a size or the product of two, and what is one over these.
     """
+    refusal = NoRatio(numbers[0], next(x for x in numbers if x != numbers[0]))
     if not all(math.isfinite(x) for x in numbers):
-        return None
+        raise refusal
     sizes = [Extent.size(size) for size in varying.sizes]
     products = [a * b for i, a in enumerate(sizes) for b in sizes[i + 1 :]]
     below: list[int] = [1, *sizes, *products]
@@ -78,7 +87,7 @@ def fit(numbers: Sequence[float], varying: Varying) -> Ratio | None:
             if found is not None:
                 top, under = found.top, found.below * extent
                 return Ratio(under, top) if turned else Ratio(top, under)
-    return None
+    raise refusal
 
 
 def _polynomial(numbers: Sequence[float], varying: Varying) -> Ratio | None:

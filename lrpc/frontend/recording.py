@@ -19,6 +19,7 @@ from lrpc.frontend.attributes import (
     refused_argument,
     refused_dispatch,
     refused_function,
+    refused_write,
     special,
 )
 from lrpc.frontend.constants import Constants
@@ -37,7 +38,7 @@ from lrpc.frontend.gradients import gradients_are_on, values_only
 from lrpc.frontend.leaves import is_users_function
 from lrpc.frontend.made import recorded
 from lrpc.frontend.proxy import TracedTensor, has_own_operations, plain
-from lrpc.frontend.records import SHAPE_OF, Decision, found, mapped, memory_of
+from lrpc.frontend.records import SHAPE_OF, Decision, found, kind_of, mapped, memory_of
 from lrpc.frontend.running import ByShapes, Runner, stand_in
 from lrpc.frontend.source_location import in_transform, source_place
 from lrpc.ir.graph import Loc
@@ -183,16 +184,8 @@ class Recorder(fx.Tracer):
     ) -> None:
         self._needs_values(f"{name} writes in place")
         node.meta["writes"] = x.node
-        if not same_shape:
-            raise TraceError(
-                f"{name} changes the shape of a traced tensor in place, at {self.where()}; use the "
-                "function that returns a new tensor"
-            )
-        if x.carries and not following:
-            raise TraceError(
-                f"{name} writes under torch.no_grad() into a tensor that has a gradient, at "
-                f"{self.where()}; compute a new tensor instead"
-            )
+        if (refusal := refused_write(self, x, name, following, same_shape)) is not None:
+            raise refusal
 
     def _into(self, kind: str, target: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
         """A call that writes its result into `out`, where that is traced and of its shape."""
@@ -235,9 +228,8 @@ class Recorder(fx.Tracer):
                 f"{name} leaves torch for {type(result).__name__}, at {self.where()}; "
                 "use torch's functions on the tensor instead"
             )
-        if all(map(self.knows, operands)):
-            return result
-        return self.decide(name, operands[0].value, result)
+        known = all(map(self.knows, operands))
+        return result if known else self.decide(name, operands[0].value, result)
 
     def _part(self, node: fx.Node, index: int, value: Tensor, operands: list[TracedTensor]) -> Any:
         part = self.create_node("call_function", operator.getitem, (node, index), {})
@@ -305,9 +297,4 @@ class Recorder(fx.Tracer):
         """A slice with its traced ends as numbers."""
         if not found(ends, TracedTensor):
             return ends
-        (start, stop, step), _ = with_numbers(self, "slice", (ends.start, ends.stop, ends.step), {})
-        return slice(start, stop, step)
-
-
-def kind_of(tensor: Tensor) -> tuple[torch.dtype, tuple[int, ...]]:
-    return tensor.dtype, tuple(tensor.shape)
+        return slice(*with_numbers(self, "slice", (ends.start, ends.stop, ends.step), {})[0])

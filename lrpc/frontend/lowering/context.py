@@ -95,9 +95,10 @@ class Context:
         if isinstance(x, (bool, int, float)) and not isinstance(x, Extent):
             x = self.constant(torch.tensor(x))
         if isinstance(x, Ratio):
-            return self.op("div", *(self._number(n) for n in (x.top, x.below)))
+            parts = [self.op("full", shape=(), value=n, dtype="f64") for n in (x.top, x.below)]
+            return self.op("div", *parts)
         if isinstance(x, Extent):
-            return self._number(x, "i64")
+            return self.op("full", shape=(), value=x, dtype="i64")
         if isinstance(x, ImageNumbers):
             self.refuse("computes with the numbers of the images", "they can only pick entries")
         if not isinstance(x, Stored):
@@ -107,9 +108,6 @@ class Context:
         if key not in self._emitted:
             self._emitted[key] = (x.tensor, self._emit(x, spread))
         return self._emitted[key][1]
-
-    def _number(self, number: int, dtype: str = "f64") -> Value:
-        return self.op("full", shape=(), value=number, dtype=dtype)
 
     def _emit(self, x: Stored, spread: bool) -> Value:
         if x.uniform is not None:
@@ -237,16 +235,14 @@ class Context:
         value = self.value(x)
         if value.type.shape == shape:
             return value
-        made = self.producers.get(value)
-        if made is not None and made.op == "full":
-            return self.op("full", shape=shape, value=made.attr("value"), dtype=value.type.dtype)
+        if (number := self.everywhere(value)) is not None:
+            return self.op("full", shape=shape, value=number, dtype=value.type.dtype)
         return self.op("expand", value, shape=shape)
 
     def everywhere(self, x: Value) -> float | int | bool | None:
         """The number that every entry of a value is; None where that is not known."""
         made = self.producers.get(x)
-        number = made.attr("value") if made is not None and made.op == "full" else None
-        return scalar(number)
+        return scalar(made.attr("value")) if made is not None and made.op == "full" else None
 
     def size(self, x: Operand, dim: int) -> int:
         """An extent that has to be a number, not the batch size."""

@@ -104,7 +104,7 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int = 2, reduce: int = 1) -> None:
         super().__init__()
         self.heads, self.scale = heads, (width // heads) ** -0.5
-        self.q, self.kv, self.out = nn.Linear(width, width), nn.Linear(width, 2 * width), None
+        self.q, self.kv = nn.Linear(width, width), nn.Linear(width, 2 * width)
         self.proj = nn.Linear(width, width)
         self.reduce = nn.Conv2d(width, width, reduce, reduce) if reduce > 1 else None
 

@@ -132,6 +132,23 @@ def refused_function(tracer: Recorder, func: Any) -> TraceError | None:
     return None
 
 
+def refused_write(
+    tracer: Recorder, x: TracedTensor, name: str, following: bool, same_shape: bool
+) -> TraceError | None:
+    """The refusal of a write in place that cannot be followed."""
+    if not same_shape:
+        return TraceError(
+            f"{name} changes the shape of a traced tensor in place, at {tracer.where()}; use the "
+            "function that returns a new tensor"
+        )
+    if x.carries and not following:
+        return TraceError(
+            f"{name} writes under torch.no_grad() into a tensor that has a gradient, at "
+            f"{tracer.where()}; compute a new tensor instead"
+        )
+    return None
+
+
 def refused_control_flow(place: object) -> TraceError:
     """The refusal of torch.cond and its like."""
     return TraceError(

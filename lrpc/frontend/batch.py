@@ -13,6 +13,7 @@ from torch import Tensor, fx
 from lrpc.errors import TraceError
 from lrpc.frontend.execute import call_name
 from lrpc.frontend.made import without_constants
+from lrpc.frontend.ratios import NoRatio, ratio
 from lrpc.frontend.records import (
     Boundary,
     Call,
@@ -45,6 +46,12 @@ def unify(traces: Traces) -> RecordedProgram:
                 raise _branches(same[0], traces, other)
         try:
             calls.append(_call(index, same, traces, places))
+        except NoRatio as error:
+            raise NotOneProgram(
+                f"{_called(same[0])[1]} takes a number that depends on the sizes, {error}, and is "
+                f"no fraction of them, {_place(same[0])}; compute it with tensors, as from "
+                "torch.tensor(height), or compile for one size"
+            ) from None
         except Differs:
             raise _branches(same[0], traces, _first_different(index, same, traces)) from None
     for other, own in enumerate(nodes[1:], 1):
@@ -197,6 +204,8 @@ def _merge(same: Sequence[Any], traces: Traces, places: Places) -> Any:
         return slice(*(_merge([getattr(x, k) for x in same], traces, places) for k in ends))
     if type(a) is int:
         return traces.extent(same)
+    if type(a) is float and same[1] == a and any(x != a and x == x for x in same):
+        return ratio([a, *same[2:]], traces.varying)
     if all(x == a or (x != x and a != a) for x in same):
         return a
     raise Differs

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from lrpc.errors import TraceError
-from lrpc.frontend.made import recorded
+from lrpc.frontend.made import OF_SIZES, plain_of_sizes, recorded
 from lrpc.frontend.proxy import TracedTensor
 from lrpc.frontend.records import found, mapped
 from lrpc.frontend.running import stand_in
@@ -66,9 +66,12 @@ class Factories(TorchFunctionMode):
                 f"the model writes traced values into a plain tensor's attribute, at "
                 f"{self.tracer.where()}; compute a new tensor instead"
             )
+        follows = self.tracer.follows_sizes and not self.tracer.runner.busy
+        if follows and name in OF_SIZES and plain_of_sizes(func, args, kwargs):
+            return self.tracer.called(func, (), args, kwargs)
         if name in FILLED or name in COPIES or name in FROM_NUMBERS:
             traced = found((args, kwargs), TracedTensor)
-            if self.tracer.follows_sizes and not self.tracer.runner.busy:
+            if follows:
                 made = recorded(self.tracer, func, "call_function", name, args, kwargs)
                 if made is not None:
                     return made
@@ -92,12 +95,14 @@ def with_numbers(tracer: Recorder, name: str, args: Any, kwargs: Any, keep: int 
     """The arguments with traced sizes as numbers, but for the first `keep`."""
 
     def number(x: TracedTensor) -> Any:
+        if tracer.knows(x) and x.value.dim() <= 1:
+            return tracer.number("", x)
         if x.value.dtype.is_floating_point or x.value.dtype.is_complex or x.value.dim() > 1:
             raise TraceError(
                 f"{name} takes a size or bound from the values of a traced tensor, at "
                 f"{tracer.where()}; scale a tensor of fixed size instead"
             )
-        return tracer.number("int" if x.value.dim() == 0 else "tolist", x.value)
+        return tracer.number("int" if x.value.dim() == 0 else "tolist", x)
 
     lent = {k: x for k, x in kwargs.items() if k in ("input", "self")}
     rest = {k: x for k, x in kwargs.items() if k not in lent}

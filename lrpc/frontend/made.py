@@ -13,6 +13,7 @@ from torch import Tensor
 from lrpc.frontend.execute import FACTORIES, execute
 from lrpc.frontend.gradients import values_only
 from lrpc.frontend.proxy import TracedTensor
+from lrpc.frontend.ratios import Ratio
 from lrpc.frontend.records import Call, Ref, Stored, found, mapped
 from lrpc.frontend.running import stand_in
 from lrpc.ir.extents import Extent
@@ -29,6 +30,25 @@ GIVEN = {"full": (1, "fill_value"), "full_like": (1, "fill_value"), "new_full": 
 COUNTS = frozenset({"arange", "linspace"})
 LISTS = frozenset({"tensor", "as_tensor", "new_tensor"})
 
+# Calls that give parts or copies of a weight, as many as their numbers say.
+OF_SIZES = frozenset({
+    "__getitem__", "narrow", "expand", "broadcast_to", "repeat", "tile", "interpolate", "upsample",
+    "tril", "triu", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "pad",
+})  # fmt: skip
+
+
+def plain_of_sizes(func: Any, args: tuple[Any, ...], kwargs: Any) -> bool:
+    """Whether a call on plain tensors alone has numbers among its arguments, which may depend on
+    the sizes of the inputs: of an index those that bound slices."""
+    if found((args, kwargs), TracedTensor) or not any(isinstance(x, Tensor) for x in args[:1]):
+        return False
+    if func is Tensor.__getitem__:
+        picks = args[1] if isinstance(args[1], tuple) else (args[1],)
+        return any(
+            type(x) is int for pick in picks for x in found(pick, object) if isinstance(pick, slice)
+        )
+    return True
+
 
 def recorded(
     tracer: Recorder, func: Any, kind: str, name: str, args: tuple[Any, ...], kwargs: Any
@@ -41,7 +61,10 @@ def recorded(
         fill = kwargs[key] if key in kwargs else args[at]
     elif name not in COUNTS and name not in LISTS:
         return None
-    if name not in FACTORIES and found((args, kwargs), TracedTensor):
+    traced = found((args, kwargs), TracedTensor)
+    if name in (COUNTS | FILLS.keys()) - FACTORIES and all(map(tracer.knows, traced)):
+        args, kwargs = mapped((args, kwargs), TracedTensor, lambda x: tracer.number("", x))
+    elif name not in FACTORIES and traced:
         return None
     plain = mapped((args, kwargs), TracedTensor, lambda x: stand_in(x.value))
     with values_only():
@@ -70,7 +93,9 @@ def _node(tracer: Recorder, function: Callable[..., Any], args: Any, dtype: torc
     with values_only():
         value = tracer.runner.of_numbers(function, args, {"dtype": dtype})
     node = tracer.create_node("call_function", function, args, {"dtype": dtype})
-    return tracer.made(node, value, [])
+    result = tracer.made(node, value, [])
+    result.of_sizes = True
+    return result
 
 
 def without_constants(calls: Sequence[Call]) -> tuple[Call, ...]:
@@ -107,7 +132,7 @@ def _stored(call: Call, known: dict[int, Stored]) -> Stored | None:
     numbers = found((call.args, call.kwargs), object)
     if not isinstance(call.type, TensorType) or any(ref.index not in known for ref in refs):
         return None
-    if any(isinstance(x, Sym | Extent) for x in (*numbers, *call.type.shape)):
+    if any(isinstance(x, Sym | Extent | Ratio) for x in (*numbers, *call.type.shape)):
         return None
     args, kwargs = mapped((call.args, call.kwargs), Ref, lambda ref: known[ref.index].tensor)
     with values_only():

@@ -33,6 +33,8 @@ class TracedTensor(Tensor, fx.Proxy):  # type: ignore[misc]  # Tensor's operator
     """Whether autograd would pass a gradient from here to the inputs."""
     stopped: bool
     """Whether it would, had the model not computed this under `torch.no_grad()`."""
+    of_sizes: bool
+    """Whether it depends on the sizes of the inputs alone, not on what is in them."""
 
     @staticmethod
     def __new__(cls, node: fx.Node, tracer: Recorder, value: Tensor) -> TracedTensor:
@@ -44,7 +46,7 @@ class TracedTensor(Tensor, fx.Proxy):  # type: ignore[misc]  # Tensor's operator
 
     def __init__(self, node: fx.Node, tracer: Recorder, value: Tensor) -> None:
         self.node, self.tracer, self.value = node, tracer, value
-        self.carries = self.stopped = False
+        self.carries = self.stopped = self.of_sizes = False
         self.outside: TracedTensor | None = None
 
     @classmethod

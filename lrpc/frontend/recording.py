@@ -19,6 +19,7 @@ from lrpc.frontend.attributes import (
     refused_argument,
     refused_dispatch,
     refused_function,
+    refused_write,
     special,
 )
 from lrpc.frontend.constants import Constants
@@ -37,7 +38,7 @@ from lrpc.frontend.gradients import gradients_are_on, values_only
 from lrpc.frontend.leaves import is_users_function
 from lrpc.frontend.made import recorded
 from lrpc.frontend.proxy import TracedTensor, has_own_operations, plain
-from lrpc.frontend.records import SHAPE_OF, Decision, found, mapped, memory_of
+from lrpc.frontend.records import SHAPE_OF, Decision, found, kind_of, mapped, memory_of
 from lrpc.frontend.running import ByShapes, Runner, stand_in
 from lrpc.frontend.source_location import in_transform, source_place
 from lrpc.ir.graph import Loc
@@ -54,6 +55,7 @@ class Recorder(fx.Tracer):
         self.ignore_no_grad = ignore_no_grad
         self.active = False
         self.follows_sizes = False
+        self._filled: set[int] = set()  # memory of numbers that values were written into
         self.observe: Callable[[fx.Node, Tensor], None] | None = None
         self.constants: Constants
         self.modules: list[str] = []
@@ -151,11 +153,14 @@ class Recorder(fx.Tracer):
         operands: list[TracedTensor] = found((args, kwargs), TracedTensor)
         before = [(x.value._version, x.value.shape) for x in operands]
         values, given = [x.value for x in operands], plain((args, kwargs))
-        result = self.runner.call(self.root, kind, target, given[0], given[1], values)
+        of_sizes = all(map(self.knows, operands)) and kind != "call_module"
+        result = self.runner.call(self.root, kind, target, given[0], given[1], values, of_sizes)
         node = self.create_node(kind, target, self.create_arg(args), self.create_arg(kwargs))
         for x, (version, shape) in zip(operands, before, strict=True):
             if x.value._version != version:  # views share the count: the first is the one
                 self._note_write(node, x, name, following, x.value.shape == shape)
+                if x.of_sizes and not of_sizes:
+                    self._filled.add(x.value.untyped_storage().data_ptr())
                 break
         carries = any(x.carries for x in operands) and name not in DETACHING
         stops = carries or any(x.stopped for x in operands)
@@ -165,6 +170,7 @@ class Recorder(fx.Tracer):
         for x in found(made, TracedTensor):
             if self.runner.sized:  # read by whoever asks for its shape, and by what comes of it
                 self.decide(f"{SHAPE_OF}{name}", values[0], list(x.shape))
+            x.of_sizes = of_sizes
             if x.value.is_floating_point():
                 x.carries, x.stopped = carries and following, stops and not following
         return made
@@ -178,16 +184,8 @@ class Recorder(fx.Tracer):
     ) -> None:
         self._needs_values(f"{name} writes in place")
         node.meta["writes"] = x.node
-        if not same_shape:
-            raise TraceError(
-                f"{name} changes the shape of a traced tensor in place, at {self.where()}; use the "
-                "function that returns a new tensor"
-            )
-        if x.carries and not following:
-            raise TraceError(
-                f"{name} writes under torch.no_grad() into a tensor that has a gradient, at "
-                f"{self.where()}; compute a new tensor instead"
-            )
+        if (refusal := refused_write(self, x, name, following, same_shape)) is not None:
+            raise refusal
 
     def _into(self, kind: str, target: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
         """A call that writes its result into `out`, where that is traced and of its shape."""
@@ -230,7 +228,8 @@ class Recorder(fx.Tracer):
                 f"{name} leaves torch for {type(result).__name__}, at {self.where()}; "
                 "use torch's functions on the tensor instead"
             )
-        return self.decide(name, operands[0].value, result)
+        known = all(map(self.knows, operands))
+        return result if known else self.decide(name, operands[0].value, result)
 
     def _part(self, node: fx.Node, index: int, value: Tensor, operands: list[TracedTensor]) -> Any:
         part = self.create_node("call_function", operator.getitem, (node, index), {})
@@ -275,9 +274,15 @@ class Recorder(fx.Tracer):
         with values_only():
             return function(*args, **kwargs)
 
-    def number(self, what: str, value: Tensor) -> Any:
-        """The numbers in a tensor, noted as a decision."""
-        return self.decide(what, value, None if self.runner.fake else value.tolist())
+    def number(self, what: str, x: TracedTensor) -> Any:
+        """The numbers in a tensor, noted as a decision unless they are those of sizes."""
+        if self.knows(x):
+            return x.value.tolist()
+        return self.decide(what, x.value, None if self.runner.fake else x.value.tolist())
+
+    def knows(self, x: TracedTensor) -> bool:
+        """Whether what is in a tensor follows from the sizes of the inputs."""
+        return x.of_sizes and x.value.untyped_storage().data_ptr() not in self._filled
 
     def decide(self, what: str, value: Tensor, result: Any) -> Any:
         """Note that model code read `result` out of a traced tensor, and return it."""
@@ -292,9 +297,4 @@ class Recorder(fx.Tracer):
         """A slice with its traced ends as numbers."""
         if not found(ends, TracedTensor):
             return ends
-        (start, stop, step), _ = with_numbers(self, "slice", (ends.start, ends.stop, ends.step), {})
-        return slice(start, stop, step)
-
-
-def kind_of(tensor: Tensor) -> tuple[torch.dtype, tuple[int, ...]]:
-    return tensor.dtype, tuple(tensor.shape)
+        return slice(*with_numbers(self, "slice", (ends.start, ends.stop, ends.step), {})[0])

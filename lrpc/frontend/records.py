@@ -166,3 +166,8 @@ def found(tree: Any, kind: type) -> list[Any]:
 def memory_of(tensor: Tensor) -> object:
     """Equal for tensors that are the same memory, read the same way."""
     return tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype
+
+
+def kind_of(tensor: Tensor) -> tuple[torch.dtype, tuple[int, ...]]:
+    """The dtype and shape of a tensor."""
+    return tensor.dtype, tuple(tensor.shape)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
@@ -43,11 +42,10 @@ class Runner:
         return given.detach().clone()
 
     def of_numbers(self, function: Any, args: Any, kwargs: Any) -> Tensor:
-        """A tensor made from numbers alone."""
+        """A tensor made from numbers alone: it has values where others have shapes alone, too."""
         outer, self.busy = self.busy, True
         try:
-            with self.fake or nullcontext():
-                made: Tensor = function(*args, **kwargs)
+            made: Tensor = function(*args, **kwargs)
         finally:
             self.busy = outer
         return made
@@ -60,12 +58,14 @@ class Runner:
         args: Any,
         kwargs: Any,
         values: Iterable[Tensor] = (),
+        of_sizes: bool = False,
     ) -> Any:
-        """The result of one recorded call on plain values; `values` are those that vary."""
+        """The result of one recorded call on plain values; `values` are those that vary. What is
+        computed `of_sizes` alone has values always."""
         outer, self.busy = self.busy, True
         try:
             with values_only():
-                if self.fake is not None:
+                if self.fake is not None and not of_sizes:
                     return self._shaped(root, kind, target, args, kwargs)
                 with _Sizes(values) as sizes:
                     result = execute(kind, target, root, args, kwargs)

@@ -20,8 +20,8 @@ from lrpc.frontend.constants import Constants
 from lrpc.frontend.factories import Factories
 from lrpc.frontend.leaves import is_leaf, leaf_functions
 from lrpc.frontend.proxy import TracedTensor
-from lrpc.frontend.recording import Recorder, kind_of
-from lrpc.frontend.records import Boundary, Decision, Input, found, mapped
+from lrpc.frontend.recording import Recorder
+from lrpc.frontend.records import Boundary, Decision, Input, found, kind_of, mapped
 from lrpc.frontend.running import ByShapes
 from lrpc.frontend.source_location import raised_place
 from lrpc.frontend.structure import nested

@@ -140,6 +140,24 @@ class Extent(int):
         both = self.__divmod__(other)
         return both if both is NotImplemented else both[1]
 
+    def __rdivmod__(self, other: Any) -> Any:
+        """Of what is nearer to 0 than the extent is at any sizes, as of a place in an axis."""
+        if not isinstance(other, int) or not -self.least() <= other < self.least():
+            raise NotInSteps(f"{other} over {self} does not come out alike at all sizes")
+        return (0, other) if other >= 0 else (-1, self + other)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return self.__rdivmod__(other)[0]
+
+    def __rmod__(self, other: Any) -> Any:
+        return self.__rdivmod__(other)[1]
+
+    def least(self) -> int:
+        """A number that the extent is nowhere below: what it is at sizes of one step, where it
+        grows with all of them; 0 where it does not."""
+        grows = all(c > 0 for powers, c in self.terms.items() if powers)
+        return max(sum(self.terms.values()), 0) if grows else 0
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Extent) and self.terms == other.terms
 
@@ -182,14 +200,16 @@ def at(number: int, sizes: Mapping[str, int]) -> int:
 def indices(pick: slice, extent: int) -> tuple[int, int, int]:
     """`pick.indices(extent)`, of extents that depend on sizes as well."""
     start, stop, step = pick.start, pick.stop, pick.step
-    if not any(isinstance(x, Extent) for x in (start, stop, extent)) or step not in (None, 1):
+    if not any(isinstance(x, Extent) for x in (start, stop, extent)):
         return pick.indices(extent)
+    if step is not None and step < 1:
+        raise NotInSteps("a slice with a step below 1")
 
     def place(x: int | None, default: int) -> int:
         found = default if x is None else x + extent if x < 0 else x
         return min(max(found, 0), extent)
 
-    return place(start, 0), place(stop, extent), 1
+    return place(start, 0), place(stop, extent), 1 if step is None else step
 
 
 def grid(sizes: Sequence[Size]) -> Iterator[dict[str, int]]:

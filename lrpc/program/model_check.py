@@ -145,11 +145,14 @@ class ModelCheck:
         return cases
 
     def _of_other_sizes(self) -> Iterator[Case]:
-        """One image of a larger size than was traced, and one of the least."""
+        """One image of a larger size than was traced, one whose sizes are in another order, so that
+        a portrait follows a landscape, and one of the least."""
         varying = self.call.varying
         least = {size.name: size.step for size in varying.sizes}
         one = varied(self.call.example, 1, self.call.unbatched)
-        for point in (varying.points[-1], {k: 2 * n for k, n in least.items()}):
+        ends = [f([size.example for size in varying.sizes]) for f in (min, max)]
+        turned = {s.name: max((sum(ends) - s.example) // s.step, 1) * s.step for s in varying.sizes}
+        for point in (varying.points[-1], turned, least):
             name = ", ".join(f"{k} = {n}" for k, n in point.items())
             yield Case(f"one image of {name}", varying.resized(one, point))
 
@@ -233,8 +236,9 @@ class ModelCheck:
         return self.call.example.elements // self.call.batch_of(self.call.example) > SHAPES_ABOVE
 
     def _mismatch(self, case: Case, what: str) -> MismatchError:
-        if self.call.varying.sizes:  # a trace at one size makes other calls
-            return self._refused(case, what)
+        if sizes := self.call.varying.sizes:  # a trace at one size makes other calls
+            steps = ", ".join(f"{s.name} of {s.step}" for s in sizes)
+            return self._refused(case, f"{what}; larger steps than {steps} may do")
         problem = first_difference(self.call, case.example, self.imported.recorded)
         return self._refused(case, f"{what}; {problem}")
 

@@ -43,7 +43,7 @@ class Inlined:
 
     body: tuple[Statement, ...]
     within: dict[str, Compute] = field(default_factory=dict)
-    partly: set[str] = field(default_factory=set)  # what is made under a condition
+    partly: set[str] = field(default_factory=set)  # what is made or freed under a condition
 
     @staticmethod
     def of(function: Function) -> Inlined:
@@ -60,6 +60,9 @@ class Inlined:
         found.partly = {
             v.name for s in function.body if isinstance(s, Only) for x in s.body for v in results(x)
         }
+        for s in function.body:
+            for x in s.body if isinstance(s, Only) and not s.ledger else ():
+                found.partly |= {*x.values} if isinstance(x, Free) else set()
         found.body = found._body(function.body, once, {})
         return found
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import lrpc
 from lrpc.backend.interface import Description, TargetCode
 from lrpc.backend.quoting import comment, docstring, quoted
-from lrpc.backend.render.families import alone, families
+from lrpc.backend.render.families import Family, alone, families
 from lrpc.backend.render.functions import block_function
 from lrpc.backend.render.interface import tables
 from lrpc.backend.render.layout import defined, laid_out, taken_out
@@ -50,13 +50,11 @@ def program_text(
     schedule: Schedule, forward: Graph, targets: Sequence[TargetCode], about: Description
 ) -> str:
     """The source text of program.py: same schedule, same bytes."""
-    words: dict[str, list[str]] = {}
     parts = [f for f in schedule.functions if f.half in ("tail", "part")]
     blocks = [f for f in schedule.functions if f.half not in ("tail", "part")]
-    for f in blocks:
-        words[f.name] = words_of(f, words)
     handed = {f.name: handed_over(f) for f in parts}
-    texts = Texts(families(blocks), words, parts_of(schedule), schedule.chunked, handed)
+    of = families(blocks)
+    texts = Texts(of, _words(blocks, of), parts_of(schedule), schedule.chunked, handed)
     kinds = {family.name: family for family in texts.families.values()}
     functions = [block_function(family, texts) for family in kinds.values()]
     functions.append(_forward(schedule.forward, forward, texts))
@@ -71,6 +69,21 @@ def program_text(
     sections += [KERNELS, carried] if carried else []
     sections += [RUNTIME, runtime_text(), interface]
     return _header(targets, about) + "\n\n\n".join(sections)
+
+
+def _words(blocks: Sequence[Function], of: Mapping[str, Family]) -> dict[str, list[str]]:
+    """The words that each function takes: those of all functions that share its text, for a size
+    may depend on the image's in some of them alone."""
+    before: dict[str, list[str]] | None = None
+    words: dict[str, list[str]] = {}
+    while words != before:
+        before = dict(words)
+        for f in blocks:
+            words[f.name] = words_of(f, words)
+        for family in {id(family): family for family in of.values()}.values():
+            taken = in_order({word for f in family.functions for word in words[f.name]})
+            words |= {f.name: taken for f in family.functions}
+    return words
 
 
 def _forward(function: Function, graph: Graph, texts: Texts) -> str:

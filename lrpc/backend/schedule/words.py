@@ -60,6 +60,8 @@ def words_in(function: Function, called: Mapping[str, Sequence[str]]) -> set[str
             used |= spoken(s) | _weighed(s)
         if isinstance(s, Book) or (isinstance(s, Only) and s.body):
             used.add("ledger")
+        if isinstance(s, Book):
+            used |= {word for _, value in s.attrs for word in _symbols(value)}
         if isinstance(s, Save) or any(isinstance(x, Load) for x in operands(s)):
             used.add("s")
         call = s.run if isinstance(s, Recompute) else s

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lrpc.frontend.lowering import numbers
 from lrpc.frontend.lowering.context import Context, Missing, Operand
 from lrpc.frontend.records import Stored
 from lrpc.ir.graph import Value
@@ -85,9 +86,9 @@ def _as_bool(c: Context, mask: Operand) -> Operand:
     )
 
 
-def _filled_with(c: Context, numbers: Value) -> Value:
-    """The mask by which `numbers`, 0 elsewhere, were filled with −inf."""
-    filled = c.producers.get(numbers)
+def _filled_with(c: Context, scores: Value) -> Value:
+    """The mask by which `scores`, 0 elsewhere, were filled with −inf."""
+    filled = c.producers.get(scores)
     zero = None if filled is None or not filled.inputs else c.producers.get(filled.inputs[0])
     hides = filled is not None and filled.op == "masked_fill" and filled.attr("value") == -math.inf
     if filled is None or zero is None or not hides or (zero.op, zero.attr("value")) != ("full", 0):
@@ -117,7 +118,7 @@ def dot_product_attention(
     scores = c.op("matmul", query, c.permute(keys, order))
     scores = c.op("scale", scores, by=width**-0.5 if scale is None else scale)
     if is_causal:
-        attn_mask = c.constant(torch.ones(c.counted(query, -2), c.counted(keys, -2)).tril().bool())
+        attn_mask = numbers.triangle(c, c.size(query, -2), c.size(keys, -2))
     if attn_mask is None:
         return c.op("matmul", c.op("softmax", scores, dim=-1), values)
     if c.type(attn_mask).dtype != "bool":
@@ -165,6 +166,8 @@ def deformable_attention(
 
 
 def _levels(c: Context, shapes: Operand) -> tuple[tuple[int, int], ...]:
+    if isinstance(shapes, Value) and (table := numbers.read(c, shapes)) is not None:
+        return tuple((h, w) for h, w in zip(table[::2], table[1::2], strict=True))
     if isinstance(shapes, Value):
         c.refuse(
             "takes level shapes that depend on the inputs",

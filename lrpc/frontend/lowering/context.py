@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lrpc.errors import TraceError
 from lrpc.frontend.lowering.images import mixed
+from lrpc.frontend.ratios import Ratio
 from lrpc.frontend.records import Call, ImageNumbers, Stored, memory_of
 from lrpc.ir.builder import Builder
 from lrpc.ir.extents import Extent
@@ -32,7 +33,7 @@ class Missing:
 
 
 Operand = Any
-"""Value | Stored | ImageNumbers | number | Sym | None | Missing, or a tuple of operands."""
+"""Value | Stored | ImageNumbers | number | Ratio | Sym | None | Missing, or a tuple of operands."""
 
 
 class Context:
@@ -91,8 +92,13 @@ class Context:
             return x
         if isinstance(x, Missing):
             raise TraceError(self._told(x.reason, x.remedy))
-        if isinstance(x, (bool, int, float)):
+        if isinstance(x, (bool, int, float)) and not isinstance(x, Extent):
             x = self.constant(torch.tensor(x))
+        if isinstance(x, Ratio):
+            parts = [self.op("full", shape=(), value=n, dtype="f64") for n in (x.top, x.below)]
+            return self.op("div", *parts)
+        if isinstance(x, Extent):
+            return self.op("full", shape=(), value=x, dtype="i64")
         if isinstance(x, ImageNumbers):
             self.refuse("computes with the numbers of the images", "they can only pick entries")
         if not isinstance(x, Stored):
@@ -227,7 +233,16 @@ class Context:
     def expand(self, x: Operand, shape: tuple[Dim, ...]) -> Value:
         """`x` broadcast to `shape`."""
         value = self.value(x)
-        return value if value.type.shape == shape else self.op("expand", value, shape=shape)
+        if value.type.shape == shape:
+            return value
+        if (number := self.everywhere(value)) is not None:
+            return self.op("full", shape=shape, value=number, dtype=value.type.dtype)
+        return self.op("expand", value, shape=shape)
+
+    def everywhere(self, x: Value) -> float | int | bool | None:
+        """The number that every entry of a value is; None where that is not known."""
+        made = self.producers.get(x)
+        return scalar(made.attr("value")) if made is not None and made.op == "full" else None
 
     def size(self, x: Operand, dim: int) -> int:
         """An extent that has to be a number, not the batch size."""
@@ -266,9 +281,9 @@ def _moves_images(before: tuple[Dim, ...], after: tuple[Dim, ...]) -> bool:
 
 
 def scalar(x: Operand) -> float | int | bool | None:
-    """The number behind a number or a constant without axes."""
+    """The number behind a number or a constant without axes; None where it depends on sizes."""
     if isinstance(x, (bool, int, float)):
-        return x
+        return None if isinstance(x, Extent) else x
     if isinstance(x, Stored) and not x.name and x.tensor.dim() == 0:
         number: float | int | bool = x.tensor.item()
         return number

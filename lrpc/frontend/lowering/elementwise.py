@@ -37,6 +37,8 @@ def _number(c: Context, x: Operand, beside: Operand = None) -> float | int | Non
         c.refuse("computes with the batch size")
     if isinstance(x, Stored) and isinstance(beside, (Value, Stored)):
         return x.uniform if beside.type.shape == c.result.shape else None
+    if isinstance(x, Value) and isinstance(beside, (Value, Stored)):
+        return c.everywhere(x) if beside.type.shape == c.result.shape else None
     return scalar(x)
 
 

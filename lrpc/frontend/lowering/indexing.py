@@ -113,7 +113,7 @@ def _taken(c: Context, x: Value, dim: int, index: Operand) -> Value:
     if c.type(index).rank != 1:
         c.refuse("picks by an index tensor that has not one axis", FLAT)
     size = c.size(x, dim)
-    if isinstance(size, Extent) and not (isinstance(index, Value) and _of_topk(c, index)):
+    if isinstance(size, Extent) and not (isinstance(index, Value) and _from_start(c, index)):
         if not isinstance(index, Stored) or bool((index.tensor < 0).any()):
             c.refuse("counts from the end of an axis that varies", "count from its start")
     elif isinstance(index, Stored) and not index.varies:
@@ -135,18 +135,18 @@ def _from_front(c: Context, index: Operand, size: int) -> Operand:
         return index
     if isinstance(index, Stored):
         return replace(index, name="", tensor=index.tensor % size)
-    if _of_topk(c, index):
+    if _from_start(c, index):
         return index
     below = c.op("compare", index, c.constant(torch.tensor(0)), kind="lt")
     return c.op("where", below, c.op("add", index, c.constant(torch.tensor(size))), index)
 
 
-def _of_topk(c: Context, index: Value) -> bool:
-    """Whether indices come from a top-k, which gives none below 0."""
+def _from_start(c: Context, index: Value) -> bool:
+    """Whether indices are counted, or come from a top-k, which gives none below 0."""
     node = c.producers.get(index)
     while node is not None and node.op in MOVES and node.inputs:
         node = c.producers.get(node.inputs[0])
-    return node is not None and node.op == "topk"
+    return node is not None and node.op in ("topk", "arange")
 
 
 def index_select(c: Context, x: Operand, dim: int, index: Operand) -> Operand:
@@ -201,7 +201,7 @@ def setitem(c: Context, x: Operand, index: Operand, value: Operand) -> Operand:
         return _set_masked(c, base, picks, value)
     ranges = [_range(c, base, d, p) for d, p in enumerate(picks)]
     kept = tuple(
-        1 if isinstance(p, int) else base.type.shape[d] if r is None else len(r)
+        1 if isinstance(p, int) else base.type.shape[d] if r is None else r[1] - r[0]
         for d, (p, r) in enumerate(zip(picks, ranges, strict=True))
     )
     return _put(c, base, ranges, _filling(c, value, base, picks, kept))
@@ -221,18 +221,19 @@ def _set_masked(c: Context, base: Value, picks: list[Operand], value: Operand) -
     return c.op("masked_fill", base, wide, value=value)
 
 
-def _range(c: Context, base: Value, dim: int, pick: Operand) -> range | None:
+def _range(c: Context, base: Value, dim: int, pick: Operand) -> tuple[int, int] | None:
+    """Where a slice or number starts and ends; None for the whole of an axis."""
     extent = base.type.shape[dim]
     if isinstance(extent, Sym):
         if pick in (slice(None), slice(0, extent), slice(None, extent)):
             return None
         c.refuse("writes to some images of the batch", "compute the same for every image")
     if isinstance(pick, int):
-        return range(pick % extent, pick % extent + 1)
-    found = range(*pick.indices(extent))
-    if found.step != 1:
+        return (pick % extent, pick % extent + 1)
+    start, stop, step = indices(pick, extent)
+    if step != 1:
         c.refuse("writes to a slice with a step", BY_MASK)
-    return None if len(found) == extent else found
+    return None if (start, stop) == (0, extent) else (start, max(start, stop))
 
 
 def _filling(
@@ -246,17 +247,18 @@ def _filling(
     return c.reshape(c.expand(value, plain), kept)
 
 
-def _put(c: Context, base: Value, ranges: list[range | None], filling: Value) -> Value:
+def _put(c: Context, base: Value, ranges: list[tuple[int, int] | None], filling: Value) -> Value:
     """`base` with the box that `ranges` spans replaced: one axis at a time, innermost last."""
     at = next((d for d, r in enumerate(ranges) if r is not None), None)
     if at is None:
         return filling
     dim, span = at - base.type.rank, ranges[at]
     assert span is not None
-    inner = c.slice(base, dim, span.start, span.stop)
+    start, stop = span
+    inner = c.slice(base, dim, start, stop)
     middle = _put(c, inner, [None if d == at else r for d, r in enumerate(ranges)], filling)
     size = c.size(base, dim)
-    ends = [(0, span.start), (span.stop, size)]
+    ends = [(0, start), (stop, size)]
     before, after = ([c.slice(base, dim, a, b)] if b > a else [] for a, b in ends)
     parts = [*before, middle, *after]
     return c.op("cat", *parts, dim=dim) if len(parts) > 1 else middle

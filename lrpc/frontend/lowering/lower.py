@@ -15,13 +15,20 @@ from lrpc.frontend.lowering.context import Context, Missing, Operand
 from lrpc.frontend.lowering.liveness import live_calls
 from lrpc.frontend.lowering.table import ROWS, row_of
 from lrpc.frontend.lowering.views import Memory
-from lrpc.frontend.records import Call, RecordedProgram, Ref, Stored, mapped
+from lrpc.frontend.records import Call, ImageNumbers, RecordedProgram, Ref, Stored, mapped
+from lrpc.ir.extents import NotInSteps
 from lrpc.ir.graph import Node, Value
 from lrpc.ir.types import NAMES, Sym, TensorType
 
 #: Arguments that torch takes under NumPy's names, too, and those that change no number.
 SPELT = {"axis": "dim", "keepdims": "keepdim", "x1": "input", "x2": "other"}
 ELSEWHERE = frozenset({"device", "memory_format"})
+
+#: Calls that may leave the numbers of the images as they are.
+AXES = frozenset({
+    "getitem", "view", "reshape", "unsqueeze", "squeeze", "flatten", "unflatten", "to", "long",
+    "contiguous", "clone", "detach",
+})  # fmt: skip
 
 #: What a row raises where it meets arguments of a kind that it has no case for.
 UNREAD = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RuntimeError)
@@ -84,6 +91,11 @@ class Lowering(Context):
             self.operands[call.index] = result
             if call.writes is not None:
                 self._write(call, result)
+        except NotInSteps as error:
+            raise TraceError(
+                f"{self.call.name} does not come out alike at all sizes ({error}), at "
+                f"{self.call.loc}; take larger steps of the sizes, or compile for one size"
+            ) from error
         except (IRError, *UNREAD) as error:
             args, kwargs = mapped((self.call.args, self.call.kwargs), Ref, self._known)
             called = shown(self.call.name, args, kwargs)
@@ -110,6 +122,8 @@ class Lowering(Context):
             del kwargs["out"]
         first = [kwargs.pop(key) for key in ("input", "self") if key in kwargs]
         second = [kwargs.pop("other")] if "other" in kwargs and len(first) + len(args) == 1 else []
+        if isinstance(args[0] if args else None, ImageNumbers) and _still_images(call, args[0]):
+            return ImageNumbers(self.result)
         return self._checked(row(self, *first, *args, *second, **kwargs))
 
     def operand(self, index: int) -> Operand:
@@ -170,6 +184,14 @@ class Lowering(Context):
                 result = self.op("cast", result, dtype=wanted.dtype)
             result = self.expand(result, wanted.shape)
         return result
+
+
+def _still_images(call: Call, images: ImageNumbers) -> bool:
+    """Whether a call leaves the numbers of the images as they are, but for axes of one entry."""
+    if not isinstance(call.type, TensorType) or call.name not in AXES:
+        return False
+    kept = [dim for dim in call.type.shape if dim != 1]
+    return kept == [dim for dim in images.type.shape if dim != 1] and not call.type.is_float
 
 
 def _spreads(own: TensorType, wanted: TensorType) -> bool:

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from lrpc.frontend.lowering.context import Context, Operand
+from lrpc.frontend.ratios import of
 from lrpc.frontend.records import Stored
 from lrpc.ir.graph import Value
-from lrpc.ir.types import DTYPES, TensorType, whole
+from lrpc.ir.types import DTYPES, Sym, TensorType, whole
 
 Pair = int | tuple[int, ...]
 
@@ -210,11 +211,21 @@ def interpolate(
         factors = (
             scale_factor if isinstance(scale_factor, (tuple, list)) else (scale_factor,) * axes
         )
-        exact = (c.size(value, d) * f for d, f in zip(range(-axes, 0), factors, strict=True))
-        if any(abs(e - t) > 1e-9 for e, t in zip(exact, target, strict=True)):
+        exact = (c.size(value, d) * of(f) for d, f in zip(range(-axes, 0), factors, strict=True))
+        if not all(e.equals(t) for e, t in zip(exact, target, strict=True)):
             c.refuse("has a scale factor that does not give a whole number of pixels", "give size")
     corners = bool(align_corners)
-    if axes == 2:
+    if isinstance(value.type.shape[1], Sym) and value.type.shape[0] == 1:
+        turned = c.permute(value, (1, 0, *range(2, axes + 2)))  # images may stand for channels
+        y = _interpolated(c, turned, target, mode, corners)
+        return c.permute(y, (1, 0, *range(2, axes + 2)))
+    return _interpolated(c, value, target, mode, corners)
+
+
+def _interpolated(
+    c: Context, value: Value, target: tuple[int, ...], mode: str, corners: bool
+) -> Value:
+    if len(target) == 2:
         return c.op("interpolate", value, size=target, mode=mode, align_corners=corners)
     mode = "bilinear" if mode == "linear" else mode
     wide = _wide(c, value)

@@ -7,9 +7,12 @@ from typing import Any
 
 import torch
 
-from lrpc.frontend.lowering import elementwise
+from lrpc.frontend.lowering import elementwise, numbers
 from lrpc.frontend.lowering.context import Context, Operand
+from lrpc.ir.extents import Extent
 from lrpc.ir.types import Sym
+
+FACTORS = 16
 
 
 def _reduce(
@@ -94,11 +97,26 @@ def _first_extreme(c: Context, op: str, x: Operand, dim: int | None, keepdim: bo
         )
     value = c.value(x)
     axis = c.axis(dim, value.type.rank)
-    size = c.counted(value, axis)
+    size = c.size(value, axis)
     found = c.op("compare", value, c.op(op, value, dims=(axis,), keepdim=True), kind="eq")
-    places = torch.arange(size).reshape(-1, *(1,) * (-1 - axis))
-    index = c.op("where", found, c.constant(places), c.constant(torch.tensor(size - 1)))
+    places = numbers.counting(c, size, -1 - axis)
+    last = size - 1 if isinstance(size, Extent) else c.constant(torch.tensor(size - 1))
+    index = c.op("where", found, places, last)
     return c.op("amin", index, dims=(axis,), keepdim=keepdim)
+
+
+def product(
+    c: Context, x: Operand, dim: Operand = None, keepdim: bool = False, *, dtype: Operand = None
+) -> Operand:
+    """The product of few entries, one after the other."""
+    value = c.value(c.cast(x, c.result.dtype))
+    if not isinstance(dim, int) or c.counted(value, dim) > FACTORS:
+        c.refuse(f"is of no axis, or of more than {FACTORS} entries", "write it with log and sum")
+    axis = c.axis(dim, value.type.rank)
+    found = c.slice(value, axis, 0, 1)
+    for i in range(1, c.size(value, axis)):
+        found = c.op("mul", found, c.slice(value, axis, i, i + 1))
+    return c.reshape(found, c.result.shape)
 
 
 def cumsum(c: Context, x: Operand, dim: int, *, dtype: Operand = None) -> Operand:
@@ -130,5 +148,5 @@ ROWS: dict[str, Any] = {
     "amax": _over("amax"), "amin": _over("amin"), "any": _over("any"), "all": _over("all"),
     "max": _extreme("amax", "maximum"), "min": _extreme("amin", "minimum"),
     "argmax": _place_of_extreme("amax"), "argmin": _place_of_extreme("amin"),
-    "cumsum": cumsum, "norm": norm, "normalize": normalize,
+    "prod": product, "cumsum": cumsum, "norm": norm, "normalize": normalize,
 }  # fmt: skip

@@ -158,6 +158,21 @@ def _parts(c: Context) -> list[TensorType]:
     return [t for t in types if isinstance(t, TensorType)]
 
 
+def diff(
+    c: Context, x: Operand, n: int = 1, dim: int = -1, prepend: Operand = None,
+    append: Operand = None,
+) -> Operand:  # fmt: skip
+    """Each entry less the one before it."""
+    ends = [y for y in (prepend, x, append) if y is not None]
+    values = [c.value(c.cast(y, c.result.dtype)) for y in ends]
+    if n != 1 or c.result.dtype == "bool":
+        c.refuse(f"takes differences {n} times, or of booleans", "subtract slices instead")
+    axis = c.axis(dim, c.result.rank)
+    joined = values[0] if len(values) == 1 else c.op("cat", *values, dim=axis)
+    size = c.size(joined, axis)
+    return c.op("sub", c.slice(joined, axis, 1, size), c.slice(joined, axis, 0, size - 1))
+
+
 def narrow(c: Context, x: Operand, dim: int, start: int, length: int) -> Operand:
     dim = c.axis(dim, c.type(x).rank)
     if length == c.type(x).shape[dim]:
@@ -261,6 +276,6 @@ ROWS: dict[str, Any] = {
     "split": split, "split_with_sizes": split, "chunk": split, "tensor_split": split,
     "unsafe_split": split, "unsafe_chunk": split,
     "unbind": unbind, "narrow": narrow, "select": select, "flip": flip, "roll": roll, "pad": pad,
-    "pixel_shuffle": pixel_shuffle, "pixel_unshuffle": pixel_unshuffle,
+    "diff": diff, "pixel_shuffle": pixel_shuffle, "pixel_unshuffle": pixel_unshuffle,
     "channel_shuffle": channel_shuffle,
 }  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from lrpc.errors import IRError
-from lrpc.ir.extents import Size, beyond, grid, sizes_in
+from lrpc.ir.extents import Extent, Size, beyond, grid, sizes_in
 from lrpc.ir.graph import Attr
 from lrpc.ir.limits import INTEGER
 from lrpc.ir.meta import formulas
@@ -50,7 +50,10 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "int": _whole,
     "axis": _whole,
     "count": lambda v: _whole(v, 1),
-    "number": lambda v: isinstance(v, (bool, float)) or _whole(v),  # models multiply by flags
+    "number": lambda v: (
+        isinstance(v, (bool, float)) or (_whole(v) and not isinstance(v, Extent))
+    ),  # models multiply by flags
+    "filling": lambda v: isinstance(v, (bool, float)) or _whole(v),
     "bool": lambda v: isinstance(v, bool),
     "str": lambda v: isinstance(v, str),
     "dtype": lambda v: isinstance(v, str) and v in DTYPES,

@@ -51,7 +51,7 @@ ROWS = (
     Op("topk", 1, {"k": "int", "dim": "axis"}, _topk, Family.SELECTION, T.CHOOSES, outputs=2),
     Op("constant", 0, {"weight": "weight"}, lambda weight: weight.clone(), Family.SOURCE,
        T.MOVABLE),
-    Op("full", 0, {"shape": "dims", "value": "number", "dtype": "dtype"}, _full, Family.SOURCE,
+    Op("full", 0, {"shape": "dims", "value": "filling", "dtype": "dtype"}, _full, Family.SOURCE,
        T.MOVABLE),
     Op("arange", 0, {"size": "dim", "dtype": "dtype"},
        lambda size, dtype: torch.arange(size, dtype=DTYPES[dtype]), Family.SOURCE, T.MOVABLE),

@@ -58,8 +58,7 @@ def epsilon_linear(w, p, g, x, ledger):
     # epsilon(eps=1e-06)
     g_2 = stab_mul(g, x, 1e-06)  # f32[K,B,C,N]
     book(ledger, g_2, x, rest=True)
-    if ledger is not None:
-        book(ledger, g_2, w[p + "bias"])
+    book(ledger, g_2, w[p + "bias"])
     return g_2 @ w[p + "weight"]  # f32[K,B,C,H]
 
 
@@ -67,8 +66,7 @@ def detach_sigma_layer_norm_2(w, p, g, x, x_2, ledger):
     # detach_sigma(eps=1e-06)
     g_2 = stab_mul(g, x, 1e-06)  # f32[K,B,C,256]
     book(ledger, g_2, x, rest=True)
-    if ledger is not None:
-        book(ledger, g_2, w[p + "bias"])
+    book(ledger, g_2, w[p + "bias"])
     inverse_std = rstd(x_2, 1e-05, 0)  # f32[B,C,1]
     return layer_norm_transpose(g_2, inverse_std, w[p + "weight"])  # f32[K,B,C,256]
 

@@ -50,8 +50,7 @@ def epsilon_linear(w, p, g, x, ledger):
     # epsilon(eps=1e-06)
     g_2 = stab_mul(g, x, 1e-06)  # f64[K,B,4]
     book(ledger, g_2, x, rest=True)
-    if ledger is not None:
-        book(ledger, g_2, w[p + "bias"])
+    book(ledger, g_2, w[p + "bias"])
     return g_2 @ w[p + "weight"]  # f64[K,B,8]
 
 
@@ -65,8 +64,7 @@ def detach_sigma_layer_norm(w, p, g, x, x_2, ledger):
     # detach_sigma(eps=1e-06)
     g_2 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,4,8]
     book(ledger, g_2, x, rest=True)
-    if ledger is not None:
-        book(ledger, g_2, w[p + "bias"])
+    book(ledger, g_2, w[p + "bias"])
     inverse_std = rstd(x_2, 1e-05, 0)  # f64[B,4,1]
     return layer_norm_transpose(g_2, inverse_std, w[p + "weight"])  # f64[K,B,4,8]
 
@@ -82,8 +80,7 @@ def epsilon_linear_2(w, p, g, x, ledger):
     # epsilon(eps=1e-06)
     g_2 = stab_mul(g, x, 1e-06)  # f64[K,B,4,8]
     book(ledger, g_2, x, rest=True)
-    if ledger is not None:
-        book(ledger, g_2, w[p + "bias"])
+    book(ledger, g_2, w[p + "bias"])
     return g_2 @ w[p + "weight"]  # f64[K,B,4,C]
 
 
@@ -91,8 +88,7 @@ def epsilon_linear_3(w, p, g, x, ledger):
     # epsilon(eps=1e-06)
     g_2 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,4,16]
     book(ledger, g_2, x, rest=True)
-    if ledger is not None:
-        book(ledger, g_2, w[p + "bias"])
+    book(ledger, g_2, w[p + "bias"])
     return g_2 @ w[p + "weight"]  # f64[K,B,4,8]
 
 
@@ -146,8 +142,7 @@ def pass_linear(w, p, g, g_2, g_3, g_4, x, x_2, x_3, x_4, x_5, x_6, ledger):
     # epsilon(eps=1e-06)
     g_7 = stab_mul(g_7, x_4, 1e-06, over=True)  # f64[K,B,4,8]
     book(ledger, g_7, x_4, rest=True)
-    if ledger is not None:
-        book(ledger, g_7, w[p + "in_proj_bias@v"])
+    book(ledger, g_7, w[p + "in_proj_bias@v"])
     g_7 = g_7 @ w[p + "in_proj_weight@v"]  # f64[K,B,4,8]
     book(ledger, g_7, x_5)
     g_7 = g_4.add_(g_7)  # f64[K,B,4,8]
@@ -166,8 +161,7 @@ def epsilon_linear_5(w, p, g, x, ledger):
     # epsilon(eps=1e-06)
     g_2 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,4,8]
     book(ledger, g_2, x, rest=True)
-    if ledger is not None:
-        book(ledger, g_2, w[p + "in_proj_bias@k"])
+    book(ledger, g_2, w[p + "in_proj_bias@k"])
     return g_2 @ w[p + "in_proj_weight@k"]  # f64[K,B,4,8]
 
 
@@ -180,8 +174,7 @@ def epsilon_linear_6(w, p, g, x, ledger):
     # epsilon(eps=1e-06)
     g_2 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,4,8]
     book(ledger, g_2, x, rest=True)
-    if ledger is not None:
-        book(ledger, g_2, w[p + "in_proj_bias@q"])
+    book(ledger, g_2, w[p + "in_proj_bias@q"])
     return g_2 @ w[p + "in_proj_weight@q"]  # f64[K,B,4,8]
 
 
@@ -195,8 +188,7 @@ def epsilon_conv2d(w, p, g, x, ledger):
     # epsilon(eps=1e-06)
     g_2 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,8,2,2]
     book(ledger, g_2, x, rest=True)
-    if ledger is not None:
-        book(ledger, g_2, w[p + "bias"].unflatten(0, (-1, 1, 1)))
+    book(ledger, g_2, w[p + "bias"].unflatten(0, (-1, 1, 1)))
     g_2 = g_2.flatten(0, 1)  # f64[K*B,8,2,2]
     # f64[K,B,3,8,8]
     return conv2d_transpose(g_2, w[p + "weight"], (3, 8, 8), stride=(4, 4)).unflatten(0, (K, B))

@@ -232,8 +232,7 @@ def compile_config(
     model, weights = build_model(config)
     places = places_of(config)
     example = model_example(model.to(dtype), example_inputs(config, shape, dtype), {})
-    sizes = dynamic_sizes(config)
-    check_budget(options.MEMORY.BUDGET, bool(sizes))
+    check_budget(options.MEMORY.BUDGET, bool(sizes := dynamic_sizes(config)))
     imported = import_model(
         model,
         example,

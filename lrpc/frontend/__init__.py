@@ -134,8 +134,8 @@ def recorded(call: ModelCall, places: Mapping[str, Place], held: bool = False) -
     trace = partial(_trace, call.target, places, follows, ignore_no_grad=call.ignore_no_grad)
     if held and large.elements > SHAPES_ONLY_ABOVE:
         with suppress(TraceError):  # values decide whether it is one
-            three = trace(large, shapes="beside values")
-            return unify(_others(call, trace(small, shapes="alone"), three, trace))
+            two = trace(small, shapes="alone")
+            return unify(_others(call, two, trace(large, shapes="beside values"), trace))
     two = trace(small)
     try:
         return _unified(call, two, large, trace)

@@ -85,7 +85,7 @@ def render(
     if node.op == "slice":
         fields["slice"] = _slice(node, fields)
     elif node.op == "reshape":
-        method, axis, count = _reshape(node)
+        method, axis, count = reshape_form(node)
         fields["form"] = f"{method}({', '.join([*axis, *[fields['shape']] * count])})"
     if "bias" in row.attrs and "weight" in row.attrs:
         both = paired(node) if pair is not None else None
@@ -126,13 +126,13 @@ def sizes(node: Operation) -> dict[str, Any]:
         if not node.integer("start"):
             del found["start"]
     elif node.op == "reshape":
-        method, _, _ = _reshape(node)
+        method, _, _ = reshape_form(node)
         if method != "reshape":
             found = _split(node) if method == "unflatten" else {}
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _reshape(node: Operation) -> tuple[str, list[str], int]:
+def reshape_form(node: Operation) -> tuple[str, list[str], int]:
     """How a reshape is written: the method, its axes, and whether a shape follows."""
     before, after = node.inputs[0].type.shape, _shape(node)
     ends = _same_ends(before, after)

@@ -198,3 +198,14 @@ def test_random_functions_of_several_sizes(seed: int) -> None:
         outputs = (("r", function.results[0]),)
         graph = Graph("f", function.parameters, tuple(nodes), outputs)
         assert torch.equal(out["input"], interpret(graph, {}, {"g": g})["r"])
+
+
+def test_other_axes_make_another_text() -> None:
+    """Shapes of as many axes, of which others are joined, or split."""
+    join = "%s: f32[K,B,{out}] = reshape(%g) {{shape=[K,B,{out}]}}\nreturn %s"
+    (last,) = of(join.format(out="3,8"), given="%g: f32[K,B,3,4,2]")
+    (first,) = of(join.format(out="30,2"), given="%g: f32[K,B,5,6,2]")
+    (same,) = of(join.format(out="5,14"), given="%g: f32[K,B,5,2,7]")
+    found = families([last, replace(first, name="first"), replace(same, name="same")])
+    assert found["f0"] is not found["first"]
+    assert found["f0"] is found["same"]

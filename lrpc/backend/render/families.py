@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lrpc.backend.body import safe
-from lrpc.backend.expression import sizes
+from lrpc.backend.expression import reshape_form, sizes
 from lrpc.backend.quoting import literal
 from lrpc.backend.schedule.ir import (
     Book,
@@ -103,7 +103,10 @@ def _statement_key(s: Statement, called: Mapping[str, Family]) -> object:
         rest = tuple((k, v) for k, v in s.attrs if k not in counted)
         if s.op in ("reshape", "slice"):  # what is left of their sizes is a matter of their types
             rest = tuple((k, v) for k, v in rest if k in ("dim", "step"))
-        parts = tuple((k, _pattern(v)) for k, v in counted.items())
+        parts: tuple[object, ...] = tuple((k, _pattern(v)) for k, v in counted.items())
+        if s.op == "reshape":  # the same axes, split or joined
+            method, axes, _ = reshape_form(s)
+            parts = (*parts, method, *axes)
         return (s.op, _operands(s.inputs), made, parts, rest, s.origin, s.over, s.keeps)
     if isinstance(s, Call):
         family = id(called[s.function])

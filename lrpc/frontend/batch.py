@@ -112,7 +112,9 @@ def _plain(node: fx.Node) -> list[str]:
 def _check_numbers(a: Any, b: Any, images: bool) -> None:
     """Refuse outputs that are numbers and differ between two traces, of more `images` or of other
     sizes."""
-    first, second = (f"for {n} images" for n in SIZES) if images else ("at one size", "at another")
+    first, second = f"for {SIZES[0]} images", f"for {SIZES[1]}"
+    if not images:
+        first, second = "at one size", "at another"
     plain = [[x for x in found(output, object) if not isinstance(x, fx.Node)] for output in (a, b)]
     if len(plain[0]) != len(plain[1]):
         raise NotOneProgram(

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import takewhile
 
 from lrpc.backend.schedule.ir import (
@@ -57,9 +58,6 @@ class Inlined:
                 made.update(v.name for v in s.outputs)
         found = Inlined(())
         once = {name for name, count in read.items() if count == 1 and made[name] == 1}
-        found.partly = {
-            v.name for s in function.body if isinstance(s, Only) for x in s.body for v in results(x)
-        }
         for s in function.body:
             for x in s.body if isinstance(s, Only) and not s.ledger else ():
                 found.partly |= {*x.values} if isinstance(x, Free) else set()
@@ -87,6 +85,12 @@ class Inlined:
             elif isinstance(s, Save) and isinstance(before, Free):  # it takes no memory
                 found[-2:] = [s, before]
         return tuple(found)
+
+    @cached_property
+    def partly(self) -> frozenset[str]:
+        """The values that are made under a condition."""
+        inner = (x for s in self.body if isinstance(s, Only) for x in s.body)
+        return frozenset(v.name for x in inner for v in results(x))
 
     def only_books(self, body: Sequence[Statement]) -> bool:
         """Whether statements do nothing but book products of weights and of values that are there

@@ -10,7 +10,7 @@ from lrpc.backend.quoting import comment, docstring, quoted
 from lrpc.backend.render.families import Family, alone, families
 from lrpc.backend.render.functions import block_function
 from lrpc.backend.render.interface import tables
-from lrpc.backend.render.layout import defined, laid_out, taken_out
+from lrpc.backend.render.layout import WIDTH, defined, laid_out, taken_out
 from lrpc.backend.render.statements import Lines
 from lrpc.backend.render.texts import Texts
 from lrpc.backend.schedule.ir import Call, Function, Schedule
@@ -153,6 +153,6 @@ def _header(targets: Sequence[TargetCode], about: Description) -> str:
         example=f"({example},)" if len(first.index_axes) == 1 else f"({example})",
         targets=", ".join(dict.fromkeys(comment(t.name) for t in targets)),
         composites=f"Composites: {', '.join(map(comment, composites))}.\n" if composites[0] else "",
-        notes="".join(f"\n{comment(note)}\n" for note in about.notes),
+        notes="".join(f"\n{fill(comment(note), WIDTH)}\n" for note in about.notes),
     )
     return f"{docstring(text)}\n\n"

@@ -44,7 +44,6 @@ class Inlined:
 
     body: tuple[Statement, ...]
     within: dict[str, Compute] = field(default_factory=dict)
-    partly: set[str] = field(default_factory=set)  # what is made or freed under a condition
 
     @staticmethod
     def of(function: Function) -> Inlined:
@@ -58,9 +57,6 @@ class Inlined:
                 made.update(v.name for v in s.outputs)
         found = Inlined(())
         once = {name for name, count in read.items() if count == 1 and made[name] == 1}
-        for s in function.body:
-            for x in s.body if isinstance(s, Only) and not s.ledger else ():
-                found.partly |= {*x.values} if isinstance(x, Free) else set()
         found.body = found._body(function.body, once, {})
         return found
 
@@ -88,9 +84,14 @@ class Inlined:
 
     @cached_property
     def partly(self) -> frozenset[str]:
-        """The values that are made under a condition."""
-        inner = (x for s in self.body if isinstance(s, Only) for x in s.body)
-        return frozenset(v.name for x in inner for v in results(x))
+        """The values that are made under a condition, or freed where there is no ledger."""
+        found = set[str]()
+        for s in self.body:
+            if isinstance(s, Only):
+                found |= {v.name for x in s.body for v in results(x)}
+                freed = (x.values for x in s.body if isinstance(x, Free) and not s.ledger)
+                found |= {name for names in freed for name in names}
+        return frozenset(found)
 
     def only_books(self, body: Sequence[Statement]) -> bool:
         """Whether statements do nothing but book products of weights and of values that are there

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import lrpc
 from lrpc.backend.interface import Description, TargetCode

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,18 @@ class Varying:
     def points(self) -> list[dict[str, int]]:
         """The sizes to trace at: those that tell what extents are, and larger ones that check."""
         return [*grid(self.sizes), beyond(self.sizes)]
+
+    def others(self) -> Iterator[tuple[dict[str, int], bool]]:
+        """Sizes to hold a program at: a larger one than was traced, one in another order, so that a
+        portrait follows a landscape, and small ones, which are told as such."""
+        yield self.points[-1], False
+        ends = [f([size.example for size in self.sizes]) for f in (min, max)]
+        yield (
+            {s.name: max((sum(ends) - s.example) // s.step, 1) * s.step for s in self.sizes},
+            False,
+        )
+        for steps in (1, 2, 4):
+            yield {s.name: min(steps * s.step, s.example) for s in self.sizes}, True
 
     def resized(self, example: Example, point: Mapping[str, int]) -> Example:
         """The same call on inputs of other sizes, made of the entries that are nearest."""

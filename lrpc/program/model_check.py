@@ -151,18 +151,11 @@ class ModelCheck:
         return cases
 
     def _of_other_sizes(self) -> Iterator[Case]:
-        """One image of a larger size than was traced, one whose sizes are in another order, so that
-        a portrait follows a landscape, and one of the least."""
+        """One image of each of the other sizes to hold a program at."""
         varying = self.call.varying
         one = varied(self.call.example, 1, self.call.unbatched)
-        ends = [f([size.example for size in varying.sizes]) for f in (min, max)]
-        turned = {s.name: max((sum(ends) - s.example) // s.step, 1) * s.step for s in varying.sizes}
-        least = [
-            {s.name: min(steps * s.step, s.example) for s in varying.sizes} for steps in (1, 2, 4)
-        ]
-        for point in (varying.points[-1], turned, *least):
+        for point, small in varying.others():
             name = ", ".join(f"{k} = {n}" for k, n in point.items())
-            small = any(point is x for x in least)
             yield Case(f"one image of {name}", varying.resized(one, point), small=small)
 
     def _hold(self, case: Case, program: Running, allowed: Tolerance) -> None:

@@ -77,7 +77,9 @@ class Runner:
     def _shaped(self, root: nn.Module, kind: str, target: Any, args: Any, kwargs: Any) -> Any:
         """The shape of a result; plain numbers in tensors stay numbers."""
         assert self.fake is not None
-        args, kwargs = mapped((args, kwargs), Tensor, _as_number)
+        own = args[:1] if kind == "call_method" else ()  # the tensor whose method it is stays one
+        rest, kwargs = mapped((args[len(own) :], kwargs), Tensor, _as_number)
+        args = (*own, *rest)
         with self.fake:
             if kind == "call_module":
                 shaped = shape_of_leaf(root.get_submodule(target), args, kwargs)

@@ -260,3 +260,18 @@ def test_a_plan_of_other_sizes_is_refused(
 ) -> None:
     assert main(["plan", str(program("pyramid").directory), "--size", given]) == 2
     assert said in capsys.readouterr().err
+
+
+class Scaled(nn.Module):
+    """Divides by a size that stands in a tensor."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3)) / torch.tensor(x.shape[2]).to(x).sqrt()
+
+
+@pytest.mark.parametrize("size", [(64, 96), (224, 256)], ids=["small", "traced by shapes"])
+def test_numbers_of_sizes_are_tensors_with_methods(size: tuple[int, int]) -> None:
+    model = Scaled().double()
+    p = lrpc.compile(model, (image(*size),), dynamic={"x": {2: "H", 3: "W"}})
+    x = image(96, 32)
+    assert torch.allclose(p.forward(x).outputs, model(x), rtol=0, atol=1e-12)

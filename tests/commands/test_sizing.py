@@ -129,7 +129,7 @@ def test_masks_leave_what_the_model_itself_does_not_mask(
     tmp_path: Path, shape: Size, masks: bool, left: Size
 ) -> None:
     Image.new("RGB", (48, 20)).save(tmp_path / "a.png")
-    sizing = Sizing((shape,), 20, 0, (1.0, 2.0, 3.0), 16, masks=masks)
+    sizing = Sizing((shape,), 20, 0, (1.0, 2.0, 3.0), 16, masks=masks, pad=True)
     assert load_image(tmp_path / "a.png", sizing).attended == left
 
 

@@ -41,9 +41,26 @@ def write_tensors(path: Path, image: LoadedImage, results: Sequence[Explained]) 
         one = result.seed.detection
         if one is not None and one.original_mask is not None:
             tensors[_mask_of(one)] = torch.from_numpy(one.original_mask)
+    _write(path, image, tensors)
+
+
+def write_maps(path: Path, image: LoadedImage, found: Mapping[str, Sequence[Explained]]) -> None:
+    """Relevance of an image at its size on disk [h, w], `COMPOSITE/SLUG/map`, and masks, in one
+    file."""
+    tensors: dict[str, Tensor] = {}
+    for name, results in found.items():
+        for result in results:
+            tensors[f"{name}/{result.seed.slug}/map"] = original_map(result.input, image)
+            one = result.seed.detection
+            if one is not None and one.original_mask is not None:
+                tensors[_mask_of(one)] = torch.from_numpy(one.original_mask)
+    _write(path, image, tensors)
+
+
+def _write(path: Path, image: LoadedImage, tensors: Mapping[str, Tensor]) -> None:
     sizes = {"valid": image.valid, "original": image.original, "frame": image.frame}
     metadata = {name: f"{height},{width}" for name, (height, width) in sizes.items()}
-    data = save(tensors, metadata={"image": shown(image.path), **metadata})
+    data = save(dict(tensors), metadata={"image": shown(image.path), **metadata})
     write_bytes(path, data)  # save_file would make it readable for its owner alone
 
 

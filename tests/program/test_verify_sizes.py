@@ -129,14 +129,20 @@ def test_a_program_of_one_size_has_no_others(
 
 
 def test_outputs_are_held_against_the_model_of_a_config(
-    programs: Programs, capsys: pytest.CaptureFixture[str]
+    programs: Programs, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     directory = programs.directory(DIGITS, DYNAMIC=True, TARGETS="[class_logit]")
     words = [str(directory), "--size", "H=64", "W=96", "--config", str(DIGITS)]
     assert main(["verify", *words]) == 0
     assert capsys.readouterr().out.count("against the model") == 3
     assert main(["verify", *words, "MODEL.WEIGHTS", ""]) == 1
     assert capsys.readouterr().out.count("FAILED") == 3
+    other = ("MODEL.WEIGHTS", "", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "9", "LRPC.CLASS_NAMES", "[]")
+    assert main(["verify", *words, *other]) == 1
+    said = capsys.readouterr().out
+    assert "its shape is" in said
+    assert said.count("FAILED") == 3
     assert main(["verify", *words[:1], "MODEL.WEIGHTS", ""]) == 2
     assert "KEY VALUE goes with --config FILE" in capsys.readouterr().err
 

@@ -81,8 +81,11 @@ def print_loc(loc: Loc) -> str:
 
 
 def _sizes(graph: Graph) -> str:
-    """The sizes that extents depend on, for the example, over their steps."""
-    sizes = ", ".join(f"{s.name}={s.example}/{s.step}" for s in graph.sizes)
+    """The sizes that extents depend on, for the example, over their steps and periods."""
+    sizes = ", ".join(
+        f"{s.name}={s.example}/{s.step}" + (f"/{s.period}" if s.period > 1 else "")
+        for s in graph.sizes
+    )
     return f" [{sizes}]" if sizes else ""
 
 

@@ -178,17 +178,18 @@ def _of_all_sizes(
 ) -> tuple[TensorType, ...]:
     """The output types where extents depend on sizes: from those at several sizes."""
     found = []
-    for point in (*grid(own), beyond(own)):
+    checks = beyond(own)
+    for point in (*grid(own), *checks):
         here = tuple(type_at(t, point) for t in inputs)
         given = tuple((key, resolved(value, point)) for key, value in attrs)
         held = tuple((key, type_at(t, point)) for key, t in weights)
         found.append(_inferred(op, here, given, held))
-    *known, last = found
     types = []
-    for i, same in enumerate(zip(*known, strict=True)):
+    for i, same in enumerate(zip(*found[: -len(checks)], strict=True)):
         shape = [same_symbols(dims, own) for dims in zip(*(t.shape for t in same), strict=True)]
         kind = TensorType(same[0].dtype, tuple(d for d in shape if d is not None))
-        if None in shape or type_at(kind, beyond(own)) != last[i]:
+        beyond_grid = zip(checks, found[-len(checks) :], strict=True)
+        if None in shape or any(type_at(kind, point) != last[i] for point, last in beyond_grid):
             raise IRError(
                 f"op {op.name} does not fit inputs {_listed(inputs)}: its result is no polynomial "
                 f"in {', '.join(s.name for s in own)}, in steps of {own[0].step}"

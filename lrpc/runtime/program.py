@@ -69,7 +69,8 @@ class Program:
         made = self.interface
         inputs = given_inputs(made.inputs, images, named, self.device, made.sizes)
         batch = batch_of(self.interface.inputs, inputs)
-        return self._state(inputs, batch, self.limits.images(batch))
+        limits = self.limits.at(made.sizes_of(inputs))
+        return self._state(inputs, batch, limits.images(batch))
 
     def _state(self, inputs: dict[str, Tensor], batch: int, count: int) -> State:
         """The state of so many images, run `count` at a time, or fewer where memory ends."""
@@ -145,7 +146,7 @@ class Program:
         count = 1 if total else seed_count(index, seeds)
         most = batch_of(self.interface.inputs, state.pieces[0]) if state.pieces else state.batch
         call = Call(composite, name, places, ledger, state.batch, count)
-        split = self.limits.split(call, most)
+        split = self.limits.at(sizes).split(call, most)
         if split.images < most:
             self._take_apart(state, split.images)
         request = Request(composite, name, chosen, token, norm, places, ledger, total, split)
@@ -225,18 +226,22 @@ class Program:
         seeds: int,
         images: int,
         *,
+        state: State | None = None,
         composite: str | None = None,
         layer: int | None = None,
         read: Sequence[str] | None = None,
         ledger: bool = False,
     ) -> int:
         """How many of `seeds` seeds one call of `relevance` can take within the budget of the
-        program; 0 if not one. The options are those of `relevance`."""
+        program; 0 if not one. It is for images of the sizes in `state`, or of the largest that the
+        budget is kept for. The options are those of `relevance`."""
         composite = find_composite(self.composites, composite)
         targets = self.interface.others.get(composite, self.interface.targets)
         name, chosen = find_target(targets, target, layer)
         places = places_of(chosen, name, read)
-        return self.limits.at_once(Call(composite, name, places, ledger, images, seeds))
+        sizes = {} if state is None else self.interface.sizes_of(state.inputs)
+        call = Call(composite, name, places, ledger, images, seeds)
+        return self.limits.at(sizes).at_once(call)
 
     def __call__(self, *inputs: Any, **options: Any) -> Relevance:
         """`forward` and `relevance` in one call: the inputs, then the arguments of `relevance`.

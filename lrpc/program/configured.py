@@ -53,7 +53,7 @@ def program_name(config: Config) -> str:
 def shapes_of(config: Config) -> list[tuple[int, int]]:
     """The heights and widths of images that a program is planned for; one where none vary."""
     shapes = [(int(height), int(width)) for height, width in config.LRPC.SHAPES]
-    if len(shapes) > 1 and config.LRPC.DYNAMIC is False:
+    if len(shapes) > 1 and not step_of(config):
         raise ConfigError(
             f"LRPC.SHAPES holds {len(shapes)} sizes; a program of one size holds one: set "
             "LRPC.DYNAMIC true, or compile once for each"
@@ -73,6 +73,8 @@ def check_class_names(config: Config) -> None:
 def step_of(config: Config) -> int:
     """The step that heights and widths go in; 0 where they do not vary."""
     given, least = config.LRPC.DYNAMIC, max(1, config.MODEL.MaskDINO.SIZE_DIVISIBILITY)
+    if given == "auto":
+        given = config.LRPC.SOURCE in SOURCES and not config.LRPC.SCOPE and least > 1
     if given is False:
         return 0
     step = least if given is True else int(given)

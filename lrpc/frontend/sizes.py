@@ -52,15 +52,17 @@ class Varying:
         """The sizes to trace at: those that tell what extents are, and larger ones that check."""
         return [*grid(self.sizes), *beyond(self.sizes)]
 
-    def others(self) -> Iterator[tuple[dict[str, int], bool]]:
+    def others(self, large: bool) -> Iterator[tuple[dict[str, int], bool]]:
         """Sizes to hold a program at: a larger one than was traced, one in another order, so that a
-        portrait follows a landscape, and small ones, which are told as such."""
-        yield beyond(self.sizes)[0], False
+        portrait follows a landscape, and small ones, which are told as such. Of `large` models the
+        first two are one, of half the length and an odd number of steps."""
         ends = [f([size.example for size in self.sizes]) for f in (min, max)]
-        yield (
-            {s.name: max((sum(ends) - s.example) // s.step, 1) * s.step for s in self.sizes},
-            False,
-        )
+        turned = {s.name: max((sum(ends) - s.example) // s.step, 1) for s in self.sizes}
+        if not large:
+            yield beyond(self.sizes)[0], False
+        else:
+            turned = {name: count // 2 | 1 for name, count in turned.items()}
+        yield {s.name: turned[s.name] * s.step for s in self.sizes}, False
         for steps in (1, 2, 4):
             yield {s.name: min(steps * s.step, s.example) for s in self.sizes}, True
 

@@ -234,8 +234,6 @@ def test_a_step_that_strides_do_not_divide_is_refused() -> None:
         assert torch.allclose(p.forward(x).outputs, model(x), rtol=0, atol=1e-12)
 
 
-
-
 def test_the_plan_is_of_the_size_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     directory = program("pyramid").directory
     model = open_model(directory)

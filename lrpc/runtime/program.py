@@ -14,7 +14,7 @@ from torch import Tensor
 from lrpc.runtime.arguments import batch_of, given_inputs, indexing
 from lrpc.runtime.capture import chosen_calls
 from lrpc.runtime.copies import copied, reopening
-from lrpc.runtime.interface import Interface, Request
+from lrpc.runtime.interface import Interface, OfSizes, Request
 from lrpc.runtime.limits import Call, Limits, of_images, out_of_memory, say
 from lrpc.runtime.loading import WEIGHTS, ProgramError, check_files, check_finite, read_weights
 from lrpc.runtime.manifests import read_manifest
@@ -27,7 +27,7 @@ from lrpc.runtime.requests import (
     starts_of,
     token_of,
 )
-from lrpc.runtime.result_buffers import Outputs, Room, apart
+from lrpc.runtime.result_buffers import Outputs, Room, apart, apart_from
 from lrpc.runtime.results import Relevance, State, flat, ledger_of, rebuild
 from lrpc.runtime.seeds import Start, seed_count, start
 from lrpc.runtime.settings import in_own_modes, own_settings
@@ -58,6 +58,7 @@ class Program:
         wanted = self.manifest["sha256"][WEIGHTS]
         with torch.inference_mode(False), torch.no_grad():
             self.weights = read_weights(directory / WEIGHTS, self.device, left, wanted)
+        self.of_sizes = OfSizes()
 
     @in_own_modes
     def forward(self, *images: Tensor, **named: Tensor) -> State:
@@ -86,9 +87,10 @@ class Program:
     def _forward(self, inputs: dict[str, Tensor], batch: int) -> State:
         made = self.interface
         with own_settings(made.tf32, self.device), indexing(inputs):
-            outputs, saved = self.calls.forward(
-                made.forward, self.weights, made.blocks, list(inputs.values())
-            )
+            more = self.of_sizes(made, self.weights, inputs, self.device)
+            given = [*inputs.values(), *more]
+            outputs, saved = self.calls.forward(made.forward, self.weights, made.blocks, given)
+        outputs = apart_from(more, outputs)
         for name, value in outputs.items():
             check_finite(value, f"output {name}", "check the input's range and the weights")
         whole = rebuild(made.structure, outputs)
@@ -276,6 +278,7 @@ class Program:
         made = copy.copy(self)
         made.manifest = copy.deepcopy(self.manifest, memo)
         made.weights = copy.deepcopy(self.weights, memo)
+        made.of_sizes = OfSizes()
         return made
 
     # -- helpers ---------------------------------------------------------------------------------

@@ -112,6 +112,7 @@ SETTINGS = {
     "notes": [TEXT],
     "checkpoint": _one_of(*CHECKPOINTS),
     "budget": Kind('a number of bytes, a share such as "50%", or ""', _budget),
+    "planned": [Each(COUNT)],
     "precision": _one_of(*PRECISIONS),
     "bound": SHARE,
     "places": {"boundaries": [TEXT], "inputs": Each(TEXT)},

@@ -96,14 +96,21 @@ class Running:
     def forward(self, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Any]:
         """Outputs by name, and what is saved."""
         saved: dict[str, dict[str, Any]] = {name: {} for name in self.interface.blocks}
-        found = self.interface.forward(self.weights, saved, *inputs.values())
+        found = self.interface.forward(self.weights, saved, *self._given(inputs))
         return found, saved
 
     def outputs(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Outputs by name; nothing is saved for relevance: it takes a model's memory."""
         saved = {name: _Latest() for name in self.interface.blocks}
-        found: dict[str, Tensor] = self.interface.forward(self.weights, saved, *inputs.values())
+        given = self._given(inputs)
+        found: dict[str, Tensor] = self.interface.forward(self.weights, saved, *given)
         return found
+
+    def _given(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """The inputs, and what depends on their sizes alone."""
+        sizes = self.interface.sizes_of(inputs)
+        device = next(iter(inputs.values())).device
+        return [*inputs.values(), *self.interface.made_of(self.weights, sizes, device)]
 
     def target_of(self, target: str, composite: str) -> Any:
         """What the program says of a target, under one of its composites."""

@@ -30,6 +30,7 @@ def tables(
     scheduled: Sequence[Target],
     about: Description,
     scopes: Sequence[str],
+    of_sizes: bool,
 ) -> str:
     """The text of `INTERFACE` and `load`; `scopes` are the parts of the state."""
     inputs = {v.name: (v.type.dtype, v.type.shape) for v in forward.inputs}
@@ -53,6 +54,8 @@ def tables(
         "chunk": literal(about.chunk),
     }
     fields |= {"sweep": literal(about.sweep)} if about.sweep else {}
+    if of_sizes:
+        fields["of_sizes"] = "of_sizes"
     if forward.sizes:
         fields["sizes"] = literal({size.name: size.step for size in forward.sizes})
     if others:

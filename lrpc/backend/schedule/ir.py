@@ -224,11 +224,10 @@ Statement = Compute | Read | Book | Only | Save | Free | Block | Call | Recomput
 
 @dataclass(frozen=True)
 class Function:
-    """A function of one half: `forward`, `relevance`, `rule` for the application of one, `tail` for
-    the end that several targets have in common and end by calling, `part` for what they have in
-    common before it, or `again`
-    where relevance makes what the forward pass did not keep. With `ledger` it can book rows; after
-    the pass `join` it does so for callers that have one."""
+    """A function of one half: `sizes`, `forward`, `relevance`, `rule` for the application of one,
+    `tail` for the end that several targets have in common and end by calling, `part` for what they
+    have in common before it, or `again` where relevance makes what the forward pass did not keep.
+    With `ledger` it can book rows; after the pass `join` it does so for callers that have one."""
 
     name: str
     parameters: tuple[Value, ...]
@@ -273,12 +272,14 @@ class Target:
 @dataclass(frozen=True)
 class Schedule:
     """A whole program: its block functions, its forward pass and its targets. Where it is
-    `chunked`, calls take some seeds at a time."""
+    `chunked`, calls take some seeds at a time. What depends on the sizes of images alone is what
+    the function `sizes` returns; the forward pass is given it after the images."""
 
     forward: Function
     targets: tuple[Target, ...]
     functions: tuple[Function, ...] = ()
     chunked: bool = False
+    sizes: Function | None = None
 
     @cached_property
     def by_name(self) -> dict[str, Function]:
@@ -287,6 +288,8 @@ class Schedule:
 
     def mains(self) -> Iterator[Function]:
         """The main functions, in the order of the program."""
+        if self.sizes is not None:
+            yield self.sizes
         yield self.forward
         for target in self.targets:
             yield from target.functions

@@ -48,6 +48,8 @@ def verify(schedule: Schedule, after: str = "") -> Schedule:
     the state does not hold; where chunks do not go over exactly the values of seeds."""
     looks = Looks()
     try:
+        if schedule.sizes is not None:
+            _Main(schedule, looks, {}).run(schedule.sizes)
         forward = _Main(schedule, looks, {"": {}})
         forward.run(schedule.forward)
         for target in schedule.targets:

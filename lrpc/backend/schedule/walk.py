@@ -77,7 +77,9 @@ def changed(
 def with_mains(schedule: Schedule, change: Callable[[Function], Function]) -> Schedule:
     """The schedule with its main functions changed."""
     targets = (target.changed(change) for target in schedule.targets)
-    return replace(schedule, forward=change(schedule.forward), targets=tuple(targets))
+    sizes = None if schedule.sizes is None else change(schedule.sizes)
+    forward = change(schedule.forward)
+    return replace(schedule, sizes=sizes, forward=forward, targets=tuple(targets))
 
 
 def with_blocks(schedule: Schedule, change: Callable[[Block], Block]) -> Schedule:

@@ -62,9 +62,9 @@ def _show(
         console.print("recomputed for relevance", style="bold", highlight=False)
         console.print(recomputed(model.scheduler.kept_and_made(model.recomputed)))
     console.print(summary(found))
-    limits = limits_of(args.program)
+    limits = limits_of(args.program).at(model.sizes)
     if limits.budget:
-        composite = model.codes[chosen[0]].composite or next(iter(limits.plans))
+        composite = model.codes[chosen[0]].composite or next(iter(limits.own.plans))
         names = [model.codes[i].name for i in chosen]
         text = f"calls under the budget of {size(limits.budget)} (LRPC.MEMORY.BUDGET)"
         say(console, text, "bold")

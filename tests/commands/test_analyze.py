@@ -28,7 +28,7 @@ from tests.oracle.targets import DecoderQuery, EncoderFeature
 from tests.support.maskdino_cases import EXAMPLE
 from tests.support.programs import DIGITS, Programs
 
-EXACT = ("LRPC.PRECISION", "fp64", "LRPC.SHAPES", "[[96, 96]]")
+EXACT = ("LRPC.PRECISION", "fp64", "LRPC.SHAPES", "[[96, 96]]", "LRPC.DYNAMIC", "false")
 HEAD = "sem_seg_head"
 ENCODER = f"{HEAD}.pixel_decoder.transformer.encoder.layers"
 DECODER = f"{HEAD}.predictor.decoder.layers"
@@ -568,7 +568,7 @@ def encoder_program(programs: Programs) -> Path:
     """Local mode of two encoder layers at once."""
     targets = ["encoder_feature:1", "encoder_feature:2"]
     return programs.directory(
-        DIGITS, TARGETS=targets, BOUNDARIES=["encoder.layers.*", "encoder.input"]
+        DIGITS, TARGETS=targets, BOUNDARIES=["encoder.layers.*", "encoder.input"], DYNAMIC=False
     )
 
 

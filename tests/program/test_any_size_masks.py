@@ -59,7 +59,7 @@ def test_outputs_are_the_model_s(
 def test_relevance_is_that_of_the_program_of_that_size(
     program: Any, tmp_path: Path, size: tuple[int, int], kept: tuple[tuple[int, int], ...]
 ) -> None:
-    keys = {**KEYS, "SHAPES": [list(size)]}
+    keys = {**KEYS, "SHAPES": [list(size)], "DYNAMIC": False}
     words = [word for key, value in keys.items() for word in (f"LRPC.{key}", str(value))]
     compile_config(load_config(DIGITS, words), tmp_path / "fixed", check=False)
     fixed: Any = load_program(tmp_path / "fixed", "cpu")

@@ -66,7 +66,7 @@ def test_it_is_the_program_of_that_size(
 ) -> None:
     dtype, of_outputs, of_relevance = PRECISIONS[precision]
     any_size = programs.digits("maskdino", PRECISION=precision, DYNAMIC=True)
-    keys = ["LRPC.PRECISION", precision, "LRPC.SHAPES", f"[{list(size)}]"]
+    keys = ["LRPC.PRECISION", precision, "LRPC.SHAPES", f"[{list(size)}]", "LRPC.DYNAMIC", "false"]
     compile_config(load_config(DIGITS, keys), tmp_path / "fixed", check=False)
     fixed: Any = load_program(tmp_path / "fixed", "cpu")
     x = picture(*size).to(dtype)

@@ -123,7 +123,7 @@ def test_sizes_that_cannot_be_verified_are_refused(
 def test_a_program_of_one_size_has_no_others(
     programs: Programs, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one = programs.directory(DIGITS)
+    one = programs.directory(DIGITS, DYNAMIC=False)
     assert main(["verify", str(one), "--size", "H=96"]) == 2
     assert "sizes that vary are none: the program is of one size" in capsys.readouterr().err
 

@@ -109,7 +109,7 @@ class Timeline(Tracker):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = super().__torch_dispatch__(func, types, args, kwargs)
         if not (func.is_view or func._schema.is_mutable):
-            self.steps.append((str(func), sum(self.bytes.values())))
+            self.steps.append((str(func), self.live))
         return out
 
 

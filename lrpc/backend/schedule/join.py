@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
+from functools import lru_cache
 
 from lrpc.backend.schedule.ir import (
     AGAIN,
@@ -45,7 +46,7 @@ def _joined(plain: Function, booked: Function) -> Function:
         while what not in names and own in held[1]:  # of another value
             own += "_"
         called[name] = own
-    ours = renamed(plain, called)
+    ours = renamed(plain, {name: own for name, own in called.items() if own != name})
     body = _Joiner(set(called.values())).bodies(ours.body, booked.body)
     return replace(booked, name=plain.name, body=body)
 
@@ -119,7 +120,13 @@ class _Joiner:
             return None  # perhaps not computed again yet
         if not given[0].items() <= given[1].items() or not values <= self.plain:
             return None
-        return replace(t, body=self.bodies(s.body, t.body))
+        return replace(t, body=_inside(s.body, t.body))
+
+
+@lru_cache(maxsize=4096)  # planning makes many schedules, which have most of their blocks in common
+def _inside(a: tuple[Statement, ...], b: tuple[Statement, ...]) -> tuple[Statement, ...]:
+    """One body for those of two blocks, which have no blocks in them."""
+    return _Joiner(frozenset()).bodies(a, b)
 
 
 def _pairs(a: Sequence[Statement], b: Sequence[Statement]) -> Iterator[tuple[int, int]]:
@@ -138,7 +145,11 @@ def _common(
     a: Sequence[Statement], b: Sequence[Statement], ours: Sequence[int], theirs: Sequence[int]
 ) -> list[tuple[int, int]]:
     """The places of the longest runs that do the same, among these places of two bodies."""
+    if not (ours and theirs):
+        return []
     keys = [_key(a[i]) for i in ours], [_key(b[k]) for k in theirs]
+    if keys[0] == keys[1]:
+        return list(zip(ours, theirs, strict=True))
     runs = SequenceMatcher(None, *keys, autojunk=False).get_matching_blocks()
     return [(ours[i + n], theirs[k + n]) for i, k, size in runs for n in range(size)]
 
@@ -182,4 +193,4 @@ def _key(s: Statement) -> object:
     """What a statement does, but for the operand that it writes over."""
     if isinstance(s, Block):
         return s.key
-    return replace(s, over=None) if isinstance(s, Compute) else s
+    return replace(s, over=None) if isinstance(s, Compute) and s.over is not None else s

@@ -16,7 +16,7 @@ class TargetCode:
     name: str
     value: Value
     plain: Graph
-    booked: Graph
+    with_ledger: Graph
     index_axes: tuple[int, ...]
     index_names: tuple[str, ...]
     token_axis: int | None
@@ -42,10 +42,10 @@ class Description:
     sweep: int = 0
 
 
-def ledger_rows(booked: Graph) -> list[tuple[str, str, str]]:
+def ledger_rows(graph: Graph) -> list[tuple[str, str, str]]:
     """(node, module path, kind) of every ledger row, in the order the program appends them."""
     return [
         (str(n.attr("node")), n.loc.module, str(n.attr("kind")))
-        for n in booked.nodes
+        for n in graph.nodes
         if n.op == "record"
     ]

@@ -143,7 +143,7 @@ def _row(
         "at": at[0].tolist(),
         "relative_l1": _figure(apart.sum() / exact.abs().sum().clamp_min(1e-300)),
         "correlation": _figure(torch.corrcoef(torch.stack([found[0].double(), exact]))[0, 1]),
-        "closure": _figure(ledger_of(ledger_rows(case.code.booked), amounts).closure.max()),
+        "closure": _figure(ledger_of(ledger_rows(case.code.with_ledger), amounts).closure.max()),
     }
 
 

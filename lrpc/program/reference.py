@@ -28,7 +28,7 @@ def in_double(one: Lowered) -> Lowered:
             code,
             value=_value(code.value),
             plain=graph_in_double(code.plain),
-            booked=graph_in_double(code.booked),
+            with_ledger=graph_in_double(code.with_ledger),
         )
         for code in one.codes
     )

@@ -149,9 +149,9 @@ def test_a_block_that_hands_out_more_with_a_ledger_stays_apart() -> None:
 def test_every_row_is_booked_and_equal_ones_at_once() -> None:
     """As many times as the graph has it; no two rows one after the other have the same amount."""
     model = open_model(Path(compiled("small ViT", "attnlrp", "block").directory))
-    merged = rows(model.scheduler.flat).targets[0].booked.body
+    merged = rows(model.scheduler.flat).targets[0].with_ledger.body
     found = [s for s in merged if isinstance(s, Book)]
-    nodes = [n for n in model.codes[0].booked.nodes if n.op == "record"]
+    nodes = [n for n in model.codes[0].with_ledger.nodes if n.op == "record"]
     assert sum(s.times for s in found) == len(nodes) > len(found)
     for s, t in pairwise(found):
         assert (s.inputs, s.attr("negative")) != (t.inputs, t.attr("negative"))

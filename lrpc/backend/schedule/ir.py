@@ -261,7 +261,7 @@ class Target:
         return self.functions[0]
 
     @property
-    def booked(self) -> Function:
+    def with_ledger(self) -> Function:
         """What runs with a ledger."""
         return self.functions[-1]
 

@@ -36,9 +36,9 @@ def join(schedule: Schedule) -> Schedule:
     return replace(schedule, targets=tuple(joined))
 
 
-def _joined(plain: Function, booked: Function) -> Function:
+def _joined(plain: Function, with_ledger: Function) -> Function:
     numbers = dict[object, int]()
-    held = [_held(function, numbers) for function in (plain, booked)]
+    held = [_held(function, numbers) for function in (plain, with_ledger)]
     names = dict(zip(held[1].values(), held[1], strict=True))
     called = dict[str, str]()
     for name, what in held[0].items():
@@ -47,8 +47,8 @@ def _joined(plain: Function, booked: Function) -> Function:
             own += "_"
         called[name] = own
     ours = renamed(plain, {name: own for name, own in called.items() if own != name})
-    body = _Joiner(set(called.values())).bodies(ours.body, booked.body)
-    return replace(booked, name=plain.name, body=body)
+    body = _Joiner(set(called.values())).bodies(ours.body, with_ledger.body)
+    return replace(with_ledger, name=plain.name, body=body)
 
 
 def _held(function: Function, numbers: dict[object, int]) -> dict[str, int]:

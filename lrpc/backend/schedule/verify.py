@@ -54,7 +54,7 @@ def verify(schedule: Schedule, after: str = "") -> Schedule:
             forward.entry(target.start, None)
             for ledger in (False, True):
                 state = {scope: dict(shelf) for scope, shelf in forward.state.items()}
-                function = target.booked if ledger else target.plain
+                function = target.with_ledger if ledger else target.plain
                 _Main(schedule, looks, state, ledger=ledger).run(function)
     except Wrong as error:
         raise IRError(f"{f'after {after}: ' if after else ''}schedule: {error}") from None

@@ -27,9 +27,9 @@ class TargetCode:
 class Description:
     """What the program says of itself and how it presents the model.
 
-    Relevance computes the segments named in `again` anew, but for what they keep. With `sweep`, so
-    many seeds go from one segment to the next together, and `chunk` at a time through each; else
-    `chunk` all the way.
+    Relevance computes the segments named in `recomputed` anew, but for what they keep. With
+    `per_pass`, so many seeds go from one segment to the next together, and `chunk` at a time
+    through each; else `chunk` all the way.
     """
 
     name: str
@@ -38,8 +38,8 @@ class Description:
     notes: tuple[str, ...] = ()
     tf32: bool = False
     chunk: int = 8
-    again: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    sweep: int = 0
+    recomputed: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    per_pass: int = 0
 
 
 def ledger_rows(graph: Graph) -> list[tuple[str, str, str]]:

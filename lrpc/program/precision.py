@@ -118,7 +118,7 @@ def _reference(
     did not move), and relevance at the inputs."""
     wide = [in_double(one) for one in job.made]
     codes = [code for one in wide for code in one.codes]
-    text = generate(wide[0].graph, codes, replace(job.about, tf32=False, again={}, sweep=0))
+    text = generate(wide[0].graph, codes, replace(job.about, tf32=False, recomputed={}, per_pass=0))
     double = running(text, {name: doubled(t) for name, t in job.exact.items()})
     outputs, saved = double.forward({name: doubled(x) for name, x in inputs.items()})
     starts, found = [], []

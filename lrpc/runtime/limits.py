@@ -90,7 +90,7 @@ class Limits:
         }
         said = manifest["memory"]
         whole = axes if len(axes) == len(inputs) else {}
-        chunk, per_pass, outputs = said["chunk"], said["sweep"], said.get("outputs", 0)
+        chunk, per_pass, outputs = said["chunk"], said["per_pass"], said.get("outputs", 0)
         budget = said["budget"] or 0
         return Limits(chunk, per_pass or chunk, budget, whole, plans, outputs, per_pass > 0)
 

@@ -52,7 +52,7 @@ def tables(
         "tf32": literal(about.tf32),
         "chunk": literal(about.chunk),
     }
-    fields |= {"sweep": literal(about.sweep)} if about.sweep else {}
+    fields |= {"per_pass": literal(about.per_pass)} if about.per_pass else {}
     if forward.sizes:
         fields["sizes"] = literal({size.name: size.step for size in forward.sizes})
     if others:

@@ -13,7 +13,7 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 
 from lrpc.backend.schedule.ir import (
-    AGAIN,
+    RECOMPUTED,
     Block,
     Book,
     Compute,
@@ -116,7 +116,7 @@ class _Joiner:
         more = {v.name for v in given[1] if v not in given[0]}
         values = {x.name for v, x in given[1].items() if v.name in more and isinstance(x, Value)}
         loads = [x for v, x in given[1].items() if v.name in more and isinstance(x, Load)]
-        if any(x.entry.part.kind == AGAIN for x in loads):
+        if any(x.entry.part.kind == RECOMPUTED for x in loads):
             return None  # perhaps not computed again yet
         if not given[0].items() <= given[1].items() or not values <= self.plain:
             return None
@@ -185,7 +185,7 @@ def _made(s: Statement) -> list[Name]:
 def _read(s: Statement) -> set[Name]:
     read = operands(s)
     parts = {x.entry.part for x in read if isinstance(x, Load)}
-    again = {(part.scope, True) for part in parts if part.kind == AGAIN}
+    again = {(part.scope, True) for part in parts if part.kind == RECOMPUTED}
     return again | {(x.name, False) for x in read if isinstance(x, Value)}
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from lrpc.backend.schedule.chunk import of_seeds
 from lrpc.backend.schedule.ir import (
-    AGAIN,
     NEW,
     OWN,
+    RECOMPUTED,
     SAVED,
     STEPS,
     Block,
@@ -178,7 +178,7 @@ class _Main:
             if own is None:
                 raise Wrong("a main function has no part of its own")
             part = own
-        if part.kind in (AGAIN, NEW):
+        if part.kind in (RECOMPUTED, NEW):
             if part.scope not in self.copies:
                 raise Wrong(f"part {_part(part, None)} is not computed again here")
             return self.copies[part.scope]

@@ -128,7 +128,7 @@ def test_recompute_makes_what_the_state_does_not_keep() -> None:
         }"""
     after = schedule(
         'save saved[""]["x"] = %x\n' + FORWARD.format(""),
-        RELEVANCE.format(dedent(again).strip(), "recompute", ""),
+        RELEVANCE.format(dedent(again).strip(), "recomputed", ""),
     )
     needed = {"a", "b", "y"}
     same(recompute(before, {"l.0": ("b",)}, needed), after)

@@ -147,10 +147,10 @@ MANIFEST: Mapping[str, Any] = {
     "rules": Each(TEXT),
     "saved": Each(PAIR),
     "memory": {
-        "again": [TEXT],
+        "recomputed": [TEXT],
         "kept": Each([TEXT]),
         "chunk": COUNT,
-        "sweep": SIZE,
+        "per_pass": SIZE,
         "seeds": COUNT,
         "peak": SIZE,
         "free_peak": SIZE,

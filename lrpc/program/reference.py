@@ -28,7 +28,7 @@ def in_double(one: Lowered) -> Lowered:
             code,
             value=_value(code.value),
             plain=graph_in_double(code.plain),
-            booked=graph_in_double(code.booked),
+            with_ledger=graph_in_double(code.with_ledger),
         )
         for code in one.codes
     )
@@ -128,7 +128,7 @@ class Running:
         """Relevance at the inputs (or, where it ends before, at all places), flat and in the order
         of their names, and the amounts that the ledger books."""
         chosen, amounts = self.target_of(target, composite), list[Tensor]()
-        chunk = [self.interface.chunk] if self.interface.sweep else []
+        chunk = [self.interface.chunk] if self.interface.per_pass else []
         every = frozenset(chosen.reads)
         places = every & set(self.interface.read_inputs) or every
         found = chosen.run(self.weights, saved, g, places, *chunk, amounts if ledger else None)

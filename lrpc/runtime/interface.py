@@ -30,7 +30,7 @@ class Interface:
     others: Mapping[str, Mapping[str, Target]] = field(default_factory=dict)  # by composite
     sizes: Mapping[str, int] = field(default_factory=dict)  # the step of each that varies
     of_sizes: Callable[..., list[Tensor]] | None = None  # what depends on them alone
-    sweep: int = 0  # where relevance computes parts of the forward pass again: seeds at once
+    per_pass: int = 0  # where relevance computes parts of the forward pass again: seeds at once
 
     def sizes_of(self, inputs: Mapping[str, Tensor]) -> dict[str, int]:
         """The sizes of inputs that vary."""

@@ -110,7 +110,7 @@ class Limits:
         axes = batch_axes({name: shape for name, (_, shape) in inputs.items()})
         said = manifest["memory"]
         whole = axes if len(axes) == len(inputs) else {}
-        chunk, per_pass, budget = said["chunk"], said["sweep"], said["budget"] or 0
+        chunk, per_pass, budget = said["chunk"], said["per_pass"], said["budget"] or 0
         planned = Planned.all_of(manifest) if budget else ()
         return Limits(chunk, per_pass or chunk, budget, whole, planned, per_pass > 0)
 

@@ -294,7 +294,7 @@ class Program:
         self, request: Request, state: State, g: Tensor, rows: list[list[str]] | None, chunk: int
     ) -> Relevance:
         target, ledger = request.target, rows is not None
-        inner = chunk if self.interface.sweep else 0
+        inner = chunk if self.interface.per_pass else 0
         with own_settings(self.interface.tf32, self.device):
             found, amounts = self.calls.relevance(
                 target.run, self.weights, state.saved, g, request.places, ledger, inner

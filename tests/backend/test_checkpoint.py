@@ -52,7 +52,7 @@ def test_blocks_computed_again_change_nothing(name: str, composite: str) -> None
     _, x = model_of(name)
     expected = both(compiled(name, composite), x)
     program = compiled(name, composite, "block")
-    assert program.manifest["memory"]["again"]
+    assert program.manifest["memory"]["recomputed"]
     same(both(program, x), expected)
 
 

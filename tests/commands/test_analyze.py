@@ -77,7 +77,10 @@ def analyze(programs: Programs, folder: Path, tmp_path: Path) -> Analyze:
         asked = ["--which-module", module, "--layer-index", str(layer), "--feature-index", features]
         given = [] if "--program" in words else ["--config", str(DIGITS), *EXACT, *keys]
         first = ["analyze", "--images-dir", str(folder), "--output-csv", str(path), "--pad", *asked]
-        with programs.one_trace(DIGITS, "fp64", "96"), programs.each_once():
+        with (
+            programs.trace_of(DIGITS, PRECISION="fp64", SHAPES=[[96, 96]], DYNAMIC=False),
+            programs.each_once(),
+        ):
             assert main([*first, *words, "--device", "cpu", *given]) == 0
         return result(path)
 
@@ -597,7 +600,7 @@ def test_relevance_that_cannot_get_to_the_queries_is_refused(
     programs: Programs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     changes = {"--which-module": "decoder", "--sublayer": "cross_attn", "--measure": "pre_res"}
-    with programs.one_trace(DIGITS, "fp32"):
+    with programs.trace_of(DIGITS):
         assert refused(tmp_path, capsys, {**changes, "--composite": "cp_lrp"}) == (
             "with these rules no relevance of decoder.layers.2.cross_attn.pre_res reaches"
             " decoder.layers.1.cross_attn.pre_res; follow attention weights to the queries"

@@ -38,10 +38,10 @@ class Choice:
     def to_json(self) -> dict[str, Any]:
         """As the manifest holds it."""
         return {
-            "again": list(self.recomputed),
+            "recomputed": list(self.recomputed),
             "kept": {key: list(names) for key, names in self.recomputed.items() if names},
             "chunk": self.chunk,
-            "sweep": self.per_pass,
+            "per_pass": self.per_pass,
             "seeds": self.seeds,
             "peak": self.peak,
             "free_peak": self.free,
@@ -54,9 +54,9 @@ class Choice:
     def from_json(data: dict[str, Any]) -> Choice:
         """A choice as a manifest holds it."""
         return Choice(
-            {key: tuple(data["kept"].get(key, ())) for key in data["again"]},
+            {key: tuple(data["kept"].get(key, ())) for key in data["recomputed"]},
             data["chunk"],
-            data["sweep"],
+            data["per_pass"],
             data["seeds"],
             data["peak"],
             data["free_peak"],

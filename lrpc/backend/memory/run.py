@@ -125,7 +125,7 @@ class Model:
         """The layouts of its weights."""
         found = self.common.weights
         if not found:
-            graphs = (g for code in self.codes for g in (code.plain, code.booked))
+            graphs = (g for code in self.codes for g in (code.plain, code.with_ledger))
             for graph in (*graphs, self.graph):
                 found.update((name, Strided.contiguous(kind, {})) for name, kind in graph.weights)
         return found
@@ -205,7 +205,7 @@ class Model:
         """One run of a target's function: the relevance that it hands out, and the amounts."""
         schedule = self.part(target)
         own = schedule.targets[target]
-        function, value = own.booked if ledger else own.plain, self.codes[target].value
+        function, value = own.with_ledger if ledger else own.plain, self.codes[target].value
         (seed,) = function.parameters
         kind = Strided.contiguous(seed.type, log.sizes)
         start = log.allocate(kind.bytes, "seed", value.name)

@@ -53,7 +53,7 @@ def tables(
         "tf32": literal(about.tf32),
         "chunk": literal(about.chunk),
     }
-    fields |= {"sweep": literal(about.sweep)} if about.sweep else {}
+    fields |= {"per_pass": literal(about.per_pass)} if about.per_pass else {}
     if of_sizes:
         fields["of_sizes"] = "of_sizes"
     if forward.sizes:

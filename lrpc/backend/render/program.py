@@ -43,7 +43,7 @@ RUNTIME = "# ---- Runtime: the same in every program " + 57 * "-"
 
 def generate(forward: Graph, targets: Sequence[TargetCode], about: Description) -> str:
     """The source text of program.py, from graphs: same graphs, same bytes."""
-    schedule = Scheduler(forward, targets).schedule(about.again, about.sweep > 0)
+    schedule = Scheduler(forward, targets).schedule(about.recomputed, about.per_pass > 0)
     return program_text(schedule, forward, targets, about)
 
 

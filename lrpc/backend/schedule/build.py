@@ -49,7 +49,7 @@ class Reading:
 def reading(forward: Graph, targets: Sequence[TargetCode]) -> Reading:
     """What a program runs whose forward pass computes what its outputs and relevance need."""
     own = {v.name for v in forward.values()}
-    parts = tuple((_relevance(t.plain, own), _relevance(t.booked, own)) for t in targets)
+    parts = tuple((_relevance(t.plain, own), _relevance(t.with_ledger, own)) for t in targets)
     needed = {t.value.name for t in targets}
     for nodes in (nodes for pair in parts for nodes in pair):
         needed |= {v.name for n in nodes for v in n.inputs if v.name in own}
@@ -120,7 +120,9 @@ def _targets(
         words = [code.name, code.composite] if code.composite else [code.name]
         name = "_".join(["relevance", *map(ascii_word, words)])
         pair = []
-        for graph, run, end in zip((code.plain, code.booked), nodes, ("", "_ledger"), strict=True):
+        for graph, run, end in zip(
+            (code.plain, code.with_ledger), nodes, ("", "_ledger"), strict=True
+        ):
             steps = [with_tables(_step(node, own), tables, own) for node in run]
             body = tuple(_gathered(steps))
             seed = graph.inputs[-1]

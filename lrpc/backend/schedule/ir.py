@@ -13,13 +13,14 @@ from functools import cached_property
 from lrpc.ir.graph import Attr, Rule, Value
 from lrpc.ir.types import TensorType
 
-OWN, SAVED, AGAIN, NEW = "own", "saved", "again", "new"
+OWN, SAVED, RECOMPUTED, NEW = "own", "saved", "recomputed", "new"
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """A part of the state: the one that a block function is handed (`own`), one that the state
-    holds (`saved`), its copy with what is computed again (`again`), or an empty one (`new`)."""
+    holds (`saved`), its copy with what is computed again (`recomputed`), or an empty one
+    (`new`)."""
 
     kind: str
     scope: str = ""
@@ -226,8 +227,9 @@ Statement = Compute | Read | Book | Only | Save | Free | Block | Call | Recomput
 class Function:
     """A function of one half: `sizes`, `forward`, `relevance`, `rule` for the application of one,
     `tail` for the end that several targets have in common and end by calling, `part` for what they
-    have in common before it, or `again` where relevance makes what the forward pass did not keep.
-    With `ledger` it can book rows; after the pass `join` it does so for callers that have one."""
+    have in common before it, or `recompute` where relevance makes what the forward pass did not
+    keep. With `ledger` it can book rows; after the pass `join` it does so for callers that have
+    one."""
 
     name: str
     parameters: tuple[Value, ...]
@@ -240,7 +242,7 @@ class Function:
     def code(self) -> tuple[object, ...]:
         """What it does, whatever it is called."""
         half = self.half if not self.results else ""
-        return (self.ledger, self.parameters, self.body, self.results, half == "again")
+        return (self.ledger, self.parameters, self.body, self.results, half == "recompute")
 
 
 @dataclass(frozen=True)
@@ -260,7 +262,7 @@ class Target:
         return self.functions[0]
 
     @property
-    def booked(self) -> Function:
+    def with_ledger(self) -> Function:
         """What runs with a ledger."""
         return self.functions[-1]
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from lrpc.backend.schedule.ir import (
-    AGAIN,
     NEW,
     OWN,
+    RECOMPUTED,
     SAVED,
     Block,
     Book,
@@ -276,8 +276,8 @@ class _Parser(Literals):
 
     def part(self) -> Part:
         kind = self.word("a part of the state")
-        if kind not in (OWN, SAVED, AGAIN, NEW):
-            raise self.fail(f"unknown part {short(kind)}; expected own, saved, again or new")
+        if kind not in (OWN, SAVED, RECOMPUTED, NEW):
+            raise self.fail(f"unknown part {short(kind)}; expected own, saved, recomputed or new")
         if kind == OWN:
             return Part(OWN)
         self.expect("[")

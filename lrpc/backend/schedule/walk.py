@@ -94,7 +94,8 @@ def with_blocks(schedule: Schedule, change: Callable[[Block], Block]) -> Schedul
 
 
 def renamed(function: Function, names: Mapping[str, str]) -> Function:
-    """The function with other names for its values, in its blocks as well."""
+    """The function with other names for its values, in its blocks as well. Steps without any of
+    them stay the same objects, which passes that remember bodies compare at once."""
 
     def value(v: Value) -> Value:
         return Value(names[v.name], v.type) if v.name in names else v
@@ -103,11 +104,13 @@ def renamed(function: Function, names: Mapping[str, str]) -> Function:
         return x if isinstance(x, Load) else value(x)
 
     def statement(s: Statement) -> Statement:
-        if isinstance(s, Compute):
-            outputs = tuple(map(value, s.outputs))
-            return replace(s, inputs=tuple(map(operand, s.inputs)), outputs=outputs)
         if isinstance(s, STEPS):
-            return replace(s, inputs=tuple(map(operand, s.inputs)))
+            if not any(x.name in names for x in (*s.inputs, *s.outputs) if isinstance(x, Value)):
+                return s
+            inputs = tuple(map(operand, s.inputs))
+            if isinstance(s, Compute):
+                return replace(s, inputs=inputs, outputs=tuple(map(value, s.outputs)))
+            return replace(s, inputs=inputs)
         if isinstance(s, Block):
             return replace(
                 s,

@@ -111,9 +111,6 @@ class Op:
     def kind(self, attr: str) -> str:
         return self.kinds[attr]
 
-    def required(self, attr: str) -> bool:
-        return not self.attrs[attr].endswith("?")
-
     def check(self, attrs: tuple[tuple[str, Attr], ...], inputs: int) -> None:
         """Raise IRError where the arity or an attribute does not fit this row."""
         if self.arity is not None and inputs != self.arity:

@@ -225,14 +225,13 @@ def compile_config(
     """
     options = config.LRPC
     chosen = tuple(chosen) or configured_composites(config)
-    shapes, planned = shapes_of(config), planned_sizes(config)
+    shapes, planned, sizes = shapes_of(config), planned_sizes(config), dynamic_sizes(config)
     dtype = DTYPES[options.PRECISION]
     check_class_names(config)
     extra = [extra_pass(path) for path in options.PASSES]
     model, weights = build_model(config)
     places = places_of(config)
     example = model_example(model.to(dtype), example_inputs(config, shapes[0], dtype), {})
-    sizes = dynamic_sizes(config)
     imported = import_model(
         model,
         example,

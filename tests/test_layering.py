@@ -42,7 +42,9 @@ ALLOWED: dict[str, set[str]] = {
     },
     "lrpc.cli": {"lrpc.commands", "lrpc.runtime"},
     "lrpc.__main__": {"lrpc.cli"},
-    "lrpc": {"lrpc.commands", "lrpc.compiler", "lrpc.explainer", "lrpc.rules"},  # on demand
+    "lrpc": {  # on demand
+        *("lrpc.commands", "lrpc.compiler", "lrpc.explainer", "lrpc.program", "lrpc.rules"),
+    },
 }
 
 #: What everything may use.
@@ -63,7 +65,7 @@ COMMANDS: dict[str, set[str]] = {
 
 #: Longer than the habit allows, and why.
 LONG_FILES = {
-    "lrpc/runtime/program.py": 310,  # what a program's user calls, in one place
+    "lrpc/runtime/program.py": 320,  # what a program's user calls, in one place
     "lrpc/compiler.py": 330,  # the one place where all stages meet; most of it is small steps
 }
 LONG_FUNCTIONS = {

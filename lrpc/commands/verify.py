@@ -15,7 +15,7 @@ from lrpc.commands.session import arguments
 from lrpc.commands.session.given_sizes import given_size
 from lrpc.config import load_config
 from lrpc.errors import ConfigError
-from lrpc.ir.extents import Size
+from lrpc.ir.sizes import Size
 from lrpc.program.manifest_reader import manifest_of
 from lrpc.program.verify import checks
 from lrpc.program.verify_model import ConfiguredModel

@@ -9,7 +9,8 @@ from fractions import Fraction
 from itertools import chain, combinations, product
 
 from lrpc.frontend.sizes import Varying
-from lrpc.ir.extents import Extent, Size, Units, at, fits, terms_of
+from lrpc.ir.extents import Extent, at, fits, terms_of
+from lrpc.ir.sizes import Size, Units
 
 LIMIT = 10_000
 """The largest number below a fraction in a ratio, once the sizes are taken out of it."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from lrpc.errors import TraceError
 from lrpc.frontend.capture import Example
 from lrpc.frontend.records import Input, found, mapped
-from lrpc.ir.extents import Size, beyond, grid
+from lrpc.ir.sizes import Size, beyond, grid
 
 NAME = re.compile("[AC-EG-JL-Z][0-9]*")  # B and K are the images and seeds, F torch's functions
 STEP = 32

@@ -9,58 +9,16 @@ the example.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise, product
 from math import gcd, prod
 from typing import Any
 
-
-@dataclass(frozen=True, order=True, slots=True)
-class Size:
-    """One size of an input: its name, the step that it goes in, and what it is for the example.
-
-    Numbers may depend on it by floors over up to `period` steps.
-    """
-
-    name: str
-    step: int
-    example: int
-    period: int = 1
-
-
-@dataclass(frozen=True, order=True, slots=True)
-class Units:
-    """The floor of the steps in a size, and `plus` more, over `over`."""
-
-    size: Size
-    over: int = 1
-    plus: int = 0
-
-    def at(self, length: int) -> int:
-        """It, where the size is `length`."""
-        return (length // self.size.step + self.plus) // self.over
-
-    @property
-    def example(self) -> int:
-        return self.at(self.size.example)
-
-    @property
-    def factor(self) -> str:
-        """It as a factor of a product: the size itself instead of its steps, `H` or
-        `((H+32)//64)`."""
-        name, step = self.size.name, self.size.step
-        above = f"({name}+{self.plus * step})" if self.plus else name
-        return name if self.over == 1 else f"({above}//{self.over * step})"
-
+from lrpc.ir.sizes import Size, Units, beyond, grid, parts_of
 
 Powers = tuple[Units, ...]
 """A product of sizes, sorted; one that is squared stands there twice."""
-
-FURTHER = (7, 10)
-"""Steps from the example to sizes that check: more than the grid has. Far from a size, a number
-that is as large a part of it as in the example tells nothing, hence not 8."""
 
 
 class NotInSteps(ArithmeticError):
@@ -248,18 +206,6 @@ def indices(pick: slice, extent: int) -> tuple[int, int, int]:
     return place(start, 0), place(stop, extent), 1 if step is None else step
 
 
-def grid(sizes: Sequence[Size]) -> Iterator[dict[str, int]]:
-    """The points at which `fitted` needs numbers: the example, and each choice of longer sizes."""
-    for more in product(*(range(size.period + 1) for size in sizes)):
-        yield {s.name: s.example + s.step * longer for s, longer in zip(sizes, more, strict=True)}
-
-
-def beyond(sizes: Sequence[Size]) -> list[dict[str, int]]:
-    """Sizes at which what was `fitted` shows whether it holds: floors grow later than the grid."""
-    checks = FURTHER if any(size.period > 1 for size in sizes) else FURTHER[:1]
-    return [{s.name: s.example + steps * s.step for s in sizes} for steps in checks]
-
-
 def fits(numbers: Sequence[int], sizes: Sequence[Size]) -> int | None:
     """The extent that takes these values on `grid(sizes)`, and then `beyond` it; None if none."""
     checks = beyond(sizes)
@@ -285,24 +231,9 @@ def fitted(numbers: Sequence[int], sizes: Sequence[Size]) -> int:
     grown = [b - a for a, b in pairwise(found)]
     growth = grown[-first:] + grown[:-first] if first else grown  # from place 0 of the period on
     made = found[0]
-    for units, amount in _parts(size, growth):
+    for units, amount in parts_of(size, growth):
         made = made + amount * (Extent.of({(units,): 1}) - units.example)
     return made
-
-
-def _parts(size: Size, growth: Sequence[int]) -> Iterator[tuple[Units, int]]:
-    """What grows by `growth` at the places of a period, as multiples of floors: of the size itself
-    and, for each longer period, of the floors that those of shorter ones leave."""
-    period = len(growth)
-    if period == 1:
-        yield Units(size), growth[0]
-        return
-    shorter = period // min(d for d in range(2, period + 1) if not period % d)
-    own = growth[period - shorter :]
-    yield from _parts(size, own)
-    for place in range(period - shorter):
-        amount = growth[place] - own[place % shorter]
-        yield Units(size, period, period - 1 - place), amount
 
 
 @lru_cache(maxsize=4096)

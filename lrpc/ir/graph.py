@@ -8,7 +8,8 @@ from functools import cached_property
 
 import torch
 
-from lrpc.ir.extents import Size, sizes_in
+from lrpc.ir.extents import sizes_in
+from lrpc.ir.sizes import Size
 from lrpc.ir.types import Sym, TensorType
 
 Attr = int | float | bool | str | Sym | tuple["Attr", ...]

@@ -6,9 +6,10 @@ import math
 
 from lrpc.ir import limits
 from lrpc.ir.cursor import Cursor
-from lrpc.ir.extents import Extent, NotInSteps, Size
+from lrpc.ir.extents import Extent, NotInSteps
 from lrpc.ir.graph import Attr, Setting
 from lrpc.ir.lexer import Source
+from lrpc.ir.sizes import Size
 from lrpc.ir.types import DTYPES, B, Dim, K, Sym, TensorType
 from lrpc.support.untrusted import short
 

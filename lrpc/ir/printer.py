@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable
 
 from lrpc.errors import IRError
-from lrpc.ir.extents import Size
 from lrpc.ir.graph import Attr, Graph, Loc, Node, Rule, Value
 from lrpc.ir.lexer import NUMBER, WORD
+from lrpc.ir.sizes import Size
 from lrpc.ir.strings import in_quotes
 from lrpc.ir.types import Sym
 

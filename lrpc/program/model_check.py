@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -15,26 +15,16 @@ from torch import Tensor
 from lrpc.errors import LrpcError, MismatchError, TraceError
 from lrpc.frontend import Imported
 from lrpc.frontend.calls import ModelCall, double
-from lrpc.frontend.capture import Example
-from lrpc.frontend.variation import varied
 from lrpc.ir.graph import Graph
 from lrpc.ir.interpreter import interpret
 from lrpc.program.beside import Beside
+from lrpc.program.cases import Case, cases_of
 from lrpc.program.first_difference import difference_in_double, first_difference, other_calls
 from lrpc.program.reference import Running, doubled, graph_in_double, running
 from lrpc.program.tolerance import TOLERANCES, Tolerance, apart, moved
 
-MORE = 4
-"""Images of the largest case by values: tracing sees batches of 2 and 3."""
-
-MANY, MANY_NUMBERS = 65, 1 << 20
-"""Images of the largest case by shapes, and numbers in all of them."""
-
 SHAPES_ABOVE = 1 << 19
 """Numbers in one image's inputs above which more images than one are held by shapes alone."""
-
-TRIES = 5
-"""Sets of other values, where the model decides by values what to do."""
 
 OF_SHAPES = " (calls and shapes)"
 
@@ -70,16 +60,6 @@ class CheckedBefore:
 
 #: What goes into a model by name, how its results nest, and they by name.
 Ran = tuple[dict[str, Tensor], Any, dict[str, Tensor]]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One call that both are run on, in words; `shapes` says that its values are too many."""
-
-    name: str
-    example: Example
-    shapes: bool = False
-    small: bool = False  # one of several, of which the first that the model can take is held
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,40 +108,7 @@ class ModelCheck:
 
     @cached_property
     def _cases(self) -> list[Case]:
-        call = self.call
-        own, fixed = call.batch_of(call.example), call.unbatched
-        more = MORE if own != MORE else MORE + 1
-        large = self._large
-        cases = [Case("the example", call.example)]
-        by_shapes = large and not self.imported.decisions
-        if call.varying.sizes and by_shapes:
-            return [*cases, *self._of_other_sizes(more)]
-        if own != 1 or large:
-            cases.append(Case("one other image", varied(call.example, 1, fixed)))
-        others = varied(call.example, more, fixed)
-        if call.varying.sizes:
-            cases.append(Case(f"{more} other images", others))
-            return [*cases, *self._of_other_sizes()]
-        cases.append(Case(f"{more} other images", others, by_shapes))
-        many = min(MANY, MANY_NUMBERS * own // max(call.example.elements, 1))
-        if many > more and not self.imported.decisions:  # what reads values has no shapes alone
-            cases.append(Case(f"{many} other images", varied(call.example, many, fixed), True))
-        if self.imported.decisions:  # other values may decide otherwise
-            for seed in range(1, 1 + TRIES):
-                other = varied(call.example, own, fixed, seed)
-                cases.append(Case(f"other values ({seed})", other))
-        return cases
-
-    def _of_other_sizes(self, most: int = 1) -> Iterator[Case]:
-        """One image of each of the other sizes to hold a program at, `most` of the smallest."""
-        varying = self.call.varying
-        for point, small in varying.others(self._large):
-            count = most if small else 1
-            images = varying.resized(varied(self.call.example, count, self.call.unbatched), point)
-            size = ", ".join(f"{k} = {n}" for k, n in point.items())
-            yield Case(
-                f"{'one image' if count == 1 else f'{count} images'} of {size}", images, small=small
-            )
+        return cases_of(self.call, self.imported.decisions, self._large)
 
     def _hold(self, case: Case, program: Running, allowed: Tolerance) -> None:
         given, structure, wanted = self._of_model(case)

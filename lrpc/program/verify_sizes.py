@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lrpc.ir.extents import Size
+from lrpc.ir.sizes import Size
 
 #: A size of the inputs, by name; empty for a program of one size.
 Point = Mapping[str, int]

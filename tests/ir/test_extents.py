@@ -8,9 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from lrpc.errors import IRError
-from lrpc.ir.extents import Extent, NotInSteps, Size, at, beyond, fits, fitted, grid, sizes_in
+from lrpc.ir.extents import Extent, NotInSteps, at, fits, fitted, sizes_in
 from lrpc.ir.parser import parse_graph
 from lrpc.ir.printer import print_graph
+from lrpc.ir.sizes import Size, beyond, grid
 from lrpc.ir.types import B, Sym, TensorType
 from lrpc.ir.verifier import verify
 

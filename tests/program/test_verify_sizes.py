@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import lrpc
 from lrpc.cli import main
-from lrpc.ir.extents import Size
+from lrpc.ir.sizes import Size
 from lrpc.program.verify import checks
 from lrpc.program.verify_sizes import Check, folded, points
 from tests.support.programs import DIGITS, Programs

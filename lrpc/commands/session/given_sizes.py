@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lrpc.errors import ConfigError
-from lrpc.ir.extents import Size
+from lrpc.ir.sizes import Size
 
 
 def given_size(given: Sequence[str], known: Sequence[Size]) -> dict[str, int]:

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lrpc.ir.ops.row import Op, no_grad_transpose
+from lrpc.ir.ops.row import Op
 from lrpc.ir.ops.traits import Family
 from lrpc.ir.ops.traits import Trait as T
+from lrpc.ir.ops.transposed import no_grad_transpose
 
 Levels = tuple[tuple[int, int], ...]
 

@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lrpc.ir.ops.network import AVERAGE, CONV, CONV_T, MODES, avg_pool2d, interpolate
-from lrpc.ir.ops.row import Op, no_grad_transpose
+from lrpc.ir.ops.row import Op
 from lrpc.ir.ops.traits import Family
 from lrpc.ir.ops.traits import Trait as T
+from lrpc.ir.ops.transposed import no_grad_transpose
 
 
 def _stab_ratio(z: Tensor, eps: float) -> Tensor:

@@ -12,12 +12,13 @@ from typing import Any
 import torch
 
 from lrpc.errors import IRError
-from lrpc.ir.extents import Extent, Size, beyond, grid, sizes_in
+from lrpc.ir.extents import Extent, sizes_in
 from lrpc.ir.graph import Attr
 from lrpc.ir.limits import INTEGER
 from lrpc.ir.meta import formulas
 from lrpc.ir.ops.sized import broadcast, resolve, resolved, same_symbols, type_at
 from lrpc.ir.ops.traits import Family, Trait, View
+from lrpc.ir.sizes import Size, beyond, grid
 from lrpc.ir.stand_ins import FIRST, NotAProduct, coefficient, points, solve
 from lrpc.ir.types import DTYPES, NAMES, Dim, Sizes, Sym, TensorType
 from lrpc.support.untrusted import short
@@ -189,8 +190,8 @@ def _of_all_sizes(
         return ()
     if op.has(Trait.ELEMENTWISE):
         dims = broadcast([t.shape for t in inputs])
-        kind = None if dims is None else TensorType(found[0][0].dtype, dims)
-        if kind is not None and found[0] == (type_at(kind, example),):
+        kind = TensorType(found[0][0].dtype, dims or ())
+        if found[0] == (type_at(kind, example),):
             return (kind,)
     checks = beyond(own)
     found += [at_sizes(point) for point in [*others, *checks]]
@@ -290,13 +291,3 @@ def _in_symbols(text: str, sizes: Sizes) -> str:
 
 def _listed(types: tuple[TensorType, ...]) -> str:
     return ", ".join(map(str, types))
-
-
-def no_grad_transpose(
-    function: Callable[[torch.Tensor], torch.Tensor], like: torch.Tensor, g: torch.Tensor
-) -> torch.Tensor:
-    """The transpose of a linear map by autograd: what hand-written transposes are held to."""
-    with torch.enable_grad():
-        x = torch.zeros_like(like).requires_grad_(True)
-        y = function(x)
-    return torch.autograd.grad(y, x, g.expand_as(y))[0]

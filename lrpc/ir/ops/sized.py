@@ -7,8 +7,9 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
-from lrpc.ir.extents import Extent, Size, at, fitted
+from lrpc.ir.extents import Extent, at, fitted
 from lrpc.ir.graph import Attr
+from lrpc.ir.sizes import Size
 from lrpc.ir.stand_ins import coefficient
 from lrpc.ir.types import Dim, Sizes, Sym, TensorType
 

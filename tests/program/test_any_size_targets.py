@@ -33,10 +33,8 @@ AT: dict[str, list[tuple[int, ...]]] = {
     "encoder_feature:2": [(17,)],
     "decoder_query:2": [(0,)],
 }
-PRECISIONS = {
-    "fp64": (torch.float64, 1e-12, 1e-12),
-    "fp32": (torch.float32, 1e-5, 1e-5),
-}
+#: How close outputs and relevance at the image come, and at all places, where rounding counts more.
+PRECISIONS = {"fp64": (torch.float64, 1e-12, 1e-11), "fp32": (torch.float32, 1e-5, 1e-5)}
 
 
 @cache
@@ -53,7 +51,7 @@ def picture(height: int, width: int) -> Tensor:
 
 def found(outputs: Any, size: tuple[int, int]) -> list[tuple[int, int, float, tuple[float, ...]]]:
     one = {name: value[0] for name, value in outputs.items()}
-    some = find_detections(one, size, size, 0.3, 10)
+    some = find_detections(one, size, size, 0.2, 10)
     return [(d.query, d.label, d.score, d.box) for d in some]
 
 
@@ -64,7 +62,7 @@ def found(outputs: Any, size: tuple[int, int]) -> list[tuple[int, int, float, tu
 def test_it_is_the_program_of_that_size(
     programs: Programs, tmp_path: Path, size: tuple[int, int], precision: str
 ) -> None:
-    dtype, of_outputs, of_relevance = PRECISIONS[precision]
+    dtype, near, nearly = PRECISIONS[precision]
     any_size = programs.digits("maskdino", PRECISION=precision, DYNAMIC=True)
     keys = ["LRPC.PRECISION", precision, "LRPC.SHAPES", f"[{list(size)}]", "LRPC.DYNAMIC", "false"]
     compile_config(load_config(DIGITS, keys), tmp_path / "fixed", check=False)
@@ -74,7 +72,7 @@ def test_it_is_the_program_of_that_size(
     with torch.no_grad():
         wanted = programs.model(DIGITS, dtype)(x)
     for name, value in other.outputs.items():
-        assert difference(state.outputs[name], value) < of_outputs
+        assert difference(state.outputs[name], value) < near
     own = found(wanted, size)
     assert own
     for one, expected in zip(found(state.outputs, size), own, strict=True):
@@ -87,7 +85,7 @@ def test_it_is_the_program_of_that_size(
         got, ledger = relevance(any_size, state, target, at)
         there, _ = relevance(fixed, other, target, at)
         assert float(ledger.closure.max()) < (1e-12 if precision == "fp64" else 1e-4)
-        if apart(got, there) < of_relevance:
+        if difference(got["input"], there["input"]) < near and apart(got, there) < nearly:
             continue
         # At equal edges the program of that size merges a constant: it rounds otherwise, no better.
         assert precision == "fp32"

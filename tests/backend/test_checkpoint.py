@@ -168,7 +168,7 @@ def test_hardly_a_choice_is_cheaper(name: str, seeds: int, composite: str) -> No
             if all(level in end for level, end in zip(levels, ends, strict=True)):
                 coarse.append(priced[-1])
     free, least = search.free, min(peak for _, peak in priced)
-    for share in range(int(100 * least / free) + 1, 101, 3):
+    for share in range(int(100 * least / free) + 1, 101, 7):
         limit = free * share // 100
         found = choose(model, "auto", limit)
         assert found.peak <= limit

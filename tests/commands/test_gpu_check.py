@@ -38,7 +38,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def done(name: str, store: Path, place: Path) -> dict[str, Record]:
     """The records of a part, by name."""
-    assert parts.run(name, place / "found.jsonl", Asked(store, "cpu", True, 60.0)) == 0
+    assert parts.run(name, place / "found.jsonl", Asked(store, "cpu", True, 600.0)) == 0
     return {record.name: record for record in records.read(place / "found.jsonl")}
 
 

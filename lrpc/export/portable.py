@@ -91,7 +91,9 @@ class Export:
         }
 
 
-def _places(every: Sequence[str], inputs: Mapping[str, str], read: Sequence[str]) -> tuple[str, ...]:
+def _places(
+    every: Sequence[str], inputs: Mapping[str, str], read: Sequence[str]
+) -> tuple[str, ...]:
     """The places to read, in the order of the program."""
     if not read:
         found = [place for place in every if place in inputs]

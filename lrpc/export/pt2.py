@@ -52,9 +52,7 @@ def traced_program(made: Exported, example: Sequence[Tensor]) -> ExportedProgram
         return torch.export.export(module, tuple(example), dynamic_shapes=(shapes,), strict=False)
 
 
-def write_package(
-    program: ExportedProgram, path: Path, facts: Mapping[str, str]
-) -> None:
+def write_package(program: ExportedProgram, path: Path, facts: Mapping[str, str]) -> None:
     """Compile and package; `path` ends in .pt2. ProgramError where AOTInductor refuses."""
     options = {"aot_inductor.metadata": dict(facts)}
     with _quiet("AOTInductor"):

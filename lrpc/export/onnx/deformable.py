@@ -100,6 +100,17 @@ class Points:
             past.append(w.op("Sub", inside, cell))
         return Cells(first[0], first[1], past[0], past[1])
 
+    def slopes(self, level: int, axis: int) -> list[str]:
+        """The slope of the shares of the first and the second corner along x or y, which is 0 for
+        points a cell or more outside the map: [B, H, Q, P]."""
+        w, size = self.w, self.levels[level][1 - axis]
+        length = w.cast(w.extent(size), "i64", self.dtype)
+        own = w.op("Gather", self.at(level), w.array(np.array(axis, np.int64)), axis=4)
+        place = w.op("Sub", w.op("Mul", own, length), w.number(0.5, self.dtype))
+        after = w.op("GreaterOrEqual", place, w.number(-1, self.dtype))
+        inside = w.cast(w.op("And", after, w.op("Less", place, length)), "bool", self.dtype)
+        return [w.op("Neg", inside), inside]
+
 
 @dataclass(frozen=True)
 class Cells:
@@ -284,15 +295,15 @@ def _deform_location_transpose(w: Writer, node: Node, x: Sequence[str]) -> str:
     for level, (high, wide) in enumerate(points.levels):
         cells = points.cells(level)
         lines, columns = (shares(w, p, points.dtype) for p in (cells.down, cells.along))
-        signs = [w.number(n, points.dtype) for n in (-1, 1)]
+        right_slopes, down_slopes = (points.slopes(level, axis) for axis in (0, 1))
         slopes = ["", ""]
         for corner in range(4):
             down, right = divmod(corner, 2)
             picked = _corner(w, node, points, level, (down, right), cells, value)
             product = w.op("MatMul", rows, picked)  # [K, B·H, Q, 1, P]
             product = w.op("Reshape", product, w.extents([seeds, batch, heads, queries, count]))
-            for axis, share in ((0, w.op("Mul", lines[down], signs[right])),
-                                (1, w.op("Mul", columns[right], signs[down]))):  # fmt: skip
+            for axis, share in ((0, w.op("Mul", lines[down], right_slopes[right])),
+                                (1, w.op("Mul", columns[right], down_slopes[down]))):  # fmt: skip
                 part = w.op("Mul", product, share)
                 slopes[axis] = w.op("Add", slopes[axis], part) if slopes[axis] else part
         scale = points.weights(level)

@@ -9,7 +9,7 @@ import numpy as np
 
 from lrpc.export.onnx.elementwise import constant
 from lrpc.export.onnx.structural import range_of
-from lrpc.export.onnx.writer import NUMPY, Emit, Writer, settled
+from lrpc.export.onnx.writer import NUMPY, Emit, Writer, counts, settled
 from lrpc.ir.graph import Node
 from lrpc.ir.ops.boxes import EMPTY_MINIMUM
 from lrpc.ir.types import Dim, whole
@@ -20,15 +20,15 @@ CUBIC = -0.75
 
 def _max_pool2d(w: Writer, node: Node, x: Sequence[str]) -> list[str]:
     """ONNX counts winners through all maps, torch within each."""
-    padding = list(node.integers("padding"))
+    padding = counts(node, "padding")
     values, indices = w.several(
         "MaxPool",
         x[0],
         outputs=2,
-        kernel_shape=list(node.integers("kernel")),
-        strides=list(node.integers("stride")),
+        kernel_shape=counts(node, "kernel"),
+        strides=counts(node, "stride"),
         pads=padding + _beyond(node),
-        dilations=list(node.integers("dilation")),
+        dilations=counts(node, "dilation"),
     )
     area = w.op("Mul", *(w.extent(d) for d in node.inputs[0].type.shape[-2:]))
     return [values, w.op("Mod", indices, area)]
@@ -36,10 +36,8 @@ def _max_pool2d(w: Writer, node: Node, x: Sequence[str]) -> list[str]:
 
 def _beyond(node: Node) -> list[int]:
     """Padding at the ends with which windows reach as far as torch's with `ceil` do."""
-    dilation = node.integers("dilation") if node.attr("dilation") is not None else (1, 1)
-    options = zip(
-        *(node.integers(k) for k in ("kernel", "stride", "padding")), dilation, strict=True
-    )
+    keys = ("kernel", "stride", "padding", "dilation")
+    options = zip(*(counts(node, key) for key in keys), strict=True)
     sizes = zip(node.inputs[0].type.shape[-2:], node.outputs[0].type.shape[-2:], strict=True)
     found = []
     for (before, after), (kernel, stride, padding, apart) in zip(sizes, options, strict=True):
@@ -67,7 +65,7 @@ class _Windows:
         self.w, self.size, self.out = w, [whole(d) for d in size], [whole(d) for d in out]
         self.dtype = node.out.type.dtype
         self.kernel, self.stride, self.padding = (
-            node.integers(k) for k in ("kernel", "stride", "padding")
+            counts(node, key) for key in ("kernel", "stride", "padding")
         )
         self.divisor, self.uncounted = node.attr("divisor"), bool(node.attr("uncounted"))
         self.ones = w.array(np.ones((1, 1, *self.kernel), NUMPY[self.dtype]))
@@ -116,8 +114,26 @@ def _alone(w: Writer, x: str, shape: Sequence[Dim]) -> str:
     return w.op("Reshape", x, w.extents([-1, 1, *shape[-2:]]))
 
 
+def _tiles(node: Node, size: Sequence[Dim], out: Sequence[Dim]) -> bool:
+    """Whether the windows lie side by side and cover the maps, as adaptive poolings do, whose
+    windows may be as long as the size of the image says."""
+    kernel = node.integers("kernel")
+    side = kernel == node.integers("stride") and not any(node.integers("padding"))
+    covered = zip(size[-2:], out[-2:], kernel, strict=True)
+    return side and node.attr("divisor") is None and all(n == whole(o) * k for n, o, k in covered)
+
+
+def _apart(node: Node, out: Sequence[Dim]) -> list[Dim]:
+    """The shape of maps whose windows have axes of their own."""
+    (high, wide), (*rest, lines, columns) = node.integers("kernel"), out
+    return [*rest, lines, high, columns, wide]
+
+
 def _avg_pool2d(w: Writer, node: Node, x: Sequence[str]) -> str:
     size, out = node.inputs[0].type.shape, node.out.type.shape
+    if _tiles(node, size, out):
+        windows_apart = w.op("Reshape", x[0], w.extents(_apart(node, out)))
+        return w.reduce("ReduceMean", windows_apart, [-3, -1], False)
     windows = _Windows(w, node, size[-2:], out[-2:])
     found = w.op("Div", windows.sums(_alone(w, x[0], size)), windows.counts())
     return w.op("Reshape", found, w.extents(out))
@@ -125,14 +141,18 @@ def _avg_pool2d(w: Writer, node: Node, x: Sequence[str]) -> str:
 
 def _avg_pool2d_transpose(w: Writer, node: Node, x: Sequence[str]) -> str:
     size, out = node.out.type.shape, node.inputs[0].type.shape
+    if _tiles(node, size, out):
+        area = w.op("Mul", *map(w.extent, node.integers("kernel")))
+        share = w.op("Div", x[0], w.cast(area, "i64", node.out.type.dtype))
+        share = w.op("Unsqueeze", share, w.integers([-3, -1]))
+        spread = w.op("Expand", share, w.extents(_apart(node, out)))
+        return w.op("Reshape", spread, w.extents(size))
     windows = _Windows(w, node, size[-2:], out[-2:])
     found = windows.spread(w.op("Div", _alone(w, x[0], out), windows.counts()))
     return w.op("Reshape", found, w.extents(size))
 
 
-def resizing(
-    w: Writer, source: Dim, size: Dim, mode: str, align: bool, dtype: str
-) -> str:
+def resizing(w: Writer, source: Dim, size: Dim, mode: str, align: bool, dtype: str) -> str:
     """The matrix [size, source] that resizes an axis."""
     kind = "f64" if dtype == "f64" else "f32"
     old, new = (w.cast(w.extent(d), "i64", kind) for d in (source, size))

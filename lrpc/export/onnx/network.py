@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lrpc.export.onnx.elementwise import constant, simple
-from lrpc.export.onnx.writer import Emit, Writer, alike, axis_of, settled
+from lrpc.export.onnx.writer import Emit, Writer, alike, axis_of, counts, settled
 from lrpc.ir.graph import Node
 from lrpc.ir.types import Dim, whole
 
@@ -30,11 +30,10 @@ def _linear_transpose(w: Writer, node: Node, x: Sequence[str]) -> str:
 
 def window(node: Node) -> dict[str, Any]:
     """Strides, padding, dilation and groups of a convolution."""
-    padding = list(node.integers("padding"))
     return {
-        "strides": list(node.integers("stride")),
-        "pads": padding * 2,
-        "dilations": list(node.integers("dilation")),
+        "strides": counts(node, "stride"),
+        "pads": counts(node, "padding") * 2,
+        "dilations": counts(node, "dilation"),
         "group": node.integer("groups"),
     }
 
@@ -48,7 +47,7 @@ def _conv2d(w: Writer, node: Node, x: Sequence[str]) -> str:
 def _conv_transpose2d(w: Writer, node: Node, x: Sequence[str]) -> str:
     bias = optional(w, node, "bias")
     given = [x[0], w.weight(str(node.attr("weight"))), *([bias] if bias else [])]
-    more = list(node.integers("output_padding"))
+    more = counts(node, "output_padding")
     return w.op("ConvTranspose", *given, output_padding=more, **window(node))
 
 
@@ -66,7 +65,9 @@ def _conv2d_transpose(w: Writer, node: Node, x: Sequence[str]) -> str:
 
 def _missing(size: Dim, given: Dim, kernel: int, stride: int, pad: int, dilation: int) -> int:
     """How much longer the input of a convolution is than its windows reach."""
-    return settled(whole(size) - ((whole(given) - 1) * stride - 2 * pad + dilation * (kernel - 1) + 1))
+    return settled(
+        whole(size) - ((whole(given) - 1) * stride - 2 * pad + dilation * (kernel - 1) + 1)
+    )
 
 
 def _conv_transpose2d_transpose(w: Writer, node: Node, x: Sequence[str]) -> str:
@@ -88,9 +89,7 @@ def _batch_norm(w: Writer, node: Node, x: Sequence[str]) -> str:
     )
     spread = w.op("Sqrt", w.op("Add", var, constant(w, node, node.number("eps"))))
     scale = w.op("Div", weight, spread)
-    return w.op(
-        "Add", w.op("Mul", x[0], scale), w.op("Sub", bias, w.op("Mul", mean, scale))
-    )
+    return w.op("Add", w.op("Mul", x[0], scale), w.op("Sub", bias, w.op("Mul", mean, scale)))
 
 
 def centred(w: Writer, x: str) -> str:

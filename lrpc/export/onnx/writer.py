@@ -176,6 +176,11 @@ def settled(dim: Dim) -> int:
     return int(str(dim))
 
 
+def counts(node: Node, key: str) -> list[int]:
+    """An attribute that lists integers which are the same for all inputs."""
+    return [settled(value) for value in node.integers(key)]
+
+
 def axis_of(node: Node, key: str = "dim") -> int:
     """An axis of the first operand, counted from the front."""
     return node.integer(key) % node.inputs[0].type.rank

@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lrpc.runtime.kernels import transposes
+from lrpc.runtime.kernels.transposes import interpolate
+
 Levels = tuple[tuple[int, int], ...]
 Kept = dict[Any, Any]
 
@@ -120,7 +123,7 @@ def deform_splat(
 def deform_spread(
     g: Tensor, loc: Tensor, weight: Tensor, levels: Levels, kept: Kept, name: str
 ) -> Tensor:
-    """The same of all channels with each head, its mean over heads, onto the border: [K, B, S, C]."""
+    """The same of all channels with each head, the mean over heads, moved onto the border."""
     corners = _corners(loc, levels, kept, name, border=True)
     tokens = sum(height * width for height, width in levels)
     entries = corners.down * corners.along * weight[..., None, None] / loc.shape[2]
@@ -164,10 +167,66 @@ def deform_location_transpose(
     return found * weight.unsqueeze(-1) * corners.size
 
 
+def interpolate_transpose(
+    g: Tensor, source: tuple[int, ...], mode: str, align_corners: bool
+) -> Tensor:
+    """The transpose of `interpolate` from maps of size `source`: torch's own takes no symbols."""
+
+    def matrix(length: int, size: int) -> Tensor:
+        """What resizes an axis, [length, size]: the maps of one line each."""
+        eye = torch.eye(length, dtype=g.dtype, device=g.device).view(1, length, length, 1)
+        return interpolate(eye, (size, 1), mode, align_corners).view(length, size)
+
+    lines, columns = (matrix(n, m) for n, m in zip(source, g.shape[-2:], strict=True))
+    return lines @ g @ columns.transpose(0, 1)
+
+
+def avg_pool2d(
+    x: Tensor,
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    ceil: bool | None,
+    uncounted: bool | None,
+    divisor: int | None,
+) -> Tensor:
+    """Averages of windows; those whose length is a symbol lie side by side."""
+    if not _symbolic(kernel):
+        return transposes.avg_pool2d(x, kernel, stride, padding, ceil, uncounted, divisor)
+    apart = x.unflatten(-1, (-1, kernel[1])).unflatten(-3, (-1, kernel[0]))
+    return apart.mean((-3, -1))
+
+
+def avg_pool2d_transpose(
+    g: Tensor,
+    size: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    ceil: bool | None,
+    uncounted: bool | None,
+    divisor: int | None,
+) -> Tensor:
+    """The transpose of `avg_pool2d`; size is (C, H, W) of its input."""
+    if not _symbolic(kernel):
+        return transposes.avg_pool2d_transpose(
+            g, size, kernel, stride, padding, ceil, uncounted, divisor
+        )
+    share = (g / (kernel[0] * kernel[1]))[..., None, :, None]
+    wide = share.expand(*g.shape[:-1], kernel[0], g.shape[-1], kernel[1])
+    return wide.reshape(g.shape[0], *size)
+
+
+def _symbolic(sizes: tuple[int, ...]) -> bool:
+    """Whether a trace has symbols for these sizes."""
+    return any(isinstance(size, torch.SymInt) for size in sizes)
+
+
 KERNELS: Mapping[str, Callable[..., Tensor]] = {
     function.__name__: function
     for function in (
         *(softmax_along, deform_sample, deform_splat, deform_spread),
         *(deform_weight_transpose, deform_location_transpose),
+        *(interpolate_transpose, avg_pool2d, avg_pool2d_transpose),
     )
 }

@@ -52,9 +52,7 @@ class Export:
     def write(self, made: Exported, path: Path) -> Iterator[Difference]:
         """Write the file, whole or not at all, and yield how far it is from the program at each of
         the sizes that it is held at. Raises LrpcError where it cannot be made, or differs."""
-        dtype = made.module.graph.dtype
-        allowed = tolerance(self.manifest, dtype, "cpu")
-        check = Check(self.program, made, self.manifest["settings"]["structure"], allowed)
+        check = self.check(made)
         with tempfile.TemporaryDirectory(prefix="lrpc-export-") as folder:
             draft = Path(folder) / f"program{FORMATS[self.kind]}"
             run = self._written(made, check, draft)
@@ -62,6 +60,13 @@ class Export:
                 yield check.hold(run, sizes)
             with complete(path) as part:
                 shutil.copyfile(draft, part)
+
+    def check(self, made: Exported) -> Check:
+        """What holds a file of this graph against the program."""
+        structure = self.manifest["settings"]["structure"]
+        allowed = tolerance(self.manifest, made.module.graph.dtype, "cpu")
+        images = "PIXEL_MEAN" in self.manifest.get("config", {}).get("MODEL", {})
+        return Check(self.program, made, structure, allowed, images)
 
     def _written(self, made: Exported, check: Check, draft: Path) -> Run:
         facts = self.facts(made)

@@ -45,7 +45,7 @@ def traced_program(made: Exported, example: Sequence[Tensor]) -> ExportedProgram
             return known.setdefault(name, Dim(name, min=1, max=MOST))
         if name in steps:
             return steps[name] * known.setdefault(name, Dim(f"steps_{name}", min=1, max=MOST))
-        return None
+        return Dim.STATIC
 
     shapes = tuple(tuple(map(symbol, value.type.shape)) for value in made.module.graph.inputs)
     with _quiet("torch.export"), torch.no_grad():

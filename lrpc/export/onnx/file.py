@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -54,5 +55,11 @@ def opened(path: Path) -> Callable[[Sequence[Tensor]], dict[str, Tensor]]:
 
 
 def _short(error: Exception) -> str:
-    """Without the brackets and numbers in front."""
-    return reason(error).rpartition(" : ")[2]
+    """What it lacks, or its own words without the brackets and numbers in front."""
+    line = reason(error)
+    if lacks := re.search(r"implementation for (\w+)\(", line):
+        return (
+            f"it has no {lacks[1]} in float64; compile the model in float32 and export that, or"
+            " use --to pt2"
+        )
+    return line.rpartition(" : ")[2]

@@ -40,7 +40,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="PLACE",
-        help="places to read relevance at, patterns such as 'encoder.layers.*' allowed (the inputs)",
+        help="places to read relevance at; patterns such as 'encoder.layers.*' too (the inputs)",
     )
     add(
         "--seeds",

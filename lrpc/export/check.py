@@ -117,7 +117,8 @@ class Check:
         at = torch.cat([at, at.flip(1)])[: sizes["K"]]
         if not self.made.asked.seeds:
             return at.contiguous()
-        return one_hot(self._target, value, at, None) * value
+        seeds: Tensor = one_hot(self._target, value, at, None) * value
+        return seeds
 
     def _of_program(self, inputs: Sequence[Tensor]) -> Results:
         *own, start = inputs

@@ -7,7 +7,7 @@ alone is computed once in a call: `kept` has it by the name of the locations.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -114,7 +114,7 @@ def deform_splat(
     corners, heads = _corners(loc, levels, kept, name), loc.shape[2]
     tokens = sum(height * width for height, width in levels)
     entries = corners.down * corners.along * weight[..., None, None]
-    seeds = g.unflatten(-1, (heads, -1))[..., None, None, None, None, :]  # beside L, P, 2, 2
+    seeds = torch.unflatten(g, -1, (heads, -1))[..., None, None, None, None, :]  # beside L, P, 2, 2
     rows = _rows(corners, tokens, heads)
     out = _scattered(seeds * entries.unsqueeze(-1), rows, g.shape[1] * tokens * heads)
     return out.view(g.shape[0], g.shape[1], tokens, heads, -1)
@@ -135,9 +135,9 @@ def deform_spread(
 
 def _products(g: Tensor, picked: Tensor) -> Tensor:
     """g · picked for every head: [K, B, Q, H, …] from picked [B, Q, H, …, D]."""
-    seeds = g.unflatten(-1, (picked.shape[2], -1)).unsqueeze(-1)  # [K, B, Q, H, D, 1]
+    seeds = torch.unflatten(g, -1, (picked.shape[2], -1)).unsqueeze(-1)  # [K, B, Q, H, D, 1]
     flat = torch.matmul(picked.flatten(3, -2), seeds).squeeze(-1)
-    return flat.unflatten(-1, picked.shape[3:-1])
+    return torch.unflatten(flat, -1, picked.shape[3:-1])
 
 
 def deform_weight_transpose(
@@ -193,7 +193,7 @@ def avg_pool2d(
     """Averages of windows; those whose length is a symbol lie side by side."""
     if not _symbolic(kernel):
         return transposes.avg_pool2d(x, kernel, stride, padding, ceil, uncounted, divisor)
-    apart = x.unflatten(-1, (-1, kernel[1])).unflatten(-3, (-1, kernel[0]))
+    apart = torch.unflatten(torch.unflatten(x, -1, (-1, kernel[1])), -3, (-1, kernel[0]))
     return apart.mean((-3, -1))
 
 
@@ -222,7 +222,7 @@ def _symbolic(sizes: tuple[int, ...]) -> bool:
     return any(isinstance(size, torch.SymInt) for size in sizes)
 
 
-KERNELS: Mapping[str, Callable[..., Tensor]] = {
+KERNELS: dict[str, Callable[..., Tensor]] = {
     function.__name__: function
     for function in (
         *(softmax_along, deform_sample, deform_splat, deform_spread),

@@ -53,13 +53,13 @@ class Export:
         """Write the file, whole or not at all, and yield how far it is from the program at each of
         the sizes that it is held at. Raises LrpcError where it cannot be made, or differs."""
         check = self.check(made)
-        with tempfile.TemporaryDirectory(prefix="lrpc-export-") as folder:
+        with complete(path) as part, tempfile.TemporaryDirectory(prefix="lrpc-export-") as folder:
+            part.touch()  # what the system refuses it refuses before the work
             draft = Path(folder) / f"program{FORMATS[self.kind]}"
             run = self._written(made, check, draft)
             for sizes in check.cases():
                 yield check.hold(run, sizes)
-            with complete(path) as part:
-                shutil.copyfile(draft, part)
+            shutil.copyfile(draft, part)
 
     def check(self, made: Exported) -> Check:
         """What holds a file of this graph against the program."""

@@ -51,7 +51,8 @@ class Traced(nn.Module):
         space: dict[str, Any] = {"torch": torch, "F": F}
         for kernels in (boxes, ratios, slopes, transposes):
             space |= {name: it for name, it in vars(kernels).items() if callable(it)}
-        exec(source(module.graph), space | KERNELS, space)
+        space |= KERNELS
+        exec(source(module.graph), space)
         self.run = space["run"]
         self.keys = {name: f"weight{i}" for i, (name, _) in enumerate(module.graph.weights)}
         for name, key in self.keys.items():

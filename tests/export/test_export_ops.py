@@ -24,16 +24,16 @@ from lrpc.ir.types import B, K, TensorType
 from tests.ir.test_optable import SIZES, filled, limit_of
 from tests.support.op_samples import (
     CONV,
-    G,
     IMAGE,
     KMAP,
-    M,
     PADDED,
     POOL,
     SAMPLES,
+    G,
+    M,
+    Sample,
     X,
     Y,
-    Sample,
     s,
 )
 
@@ -69,7 +69,7 @@ MORE = (
     s("avg_pool2d_transpose", "f32[K*B,4,4,6]", size=(4, 7, 10), ceil=True, **PADDED),
     s("avg_pool2d_transpose", "f32[K*B,4,3,3]", size=(4, 7, 9), uncounted=True, **WIDE),
     s("avg_pool2d_transpose", "f32[K*B,4,3,5]", size=(4, 7, 10), **POOL),
-    s("conv2d_transpose", "f32[K*B,6,4,4]", weight="f32[6,4,3,3]", groups=1, size=(4, 8, 7), **CONV),
+    s("conv2d_transpose", "f32[B,6,4,4]", weight="f32[6,4,3,3]", groups=1, size=(4, 8, 7), **CONV),
     *(
         s(op, "f32[B,4,6,8]", mode=mode, align_corners=align, **{key: size})
         for op, key in (("interpolate", "size"), ("interpolate_transpose", "source"))

@@ -8,124 +8,12 @@ sums are taken in float64, and the sum of a cell is the difference of two of the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
-
+from lrpc.export.onnx.points import Cells, Points, shares
 from lrpc.export.onnx.structural import range_of
 from lrpc.export.onnx.writer import Emit, Writer
-from lrpc.ir.graph import Node, Value
-from lrpc.ir.types import Dim, whole
-
-Level = tuple[int, int]
-
-
-def levels_of(node: Node) -> list[Level]:
-    """Height and width of each level."""
-    levels = node.attr("levels")
-    assert isinstance(levels, tuple)
-    return [(whole(h), whole(w)) for h, w in levels]  # type: ignore[misc,has-type]
-
-
-@dataclass(frozen=True)
-class Points:
-    """The sampling points of one node: their extents, where and with what weights."""
-
-    w: Writer
-    loc: str
-    weight: str
-    shape: tuple[Dim, ...]  # B, Q, H, L, P, 2
-    levels: list[Level]
-    dtype: str
-
-    @staticmethod
-    def of(w: Writer, node: Node, loc: str, weight: str, value: Value) -> Points:
-        return Points(w, loc, weight, value.type.shape, levels_of(node), value.type.dtype)
-
-    @property
-    def points(self) -> int:
-        return whole(self.shape[4])
-
-    @property
-    def heads(self) -> int:
-        return whole(self.shape[2])
-
-    @property
-    def queries(self) -> Dim:
-        return self.shape[1]
-
-    def rows(self) -> list[int]:
-        """The first row of each level in the value, and the number of all."""
-        found = [0]
-        for height, width in self.levels:
-            found.append(found[-1] + height * width)
-        return found
-
-    def at(self, level: int) -> str:
-        """Locations of a level, [B, H, Q, P, 2]."""
-        own = self.w.op("Gather", self.loc, self.w.array(np.array(level, np.int64)), axis=3)
-        return self.w.op("Transpose", own, perm=[0, 2, 1, 3, 4])
-
-    def weights(self, level: int) -> str:
-        """Weights of a level, [B, H, Q, P]."""
-        own = self.w.op("Gather", self.weight, self.w.array(np.array(level, np.int64)), axis=3)
-        return self.w.op("Transpose", own, perm=[0, 2, 1, 3])
-
-    def sampled(self, value: str, width: int, level: int) -> str:
-        """value [B, S, H, D] at the points of a level: [B·H, D, Q, P]."""
-        w, rows, (high, wide) = self.w, self.rows(), self.levels[level]
-        part = w.slice(value, 1, rows[level], rows[level + 1])
-        plane = w.op("Transpose", part, perm=[0, 2, 3, 1])
-        plane = w.op("Reshape", plane, w.extents([-1, width, high, wide]))
-        two, one = (w.number(n, self.dtype) for n in (2, 1))
-        grid = w.op("Sub", w.op("Mul", self.at(level), two), one)
-        grid = w.op("Reshape", grid, w.extents([-1, self.queries, self.points, 2]))
-        return w.op("GridSample", plane, grid, mode="linear", align_corners=0)
-
-    def cells(self, level: int, border: bool = False) -> Cells:
-        """Where the points of a level lie, all [B, H, Q, P]."""
-        w, loc, sizes = self.w, self.at(level), self.levels[level]
-        half, one, zero = (w.number(n, self.dtype) for n in (0.5, 1, 0))
-        first, past = [], []
-        for axis, size in ((1, sizes[0]), (0, sizes[1])):
-            length = w.cast(w.extent(size), "i64", self.dtype)
-            own = w.op("Gather", loc, w.array(np.array(axis, np.int64)), axis=4)
-            place = w.op("Sub", w.op("Mul", own, length), half)
-            if border:
-                place = w.op("Min", w.op("Max", place, zero), w.op("Sub", length, one))
-            # One cell or more outside the map nothing is sampled: such points stay just outside.
-            inside = w.op("Min", w.op("Max", place, w.number(-1, self.dtype)), length)
-            cell = w.op("Min", w.op("Floor", inside), w.op("Sub", length, one))
-            first.append(w.cast(w.op("Add", cell, one), self.dtype, "i64"))
-            past.append(w.op("Sub", inside, cell))
-        return Cells(first[0], first[1], past[0], past[1])
-
-    def slopes(self, level: int, axis: int) -> list[str]:
-        """The slope of the shares of the first and the second corner along x or y, which is 0 for
-        points a cell or more outside the map: [B, H, Q, P]."""
-        w, size = self.w, self.levels[level][1 - axis]
-        length = w.cast(w.extent(size), "i64", self.dtype)
-        own = w.op("Gather", self.at(level), w.array(np.array(axis, np.int64)), axis=4)
-        place = w.op("Sub", w.op("Mul", own, length), w.number(0.5, self.dtype))
-        after = w.op("GreaterOrEqual", place, w.number(-1, self.dtype))
-        inside = w.cast(w.op("And", after, w.op("Less", place, length)), "bool", self.dtype)
-        return [w.op("Neg", inside), inside]
-
-
-@dataclass(frozen=True)
-class Cells:
-    """The line and column of a point's first corner, counted from one before the map, and how far
-    past it the point lies."""
-
-    line: str
-    column: str
-    down: str
-    along: str
-
-
-def shares(w: Writer, past: str, dtype: str) -> tuple[str, str]:
-    """The shares of the first and the second corner along an axis."""
-    return w.op("Sub", w.number(1, dtype), past), past
+from lrpc.ir.graph import Node
+from lrpc.ir.types import whole
 
 
 def _deform_sample(w: Writer, node: Node, x: Sequence[str]) -> str:
@@ -219,8 +107,9 @@ def _joined(w: Writer, points: Points, level: int, corners: Sequence[str], heads
     total = ""
     for corner, entries in enumerate(corners):
         down, right = divmod(corner, 2)
-        table = w.op("Reshape", entries, w.op("Concat", w.integers([-1]),
-                     w.extents([high + 1, wide + 1]), w.op("Shape", entries, start=1), axis=0))  # fmt: skip
+        lines = w.extents([-1, high + 1, wide + 1])
+        shape = w.op("Concat", lines, w.op("Shape", entries, start=1), axis=0)
+        table = w.op("Reshape", entries, shape)
         part = w.slice(table, 1, 1 - down, high + 1 - down)
         part = w.slice(part, 2, 1 - right, wide + 1 - right)
         total = w.op("Add", total, part) if total else part
@@ -235,8 +124,7 @@ def _deform_splat(w: Writer, node: Node, x: Sequence[str]) -> str:
     seeds, batch, tokens, heads, width = node.out.type.shape
     split = w.op("Reshape", g, w.extents([seeds, batch, points.queries, heads, width]))
     rows = w.op("Transpose", split, perm=[1, 3, 2, 0, 4])  # [B, H, Q, K, D]
-    channels = seeds * width if not isinstance(seeds, int) else width * seeds
-    rows = w.op("Reshape", rows, w.op("Concat", w.integers([-1]), w.extent(channels), axis=0))
+    rows = w.op("Reshape", rows, w.extents([-1, seeds * whole(width)]))
     found = _splat(w, points, rows, whole(heads), False)
     wide = w.op("Reshape", found, w.extents([batch, heads, tokens, seeds, width]))
     return w.op("Transpose", wide, perm=[3, 0, 2, 1, 4])
@@ -249,8 +137,7 @@ def _deform_spread(w: Writer, node: Node, x: Sequence[str]) -> str:
     seeds, batch, tokens, width = node.out.type.shape
     rows = w.op("Transpose", g, perm=[1, 2, 0, 3])  # [B, Q, K, C]
     rows = w.op("Div", rows, w.number(points.heads, node.out.type.dtype))
-    channels = seeds * width if not isinstance(seeds, int) else width * seeds
-    rows = w.op("Reshape", rows, w.op("Concat", w.integers([-1]), w.extent(channels), axis=0))
+    rows = w.op("Reshape", rows, w.extents([-1, seeds * whole(width)]))
     found = _splat(w, points, rows, 1, True)
     wide = w.op("Reshape", found, w.extents([batch, tokens, seeds, width]))
     return w.op("Transpose", wide, perm=[2, 0, 1, 3])

@@ -135,7 +135,8 @@ def _centred_softplus(w: Writer, node: Node, x: Sequence[str]) -> str:
 
 
 def _clamp(w: Writer, node: Node, x: Sequence[str]) -> str:
-    return clip(w, *alike(w, node, x), node.out.type.dtype, *bounds(node))
+    (operand,) = alike(w, node, x)
+    return clip(w, operand, node.out.type.dtype, *bounds(node))
 
 
 def _pow(w: Writer, node: Node, x: Sequence[str]) -> str:

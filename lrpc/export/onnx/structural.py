@@ -8,7 +8,7 @@ import numpy as np
 
 from lrpc.export.onnx.writer import Emit, Writer, alike, axis_of
 from lrpc.ir.graph import Attr, Node
-from lrpc.ir.types import Dim
+from lrpc.ir.types import Dim, whole
 
 FIRST = -(2**63)
 """Where a slice that runs backwards ends so that the first entry is in it."""
@@ -100,7 +100,8 @@ def _arange(w: Writer, node: Node, x: Sequence[str]) -> str:
 def _reduced(op: str) -> Emit:
     def emit(w: Writer, node: Node, x: Sequence[str]) -> str:
         keepdim = bool(node.attr("keepdim"))
-        return w.reduce(op, *alike(w, node, x), node.integers("dims"), keepdim)
+        (operand,) = alike(w, node, x)
+        return w.reduce(op, operand, node.integers("dims"), keepdim)
 
     return emit
 
@@ -133,7 +134,7 @@ def _slice_transpose(w: Writer, node: Node, x: Sequence[str]) -> str:
     """Zeros around the entries, and between them where the step is larger than 1."""
     g, axis, step = node.inputs[0], axis_of(node), node.integer("step")
     start, size = dim_of(node.attr("start")), dim_of(node.attr("size"))
-    count, found = g.type.shape[axis], x[0]
+    count, found = whole(g.type.shape[axis]), x[0]
     if step > 1:  # each entry with zeros behind it, then without the last ones
         apart = [*g.type.shape[: axis + 1], 1, *g.type.shape[axis + 1 :]]
         wide = w.reshape(found, apart)

@@ -30,6 +30,8 @@ def onnx_model(module: Module, facts: Mapping[str, str]) -> onnx.ModelProto:
     w = Writer(graph, module.tensors)
     w.names = {value.name: value.name for value in graph.inputs}
     for node in graph.nodes:
+        if node.op not in TABLE:
+            raise ProgramError(f"{node.op} at {node.loc} has no form in ONNX; use --to pt2")
         made = TABLE[node.op](w, node, [w.names[v.name] for v in node.inputs])
         results = [made] if isinstance(made, str) else made
         w.names.update((v.name, r) for v, r in zip(node.outputs, results, strict=True))

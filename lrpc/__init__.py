@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lrpc.commands.compare.comparison import compare
     from lrpc.compiler import compile
     from lrpc.explainer import LRPExplainer
+    from lrpc.program.loading import load
     from lrpc.rules.composite import composite
 
 __version__ = "0.1.0"
@@ -45,6 +46,7 @@ __all__ = [
     "compare",
     "compile",
     "composite",
+    "load",
 ]
 
 #: Imported when they are asked for: `lrpc --help` need not wait for torch.
@@ -53,6 +55,7 @@ _LAZY = {
     "compare": "lrpc.commands.compare.comparison",
     "compile": "lrpc.compiler",
     "composite": "lrpc.rules.composite",
+    "load": "lrpc.program.loading",
 }
 
 

@@ -26,15 +26,15 @@ from lrpc.models.sources import build_model
 from lrpc.models.weights import file_sha256, load_weights
 from lrpc.program.build import annotate, build
 from lrpc.program.configured import (
-    check_budget,
     check_class_names,
     configured_composites,
     dynamic_sizes,
     example_inputs,
     extra_pass,
     places_of,
+    planned_sizes,
     program_name,
-    shape_of,
+    shapes_of,
     targets_of,
     unused,
 )
@@ -127,7 +127,8 @@ def compile(
         checkpoint: what relevance may recompute: `none`, `block` (all), or `auto` (what the budget
             requires).
         budget: bytes that one image may take besides weights and inputs, or a share of what it
-            takes without recomputation, such as "50%".
+            takes without recomputation, such as "50%". Where sizes vary it is kept up to those of
+            the example.
         precision: `fp64`, `fp32`, `tf32` or `bf16`; by default that of the model. The last two
             are compared with float64, and the manifest has the report.
         check: whether to compare the program with the model.
@@ -145,7 +146,6 @@ def compile(
     given.check_switches(fold_batch_norm=fold_batch_norm, check=check, **switches)
     check_load(device, capture)
     paths, limit = given.places_read(read), _limit(checkpoint, budget)
-    check_budget(limit, bool(dynamic))
     count, own_inputs = given.seed_count(seeds), given.names_of_inputs(unbatched)
     chosen = composites(composite, SharedOptions(epsilon, listed_rules(rules)))
     how: Any = {"scope": scope, "places": paths, "unbatched": own_inputs}
@@ -225,14 +225,14 @@ def compile_config(
     """
     options = config.LRPC
     chosen = tuple(chosen) or configured_composites(config)
-    shape = shape_of(config)
+    shapes, planned = shapes_of(config), planned_sizes(config)
     dtype = DTYPES[options.PRECISION]
     check_class_names(config)
     extra = [extra_pass(path) for path in options.PASSES]
     model, weights = build_model(config)
     places = places_of(config)
-    example = model_example(model.to(dtype), example_inputs(config, shape, dtype), {})
-    check_budget(options.MEMORY.BUDGET, bool(sizes := dynamic_sizes(config)))
+    example = model_example(model.to(dtype), example_inputs(config, shapes[0], dtype), {})
+    sizes = dynamic_sizes(config)
     imported = import_model(
         model,
         example,
@@ -251,7 +251,7 @@ def compile_config(
     targets = targets_of(config, variants[0].module)
     notes = (*((weights.note,) if weights.note else ()), *unused(config, targets), *imported.notes)
     facts = _first(chosen, options.PRECISION) | {
-        "shapes": [list(shape)],
+        "shapes": [list(shape) for shape in shapes],
         "config": config.to_dict(portable=True),
         "config_sha256": config.digest(),
         "weights": {
@@ -275,6 +275,7 @@ def compile_config(
         facts,
         options.MEMORY.CHECKPOINT,
         options.MEMORY.BUDGET,
+        planned,
     )
     call = ModelCall(model, example, options.SCOPE, varying=varying(example, sizes))
     held = ModelCheck(call, imported, options.SOURCE == "embedded") if check else None

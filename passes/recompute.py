@@ -131,9 +131,9 @@ class _Writer:
         self.made.update(zip(names, outputs, strict=True))
 
     def _named(self, value: Value) -> Value:
-        count, name = 1, f"{value.name}_again"
+        count, name = 1, f"{value.name}_recomputed"
         while name in self.taken:
             count += 1
-            name = f"{value.name}_again_{count}"
+            name = f"{value.name}_recomputed_{count}"
         self.taken.add(name)
         return Value(name, value.type)

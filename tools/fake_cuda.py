@@ -127,7 +127,7 @@ def _calls(
 
     def relevance(target: Any, seeds: int, ledger: bool) -> None:
         g = torch.empty(seeds, *value_of(target).shape, device="cuda", dtype=value_of(target).dtype)
-        places, inner = frozenset(target.reads), made.chunk if made.sweep else 0
+        places, inner = frozenset(target.reads), made.chunk if made.per_pass else 0
         program.calls.relevance(target.run, weights, state["saved"], g, places, ledger, inner)
 
     def value_of(target: Any) -> Tensor:

@@ -16,7 +16,7 @@ class TargetCode:
     name: str
     value: Value
     plain: Graph
-    booked: Graph
+    with_ledger: Graph
     index_axes: tuple[int, ...]
     index_names: tuple[str, ...]
     token_axis: int | None
@@ -27,9 +27,9 @@ class TargetCode:
 class Description:
     """What the program says of itself and how it presents the model.
 
-    Relevance computes the segments named in `again` anew, but for what they keep. With `sweep`, so
-    many seeds go from one segment to the next together, and `chunk` at a time through each; else
-    `chunk` all the way.
+    Relevance computes the segments named in `recomputed` anew, but for what they keep. With
+    `per_pass`, so many seeds go from one segment to the next together, and `chunk` at a time
+    through each; else `chunk` all the way.
     """
 
     name: str
@@ -38,14 +38,14 @@ class Description:
     notes: tuple[str, ...] = ()
     tf32: bool = False
     chunk: int = 8
-    again: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    sweep: int = 0
+    recomputed: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    per_pass: int = 0
 
 
-def ledger_rows(booked: Graph) -> list[tuple[str, str, str]]:
+def ledger_rows(graph: Graph) -> list[tuple[str, str, str]]:
     """(node, module path, kind) of every ledger row, in the order the program appends them."""
     return [
         (str(n.attr("node")), n.loc.module, str(n.attr("kind")))
-        for n in booked.nodes
+        for n in graph.nodes
         if n.op == "record"
     ]

@@ -64,7 +64,7 @@ def literal(value: object) -> str:
     ProgramError for a value that is none of None, bool, int, float, str, tuple, list and mapping.
     """
     if isinstance(value, Sym | Extent):
-        return str(value).replace("*", " * ").replace("/", " // ").replace("+", " + ")
+        return re.sub(r"//?", " // ", str(value)).replace("*", " * ").replace("+", " + ")
     if value is None or isinstance(value, bool):
         return str(value)
     if isinstance(value, str):

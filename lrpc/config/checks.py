@@ -175,11 +175,16 @@ def _check_layers(layers: Any, place: str) -> None:
         )
 
 
-def parse_dynamic(value: Any) -> bool | int:
-    """Return whether sizes vary, or the step that they go in."""
-    if not isinstance(value, bool) and not _is_integer(value, 1):
-        raise ValueError(f"expected true, false or a step such as 64, got {show(value)}")
-    return bool(value) if isinstance(value, bool) else int(value)
+def parse_dynamic(value: Any) -> bool | int | str:
+    """Return whether sizes vary, the step that they go in, or auto."""
+    if isinstance(value, str):  # of the command line
+        words: dict[str, bool | int | str] = {"auto": "auto", "true": True, "false": False}
+        value = int(value) if re.fullmatch("[0-9]{1,9}", value) else words.get(value.lower(), value)
+    if value == "auto" or isinstance(value, bool):
+        return "auto" if value == "auto" else bool(value)
+    if not _is_integer(value, 1):
+        raise ValueError(f"expected auto, true, false or a step such as 64, got {show(value)}")
+    return int(value)
 
 
 _PLACES = _texts("names or globs")

@@ -25,7 +25,7 @@ from lrpc.frontend.lowering import lower
 from lrpc.frontend.places import Place, parse_place, watched
 from lrpc.frontend.records import RecordedProgram, Ref, memory_of
 from lrpc.frontend.running import ByShapes
-from lrpc.frontend.sizes import Dynamic, varying
+from lrpc.frontend.sizes import PERIODS, Dynamic, varying
 from lrpc.frontend.structure import described
 from lrpc.frontend.tracer import Trace, ValueTracer
 from lrpc.frontend.traces import SIZES, Traces
@@ -135,7 +135,7 @@ def recorded(call: ModelCall, places: Mapping[str, Place], held: bool = False) -
     if held and large.elements > SHAPES_ONLY_ABOVE:
         with suppress(TraceError):  # values decide whether it is one
             two = trace(small, shapes="alone")
-            return unify(_others(call, two, trace(large, shapes="beside values"), trace))
+            return _one_program(call, two, trace(large, shapes="beside values"), trace)
     two = trace(small)
     try:
         return _unified(call, two, large, trace)
@@ -156,24 +156,42 @@ def _trace(
     return tracer.record(target, example.args, example.kwargs)
 
 
-def _others(call: ModelCall, two: Trace, three: Trace, trace: Callable[..., Trace]) -> Traces:
-    """These traces, and those at other sizes."""
+def _one_program(
+    call: ModelCall, two: Trace, three: Trace, trace: Callable[..., Trace]
+) -> RecordedProgram:
+    """The program of these traces and of those at other sizes, at as few as tell its numbers."""
     if not call.varying.sizes:
-        return Traces(two, three)
-    found = []
-    for point in call.varying.points[1:]:
-        other = of_size(call.varying.resized(call.example, point), SIZES[0], call.unbatched)
-        large = other.elements > SHAPES_ONLY_ABOVE and not two.decisions
+        return unify(Traces(two, three))
+    known: dict[tuple[int, ...], Trace] = {}
+    for period in PERIODS:
+        varying = call.varying.over(period)
+        for point in varying.points[1:]:
+            if (place := (*point.values(),)) not in known:
+                known[place] = _at_sizes(call, point, two, trace)
+        more = tuple(known[(*point.values(),)] for point in varying.points[1:])
         try:
-            found.append(trace(call.inside(other), shapes="beside values" if large else ""))
-        except (TraceError, RuntimeError) as error:
-            size = ", ".join(f"{name} = {length}" for name, length in point.items())
-            reason = (str(error).splitlines() or [""])[0]
-            raise NotOneProgram(
-                f"the model fails for {size}: {reason}; take its own step of sizes in `dynamic`, "
-                "or compile it for one size"
-            ) from error
-    return Traces(two, three, tuple(found), call.varying)
+            return unify(Traces(two, three, more, varying))
+        except NotOneProgram as refusal:
+            if not refusal.uneven or period == PERIODS[-1]:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _at_sizes(
+    call: ModelCall, point: Mapping[str, int], two: Trace, trace: Callable[..., Trace]
+) -> Trace:
+    """The trace at other sizes; NotOneProgram where the model fails there."""
+    other = of_size(call.varying.resized(call.example, point), SIZES[0], call.unbatched)
+    large = other.elements > SHAPES_ONLY_ABOVE and not two.decisions
+    try:
+        return trace(call.inside(other), shapes="beside values" if large else "")
+    except (TraceError, RuntimeError) as error:
+        size = ", ".join(f"{name} = {length}" for name, length in point.items())
+        reason = (str(error).splitlines() or [""])[0]
+        raise NotOneProgram(
+            f"the model fails for {size}: {reason}; take its own step of sizes in `dynamic`, "
+            "or compile it for one size"
+        ) from error
 
 
 def _unified(
@@ -183,8 +201,8 @@ def _unified(
     tensors; where shapes alone lead to an error, values decide whether it is one."""
     if large.elements > SHAPES_ONLY_ABOVE and not two.decisions:
         with suppress(TraceError):
-            return unify(_others(call, two, trace(large, shapes="beside values"), trace))
-    return unify(_others(call, two, trace(large), trace))
+            return _one_program(call, two, trace(large, shapes="beside values"), trace)
+    return _one_program(call, two, trace(large), trace)
 
 
 def state_names(target: nn.Module) -> dict[object, str]:

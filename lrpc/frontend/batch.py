@@ -26,13 +26,16 @@ from lrpc.frontend.records import (
     mapped,
 )
 from lrpc.frontend.tracer import Trace
-from lrpc.frontend.traces import SIZES, Differs, Traces
+from lrpc.frontend.traces import SIZES, Differs, Traces, Uneven
 from lrpc.ir.graph import Loc
 from lrpc.ir.types import NAMES, Sym, TensorType
 
 
 class NotOneProgram(TraceError):
     """Two traces are no instances of one program."""
+
+    uneven = False
+    """Whether they may be with floors over more steps."""
 
 
 def unify(traces: Traces) -> RecordedProgram:
@@ -52,8 +55,10 @@ def unify(traces: Traces) -> RecordedProgram:
                 f"no fraction of them, {_place(same[0])}; compute it with tensors, as from "
                 "torch.tensor(height), or compile for one size"
             ) from None
-        except Differs:
-            raise _branches(same[0], traces, _first_different(index, same, traces)) from None
+        except Differs as differs:
+            refusal = _branches(same[0], traces, _first_different(index, same, traces))
+            refusal.uneven = isinstance(differs, Uneven)
+            raise refusal from None
     for other, own in enumerate(nodes[1:], 1):
         if len(own) != len(nodes[0]):
             longer = max(own, nodes[0], key=len)
@@ -281,6 +286,8 @@ def _count_images(tensors: list[Tensor], typed: TensorType) -> bool:
 
 def _equal(a: Tensor, b: Tensor) -> bool:
     """Whether two tensors are the same up to rounding: sums may run in another order per image."""
+    if a.data_ptr() == b.data_ptr() and (a.shape, a.stride()) == (b.shape, b.stride()):
+        return a.dtype == b.dtype  # such as a parameter
     if a.numel() == 0 or not a.is_floating_point():
         return bool((a == b).all())
     finite = a[torch.isfinite(a)]

@@ -64,7 +64,7 @@ def recorded(
     traced = found((args, kwargs), TracedTensor)
     if name in (COUNTS | FILLS.keys()) - FACTORIES and all(map(tracer.knows, traced)):
         args, kwargs = mapped((args, kwargs), TracedTensor, lambda x: tracer.number("", x))
-    elif name not in FACTORIES and traced:
+    elif name not in FACTORIES | {"new_tensor"} and traced:
         return None
     plain = mapped((args, kwargs), TracedTensor, lambda x: stand_in(x.value))
     with values_only():

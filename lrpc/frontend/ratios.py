@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain, combinations, product
 
 from lrpc.frontend.sizes import Varying
-from lrpc.ir.extents import Extent, at, fitted
+from lrpc.ir.extents import Extent, Size, Units, at, fits, terms_of
 
 LIMIT = 10_000
 """The largest number below a fraction in a ratio, once the sizes are taken out of it."""
@@ -68,26 +69,42 @@ def of(number: Ratio | float) -> Ratio:
 def ratio(numbers: Sequence[float], varying: Varying) -> Ratio:
     """The ratio that is each of these at the points of `varying`; NoRatio where none is found.
 
-    Tried are polynomials, those over a size or the product of two, and what is one over these.
+    Tried are polynomials, those over a size or the product of two, and what is one over these; of
+    several that fit, the one of the fewest terms is taken.
     """
     refusal = NoRatio(numbers[0], next(x for x in numbers if x != numbers[0]))
     if not all(math.isfinite(x) for x in numbers):
         raise refusal
-    sizes = [Extent.size(size) for size in varying.sizes]
-    products = [a * b for i, a in enumerate(sizes) for b in sizes[i + 1 :]]
-    below: list[int] = [1, *sizes, *products]
-    for turned in (False, True):
+    ratios = []
+    for extent, turned in product(_below(varying.sizes), (False, True)):
         if turned and 0.0 in numbers:
-            break
-        for extent in below:
-            times = [at(extent, point) for point in varying.points]
-            found = _polynomial(
-                [(1 / x if turned else x) * n for x, n in zip(numbers, times, strict=True)], varying
-            )
-            if found is not None:
-                top, under = found.top, found.below * extent
-                return Ratio(under, top) if turned else Ratio(top, under)
-    raise refusal
+            continue
+        times = [at(extent, point) for point in varying.points]
+        found = _polynomial(
+            [(1 / x if turned else x) * n for x, n in zip(numbers, times, strict=True)], varying
+        )
+        if found is not None:
+            top, under = found.top, found.below * extent
+            ratios.append(Ratio(under, top) if turned else Ratio(top, under))
+    if not ratios:
+        raise refusal
+    return min(ratios, key=lambda r: len(terms_of(r.top)) + len(terms_of(r.below)))
+
+
+def _below(sizes: Sequence[Size]) -> list[int]:
+    """What may stand below: 1, each size and what strides leave of it, products of two sizes."""
+    each = [
+        [Extent.size(size)]
+        + [
+            Extent.of({(Units(size, over, plus),): 1})
+            for over in range(2, size.period + 1)
+            if size.period % over == 0
+            for plus in (over - 1, 0)
+        ]
+        for size in sizes
+    ]
+    pairs = (product(a, b) for a, b in combinations(each, 2))
+    return [1, *chain(*each), *(a * b for both in pairs for a, b in both)]
 
 
 def _polynomial(numbers: Sequence[float], varying: Varying) -> Ratio | None:
@@ -95,9 +112,8 @@ def _polynomial(numbers: Sequence[float], varying: Varying) -> Ratio | None:
     if not all(_close(f, x) for f, x in zip(exact, numbers, strict=True)):
         return None
     common = math.lcm(*(f.denominator for f in exact))
-    *known, last = (int(f * common) for f in exact)
-    top = fitted(known, varying.sizes)
-    return Ratio(top, common) if at(top, varying.points[-1]) == last else None
+    top = fits([int(f * common) for f in exact], varying.sizes)
+    return None if top is None else Ratio(top, common)
 
 
 def _close(exact: Fraction, number: float) -> bool:

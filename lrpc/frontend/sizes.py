@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,10 @@ from lrpc.ir.extents import Size, beyond, grid
 NAME = re.compile("[AC-EG-JL-Z][0-9]*")  # B and K are the images and seeds, F torch's functions
 STEP = 32
 """The step of sizes, where none is given: what most backbones divide an image by."""
+
+PERIODS = (1, 2, 4)
+"""Steps over which the numbers of a model may be floors, the fewest first: those of one more level
+than the step is for, and of two."""
 
 Dynamic = Mapping[str, Mapping[int, "str | tuple[str, int]"]]
 """Input → axis → the name of the size, or its name and step."""
@@ -34,20 +38,31 @@ class Varying:
         """The sizes, each once, in order."""
         return tuple(sorted({size for axes in self.axes.values() for size in axes.values()}))
 
+    def over(self, period: int) -> Varying:
+        """The same with floors over up to `period` steps."""
+        return Varying(
+            {
+                name: {axis: replace(size, period=period) for axis, size in axes.items()}
+                for name, axes in self.axes.items()
+            }
+        )
+
     @property
     def points(self) -> list[dict[str, int]]:
         """The sizes to trace at: those that tell what extents are, and larger ones that check."""
-        return [*grid(self.sizes), beyond(self.sizes)]
+        return [*grid(self.sizes), *beyond(self.sizes)]
 
-    def others(self) -> Iterator[tuple[dict[str, int], bool]]:
+    def others(self, large: bool) -> Iterator[tuple[dict[str, int], bool]]:
         """Sizes to hold a program at: a larger one than was traced, one in another order, so that a
-        portrait follows a landscape, and small ones, which are told as such."""
-        yield self.points[-1], False
+        portrait follows a landscape, and small ones, which are told as such. Of `large` models the
+        first two are one, of half the length and an odd number of steps."""
         ends = [f([size.example for size in self.sizes]) for f in (min, max)]
-        yield (
-            {s.name: max((sum(ends) - s.example) // s.step, 1) * s.step for s in self.sizes},
-            False,
-        )
+        turned = {s.name: max((sum(ends) - s.example) // s.step, 1) for s in self.sizes}
+        if not large:
+            yield beyond(self.sizes)[0], False
+        else:
+            turned = {name: count // 2 | 1 for name, count in turned.items()}
+        yield {s.name: turned[s.name] * s.step for s in self.sizes}, False
         for steps in (1, 2, 4):
             yield {s.name: min(steps * s.step, s.example) for s in self.sizes}, True
 

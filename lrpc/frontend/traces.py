@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lrpc.frontend.sizes import FIXED, Varying
 from lrpc.frontend.tracer import Trace
-from lrpc.ir.extents import at, fitted
+from lrpc.ir.extents import fits
 from lrpc.ir.types import Dim, Sym
 
 SIZES = (2, 3)
@@ -15,6 +15,10 @@ SIZES = (2, 3)
 
 class Differs(Exception):
     """Traces differ in a way that neither the batch size nor the sizes of inputs explain."""
+
+
+class Uneven(Differs):
+    """Numbers of traces are no extents over the period of their sizes."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +44,9 @@ class Traces:
             return dim
         if any(n % images for n in numbers):
             raise Differs
-        *known, last = (n // images for n in numbers)
-        coeff = fitted(known, self.varying.sizes)
-        if at(coeff, self.varying.points[-1]) != last:
-            raise Differs
+        coeff = fits([n // images for n in numbers], self.varying.sizes)
+        if coeff is None:
+            raise Uneven
         return Sym(coeff, batch) if batch else coeff
 
 

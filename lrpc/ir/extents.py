@@ -1,33 +1,66 @@
 """Integers that depend on the sizes of a model's inputs, such as a height of any multiple of 32.
 
 An extent is a polynomial with integer coefficients in the sizes, each counted in its step, so that
-sums, products and the divisions of strides and windows stay exact. It is an `int` as well: what it
-is for the example. Code that asks which of two is larger decides by the example.
+sums, products and the divisions of strides and windows stay exact. Where a size has a period above
+one, floors of it over so many steps are in it too: what a stride makes of an odd number of steps.
+It is an `int` as well: what it is for the example. Code that asks which of two is larger decides by
+the example.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from itertools import product
+from functools import lru_cache
+from itertools import pairwise, product
 from math import gcd, prod
 from typing import Any
-
-Powers = tuple["Size", ...]
-"""A product of sizes, sorted; one that is squared stands there twice."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
 class Size:
-    """One size of an input: its name, the step that it goes in, and what it is for the example."""
+    """One size of an input: its name, the step that it goes in, and what it is for the example.
+
+    Numbers may depend on it by floors over up to `period` steps.
+    """
 
     name: str
     step: int
     example: int
+    period: int = 1
 
 
-FURTHER = 7  # steps
+@dataclass(frozen=True, order=True, slots=True)
+class Units:
+    """The floor of the steps in a size, and `plus` more, over `over`."""
+
+    size: Size
+    over: int = 1
+    plus: int = 0
+
+    def at(self, length: int) -> int:
+        """It, where the size is `length`."""
+        return (length // self.size.step + self.plus) // self.over
+
+    @property
+    def example(self) -> int:
+        return self.at(self.size.example)
+
+    @property
+    def factor(self) -> str:
+        """It as a factor of a product: the size itself instead of its steps, `H` or
+        `((H+32)//64)`."""
+        name, step = self.size.name, self.size.step
+        above = f"({name}+{self.plus * step})" if self.plus else name
+        return name if self.over == 1 else f"({above}//{self.over * step})"
+
+
+Powers = tuple[Units, ...]
+"""A product of sizes, sorted; one that is squared stands there twice."""
+
+FURTHER = (7, 10)
+"""Steps from the example to sizes that check: more than the grid has. Far from a size, a number
+that is as large a part of it as in the example tells nothing, hence not 8."""
 
 
 class NotInSteps(ArithmeticError):
@@ -45,7 +78,7 @@ class Extent(int):
         kept = {powers: c for powers, c in sorted(terms.items()) if c}
         if not any(kept):
             return kept.get((), 0)
-        value = sum(c * prod(s.example // s.step for s in powers) for powers, c in kept.items())
+        value = sum(c * prod(u.example for u in powers) for powers, c in kept.items())
         made = int.__new__(Extent, value)
         made.terms = kept
         return made
@@ -53,18 +86,18 @@ class Extent(int):
     @staticmethod
     def size(size: Size) -> int:
         """The size itself."""
-        return Extent.of({(size,): size.step})
+        return Extent.of({(Units(size),): size.step})
 
     def at(self, sizes: Mapping[str, int]) -> int:
         """The extent for given sizes; those that are not given are as in the example."""
         return sum(
-            c * prod(sizes.get(s.name, s.example) // s.step for s in powers)
+            c * prod(u.at(sizes.get(u.size.name, u.size.example)) for u in powers)
             for powers, c in self.terms.items()
         )
 
     def sizes(self) -> set[Size]:
         """The sizes in it."""
-        return {size for powers in self.terms for size in powers}
+        return {units.size for powers in self.terms for units in powers}
 
     def __add__(self, other: Any) -> Any:
         if not isinstance(other, int):
@@ -112,11 +145,12 @@ class Extent(int):
             return NotImplemented
         if isinstance(other, Extent) and len(other.terms) == 1:
             return self._over_product(other), 0
-        if isinstance(other, Extent) or any(c % other for p, c in self.terms.items() if p):
+        if isinstance(other, Extent):
             raise NotInSteps(f"{self} is not divided evenly by {other} at all sizes")
-        quotient, rest = divmod(self.terms.get((), 0), other)
-        even = {p: c // other for p, c in self.terms.items() if p}
-        return Extent.of({**even, (): quotient}), rest
+        even = Extent.of({p: c // other for p, c in self.terms.items() if p and not c % other})
+        rest = Extent.of({p: c for p, c in self.terms.items() if not p or c % other})
+        quotient = even + (_floor(rest, other) if isinstance(rest, Extent) else rest // other)
+        return quotient, self - quotient * other
 
     def _over_product(self, other: Extent) -> int:
         ((own, factor),) = other.terms.items()
@@ -156,7 +190,8 @@ class Extent(int):
         """A number that the extent is nowhere below: what it is at sizes of one step, where it
         grows with all of them; 0 where it does not."""
         grows = all(c > 0 for powers, c in self.terms.items() if powers)
-        return max(sum(self.terms.values()), 0) if grows else 0
+        lowest = {size.name: size.step for size in self.sizes()}
+        return max(self.at(lowest), 0) if grows else 0
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Extent) and self.terms == other.terms
@@ -175,16 +210,17 @@ class Extent(int):
 
     __repr__ = __str__
 
-    def text(self, times: str = "*", over: str = "/", plus: str = "+") -> str:
-        """The sizes themselves instead of their steps: `21*H*W/1024`."""
+    def text(self) -> str:
+        """The sizes themselves instead of their steps: `21*H*W/1024`, `H/8+((H+32)//64)`."""
         parts = []
         for powers, c in sorted(self.terms.items(), key=lambda term: -len(term[0])):
-            below = prod(size.step for size in powers)
+            below = prod(units.size.step for units in powers if units.over == 1)
             common = gcd(c, below)
             up, down = c // common, below // common
-            factors = ([str(up)] if up != 1 or not powers else []) + [s.name for s in powers]
-            parts.append(times.join(factors) + (f"{over}{down}" if down != 1 else ""))
-        return plus.join(parts)
+            factors = [str(up)] if up != 1 or not powers else []
+            factors += [units.factor for units in powers]
+            parts.append("*".join(factors) + (f"/{down}" if down != 1 else ""))
+        return "+".join(parts)
 
 
 def terms_of(number: int) -> Mapping[Powers, int]:
@@ -214,35 +250,74 @@ def indices(pick: slice, extent: int) -> tuple[int, int, int]:
 
 def grid(sizes: Sequence[Size]) -> Iterator[dict[str, int]]:
     """The points at which `fitted` needs numbers: the example, and each choice of longer sizes."""
-    for more in product((False, True), repeat=len(sizes)):
+    for more in product(*(range(size.period + 1) for size in sizes)):
         yield {s.name: s.example + s.step * longer for s, longer in zip(sizes, more, strict=True)}
 
 
-def beyond(sizes: Sequence[Size]) -> dict[str, int]:
+def beyond(sizes: Sequence[Size]) -> list[dict[str, int]]:
     """Sizes at which what was `fitted` shows whether it holds: floors grow later than the grid."""
-    return {s.name: s.example + FURTHER * s.step for s in sizes}
+    checks = FURTHER if any(size.period > 1 for size in sizes) else FURTHER[:1]
+    return [{s.name: s.example + steps * s.step for s in sizes} for steps in checks]
+
+
+def fits(numbers: Sequence[int], sizes: Sequence[Size]) -> int | None:
+    """The extent that takes these values on `grid(sizes)`, and then `beyond` it; None if none."""
+    checks = beyond(sizes)
+    made = fitted(numbers[: -len(checks)], sizes)
+    held = zip(checks, numbers[-len(checks) :], strict=True)
+    return made if all(at(made, point) == number for point, number in held) else None
 
 
 def fitted(numbers: Sequence[int], sizes: Sequence[Size]) -> int:
-    """The extent that takes these values on `grid(sizes)`, with no size squared."""
-    if all(n == numbers[0] for n in numbers):
+    """The extent that takes these values on `grid(sizes)`, with no size squared.
+
+    From one step to the next a number grows by an amount of its own for each place in the period.
+    """
+    if all(n == numbers[0] and not isinstance(n, Extent) for n in numbers):
         return numbers[0]
-    points = list(product((0, 1), repeat=len(sizes)))
-    values = dict(zip(points, numbers, strict=True))
-    found = 0
-    for point in points:
-        # The difference over the sizes of this point: how fast the extent grows in all of them.
-        slope = sum(
-            (-1) ** (sum(point) - sum(lower)) * values[lower]
-            for lower in product(*((0, 1) if p else (0,) for p in point))
-        )
-        factors = (
-            Extent.of({(s,): 1}) - s.example // s.step
-            for s, p in zip(sizes, point, strict=True)
-            if p
-        )
-        found = found + reduce(lambda a, b: a * b, factors, slope)
-    return found
+    size, *others = sizes
+    length = len(numbers) // (size.period + 1)
+    found = [
+        fitted(numbers[i : i + length], others) if others else numbers[i]
+        for i in range(0, len(numbers), length)
+    ]
+    first = size.example // size.step % size.period
+    grown = [b - a for a, b in pairwise(found)]
+    growth = grown[-first:] + grown[:-first] if first else grown  # from place 0 of the period on
+    made = found[0]
+    for units, amount in _parts(size, growth):
+        made = made + amount * (Extent.of({(units,): 1}) - units.example)
+    return made
+
+
+def _parts(size: Size, growth: Sequence[int]) -> Iterator[tuple[Units, int]]:
+    """What grows by `growth` at the places of a period, as multiples of floors: of the size itself
+    and, for each longer period, of the floors that those of shorter ones leave."""
+    period = len(growth)
+    if period == 1:
+        yield Units(size), growth[0]
+        return
+    shorter = period // min(d for d in range(2, period + 1) if not period % d)
+    own = growth[period - shorter :]
+    yield from _parts(size, own)
+    for place in range(period - shorter):
+        amount = growth[place] - own[place % shorter]
+        yield Units(size, period, period - 1 - place), amount
+
+
+@lru_cache(maxsize=4096)
+def _floor(above: Extent, below: int) -> int:
+    """The floor of numbers that depend on one size over an integer; NotInSteps where it is no
+    extent, which is where `above` does not grow by a multiple of it within a period."""
+    sizes = above.sizes()
+    refusal = NotInSteps(f"{above} is not divided evenly by {below} at all sizes")
+    if len(sizes) > 1 or any(len(powers) > 1 for powers in above.terms) or below < 1:
+        raise refusal
+    (size,) = sizes
+    numbers = [above.at(point) for point in grid((size,))]
+    if (numbers[-1] - numbers[0]) % below:
+        raise refusal
+    return fitted([n // below for n in numbers], (size,))
 
 
 def sizes_in(values: Iterable[object]) -> list[Size]:

@@ -11,8 +11,10 @@ NAME = 4096
 NUMBER = 40
 #: Lists inside lists in an attribute. Level tables, the deepest there are, have 2.
 DEPTH = 8
-#: Factors of an extent, such as 2*K*B.
-FACTORS = 8
+#: Numbers and names in an extent, such as 2*K*B. MaskDINO's tokens of five levels have 30.
+FACTORS = 64
+#: Steps after which the floors in extents grow alike again.
+PERIOD = 8
 #: Extents of a type: torch's own limit.
 RANK = 64
 #: The largest integer that torch takes as an extent or attribute.

@@ -24,7 +24,8 @@ class Literals(Cursor):
         self.symbols: dict[str, Dim] = dict(SYMBOLS)
 
     def sizes(self) -> None:
-        """The sizes that extents depend on: `[H=160/32, W=224/32]`, each over its step."""
+        """The sizes that extents depend on: `[H=160/32, W=224/32]`, each over its step and, where
+        it is not 1, its period: `H=160/32/2`."""
         for size in self.listed(self.size, "]"):
             self.symbols[size.name] = Extent.size(size)
 
@@ -35,11 +36,14 @@ class Literals(Cursor):
         example = self.whole()
         self.expect("/", " and the step")
         step = self.whole()
+        period = self.whole() if self.accept("/") else 1
         if name in self.symbols or not name.isidentifier():
             raise self.fail(f"{short(name)} cannot name a size", token)
         if example % step or example > limits.INTEGER:
             raise self.fail(f"{example} is no multiple of the step {step}", token)
-        return Size(name, step, example)
+        if period > limits.PERIOD:
+            raise self.fail(f"a period of {period} steps; at most {limits.PERIOD}", token)
+        return Size(name, step, example, period)
 
     def whole(self) -> int:
         """A positive integer."""
@@ -126,6 +130,7 @@ class Literals(Cursor):
                 dim = dim * self.factor(factors)
                 continue
             self.step()
+            floor = self.accept("/")
             by = self.factor(factors)
             if not (isinstance(dim, int) and isinstance(by, int) and by > 0):
                 raise self.fail("expected a product of sizes over a positive integer", token)
@@ -133,7 +138,7 @@ class Literals(Cursor):
                 dim, rest = divmod(dim, by)
             except NotInSteps as error:
                 raise self.fail(str(error), token) from None
-            if rest:
+            if rest and not floor:
                 raise self.fail(f"a division by {by} that leaves {rest}", token)
         return dim
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from lrpc.errors import IRError
+from lrpc.ir.extents import Size
 from lrpc.ir.graph import Attr, Graph, Loc, Node, Rule, Value
 from lrpc.ir.lexer import NUMBER, WORD
 from lrpc.ir.strings import in_quotes
@@ -17,7 +18,8 @@ BARE_LOC = r'[^\s,():"#]++'
 
 def print_graph(graph: Graph) -> str:
     """The text of `graph`, ending in a newline; `parse_graph` of it gives an equal graph."""
-    lines = [f"graph @{_name(graph.name)}{_sizes(graph)}({_typed(graph.inputs)}) {{"]
+    sizes = print_sizes(graph.sizes)
+    lines = [f"graph @{_name(graph.name)}{sizes}({_typed(graph.inputs)}) {{"]
     lines += [f"  weight {in_quotes(name)}: {kind}" for name, kind in graph.weights]
     lines += [f"  {print_node(node)}" for node in graph.nodes]
     lines += [f"  place {in_quotes(name)} {print_value(value)}" for name, value in graph.places]
@@ -80,10 +82,12 @@ def print_loc(loc: Loc) -> str:
     return f"loc({', '.join(part for part in (_place(loc.module), place) if part)})"
 
 
-def _sizes(graph: Graph) -> str:
-    """The sizes that extents depend on, for the example, over their steps."""
-    sizes = ", ".join(f"{s.name}={s.example}/{s.step}" for s in graph.sizes)
-    return f" [{sizes}]" if sizes else ""
+def print_sizes(sizes: Iterable[Size]) -> str:
+    """The sizes that extents depend on, for the example, over their steps and periods."""
+    said = ", ".join(
+        f"{s.name}={s.example}/{s.step}" + (f"/{s.period}" if s.period > 1 else "") for s in sizes
+    )
+    return f" [{said}]" if said else ""
 
 
 def _typed(values: Iterable[Value]) -> str:

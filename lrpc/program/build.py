@@ -13,7 +13,7 @@ from torch import Tensor
 
 import lrpc
 from lrpc.backend.interface import Description, TargetCode
-from lrpc.backend.memory.bounds import outputs_of
+from lrpc.backend.memory.bounds import held_at
 from lrpc.backend.memory.choose import Choice, choose
 from lrpc.backend.memory.plan import memory_plans
 from lrpc.backend.render.program import program_text
@@ -108,7 +108,8 @@ def build(
     run = running(made, settings.precision, watch)
     settings = replace(settings, places=with_inputs(settings.places, module.graph))
     model = memory_model(run, settings.chunk, watch)
-    choice = choose(model, settings.checkpoint, settings.budget)
+    planned = settings.planned or ({size.name: size.example for size in model.graph.sizes},)
+    choice = choose(model, settings.checkpoint, settings.budget, planned)
     model = choice.of(model)
     about = _about(settings, choice)
     chunked = model.per_pass > 0
@@ -139,9 +140,10 @@ def build(
         settings.to_json(),
         files,
         saved_values(schedule),
-        memory_plans(model, [len(one.codes) for one in made], bool(choice.budget)),
+        memory_plans(model, [len(one.codes) for one in made], planned if choice.budget else ()),
         choice.to_json()
-        | {"made": {key: made for key, (_, made) in blocks.items()}, "outputs": outputs_of(model)},
+        | {"made": {key: made for key, (_, made) in blocks.items()}}
+        | {"held": [held_at(model, sizes) for sizes in planned] if choice.budget else []},
     )
     return files
 

@@ -50,14 +50,15 @@ def program_name(config: Config) -> str:
     return function if colon else str(config.MODEL.META_ARCHITECTURE).lower()
 
 
-def shape_of(config: Config) -> tuple[int, int]:
-    """The height and width of the images."""
-    shapes = [tuple(s) for s in config.LRPC.SHAPES]
-    if len(shapes) != 1:
+def shapes_of(config: Config) -> list[tuple[int, int]]:
+    """The heights and widths of images that a program is planned for; one where none vary."""
+    shapes = [(int(height), int(width)) for height, width in config.LRPC.SHAPES]
+    if len(shapes) > 1 and not step_of(config):
         raise ConfigError(
-            f"LRPC.SHAPES holds {len(shapes)} sizes; a program holds one: compile once for each"
+            f"LRPC.SHAPES holds {len(shapes)} sizes; a program of one size holds one: set "
+            "LRPC.DYNAMIC true, or compile once for each"
         )
-    return int(shapes[0][0]), int(shapes[0][1])
+    return shapes
 
 
 def check_class_names(config: Config) -> None:
@@ -69,29 +70,40 @@ def check_class_names(config: Config) -> None:
         )
 
 
-def dynamic_sizes(config: Config) -> Dynamic:
-    """The sizes that vary, by input and axis."""
+def step_of(config: Config) -> int:
+    """The step that heights and widths go in; 0 where they do not vary."""
     given, least = config.LRPC.DYNAMIC, max(1, config.MODEL.MaskDINO.SIZE_DIVISIBILITY)
+    if given == "auto":
+        given = config.LRPC.SOURCE in SOURCES and not config.LRPC.SCOPE and least > 1
     if given is False:
-        return {}
+        return 0
     step = least if given is True else int(given)
     if step % least:
         raise ConfigError(
             f"LRPC.DYNAMIC: sizes in steps of {step}, but MODEL.MaskDINO.SIZE_DIVISIBILITY is "
             f"{least}; give a multiple of it"
         )
+    return step
+
+
+def dynamic_sizes(config: Config) -> Dynamic:
+    """The sizes that vary, by input and axis."""
+    if not (step := step_of(config)):
+        return {}
     names = ("H", step), ("W", step)
     sizes = {"images": dict(enumerate(names, 2))}
     return sizes | ({"padding_mask": dict(enumerate(names, 1))} if config.LRPC.PADDING_MASK else {})
 
 
-def check_budget(budget: str | int, varies: bool) -> None:
-    """ConfigError for a budget of a program whose sizes vary: its plan is of one size."""
-    if budget and varies:
-        raise ConfigError(
-            "a memory budget is held for one size: leave it out where sizes vary, or compile for "
-            "the largest one"
-        )
+def planned_sizes(config: Config) -> tuple[dict[str, int], ...]:
+    """The sizes that a budget is kept for, by name, where they vary."""
+    shapes = shapes_of(config)
+    if not (step := step_of(config)):
+        return ()
+    for shape in shapes:
+        if any(length % step for length in shape):
+            raise ConfigError(f"LRPC.SHAPES: {list(shape)} is in no steps of {step} (LRPC.DYNAMIC)")
+    return tuple({"H": height, "W": width} for height, width in shapes)
 
 
 def example_inputs(config: Config, shape: tuple[int, int], dtype: torch.dtype) -> dict[str, Tensor]:

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lrpc.ir.extents import at
 from lrpc.ir.graph import Graph
 from lrpc.ir.types import DTYPES, Sym, whole
 from passes.reachable import relevance_reachable
@@ -17,13 +16,13 @@ from passes.reachable import relevance_reachable
 def example_inputs(
     graph: Graph, batch: int = 1, sizes: Mapping[str, int] | None = None, seed: int = 1
 ) -> dict[str, Tensor]:
-    """Seeded random inputs, where `sizes` vary of these: images in 0–255, masks with the lower
+    """Seeded random inputs of the example's sizes or others: images in 0–255, masks with the lower
     border padded, tokens below the lengths of the tables that they are looked up in."""
     generator = torch.Generator().manual_seed(seed)
     rows, tokens = _shortest_table(graph), relevance_reachable(graph)
     inputs = {}
     for value in graph.inputs:
-        shape = tuple(batch if isinstance(d, Sym) else at(d, sizes or {}) for d in value.type.shape)
+        shape = value.type.sized({"B": batch, **(sizes or {})})
         if value.type.dtype == "bool":
             inputs[value.name] = torch.zeros(shape, dtype=torch.bool)
             inputs[value.name][:, shape[1] * 7 // 8 :] = True

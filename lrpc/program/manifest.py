@@ -222,4 +222,4 @@ def _of_rules(one: Lowered, targets: Sequence[Target], plan: Mapping[str, Any]) 
 
 
 def _ledger(one: Lowered) -> dict[str, list[tuple[str, str, str]]]:
-    return {c.name: ledger_rows(c.booked) for c in one.codes}
+    return {c.name: ledger_rows(c.with_ledger) for c in one.codes}

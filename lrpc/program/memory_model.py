@@ -18,7 +18,7 @@ def memory_model(
     they need as cheaply as may be. `chunk` seeds go through it at once; `watch` sees the graphs
     without ledger after each pass."""
     codes = [code for one in made for code in one.codes]
-    pairs = tuple((code.plain, code.booked) for code in codes)
+    pairs = tuple((code.plain, code.with_ledger) for code in codes)
     joints = Joints(made[0].graph, pairs, tuple(code.value.name for code in codes))
 
     def say(name: str, found: Joints) -> None:
@@ -30,7 +30,7 @@ def memory_model(
 
     found = run_joint_pipeline(joints, JOINING, lambda step, graphs: say(step.name, graphs))
     codes = [
-        replace(code, plain=plain, booked=booked)
-        for code, (plain, booked) in zip(codes, found.pairs, strict=True)
+        replace(code, plain=plain, with_ledger=with_ledger)
+        for code, (plain, with_ledger) in zip(codes, found.pairs, strict=True)
     ]
     return Model(found.forward, codes, chunk)

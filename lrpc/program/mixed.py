@@ -57,7 +57,7 @@ def running(made: Sequence[Lowered], precision: str, watch: Watch | None = None)
 
 def used_weights(run: Sequence[Lowered]) -> set[str]:
     """The names of the weights that the code reads: others are for reference alone."""
-    graphs = [g for one in run for c in one.codes for g in (one.graph, c.plain, c.booked)]
+    graphs = [g for one in run for c in one.codes for g in (one.graph, c.plain, c.with_ledger)]
     return {name for graph in graphs for node in graph.nodes for name in weights_of(node)}
 
 
@@ -81,7 +81,7 @@ def _narrowed(one: Lowered, precision: str, watch: Watch | None) -> Lowered:
         replace(
             code,
             plain=joint(code.plain, own[0], *name),
-            booked=joint(code.booked, own[1], *name, "ledger"),
+            with_ledger=joint(code.with_ledger, own[1], *name, "ledger"),
         )
         for code, name, own in zip(one.codes, names, _pairs(one.tensors[1:]), strict=True)
     )

@@ -133,12 +133,14 @@ class ModelCheck:
         more = MORE if own != MORE else MORE + 1
         large = self._large
         cases = [Case("the example", call.example)]
+        by_shapes = large and not self.imported.decisions
+        if call.varying.sizes and by_shapes:
+            return [*cases, *self._of_other_sizes(more)]
         if own != 1 or large:
             cases.append(Case("one other image", varied(call.example, 1, fixed)))
         others = varied(call.example, more, fixed)
-        by_shapes = large and not self.imported.decisions
         if call.varying.sizes:
-            cases += [] if by_shapes else [Case(f"{more} other images", others)]
+            cases.append(Case(f"{more} other images", others))
             return [*cases, *self._of_other_sizes()]
         cases.append(Case(f"{more} other images", others, by_shapes))
         many = min(MANY, MANY_NUMBERS * own // max(call.example.elements, 1))
@@ -150,13 +152,16 @@ class ModelCheck:
                 cases.append(Case(f"other values ({seed})", other))
         return cases
 
-    def _of_other_sizes(self) -> Iterator[Case]:
-        """One image of each of the other sizes to hold a program at."""
+    def _of_other_sizes(self, most: int = 1) -> Iterator[Case]:
+        """One image of each of the other sizes to hold a program at, `most` of the smallest."""
         varying = self.call.varying
-        one = varied(self.call.example, 1, self.call.unbatched)
-        for point, small in varying.others():
-            name = ", ".join(f"{k} = {n}" for k, n in point.items())
-            yield Case(f"one image of {name}", varying.resized(one, point), small=small)
+        for point, small in varying.others(self._large):
+            count = most if small else 1
+            images = varying.resized(varied(self.call.example, count, self.call.unbatched), point)
+            size = ", ".join(f"{k} = {n}" for k, n in point.items())
+            yield Case(
+                f"{'one image' if count == 1 else f'{count} images'} of {size}", images, small=small
+            )
 
     def _hold(self, case: Case, program: Running, allowed: Tolerance) -> None:
         given, structure, wanted = self._of_model(case)

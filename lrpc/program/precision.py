@@ -118,7 +118,7 @@ def _reference(
     did not move), and relevance at the inputs."""
     wide = [in_double(one) for one in job.made]
     codes = [code for one in wide for code in one.codes]
-    text = generate(wide[0].graph, codes, replace(job.about, tf32=False, again={}, sweep=0))
+    text = generate(wide[0].graph, codes, replace(job.about, tf32=False, recomputed={}, per_pass=0))
     double = running(text, {name: doubled(t) for name, t in job.exact.items()})
     outputs, saved = double.forward({name: doubled(x) for name, x in inputs.items()})
     starts, found = [], []
@@ -143,7 +143,7 @@ def _row(
         "at": at[0].tolist(),
         "relative_l1": _figure(apart.sum() / exact.abs().sum().clamp_min(1e-300)),
         "correlation": _figure(torch.corrcoef(torch.stack([found[0].double(), exact]))[0, 1]),
-        "closure": _figure(ledger_of(ledger_rows(case.code.booked), amounts).closure.max()),
+        "closure": _figure(ledger_of(ledger_rows(case.code.with_ledger), amounts).closure.max()),
     }
 
 

@@ -28,7 +28,7 @@ def in_double(one: Lowered) -> Lowered:
             code,
             value=_value(code.value),
             plain=graph_in_double(code.plain),
-            booked=graph_in_double(code.booked),
+            with_ledger=graph_in_double(code.with_ledger),
         )
         for code in one.codes
     )
@@ -96,14 +96,21 @@ class Running:
     def forward(self, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Any]:
         """Outputs by name, and what is saved."""
         saved: dict[str, dict[str, Any]] = {name: {} for name in self.interface.blocks}
-        found = self.interface.forward(self.weights, saved, *inputs.values())
+        found = self.interface.forward(self.weights, saved, *self._given(inputs))
         return found, saved
 
     def outputs(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Outputs by name; nothing is saved for relevance: it takes a model's memory."""
         saved = {name: _Latest() for name in self.interface.blocks}
-        found: dict[str, Tensor] = self.interface.forward(self.weights, saved, *inputs.values())
+        given = self._given(inputs)
+        found: dict[str, Tensor] = self.interface.forward(self.weights, saved, *given)
         return found
+
+    def _given(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """The inputs, and what depends on their sizes alone."""
+        sizes = self.interface.sizes_of(inputs)
+        device = next(iter(inputs.values())).device
+        return [*inputs.values(), *self.interface.made_of(self.weights, sizes, device)]
 
     def target_of(self, target: str, composite: str) -> Any:
         """What the program says of a target, under one of its composites."""
@@ -121,7 +128,7 @@ class Running:
         """Relevance at the inputs (or, where it ends before, at all places), flat and in the order
         of their names, and the amounts that the ledger books."""
         chosen, amounts = self.target_of(target, composite), list[Tensor]()
-        chunk = [self.interface.chunk] if self.interface.sweep else []
+        chunk = [self.interface.chunk] if self.interface.per_pass else []
         every = frozenset(chosen.reads)
         places = every & set(self.interface.read_inputs) or every
         found = chosen.run(self.weights, saved, g, places, *chunk, amounts if ledger else None)

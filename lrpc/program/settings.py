@@ -13,7 +13,7 @@ from lrpc.program.targets import Places
 #: The fields that a manifest states as they are.
 STATED = (
     *("name", "structure", "read", "tf32", "chunk", "notes"),
-    *("checkpoint", "budget", "precision", "bound"),
+    *("checkpoint", "budget", "planned", "precision", "bound"),
 )
 
 
@@ -33,6 +33,7 @@ class Settings:
     facts: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: str = "none"
     budget: str | int = ""
+    planned: tuple[Mapping[str, int], ...] = ()  # sizes of images that the budget is kept for
     example: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -48,5 +49,5 @@ class Settings:
         """Settings as a manifest holds them."""
         places = Places({}, tuple(data["places"]["boundaries"]), data["places"]["inputs"])
         stated = {name: data[name] for name in STATED}
-        lists = {name: tuple(data[name]) for name in ("read", "notes")}
+        lists = {name: tuple(data[name]) for name in ("read", "notes", "planned")}
         return Settings(**stated | lists, places=places, facts=facts)

@@ -1,124 +1,220 @@
-"""`lrpc verify`: holds a program against the reference interpreter and its own ledger."""
+"""`lrpc verify`: holds a program against the reference interpreter, its own ledger and, where there
+is one, its model; a program of any size at several sizes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
 from torch import Tensor
 
 from lrpc.errors import ProgramError
-from lrpc.ir.graph import Graph, Module, Node
-from lrpc.ir.interpreter import interpret, run_node, sizes_of
+from lrpc.ir.graph import Module
+from lrpc.ir.interpreter import interpret
 from lrpc.ir.parser import read_graph
 from lrpc.models.weights import load_weights
 from lrpc.program.example_inputs import example_inputs, one_hot, strongest
+from lrpc.program.interpreted import reference_relevance
 from lrpc.program.loading import composites_of, load_program, under_composite
 from lrpc.program.manifest_reader import manifest_of
 from lrpc.program.mixed import as_run
 from lrpc.program.targets import boundaries_of
 from lrpc.program.tolerance import Tolerance, tolerance
+from lrpc.program.verify_sizes import Check, Point, folded, points, words
 from lrpc.rules.plugins import load_allowed
 from lrpc.runtime.results import flat
 from lrpc.support.untrusted import short
 from passes import run_pipeline
 from passes.lower_relevance import LowerRelevance
 
+Values = Mapping[str, Tensor]
 
-@dataclass(frozen=True)
-class Check:
-    """One line of the report: what was measured, the figure, its limit, and what to add."""
 
-    what: str
-    figure: float
-    limit: float
-    remark: str = ""
+class Model(Protocol):
+    """The model that a program was compiled from."""
 
-    @property
-    def passed(self) -> bool:
-        return self.figure <= self.limit
+    def run(self, point: Point) -> tuple[Values, Values]:
+        """What goes into the model at some size, and what comes out, both by name."""
+        ...
 
 
 def checks(
-    directory: Path, device: str = "cpu", every: bool = False, plugins: Sequence[str] = ()
+    directory: Path,
+    device: str = "cpu",
+    every: bool = False,
+    plugins: Sequence[str] = (),
+    sizes: Sequence[Point] = (),
+    model: Model | None = None,
 ) -> Iterator[Check]:
-    """Run all checks on random inputs, under every composite; `every` holds each target against
-    the interpreter, not one. The manifest's plugins are imported where `plugins` names them."""
-    program: Any = load_program(directory, device)
-    manifest = manifest_of(directory)
-    load_allowed(manifest, plugins)
-    graph = _graph(directory, manifest)
-    tensors = load_weights(directory / "weights.safetensors")
-    inputs = example_inputs(graph)
-    allowed = tolerance(manifest, graph.dtype, device)
-    precision = str(manifest["settings"]["precision"])
-    state = program.forward(**inputs)
-    same = as_run(Module(graph, tensors), precision)
-    values = interpret(same.graph, same.tensors, inputs, keep=True)
-    got = flat(manifest["settings"]["structure"], state.outputs)
-    for name, value in graph.outputs:
-        yield _output_check(name, got[name].cpu(), values[value.name], allowed)
-    run = _Run(directory, program, state, inputs, values, every, allowed)
-    names = composites_of(manifest)
-    for name in names:
-        own = under_composite(manifest, name)
-        found = _under(run, own, Module(_graph(directory, own), tensors))
-        yield from (replace(c, what=f"{name}: {c.what}") if len(names) > 1 else c for c in found)
+    """Run all checks on random inputs, under every composite.
+
+    `every` holds each target against the interpreter, not one. The manifest's plugins are imported
+    where `plugins` names them. A program of any size is run at `sizes`, by default at its example's
+    and at others; after the first, the figure of each kind that comes nearest to its limit is told.
+    Raises ProgramError for a size at which nothing can be computed.
+    """
+    opened = _open(directory, device, every, plugins)
+    for n, tries in enumerate([[size] for size in sizes] or points(opened.module.graph.sizes)):
+        run = opened.run(tries)
+        found = (replace(check, at=words(run.point)) for check in _told(run, model))
+        yield from folded(found) if n else found
+
+
+@dataclass(frozen=True, eq=False)
+class _Composite:
+    """What the manifest says under one composite, called `name` where there are several, its graph,
+    and the joint graphs of its targets."""
+
+    name: str
+    manifest: Mapping[str, Any]
+    module: Module
+    joints: dict[str, Module]
+
+    def joint(self, target: Mapping[str, Any]) -> Module:
+        """The forward pass and the relevance of a target, as they run."""
+        if target["name"] not in self.joints:
+            mark, reads = target["mark"], tuple(target["reads"])
+            settings = self.manifest["settings"]
+            ends = boundaries_of(mark, settings["places"]["boundaries"], self.module.graph)
+            joint = run_pipeline(self.module, (LowerRelevance(mark, reads, ends),))
+            precision = str(settings["precision"])
+            self.joints[target["name"]] = as_run(joint, precision, self.module.graph)
+        return self.joints[target["name"]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    """A loaded program, and what it is held against."""
+
+    directory: Path
+    program: Any
+    composites: Sequence[_Composite]
+    every: bool
+    allowed: Tolerance
+
+    @property
+    def module(self) -> Module:
+        """The first composite's graph with the weights."""
+        return self.composites[0].module
+
+    def outputs(self, state: Any) -> Values:
+        """The outputs of a forward pass by name."""
+        structure = self.composites[0].manifest["settings"]["structure"]
+        found: Values = flat(structure, state.outputs)
+        return found
+
+    @cached_property
+    def same(self) -> Module:
+        """The forward pass in the arithmetic of the program."""
+        return as_run(self.module, str(self.composites[0].manifest["settings"]["precision"]))
+
+    def run(self, tries: Sequence[Point]) -> _Run:
+        """The first of some sizes at which the interpreter can compute the forward pass."""
+        for point in tries:
+            inputs = example_inputs(self.module.graph, sizes=point)
+            try:
+                values = interpret(self.same.graph, self.same.tensors, inputs, keep=True)
+            except RuntimeError as error:  # as from a choice of 50 of 21 tokens
+                at, reason = words(point), str(error).partition("\n")[0]
+                continue
+            return _Run(self, point, inputs, values)
+        raise ProgramError(f"{self.directory}: nothing can be computed at {at}: {reason}")
 
 
 @dataclass(frozen=True, eq=False)
 class _Run:
     """One forward pass by the program, and the same by the interpreter."""
 
-    directory: Path
-    program: Any
-    state: Any
-    inputs: Mapping[str, Tensor]
-    values: Mapping[str, Tensor]
-    every: bool
-    allowed: Tolerance
+    opened: _Opened
+    point: Point
+    inputs: dict[str, Tensor]
+    values: Values
+
+    @cached_property
+    def state(self) -> Any:
+        """The program's own."""
+        return self.opened.program.forward(**self.inputs)
 
 
-def _graph(directory: Path, manifest: Mapping[str, Any]) -> Graph:
-    path = directory / str(manifest.get("graph", "graph.lrp"))
-    return read_graph(path)
+def _open(directory: Path, device: str, every: bool, plugins: Sequence[str]) -> _Opened:
+    program: Any = load_program(directory, device)
+    manifest = manifest_of(directory)
+    load_allowed(manifest, plugins)
+    tensors = load_weights(directory / "weights.safetensors")
+    found, names = [], composites_of(manifest)
+    for name in names:
+        own = under_composite(manifest, name)
+        module = Module(read_graph(directory / str(own.get("graph", "graph.lrp"))), tensors)
+        found.append(_Composite(name if len(names) > 1 else "", own, module, {}))
+    allowed = tolerance(manifest, found[0].module.graph.dtype, device)
+    return _Opened(directory, program, found, every, allowed)
 
 
-def _under(run: _Run, manifest: Mapping[str, Any], module: Module) -> Iterator[Check]:
+def _told(run: _Run, model: Model | None) -> Iterator[Check]:
+    """All checks at one size, to the one that cannot be made."""
+    try:
+        yield from _checks(run, model)
+    except RuntimeError as error:
+        yield Check("fails", float("inf"), 0.0, str(error).partition("\n")[0], "fails")
+
+
+def _checks(run: _Run, model: Model | None) -> Iterator[Check]:
+    """All checks at one size."""
+    opened = run.opened
+    got = opened.outputs(run.state)
+    for name, value in opened.module.graph.outputs:
+        yield output_check(name, got[name].cpu(), run.values[value.name], opened.allowed)
+    if model is not None:
+        yield from _against_model(run, model)
+    for one in opened.composites:
+        label = f"{one.name}: " if one.name else ""
+        for check in _of_relevance(run, one):
+            yield replace(check, what=label + check.what, kind=label + check.kind)
+
+
+def _against_model(run: _Run, model: Model) -> Iterator[Check]:
+    """Outputs for what goes into the model, against its own."""
+    inputs, wanted = model.run(run.point)
+    got = run.opened.outputs(run.opened.program.forward(**inputs))
+    for name in dict.fromkeys((*wanted, *got)):
+        own, theirs = (list(v[name].shape) if name in v else None for v in (got, wanted))
+        if own == theirs:
+            yield output_check(name, got[name].cpu(), wanted[name], run.opened.allowed, "the model")
+            continue
+        said = "it has none" if theirs is None else f"its shape is {theirs}"
+        kind = "outputs, against the model"
+        limit = run.opened.allowed.near
+        yield Check(f"output {name}", float("inf"), limit, f"against the model: {said}", kind)
+
+
+def _of_relevance(run: _Run, one: _Composite) -> Iterator[Check]:
     """The checks of one composite's relevance."""
-    graph, state, allowed = module.graph, run.state, run.allowed
-    own = {"composite": manifest["composite"]} if "composites" in manifest else {}
-    relevance = partial(run.program.relevance, state, **own)
-    for i, target in enumerate(manifest["targets"]):
-        value = graph.value_at[target["mark"]]
+    allowed, opened, graph = run.opened.allowed, run.opened, one.module.graph
+    own = {"composite": one.manifest["composite"]} if one.name else {}
+    relevance = partial(opened.program.relevance, run.state, **own)
+    for i, target in enumerate(one.manifest["targets"]):
+        name, value = target["name"], graph.value_at[target["mark"]]
         at = strongest(run.values[value.name], target, value.type.shape)
-        with_ledger = relevance(target["name"], at=at, ledger=True)
-        node, path, kind, share = (with_ledger.ledger.biggest(1) or [("", "", "none", 0.0)])[0]
-        yield Check(
-            f"ledger {target['name']}",
-            float(with_ledger.ledger.closure.max()),
-            allowed.closed,
-            f"biggest sink: {kind} at {path or node} ({share:.0%} of the start)",
-        )
+        with_ledger = relevance(name, at=at, ledger=True)
+        ledger = with_ledger.ledger
+        node, path, kind, share = (ledger.biggest(1) or [("", "", "none", 0.0)])[0]
+        sink = f"biggest sink: {kind} at {path or node} ({share:.0%} of the start)"
+        closure = float(ledger.closure.max())
+        yield Check(f"ledger {name}", closure, allowed.closed, sink, "ledgers")
         if allowed.nodes:
-            worst = max(float(v.max()) for v in with_ledger.ledger.node_closure().values())
-            yield Check(f"ledger {target['name']}, worst node", worst, allowed.closed)
-        plain = relevance(target["name"], at=at)
-        same = max(
-            distance(a, b) for a, b in zip(_places(plain), _places(with_ledger), strict=True)
-        )
-        yield Check(f"with and without ledger, {target['name']}", same, allowed.near)
-        if i == 0 or run.every:
-            kept = _kept(run.directory, manifest, state)
-            yield from _against_reference(manifest, target, module, run, kept, at, plain)
+            worst = max(float(v.max()) for v in ledger.node_closure().values())
+            kind = "ledgers, worst node"
+            yield Check(f"ledger {name}, worst node", worst, allowed.closed, kind=kind)
+        plain = relevance(name, at=at)
+        pairs = zip(_places(plain), _places(with_ledger), strict=True)
+        same, kind = max(distance(a, b) for a, b in pairs), "with and without ledger"
+        yield Check(f"{kind}, {name}", same, allowed.near, kind=kind)
+        if i == 0 or opened.every:
+            yield from _against_reference(run, one, target, at, plain)
 
 
 def _kept(directory: Path, manifest: Mapping[str, Any], state: Any) -> dict[str, Tensor]:
@@ -136,95 +232,39 @@ def _kept(directory: Path, manifest: Mapping[str, Any], state: Any) -> dict[str,
 
 
 def _against_reference(
-    manifest: Mapping[str, Any],
-    target: Mapping[str, Any],
-    module: Module,
-    run: _Run,
-    values: Mapping[str, Tensor],
-    at: Tensor,
-    result: Any,
+    run: _Run, one: _Composite, target: Mapping[str, Any], at: Tensor, result: Any
 ) -> Iterator[Check]:
-    places = manifest["settings"]["places"]
-    boundaries = boundaries_of(target["mark"], places["boundaries"], module.graph)
-    lower = LowerRelevance(target["mark"], tuple(target["reads"]), boundaries)
-    value = values[module.graph.value_at[target["mark"]].name]
-    joint = as_run(
-        run_pipeline(module, (lower,)), str(manifest["settings"]["precision"]), module.graph
-    )
-    reference = reference_relevance(
-        joint.graph,
-        joint.tensors,
-        dict(run.inputs),
-        dict(values),
-        one_hot(value, target, at),
-    )
+    """Relevance of a target at all its places, from what the program itself saved."""
+    values = _kept(run.opened.directory, one.manifest, run.state)
+    value = values[one.module.graph.value_at[target["mark"]].name]
+    joint, seed = one.joint(target), one_hot(value, target, at)
+    reference = reference_relevance(joint.graph, joint.tensors, run.inputs, values, seed)
+    inputs = one.manifest["settings"]["places"]["inputs"]
     got = {
         **result.layers,
-        **{k: result.inputs[v] for k, v in places["inputs"].items() if v in result.inputs},
+        **{k: result.inputs[v] for k, v in inputs.items() if v in result.inputs},
     }
     for name in target["reads"]:
-        yield Check(
-            f"{target['name']} → {name}",
-            distance(got[name].cpu(), reference[name]),
-            run.allowed.near,
-            "against the interpreter",
-        )
+        figure = distance(got[name].cpu(), reference[name])
+        what, kind = f"{target['name']} → {name}", f"{target['name']} → its places"
+        yield Check(what, figure, run.opened.allowed.near, "against the interpreter", kind)
 
 
-def reference_relevance(
-    joint: Graph,
-    tensors: Mapping[str, Tensor],
-    inputs: dict[str, Tensor],
-    values: dict[str, Tensor],
-    seed: Tensor,
-) -> dict[str, Tensor]:
-    """Relevance at every read of a joint graph by reference semantics, from forward `values`."""
-    known = dict(values) | inputs | {joint.inputs[-1].name: seed}
-    sizes = sizes_of(joint, {**inputs, joint.inputs[-1].name: seed})
-    found: dict[str, Tensor] = {}
-    for node in _missing(joint, known):
-        if node.op == "read":
-            found[str(node.attr("name"))] = read_out([known[v.name] for v in node.inputs])
-            continue
-        with torch.no_grad():
-            results = run_node(node, tensors, tuple(known[v.name] for v in node.inputs), sizes)
-        for value, result in zip(node.outputs, results, strict=True):
-            known.setdefault(value.name, result)
-    return found
-
-
-def read_out(parts: Sequence[Tensor]) -> Tensor:
-    """What a `read` of these inputs hands out: G ⊙ value, R, or G ⊙ value + R."""
-    if len(parts) == 1:
-        return parts[0]
-    product: Tensor = parts[0] * parts[1]
-    return product.add(parts[2]) if len(parts) > 2 else product
-
-
-def _missing(graph: Graph, known: Mapping[str, Tensor]) -> list[Node]:
-    """The nodes that the reads need beyond the known values, in program order."""
-    needed: set[str] = set()
-    found = []
-    for node in reversed(graph.nodes):
-        wanted = node.op == "read" or any(v.name in needed - known.keys() for v in node.outputs)
-        if wanted:
-            found.append(node)
-            needed |= {v.name for v in node.inputs}
-    return found[::-1]
-
-
-def _output_check(name: str, got: Tensor, expected: Tensor, allowed: Tolerance) -> Check:
+def output_check(
+    name: str, got: Tensor, expected: Tensor, allowed: Tolerance, by: str = "the interpreter"
+) -> Check:
     """The largest difference of the share of entries that must be near; how many moved is
     stated."""
+    what, kind = f"output {name}", f"outputs, against {by}"
     apart = (got.double() - expected.double()).abs().flatten()
     apart = apart / expected.double().abs().max().clamp_min(1e-300)
     if allowed.share == 1 or not bool(torch.isfinite(apart).all()):
         figure = distance(got, expected)
-        return Check(f"output {name}", figure, allowed.near, "against the interpreter")
+        return Check(what, figure, allowed.near, f"against {by}", kind)
     moved = int((apart > allowed.near).sum())
     figure = float(apart.sort().values[: max(1, round(allowed.share * apart.numel()))][-1])
     remark = f"; {moved} of {apart.numel()} entries differ, at near-ties" if moved else ""
-    return Check(f"output {name}", figure, allowed.near, f"against the interpreter{remark}")
+    return Check(what, figure, allowed.near, f"against {by}{remark}", kind)
 
 
 def distance(a: Tensor, b: Tensor) -> float:
@@ -237,31 +277,3 @@ def distance(a: Tensor, b: Tensor) -> float:
 
 def _places(result: Any) -> list[Tensor]:
     return [*result.inputs.values(), *result.layers.values()]
-
-
-def report(
-    directory: Path,
-    console: Console,
-    device: str = "cpu",
-    every: bool = False,
-    plugins: Sequence[str] = (),
-) -> int:
-    """Print the table; 0 where every check passed, else 1."""
-    table = Table(title=escape(f"verify {directory}"))
-    for column in ("check", "figure", "limit", "", "remark"):
-        table.add_column(column, justify="right" if column in ("figure", "limit") else "left")
-    results = []
-    for check in checks(directory, device, every, plugins):
-        results.append(check)
-        verdict = "[green]ok[/]" if check.passed else "[bold red]FAILED[/]"
-        table.add_row(
-            Text(check.what),
-            f"{check.figure:.2e}",
-            f"{check.limit:.0e}",
-            verdict,
-            Text(check.remark),
-        )
-    console.print(table)
-    failed = sum(not c.passed for c in results)
-    console.print(f"{len(results) - failed} of {len(results)} checks passed")
-    return 1 if failed else 0

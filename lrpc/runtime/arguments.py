@@ -88,8 +88,8 @@ def check_input(
     if not fits:
         raise ProgramError(
             f"input {name} must have shape [{wanted}], got {list(given.shape)}: this program"
-            f" holds one"
-            " size (B is free); resize or pad the image, or compile with LRPC.SHAPES for that size"
+            " holds one size (B is free); resize or pad the image, or compile for that size"
+            " (LRPC.SHAPES) or for all (LRPC.DYNAMIC, dynamic=)"
         )
     if str(given.dtype) != dtype:
         raise ProgramError(f"input {name} must be {dtype}, got {given.dtype}")

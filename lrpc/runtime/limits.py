@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import torch
@@ -63,51 +64,92 @@ def counted(seeds: int, images: int) -> str:
 
 
 @dataclass(frozen=True)
+class Planned:
+    """What calls hold at some `sizes` of inputs that vary, by composite and target, and the bytes
+    of the outputs for one image. Of smaller sizes they hold no more."""
+
+    sizes: Mapping[str, int]
+    plans: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    outputs: int = 0
+
+    @staticmethod
+    def all_of(manifest: Mapping[str, Any]) -> tuple[Planned, ...]:
+        """Those that a manifest states."""
+        own = {str(manifest.get("composite", "")): manifest, **manifest.get("composites", {})}
+        every = {name: said.get("plan", manifest["plan"])["targets"] for name, said in own.items()}
+
+        def plans(number: int) -> dict[str, dict[str, Mapping[str, Any]]]:
+            return {
+                name: {target: plan["budget"][number] for target, plan in targets.items()}
+                for name, targets in every.items()
+            }
+
+        held = manifest["memory"].get("held", ())
+        return tuple(Planned(x["sizes"], plans(i), x["outputs"]) for i, x in enumerate(held))
+
+    def __str__(self) -> str:
+        return "×".join(map(str, self.sizes.values()))
+
+
+@dataclass(frozen=True)
 class Limits:
     """How much a program takes at once: `chunk` seeds through a block, `per_pass` in a pass; under
-    a `budget`, fewer of them or fewer images where the plan of a call, by composite and target,
-    says that it would hold more. `blocks`: seeds may go through blocks fewer at a time."""
+    a `budget`, fewer of them or fewer images where the plan of a call says that it would hold more.
+    `blocks`: seeds may go through blocks fewer at a time."""
 
     chunk: int
     per_pass: int
     budget: int
     axes: Mapping[str, int]  # of the images in each input; empty where they cannot be taken apart
-    plans: Mapping[str, Mapping[str, Mapping[str, Any]]]
-    outputs: int = 0  # bytes for one image
+    planned: tuple[Planned, ...]
     blocks: bool = False
 
     @staticmethod
     def of(manifest: Mapping[str, Any], inputs: Mapping[str, Any]) -> Limits:
         """Those that a manifest states; `inputs` has the dtype and shape of each."""
         axes = batch_axes({name: shape for name, (_, shape) in inputs.items()})
-        own = {str(manifest.get("composite", "")): manifest, **manifest.get("composites", {})}
-        plans = {
-            name: {
-                target: plan.get("budget", {})
-                for target, plan in said.get("plan", manifest["plan"])["targets"].items()
-            }
-            for name, said in own.items()
-        }
         said = manifest["memory"]
         whole = axes if len(axes) == len(inputs) else {}
-        chunk, per_pass, outputs = said["chunk"], said["sweep"], said.get("outputs", 0)
-        budget = said["budget"] or 0
-        return Limits(chunk, per_pass or chunk, budget, whole, plans, outputs, per_pass > 0)
+        chunk, per_pass, budget = said["chunk"], said["per_pass"], said["budget"] or 0
+        planned = Planned.all_of(manifest) if budget else ()
+        return Limits(chunk, per_pass or chunk, budget, whole, planned, per_pass > 0)
+
+    def at(self, sizes: Mapping[str, int]) -> Limits:
+        """Those for inputs of these sizes. Raises ProgramError where the budget is not kept for so
+        large ones."""
+        if not self.budget or not sizes:
+            return self
+        larger = [x for x in self.planned if all(x.sizes[k] >= n for k, n in sizes.items())]
+        if not larger:
+            said = ", ".join(f"{name} = {length}" for name, length in sizes.items())
+            known = ", ".join(map(str, self.planned))
+            raise ProgramError(
+                f"{said}: LRPC.MEMORY.BUDGET is kept for sizes up to {known}; resize the images, or"
+                " compile with this size among LRPC.SHAPES"
+            )
+        best = min(larger, key=lambda x: prod(x.sizes.values()))
+        return replace(self, planned=(best, *(x for x in self.planned if x is not best)))
+
+    @property
+    def own(self) -> Planned:
+        """What calls hold at the present sizes."""
+        return self.planned[0]
 
     def images(self, batch: int) -> int:
         """How many of the images `forward` takes at once, such that one seed of any target fits
         beside what is saved. Raises ProgramError where the budget does not hold their outputs."""
         if not self.budget:
             return batch
-        plans = [plan["plain"] for targets in self.plans.values() for plan in targets.values()]
+        every = self.own.plans.values()
+        plans = [plan["plain"] for targets in every for plan in targets.values()]
         for count in self._counts(batch):
             needed = max(held(plan, count, 1, 1) for plan in plans)
-            needed += self.outputs * batch if count < batch else 0
+            needed += self.own.outputs * batch if count < batch else 0
             if needed <= self.budget:
                 return count
         raise ProgramError(
             f"forward of {batch} images: {needed:,} bytes are needed at least,"
-            f" {self.outputs * batch:,} of them for outputs, and LRPC.MEMORY.BUDGET is"
+            f" {self.own.outputs * batch:,} of them for outputs, and LRPC.MEMORY.BUDGET is"
             f" {self.budget:,}; give it fewer images at a time"
         )
 
@@ -137,17 +179,17 @@ class Limits:
 
     def needs(self, call: Call, split: Split) -> int:
         """The bytes that a call holds at most, from the forward pass on."""
-        plan = self.plans[call.composite][call.target]
+        plan = self.own.plans[call.composite][call.target]
         needed = held(
             plan["ledger" if call.ledger else "plain"], split.images, split.per_pass, split.chunk
         )
         if split.images < call.batch or split.per_pass < call.seeds:
             needed += self.results(call, split)
-        return needed + (self.outputs * call.batch if split.images < call.batch else 0)
+        return needed + (self.own.outputs * call.batch if split.images < call.batch else 0)
 
     def results(self, call: Call, split: Split) -> int:
         """The bytes of the results of all seeds and images."""
-        plan = self.plans[call.composite][call.target]
+        plan = self.own.plans[call.composite][call.target]
         count, part = call.seeds * call.batch, split.per_pass * split.images
         room = int(sum(plan["results"][place] for place in call.places) * count)
         return room + (8 * (int(plan["records"]) + 2) * (count + part) if call.ledger else 0)

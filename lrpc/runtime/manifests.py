@@ -69,7 +69,7 @@ READ: Mapping[str, Any] = {
     "outputs": Each(TEXT),
     "plan": PLAN,
     "ledger": LEDGER,
-    "memory": {"chunk": COUNT, "sweep": SIZE, "budget": BYTES},
+    "memory": {"chunk": COUNT, "per_pass": SIZE, "budget": BYTES},
     "composite?": TEXT,
     "composites?": Each({"plan?": PLAN, "ledger?": LEDGER}),
     "reference_weights?": [TEXT],

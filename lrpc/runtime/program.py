@@ -14,7 +14,7 @@ from torch import Tensor
 from lrpc.runtime.arguments import batch_of, given_inputs, indexing
 from lrpc.runtime.capture import chosen_calls
 from lrpc.runtime.copies import copied, reopening
-from lrpc.runtime.interface import Interface, Request
+from lrpc.runtime.interface import Interface, OfSizes, Request
 from lrpc.runtime.limits import Call, Limits, of_images, out_of_memory, say
 from lrpc.runtime.loading import WEIGHTS, ProgramError, check_files, check_finite, read_weights
 from lrpc.runtime.manifests import read_manifest
@@ -27,7 +27,7 @@ from lrpc.runtime.requests import (
     starts_of,
     token_of,
 )
-from lrpc.runtime.result_buffers import Outputs, Room, apart
+from lrpc.runtime.result_buffers import Outputs, Room, apart, apart_from
 from lrpc.runtime.results import Relevance, State, flat, ledger_of, rebuild
 from lrpc.runtime.seeds import Start, seed_count, start
 from lrpc.runtime.settings import in_own_modes, own_settings
@@ -58,6 +58,7 @@ class Program:
         wanted = self.manifest["sha256"][WEIGHTS]
         with torch.inference_mode(False), torch.no_grad():
             self.weights = read_weights(directory / WEIGHTS, self.device, left, wanted)
+        self.of_sizes = OfSizes()
 
     @in_own_modes
     def forward(self, *images: Tensor, **named: Tensor) -> State:
@@ -69,7 +70,8 @@ class Program:
         made = self.interface
         inputs = given_inputs(made.inputs, images, named, self.device, made.sizes)
         batch = batch_of(self.interface.inputs, inputs)
-        return self._state(inputs, batch, self.limits.images(batch))
+        limits = self.limits.at(made.sizes_of(inputs))
+        return self._state(inputs, batch, limits.images(batch))
 
     def _state(self, inputs: dict[str, Tensor], batch: int, count: int) -> State:
         """The state of so many images, run `count` at a time, or fewer where memory ends."""
@@ -85,9 +87,10 @@ class Program:
     def _forward(self, inputs: dict[str, Tensor], batch: int) -> State:
         made = self.interface
         with own_settings(made.tf32, self.device), indexing(inputs):
-            outputs, saved = self.calls.forward(
-                made.forward, self.weights, made.blocks, list(inputs.values())
-            )
+            more = self.of_sizes(made, self.weights, inputs, self.device)
+            given = [*inputs.values(), *more]
+            outputs, saved = self.calls.forward(made.forward, self.weights, made.blocks, given)
+        outputs = apart_from(more, outputs)
         for name, value in outputs.items():
             check_finite(value, f"output {name}", "check the input's range and the weights")
         whole = rebuild(made.structure, outputs)
@@ -145,7 +148,7 @@ class Program:
         count = 1 if total else seed_count(index, seeds)
         most = batch_of(self.interface.inputs, state.pieces[0]) if state.pieces else state.batch
         call = Call(composite, name, places, ledger, state.batch, count)
-        split = self.limits.split(call, most)
+        split = self.limits.at(sizes).split(call, most)
         if split.images < most:
             self._take_apart(state, split.images)
         request = Request(composite, name, chosen, token, norm, places, ledger, total, split)
@@ -225,18 +228,22 @@ class Program:
         seeds: int,
         images: int,
         *,
+        state: State | None = None,
         composite: str | None = None,
         layer: int | None = None,
         read: Sequence[str] | None = None,
         ledger: bool = False,
     ) -> int:
         """How many of `seeds` seeds one call of `relevance` can take within the budget of the
-        program; 0 if not one. The options are those of `relevance`."""
+        program; 0 if not one. It is for images of the sizes in `state`, or of the largest that the
+        budget is kept for. The options are those of `relevance`."""
         composite = find_composite(self.composites, composite)
         targets = self.interface.others.get(composite, self.interface.targets)
         name, chosen = find_target(targets, target, layer)
         places = places_of(chosen, name, read)
-        return self.limits.at_once(Call(composite, name, places, ledger, images, seeds))
+        sizes = {} if state is None else self.interface.sizes_of(state.inputs)
+        call = Call(composite, name, places, ledger, images, seeds)
+        return self.limits.at(sizes).at_once(call)
 
     def __call__(self, *inputs: Any, **options: Any) -> Relevance:
         """`forward` and `relevance` in one call: the inputs, then the arguments of `relevance`.
@@ -271,6 +278,7 @@ class Program:
         made = copy.copy(self)
         made.manifest = copy.deepcopy(self.manifest, memo)
         made.weights = copy.deepcopy(self.weights, memo)
+        made.of_sizes = OfSizes()
         return made
 
     # -- helpers ---------------------------------------------------------------------------------
@@ -286,7 +294,7 @@ class Program:
         self, request: Request, state: State, g: Tensor, rows: list[list[str]] | None, chunk: int
     ) -> Relevance:
         target, ledger = request.target, rows is not None
-        inner = chunk if self.interface.sweep else 0
+        inner = chunk if self.interface.per_pass else 0
         with own_settings(self.interface.tf32, self.device):
             found, amounts = self.calls.relevance(
                 target.run, self.weights, state.saved, g, request.places, ledger, inner

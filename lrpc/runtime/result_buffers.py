@@ -78,6 +78,13 @@ def apart(
         yield {name: t.narrow(axes[name], first, size) for name, t in inputs.items()}
 
 
+def apart_from(kept: Sequence[Tensor], outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The outputs, copied where a program keeps their memory for later calls."""
+    places = {x.untyped_storage().data_ptr() for x in kept}
+    own = {k: v.untyped_storage().data_ptr() in places for k, v in outputs.items()}
+    return {k: v.clone() if own[k] else v for k, v in outputs.items()}
+
+
 @dataclass
 class Outputs:
     """The outputs for `images` images, part by part; `types` are as in f32[B,300,80]."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from math import prod
 
@@ -34,12 +35,21 @@ def sizes_of(
     return found
 
 
+FLOOR = re.compile(r"\(+([A-Z][0-9]*)(?:\+([0-9]+)\))?//([0-9]+)\)")
+
+
 def extent(said: int | str, sizes: Mapping[str, int]) -> int:
-    """An extent at given sizes: a number, or a sum of products such as `21*H*W/1024`."""
+    """An extent at given sizes: a number, or a sum of products such as `21*H*W/1024`, with floors
+    such as `((H+32)//64)` among the factors."""
     if isinstance(said, int):
         return said
+
+    def floor(found: re.Match[str]) -> str:
+        name, plus, over = found.groups()
+        return str((sizes[name] + int(plus or 0)) // int(over))
+
     total = 0
-    for term in said.split("+"):
+    for term in FLOOR.sub(floor, said).split("+"):
         above, *below = term.split("/")
         total += prod(sizes.get(x) or int(x) for x in above.split("*")) // prod(map(int, below))
     return total

@@ -32,7 +32,7 @@ PLACES = [0.1, 0.3, 0.5, 0.7, 0.9, 1.0]  # on the front, from all kept to all re
 SAVED = r"^    (\w+) = (?:{i: )?saved\[f?\"(.*?)(?:\.{i})?\"\](?: for .*)?$"
 PARTS = (
     r"(\w+) = dict\((\w+)(?:\[(\d+)\])?\)  # the rest computed again"
-    r"(?:\n +(\w+_again\w*)\(w, .*?\b\1[,)])?"
+    r"(?:\n +(\w+_recompute\w*)\(w, .*?\b\1[,)])?"
 )
 
 
@@ -83,7 +83,7 @@ def test_what_a_block_keeps_changes_nothing(name: str, place: float) -> None:
 
 @pytest.mark.parametrize("ledger", [False, True], ids=["plain", "ledger"])
 @pytest.mark.parametrize(("chunk", "per_pass"), [(4, 4), (2, 3)])
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", [0.1, 0.5, 1.0])
 def test_predicted_to_the_byte(place: float, chunk: int, per_pass: int, ledger: bool) -> None:
     for name in MODELS:
         _, x = model_of(name)
@@ -121,8 +121,8 @@ def test_equal_blocks_share_the_function_that_makes_the_rest(place: float) -> No
     if place == 0.1:  # the tables that relevance makes are alone made anew
         assert not used
         return
-    assert used == {"layers_again"}
-    (body,) = re.findall(r"def layers_again\(.*?(?=\n\n\n)", text, re.DOTALL)
+    assert used == {"layers_recompute"}
+    (body,) = re.findall(r"def layers_recompute\(.*?(?=\n\n\n)", text, re.DOTALL)
     for local in kept["layers.0"]:
         assert f"    {local} = " not in body
     assert ("deform_sample(" in body) == ("attention_sampled" not in kept["layers.0"])
@@ -135,7 +135,7 @@ def test_the_plan_says_what_each_block_does(
     monkeypatch.setenv("COLUMNS", "1000")
     program = compiled("deformable encoder", 0.5)
     memory = program.manifest["memory"]
-    assert set(memory["made"]) == set(memory["kept"]) == set(memory["again"])
+    assert set(memory["made"]) == set(memory["kept"]) == set(memory["recomputed"])
     assert main(["plan", str(program.directory)]) == 0
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     at = lines.index("recomputed for relevance")

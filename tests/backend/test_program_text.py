@@ -53,7 +53,7 @@ def test_every_assignment_states_its_shape_and_values_are_deleted(programs: Prog
     assert body is not None
     lines = re.findall(r"^ +(\w+) = (.*?)(?:  # (.*))?$", body.group(), re.MULTILINE)
     assert len(lines) > 8
-    assert all(re.fullmatch(r"f32\[[KBCN\d,*]+\]", shape) for *_, shape in lines)
+    assert all(re.fullmatch(r"f32\[[KBCN\d,*HW/]+\]", shape) for *_, shape in lines)
     deleted = {
         n
         for line in re.findall(r"^ +del (.*)$", body.group(), re.MULTILINE)

@@ -54,7 +54,7 @@ def test_passes_change_nothing_that_is_computed(seed: int) -> None:
     for number in range(2):
         of = {name: stage.targets[number] for name, stage in found.items()}
         for ledger in (False, True):
-            before = of["in_place"].booked if ledger else of["in_place"].plain
+            before = of["in_place"].with_ledger if ledger else of["in_place"].plain
             assert computed(runs(of["join"].plain.body, ledger)) == computed(before.body)
             cut = put_back(of["applications"].plain.body, found["applications"])
             both = [runs(body, ledger) for body in (of["free"].plain.body, cut)]
@@ -91,7 +91,7 @@ def test_the_text_computes_what_the_schedule_says(seed: int) -> None:
     flat, last = stages(seed)["build"], stages(seed)["tails"]
     for before, after in zip(flat.targets, last.targets, strict=True):
         for ledger in (False, True):
-            main = before.booked if ledger else before.plain
+            main = before.with_ledger if ledger else before.plain
             out, rows = reference(main, *values(seed), ledger)
             for read in (set(out), {min(out)}):
                 found = called(functions[after.plain.name], seed, read, ledger)
@@ -109,7 +109,7 @@ class Timeline(Tracker):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = super().__torch_dispatch__(func, types, args, kwargs)
         if not (func.is_view or func._schema.is_mutable):
-            self.steps.append((str(func), sum(self.bytes.values())))
+            self.steps.append((str(func), self.live))
         return out
 
 

@@ -88,7 +88,7 @@ def test_a_row_of_what_is_there_anyway_needs_no_condition() -> None:
 
 PARTS = """
     recompute "l.0" whole {{
-      block "l.0" "l.0" again["l.0"] (%x: f32[B,4] = saved[""]["y"]: f32[B,4]) {{
+      block "l.0" "l.0" recomputed["l.0"] (%x: f32[B,4] = saved[""]["y"]: f32[B,4]) {{
         %c: f32[B,4] = exp(%x)
         {5}
         save own["c"] = %c
@@ -96,12 +96,12 @@ PARTS = """
         return
       }}
     }}
-    %r: f32[K,B,4] = mul(%g, again["l.0"]["c"]: f32[B,4])
+    %r: f32[K,B,4] = mul(%g, recomputed["l.0"]["c"]: f32[B,4])
     {1}
     %q: f32[K,B,4] = relu(%r)
     {2}
     only ledger {{
-      book (%q, again["l.0"]["c"]: f32[B,4]) {{batch=1}}
+      book (%q, recomputed["l.0"]["c"]: f32[B,4]) {{batch=1}}
       {3}
     }}
     read "input" (%q)

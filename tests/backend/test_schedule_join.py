@@ -83,7 +83,7 @@ def test_relevance_keeps_its_order_and_what_comes_sooner_in_one_comes_so_in_both
 
 AGAIN = """
     recompute "l.0" whole {{
-      block "l.0" "l.0" again["l.0"] (%x: f32[B,4] = saved[""]["y"]: f32[B,4]) {{
+      block "l.0" "l.0" recomputed["l.0"] (%x: f32[B,4] = saved[""]["y"]: f32[B,4]) {{
         %c: f32[B,4] = exp(%x)
         save own["c"] = %c
         return
@@ -94,7 +94,7 @@ AGAIN = """
 
 
 def test_what_reads_a_part_stays_behind_the_statement_that_computes_it_again() -> None:
-    reader = '%n: f32[B,4] = relu(again["l.0"]["c"]: f32[B,4])'
+    reader = '%n: f32[B,4] = relu(recomputed["l.0"]["c"]: f32[B,4])'
     first = f"%r: f32[K,B,4] = mul(%g, {Y}) {RULE}"
     rest = '%q: f32[K,B,4] = mul(%r, %n) role="relevance" rule=pass\nread "input" (%q)\nreturn'
     again = AGAIN.format(reader)
@@ -149,9 +149,9 @@ def test_a_block_that_hands_out_more_with_a_ledger_stays_apart() -> None:
 def test_every_row_is_booked_and_equal_ones_at_once() -> None:
     """As many times as the graph has it; no two rows one after the other have the same amount."""
     model = open_model(Path(compiled("small ViT", "attnlrp", "block").directory))
-    merged = rows(model.scheduler.flat).targets[0].booked.body
+    merged = rows(model.scheduler.flat).targets[0].with_ledger.body
     found = [s for s in merged if isinstance(s, Book)]
-    nodes = [n for n in model.codes[0].booked.nodes if n.op == "record"]
+    nodes = [n for n in model.codes[0].with_ledger.nodes if n.op == "record"]
     assert sum(s.times for s in found) == len(nodes) > len(found)
     for s, t in pairwise(found):
         assert (s.inputs, s.attr("negative")) != (t.inputs, t.attr("negative"))

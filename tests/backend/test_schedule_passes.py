@@ -120,7 +120,7 @@ def test_recompute_makes_what_the_state_does_not_keep() -> None:
     before = schedule(FORWARD.format('save own["a"] = %a'), RELEVANCE.format("", "saved", ""))
     again = """
         recompute "l.0" rest {
-          block "l.0" "l.0" again["l.0"] (%x: f32[B,4] = saved[""]["x"]: f32[B,4]) {
+          block "l.0" "l.0" recomputed["l.0"] (%x: f32[B,4] = saved[""]["x"]: f32[B,4]) {
             %a: f32[B,4] = exp(%x)
             save own["a"] = %a
             return
@@ -128,7 +128,7 @@ def test_recompute_makes_what_the_state_does_not_keep() -> None:
         }"""
     after = schedule(
         'save saved[""]["x"] = %x\n' + FORWARD.format(""),
-        RELEVANCE.format(dedent(again).strip(), "again", ""),
+        RELEVANCE.format(dedent(again).strip(), "recomputed", ""),
     )
     needed = {"a", "b", "y"}
     same(recompute(before, {"l.0": ("b",)}, needed), after)

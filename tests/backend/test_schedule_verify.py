@@ -31,7 +31,7 @@ schedule chunked {
     function "relevance_output" relevance (%g: f32[K,B,4]) {
       recompute "l.0" rest {
       }
-      %r: f32[K,B,4] = call "l_relevance" "l.0." again["l.0"]
+      %r: f32[K,B,4] = call "l_relevance" "l.0." recomputed["l.0"]
         (%g, saved[""]["x"]: f32[B,4]) over=[0]
       free %g parts "l.0"
       read "input" (%r)
@@ -87,7 +87,7 @@ def test_faults_are_found(old: str, new: str, said: str) -> None:
     ("old", "new", "said"),
     [
         ("schedule chunked", "graph", "it:2:1: found graph; expected 'schedule'"),
-        ('again["l.0"]', 'there["l.0"]', "unknown part there"),
+        ('recomputed["l.0"]', 'there["l.0"]', "unknown part there"),
         ("return %b", "return 3", "found 3; expected a %value"),
     ],
 )

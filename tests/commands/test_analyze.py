@@ -8,7 +8,7 @@ import math
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from tests.oracle.targets import DecoderQuery, EncoderFeature
 from tests.support.maskdino_cases import EXAMPLE
 from tests.support.programs import DIGITS, Programs
 
-EXACT = ("LRPC.PRECISION", "fp64", "LRPC.SHAPES", "[[96, 96]]")
+EXACT = ("LRPC.PRECISION", "fp64", "LRPC.SHAPES", "[[96, 96]]", "LRPC.DYNAMIC", "false")
 HEAD = "sem_seg_head"
 ENCODER = f"{HEAD}.pixel_decoder.transformer.encoder.layers"
 DECODER = f"{HEAD}.predictor.decoder.layers"
@@ -76,8 +76,11 @@ def analyze(programs: Programs, folder: Path, tmp_path: Path) -> Analyze:
         path = tmp_path / "t.csv"
         asked = ["--which-module", module, "--layer-index", str(layer), "--feature-index", features]
         given = [] if "--program" in words else ["--config", str(DIGITS), *EXACT, *keys]
-        first = ["analyze", "--images-dir", str(folder), "--output-csv", str(path), *asked]
-        with programs.one_trace(DIGITS, "fp64", "96"), programs.each_once():
+        first = ["analyze", "--images-dir", str(folder), "--output-csv", str(path), "--pad", *asked]
+        with (
+            programs.trace_of(DIGITS, PRECISION="fp64", SHAPES=[[96, 96]], DYNAMIC=False),
+            programs.each_once(),
+        ):
             assert main([*first, *words, "--device", "cpu", *given]) == 0
         return result(path)
 
@@ -102,7 +105,8 @@ def images(folder: Path) -> Tensor:
     facts = read_facts(
         {"config": config.to_dict(), "inputs": {"images": "f64[B,3,96,96]"}, "targets": []}
     )
-    found = [load_image(path, facts.sizing).pixels for path in sorted(folder.iterdir())]
+    sizing = replace(facts.sizing, pad=True)
+    found = [load_image(path, sizing).pixels for path in sorted(folder.iterdir())]
     return torch.stack(found).double()
 
 
@@ -535,7 +539,15 @@ def test_a_signal_ends_it_with_the_images_until_then(
 
     monkeypatch.setattr(Collected, "explain", stopping)
     words = ["--which-module", "encoder", "--layer-index", "1", "--feature-index", "1"]
-    words += ["--program", str(encoder_program(programs)), "--device", "cpu", "--batch-size", "1"]
+    words += [
+        "--program",
+        str(encoder_program(programs)),
+        "--device",
+        "cpu",
+        "--batch-size",
+        "1",
+        "--pad",
+    ]
     out = tmp_path / "t.csv"
     assert main(["analyze", "--images-dir", str(folder), "--output-csv", str(out), *words]) == 143
     said = capsys.readouterr().err.splitlines()[-1]
@@ -559,7 +571,7 @@ def encoder_program(programs: Programs) -> Path:
     """Local mode of two encoder layers at once."""
     targets = ["encoder_feature:1", "encoder_feature:2"]
     return programs.directory(
-        DIGITS, TARGETS=targets, BOUNDARIES=["encoder.layers.*", "encoder.input"]
+        DIGITS, TARGETS=targets, BOUNDARIES=["encoder.layers.*", "encoder.input"], DYNAMIC=False
     )
 
 
@@ -588,7 +600,7 @@ def test_relevance_that_cannot_get_to_the_queries_is_refused(
     programs: Programs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     changes = {"--which-module": "decoder", "--sublayer": "cross_attn", "--measure": "pre_res"}
-    with programs.one_trace(DIGITS, "fp32"):
+    with programs.trace_of(DIGITS):
         assert refused(tmp_path, capsys, {**changes, "--composite": "cp_lrp"}) == (
             "with these rules no relevance of decoder.layers.2.cross_attn.pre_res reaches"
             " decoder.layers.1.cross_attn.pre_res; follow attention weights to the queries"
@@ -603,9 +615,27 @@ def test_one_program_of_all_layers_serves_each(
     for layer in (1, 2):
         words = ["--which-module", "encoder", "--layer-index", str(layer), "--feature-index", "4"]
         given = ["--images-dir", str(folder), "--output-csv", str(out), "--program", str(program)]
-        assert main(["analyze", *given, *words]) == 0
+        assert main(["analyze", *given, *words, "--pad"]) == 0
         assert result(out).about["request"]["read"] == f"encoder.layers.{layer - 1}"
         assert main(["validate", str(out), "--program", str(program)]) == 0
+
+
+def test_images_are_padded_only_where_that_is_asked_for(
+    programs: Programs, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, words = tmp_path / "t.csv", ["--program", str(encoder_program(programs))]
+    words += ["--which-module", "encoder", "--layer-index", "1", "--feature-index", "4"]
+    assert main(["analyze", "--images-dir", str(folder), "--output-csv", str(out), *words]) == 1
+    about = result(out).about
+    assert [one["file"] for one in about["images"]] == [
+        "a.png",
+        "c.png",
+    ]  # c as by the model itself
+    assert [one["file"] for one in about["failed"]] == ["b.png"]
+    assert (
+        "b.png: the program takes 160×160, the model's own inference makes this image 96×160"
+        in (capsys.readouterr().err)
+    )
 
 
 def test_run_says_that_a_local_program_does_not_reach_the_image(

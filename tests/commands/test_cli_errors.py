@@ -164,10 +164,6 @@ def test_a_key_with_a_typing_error(line: Line) -> None:
             " the default is [[480, 640]]",
         ),
         (
-            ("LRPC.SHAPES", "[[32, 32], [64, 64]]"),
-            "LRPC.SHAPES holds 2 sizes; a program holds one: compile once for each",
-        ),
-        (
             ("LRPC.SHAPES", "[[150, 160]]"),
             "command line: LRPC.SHAPES: [150, 160] is not a multiple of"
             " MODEL.MaskDINO.SIZE_DIVISIBILITY (32); give [160, 160], images are padded to it",

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from torch import nn
 
 import lrpc
 from lrpc.cli import main
-from lrpc.commands.compare.runner import ComparisonRunner
+from lrpc.commands.compare.runner import RECORD, ComparisonRunner
+from lrpc.commands.drawing import draw
 from lrpc.commands.session.options import Options
 from lrpc.commands.session.session import Outcome
 from lrpc.errors import ProgramError
@@ -189,6 +191,36 @@ def test_programs_side_by_side_with_targets_of_the_first(tmp_path: Path) -> None
     assert (none, len(one)) == ([], 1)
     alone = compared(tmp_path, programs, paths)[0].records
     assert alone == runner.records
+
+
+def test_maps_and_masks_are_kept_at_the_size_on_disk_and_padding_is_drawn(tmp_path: Path) -> None:
+    programs = {Path("a"): FakeProgram(), Path("b"): FakeProgram(composite="cp_lrp")}
+    sizes = {"whole": (2 * WIDTH, 2 * HEIGHT), "padded": (2 * WIDTH, HEIGHT)}
+    paths = [write_image(tmp_path / f"{name}.png", 150, size) for name, size in sizes.items()]
+    runner, (whole, padded) = compared(tmp_path, programs, paths)
+    assert (whole.error, padded.targets) == ("", 0)
+    assert "takes 32×48, the model's own inference makes this image 16×48; compile" in padded.error
+    assert paths[1] in runner.failed
+    runner, outcomes = compared(tmp_path, programs, paths, pad=True)
+    assert [one.error for one in outcomes] == ["", ""]
+    hatched = {}
+    for path, (width, height), visible in zip(paths, sizes.values(), (HEIGHT, 16), strict=True):
+        found = load_file(tmp_path / "out" / f"{path.stem}.compare.safetensors")
+        names = ("a/class_logit-q1-c2/map", "b/class_logit-q1-c2/map", "masks/q1-c2")
+        assert sorted(found) == sorted(names)
+        for name in names:
+            assert (found[name].shape[0], found[name].shape[1]) == (height, width)
+        assert float(found[names[0]].sum()) == pytest.approx(120 * visible / HEIGHT)
+        (target,) = runner.records[path]["targets"]
+        with Image.open(tmp_path / "out" / target["file"]) as page:
+            rows = (np.asarray(page) == draw.SOFT).all(axis=-1)[:, : page.width // 4].mean(axis=1)
+        hatched[path.stem] = bool((rows > 0.02).sum() > 40)  # of the photo
+    assert hatched == {"whole": False, "padded": True}
+    told = {**runner.about(), "images": list(runner.records.values())}
+    (tmp_path / "out" / RECORD).write_text(json.dumps(told))
+    (tmp_path / "out" / "padded.compare.safetensors").unlink()
+    again = compared(tmp_path, programs, paths, resume=True, pad=True)[1]
+    assert [one.note for one in again] == ["compared before", ""]
 
 
 def test_programs_of_other_sizes_are_refused(tmp_path: Path) -> None:

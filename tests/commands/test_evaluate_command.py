@@ -47,13 +47,14 @@ def run(*words: object) -> int:
 
 
 @pytest.fixture(scope="module")
-def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def everything(tmp_path_factory: pytest.TempPathFactory, programs: Programs) -> Path:
     """The output of one evaluation that does all there is, on two objects."""
     folder = tmp_path_factory.mktemp("everything")
     (folder / "variants.yaml").write_text(VARIANTS)
     words = ("--config", DIGITS, "--composites", "attnlrp", "--variants", folder / "variants.yaml")
     given = ("--scenes", SCENES, "-o", folder / "out", *QUICK, *ONE_TARGET)
-    assert run(*words, *given) == 0
+    with programs.trace_of(DIGITS):
+        assert run(*words, *given) == 0
     return folder / "out"
 
 

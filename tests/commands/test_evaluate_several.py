@@ -62,7 +62,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory, programs: Programs) -> tuple[
     recipe = Recipe(DIGITS, ONE_TARGET)
     candidates = [Candidate(name, options) for name, options in VARIANTS.items()]
     together, apart = (tmp_path_factory.mktemp(name) for name in ("together", "apart"))
-    with programs.one_trace(DIGITS):
+    with programs.trace_of(DIGITS):
         shared = compiled(candidates, recipe, together, "cpu")
         single = [compiled([candidate], recipe, apart, "cpu")[0] for candidate in candidates]
     assert len(list(together.iterdir())) == 1
@@ -179,7 +179,7 @@ def test_a_config_of_several_composites_gives_all_of_them(
 ) -> None:
     given = ("LRPC.COMPOSITE", "{cp_lrp: cp_lrp, weak: {composite: gamma, linear_gamma: 0.05}}")
     words = ("--scenes", SCENES, *QUICK, "--baselines", "random")
-    with programs.one_trace(DIGITS):
+    with programs.trace_of(DIGITS):
         assert run("--config", DIGITS, *words, "-o", tmp_path / "a", *ONE_TARGET, *given) == 0
     assert run(several, *words, "-o", tmp_path / "b") == 0
     assert record(tmp_path / "a")["objects"] == record(tmp_path / "b")["objects"]

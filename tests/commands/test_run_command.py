@@ -138,7 +138,15 @@ def test_images_that_are_padded_are_told_on_the_terminal_in_the_record_and_in_th
 ) -> None:
     plain = write_image(tmp_path / "a" / "plain.png", 150)
     padded = write_image(tmp_path / "a" / "padded.png", 150, (48, 20))
-    assert run(tmp_path, plain, padded)[0] == 0
+    assert run(tmp_path, plain, padded)[0] == 1
+    assert json.loads((tmp_path / "out" / "padded.json").read_text())["error"] == (
+        f"{padded}: the program takes 32×48, the model's own inference makes this image 20×48;"
+        " compile for any size (LRPC.DYNAMIC true) or for this one (LRPC.SHAPES '[[20,48]]'), or"
+        " have it padded (--pad)"
+    )
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert run(tmp_path, plain, padded, "--pad")[0] == 0
     lines = capsys.readouterr().err.splitlines()
     change = "padded to 32×48; the model's own inference takes 20×48"
     assert lines[:2] == [f"{plain}: 1 target", f"{padded}: 1 target"]
@@ -153,8 +161,11 @@ def test_images_that_are_padded_are_told_on_the_terminal_in_the_record_and_in_th
         "plain": None,
         "padded": change,
     }
-    alarmed = {}
+    alarmed, hatched = {}, {}
     for name, one in told.items():
         with Image.open(tmp_path / "out" / one["targets"][0]["files"]["panel"]) as panel:
-            alarmed[name] = bool((np.asarray(panel) == draw.ALARM).all(axis=-1).any())
-    assert alarmed == {"plain": False, "padded": True}
+            pixels = np.asarray(panel)
+        alarmed[name] = bool((pixels == draw.ALARM).all(axis=-1).any())
+        lines_in = (pixels == draw.SOFT).all(axis=-1).mean(axis=1)  # of each row
+        hatched[name] = bool(lines_in[3 * len(pixels) // 5 : -len(pixels) // 5].min() > 0)
+    assert alarmed == hatched == {"plain": False, "padded": True}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ MEAN = (10.0, 20.0, 30.0)
 
 
 def sizing(*shapes: tuple[int, int], shortest: int = 0, longest: int = 0) -> Sizing:
-    return Sizing(shapes, shortest, longest, MEAN)
+    return Sizing(shapes, shortest, longest, MEAN, pad=True)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +150,7 @@ def refused(path: Path) -> str:
     return line.removeprefix(f"{path}: ")
 
 
-SIZING = Sizing(((32, 32),), 32, 64, (1.0, 2.0, 3.0))
+SIZING = Sizing(((32, 32),), 32, 64, (1.0, 2.0, 3.0), pad=True)
 
 
 def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
@@ -236,8 +237,8 @@ def test_annotations_beside_their_images_are_not_images(tmp_path: Path) -> None:
         ((16, 48), 16, "padded to 32×48; the model's own inference takes 16×48"),
         ((32, 32), 32, "padded to 32×48; the model's own inference takes 32×32"),
         ((32, 96), 32, "resized to 16×48, padded to 32×48; the model's own inference takes 32×96"),
-        ((64, 96), 64, "resized to 32×48, padded to 32×48; the model's own inference takes 64×96"),
-        ((32, 48), 64, "kept at 32×48, padded to 32×48; the model's own inference takes 64×96"),
+        ((64, 96), 64, "resized to 32×48; the model's own inference takes 64×96"),
+        ((32, 48), 64, "kept at 32×48; the model's own inference takes 64×96"),
         ((32, 48), 0, None),
     ],
 )
@@ -245,9 +246,41 @@ def test_what_was_changed_is_told(
     tmp_path: Path, size: Size, shortest: int, said: str | None
 ) -> None:
     Image.new("RGB", size[::-1]).save(tmp_path / "a.png")
-    sizing = Sizing(((32, 48),), shortest, 0, (1.0, 2.0, 3.0), 16)
+    sizing = Sizing(((32, 48),), shortest, 0, (1.0, 2.0, 3.0), 16, pad=True)
     change = change_of(load_image(tmp_path / "a.png", sizing))
     assert (change.words if change else None) == said
+
+
+@pytest.mark.parametrize(
+    ("size", "shortest", "own"),
+    [
+        ((32, 48), 32, ""),
+        ((64, 96), 64, ""),  # of this aspect ratio
+        ((64, 96), 0, ""),
+        ((20, 48), 20, ""),  # padded to 32×48 by the model's own inference
+        ((16, 48), 16, "16×48"),
+        ((32, 32), 32, "32×32"),
+        ((20, 48), 40, "48×96"),  # 40×96, padded
+        ((31, 48), 64, "64×112"),
+    ],
+)
+def test_images_are_padded_only_where_the_user_or_the_model_does(
+    tmp_path: Path, size: Size, shortest: int, own: str
+) -> None:
+    Image.new("RGB", size[::-1]).save(tmp_path / "a.png")
+    sizing = Sizing(((32, 48),), shortest, 0, (1.0, 2.0, 3.0), 16)
+    assert load_image(tmp_path / "a.png", replace(sizing, pad=True)).frame == (32, 48)
+    if not own:
+        assert load_image(tmp_path / "a.png", sizing).frame == (32, 48)
+        return
+    with pytest.raises(ImageError) as caught:
+        load_image(tmp_path / "a.png", sizing)
+    shape = own.replace("×", ",")
+    assert str(caught.value) == (
+        f"{tmp_path / 'a.png'}: the program takes 32×48, the model's own inference makes this image"
+        f" {own}; compile for any size (LRPC.DYNAMIC true) or for this one (LRPC.SHAPES"
+        f" '[[{shape}]]'), or have it padded (--pad)"
+    )
 
 
 def test_changes_are_one_line_with_what_to_compile_for() -> None:

@@ -192,6 +192,29 @@ def test_panel_order_is_photo_heatmap_overlay() -> None:
     assert boxed == [True, False, True]
 
 
+def test_padding_is_hatched_in_every_tile_and_nothing_else_is() -> None:
+    marks = render.Marks("dog 0.90", (20, 10, 40, 20), np.ones((30, 50), dtype=bool))
+    plain, hatched = (
+        np.asarray(render.panel(photo(), blob(), 2.0, marks, render.Caption("t", "f"), visible))
+        for visible in (None, (30, 50))
+    )
+    tile = 60 * 12  # pixels a side, of 60 × 40 network pixels
+    changed = (plain != hatched).any(axis=-1)
+    gap = (plain.shape[1] - 3 * tile) // 4
+    top = next(y for y in range(len(plain)) if (plain[y] == (30, 160, 90)).all(axis=-1).any())
+    for n in range(3):
+        left = gap + n * (tile + gap)
+        inside = changed[top : top + 40 * 12, left : left + tile]
+        assert not inside[: 30 * 12, : 50 * 12].any()
+        assert 0.05 < inside[30 * 12 :].mean() < 0.5
+        assert 0.05 < inside[:, 50 * 12 :].mean() < 0.5
+        changed[top : top + 40 * 12, left : left + tile] = False
+    words = changed[top + 40 * 12 :, : gap + tile]  # "image" becomes its legend
+    assert words.any()
+    words[:] = False
+    assert not changed.any()
+
+
 def test_the_words_use_only_what_the_font_has() -> None:
     missing = bytes(draw.font(20).getmask("\uffff"))
     for letter in "·,.:+-=_()0123456789abcxyzABC":

@@ -156,7 +156,8 @@ def test_a_mask_of_padding_goes_along_where_the_program_takes_one(tmp_path: Path
 
     inputs = MANIFEST["inputs"] | {"padding_mask": f"bool[B,{HEIGHT},{WIDTH}]"}
     program = Masked(inputs=inputs)
-    explain(program, tmp_path, [write_image(tmp_path / "a.png", 150, (WIDTH, HEIGHT // 2))])
+    image = write_image(tmp_path / "a.png", 150, (WIDTH, HEIGHT // 2))
+    explain(program, tmp_path, [image], pad=True)
     assert program.mask.dtype == torch.bool
     assert program.mask[0, : HEIGHT // 2].sum() == 0
     assert program.mask[0, HEIGHT // 2 :].all()

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lrpc.cli import main
+from lrpc.commands.drawing import draw
 from lrpc.commands.evaluate.methods import Relevance
 from lrpc.commands.evaluate.model import load_model
 from lrpc.commands.evaluate.objects import find
@@ -190,6 +191,14 @@ def test_padding_by_the_model_s_own_rule_is_told_and_is_no_warning(ran: Ran) -> 
         " inference pads them (10.png: to 128×160)"
     )
     assert "warning" not in ran.said
+    hatched = {}
+    for photo in PHOTOS:
+        panel = next(ran.output.glob(f"{photo.scene}.*.panel.png"))
+        with Image.open(panel) as page:
+            heat = np.asarray(page)[:, page.width // 3 : 2 * page.width // 3]
+        lines = (heat == draw.SOFT).all(axis=-1)
+        hatched[photo.scene] = int(lines.sum()) > 2000  # words under it are a few hundred
+    assert hatched == {photo.scene: photo.resized != photo.padded for photo in PHOTOS}
 
 
 def test_pictures_of_several_sizes_are_measured_as_each_alone(program: Path, folder: Path) -> None:

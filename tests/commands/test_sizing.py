@@ -18,7 +18,7 @@ from lrpc.commands.session import batches
 from lrpc.commands.session.facts import read_facts
 from lrpc.commands.session.images import load_image
 from lrpc.commands.session.options import Options
-from lrpc.commands.session.original import spread
+from lrpc.commands.session.original import original_box, spread
 from lrpc.commands.session.sizing import Sizing, fit
 from lrpc.errors import ProgramError
 from lrpc.program.protocol import Size
@@ -116,6 +116,14 @@ def test_maps_at_another_resolution_keep_what_each_part_holds(before: Size, afte
     torch.testing.assert_close(spread(values, after), blocks.sum((1, 3)))
 
 
+def test_boxes_in_pixels_of_the_image_on_disk(tmp_path: Path) -> None:
+    Image.new("RGB", (480, 330)).save(tmp_path / "a.png")
+    sizing = Sizing((), 160, 160, (1.0, 2.0, 3.0), 32, steps=(32, 32))
+    image = load_image(tmp_path / "a.png", sizing)
+    assert (image.valid, image.frame) == ((110, 160), (128, 160))
+    assert original_box((16.0, 11.0, 160.0, 110.0), image) == (48.0, 33.0, 480.0, 330.0)
+
+
 @pytest.mark.parametrize(
     ("shape", "masks", "left"),
     [
@@ -129,7 +137,7 @@ def test_masks_leave_what_the_model_itself_does_not_mask(
     tmp_path: Path, shape: Size, masks: bool, left: Size
 ) -> None:
     Image.new("RGB", (48, 20)).save(tmp_path / "a.png")
-    sizing = Sizing((shape,), 20, 0, (1.0, 2.0, 3.0), 16, masks=masks)
+    sizing = Sizing((shape,), 20, 0, (1.0, 2.0, 3.0), 16, masks=masks, pad=True)
     assert load_image(tmp_path / "a.png", sizing).attended == left
 
 

@@ -33,7 +33,7 @@ def whole(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     kept += ["LRPC.SHAPES", "[[96, 96]]"]
     asked = ["--which-module", "decoder", "--layer-index", "1", "--feature-index", "2,7"]
     words = ["--images-dir", str(folder / "images"), "--output-csv", str(folder / "t.csv")]
-    with programs.one_trace(DIGITS, "fp32"):
+    with programs.trace_of(DIGITS, SHAPES=[[96, 96]]):
         assert main(["analyze", *words, *asked, "--batch-size", "2", "--device", "cpu", *kept]) == 0
     return folder
 

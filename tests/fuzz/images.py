@@ -49,7 +49,7 @@ FORMATS = {
 MODES = ("RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "I;16", "F")
 WORDS = (b"\0", b"\x01", b"\x7f", b"\x80", b"\xff", b"\0" * 4, b"\xff" * 4, b"\x7f" + b"\xff" * 3)
 SECONDS, MEGABYTES = 20, 400
-SIZING = Sizing(((32, 32),), 32, 64, (1.0, 2.0, 3.0))
+SIZING = Sizing(((32, 32),), 32, 64, (1.0, 2.0, 3.0), pad=True)
 
 
 class Slow(BaseException):

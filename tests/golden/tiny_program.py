@@ -30,7 +30,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial, wraps
 from importlib.machinery import PathFinder
 from math import prod

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from lrpc.errors import IRError
-from lrpc.ir.extents import Extent, NotInSteps, Size, at, fitted, grid, sizes_in
+from lrpc.ir.extents import Extent, NotInSteps, Size, at, beyond, fits, fitted, grid, sizes_in
 from lrpc.ir.parser import parse_graph
 from lrpc.ir.printer import print_graph
 from lrpc.ir.types import B, Sym, TensorType
@@ -72,10 +72,63 @@ def test_numbers_at_a_few_sizes_tell_the_extent(formula: Callable[[int, int], in
     assert fitted(numbers, (HEIGHT, WIDTH)) == formula(H, W)
 
 
+LONG, BROAD = Size("H", 32, 160, 4), Size("W", 32, 224, 4)
+FLOORS: list[Callable[[int, int], int]] = [
+    lambda h, w: (h + 32) // 64,
+    lambda h, w: h // 64 * (w // 8) + (h + 96) // 128 * ((w + 31) // 64),
+    lambda h, w: (3 * h + 5) // 128 - (h - 1) // 2,
+    lambda h, w: ((h + 32) // 64 + 1) // 2,
+    lambda h, w: h // 32 % 4 * 5 + w // 64 * (w // 32),
+    lambda h, w: (h * w // 1024 * 4 + h // 32) // 4,
+]
+
+
+@pytest.mark.parametrize("formula", FLOORS)
+def test_floors_over_a_period_are_exact(formula: Callable[[int, int], int]) -> None:
+    made = formula(Extent.size(LONG), Extent.size(BROAD))
+    points = [{"H": 32 * h, "W": 32 * w} for h in range(1, 12) for w in (1, 2, 3, 8, 13)]
+    assert [at(made, p) for p in points] == [formula(p["H"], p["W"]) for p in points]
+
+
+@pytest.mark.parametrize("formula", FLOORS[:4])
+def test_floors_are_told_by_numbers_and_have_one_form(formula: Callable[[int, int], int]) -> None:
+    numbers = [formula(p["H"], p["W"]) for p in (*grid((LONG, BROAD)), *beyond((LONG, BROAD)))]
+    made = formula(Extent.size(LONG), Extent.size(BROAD))
+    assert fits(numbers, (LONG, BROAD)) == made
+    assert fits([*numbers[:-1], numbers[-1] + 1], (LONG, BROAD)) is None
+
+
+def test_floors_of_too_long_a_period_are_refused() -> None:
+    h, w = Extent.size(LONG), Extent.size(BROAD)
+    for formula in (lambda: h // 256, lambda: (h + w) // 64, lambda: (h // 64) * h // 128):
+        with pytest.raises(NotInSteps):
+            formula()
+
+
+def test_the_text_of_floors_is_read_back() -> None:
+    graph = parse_graph(FLOOR_TEXT)
+    assert print_graph(graph) == FLOOR_TEXT
+    assert verify(graph) is graph
+    ((_, value),) = graph.outputs
+    sizes = [value.type.sized({"B": 1, "H": h, "W": 96})[2:] for h in (32, 64, 96)]
+    assert sizes == [(1, 2), (1, 2), (2, 2)]
+    with pytest.raises(IRError, match="declared"):
+        verify(parse_graph(FLOOR_TEXT.replace("((H+32)//64)", "((H+64)//64)")))
+    with pytest.raises(IRError, match="a period of 9 steps; at most 8"):
+        parse_graph(FLOOR_TEXT.replace("160/32/2", "160/32/9"))
+
+
 def test_sizes_are_found_anywhere() -> None:
     assert sizes_in([1, (2, (W,)), [H * 3], "x", B]) == [HEIGHT, WIDTH]
 
 
+FLOOR_TEXT = """graph @a [H=160/32/2, W=224/32/2](%x: f32[B,3,H,W]) {
+  weight "c": f32[8,3,3,3]
+  %y: f32[B,8,((H+32)//64),((W+32)//64)] = conv2d(%x) {weight="c", stride=[64,64], \
+padding=[1,1], dilation=[1,1], groups=1}
+  return %y
+}
+"""
 TEXT = """graph @a [H=160/32, W=224/32](%x: f32[B,3,H,W]) {
   weight "c": f32[8,3,3,3]
   %y: f32[B,8,H/2,W/2] = conv2d(%x) {weight="c", stride=[2,2], padding=[1,1], dilation=[1,1], \

@@ -50,7 +50,7 @@ def test_every_graph_of_a_program_was_verified(options: dict[str, Any]) -> None:
         return real_print(graph)
 
     def generated(schedule: Any, forward: Graph, targets: Any, about: Any) -> Any:
-        used.extend([forward, *(g for t in targets for g in (t.plain, t.booked))])
+        used.extend([forward, *(g for t in targets for g in (t.plain, t.with_ledger))])
         return real_text(schedule, forward, targets, about)
 
     def built(variants: Any, *rest: Any, **named: Any) -> Any:

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import torch
+
 from lrpc.frontend.lowering.advice import NO_RULE
 from lrpc.frontend.lowering.table import ROWS
 from tests.opdb.calls import Call, calls
@@ -72,8 +74,9 @@ def _every(space: str, name: str) -> Iterator[tuple[Call, Verdict]]:
 
 def _brief(space: str, name: str) -> Iterator[tuple[Call, Verdict]]:
     """One sample in the first way that torch itself takes: of each place that the batch may have,
-    where a rule may stand for the name."""
-    ruled, seen = _ruled(name), set[str]()
+    where a rule may stand for the name, and no function of that name has been through it."""
+    method = space == "torch.Tensor" and callable(getattr(torch, name.removesuffix("_"), None))
+    ruled, seen = _ruled(name) and not method, set[str]()
     for sample in samples(space, name, 1)[:1]:
         for call in calls(space, name, sample):
             place = call.way[1] if ruled else ""

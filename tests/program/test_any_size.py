@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -214,11 +216,11 @@ def test_models_of_one_size_are_refused(model: nn.Module, said: str) -> None:
 
 
 class Coarse(nn.Module):
-    """A stride that sizes in steps of 8 do not always divide."""
+    """A stride of eight steps of 8."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.down = nn.Conv2d(3, 4, 3, 16, 1)
+        self.down = nn.Conv2d(3, 4, 3, 64, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down(x).mean((2, 3))
@@ -232,11 +234,6 @@ def test_a_step_that_strides_do_not_divide_is_refused() -> None:
     x = image(80, 16)
     with torch.no_grad():
         assert torch.allclose(p.forward(x).outputs, model(x), rtol=0, atol=1e-12)
-
-
-def test_a_budget_is_of_one_size() -> None:
-    with pytest.raises(lrpc.errors.ConfigError, match="a memory budget is held for one size"):
-        lrpc.compile(model_of("U-Net"), (image(64, 96),), dynamic={"x": {2: "H"}}, budget="50%")
 
 
 def test_the_plan_is_of_the_size_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
@@ -275,3 +272,43 @@ def test_numbers_of_sizes_are_tensors_with_methods(size: tuple[int, int]) -> Non
     p = lrpc.compile(model, (image(*size),), dynamic={"x": {2: "H", 3: "W"}})
     x = image(96, 32)
     assert torch.allclose(p.forward(x).outputs, model(x), rtol=0, atol=1e-12)
+
+
+class Grid(nn.Module):
+    """A plane that a grid of the size is added to, and the grid itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 2, 8, 8)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        plane = self.stem(x)
+        rows, columns = plane.shape[2:]
+        grid = torch.arange(rows * columns, dtype=x.dtype).reshape(rows, columns).sqrt()
+        return {"map": plane + grid, "grid": grid.exp().log()}
+
+
+def test_what_depends_on_the_size_alone_is_computed_once_for_it() -> None:
+    model, times = Grid().double().eval(), list[tuple[int, ...]]()
+    p: Any = lrpc.compile(model, (image(64, 96),), dynamic={"x": {2: "H", 3: "W"}})
+    own = p.interface.of_sizes
+
+    def counted(weights: Any, height: int, width: int, device: Any) -> Any:
+        times.append((height, width))
+        return own(weights, height, width, device)
+
+    p.interface = replace(p.interface, of_sizes=counted)
+    for size in ((64, 96), (64, 96), (96, 64), (96, 64), (64, 96)):
+        state = p.forward(image(*size, count=2))
+        with torch.no_grad():
+            wanted = model(image(*size, count=2))
+        for name, value in wanted.items():
+            assert torch.allclose(state.outputs[name], value, rtol=0, atol=1e-12)
+        state.outputs["grid"].zero_()  # the caller's own
+    assert times == [(64, 96), (96, 64), (64, 96)]
+    again = copy.deepcopy(p)
+    again.forward(image(64, 96))
+    assert len(times) == 4
+    text = (p.directory / "program.py").read_text()
+    assert "def of_sizes(w, H, W, device):" in text
+    assert "arange" not in text.split("def forward")[1].split("\ndef ")[0]

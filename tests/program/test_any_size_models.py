@@ -69,6 +69,15 @@ def test_images_of_any_size(name: str) -> None:
         hold(p, model, image(*size, count=2))
 
 
+@pytest.mark.parametrize("levels", [1, 2])
+def test_levels_by_strides_of_more_than_a_step(levels: int) -> None:
+    torch.manual_seed(0)
+    model = models.Levels(levels).double().eval()
+    p = of_images(model)
+    for size in ((32, 160), (96, 128), (288, 224)):
+        hold(p, model, image(*size, count=2))
+
+
 @pytest.mark.parametrize("mask", MASKS)
 def test_sequences_of_any_length(mask: str) -> None:
     torch.manual_seed(0)

@@ -170,11 +170,11 @@ def test_an_edited_manifest_is_refused_in_one_line(copy: Path, change: Any, word
         ),
         (
             open_model,
-            lambda m: m["memory"].update(again=["a\nb"]),
+            lambda m: m["memory"].update(recomputed=["a\nb"]),
             (r"manifest.json: memory: again: a\nb is no block of the program; compile the",),
         ),
     ],
-    ids=["saved", "again"],
+    ids=["saved", "recomputed"],
 )
 def test_what_the_program_does_otherwise_is_refused_in_one_line(
     copy: Path, call: Any, change: Any, words: tuple[str, ...]

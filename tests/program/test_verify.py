@@ -13,7 +13,7 @@ import torch
 import lrpc
 from lrpc.cli import main
 from lrpc.program.tolerance import TOLERANCES
-from lrpc.program.verify import _output_check, checks
+from lrpc.program.verify import checks, output_check
 from tests.support.programs import DIGITS, Programs
 
 
@@ -56,12 +56,12 @@ def test_outputs_may_part_at_near_ties_only() -> None:
     for queries, passes in ((0, True), (2, True), (3, False)):
         got = expected.clone()
         got[:, :queries] = 2.0
-        check = _output_check("logits", got, expected, TOLERANCES["fp32"])
+        check = output_check("logits", got, expected, TOLERANCES["fp32"])
         assert check.passed is passes
         assert (f"{10 * queries} of 1000 entries" in check.remark) is (queries > 0)
-    exact = _output_check("logits", got.double(), expected.double(), TOLERANCES["fp64"])
+    exact = output_check("logits", got.double(), expected.double(), TOLERANCES["fp64"])
     assert not exact.passed
-    assert not _output_check("logits", got * torch.nan, expected, TOLERANCES["fp32"]).passed
+    assert not output_check("logits", got * torch.nan, expected, TOLERANCES["fp32"]).passed
 
 
 class Pooled(torch.nn.Module):

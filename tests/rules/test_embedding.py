@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lrpc.ir.interpreter import interpret
-from lrpc.program.verify import reference_relevance
+from lrpc.program.interpreted import reference_relevance
 from lrpc.rules.composite import composite
 from passes import AssignRules, MarkRest
 from passes.lower_relevance import LowerRelevance

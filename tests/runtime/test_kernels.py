@@ -83,7 +83,7 @@ CASES: list[tuple[str, Callable[[], tuple[Tensor, ...]], dict[str, Any]]] = [
     ("stab_ratio", lambda: (n(3, 4) * 1e-7,), {"eps": 1e-6}),
     *(
         ("stab_mul", lambda size=size: (n(2, *size), n(*size)), {"eps": 1e-6})
-        for size in ((3, 4), (1, 1), (5, 1 << 16))  # the last is more than one stretch
+        for size in ((3, 4), (1, 1), (5, 1 << 16))  # the last is more than one segment
     ),
     ("stab_mul", lambda: (n(2, 2), torch.tensor([1.0, -1.0]) * float("inf")), {"eps": 1e-6}),
     ("stab_mul", lambda: (torch.zeros(2, 0, 3), torch.zeros(0, 3)), {"eps": 1e-6}),

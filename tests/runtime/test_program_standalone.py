@@ -141,9 +141,11 @@ def test_settings_of_torch_stay_as_they_were(program: Any, images: Tensor, state
 def test_inputs_that_do_not_fit_are_refused(
     program: Any, images: Tensor, refusal: Callable[[Callable[[], object]], str]
 ) -> None:
-    assert refusal(lambda: program.forward(images[..., :128])) == (
-        "input images must have shape [B, 3, 160, 160], got [2, 3, 160, 128]: this program holds"
-        " one size (B is free); resize or pad the image, or compile with LRPC.SHAPES for that size"
+    assert refusal(lambda: program.forward(images[..., :120])) == (
+        "input images: W is 120, no multiple of 32; resize or pad it to 96 or 128"
+    )
+    assert refusal(lambda: program.forward(images[:, :1])).startswith(
+        "input images must have shape [B, 3, H, W], got [2, 1, 160, 160]"
     )
     assert refusal(lambda: program.forward(images.double())) == (
         "input images must be torch.float32, got torch.float64"

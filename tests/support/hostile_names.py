@@ -26,7 +26,7 @@ NAMES: tuple[str, ...] = (
     *("saved", "ledger", "chunk", "in_chunks", "inner", "stab_mul"),
     *("K", "B", "device", "seed", "load"),
     *("forward", "INTERFACE", "Program", "relevance_output", "layers_forward", "layers_relevance"),
-    *("layers_relevance_ledger", "layers_again", "layers_0", "between", "same", "exec", "type"),
+    *("layers_relevance_ledger", "layers_recompute", "layers_0", "between", "same", "exec", "type"),
     *("\ufb01", "fi", "\uff4bey", "\u212a", "\u00b5", "\u03bc"),
     *("x\u0301", "\u00e9", "\u00bd", "\u2460"),
     *("9", "0x", "1e5", "9 lives", "", " ", "\t"),

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from lrpc.runtime.kernels.ratios import stab_ratio
-from lrpc.runtime.kernels.triton_ratios import STRETCH, triton_stab_mul
+from lrpc.runtime.kernels.triton_ratios import SEGMENT, triton_stab_mul
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 LIMITS = {torch.float32: 2e-7, torch.bfloat16: 1e-2, torch.float16: 2e-3}
 
 
 @pytest.mark.parametrize("dtype", LIMITS)
-@pytest.mark.parametrize("shape", [(1,), (3, 5), (STRETCH,), (2, STRETCH + 1)])
+@pytest.mark.parametrize("shape", [(1,), (3, 5), (SEGMENT,), (2, SEGMENT + 1)])
 @pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize("over", [False, True])
 def test_stab_mul(seeds: int, shape: tuple[int, ...], dtype: torch.dtype, over: bool) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from lrpc.ir.graph import Module, Node
 from lrpc.ir.interpreter import run_node, sizes_of
 from lrpc.program.build import Watch
-from lrpc.program.verify import read_out
+from lrpc.program.interpreted import read_out
 from passes import CLEANING, run_pipeline
 from passes.lower_relevance import LowerRelevance
 

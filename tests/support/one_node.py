@@ -14,7 +14,7 @@ from lrpc.ir.graph import Graph, Module, Node, Value
 from lrpc.ir.interpreter import run_node
 from lrpc.ir.types import DTYPES, NAMES, B, TensorType
 from lrpc.ir.verifier import verify
-from lrpc.program.verify import read_out
+from lrpc.program.interpreted import read_out
 from lrpc.rules import make
 from passes.lower_relevance import LowerRelevance
 from passes.reachable import relevance_reachable

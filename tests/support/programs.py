@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from unittest.mock import patch
 import torch
 from filelock import FileLock  # which torch brings
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 import lrpc.compiler
 from lrpc.commands.evaluate import candidates
@@ -57,15 +58,22 @@ class Programs:
 
     def directory(self, config: Path, **options: object) -> Path:
         """The directory of the same program; tests that change files work on a copy."""
-        keys = {f"LRPC.{k.replace('__', '.')}": str(v) for k, v in options.items()}
-        wanted = load_config(config, [word for pair in keys.items() for word in pair])
+        wanted = _wanted(config, options)
         output = self.folder / f"{config.stem}-{wanted.digest()[:16]}"
-        traced = ("PRECISION", "SHAPES", "DYNAMIC", "SCOPE", "PADDING_MASK")  # the rest is rules
         with FileLock(f"{output}.lock"):
             if not output.exists():
-                with self.one_trace(config, *(str(wanted.LRPC[k]) for k in traced)):
+                with self.trace_of(config, **options):
                     lrpc.compiler.compile_config(wanted, output)
         return output
+
+    @contextmanager
+    def trace_of(self, config: Path, **options: object) -> Iterator[None]:
+        """Compilations inside, whose configurations differ from this in rules alone, share its
+        trace with each other and with programs that are compiled here."""
+        wanted = _wanted(config, options)
+        traced = ("PRECISION", "SHAPES", "DYNAMIC", "SCOPE", "PADDING_MASK")  # the rest is rules
+        with self.one_trace(config, *(str(wanted.LRPC[k]) for k in traced)):
+            yield
 
     def model(self, config: Path, dtype: torch.dtype) -> Any:
         """The model of `config`, which nobody may change."""
@@ -118,7 +126,9 @@ class Programs:
         trace = lrpc.compiler.import_model
 
         def known(*args: Any, **options: Any) -> Any:
-            full = (*key, tuple(options["places"]))
+            given = tree_leaves((args[1].args, args[1].kwargs))  # of the example
+            shapes = tuple((x.name, x.value.dtype, *x.value.shape) for x in given)
+            full = (*key, shapes, tuple(options["places"]))
             if full not in self._traces:
                 self._traces[full] = trace(*args, **options)
             return self._traces[full]
@@ -129,6 +139,11 @@ class Programs:
             patch.object(ModelCheck, "_other_calls", self._once(key, ModelCheck._other_calls)),
         ):
             yield
+
+
+def _wanted(config: Path, options: Mapping[str, object]) -> Config:
+    keys = {f"LRPC.{k.replace('__', '.')}": str(v) for k, v in options.items()}
+    return load_config(config, [word for pair in keys.items() for word in pair])
 
 
 def noise(batch: int, height: int, width: int, seed: int = 0) -> Tensor:

@@ -42,6 +42,33 @@ class Retina(nn.Module):
         return {"classes": torch.cat(scores, 1), "boxes": torch.cat(boxes, 1)}
 
 
+class Levels(nn.Module):
+    """Levels by strides beyond the step of sizes, as MaskDINO adds them: tokens of all, with a
+    position in each, and what is split again."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 32, 32)
+        self.down = nn.ModuleList(nn.Conv2d(4, 4, 3, 2, 1) for _ in range(count))
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        maps = [self.stem(x).relu()]
+        for conv in self.down:
+            maps.append(conv(maps[-1]).relu())
+        tokens = torch.cat([m.flatten(2).transpose(1, 2) for m in maps], 1)
+        places = torch.cat(
+            [
+                (torch.arange(m.shape[3], dtype=m.dtype) + 0.5).repeat(m.shape[2]) / m.shape[3]
+                for m in maps
+            ]
+        )
+        tokens = self.head(tokens + places[:, None])
+        parts = tokens.split([m.shape[2] * m.shape[3] for m in maps], 1)
+        up = sum(F.interpolate(m, size=maps[0].shape[2:]) for m in maps)
+        return {"tokens": torch.cat([p.mean(1) for p in parts], 1), "map": up.mean((2, 3))}
+
+
 class DeepLab(nn.Module):
     """Dilated convolutions beside an image-wide mean, resized to the input."""
 

@@ -3,11 +3,11 @@ references."""
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
+from torch import Tensor, UntypedStorage
 from torch.utils._python_dispatch import TorchDispatchMode
 
 #: Hands on a tensor that was just made from numbers, which the dispatcher has not seen.
@@ -23,41 +23,37 @@ class Tracker(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: dict[int, StorageWeakRef] = {}
-        self.bytes: dict[int, int] = {}
-        self.outside: dict[int, StorageWeakRef] = {}
+        self.known: dict[int, weakref.ref[UntypedStorage]] = {}  # by address, while they live
+        self.live = 0
         self.peak = 0
         self.at = ""
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        self._forget()
         given = [] if func is FRESH else [*args, *(kwargs or {}).values()]
         for tensor in _tensors(given):
-            storage = tensor.untyped_storage()
-            if storage._cdata not in self.seen:
-                self.outside[storage._cdata] = StorageWeakRef(storage)
+            self._meet(tensor.untyped_storage(), 0)  # made outside: nothing of ours
         out = func(*args, **(kwargs or {}))
         for tensor in _tensors([out]):
             storage = tensor.untyped_storage()
-            if storage._cdata not in self.seen and storage._cdata not in self.outside:
-                self.seen[storage._cdata] = StorageWeakRef(storage)
-                self.bytes[storage._cdata] = storage.nbytes()
-        if sum(self.bytes.values()) > self.peak:
-            self.peak, self.at = sum(self.bytes.values()), str(func)
+            self._meet(storage, storage.nbytes())
+        if self.live > self.peak:
+            self.peak, self.at = self.live, str(func)
         return out
 
-    @property
-    def live(self) -> int:
-        self._forget()
-        return sum(self.bytes.values())
+    def _meet(self, storage: UntypedStorage, size: int) -> None:
+        """Counts a storage that was not met before, until it dies."""
+        address = storage._cdata
+        if address in self.known:
+            return
 
-    def _forget(self) -> None:
-        for key in [k for k, ref in self.seen.items() if ref.expired()]:
-            del self.seen[key], self.bytes[key]
-        for key in [k for k, ref in self.outside.items() if ref.expired()]:
-            del self.outside[key]
+        def gone(_: object) -> None:
+            del self.known[address]
+            self.live -= size
+
+        self.known[address] = weakref.ref(storage, gone)
+        self.live += size
 
 
 def _tensors(values: list[Any]) -> list[Tensor]:

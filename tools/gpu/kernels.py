@@ -149,7 +149,7 @@ def run(records: Records, tiny: bool, clock: Clock) -> None:
         raise SkippedError(f"triton cannot be imported: {error}") from None
     for dtype in tuple(LIMITS)[: 1 if tiny else None]:
         short = str(dtype).removeprefix("torch.")
-        for shape in ((3, 5), (2, triton_ratios.STRETCH + 1)):
+        for shape in ((3, 5), (2, triton_ratios.SEGMENT + 1)):
             what = f"stabilised ratio: {list(shape)}, {short}"
             with records.checking(what), clock.one("ratio"):
                 error_ = difference(*stabilised(dtype, shape, 3))

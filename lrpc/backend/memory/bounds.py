@@ -43,7 +43,8 @@ def results_of(model: Model, target: int) -> dict[str, int]:
     for node in model.reading.parts[target][0]:
         if node.op == "read":
             kind = node.inputs[0].type
-            found[str(node.attr("name"))] = Strided.contiguous(kind, {"B": 1, "K": 1}).bytes
+            sizes = {"B": 1, "K": 1, **model.sizes}
+            found[str(node.attr("name"))] = Strided.contiguous(kind, sizes).bytes
     return found
 
 
@@ -55,7 +56,12 @@ def records_of(model: Model, target: int) -> int:
 def outputs_of(model: Model) -> int:
     """The bytes of the outputs for one image."""
     kinds = {name: v.type for name, v in model.graph.outputs}.values()
-    return sum(Strided.contiguous(kind, {"B": 1}).bytes for kind in kinds)
+    return sum(Strided.contiguous(kind, {"B": 1, **model.sizes}).bytes for kind in kinds)
+
+
+def held_at(model: Model, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """Sizes of images that a budget is kept for, as a manifest holds them."""
+    return {"sizes": dict(sizes), "outputs": outputs_of(replace(model, sizes=sizes))}
 
 
 class Bounds:

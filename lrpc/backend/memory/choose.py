@@ -4,7 +4,7 @@ how many seeds go through them at a time."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,10 +38,10 @@ class Choice:
     def to_json(self) -> dict[str, Any]:
         """As the manifest holds it."""
         return {
-            "again": list(self.recomputed),
+            "recomputed": list(self.recomputed),
             "kept": {key: list(names) for key, names in self.recomputed.items() if names},
             "chunk": self.chunk,
-            "sweep": self.per_pass,
+            "per_pass": self.per_pass,
             "seeds": self.seeds,
             "peak": self.peak,
             "free_peak": self.free,
@@ -54,9 +54,9 @@ class Choice:
     def from_json(data: dict[str, Any]) -> Choice:
         """A choice as a manifest holds it."""
         return Choice(
-            {key: tuple(data["kept"].get(key, ())) for key in data["again"]},
+            {key: tuple(data["kept"].get(key, ())) for key in data["recomputed"]},
             data["chunk"],
-            data["sweep"],
+            data["per_pass"],
             data["seeds"],
             data["peak"],
             data["free_peak"],
@@ -70,9 +70,11 @@ class Choice:
         return replace(model, recomputed=self.recomputed, chunk=self.chunk, per_pass=self.per_pass)
 
 
-def choose(model: Model, checkpoint: str, budget: str | int) -> Choice:
+def choose(
+    model: Model, checkpoint: str, budget: str | int, planned: Sequence[Mapping[str, int]] = ({},)
+) -> Choice:
     """The cheapest configuration for a program of `model`, whose seeds all go through a block at
-    once.
+    once, such that calls keep the budget at all `planned` sizes of images.
 
     `checkpoint` is `none` (nothing is recomputed), `block` (all that saves anything is) or
     `auto` (what the budget asks for); `budget` is a number of bytes, a share of what the program
@@ -80,20 +82,26 @@ def choose(model: Model, checkpoint: str, budget: str | int) -> Choice:
     smallest budget that can be met.
     """
     kind = checkpoint if budget or checkpoint == "block" else "none"
-    search = Search(model, kind, bool(budget))
+    searches = [Search(replace(model, sizes=sizes), kind, bool(budget)) for sizes in planned]
+    search = max(searches, key=lambda one: one.free)
     free = search.free
     limit = _limit(budget, free)
     if not limit:
         recomputed = search.least[0] if checkpoint == "block" else ()
         return _choice(search, (recomputed, model.chunk, model.chunk), free, 0)
+    spare = 0  # of the limit, for sizes that need more than those of the search
     while True:
-        found = search.within(limit)
+        found = search.within(limit - spare)
         if found is None:
             least = min(search.most(x, 1, y) for x in search.least for y in {1, model.chunk})
             raise ConfigError(_too_small(budget, limit, free, least, checkpoint))
-        if search.most(*found) <= limit:
+        if search.most(*found) > limit - spare:
+            search.watch(found)  # another call needs more there
+            continue
+        over = max(one.most(*found) for one in searches) - limit
+        if over <= 0:
             return _choice(search, found, free, limit)
-        search.watch(found)  # another call needs more there
+        spare += over
 
 
 def _choice(search: Search, found: Configuration, free: int, limit: int) -> Choice:

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from lrpc.backend.memory.effect import Strided
-from lrpc.backend.schedule.ir import AGAIN, NEW, Part
+from lrpc.backend.schedule.ir import NEW, RECOMPUTED, Part
 
 #: What a buffer is: kept for relevance, handed out by the forward pass, a value of the forward
 #: pass, one computed again for relevance, where relevance starts, a value of the relevance pass,
 #: relevance read, or held inside one operation.
-PARTS = ("state", "output", "value", "again", "seed", "adjoint", "result", "workspace")
+PARTS = ("state", "output", "value", "recomputed", "seed", "adjoint", "result", "workspace")
 
 OUTSIDE = -1  # the storage of weights and inputs, which the program does not allocate
 Place = tuple[str, str]  # a part of the state, and a name there
@@ -152,7 +152,7 @@ class Log:
 
     def shelf(self, part: Part) -> Shelf:
         """A part of the state, or the copy of one."""
-        copies = self.copies if part.kind in (AGAIN, NEW) else self.state
+        copies = self.copies if part.kind in (RECOMPUTED, NEW) else self.state
         return copies.setdefault(part.scope, Shelf())
 
     def open(self, scope: str, beside: bool) -> None:
@@ -167,7 +167,7 @@ class Log:
     def save(self, part: Part, storage: int) -> None:
         """A part of the state holds a storage."""
         self.hold(storage)
-        if part.kind in (AGAIN, NEW):
+        if part.kind in (RECOMPUTED, NEW):
             self.shelf(part).storages.append(storage)
         elif storage != OUTSIDE:
             self.held[storage].part = "state"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,17 +40,21 @@ class TargetPlan:
         }
 
 
-def memory_plans(model: Model, counts: Sequence[int], budget: bool = False) -> list[dict[str, Any]]:
+def memory_plans(
+    model: Model, counts: Sequence[int], planned: Sequence[Mapping[str, int]] = ()
+) -> list[dict[str, Any]]:
     """The plan of each composite as the manifest holds it; `counts` are their numbers of targets.
-    Under a `budget` each target has bounds on all calls as well.
+    At the `planned` sizes of images, which a budget is kept for, each target has bounds on all
+    calls as well.
 
     All bytes but `live_bytes` are for one image and one seed; `state` is what the forward pass
     keeps for all targets together, part of it for their ledgers alone; `saved_for` says which
     rules read it.
     """
     plans = [plan.to_json() for plan in target_plans(model)]
-    for plan, bounds in zip(plans, Bounds(model).to_json() if budget else (), strict=False):
-        plan["budget"] = bounds
+    found_at = [Bounds(replace(model, sizes=sizes)).to_json() for sizes in planned]
+    for plan, *bounds in zip(plans, *found_at, strict=True):
+        plan |= {"budget": bounds} if bounds else {}
     after = model.forward(1)
     state = sum(s.size for s in after.storages() if s.part == "state")
     weights = sum(kind.bytes for kind in model.weights.values())

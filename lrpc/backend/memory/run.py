@@ -11,10 +11,10 @@ from itertools import accumulate
 from lrpc.backend.interface import TargetCode
 from lrpc.backend.memory.effect import Strided, effect_of
 from lrpc.backend.memory.effects import Effects
-from lrpc.backend.memory.log import OUTSIDE, Given, Log, Storage, frame
+from lrpc.backend.memory.log import OUTSIDE, Frame, Given, Log, Storage, frame
 from lrpc.backend.memory.simulate import Machine
 from lrpc.backend.schedule.build import Reading
-from lrpc.backend.schedule.ir import Part, Schedule
+from lrpc.backend.schedule.ir import Function, Part, Schedule
 from lrpc.backend.schedule.kept import Kept
 from lrpc.backend.schedule.pipeline import Scheduler
 from lrpc.ir.graph import Graph, Value
@@ -125,7 +125,7 @@ class Model:
         """The layouts of its weights."""
         found = self.common.weights
         if not found:
-            graphs = (g for code in self.codes for g in (code.plain, code.booked))
+            graphs = (g for code in self.codes for g in (code.plain, code.with_ledger))
             for graph in (*graphs, self.graph):
                 found.update((name, Strided.contiguous(kind, {})) for name, kind in graph.weights)
         return found
@@ -147,10 +147,12 @@ class Model:
         log, function = Log({"B": batch, **own}), schedule.forward
         machine = Machine(schedule, self.effects, self.weights, log, apart=apart)
         with frame(log, Part("saved")) as main:
-            for value in function.parameters:
+            for value in self.graph.inputs:
                 kind = Strided.contiguous(value.type, log.sizes)
                 main.names[value.name] = log.where[value.name] = (kind, OUTSIDE)
                 check(log, kind, value.name)
+            if schedule.sizes is not None:
+                self._of_sizes(schedule.sizes, machine, main)
             machine.body(function.body, main)
             for name in dict.fromkeys(v.name for v in function.results):
                 _, storage = main.names[name]
@@ -160,6 +162,18 @@ class Model:
         for name, value in self.graph.outputs:
             check(log, log.where[value.name][0], name)
         return log
+
+    def _of_sizes(self, function: Function, machine: Machine, main: Frame) -> None:
+        """What depends on sizes alone, which the program keeps."""
+        log = machine.log
+        with frame(log, Part("saved")) as own:
+            machine.body(function.body, own)
+            for value in function.results:
+                kind, storage = main.names[value.name] = own.names[value.name]
+                log.where[value.name] = (kind, storage)
+                log.hold(storage)
+                if storage != OUTSIDE:
+                    log.held[storage].part = "state"
 
     def timeline(
         self, target: int, seeds: int, after: Log, ledger: bool = False, brief: bool = False
@@ -191,7 +205,7 @@ class Model:
         """One run of a target's function: the relevance that it hands out, and the amounts."""
         schedule = self.part(target)
         own = schedule.targets[target]
-        function, value = own.booked if ledger else own.plain, self.codes[target].value
+        function, value = own.with_ledger if ledger else own.plain, self.codes[target].value
         (seed,) = function.parameters
         kind = Strided.contiguous(seed.type, log.sizes)
         start = log.allocate(kind.bytes, "seed", value.name)

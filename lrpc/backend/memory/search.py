@@ -81,7 +81,7 @@ class Search:
         #: One option before where something is recomputed there as well.
         self.trimmed: Levels = tuple(max(1, level - 1) for level in self.all)
         self.least = [self.kept(levels) for levels in dict.fromkeys((self.all, self.trimmed))]
-        sizes = {"B": 1, "K": 1}
+        sizes = {"B": 1, "K": 1, **model.sizes}
         self.forward = sum(work_of(n, model.weights, sizes) for n in model.reading.run)
         works = [self._relevance(part) for part, _ in model.reading.parts]
         self.of_seeds, self.once = max(works, key=sum)
@@ -100,7 +100,7 @@ class Search:
 
     def _relevance(self, nodes: Sequence[Node]) -> tuple[float, float]:
         """The work of a relevance pass for each seed, and for all of them."""
-        sizes, each, once = {"B": 1, "K": 1}, 0.0, 0.0
+        sizes, each, once = {"B": 1, "K": 1, **self.model.sizes}, 0.0, 0.0
         for node in nodes:
             own = work_of(node, self.model.weights, sizes)
             if any(isinstance(d, Sym) and d.seeds for v in node.outputs for d in v.type.shape):

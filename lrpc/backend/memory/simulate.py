@@ -137,7 +137,7 @@ class Machine:
     def _recompute(self, s: Recompute, own: Frame) -> None:
         self.log.open(s.scope, beside=not s.whole)
         if isinstance(s.run, Call):
-            given, self.given, label, self.label = self.given, [], self.label, "again"
+            given, self.given, label, self.label = self.given, [], self.label, "recomputed"
             function = self.schedule.by_name[s.run.function]
             arguments = [self.operand(x, own) for x in s.run.arguments]
             for _, storage in self.function(function, s.run, arguments, own):

@@ -20,9 +20,9 @@ from lrpc.backend.render.texts import (
     weight,
 )
 from lrpc.backend.schedule.ir import (
-    AGAIN,
     NEW,
     OWN,
+    RECOMPUTED,
     Compute,
     Entry,
     Function,
@@ -95,7 +95,11 @@ class Expressions:
             return "s"
         if part.kind == NEW:
             return "{}"
-        return self.texts.parts[part.scope] if part.kind == AGAIN else self.saved.texts[part.scope]
+        return (
+            self.texts.parts[part.scope]
+            if part.kind == RECOMPUTED
+            else self.saved.texts[part.scope]
+        )
 
     def _prefix(self, prefix: str | WeightName) -> str:
         """What the names of weights start with."""

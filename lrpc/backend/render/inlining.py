@@ -14,7 +14,7 @@ from functools import cached_property
 from itertools import takewhile
 
 from lrpc.backend.schedule.ir import (
-    AGAIN,
+    RECOMPUTED,
     Book,
     Compute,
     Free,
@@ -106,7 +106,7 @@ class Inlined:
     def _partly(self, x: Operand) -> bool:
         """Whether an operand may be a value that is made with a ledger alone, and has a name."""
         if isinstance(x, Load):
-            return x.entry.part.kind == AGAIN
+            return x.entry.part.kind == RECOMPUTED
         return isinstance(x, Value) and x.name in self.partly and x.name not in self.within
 
     def _of_weights(self, s: Compute) -> bool:

@@ -30,6 +30,7 @@ def tables(
     scheduled: Sequence[Target],
     about: Description,
     scopes: Sequence[str],
+    of_sizes: bool,
 ) -> str:
     """The text of `INTERFACE` and `load`; `scopes` are the parts of the state."""
     inputs = {v.name: (v.type.dtype, v.type.shape) for v in forward.inputs}
@@ -52,7 +53,9 @@ def tables(
         "tf32": literal(about.tf32),
         "chunk": literal(about.chunk),
     }
-    fields |= {"sweep": literal(about.sweep)} if about.sweep else {}
+    fields |= {"per_pass": literal(about.per_pass)} if about.per_pass else {}
+    if of_sizes:
+        fields["of_sizes"] = "of_sizes"
     if forward.sizes:
         fields["sizes"] = literal({size.name: size.step for size in forward.sizes})
     if others:

@@ -163,9 +163,13 @@ class LocalNames:
             weight = maker.attr("weight")
             name = weight.name if isinstance(weight, WeightName) else str(weight)
             return name.split("@")[0].rpartition(".")[2] or "weight"
-        if self.function.half != "forward" and self.function.half != "again" and value.type.seeded:
+        if (
+            self.function.half != "forward"
+            and self.function.half != "recompute"
+            and value.type.seeded
+        ):
             return "seed" if value.name == "seed" and self.function.half == "relevance" else "g"
-        base = stem(value.name).removesuffix("_again")
+        base = stem(value.name).removesuffix("_recomputed")
         if base.startswith("r_"):
             base = base.removeprefix("r_")
             base = EMISSION[base].called or base if base in EMISSION else base

@@ -43,7 +43,7 @@ RUNTIME = "# ---- Runtime: the same in every program " + 57 * "-"
 
 def generate(forward: Graph, targets: Sequence[TargetCode], about: Description) -> str:
     """The source text of program.py, from graphs: same graphs, same bytes."""
-    schedule = Scheduler(forward, targets).schedule(about.again, about.sweep > 0)
+    schedule = Scheduler(forward, targets).schedule(about.recomputed, about.per_pass > 0)
     return program_text(schedule, forward, targets, about)
 
 
@@ -58,12 +58,15 @@ def program_text(
     texts = Texts(of, _words(blocks, of), parts_of(schedule), schedule.chunked, handed)
     kinds = {family.name: family for family in texts.families.values()}
     functions = [block_function(family, texts) for family in kinds.values()]
+    if schedule.sizes is not None:
+        functions.append(_of_sizes(schedule.sizes, forward, texts))
     functions.append(_forward(schedule.forward, forward, texts))
     functions += [_part(f, texts) for f in parts]
     mains = {t.plain.name: t.plain for t in schedule.targets}
     functions += [_relevance(f, texts) for f in mains.values()]
     scopes = ["", *(s.part.scope for s in schedule.forward.body if isinstance(s, Call))]
-    interface = tables(forward, targets, schedule.targets, about, scopes)
+    own = schedule.sizes is not None
+    interface = tables(forward, targets, schedule.targets, about, scopes, own)
     carried = needed(kernels_of(schedule))
     imports = imports_text("has_triton" in carried)
     sections = [f"{imports}\n\n{MODEL}", *functions]
@@ -85,6 +88,15 @@ def _words(blocks: Sequence[Function], of: Mapping[str, Family]) -> dict[str, li
             taken = in_order({word for f in family.functions for word in words[f.name]})
             words |= {f.name: taken for f in family.functions}
     return words
+
+
+def _of_sizes(function: Function, graph: Graph, texts: Texts) -> str:
+    lines = Lines(function, alone(function, texts.families), texts)
+    body = lines.body()
+    results = ", ".join(map(lines.name, function.results))
+    said = "# What depends on the sizes of images alone: computed once for each."
+    body = [said, *body, *laid_out(f"return [{results}]", indent=4)]
+    return defined("of_sizes", ["w", *(size.name for size in graph.sizes), "device"], body)
 
 
 def _forward(function: Function, graph: Graph, texts: Texts) -> str:

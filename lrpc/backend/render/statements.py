@@ -14,7 +14,7 @@ from lrpc.backend.render.inlining import tells_module
 from lrpc.backend.render.layout import WIDTH, laid_out, taken_out
 from lrpc.backend.render.rows import booked
 from lrpc.backend.schedule.ir import (
-    AGAIN,
+    RECOMPUTED,
     Book,
     Call,
     Compute,
@@ -194,7 +194,7 @@ class Lines(Expressions):
             for i, x in enumerate(s.arguments)
             if isinstance(x, Value) and i not in s.over
         )
-        if s.part.kind == AGAIN:
+        if s.part.kind == RECOMPUTED:
             yield self.texts.parts[s.part.scope]
 
     def _part_of_main(self, s: Call) -> None:

@@ -88,7 +88,7 @@ def saved_parts(function: Function, words: Mapping[str, Sequence[str]], taken: S
 
 def prefixes(function: Function, texts: Texts, taken: Set[str]) -> Short:
     """Short texts for the long prefixes of blocks that differ in a number."""
-    if function.half in ("rule", "again"):
+    if function.half in ("rule", "recompute"):
         return Short()
     calls = (s for s in unconditional(function.body) if isinstance(s, Call))
     long = dict.fromkeys(
@@ -102,7 +102,7 @@ def prefixes(function: Function, texts: Texts, taken: Set[str]) -> Short:
     series = {path: found for path, found in _series(long).items() if found}
     names, short = Names(taken={*taken}), short_names(series)
     alone = len(series) == 1
-    given = {path: names.fresh("p" if alone else f"p_{short[path]}") for path in series}
+    given = {path: names.fresh("path" if alone else f"{short[path]}_path") for path in series}
     return Short(
         {f"{path}.{i}.": f'{given[path]} + "{i}."' for path in series for i in series[path]},
         [f"{name} = {quoted(f'{path}.')}" for path, name in given.items()],

@@ -17,8 +17,8 @@ from lrpc.backend.schedule.conditions import (
     without,
 )
 from lrpc.backend.schedule.ir import (
-    AGAIN,
     OWN,
+    RECOMPUTED,
     SAVED,
     STEPS,
     Block,
@@ -260,7 +260,7 @@ def _name(x: Operand) -> str:
     """The value, or the part that was computed again, that is there for an operand."""
     if isinstance(x, Value):
         return x.name
-    return quoted(x.entry.part.scope) if x.entry.part.kind == AGAIN else ""
+    return quoted(x.entry.part.scope) if x.entry.part.kind == RECOMPUTED else ""
 
 
 def _free(x: Load, taken: set[str]) -> str:

@@ -30,6 +30,7 @@ from lrpc.backend.schedule.ir import (
 from lrpc.backend.schedule.state import application
 from lrpc.backend.schedule.tables import Tables, shared_tables, with_tables
 from lrpc.ir.graph import Graph, Node, Value
+from lrpc.ir.types import Sym
 
 STATE = Part(SAVED)
 
@@ -48,7 +49,7 @@ class Reading:
 def reading(forward: Graph, targets: Sequence[TargetCode]) -> Reading:
     """What a program runs whose forward pass computes what its outputs and relevance need."""
     own = {v.name for v in forward.values()}
-    parts = tuple((_relevance(t.plain, own), _relevance(t.booked, own)) for t in targets)
+    parts = tuple((_relevance(t.plain, own), _relevance(t.with_ledger, own)) for t in targets)
     needed = {t.value.name for t in targets}
     for nodes in (nodes for pair in parts for nodes in pair):
         needed |= {v.name for n in nodes for v in n.inputs if v.name in own}
@@ -61,15 +62,51 @@ def build(forward: Graph, targets: Sequence[TargetCode], read: Reading) -> Sched
     own, needed, run = {v.name for v in forward.values()}, read.needed, list(read.run)
     if targets[0].composite:  # which rules a node of the forward pass has is up to each of several
         run = [replace(node, rule=None) for node in run]
+    alone = of_sizes(run) if forward.sizes else []
+    sizes, run = _sizes(forward, alone, run, needed)
+    inputs = (*forward.inputs, *(sizes.results if sizes else ()))
     steps = [_step(node, ()) for node in run]
     tables = shared_tables(steps, {v.name: Entry(STATE, v.name) for v in forward.values()})
-    body: list[Statement] = [_saved(v) for v in forward.inputs if v.name in needed]
+    body: list[Statement] = [_saved(v) for v in inputs if v.name in needed]
     for step in steps:
         body.append(with_tables(step, tables, needed))
         body += [_saved(v) for v in step.outputs if v.name in needed]
     results = tuple(value for _, value in forward.outputs)
-    made = Function("forward", forward.inputs, tuple(body), results)
-    return Schedule(made, tuple(_targets(targets, read.parts, own, tables)))
+    made = Function("forward", inputs, tuple(body), results)
+    return Schedule(made, tuple(_targets(targets, read.parts, own, tables)), sizes=sizes)
+
+
+def of_sizes(run: Sequence[Node]) -> list[Node]:
+    """The nodes that depend on the sizes of images alone: on no input, nor on how many images."""
+    constants = {v.name for n in run if n.op == "constant" for v in n.outputs}
+    found: list[Node] = []
+    made = set[str]()
+    for node in run:
+        many = any(isinstance(d, Sym) for v in node.outputs for d in v.type.shape)
+        if node.op != "constant" and not many and {v.name for v in node.inputs} <= made | constants:
+            found.append(node)
+            made |= {v.name for v in node.outputs}
+    return found
+
+
+def _sizes(
+    forward: Graph, alone: Sequence[Node], run: Sequence[Node], needed: Set[str]
+) -> tuple[Function | None, list[Node]]:
+    """The function that computes what depends on sizes `alone`, None where there is nothing, and
+    the nodes of the forward pass. Constants stand where they are read."""
+    mine = {id(node) for node in alone}
+    rest = [node for node in run if id(node) not in mine]
+    read = {v.name for n in rest for v in n.inputs} | needed | {v.name for _, v in forward.outputs}
+    results = tuple(v for node in alone for v in node.outputs if v.name in read)
+    if not results:
+        return None, [*run]
+    own = {v.name for node in alone for v in node.inputs}
+    theirs = {v.name for n in rest for v in n.inputs if n.op != "constant"} | needed
+    theirs |= {v.name for _, v in forward.outputs}
+    nodes = [n for n in run if id(n) in mine or (n.op == "constant" and n.outputs[0].name in own)]
+    rest = [n for n in rest if n.op != "constant" or n.outputs[0].name in theirs]
+    body = tuple(_step(node, ()) for node in nodes)
+    return Function("of_sizes", (), body, results, half="sizes"), rest
 
 
 def _targets(
@@ -83,7 +120,9 @@ def _targets(
         words = [code.name, code.composite] if code.composite else [code.name]
         name = "_".join(["relevance", *map(ascii_word, words)])
         pair = []
-        for graph, run, end in zip((code.plain, code.booked), nodes, ("", "_ledger"), strict=True):
+        for graph, run, end in zip(
+            (code.plain, code.with_ledger), nodes, ("", "_ledger"), strict=True
+        ):
             steps = [with_tables(_step(node, own), tables, own) for node in run]
             body = tuple(_gathered(steps))
             seed = graph.inputs[-1]

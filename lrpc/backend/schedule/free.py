@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from lrpc.backend.schedule.ir import (
-    AGAIN,
+    RECOMPUTED,
     Block,
     Book,
     Compute,
@@ -91,7 +91,7 @@ def _used(s: Statement) -> Iterator[Name]:
             parts.append(inner.part)
         elif isinstance(inner, Compute) and inner.keeps is not None:
             parts.append(inner.keeps.part)
-    yield from ((part.scope, True) for part in parts if part.kind == AGAIN)
+    yield from ((part.scope, True) for part in parts if part.kind == RECOMPUTED)
 
 
 def _ends(

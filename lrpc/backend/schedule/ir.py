@@ -13,13 +13,14 @@ from functools import cached_property
 from lrpc.ir.graph import Attr, Rule, Value
 from lrpc.ir.types import TensorType
 
-OWN, SAVED, AGAIN, NEW = "own", "saved", "again", "new"
+OWN, SAVED, RECOMPUTED, NEW = "own", "saved", "recomputed", "new"
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """A part of the state: the one that a block function is handed (`own`), one that the state
-    holds (`saved`), its copy with what is computed again (`again`), or an empty one (`new`)."""
+    holds (`saved`), its copy with what is computed again (`recomputed`), or an empty one
+    (`new`)."""
 
     kind: str
     scope: str = ""
@@ -224,11 +225,11 @@ Statement = Compute | Read | Book | Only | Save | Free | Block | Call | Recomput
 
 @dataclass(frozen=True)
 class Function:
-    """A function of one half: `forward`, `relevance`, `rule` for the application of one, `tail` for
-    the end that several targets have in common and end by calling, `part` for what they have in
-    common before it, or `again`
-    where relevance makes what the forward pass did not keep. With `ledger` it can book rows; after
-    the pass `join` it does so for callers that have one."""
+    """A function of one half: `sizes`, `forward`, `relevance`, `rule` for the application of one,
+    `tail` for the end that several targets have in common and end by calling, `part` for what they
+    have in common before it, or `recompute` where relevance makes what the forward pass did not
+    keep. With `ledger` it can book rows; after the pass `join` it does so for callers that have
+    one."""
 
     name: str
     parameters: tuple[Value, ...]
@@ -241,7 +242,7 @@ class Function:
     def code(self) -> tuple[object, ...]:
         """What it does, whatever it is called."""
         half = self.half if not self.results else ""
-        return (self.ledger, self.parameters, self.body, self.results, half == "again")
+        return (self.ledger, self.parameters, self.body, self.results, half == "recompute")
 
 
 @dataclass(frozen=True)
@@ -261,7 +262,7 @@ class Target:
         return self.functions[0]
 
     @property
-    def booked(self) -> Function:
+    def with_ledger(self) -> Function:
         """What runs with a ledger."""
         return self.functions[-1]
 
@@ -273,12 +274,14 @@ class Target:
 @dataclass(frozen=True)
 class Schedule:
     """A whole program: its block functions, its forward pass and its targets. Where it is
-    `chunked`, calls take some seeds at a time."""
+    `chunked`, calls take some seeds at a time. What depends on the sizes of images alone is what
+    the function `sizes` returns; the forward pass is given it after the images."""
 
     forward: Function
     targets: tuple[Target, ...]
     functions: tuple[Function, ...] = ()
     chunked: bool = False
+    sizes: Function | None = None
 
     @cached_property
     def by_name(self) -> dict[str, Function]:
@@ -287,6 +290,8 @@ class Schedule:
 
     def mains(self) -> Iterator[Function]:
         """The main functions, in the order of the program."""
+        if self.sizes is not None:
+            yield self.sizes
         yield self.forward
         for target in self.targets:
             yield from target.functions

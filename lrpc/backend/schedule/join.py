@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
+from functools import lru_cache
 
 from lrpc.backend.schedule.ir import (
-    AGAIN,
+    RECOMPUTED,
     Block,
     Book,
     Compute,
@@ -35,9 +36,9 @@ def join(schedule: Schedule) -> Schedule:
     return replace(schedule, targets=tuple(joined))
 
 
-def _joined(plain: Function, booked: Function) -> Function:
+def _joined(plain: Function, with_ledger: Function) -> Function:
     numbers = dict[object, int]()
-    held = [_held(function, numbers) for function in (plain, booked)]
+    held = [_held(function, numbers) for function in (plain, with_ledger)]
     names = dict(zip(held[1].values(), held[1], strict=True))
     called = dict[str, str]()
     for name, what in held[0].items():
@@ -45,9 +46,9 @@ def _joined(plain: Function, booked: Function) -> Function:
         while what not in names and own in held[1]:  # of another value
             own += "_"
         called[name] = own
-    ours = renamed(plain, called)
-    body = _Joiner(set(called.values())).bodies(ours.body, booked.body)
-    return replace(booked, name=plain.name, body=body)
+    ours = renamed(plain, {name: own for name, own in called.items() if own != name})
+    body = _Joiner(set(called.values())).bodies(ours.body, with_ledger.body)
+    return replace(with_ledger, name=plain.name, body=body)
 
 
 def _held(function: Function, numbers: dict[object, int]) -> dict[str, int]:
@@ -115,11 +116,17 @@ class _Joiner:
         more = {v.name for v in given[1] if v not in given[0]}
         values = {x.name for v, x in given[1].items() if v.name in more and isinstance(x, Value)}
         loads = [x for v, x in given[1].items() if v.name in more and isinstance(x, Load)]
-        if any(x.entry.part.kind == AGAIN for x in loads):
+        if any(x.entry.part.kind == RECOMPUTED for x in loads):
             return None  # perhaps not computed again yet
         if not given[0].items() <= given[1].items() or not values <= self.plain:
             return None
-        return replace(t, body=self.bodies(s.body, t.body))
+        return replace(t, body=_inside(s.body, t.body))
+
+
+@lru_cache(maxsize=4096)  # planning makes many schedules, which have most of their blocks in common
+def _inside(a: tuple[Statement, ...], b: tuple[Statement, ...]) -> tuple[Statement, ...]:
+    """One body for those of two blocks, which have no blocks in them."""
+    return _Joiner(frozenset()).bodies(a, b)
 
 
 def _pairs(a: Sequence[Statement], b: Sequence[Statement]) -> Iterator[tuple[int, int]]:
@@ -138,7 +145,11 @@ def _common(
     a: Sequence[Statement], b: Sequence[Statement], ours: Sequence[int], theirs: Sequence[int]
 ) -> list[tuple[int, int]]:
     """The places of the longest runs that do the same, among these places of two bodies."""
+    if not (ours and theirs):
+        return []
     keys = [_key(a[i]) for i in ours], [_key(b[k]) for k in theirs]
+    if keys[0] == keys[1]:
+        return list(zip(ours, theirs, strict=True))
     runs = SequenceMatcher(None, *keys, autojunk=False).get_matching_blocks()
     return [(ours[i + n], theirs[k + n]) for i, k, size in runs for n in range(size)]
 
@@ -174,7 +185,7 @@ def _made(s: Statement) -> list[Name]:
 def _read(s: Statement) -> set[Name]:
     read = operands(s)
     parts = {x.entry.part for x in read if isinstance(x, Load)}
-    again = {(part.scope, True) for part in parts if part.kind == AGAIN}
+    again = {(part.scope, True) for part in parts if part.kind == RECOMPUTED}
     return again | {(x.name, False) for x in read if isinstance(x, Value)}
 
 
@@ -182,4 +193,4 @@ def _key(s: Statement) -> object:
     """What a statement does, but for the operand that it writes over."""
     if isinstance(s, Block):
         return s.key
-    return replace(s, over=None) if isinstance(s, Compute) else s
+    return replace(s, over=None) if isinstance(s, Compute) and s.over is not None else s

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from lrpc.backend.schedule.ir import (
-    AGAIN,
+    RECOMPUTED,
     STEPS,
     Block,
     Entry,
@@ -111,7 +111,7 @@ class Plan:
 
     def load(self, entry: Entry, operand: Operand) -> Load:
         """What lies at an entry of the state, or is computed again."""
-        part = Part(AGAIN, entry.part.scope) if self.drops(entry) else entry.part
+        part = Part(RECOMPUTED, entry.part.scope) if self.drops(entry) else entry.part
         return Load(Entry(part, entry.name), operand.type)
 
 

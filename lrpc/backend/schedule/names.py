@@ -133,4 +133,4 @@ def parts_of(schedule: Schedule) -> dict[str, str]:
     order = [s.part.scope for s in schedule.forward.body if isinstance(s, Call)]
     names = Names()
     short = short_names(order)
-    return {s: names.fresh(f"{short[s]}_again") for s in order if s in again}
+    return {s: names.fresh(f"{short[s]}_recomputed") for s in order if s in again}

@@ -68,7 +68,7 @@ class _Library:
                 half = "rule" if s.rule else function.half
                 return self._call(s, half, function.ledger, composite)
             if isinstance(s, Recompute) and isinstance(s.run, Block):
-                call = self._call(s.run, "forward" if s.whole else "again", False, "")
+                call = self._call(s.run, "forward" if s.whole else "recompute", False, "")
                 return replace(s, run=replace(call, results=()))
             return s
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from lrpc.backend.schedule.ir import (
-    AGAIN,
     NEW,
     OWN,
+    RECOMPUTED,
     SAVED,
     Block,
     Book,
@@ -53,6 +53,8 @@ class _Parser(Literals):
 
     def schedule(self) -> Schedule:
         self.expect("schedule")
+        if self.accept("["):
+            self.sizes()
         chunked = self.accept("chunked")
         self.expect("{")
         functions: list[Function] = []
@@ -63,7 +65,9 @@ class _Parser(Literals):
             targets.append(self.target())
         if not functions:
             raise self.expected("a function")
-        return Schedule(functions[-1], tuple(targets), tuple(functions[:-1]), chunked)
+        *others, forward = functions
+        sizes = others.pop() if others and others[-1].half == "sizes" else None
+        return Schedule(forward, tuple(targets), tuple(others), chunked, sizes)
 
     def target(self) -> Target:
         self.expect("target")
@@ -272,8 +276,8 @@ class _Parser(Literals):
 
     def part(self) -> Part:
         kind = self.word("a part of the state")
-        if kind not in (OWN, SAVED, AGAIN, NEW):
-            raise self.fail(f"unknown part {short(kind)}; expected own, saved, again or new")
+        if kind not in (OWN, SAVED, RECOMPUTED, NEW):
+            raise self.fail(f"unknown part {short(kind)}; expected own, saved, recomputed or new")
         if kind == OWN:
             return Part(OWN)
         self.expect("[")

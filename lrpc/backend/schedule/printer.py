@@ -28,16 +28,21 @@ from lrpc.backend.schedule.ir import (
     Target,
     WeightName,
 )
+from lrpc.ir.extents import sizes_in
 from lrpc.ir.graph import Value
-from lrpc.ir.printer import print_attr, print_name, print_rule, print_value
+from lrpc.ir.printer import print_attr, print_name, print_rule, print_sizes, print_value
+from lrpc.ir.stand_ins import coefficient
 
 STEP = "  "
 
 
 def print_schedule(schedule: Schedule) -> str:
     """The text of a schedule, ending in a newline; `parse_schedule` of it gives an equal one."""
-    lines = ["schedule chunked {" if schedule.chunked else "schedule {"]
-    for function in (*schedule.functions, schedule.forward):
+    dims = (d for v in schedule.forward.parameters for d in v.type.shape)
+    varying = print_sizes(sizes_in(map(coefficient, dims)))
+    lines = [f"schedule{varying}{' chunked' * schedule.chunked} {{"]
+    sizes = [] if schedule.sizes is None else [schedule.sizes]
+    for function in (*schedule.functions, *sizes, schedule.forward):
         lines += _indented(_function(function))
     for target in schedule.targets:
         lines += _indented(_target(target))

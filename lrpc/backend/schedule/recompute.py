@@ -11,9 +11,9 @@ from collections.abc import Sequence, Set
 from dataclasses import replace
 
 from lrpc.backend.schedule.ir import (
-    AGAIN,
     NEW,
     OWN,
+    RECOMPUTED,
     STEPS,
     Block,
     Compute,
@@ -129,7 +129,7 @@ def _rewritten(s: Statement, plan: Plan, there: set[str]) -> Statement:
     the copies that there are."""
 
     def part(own: Part) -> Part:
-        return Part(AGAIN, own.scope) if own.scope in there else own
+        return Part(RECOMPUTED, own.scope) if own.scope in there else own
 
     if isinstance(s, Block):
         arguments = tuple(map(plan.fetch, s.arguments))
@@ -143,7 +143,7 @@ def _rewritten(s: Statement, plan: Plan, there: set[str]) -> Statement:
 
 def _anew(key: str, plan: Plan) -> Recompute:
     """The statement that makes a block's values again."""
-    block, part = plan.blocks[key], Part(AGAIN, key)
+    block, part = plan.blocks[key], Part(RECOMPUTED, key)
     if plan.whole(key):
         arguments = tuple(plan.load(plan.places[v.name], v) for v in block.parameters)
         return Recompute(key, True, replace(block, part=part, arguments=arguments))

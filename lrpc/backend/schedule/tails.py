@@ -9,7 +9,7 @@ from itertools import combinations
 from lrpc.backend.quoting import ascii_word
 from lrpc.backend.schedule.conditions import partly_gone
 from lrpc.backend.schedule.ir import (
-    AGAIN,
+    RECOMPUTED,
     SAVED,
     Call,
     Free,
@@ -166,11 +166,11 @@ def _reach(run: _Run) -> int:
     for place, s in enumerate(run.body):
         parts = {x.entry.part for x in operands(s) if isinstance(x, Load)}
         parts |= {s.part} if isinstance(s, Call) else set()
-        again = {part for part in parts if part.kind == AGAIN}
+        again = {part for part in parts if part.kind == RECOMPUTED}
         if not again <= made or any(name in partly and name not in made for name in reads(s)):
             return place
         made |= {v.name for v in results(s)}
-        made |= {Part(AGAIN, s.scope)} if isinstance(s, Recompute) else set()
+        made |= {Part(RECOMPUTED, s.scope)} if isinstance(s, Recompute) else set()
     return run.length
 
 
@@ -189,8 +189,8 @@ def _whole(run: _Run) -> bool:
     crossing = {v.name for v in (*_live(body), *_made(run))}
     made = {s.scope for s in body if isinstance(s, Recompute)}
     parts = (x.entry.part for s in body for x in operands(s) if isinstance(x, Load))
-    used = {part.scope for part in parts if part.kind == AGAIN}
-    used |= {s.part.scope for s in body if isinstance(s, Call) and s.part.kind == AGAIN}
+    used = {part.scope for part in parts if part.kind == RECOMPUTED}
+    used |= {s.part.scope for s in body if isinstance(s, Call) and s.part.kind == RECOMPUTED}
     freed = {scope for s in body if isinstance(s, Free) for scope in s.parts}
     frees = any(_frees(s) for s in (body[0], *function.body[run.start + run.length :][:1]))
     return not frees and used <= made and freed == made and not partly & crossing

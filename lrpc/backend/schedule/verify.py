@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from lrpc.backend.schedule.chunk import of_seeds
 from lrpc.backend.schedule.ir import (
-    AGAIN,
     NEW,
     OWN,
+    RECOMPUTED,
     SAVED,
     STEPS,
     Block,
@@ -48,13 +48,15 @@ def verify(schedule: Schedule, after: str = "") -> Schedule:
     the state does not hold; where chunks do not go over exactly the values of seeds."""
     looks = Looks()
     try:
+        if schedule.sizes is not None:
+            _Main(schedule, looks, {}).run(schedule.sizes)
         forward = _Main(schedule, looks, {"": {}})
         forward.run(schedule.forward)
         for target in schedule.targets:
             forward.entry(target.start, None)
             for ledger in (False, True):
                 state = {scope: dict(shelf) for scope, shelf in forward.state.items()}
-                function = target.booked if ledger else target.plain
+                function = target.with_ledger if ledger else target.plain
                 _Main(schedule, looks, state, ledger=ledger).run(function)
     except Wrong as error:
         raise IRError(f"{f'after {after}: ' if after else ''}schedule: {error}") from None
@@ -178,7 +180,7 @@ class _Main:
             if own is None:
                 raise Wrong("a main function has no part of its own")
             part = own
-        if part.kind in (AGAIN, NEW):
+        if part.kind in (RECOMPUTED, NEW):
             if part.scope not in self.copies:
                 raise Wrong(f"part {_part(part, None)} is not computed again here")
             return self.copies[part.scope]

@@ -77,7 +77,9 @@ def changed(
 def with_mains(schedule: Schedule, change: Callable[[Function], Function]) -> Schedule:
     """The schedule with its main functions changed."""
     targets = (target.changed(change) for target in schedule.targets)
-    return replace(schedule, forward=change(schedule.forward), targets=tuple(targets))
+    sizes = None if schedule.sizes is None else change(schedule.sizes)
+    forward = change(schedule.forward)
+    return replace(schedule, sizes=sizes, forward=forward, targets=tuple(targets))
 
 
 def with_blocks(schedule: Schedule, change: Callable[[Block], Block]) -> Schedule:
@@ -92,7 +94,8 @@ def with_blocks(schedule: Schedule, change: Callable[[Block], Block]) -> Schedul
 
 
 def renamed(function: Function, names: Mapping[str, str]) -> Function:
-    """The function with other names for its values, in its blocks as well."""
+    """The function with other names for its values, in its blocks as well. Steps without any of
+    them stay the same objects, which passes that remember bodies compare at once."""
 
     def value(v: Value) -> Value:
         return Value(names[v.name], v.type) if v.name in names else v
@@ -101,11 +104,13 @@ def renamed(function: Function, names: Mapping[str, str]) -> Function:
         return x if isinstance(x, Load) else value(x)
 
     def statement(s: Statement) -> Statement:
-        if isinstance(s, Compute):
-            outputs = tuple(map(value, s.outputs))
-            return replace(s, inputs=tuple(map(operand, s.inputs)), outputs=outputs)
         if isinstance(s, STEPS):
-            return replace(s, inputs=tuple(map(operand, s.inputs)))
+            if not any(x.name in names for x in (*s.inputs, *s.outputs) if isinstance(x, Value)):
+                return s
+            inputs = tuple(map(operand, s.inputs))
+            if isinstance(s, Compute):
+                return replace(s, inputs=inputs, outputs=tuple(map(value, s.outputs)))
+            return replace(s, inputs=inputs)
         if isinstance(s, Block):
             return replace(
                 s,

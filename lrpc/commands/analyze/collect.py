@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -33,6 +33,7 @@ class Collected:
     local: Local
     request: LocalRequest
     tell: Callable[[Outcome], None]
+    pad: bool = False  # images that do not fill the input of a program of one size
     running: Running = field(default_factory=Running)
     images: list[dict[str, object]] = field(default_factory=list)
     first_error: str = ""
@@ -47,7 +48,8 @@ class Collected:
         """
         jobs = ((path, None) for path in paths)
         try:
-            process(jobs, self, self.local.member.facts.sizing, batch_size, debug=debug)
+            sizing = replace(self.local.member.facts.sizing, pad=self.pad)
+            process(jobs, self, sizing, batch_size, debug=debug)
         except Stopped as stop:
             return stop
         if not self.images:

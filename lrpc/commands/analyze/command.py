@@ -52,7 +52,7 @@ def main(args: argparse.Namespace, console: Console) -> int:
                 outcomes.append(outcome)
                 advance(1, outcome.path.name)
 
-            found = Collected(local, request, tell)
+            found = Collected(local, request, tell, args.pad)
             stop = found.collect(paths, args.batch_size, debug=args.debug)
         if stop is not None and not found.images:
             raise stop

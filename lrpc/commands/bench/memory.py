@@ -46,8 +46,11 @@ def peak(call: Callable[[], Any], device: str, before: int | None = None) -> int
 
 
 def _on_cpu(call: Callable[[], Any]) -> int:
-    gc.collect()
-    with _quiet(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+    with (
+        _garbage_stays(),
+        _quiet(),
+        profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler,
+    ):
         call()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
@@ -57,6 +60,19 @@ def _on_cpu(call: Callable[[], Any]) -> int:
         (event["ts"], event["args"]["Bytes"]) for event in events if event["name"] == "[memory]"
     )
     return max(accumulate(count for _, count in changes), default=0)
+
+
+@contextlib.contextmanager
+def _garbage_stays() -> Iterator[None]:
+    """Tensors of before that nobody reaches any more are not freed inside, where only changes
+    count."""
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collected:
+            gc.enable()
 
 
 @contextlib.contextmanager

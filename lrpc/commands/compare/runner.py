@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from lrpc.commands.compare.comparison import figures
-from lrpc.commands.compare.sheet import Panel, Words, panel, sheet
+from lrpc.commands.compare.sheet import Panel, Words, sheet
 from lrpc.commands.drawing import colour
-from lrpc.commands.drawing.pictures import marks_of, title_of, warning_of
+from lrpc.commands.drawing.pictures import map_of, marks_of, title_of, warning_of
 from lrpc.commands.session.calls import Explained
 from lrpc.commands.session.changes import change_of
 from lrpc.commands.session.images import LoadedImage
@@ -25,6 +25,7 @@ from lrpc.commands.session.record import (
     program_record,
     request_of,
     target_record,
+    write_maps,
 )
 from lrpc.commands.session.seeds import Seed
 from lrpc.commands.session.session import Outcome, Result, Session
@@ -74,6 +75,7 @@ class ComparisonRunner(Session):
         are there; the record is taken over."""
         told = self._earlier.get(shown(path))
         files = [] if told is None else [target["file"] for target in told["targets"]]
+        files += [told["tensors"]] if files and told is not None else []
         named = all(file.startswith(f"{stem.name}.") for file in files)
         if told is None or not named or not all((stem.parent / f).is_file() for f in files):
             return False
@@ -81,13 +83,22 @@ class ComparisonRunner(Session):
         return True
 
     def write(self, image: LoadedImage, stem: Path, result: Result) -> Outcome:
-        """A picture for each target, to `STEM.SLUG.compare.png`; the record is kept for later."""
+        """A picture for each target, to `STEM.SLUG.compare.png`, and maps at the image's own size,
+        to `STEM.compare.safetensors`; the record is kept for later."""
         make_folder(stem.parent)
         targets = [
             self._target(image, stem, [result.found[one.name][i] for one in self.members])
             for i in range(len(result.seeds))
         ]
-        told = {"image": image_record(image), "note": result.note, "targets": targets}
+        tensors = stem.with_name(f"{stem.name}.compare.safetensors")
+        if targets:
+            write_maps(tensors, image, result.found)
+        told = {
+            "image": image_record(image),
+            "note": result.note,
+            "tensors": tensors.name if targets else None,
+            "targets": targets,
+        }
         self.records[image.path] = told
         return Outcome(image.path, len(targets), result.note, change=change_of(image))
 
@@ -122,7 +133,9 @@ class ComparisonRunner(Session):
 
     def _target(self, image: LoadedImage, stem: Path, found: Sequence[Explained]) -> Record:
         """The picture and the record of one target, `found` in the order of the members."""
-        maps = [_visible(one, image) for one in found]
+        height, width = image.valid
+        wholes = [map_of(one, image, 0.0) for one in found]
+        maps = [values[:height, :width] for values in wholes]
         alike = pairwise([torch.from_numpy(values) for values in maps])
         seed, first = found[0].seed, self.members[0]
         told: Record = {}
@@ -135,8 +148,7 @@ class ComparisonRunner(Session):
             told = target_record(result, image, one.facts)
             start = None if result.ledger is None else result.ledger.start
             facts = figures(told["relevance"]["sum"], start, inside, same, first.name)
-            drawn = colour.smooth(values, self.options.display.smooth)
-            panels.append(panel(one.name, drawn, self.options.display.percentile, facts))
+            panels.append(self._panel(one.name, result, image, facts))
             parts[one.name] = {
                 **told["relevance"],
                 "positive_share_in_box": inside,
@@ -147,16 +159,28 @@ class ComparisonRunner(Session):
         keys = ("target", "layer", "index", "value", "detection")
         return {**{key: told[key] for key in keys}, "file": file, "composites": parts, **alike}
 
+    def _panel(
+        self, name: str, result: Explained, image: LoadedImage, facts: Sequence[str]
+    ) -> Panel:
+        """One heat map with its padding, in full colour at a percentile of the image's part."""
+        display, (height, width) = self.options.display, image.valid
+        whole = map_of(result, image, display.smooth)
+        scale = colour.robust_scale(whole[:height, :width], display.percentile)
+        return Panel(name, whole, scale, tuple(facts))
+
     def _draw(self, image: LoadedImage, stem: Path, seed: Seed, panels: Sequence[Panel]) -> str:
         """Write the picture of one target; its name."""
         smooth = self.options.display.smooth
-        said = [shown(image.path.name), "red for, blue against", "each panel has its own scale"]
+        visible = image.valid if image.valid != image.frame else None
+        said = [shown(image.path.name)] + ([] if visible is None else ["hatched: padding"])
+        said += ["red for, blue against", "each panel has its own scale"]
         said += [f"smoothed, {smooth:g} px"] if smooth else []
         warning = warning_of(image, any(one.facts.random_weights for one in self.members))
         words = Words(title_of(seed, self.facts), "  ·  ".join(said), warning)
+        marks = marks_of(seed, self.facts)
         path = stem.with_name(f"{stem.name}.{seed.slug}.compare.png")
         with complete(path) as part:
-            page = sheet(image.photo(), panels, marks_of(seed, image, self.facts), words)
+            page = sheet(image.whole(), panels, marks, words, visible)
             page.save(part, format="PNG")
         return path.name
 
@@ -190,8 +214,3 @@ def rows_of(record: Record) -> Iterator[Record]:
                     for j, other in enumerate(names)
                 },
             }
-
-
-def _visible(one: Explained, image: LoadedImage) -> colour.Map:
-    height, width = image.valid
-    return colour.signed_map(one.input.double().numpy())[:height, :width]

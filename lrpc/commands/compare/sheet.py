@@ -11,6 +11,7 @@ from lrpc.commands.drawing import draw
 from lrpc.commands.drawing.colour import Map, Pixels, colourise, robust_scale
 from lrpc.commands.drawing.fonts import write
 from lrpc.commands.drawing.render import Marks
+from lrpc.program.protocol import Size
 
 _TILE = 400  # pixels that a tile is about wide and high
 _ROW = 5  # tiles in a row at most
@@ -40,17 +41,33 @@ def panel(title: str, values: Map, percentile: float = 99.5, facts: Sequence[str
     return Panel(title, values, robust_scale(values, percentile), tuple(facts))
 
 
-def sheet(photo: Pixels | None, panels: Sequence[Panel], marks: Marks, words: Words) -> Image.Image:
+def sheet(
+    photo: Pixels | None,
+    panels: Sequence[Panel],
+    marks: Marks,
+    words: Words,
+    visible: Size | None = None,
+) -> Image.Image:
     """The photo where there is one, then every panel with legend and figures, in rows of five.
 
-    Each panel has its own colour scale: composites differ in strength by orders of magnitude.
+    Each panel has its own colour scale: composites differ in strength by orders of magnitude. All
+    but the `visible` (height, width) at the top left, where that is given, is hatched as padding.
     """
     first = panels[0].values
     factor = _factor(*first.shape)
     wide, high = max(1, round(first.shape[1] * factor)), max(1, round(first.shape[0] * factor))
     text = 15
-    tiles = [] if photo is None else [_photo(photo, marks, factor, (wide, high))]
-    tiles += [_tile(one, marks, factor, (wide, high), text) for one in panels]
+    tiles = []
+
+    def ground(pixels: Pixels) -> Image.Image:
+        tile = _scaled(pixels, (wide, high))
+        return tile if visible is None else draw.hatch(tile, visible, factor)
+
+    if photo is not None:
+        tiles.append(_framed(replace(marks, mask=None).on(ground(photo), factor)))
+    for one in panels:
+        heat = ground(colourise(one.values, one.scale))
+        tiles.append(_tile(one, replace(marks, mask=None, label="").on(heat, factor), text))
     columns = -(-len(tiles) // -(-len(tiles) // _ROW))  # rows of equal length
     gap, foot = round(text * 1.2), max(t.height for t in tiles)
     head = round(text * (5.4 if words.warning else 4.0)) if words.title else gap
@@ -75,27 +92,21 @@ def _scaled(pixels: Pixels, size: tuple[int, int]) -> Image.Image:
     return image.resize(size, Image.Resampling.NEAREST if larger else Image.Resampling.BOX)
 
 
-def _photo(photo: Pixels, marks: Marks, factor: float, size: tuple[int, int]) -> Image.Image:
-    tile = replace(marks, mask=None).on(_scaled(photo, size), factor)
-    return _framed(tile)
-
-
-def _tile(one: Panel, marks: Marks, factor: float, size: tuple[int, int], text: int) -> Image.Image:
-    """A heat map with the object's box, and below it title, figures and legend."""
-    plain = replace(marks, mask=None, label="")
-    heat = _framed(plain.on(_scaled(colourise(one.values, one.scale), size), factor))
-    strip = draw.legend(size[0], one.scale, text)
+def _tile(one: Panel, heat: Image.Image, text: int) -> Image.Image:
+    """A heat map, and below it title, figures and legend."""
+    wide, heat = heat.width, _framed(heat)
+    strip = draw.legend(wide, one.scale, text)
     line, title = round(text * 1.35), round(text * 1.25)
     top = heat.height + round(text * 0.5)
     height = top + round(title * 1.5) + line * len(one.facts) + strip.height + text
     tile = Image.new("RGB", (heat.width, height), draw.PAPER)
     tile.paste(heat, (0, 0))
     pen = ImageDraw.Draw(tile)
-    name = draw.shorten(one.title, title, size[0])
+    name = draw.shorten(one.title, title, wide)
     write(pen, (0, top), name, draw.INK, title)
     at = top + round(title * 1.5)
     for fact in one.facts:
-        words = draw.shorten(fact, text, size[0])
+        words = draw.shorten(fact, text, wide)
         write(pen, (0, at), words, draw.SOFT, text)
         at += line
     tile.paste(strip, (0, at + round(text * 0.4)))

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from lrpc.commands.drawing.colour import colourise
 from lrpc.commands.drawing.fonts import Colour, length, write
 from lrpc.commands.drawing.fonts import font as font
-from lrpc.program.protocol import Box
+from lrpc.program.protocol import Box, Size
 
 INK: Colour = (24, 26, 30)
 SOFT: Colour = (98, 104, 114)
@@ -17,6 +17,7 @@ FRAME: Colour = (200, 204, 210)
 PAPER: Colour = (255, 255, 255)
 MARK: Colour = (255, 208, 0)  # neither arm of the colour map comes near it
 ALARM: Colour = (176, 0, 32)
+HATCHED = "image  ·  hatched: padding"
 
 
 def shorten(text: str, size: int, width: int) -> str:
@@ -88,6 +89,19 @@ def _dilate(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The mask and the pixels that touch it by an edge."""
     padded = np.pad(mask, 1)
     return padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:] | mask
+
+
+def hatch(image: Image.Image, visible: Size, factor: float) -> Image.Image:
+    """The image with lines over all but the `visible` (height, width) at its top left, in network
+    pixels: dark beside light, to be seen on any ground."""
+    height, width = (round(edge * factor) for edge in visible)
+    pixels = np.array(image)
+    y, x = np.indices(pixels.shape[:2])
+    outside, wide = (y >= height) | (x >= width), line_width(image) // 2
+    place = (x + y) % max(8, round(min(image.size) / 40))
+    pixels[outside & (place < wide)] = SOFT
+    pixels[outside & (place >= wide) & (place < 2 * wide)] = PAPER
+    return Image.fromarray(pixels)
 
 
 def draw_point(image: Image.Image, x: float, y: float, factor: float) -> None:

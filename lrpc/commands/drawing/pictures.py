@@ -23,15 +23,15 @@ def write_pictures(
 ) -> dict[str, Any]:
     """Write `STEM.SLUG.{heatmap,overlay,panel}.png`; returns what was done, for the record."""
     height, width = image.valid
-    values = colour.signed_map(result.input.double().numpy())[:height, :width]
-    values = colour.smooth(values, display.smooth)
+    whole = map_of(result, image, display.smooth)
+    values = whole[:height, :width]
     scale = colour.robust_scale(values, display.percentile)
-    photo, marks = image.photo(), marks_of(result.seed, image, facts)
-    caption = caption_of(result, image, facts, display)
+    marks, caption = marks_of(result.seed, facts), caption_of(result, image, facts, display)
+    visible = image.valid if image.valid != image.frame else None
     pictures = {
         "heatmap": render.heatmap(values, scale),
-        "overlay": render.overlay(photo, values, scale, marks),
-        "panel": render.panel(photo, values, scale, marks, caption),
+        "overlay": render.overlay(image.photo(), values, scale, marks),
+        "panel": render.panel(image.whole(), whole, scale, marks, caption, visible),
     }
     files = {}
     for name, picture in pictures.items():
@@ -49,14 +49,23 @@ def write_pictures(
     }
 
 
-def marks_of(seed: Seed, image: LoadedImage, facts: Facts) -> render.Marks:
+def map_of(result: Explained, image: LoadedImage, sigma: float) -> colour.Map:
+    """The relevance of the network's input [H, W], smoothed for a picture, but not across the edge
+    of the image into its padding."""
+    height, width = image.valid
+    whole = colour.signed_map(result.input.double().numpy())
+    smooth = colour.smooth(whole, sigma).copy()
+    smooth[:height, :width] = colour.smooth(whole[:height, :width], sigma)
+    return smooth
+
+
+def marks_of(seed: Seed, facts: Facts) -> render.Marks:
     """The box, outline and label of the object that a seed is of, and its mask pixel."""
     one = seed.detection
     if one is None:
         return render.Marks(point=seed.point)
-    height, width = image.valid
     label = f"{_name(one.label, facts)}  {one.score:.2f}"
-    return render.Marks(label, one.box, one.mask[:height, :width], seed.point)
+    return render.Marks(label, one.box, one.mask, seed.point)
 
 
 def caption_of(

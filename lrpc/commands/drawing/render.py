@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from lrpc.commands.drawing import draw
 from lrpc.commands.drawing.colour import Map, Pixels, blend, colourise
 from lrpc.commands.drawing.fonts import write
-from lrpc.program.protocol import Box
+from lrpc.program.protocol import Box, Size
 
 _LOW, _WIDE, _HIGH = 480, 840, 720  # a tile is at least _LOW high; in a panel at most the rest
 
@@ -80,22 +80,31 @@ def overlay(photo: Pixels, values: Map, scale: float, marks: Marks) -> Image.Ima
     return marks.on(enlarge(blend(photo, values, scale), factor), factor)
 
 
-def panel(photo: Pixels, values: Map, scale: float, marks: Marks, caption: Caption) -> Image.Image:
-    """Photo | heatmap | overlay side by side, with a title above and names and scale below."""
+def panel(
+    photo: Pixels,
+    values: Map,
+    scale: float,
+    marks: Marks,
+    caption: Caption,
+    visible: Size | None = None,
+) -> Image.Image:
+    """Photo | heatmap | overlay side by side, with a title above and names and scale below; all but
+    the `visible` (height, width) at the top left, where that is given, is hatched as padding."""
     factor = _tile_factor(*values.shape)
     box_only = Marks(marks.label, marks.box, None, marks.point)
-    tiles = [
-        box_only.on(_scaled(photo, factor), factor),
-        _scaled(colourise(values, scale), factor),
-        marks.on(_scaled(blend(photo, values, scale), factor), factor),
-    ]
+    pictures = [photo, colourise(values, scale), blend(photo, values, scale)]
+    tiles = [_scaled(pixels, factor) for pixels in pictures]
+    if visible is not None:
+        tiles = [draw.hatch(tile, visible, factor) for tile in tiles]
+    tiles[0], tiles[2] = box_only.on(tiles[0], factor), marks.on(tiles[2], factor)
+    names = ("image" if visible is None else draw.HATCHED, caption.heat, "overlay")
     wide, high = tiles[0].size
     text = max(14, round(high / 30))
     gap, head = round(text * 1.2), _head(caption, text)
     sheet = Image.new("RGB", (3 * wide + 4 * gap, head + high + 5 * text), draw.PAPER)
     _title(sheet, caption, text, gap)
     pen = ImageDraw.Draw(sheet)
-    for n, (tile, name) in enumerate(zip(tiles, ("image", caption.heat, "overlay"), strict=True)):
+    for n, (tile, name) in enumerate(zip(tiles, names, strict=True)):
         left = gap + n * (wide + gap)
         sheet.paste(tile, (left, head))
         pen.rectangle([left - 1, head - 1, left + wide, head + high], outline=draw.FRAME)

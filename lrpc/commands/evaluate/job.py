@@ -70,6 +70,7 @@ def read_job(args: argparse.Namespace, folder: Path) -> Job:
         steps=args.steps,
         protocols=grid(args.order, args.patch, args.fill),
         batch=args.batch_size,
+        pad=args.pad,
         seed=args.seed,
     )
     programs, overrides = split_overrides([*args.programs, *args.overrides])

@@ -26,6 +26,7 @@ from lrpc.commands.evaluate.settings import Protocol, Settings
 from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.members import Member
 from lrpc.commands.session.metrics import localise
+from lrpc.commands.session.original import original_box
 from lrpc.errors import LrpcError
 from lrpc.support.signals import finishing
 
@@ -153,6 +154,7 @@ def _row(
         truth.label,
         detection.query,
         detection.score,
+        original_box(detection.box, picture.image),
         whole,
         make_curve(gone, chosen, order.count, 1.0, empty / whole),
         make_curve(back, chosen, order.count, empty / whole, 1.0),

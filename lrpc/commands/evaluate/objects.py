@@ -45,7 +45,8 @@ def find(
     """
     work = _Finding(model, settings, settings.limit or -1)
     jobs = ((scene.path, scene) for scene in scenes if work.room)  # read one after the other
-    process(jobs, work, model.facts.sizing, settings.batch, debug=debug)
+    sizing = replace(model.facts.sizing, pad=settings.pad)
+    process(jobs, work, sizing, settings.batch, debug=debug)
     if not work.pictures and len(work.failed) == len(scenes):
         raise ScenesError(f"no image could be used; the first: {work.failed[0]}")
     if not work.pictures:

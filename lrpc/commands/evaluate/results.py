@@ -15,6 +15,7 @@ from lrpc.commands.evaluate.randomise import Similarity
 from lrpc.commands.evaluate.settings import Protocol
 from lrpc.commands.session.metrics import Localisation
 from lrpc.commands.session.record import write_json
+from lrpc.program.protocol import Box
 from lrpc.support.files import write_text
 
 #: Columns of metrics.csv after the object's own, and whether more is better.
@@ -40,7 +41,8 @@ Figures = Mapping[str, float | None]
 class Row:
     """One object explained by one method and measured under one protocol.
 
-    `deletion` and `insertion` are curves of its score while the most relevant patches are removed
+    `box_image` is the detection's box (x0, y0, x1, y1) in pixels of the image on disk. `deletion`
+    and `insertion` are curves of its score while the most relevant patches are removed
     or inserted, relative to the score in the whole image (`score`).
     """
 
@@ -51,6 +53,7 @@ class Row:
     label: int
     query: int
     detection_score: float
+    box_image: Box
     score: float
     deletion: Curve
     insertion: Curve
@@ -70,7 +73,8 @@ class Row:
 
 
 _APART = ("method", "protocol", "localisation")
-_NESTED = ("deletion", "insertion", "metrics")  # these metrics.csv holds as the columns of METRICS
+#: In metrics.csv the figures are the columns of METRICS, and there are no lists.
+_NESTED = ("box_image", "deletion", "insertion", "metrics")
 
 
 @dataclass(frozen=True)

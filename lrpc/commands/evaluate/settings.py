@@ -49,6 +49,7 @@ class Settings:
     steps: int = 10  # of each curve
     protocols: tuple[Protocol, ...] = (Protocol(),)
     batch: int = 16
+    pad: bool = False  # images that do not fill the input of programs of one size
     seed: int = 0
 
 

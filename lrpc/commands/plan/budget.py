@@ -37,7 +37,7 @@ def budget_table(
         table.add_column(name, justify="right")
     for target in targets:
         for ledger in (False, True):
-            places = frozenset(limits.plans[composite][target]["results"])
+            places = frozenset(limits.own.plans[composite][target]["results"])
             call = Call(composite, target, places, ledger, batch, seeds)
             name = f"{target}, with its ledger" if ledger else target
             table.add_row(Text(name), *_row(limits, call))

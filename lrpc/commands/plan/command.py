@@ -16,8 +16,8 @@ from lrpc.commands.plan.shapes import to_image, to_svg
 from lrpc.commands.plan.tables import chart, largest, layers, reasons, recomputed, summary
 from lrpc.commands.plan.view import View, views
 from lrpc.commands.session.arguments import check_known
+from lrpc.commands.session.given_sizes import given_size
 from lrpc.commands.session.units import size
-from lrpc.errors import ConfigError
 from lrpc.program.memory_of import open_model
 from lrpc.support.files import shown, write_bytes
 from lrpc.support.terminal import say
@@ -26,7 +26,7 @@ from lrpc.support.terminal import say
 def main(args: argparse.Namespace, console: Console) -> int:
     """Print the plan of a program, and draw it where that is asked for."""
     model = open_model(args.program, args.plugin)
-    model.sizes = _sizes(model, args.size)
+    model.sizes = given_size(args.size, model.graph.sizes)
     targets = _targets(model, args.composite)
     found = views(model, targets, args.batch, args.seeds)
     view = _chosen(found, args.target)
@@ -62,9 +62,9 @@ def _show(
         console.print("recomputed for relevance", style="bold", highlight=False)
         console.print(recomputed(model.scheduler.kept_and_made(model.recomputed)))
     console.print(summary(found))
-    limits = limits_of(args.program)
+    limits = limits_of(args.program).at(model.sizes)
     if limits.budget:
-        composite = model.codes[chosen[0]].composite or next(iter(limits.plans))
+        composite = model.codes[chosen[0]].composite or next(iter(limits.own.plans))
         names = [model.codes[i].name for i in chosen]
         text = f"calls under the budget of {size(limits.budget)} (LRPC.MEMORY.BUDGET)"
         say(console, text, "bold")
@@ -78,22 +78,6 @@ def _show(
     console.print(largest(view, console.width))
     console.print("saved by layer", style="bold")
     console.print(layers(view.saved, console.width))
-
-
-def _sizes(model: Model, given: list[str]) -> dict[str, int]:
-    """The sizes that vary, as given, or as they were traced at."""
-    known = {size.name: size for size in model.graph.sizes}
-    found = {name: size.example for name, size in known.items()}
-    for text in given:
-        name, _, length = text.partition("=")
-        if name not in known:
-            names = ", ".join(known) or "none: the program is of one size"
-            raise ConfigError(f"--size {text}: sizes that vary are {names}")
-        step = known[name].step
-        if not length.isdecimal() or not int(length) or int(length) % step:
-            raise ConfigError(f"--size {text}: give {name}=N, N a multiple of {step}")
-        found[name] = int(length)
-    return found
 
 
 def _targets(model: Model, composite: str | None) -> list[int]:

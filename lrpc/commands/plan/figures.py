@@ -16,7 +16,7 @@ LOOKS: dict[str, tuple[str, str]] = {
     "other": ("for ledger, other targets", "#a9c4f2"),
     "output": ("outputs", "#6a7fd0"),
     "value": ("forward values", "#38b2ac"),
-    "again": ("recomputed", "#8e5bd0"),
+    "recomputed": ("recomputed", "#8e5bd0"),
     "seed": ("seeds", "#c2456f"),
     "adjoint": ("relevance values", "#e8740c"),
     "result": ("relevance read", "#d6b100"),

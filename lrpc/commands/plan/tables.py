@@ -110,7 +110,7 @@ def recomputed(blocks: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> Tab
     for name in ("block", "kept", "recomputed"):
         table.add_column(name, overflow="fold")
     for (kept, made), keys in kinds.items():
-        table.add_row(Dotted("\n".join(keys)), Dotted(kept), Dotted(made, LOOKS["again"][1]))
+        table.add_row(Dotted("\n".join(keys)), Dotted(kept), Dotted(made, LOOKS["recomputed"][1]))
     return table
 
 

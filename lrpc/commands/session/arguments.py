@@ -46,11 +46,13 @@ def score(parser: Parser, default: float) -> None:
 
 
 def running(parser: argparse.ArgumentParser, batch: int = 1) -> None:
-    """How programs are run: `--batch-size`, `--seed-chunk`, `--device`."""
+    """How programs are run: `--batch-size`, `--seed-chunk`, `--pad`, `--device`."""
     group = parser.add_argument_group("how programs are run")
     add = group.add_argument
     add("--batch-size", type=positive, default=batch, metavar="N", help=f"images at once ({batch})")
     add("--seed-chunk", type=positive, default=0, metavar="K", help="seeds per call (all)")
+    padding = "pad images that do not fill the input of a program of one size; without it they fail"
+    add("--pad", action="store_true", help=padding)
     device(group)
 
 

@@ -117,7 +117,7 @@ def in_seed_chunks(
     seeds, images = at.shape[:2]
     known = {name: value for name, value in options.items() if name not in _APART}
     with one_line():  # not even one may keep the budget: the call says it
-        step = max(1, program.at_once(kind, chunk or seeds, images, **known))
+        step = max(1, program.at_once(kind, chunk or seeds, images, state=state, **known))
     at = at.to(next(iter(state.outputs.values())).device)
     for first in range(0, seeds, step):
         part = range(first, min(first + step, seeds))

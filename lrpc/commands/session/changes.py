@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lrpc.commands.session.images import LoadedImage
+from lrpc.commands.session.sizing import words
 from lrpc.program.protocol import Size
 
 
@@ -17,7 +18,7 @@ class Change:
 
     name: str
     own: Size  # of the network's input there
-    padded: bool  # further than there
+    padded: bool  # otherwise than there
     scaled: bool  # to another size than there
     words: str
 
@@ -32,14 +33,15 @@ def change_of(image: LoadedImage) -> Change | None:
     nothing is padded there."""
     if image.own is None or image.own == image.frame == image.valid == image.wanted:
         return None
-    padded, scaled = image.frame != image.own, image.valid != image.wanted
-    if not (padded or scaled):
-        words = f"padded to {_size(image.frame)}, as in the model's own inference"
-        return Change(image.path.name, image.own, False, False, words)
+    scaled, padded = image.valid != image.wanted, image.valid != image.frame
+    to = f"padded to {words(image.frame)}"
+    if not scaled and image.frame == image.own:
+        said = f"{to}, as in the model's own inference"
+        return Change(image.path.name, image.own, False, False, said)
     how = "kept at" if image.valid == image.original else "resized to"
-    done = [f"{how} {_size(image.valid)}"] * scaled + [f"padded to {_size(image.frame)}"] * padded
-    words = f"{', '.join(done)}; the model's own inference takes {_size(image.own)}"
-    return Change(image.path.name, image.own, padded, scaled, words)
+    done = [f"{how} {words(image.valid)}"] * scaled + [to] * padded
+    said = f"{', '.join(done)}; the model's own inference takes {words(image.own)}"
+    return Change(image.path.name, image.own, padded, scaled, said)
 
 
 def remedy(own: Sequence[Size]) -> str:
@@ -77,13 +79,9 @@ def _note(changes: Sequence[Change], total: int) -> str:
         return ""
     return (
         f"note: {len(changes)} of {_images(total)} padded at the right and at the bottom, as the"
-        f" model's own inference pads them ({changes[0].name}: to {_size(changes[0].own)})"
+        f" model's own inference pads them ({changes[0].name}: to {words(changes[0].own)})"
     )
 
 
 def _images(total: int) -> str:
     return "1 image is" if total == 1 else f"{total} images are"
-
-
-def _size(size: Size) -> str:
-    return f"{size[0]}×{size[1]}"

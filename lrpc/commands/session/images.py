@@ -60,10 +60,13 @@ class LoadedImage:
         return int(self.pixels.shape[1]), int(self.pixels.shape[2])
 
     def photo(self) -> NDArray[np.uint8]:
-        """The visible part, uint8 [h, w, 3]."""
+        """What is not padding, uint8 [h, w, 3]."""
         height, width = self.valid
-        visible = self.pixels[:, :height, :width].permute(1, 2, 0)
-        return visible.round().clamp(0, 255).to(torch.uint8).numpy()
+        return self.whole()[:height, :width]
+
+    def whole(self) -> NDArray[np.uint8]:
+        """The network's input with its padding, uint8 [H, W, 3]."""
+        return self.pixels.permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).numpy()
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
@@ -174,11 +177,13 @@ def load_image(path: Path, sizing: Sizing) -> LoadedImage:
     """Read, resize (Pillow bilinear, as detectron2 does) and pad one image at bottom and right.
 
     The padding is the pixel mean: the released code pads with zeros *after* normalisation.
-    Raises ImageError as `read_rgb` does.
+    Raises ImageError as `read_rgb` does, and where `sizing` does not allow that it is padded.
     """
     image = read_rgb(path)
     original = (image.height, image.width)
     frame, valid = fit(original, sizing)
+    if refusal := sizing.refusal(frame, valid, original):
+        raise ImageError(f"{shown(path)}: {refusal}")
     with decoding(path):
         if valid != original:
             image = image.resize((valid[1], valid[0]), Image.Resampling.BILINEAR)

@@ -35,6 +35,7 @@ class Options:
     score: float = 0.5
     top: int = 5
     batch_size: int = 1
+    pad: bool = False  # what does not fill the input of a program of one size
     request: Request = field(default_factory=Request)
     display: Display = field(default_factory=Display)
     resume: bool = False  # leave out what has its record already
@@ -47,6 +48,7 @@ class Options:
             "score": self.score,
             "top": self.top,
             "batch_size": self.batch_size,
+            "pad": self.pad,
             "device": self.device,
             "request": asdict(self.request) | {"read": list(self.request.read)},
             "display": asdict(self.display),
@@ -63,6 +65,7 @@ def options_of(args: argparse.Namespace, request: Request) -> Options:
         score=args.score,
         top=args.top,
         batch_size=args.batch_size,
+        pad=args.pad,
         request=request,
         display=Display(args.percentile, args.smooth),
         resume=args.resume,

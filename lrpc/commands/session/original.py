@@ -1,4 +1,4 @@
-"""Relevance at the size that an image has on disk."""
+"""Relevance and boxes at the size that an image has on disk."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lrpc.commands.session.images import LoadedImage
-from lrpc.program.protocol import Size
+from lrpc.program.protocol import Box, Size
 
 
 def original_map(relevance: Tensor, image: LoadedImage) -> Tensor:
@@ -14,6 +14,12 @@ def original_map(relevance: Tensor, image: LoadedImage) -> Tensor:
     summed over channels, without the padding's."""
     height, width = image.valid
     return spread(relevance[:, :height, :width].sum(0), image.original).float()
+
+
+def original_box(box: Box, image: LoadedImage) -> Box:
+    """A box of the network's input in pixels of the image on disk."""
+    down, across = (o / v for o, v in zip(image.original, image.valid, strict=True))
+    return box[0] * across, box[1] * down, box[2] * across, box[3] * down
 
 
 def spread(values: Tensor, size: Size) -> Tensor:

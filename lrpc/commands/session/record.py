@@ -18,7 +18,7 @@ from lrpc.commands.session.changes import change_of
 from lrpc.commands.session.facts import RANDOM_WARNING, Facts
 from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.metrics import share
-from lrpc.commands.session.original import original_map
+from lrpc.commands.session.original import original_box, original_map
 from lrpc.program.protocol import Detection
 from lrpc.support.files import shown, write_bytes, write_text
 
@@ -41,9 +41,26 @@ def write_tensors(path: Path, image: LoadedImage, results: Sequence[Explained]) 
         one = result.seed.detection
         if one is not None and one.original_mask is not None:
             tensors[_mask_of(one)] = torch.from_numpy(one.original_mask)
+    _write(path, image, tensors)
+
+
+def write_maps(path: Path, image: LoadedImage, found: Mapping[str, Sequence[Explained]]) -> None:
+    """Relevance of an image at its size on disk [h, w], `COMPOSITE/SLUG/map`, and masks, in one
+    file."""
+    tensors: dict[str, Tensor] = {}
+    for name, results in found.items():
+        for result in results:
+            tensors[f"{name}/{result.seed.slug}/map"] = original_map(result.input, image)
+            one = result.seed.detection
+            if one is not None and one.original_mask is not None:
+                tensors[_mask_of(one)] = torch.from_numpy(one.original_mask)
+    _write(path, image, tensors)
+
+
+def _write(path: Path, image: LoadedImage, tensors: Mapping[str, Tensor]) -> None:
     sizes = {"valid": image.valid, "original": image.original, "frame": image.frame}
     metadata = {name: f"{height},{width}" for name, (height, width) in sizes.items()}
-    data = save(tensors, metadata={"image": shown(image.path), **metadata})
+    data = save(dict(tensors), metadata={"image": shown(image.path), **metadata})
     write_bytes(path, data)  # save_file would make it readable for its owner alone
 
 
@@ -141,15 +158,13 @@ def _mask_of(one: Detection) -> str:
 
 
 def _detection(one: Detection, image: LoadedImage, name: str | None) -> dict[str, Any]:
-    scale_y, scale_x = (o / v for o, v in zip(image.original, image.valid, strict=True))
-    scales = (scale_x, scale_y, scale_x, scale_y)
     return {
         "query": one.query,
         "class": one.label,
         "class_name": name,
         "score": one.score,
         "box_network": list(one.box),
-        "box_image": [edge * scale for edge, scale in zip(one.box, scales, strict=True)],
+        "box_image": list(original_box(one.box, image)),
         "mask_pixels_network": int(one.mask.sum()),
         "mask_pixels_image": None if one.original_mask is None else int(one.original_mask.sum()),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lrpc.commands.session.batches import process
@@ -80,8 +80,9 @@ class Session(ABC):
                     yield path, whole
 
         work = _Explaining(self, tell)
+        sizing = replace(self.facts.sizing, pad=self.options.pad)
         size, debug = self.options.batch_size, self.options.debug
-        process(jobs(), work, self.facts.sizing, size, debug=debug)
+        process(jobs(), work, sizing, size, debug=debug)
         return outcomes
 
     def explain(self, images: Sequence[LoadedImage]) -> list[Result]:

@@ -15,7 +15,8 @@ class Sizing:
     `INPUT.MAX_SIZE_TEST`, `mean` is the pixel mean (RGB). The model's own inference pads to
     multiples of `divisor`. A program takes images (H, W) of one of `shapes`, which are not empty,
     or where `steps` are given, all whose height and width are multiples of them. `masks` says
-    whether the model's own inference masks what it pads; a released MaskDINO's does not.
+    whether the model's own inference masks what it pads; a released MaskDINO's does not. `pad`
+    allows that images are padded to one of `shapes` which that inference does not pad so.
     """
 
     shapes: tuple[Size, ...]
@@ -25,6 +26,7 @@ class Sizing:
     divisor: int = 1
     steps: Size | None = None
     masks: bool = True
+    pad: bool = False
 
     def own(self, original: Size) -> tuple[Size, Size]:
         """The size that the model's own inference resizes an image to, and what it pads that to."""
@@ -39,10 +41,26 @@ class Sizing:
             return valid
         return min(own[0], frame[0]), min(own[1], frame[1])
 
+    def refusal(self, frame: Size, valid: Size, original: Size) -> str:
+        """Why an image must not become `valid` in `frame`, and what to do; "" where it may."""
+        wanted, own = self.own(original)
+        if self.pad or self.steps or valid == frame or (valid, frame) == (wanted, own):
+            return ""
+        return (
+            f"the program takes {words(frame)}, the model's own inference makes this image"
+            f" {words(own)}; compile for any size (LRPC.DYNAMIC true) or for this one"
+            f" (LRPC.SHAPES '[[{own[0]},{own[1]}]]'), or have it padded (--pad)"
+        )
+
     @property
     def takes(self) -> tuple[object, ...]:
         """What programs that take the same images have in common."""
         return (self.steps, self.shortest, self.longest) if self.steps else self.shapes
+
+
+def words(size: Size) -> str:
+    """`480×640`, height first."""
+    return f"{size[0]}×{size[1]}"
 
 
 def shortest_edge(size: Size, shortest: int, longest: int) -> Size:

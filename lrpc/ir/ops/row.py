@@ -16,7 +16,7 @@ from lrpc.ir.extents import Extent, Size, beyond, grid, sizes_in
 from lrpc.ir.graph import Attr
 from lrpc.ir.limits import INTEGER
 from lrpc.ir.meta import formulas
-from lrpc.ir.ops.sized import resolve, resolved, same_symbols, type_at
+from lrpc.ir.ops.sized import broadcast, resolve, resolved, same_symbols, type_at
 from lrpc.ir.ops.traits import Family, Trait, View
 from lrpc.ir.stand_ins import FIRST, NotAProduct, coefficient, points, solve
 from lrpc.ir.types import DTYPES, NAMES, Dim, Sizes, Sym, TensorType
@@ -111,9 +111,6 @@ class Op:
     def kind(self, attr: str) -> str:
         return self.kinds[attr]
 
-    def required(self, attr: str) -> bool:
-        return not self.attrs[attr].endswith("?")
-
     def check(self, attrs: tuple[tuple[str, Attr], ...], inputs: int) -> None:
         """Raise IRError where the arity or an attribute does not fit this row."""
         if self.arity is not None and inputs != self.arity:
@@ -144,6 +141,8 @@ def infer(
     """The output types of `op`; `weights` has the types of its weight attributes by name."""
     op.check(attrs, len(inputs))  # each time: to the cache, False is 0 and 1.0 is 1
     _check_axes(op, inputs, attrs)
+    if weights:  # their types say all, whatever their names
+        attrs = tuple((key, "" if op.kinds[key] == "weight" else v) for key, v in attrs)
     return _inferred(op, inputs, attrs, weights)
 
 
@@ -177,18 +176,30 @@ def _of_all_sizes(
     own: Sequence[Size],
 ) -> tuple[TensorType, ...]:
     """The output types where extents depend on sizes: from those at several sizes."""
-    found = []
-    for point in (*grid(own), beyond(own)):
+
+    def at_sizes(point: Sizes) -> tuple[TensorType, ...]:
         here = tuple(type_at(t, point) for t in inputs)
         given = tuple((key, resolved(value, point)) for key, value in attrs)
         held = tuple((key, type_at(t, point)) for key, t in weights)
-        found.append(_inferred(op, here, given, held))
-    *known, last = found
+        return _inferred(op, here, given, held)
+
+    example, *others = grid(own)
+    found = [at_sizes(example)]
+    if op.outputs == 0:
+        return ()
+    if op.has(Trait.ELEMENTWISE):
+        dims = broadcast([t.shape for t in inputs])
+        kind = None if dims is None else TensorType(found[0][0].dtype, dims)
+        if kind is not None and found[0] == (type_at(kind, example),):
+            return (kind,)
+    checks = beyond(own)
+    found += [at_sizes(point) for point in [*others, *checks]]
     types = []
-    for i, same in enumerate(zip(*known, strict=True)):
+    for i, same in enumerate(zip(*found[: -len(checks)], strict=True)):
         shape = [same_symbols(dims, own) for dims in zip(*(t.shape for t in same), strict=True)]
         kind = TensorType(same[0].dtype, tuple(d for d in shape if d is not None))
-        if None in shape or type_at(kind, beyond(own)) != last[i]:
+        beyond_grid = zip(checks, found[-len(checks) :], strict=True)
+        if None in shape or any(type_at(kind, point) != last[i] for point, last in beyond_grid):
             raise IRError(
                 f"op {op.name} does not fit inputs {_listed(inputs)}: its result is no polynomial "
                 f"in {', '.join(s.name for s in own)}, in steps of {own[0].step}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from typing import Any
 
 from lrpc.ir.extents import Extent, Size, at, fitted
@@ -27,6 +28,17 @@ def same_symbols(dims: Sequence[Dim], own: Sequence[Size]) -> Dim | None:
         return None
     batch, seeds = symbols.pop()
     return Sym(coeff, batch, seeds) if batch or seeds else coeff
+
+
+def broadcast(shapes: Sequence[tuple[Dim, ...]]) -> tuple[Dim, ...] | None:
+    """The shape of an elementwise result; None where it is not the same at all sizes."""
+    found = []
+    for dims in zip_longest(*(reversed(shape) for shape in shapes), fillvalue=1):
+        longer = {dim for dim in dims if dim != 1}
+        if len(longer) > 1:
+            return None
+        found.append(longer.pop() if longer else 1)
+    return tuple(reversed(found))
 
 
 def type_at(kind: TensorType, sizes: Sizes) -> TensorType:

@@ -72,7 +72,8 @@ def valid_ratios(shapes: Shapes, masks: Sequence[Tensor], like: Tensor) -> Tenso
     """Share of every map that is not padding, (x, y): [B, L, 2]."""
     ratios = []
     for (height, width), mask in zip(shapes, masks, strict=True):
-        ratios.append(_valid_sizes(mask, like) / like.new_tensor([width, height]))
+        whole = torch.tensor([width, height], dtype=like.dtype, device=like.device)
+        ratios.append(_valid_sizes(mask, like) / whole)
     return torch.cat(ratios, 1)
 
 

@@ -24,7 +24,7 @@ def stab_ratio(z: Tensor, eps: float) -> Tensor:
 def stab_mul(g: Tensor, z: Tensor, eps: float, over: bool = False) -> Tensor:
     """g · z / stab(z) for every seed: [K, *z.shape]; with `over`, in the place of g.
 
-    A stretch at a time, so that what lies in between stays in the cache and takes no memory to
+    A segment at a time, so that what lies in between stays in the cache and takes no memory to
     speak of. torch.compile fuses the plain product.
     """
     whole = z.is_contiguous() and g.is_contiguous() and g.shape[1:] == z.shape

@@ -15,7 +15,7 @@ try:
 except ImportError:
     tl = None
 
-STRETCH = 1024  # entries of one program
+SEGMENT = 1024  # entries of one program
 
 
 @jit
@@ -35,6 +35,6 @@ def triton_stab_mul(g: Tensor, z: Tensor, eps: float, out: Tensor) -> Tensor:
     """g · z / stab(z) into `out`, which may be g: [K, *z.shape], both in order."""
     size = z.numel()
     if size:
-        grid = (-(-size // STRETCH),)
-        stab_mul_kernel[grid](g, z, out, size, g.shape[0], eps, STRETCH)
+        grid = (-(-size // SEGMENT),)
+        stab_mul_kernel[grid](g, z, out, size, g.shape[0], eps, SEGMENT)
     return out

@@ -1,0 +1,53 @@
+"""Relevance of a joint graph by reference semantics: what programs are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from lrpc.ir.graph import Graph, Node
+from lrpc.ir.interpreter import run_node, sizes_of
+
+
+def reference_relevance(
+    joint: Graph,
+    tensors: Mapping[str, Tensor],
+    inputs: Mapping[str, Tensor],
+    values: Mapping[str, Tensor],
+    seed: Tensor,
+) -> dict[str, Tensor]:
+    """Relevance at every read of a joint graph by reference semantics, from forward `values`."""
+    known = {**values, **inputs, joint.inputs[-1].name: seed}
+    sizes = sizes_of(joint, {**inputs, joint.inputs[-1].name: seed})
+    found: dict[str, Tensor] = {}
+    for node in _missing(joint, known):
+        if node.op == "read":
+            found[str(node.attr("name"))] = read_out([known[v.name] for v in node.inputs])
+            continue
+        with torch.no_grad():
+            results = run_node(node, tensors, tuple(known[v.name] for v in node.inputs), sizes)
+        for value, result in zip(node.outputs, results, strict=True):
+            known.setdefault(value.name, result)
+    return found
+
+
+def read_out(parts: Sequence[Tensor]) -> Tensor:
+    """What a `read` of these inputs hands out: G ⊙ value, R, or G ⊙ value + R."""
+    if len(parts) == 1:
+        return parts[0]
+    product: Tensor = parts[0] * parts[1]
+    return product.add(parts[2]) if len(parts) > 2 else product
+
+
+def _missing(graph: Graph, known: Mapping[str, Tensor]) -> list[Node]:
+    """The nodes that the reads need beyond the known values, in program order."""
+    needed: set[str] = set()
+    found = []
+    for node in reversed(graph.nodes):
+        wanted = node.op == "read" or any(v.name in needed - known.keys() for v in node.outputs)
+        if wanted:
+            found.append(node)
+            needed |= {v.name for v in node.inputs}
+    return found[::-1]

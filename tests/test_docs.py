@@ -73,7 +73,9 @@ ALONE = (
     "api/errors.md", "composites.md", "index.md", "ledger.md", "models.md",
     "tutorials/compare-rules.md",
 )  # fmt: skip
-WITH_PROGRAM = ("api/evaluate.md", "api/program.md", "tutorials/explain-a-detector.md")
+WITH_PROGRAM = (
+    "api/evaluate.md", "api/program.md", "tutorials/explain-a-detector.md", "tutorials/export.md",
+)  # fmt: skip
 WRITTEN = ("tutorials/read-a-program.md", "tutorials/write-a-rule.md")
 
 
@@ -98,7 +100,10 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", WITH_PROGRAM)
 def test_python_of_a_page_runs_with_a_program(name: str, digits: Path) -> None:
     (code,) = blocks("python", DOCS / name)
-    shown = [text for text in blocks("text", DOCS / name) if text.startswith("{")]
+    shown = [text for text in blocks("text", DOCS / name) if text.startswith(("{", "class_logit ("))]
+    if name == "tutorials/export.md":
+        words = next(words for words in commands(DOCS / name) if words[0] == "export")
+        assert main([str(digits / w) if w.startswith("build/") else w for w in words]) == 0
     printed = run_python(code.replace('device="cuda"', 'device="cpu"'), digits)
     assert all(text in printed for text in shown)
 

@@ -31,13 +31,17 @@ ALLOWED: dict[str, set[str]] = {
         *("lrpc.backend", "lrpc.config", "lrpc.frontend", "lrpc.ir", "lrpc.models", "lrpc.rules"),
         *("lrpc.runtime", "passes"),
     },
+    "lrpc.export": {
+        *("lrpc.backend", "lrpc.ir", "lrpc.models", "lrpc.program", "lrpc.rules", "lrpc.runtime"),
+        "passes",
+    },
     "lrpc.compiler": {
         *("lrpc.config", "lrpc.frontend", "lrpc.ir", "lrpc.models", "lrpc.program", "lrpc.rules"),
         "passes",
     },
     "lrpc.explainer": {"lrpc.compiler", "lrpc.frontend", "lrpc.rules"},
     "lrpc.commands": {
-        *("lrpc.backend", "lrpc.compiler", "lrpc.config", "lrpc.ir", "lrpc.models"),
+        *("lrpc.backend", "lrpc.compiler", "lrpc.config", "lrpc.export", "lrpc.ir", "lrpc.models"),
         *("lrpc.program", "lrpc.rules", "lrpc.runtime", "passes"),
     },
     "lrpc.cli": {"lrpc.commands", "lrpc.runtime"},
@@ -57,8 +61,8 @@ COMMANDS: dict[str, set[str]] = {
     **{
         name: {"session", "drawing"}
         for name in (
-            *("analyze", "bench", "compare", "compile", "evaluate", "example", "opt", "plan"),
-            *("rules", "run", "show", "verify"),
+            *("analyze", "bench", "compare", "compile", "evaluate", "example", "export", "opt"),
+            *("plan", "rules", "run", "show", "verify"),
         )
     },
 }

@@ -62,6 +62,7 @@ COMMANDS = (
     Command("show", "show, compare or draw the graph of a program", "show.command", "show.command"),
     Command("plan", "predict the memory of a program", "plan.command"),
     Command("bench", "measure time and memory of a program", "bench.command"),
+    Command("export", "write a program for onnxruntime or C++", "export"),
     Command("opt", "run passes by name over the text of a graph", "opt.command", "opt.command"),
     Command("rules", "list rules and composites, with formulas and sources", "rules"),
 )

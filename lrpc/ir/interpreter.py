@@ -31,10 +31,24 @@ def interpret(
     """The named outputs of `graph`; with `keep` every value, by value name."""
     sizes = sizes_of(graph, inputs)
     values = {v.name: inputs[v.name] for v in graph.inputs if v.name in inputs}
+    last = {} if keep else _last_reads(graph)
     for node in graph.nodes:
         results = run_node(node, tensors, tuple(values[v.name] for v in node.inputs), sizes)
         values.update((v.name, r) for v, r in zip(node.outputs, results, strict=True))
+        for name in last.get(id(node), ()):
+            values.pop(name, None)
     return values if keep else {name: values[v.name] for name, v in graph.outputs}
+
+
+def _last_reads(graph: Graph) -> dict[int, list[str]]:
+    """By the id of each node, the values that nothing reads after it."""
+    found: dict[int, list[str]] = {}
+    seen = {value.name for _, value in graph.outputs}
+    for node in reversed(graph.nodes):
+        names = {v.name for v in (*node.inputs, *node.outputs)} - seen
+        found[id(node)] = sorted(names)
+        seen |= names
+    return found
 
 
 def run_node(

@@ -14,11 +14,11 @@ from passes.reachable import relevance_reachable
 
 
 def example_inputs(
-    graph: Graph, batch: int = 1, sizes: Mapping[str, int] | None = None
+    graph: Graph, batch: int = 1, sizes: Mapping[str, int] | None = None, seed: int = 1
 ) -> dict[str, Tensor]:
     """Seeded random inputs of the example's sizes or others: images in 0–255, masks with the lower
     border padded, tokens below the lengths of the tables that they are looked up in."""
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(seed)
     rows, tokens = _shortest_table(graph), relevance_reachable(graph)
     inputs = {}
     for value in graph.inputs:

@@ -1,0 +1,79 @@
+"""`lrpc export`: its arguments, and what it prints of the file."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from lrpc.commands.session import arguments
+from lrpc.commands.session.units import size
+from lrpc.errors import ConfigError
+from lrpc.export.graph import Exported
+from lrpc.export.portable import FORMATS, Export
+from lrpc.support.files import shown
+from lrpc.support.terminal import say
+
+_ABOUT = """\
+Writes forward pass and relevance of one target as one file that needs neither lrpc nor the program:
+onnx for onnxruntime, pt2 (torch.export, AOTInductor) for Python and C++ with libtorch. The inputs
+of the file are those of the model and then where relevance starts, `at`: an int64 tensor [K, B, n]
+with the indices of each of K seeds in each of B images (of class_logit: query, class). With --seeds
+they are instead the relevance to start from, [K, *shape of the target]. Its outputs are those of
+the model by their names, and `relevance.NAME` for each input or place read. After it is written the
+file is run and compared with the program.
+"""
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of `lrpc export` to its parser."""
+    command.description = _ABOUT
+    add = command.add_argument
+    add("program", type=Path, metavar="DIR")
+    add("--to", required=True, choices=list(FORMATS), help="the format")
+    add("-o", "--output", type=Path, required=True, metavar="FILE")
+    add("--target", metavar="T", help="where relevance starts (the program's first target)")
+    add(
+        "--read",
+        nargs="+",
+        default=[],
+        metavar="PLACE",
+        help="places to read relevance at; patterns such as 'encoder.layers.*' too (the inputs)",
+    )
+    add(
+        "--seeds",
+        action="store_true",
+        help="relevance to start from is an input, [K, *shape of the target], in place of indices",
+    )
+    arguments.composite(command)
+    arguments.plugins(command)
+
+
+def main(args: argparse.Namespace, console: Console) -> int:
+    """Export a program; the exit code is 0, all errors are LrpcErrors."""
+    suffix = FORMATS[args.to]
+    if args.output.suffix != suffix:
+        raise ConfigError(f"-o {shown(args.output)}: name a file that ends in {suffix}")
+    began = time.perf_counter()
+    export = Export(args.program, args.to, args.plugin)
+    made = export.made(args.target, args.composite, args.read, args.seeds)
+    differences = list(export.write(made, args.output))
+    seconds = time.perf_counter() - began
+    say(console, f"{shown(args.output)}: {size(args.output.stat().st_size)}, {seconds:.1f} s")
+    _describe(made, console)
+    for difference in differences:
+        say(console, f"  checked  {difference}")
+    return 0
+
+
+def _describe(made: Exported, console: Console) -> None:
+    """Inputs and outputs, a line for each."""
+    graph, names = made.module.graph, ", ".join(made.asked.target["index_names"])
+    told = "relevance to start from" if made.asked.seeds else f"indices ({names})"
+    for value in made.inputs:
+        say(console, f"  input    {value.name}: {value.type}")
+    say(console, f"  input    {made.start}: {graph.inputs[-1].type}, {told}")
+    for name, value in graph.outputs:
+        say(console, f"  output   {name}: {value.type}")

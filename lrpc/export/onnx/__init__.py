@@ -1,0 +1,1 @@
+"""Graphs as ONNX: one function for each operation, which writes it in operators of ONNX."""

@@ -101,6 +101,8 @@ class Extent(int):
     def __divmod__(self, other: Any) -> Any:
         if not isinstance(other, int):
             return NotImplemented
+        if isinstance(other, Extent) and known(self, 0) and known(other - self, 1):
+            return 0, self  # such as a place in an axis
         if isinstance(other, Extent) and len(other.terms) == 1:
             return self._over_product(other), 0
         if isinstance(other, Extent):
@@ -145,11 +147,9 @@ class Extent(int):
         return self.__rdivmod__(other)[1]
 
     def least(self) -> int:
-        """A number that the extent is nowhere below: what it is at sizes of one step, where it
-        grows with all of them; 0 where it does not."""
-        grows = all(c > 0 for powers, c in self.terms.items() if powers)
-        lowest = {size.name: size.step for size in self.sizes()}
-        return max(self.at(lowest), 0) if grows else 0
+        """The least that the extent is at any sizes, as far as that is known: where it grows with
+        all of them, or depends on one alone and grows over its period. 0 where it is less."""
+        return max(lowest(self) or 0, 0)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Extent) and self.terms == other.terms
@@ -200,8 +200,8 @@ def indices(pick: slice, extent: int) -> tuple[int, int, int]:
         raise NotInSteps("a slice with a step below 1")
 
     def place(x: int | None, default: int) -> int:
-        found = default if x is None else x + extent if x < 0 else x
-        return min(max(found, 0), extent)
+        found = max(default if x is None else x + extent if x < 0 else x, 0)
+        return extent if known(found - extent, 0) else min(found, extent)
 
     return place(start, 0), place(stop, extent), 1 if step is None else step
 
@@ -234,6 +234,26 @@ def fitted(numbers: Sequence[int], sizes: Sequence[Size]) -> int:
     for units, amount in parts_of(size, growth):
         made = made + amount * (Extent.of({(units,): 1}) - units.example)
     return made
+
+
+def lowest(number: int) -> int | None:
+    """The least that a number is at any sizes of one step or more; None where that is not known."""
+    if not isinstance(number, Extent):
+        return number
+    sizes = number.sizes()
+    if all(c > 0 for powers, c in number.terms.items() if powers):
+        return number.at({size.name: size.step for size in sizes})
+    if len(sizes) > 1 or any(len(powers) > 1 for powers in number.terms):
+        return None
+    (size,) = sizes
+    first = [number.at({size.name: size.step * n}) for n in range(1, size.period + 2)]
+    return min(first) if first[-1] >= first[0] else None
+
+
+def known(number: int, least: int) -> bool:
+    """Whether a number is known to be no less than this at any sizes."""
+    found = lowest(number)
+    return found is not None and found >= least
 
 
 @lru_cache(maxsize=4096)

@@ -155,6 +155,28 @@ class Small(nn.Module):
         return self.function(self.stem(x))
 
 
+HALVES: dict[str, Callable[[Tensor], Tensor]] = {
+    "half of the rows": lambda y: y[:, :, : y.shape[2] // 2].mean((2, 3)),
+    "the middle": lambda y: y[:, :, y.shape[2] // 2, y.shape[3] // 2],
+    "pairs": lambda y: y[:, :, : y.shape[2] // 2 * 2].unflatten(2, (-1, 2)).amax(3).mean((2, 3)),
+    "made even": lambda y: F.pad(y, (0, y.shape[3] % 2, 0, y.shape[2] % 2)).sum((2, 3)),
+    "cut to size": lambda y: (
+        F.max_pool2d(y, 2, ceil_mode=True).repeat(1, 1, 2, 2)[:, :, : y.shape[2], : y.shape[3]] * y
+    ).mean((2, 3)),
+    "back to size": lambda y: (F.interpolate(F.avg_pool2d(y, 2), y.shape[2:]) * y).mean((2, 3)),
+}
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_halves_of_odd_sizes(name: str) -> None:
+    torch.manual_seed(0)
+    small = Small(HALVES[name]).double().eval()
+    model = Named(small, lambda m, x: {"classes": m(x)})
+    p = of_images(model, 4, (20, 24))
+    for size in ((12, 28), (8, 20), (52, 44)):
+        hold(p, model, image(*size, count=2))
+
+
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "a root": (
         lambda: Small(lambda y: y.mean((2, 3)) * y.shape[2] ** 0.5),

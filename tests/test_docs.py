@@ -100,7 +100,9 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", WITH_PROGRAM)
 def test_python_of_a_page_runs_with_a_program(name: str, digits: Path) -> None:
     (code,) = blocks("python", DOCS / name)
-    shown = [text for text in blocks("text", DOCS / name) if text.startswith(("{", "class_logit ("))]
+    shown = [
+        text for text in blocks("text", DOCS / name) if text.startswith(("{", "class_logit ("))
+    ]
     if name == "tutorials/export.md":
         words = next(words for words in commands(DOCS / name) if words[0] == "export")
         assert main([str(digits / w) if w.startswith("build/") else w for w in words]) == 0

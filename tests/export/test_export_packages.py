@@ -12,8 +12,8 @@ import torch
 from lrpc.cli import main
 from lrpc.export import pt2
 from lrpc.program.loading import load_program
-from tests.export.test_export_programs import MODELS, scene
-from tests.support.programs import DIGITS, EXAMPLES, Programs, difference
+from tests.export.test_export_programs import MODELS, Near, scene
+from tests.support.programs import DIGITS, EXAMPLES, Programs
 
 SOURCE = EXAMPLES / "export" / "explain.cpp"
 
@@ -47,15 +47,15 @@ def test_digits_from_python_and_from_c(programs: Programs, tmp_path: Path) -> No
     directory = programs.directory(DIGITS, DYNAMIC=True, TARGETS="[class_logit]")
     package, given, made = (tmp_path / name for name in ("digits.pt2", "image.raw", "out.raw"))
     assert main(["export", str(directory), "--to", "pt2", "-o", str(package)]) == 0
-    program, run = load_program(directory, "cpu"), pt2.opened(package)
+    program, run, near = load_program(directory, "cpu"), pt2.opened(package), Near(directory)
     explain = compiled(SOURCE, tmp_path)
     for height, width in ((160, 160), (96, 128)):
         image, at = scene("02", height, width), torch.tensor([[[0, 5]]])
         wanted = program(image, "class_logit", at=at).input
-        assert difference(run([image, at])["relevance.images"], wanted) < 1e-5
+        assert near(run([image, at])["relevance.images"], wanted, image, at)
         image.numpy().tofile(given)
         words = [package, given, height, width, 0, 5, made]
         said = subprocess.run([explain, *map(str, words)], check=True, capture_output=True)
         assert b"target: class_logit" in said.stdout
         found = torch.from_numpy(np.fromfile(made, np.float32)).view(wanted.shape)
-        assert difference(found, wanted) < 1e-5
+        assert near(found, wanted, image, at)

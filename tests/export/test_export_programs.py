@@ -20,7 +20,9 @@ from lrpc.errors import MismatchError
 from lrpc.export.onnx import file
 from lrpc.export.portable import Export
 from lrpc.export.pt2 import traced_program
+from lrpc.ir.interpreter import interpret
 from lrpc.program.loading import load_program
+from lrpc.program.reference import doubled, graph_in_double
 from tests.program.test_any_size import Pyramid
 from tests.support import sized_models as sized
 from tests.support import transformers_models as released
@@ -103,24 +105,43 @@ def scene(name: str, height: int, width: int) -> Tensor:
     return torch.tensor(pixels)[:height, :width].permute(2, 0, 1)[None].float().contiguous()
 
 
+class Near:
+    """Whether a file's relevance is the program's: to 1e-5, or as near to float64 as the program,
+    which is what rounding leaves of small activations."""
+
+    def __init__(self, directory: Path) -> None:
+        made = Export(directory, "pt2").made(None, None, [], False)
+        self.graph = graph_in_double(made.module.graph)
+        self.weights = {name: doubled(t) for name, t in made.module.tensors.items()}
+
+    def __call__(self, found: Tensor, wanted: Tensor, images: Tensor, at: Tensor) -> bool:
+        if difference(found, wanted) < 1e-5:
+            return True
+        exact = interpret(self.graph, self.weights, {"images": images.double(), "at": at})
+        truth = exact["relevance.images"]
+        own = difference(wanted.double(), truth)
+        return own > 2e-6 and difference(found.double(), truth) < max(2 * own, 1e-5)
+
+
+def strongest(logits: Tensor) -> Tensor:
+    """[K, B, 2]: the query and class of the largest logit of each image, and of the other one."""
+    places = [torch.stack(torch.unravel_index(v.argmax(), v.shape)) for v in logits]
+    at = torch.stack(places)[None]
+    return torch.cat([at, at.flip(1)])
+
+
 def test_digits_of_any_size(programs: Programs, tmp_path: Path) -> None:
     directory = programs.directory(DIGITS, DYNAMIC=True, TARGETS="[class_logit]")
     path = tmp_path / "digits.onnx"
     assert main(["export", str(directory), "--to", "onnx", "-o", str(path)]) == 0
-    program, run = load_program(directory, "cpu"), file.opened(path)
+    program, run, near = load_program(directory, "cpu"), file.opened(path), Near(directory)
     for height, width in ((160, 160), (96, 128)):
         images = torch.cat([scene(name, height, width) for name in ("02", "05")])
         state = program.forward(images)
-        at = torch.stack(
-            [
-                torch.stack(torch.unravel_index(v.argmax(), v.shape))
-                for v in state.outputs["pred_logits"]
-            ]
-        )[None]
-        at = torch.cat([at, at.flip(1)])  # [K, B, 2]
+        at = strongest(state.outputs["pred_logits"])
         wanted = program.relevance(state, "class_logit", at=at).input
         found = run([images, at])
-        assert difference(found["relevance.images"], wanted) < 1e-5
+        assert near(found["relevance.images"], wanted, images, at)
         for name, value in state.outputs.items():
             assert difference(found[name], value) < 1e-5
     said = {p.key: p.value for p in onnx.load(path).metadata_props}

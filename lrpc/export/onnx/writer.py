@@ -114,14 +114,14 @@ class Writer:
         if isinstance(tree, ast.BinOp):
             both = self._computed(tree.left), self._computed(tree.right)
             return self.op(_ARITHMETIC[type(tree.op)], *both)
-        raise NotImplementedError(f"an extent {ast.unparse(tree)}")
+        raise ProgramError(f"ONNX has no form of the extent {ast.unparse(tree)}")
 
     def _symbol(self, name: str) -> str:
         for value in self.graph.inputs:
             for axis, dim in enumerate(value.type.shape):
                 if str(dim) == name:
                     return self.op("Shape", self.names[value.name], start=axis, end=axis + 1)
-        raise NotImplementedError(f"no input has an axis of {name}")
+        raise ProgramError(f"no input has an axis of {name} alone, which an ONNX file needs")
 
     def extents(self, dims: Sequence[Dim]) -> str:
         """Extents as a list of integers."""

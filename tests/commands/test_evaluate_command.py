@@ -93,6 +93,9 @@ def test_files_agree(everything: Path) -> None:
     for row, one in zip(rows, found["objects"], strict=True):
         for name in METRICS:
             assert float(row[name]) == one["metrics"][name]
+        x0, y0, x1, y1 = one["box_image"]
+        assert 0 <= x0 < x1 <= 160
+        assert 0 <= y0 < y1 <= 160
     first, second = (one["metrics"]["deletion"] for one in found["objects"][:2])
     summary = found["summary"]["attnlrp"]["deletion"]
     assert summary["mean"] == pytest.approx((first + second) / 2)

@@ -1,13 +1,12 @@
 def encoder_layers_forward(w, p, s, x, x_2, x_3):
     add = x + x_2  # f32[B,525,256]
-    s["self_attn_value_proj"] = self_attn_values = F.linear(  # f32[B,525,256]
-        x, *pair(w, p + "self_attn.value_proj.*")
-    )
+    # f32[B,525,256]
+    s["self_attn_value_proj"] = self_attn_values = linear(x, *pair(w, p + "self_attn.value_proj.*"))
     # self_attn
     # f32[B,525,8,32]
     s["self_attn_values"] = self_attn_values = self_attn_values.unflatten(-1, (8, 32))
     # f32[B,525,8,3,4,2]
-    self_attn_offsets = F.linear(add, *pair(w, p + "self_attn.sampling_offsets.*")).unflatten(
+    self_attn_offsets = linear(add, *pair(w, p + "self_attn.sampling_offsets.*")).unflatten(
         -1, (8, 3, 4, 2)
     )
     self_attn_anchor = x_3.unflatten(-2, (1, -1, 1))  # f32[1,525,1,3,1,2]
@@ -16,7 +15,7 @@ def encoder_layers_forward(w, p, s, x, x_2, x_3):
         torch.cat([self_attn_anchor, self_attn_anchor, self_attn_anchor, self_attn_anchor], -2)
     )
     del self_attn_anchor
-    s["self_attn_attention_weights"] = self_attn_scores = F.linear(  # f32[B,525,96]
+    s["self_attn_attention_weights"] = self_attn_scores = linear(  # f32[B,525,96]
         add, *pair(w, p + "self_attn.attention_weights.*")
     )
     del add
@@ -36,16 +35,15 @@ def encoder_layers_forward(w, p, s, x, x_2, x_3):
         "self_attn_sampled",
     )
     del self_attn_values, self_attn_offsets, self_attn_weights
-    s["self_attn"] = self_attn = F.linear(  # f32[B,525,256]
-        self_attn_sampled, *pair(w, p + "self_attn.output_proj.*")
-    )
+    # f32[B,525,256]
+    s["self_attn"] = self_attn = linear(self_attn_sampled, *pair(w, p + "self_attn.output_proj.*"))
     del self_attn_sampled
     add = x + self_attn  # f32[B,525,256]
     del self_attn
     norm1 = F.layer_norm(add, add.shape[-1:], *pair(w, p + "norm1.*"), 1e-05)  # f32[B,525,256]
     del add
-    s["relu"] = relu = F.linear(norm1, *pair(w, p + "linear1.*")).relu_()  # f32[B,525,512]
-    s["linear2"] = linear2 = F.linear(relu, *pair(w, p + "linear2.*"))  # f32[B,525,256]
+    s["relu"] = relu = linear(norm1, *pair(w, p + "linear1.*")).relu_()  # f32[B,525,512]
+    s["linear2"] = linear2 = linear(relu, *pair(w, p + "linear2.*"))  # f32[B,525,256]
     del relu
     norm1 = norm1.add_(linear2)  # f32[B,525,256]
     del linear2
@@ -59,7 +57,7 @@ def epsilon_linear(w, p, g, x, ledger):
     g_2 = stab_mul(g, x, 1e-06)  # f32[K,B,C,N]
     book(ledger, g_2, x, rest=True)
     book(ledger, g_2, w[p + "bias"])
-    return g_2 @ w[p + "weight"]  # f32[K,B,C,H]
+    return linear_transpose(g_2, w[p + "weight"])  # f32[K,B,C,H]
 
 
 def detach_sigma_layer_norm_2(w, p, g, x, x_2, ledger):

@@ -31,6 +31,7 @@ NO_ROW = {
     "hand_out",
     "narrowed",
     "has_onednn",
+    "stab_size",
     "inner",
     "product_sums",
     "products",
@@ -202,13 +203,13 @@ CASES: list[tuple[str, Callable[[], tuple[Tensor, ...]], dict[str, Any]]] = [
     ("slice_transpose", lambda: (n(3, 2, 3),), {"dim": -1, "start": 1, "step": 2, "size": 7}),
     ("slice_transpose", lambda: (n(3, 2, 3),), {"dim": 1, "start": 0, "step": 1, "size": 2}),
     *(
-        ("linear", lambda size=size: (n(*size, 4),), {"weight": (6, 4), "bias": bias})
-        for size in ((), (5,), (3, 2, 5), (2, 0))
-        for bias in ((6,), None)
+        ("linear", lambda size=size, i=i: (n(*size, i),), {"weight": (o, i), "bias": bias})
+        for size, i, o in (((), 4, 6), ((3, 2, 5), 4, 6), ((2, 0), 4, 6), ((2, 1, 256), 256, 512))
+        for bias in ((o,), None)  # the last is one for oneDNN
     ),
     *(
-        ("linear_transpose", lambda size=size: (n(*size, 6),), {"weight": (6, 4)})
-        for size in ((5,), (3, 2, 5), (2, 0))
+        ("linear_transpose", lambda size=size, o=o: (n(*size, o),), {"weight": (o, i)})
+        for size, i, o in (((5,), 4, 6), ((2, 0), 4, 6), ((2, 1, 256), 256, 512))
     ),
     ("rstd", lambda: (n(2, 5, 4),), {"eps": 1e-5, "groups": 0}),
     ("rstd", lambda: (n(2, 6, 3, 4),), {"eps": 1e-5, "groups": 3}),

@@ -32,6 +32,7 @@ NO_ROW = {
     "narrowed",
     "has_onednn",
     "stab_size",
+    "stabilised",
     "inner",
     "product_sums",
     "products",
@@ -93,6 +94,9 @@ CASES: list[tuple[str, Callable[[], tuple[Tensor, ...]], dict[str, Any]]] = [
     ("stab_mul", lambda: (torch.zeros(2, 0, 3), torch.zeros(0, 3)), {"eps": 1e-6}),
     ("ratio", lambda: (n(2, 3, 4), n(3, 4)), {"eps": 0.25}),
     ("ratio", lambda: (n(2, 3, 4), n(3, 4)), {"eps": 0.0}),
+    ("ratio", lambda: (n(2, 5, 1 << 16), n(5, 1 << 16)), {"eps": 0.25}),  # more than one stretch
+    ("ratio", lambda: (n(2, 0, 3), n(0, 3)), {"eps": 0.25}),
+    ("ratio", lambda: (n(4), n(3, 4)), {"eps": 0.25}),
     ("gelu_ratio", lambda: (6 * n(50),), {"approximate": "none"}),
     ("gelu_ratio", lambda: (6 * n(50),), {"approximate": "tanh"}),
     ("sigmoid_ratio", lambda: (torch.cat((6 * n(50), 1e-4 * n(50))),), {}),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lrpc.runtime.kernels.transposes import narrowed, widened
-from lrpc.runtime.kernels.triton_ratios import triton_stab_mul
+from lrpc.runtime.kernels.triton_ratios import triton_ratio, triton_stab_mul
 from lrpc.runtime.kernels.triton_support import has_triton
 
 
@@ -57,13 +57,30 @@ def stab_size(z: Tensor, eps: float) -> Tensor:
 
 
 def ratio(a: Tensor, z: Tensor, eps: float) -> Tensor:
-    """a / stab(z), and 0 where stab(z) is 0.
+    """a / stab(z), and 0 where stab(z) is 0; by stretches, as in `stab_mul`, where it can be."""
+    dtype = torch.promote_types(a.dtype, z.dtype)
+    whole = a.is_contiguous() and z.is_contiguous() and a.shape[a.dim() - z.dim() :] == z.shape
+    alike = a.dtype == z.dtype and dtype.itemsize >= 4 and eps >= torch.finfo(dtype).tiny
+    if torch.compiler.is_compiling() or not whole or not alike:
+        a, z = widened(a), stabilised(widened(z), eps)
+        if eps >= torch.finfo(z.dtype).tiny:
+            return narrowed(a / z, dtype)
+        return narrowed(torch.where(z == 0, 0.0, a / z), dtype)
+    out = torch.empty_like(a)
+    if has_triton(a):
+        return triton_ratio(a, z, eps, out)
+    rows = (a.numel() // max(z.numel(), 1), z.numel())
+    flat, given, made = z.view(-1), a.view(rows), out.view(rows)
+    for first in range(0, z.numel(), 1 << 18):
+        here = slice(first, first + (1 << 18))
+        torch.div(given[:, here], stabilised(flat[here], eps), out=made[:, here])
+    return out
+
+
+def stabilised(z: Tensor, eps: float) -> Tensor:
+    """z + eps · sign(z), where −0 and 0 count as positive.
 
     The sign is copied, and not chosen: CPUs mispredict choices between entries.
     """
-    dtype = torch.promote_types(a.dtype, z.dtype)
-    a, z = widened(a), widened(z) + 0.0  # −0 counts as 0
-    z.add_(torch.copysign(z.new_full((), eps), z))
-    if eps >= torch.finfo(z.dtype).tiny:
-        return narrowed(a / z, dtype)
-    return narrowed(torch.where(z == 0, 0.0, a / z), dtype)
+    z = z + 0.0  # no −0
+    return z.add_(torch.copysign(z.new_full((), eps), z))

@@ -112,5 +112,9 @@ def segment_sums(a: Tensor, b: Tensor, masked: bool) -> Tensor:
     for first in range(0, rows.shape[2], step):
         here = slice(first, first + step)
         own = b[here] if channels else b[:, here] if lead == 1 else b
-        total += products(rows[:, :, here], own, masked).flatten(2).sum(-1)
+        if lead == 1 and not masked:  # by a product of matrices, which writes nothing in between
+            wide = rows[:, :, here].transpose(0, 1).double()
+            total += torch.bmm(wide, own.double().unsqueeze(-1)).squeeze(-1).T
+        else:
+            total += products(rows[:, :, here], own, masked).flatten(2).sum(-1)
     return total

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 SHAPE = {"H": 8, "L": 4, "P": 4, "BQ": 16, "BD": 32}
 KERNELS = {  # the constants that each is compiled for, and how many warps run it
     "stab_mul_kernel": ({"BM": 1024}, 4),
+    "ratio_kernel": ({"BM": 1024}, 4),
     "sample_kernel": (SHAPE, 4),
     "splat_kernel": (SHAPE, 4),
     "weights_kernel": (SHAPE, 4),

@@ -18,7 +18,7 @@ from lrpc.runtime.kernels import triton_deformable, triton_ratios
 
 H200 = GPUTarget("cuda", 90, 32)
 ALWAYS = {"levels": "*i32", "index": "*i32", "entry": "*fp32", "offsets": "*i32", "source": "*i32"}
-TENSORS = {"g", "z", "value", "loc", "weight", "out"}
+TENSORS = {"a", "g", "z", "value", "loc", "weight", "out"}
 
 
 def types(kernel: str, names: list[str], dtype: str) -> dict[str, str]:

@@ -193,7 +193,7 @@ def run(options: Options) -> dict[str, Any]:
     tables, rows, compiler = [], [], compiler_of(layout, options)
     for batch, seeds in [(options.batch, 1), *several]:
         options.tell(f"encoder: B={batch}, K={seeds}")
-        goal = "encoder/seeds" if seeds > 1 else ""
+        goal = "" if seeds == 1 else "encoder/seeds" if options.gpu else f"encoder/{seeds}"
         encoders = Encoders(layout, compiler, batch, seeds, options)
         found = rows_of(encoders, layout, options, limits, goal)
         rows += found

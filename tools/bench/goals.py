@@ -37,7 +37,13 @@ GOALS = (
     Goal("vit/attnlrp", "ViT-B/16, B=32, tf32, attnlrp", "seconds", 18e-3, 14e-3),
     Goal("vit/gamma", "ViT-B/16, B=32, tf32, gamma", "seconds", 45e-3, 30e-3),
     Goal("encoder/fp32", "encoder ×6 against autograd through grid_sample", "speedup", 2.5, 4, ""),
+    Goal("encoder/4", "the same, 4 seeds", "speedup", 2.5, 5, ""),
+    Goal("encoder/32", "the same, 32 seeds", "speedup", 2.5, 5, ""),
     Goal("vit/attnlrp", "ViT-B/16 against plain input gradient", "speedup", 1, 1.3, ""),
+    Goal("vit/detached", "ViT-B/16 against autograd on the detached model", "speedup", 0.9, 1, ""),
+    Goal("vit/gamma", "ViT-B/16 γ against the best alternative", "speedup", 2.5, 3.5, ""),
+    Goal("detector/both", "R50, over forward and gradient", "slowdown", 1, 0.55, ""),
+    Goal("detector/ledger", "R50, ledger over relevance", "slowdown", 2.25, 1.3, ""),
     Goal("checkpoint/50", "half the uncheckpointed peak, time", "slowdown", 1.25, 1.1, "any"),
     Goal("compile", "lrpc compile of MaskDINO R50", "seconds", 60, 20, "any"),
 )  # fmt: skip

@@ -15,6 +15,7 @@ BEGIN, END = "<!-- measured: tools/bench --docs writes this part -->", "<!-- end
 TITLES = {
     "encoder": "The deformable encoder",
     "vit": "ViT-B/16",
+    "detector": "MaskDINO with a ResNet-50",
     "checkpoint": "Under a memory budget",
     "sampling": "The sampling op",
     "compile": "Compilation",

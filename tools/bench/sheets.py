@@ -33,7 +33,7 @@ def rows_of(table: Mapping[str, Any]) -> Sheet:
         "over the floor": lambda r: (
             f"{r['time']['median'] / r['floor']:.3g}×" if r["floor"] else ""
         ),
-        "error": lambda r: f"{r['error']:.0e}",
+        "error": lambda r: "" if r["error"] is None else f"{r['error']:.0e}",
         "note": lambda r: r["note"],
     }  # fmt: skip
     cells = {name: [show(row) for row in measured] for name, show in columns.items()}

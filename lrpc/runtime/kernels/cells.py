@@ -84,14 +84,23 @@ def deform_corners(loc: Tensor, levels: tuple[tuple[int, int], ...]) -> tuple[Te
 
 def deform_rows(first: Tensor, levels: tuple[tuple[int, int], ...]) -> Tensor:
     """Value row of every corner, i32[..., H, L, P, 4]; each is one of the point's map."""
+    return deform_stepped(first, deform_steps(first, levels))
+
+
+def deform_steps(first: Tensor, levels: tuple[tuple[int, int], ...]) -> Tensor:
+    """How many rows behind the first corner of a point each of its corners is: i32[H·L·P·4]."""
     h, _, points = first.shape[-3:]
     steps = []
     for height, width in levels:
         right, below = h * (width > 1), h * width * (height > 1)
         steps.append((0, right, below, below + right))
-    table = filled(first, steps).unsqueeze(1).expand(h, -1, points, -1).flatten()
+    return filled(first, steps).unsqueeze(1).expand(h, -1, points, -1).flatten()
+
+
+def deform_stepped(first: Tensor, steps: Tensor) -> Tensor:
+    """`deform_rows` of first corners [..., H, L, P], by the `deform_steps` of all queries."""
     index = first.unsqueeze(-1).expand(*first.shape, 4).contiguous()
-    index.view(-1, table.shape[0]).add_(table)
+    index.view(-1, steps.shape[0]).add_(steps)
     return index
 
 
@@ -111,13 +120,14 @@ def deform_sorted(
     b, _, h, count, points = first.shape
     rows = b * heads * sum(height * width for height, width in levels)
     target, order = torch.sort((first if heads == h else first // h).flatten(), stable=True)
-    bounds = torch.arange(rows + 1, device=first.device, dtype=torch.int32)
-    offsets = torch.searchsorted(target, bounds, out_int32=True)
+    offsets = torch._convert_indices_from_coo_to_csr(target, rows, out_int32=True)
     del target
-    source = order.to(torch.int32).div_(h // heads * count * points, rounding_mode="trunc")
-    share = weight.flatten().index_select(0, order)
-    found = coefficient.view(-1, 4).index_select(0, order)
-    return offsets, source, torch.stack([corner * share for corner in found.unbind(-1)])
+    order = order.to(torch.int32)  # half the time of reading by int64
+    entries = coefficient.new_empty(4, order.shape[0])
+    for share, corner in zip(coefficient.unbind(-1), entries, strict=True):
+        torch.index_select((share * weight).flatten(), 0, order, out=corner)
+    source = order.div_(h // heads * count * points, rounding_mode="trunc")
+    return offsets, source, entries
 
 
 def deform_add(

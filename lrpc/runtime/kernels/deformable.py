@@ -24,6 +24,8 @@ from lrpc.runtime.kernels.cells import (
     deform_shares,
     deform_slopes,
     deform_sorted,
+    deform_stepped,
+    deform_steps,
     filled,
 )
 from lrpc.runtime.kernels.transposes import narrowed, widened
@@ -178,12 +180,12 @@ def deform_weight_transpose(
     (k, b, q), (h, d), points = g.shape[:3], value.shape[2:], loc[0, 0, 0, ..., 0].numel()
     table, out = widened(value.reshape(-1, d)), g.new_empty(k, b * q, *loc.shape[2:5])
     seeds, first = g.reshape(k, b * q, h, d), first.flatten(0, 1)
-    entries = coefficient.flatten(0, 1).to(table.dtype)
+    entries, steps = coefficient.flatten(0, 1).to(table.dtype), deform_steps(first, levels)
     step = max(1, 2**20 // (h * points * d), b * q // 32)  # what a few sampled stays in a cache
     for i in range(0, b * q, step):
         own = slice(i, i + step)
         picked = F.embedding_bag(
-            deform_rows(first[own], levels).view(-1, 4), table, mode="sum",
+            deform_stepped(first[own], steps).view(-1, 4), table, mode="sum",
             per_sample_weights=entries[own].view(-1, 4),
         ).view(-1, points, d)  # fmt: skip
         seed = seeds[:, own].reshape(k, -1, d).to(picked.dtype).transpose(0, 1)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lrpc.runtime.kernels.transposes import narrowed, widened
-from lrpc.runtime.kernels.triton_ratios import triton_stab_mul
+from lrpc.runtime.kernels.triton_ratios import triton_ratio, triton_stab_mul
 from lrpc.runtime.kernels.triton_support import has_triton
 
 
@@ -24,11 +24,16 @@ def stab_ratio(z: Tensor, eps: float) -> Tensor:
 def stab_mul(g: Tensor, z: Tensor, eps: float, over: bool = False) -> Tensor:
     """g · z / stab(z) for every seed: [K, *z.shape]; with `over`, in the place of g.
 
-    A segment at a time, so that what lies in between stays in the cache and takes no memory to
-    speak of. torch.compile fuses the plain product.
+    That is g − g / (1 + |z| / eps), which takes fewer passes, where the dtype has room for it. A
+    segment at a time, so that what lies in between stays in the cache and takes no memory to speak
+    of. torch.compile fuses the plain product.
     """
+    room = g.dtype == z.dtype and g.dtype.itemsize >= 4 and eps >= torch.finfo(g.dtype).tiny
     whole = z.is_contiguous() and g.is_contiguous() and g.shape[1:] == z.shape
     if torch.compiler.is_compiling() or not whole or z.dtype != g.dtype:
+        if room:
+            part = stab_size(z, eps)
+            return g.addcdiv_(g, part, value=-1) if over else torch.addcdiv(g, g, part, value=-1)
         part = stab_ratio(z, eps)
         return g.mul_(part) if over else g * part
     out = g if over else torch.empty_like(g)
@@ -38,18 +43,44 @@ def stab_mul(g: Tensor, z: Tensor, eps: float, over: bool = False) -> Tensor:
     flat, given, made = z.view(-1), g.view(rows), out.view(rows)
     for first in range(0, z.numel(), 1 << 18):
         here = slice(first, first + (1 << 18))
-        torch.mul(given[:, here], stab_ratio(flat[here], eps), out=made[:, here])
+        old, new = given[:, here], made[:, here]
+        if room:
+            torch.addcdiv(old, old, stab_size(flat[here], eps), value=-1, out=new)
+        else:
+            torch.mul(old, stab_ratio(flat[here], eps), out=new)
     return out
 
 
+def stab_size(z: Tensor, eps: float) -> Tensor:
+    """1 + |z| / eps."""
+    return torch.add(z.new_ones(()), z.abs(), alpha=1 / eps)
+
+
 def ratio(a: Tensor, z: Tensor, eps: float) -> Tensor:
-    """a / stab(z), and 0 where stab(z) is 0.
+    """a / stab(z), and 0 where stab(z) is 0; by segments, as in `stab_mul`, where it can be."""
+    dtype = torch.promote_types(a.dtype, z.dtype)
+    whole = a.is_contiguous() and z.is_contiguous() and a.shape[a.dim() - z.dim() :] == z.shape
+    alike = a.dtype == z.dtype and dtype.itemsize >= 4 and eps >= torch.finfo(dtype).tiny
+    if torch.compiler.is_compiling() or not whole or not alike:
+        a, z = widened(a), stabilised(widened(z), eps)
+        if eps >= torch.finfo(z.dtype).tiny:
+            return narrowed(a / z, dtype)
+        return narrowed(torch.where(z == 0, 0.0, a / z), dtype)
+    out = torch.empty_like(a)
+    if has_triton(a):
+        return triton_ratio(a, z, eps, out)
+    rows = (a.numel() // max(z.numel(), 1), z.numel())
+    flat, given, made = z.view(-1), a.view(rows), out.view(rows)
+    for first in range(0, z.numel(), 1 << 18):
+        here = slice(first, first + (1 << 18))
+        torch.div(given[:, here], stabilised(flat[here], eps), out=made[:, here])
+    return out
+
+
+def stabilised(z: Tensor, eps: float) -> Tensor:
+    """z + eps · sign(z), where −0 and 0 count as positive.
 
     The sign is copied, and not chosen: CPUs mispredict choices between entries.
     """
-    dtype = torch.promote_types(a.dtype, z.dtype)
-    a, z = widened(a), widened(z) + 0.0  # −0 counts as 0
-    z.add_(torch.copysign(z.new_full((), eps), z))
-    if eps >= torch.finfo(z.dtype).tiny:
-        return narrowed(a / z, dtype)
-    return narrowed(torch.where(z == 0, 0.0, a / z), dtype)
+    z = z + 0.0  # no −0
+    return z.add_(torch.copysign(z.new_full((), eps), z))

@@ -1,6 +1,6 @@
-"""A Triton kernel for stabilised ratios of relevance.
+"""Triton kernels for stabilised ratios of relevance.
 
-It takes float32, bfloat16 or float16 and computes in float32. Without triton this module imports
+They take float32, bfloat16 or float16 and compute in float32. Without triton this module imports
 all the same; `ratios.py` asks `has_triton` first.
 """
 
@@ -37,4 +37,26 @@ def triton_stab_mul(g: Tensor, z: Tensor, eps: float, out: Tensor) -> Tensor:
     if size:
         grid = (-(-size // SEGMENT),)
         stab_mul_kernel[grid](g, z, out, size, g.shape[0], eps, SEGMENT)
+    return out
+
+
+@jit
+def ratio_kernel(a, z, out, M, K, eps, BM: tl.constexpr):
+    """out[k, i] = a[k, i] / (z[i] + eps · sign(z[i])), where 0 counts as positive."""
+    i = tl.program_id(0).to(tl.int64) * BM + tl.arange(0, BM)
+    inside = i < M
+    under = tl.load(z + i, inside, 1.0).to(tl.float32)
+    under += tl.where(under < 0, -eps, eps)
+    for _ in range(K):
+        share = tl.load(a + i, inside, 0.0).to(tl.float32) / under
+        tl.store(out + i, share.to(out.dtype.element_ty), inside)
+        i += M
+
+
+def triton_ratio(a: Tensor, z: Tensor, eps: float, out: Tensor) -> Tensor:
+    """a / stab(z) into `out`: [..., *z.shape], all in order; eps is not 0."""
+    size = z.numel()
+    if size:
+        grid = (-(-size // SEGMENT),)
+        ratio_kernel[grid](a, z, out, size, a.numel() // size, eps, SEGMENT)
     return out

@@ -36,7 +36,6 @@ from lrpc.runtime.kernels import (
     boxes,
     cells,
     deformable,
-    linears,
     ratios,
     slopes,
     softmaxes,
@@ -51,7 +50,7 @@ RUNTIME: tuple[ModuleType, ...] = (
     *(indices, seeds, interface, requests, calls, capture, pages, runtime, opening),
 )
 MODULES: tuple[ModuleType, ...] = (
-    *(weights, linears, transposes, ratios, slopes, softmaxes, ledgers),
+    *(weights, transposes, ratios, slopes, softmaxes, ledgers),
     *(cells, deformable, boxes, chunks),
 )
 TRITON: tuple[ModuleType, ...] = (triton_ratios, triton_deformable)  # on top of triton_support

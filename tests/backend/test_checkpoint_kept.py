@@ -48,7 +48,7 @@ def compiled(
 ) -> Any:
     """All blocks at this place of their fronts; at 0 nothing is recomputed."""
 
-    def there(model: Model, checkpoint: str, budget: str | int) -> Choice:
+    def there(model: Model, *_: object) -> Choice:
         search = Search(model, "auto")
         levels = tuple(round(place * (len(front.options) - 1)) for front in search.fronts)
         return Choice(dict(search.kept(levels)), chunk, per_pass, SEEDS, 0, 0, 0, 0.0)

@@ -30,7 +30,6 @@ NO_ROW = {
     "book",  # a row of the ledger: tests of ledgers
     "hand_out",
     "narrowed",
-    "has_onednn",
     "stab_size",
     "stabilised",
     "inner",
@@ -206,15 +205,6 @@ CASES: list[tuple[str, Callable[[], tuple[Tensor, ...]], dict[str, Any]]] = [
     ("gather_transpose", lambda: (n(3, 2, 4, 5), whole(2, 2, 4, 1)), {"dim": -1, "size": 2}),
     ("slice_transpose", lambda: (n(3, 2, 3),), {"dim": -1, "start": 1, "step": 2, "size": 7}),
     ("slice_transpose", lambda: (n(3, 2, 3),), {"dim": 1, "start": 0, "step": 1, "size": 2}),
-    *(
-        ("linear", lambda size=size, i=i: (n(*size, i),), {"weight": (o, i), "bias": bias})
-        for size, i, o in (((), 4, 6), ((3, 2, 5), 4, 6), ((2, 0), 4, 6), ((2, 1, 256), 256, 512))
-        for bias in ((o,), None)  # the last is one for oneDNN
-    ),
-    *(
-        ("linear_transpose", lambda size=size, o=o: (n(*size, o),), {"weight": (o, i)})
-        for size, i, o in (((5,), 4, 6), ((2, 0), 4, 6), ((2, 1, 256), 256, 512))
-    ),
     ("rstd", lambda: (n(2, 5, 4),), {"eps": 1e-5, "groups": 0}),
     ("rstd", lambda: (n(2, 6, 3, 4),), {"eps": 1e-5, "groups": 3}),
     ("rstd", lambda: (n(2, 5, 4) * 0 + 3,), {"eps": 1e-5, "groups": 0}),  # no variance at all

@@ -21,11 +21,12 @@ from lrpc.backend.emission import EMISSION, Emission
 from lrpc.backend.memory.plan import kept_for, kept_without_ledger, target_plans
 from lrpc.backend.memory.run import Model
 from lrpc.errors import LrpcError
+from lrpc.program.loading import load_program
 from lrpc.program.memory_of import open_model
 from lrpc.runtime.limits import most_live
 from tests.support.networks import small
 from tests.support.peaks import measured
-from tests.support.programs import Programs, noise
+from tests.support.programs import DIGITS, Programs, noise
 
 SIZES = [(1, 1), (2, 1), (1, 2), (3, 2), (2, 5), (3, 5), (2, 11)]  # 11 seeds take two passes
 
@@ -79,11 +80,11 @@ def test_the_allocator_agrees(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("batch", "seeds"), [(1, 1), (2, 2)])
 def test_the_digits_program(programs: Programs, batch: int, seeds: int) -> None:
     """With what its samplings keep in the state, made by the forward pass and by the first call."""
-    program = programs.digits()
-    model = open_model(program.directory)
+    directory = programs.directory(DIGITS, COMPOSITE="attnlrp", EPSILON=1e-6)
+    model = open_model(directory)
     images = noise(batch, 160, 160).float()
     for i in (0, 3):  # a class logit, a feature of the encoder
-        code = model.codes[i]
+        code, program = model.codes[i], load_program(directory, "cpu")  # has seen no size yet
         at = [(0,) * len(code.index_axes)] * seeds
         found = measured(program, images, code.name, at, False)
         told = model.timeline(i, seeds, model.forward(batch))

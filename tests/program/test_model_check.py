@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import lrpc
+import lrpc.program.cases as cases
 import lrpc.program.model_check as model_check
 from lrpc.cli import main
 from lrpc.compiler import compile_graph
@@ -86,7 +87,7 @@ def test_a_model_that_is_another_for_more_images(batch: int) -> None:
 
 def test_more_images_of_a_large_model_are_held_by_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_check, "SHAPES_ABOVE", 8)
-    monkeypatch.setattr(model_check, "MANY_NUMBERS", 100)
+    monkeypatch.setattr(cases, "MANY_NUMBERS", 100)
     program = lrpc.compile(Apply(torch.tanh), (X,), composite="epsilon")
     assert program.manifest["check"]["on"] == [
         "the example",

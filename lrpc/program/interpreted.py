@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from lrpc.ir.graph import Graph, Node
+from lrpc.ir.graph import Graph, Module, Node
 from lrpc.ir.interpreter import run_node, sizes_of
+from lrpc.program.reference import doubled, graph_in_double
 
 
 def reference_relevance(
@@ -31,6 +32,16 @@ def reference_relevance(
         for value, result in zip(node.outputs, results, strict=True):
             known.setdefault(value.name, result)
     return found
+
+
+def exact_relevance(
+    joint: Module, inputs: Mapping[str, Tensor], values: Mapping[str, Tensor], seed: Tensor
+) -> dict[str, Tensor]:
+    """The same in float64, from the same values."""
+    tensors, given, known = (
+        {k: doubled(t) for k, t in part.items()} for part in (joint.tensors, inputs, values)
+    )
+    return reference_relevance(graph_in_double(joint.graph), tensors, given, known, doubled(seed))
 
 
 def read_out(parts: Sequence[Tensor]) -> Tensor:

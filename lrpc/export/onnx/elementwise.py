@@ -253,14 +253,15 @@ ROWS: dict[str, Emit] = {
     "choose": _where,
     "masked_fill": _masked_fill,
     "add_product": _add_product,
-    **{
-        name: simple(op)
-        for name, op in (
-            *(("reciprocal", "Reciprocal"), ("exp", "Exp"), ("log", "Log"), ("sqrt", "Sqrt")),
-            *(("sin", "Sin"), ("cos", "Cos"), ("abs", "Abs"), ("sigmoid", "Sigmoid")),
-            ("tanh", "Tanh"),
-        )
-    },
+    "reciprocal": simple("Reciprocal"),
+    "exp": simple("Exp"),
+    "log": simple("Log"),
+    "sqrt": simple("Sqrt"),
+    "sin": simple("Sin"),
+    "cos": simple("Cos"),
+    "abs": simple("Abs"),
+    "sigmoid": simple("Sigmoid"),
+    "tanh": simple("Tanh"),
 }
 __all__ = ["DTYPES", "ROWS", "bounds", "chosen", "clip", "constant", "expm1", "gelu_ratio",
            "hardswish_ratio", "log1p", "mish_ratio", "simple", "softplus"]  # fmt: skip

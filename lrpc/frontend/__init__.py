@@ -163,6 +163,7 @@ def _one_program(
     if not call.varying.sizes:
         return unify(Traces(two, three))
     known: dict[tuple[int, ...], Trace] = {}
+    refused = NotOneProgram("")
     for period in PERIODS:
         varying = call.varying.over(period)
         for point in varying.points[1:]:
@@ -172,9 +173,10 @@ def _one_program(
         try:
             return unify(Traces(two, three, more, varying))
         except NotOneProgram as refusal:
-            if not refusal.uneven or period == PERIODS[-1]:
-                raise
-    raise AssertionError("unreachable")
+            refused = refusal
+            if not refusal.uneven:
+                break
+    raise refused
 
 
 def _at_sizes(

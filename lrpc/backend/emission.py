@@ -83,7 +83,7 @@ EMISSION: dict[str, Emission] = {
     "any": Emission("torch.any({0}, {dims}, {keepdim})"),
     "all": Emission("torch.all({0}, {dims}, {keepdim})"),
     "cumsum": Emission("{0}.cumsum({dim})"),
-    "linear": Emission("F.linear({0}, {weights})"),
+    "linear": Emission("linear({0}, {weights})"),
     "conv2d": Emission("F.conv2d({0}, {weights}{more})", more=CONV),
     "conv_transpose2d": Emission(
         "F.conv_transpose2d({0}, {weights}{more})",
@@ -122,7 +122,7 @@ EMISSION: dict[str, Emission] = {
     ),
     # Of finite entries; a blend by a weight of 0 or 1, for CPUs mispredict choices between entries.
     "choose": Emission("torch.lerp({2}, {1}, {0}.to({1}.dtype))"),
-    "linear_transpose": Emission("{0} @ {weight}"),
+    "linear_transpose": Emission("linear_transpose({0}, {weight})"),
     "conv2d_transpose": Emission("conv2d_transpose({0}, {weight}, {size}{more})", more=CONV),
     "conv_transpose2d_transpose": Emission(
         "conv_transpose2d_transpose({0}, {weight}, {size}{more})", more=CONV

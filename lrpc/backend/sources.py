@@ -36,6 +36,7 @@ from lrpc.runtime.kernels import (
     boxes,
     cells,
     deformable,
+    linears,
     ratios,
     slopes,
     softmaxes,
@@ -50,7 +51,7 @@ RUNTIME: tuple[ModuleType, ...] = (
     *(indices, seeds, interface, requests, calls, capture, pages, runtime, opening),
 )
 MODULES: tuple[ModuleType, ...] = (
-    *(weights, transposes, ratios, slopes, softmaxes, ledgers),
+    *(weights, linears, transposes, ratios, slopes, softmaxes, ledgers),
     *(cells, deformable, boxes, chunks),
 )
 TRITON: tuple[ModuleType, ...] = (triton_ratios, triton_deformable)  # on top of triton_support

@@ -1,18 +1,17 @@
 def encoder_layers_forward(w, p, s, H, W, x, x_2, x_3, x_4):
     add = x + x_2  # f32[B,21*H*W/1024,256]
-    s["self_attn_value_proj"] = self_attn_values = F.linear(  # f32[B,21*H*W/1024,256]
-        x, *pair(w, p + "self_attn.value_proj.*")
-    )
+    # f32[B,21*H*W/1024,256]
+    s["self_attn_value_proj"] = self_attn_values = linear(x, *pair(w, p + "self_attn.value_proj.*"))
     # self_attn
     # f32[B,21*H*W/1024,8,32]
     s["self_attn_values"] = self_attn_values = self_attn_values.unflatten(-1, (8, 32))
     s["self_attn_locations"] = self_attn_locations = (  # f32[B,21*H*W/1024,8,3,4,2]
-        F.linear(add, *pair(w, p + "self_attn.sampling_offsets.*"))
+        linear(add, *pair(w, p + "self_attn.sampling_offsets.*"))
         .unflatten(-1, (8, 3, 4, 2))
         .div_(x_3)
         .add_(x_4)
     )
-    s["self_attn_attention_weights"] = self_attn_scores = F.linear(  # f32[B,21*H*W/1024,96]
+    s["self_attn_attention_weights"] = self_attn_scores = linear(  # f32[B,21*H*W/1024,96]
         add, *pair(w, p + "self_attn.attention_weights.*")
     )
     del add
@@ -32,17 +31,16 @@ def encoder_layers_forward(w, p, s, H, W, x, x_2, x_3, x_4):
         "self_attn_sampled",
     )
     del self_attn_values, self_attn_locations, self_attn_weights
-    s["self_attn"] = self_attn = F.linear(  # f32[B,21*H*W/1024,256]
-        self_attn_sampled, *pair(w, p + "self_attn.output_proj.*")
-    )
+    # f32[B,21*H*W/1024,256]
+    s["self_attn"] = self_attn = linear(self_attn_sampled, *pair(w, p + "self_attn.output_proj.*"))
     del self_attn_sampled
     add = x + self_attn  # f32[B,21*H*W/1024,256]
     del self_attn
     # f32[B,21*H*W/1024,256]
     norm1 = F.layer_norm(add, add.shape[-1:], *pair(w, p + "norm1.*"), 1e-05)
     del add
-    s["relu"] = relu = F.linear(norm1, *pair(w, p + "linear1.*")).relu_()  # f32[B,21*H*W/1024,512]
-    s["linear2"] = linear2 = F.linear(relu, *pair(w, p + "linear2.*"))  # f32[B,21*H*W/1024,256]
+    s["relu"] = relu = linear(norm1, *pair(w, p + "linear1.*")).relu_()  # f32[B,21*H*W/1024,512]
+    s["linear2"] = linear2 = linear(relu, *pair(w, p + "linear2.*"))  # f32[B,21*H*W/1024,256]
     del relu
     norm1 = norm1.add_(linear2)  # f32[B,21*H*W/1024,256]
     del linear2
@@ -56,7 +54,7 @@ def epsilon_linear(w, p, g, x, ledger):
     g_2 = stab_mul(g, x, 1e-06)  # f32[K,B,C,N]
     book(ledger, g_2, x, rest=True)
     book(ledger, g_2, w[p + "bias"])
-    return g_2 @ w[p + "weight"]  # f32[K,B,C,H]
+    return linear_transpose(g_2, w[p + "weight"])  # f32[K,B,C,H]
 
 
 def detach_sigma_layer_norm_2(w, p, g, x, x_2, ledger):

@@ -51,7 +51,7 @@ def epsilon_linear(w, p, g, x, ledger):
     g_2 = stab_mul(g, x, 1e-06)  # f64[K,B,4]
     book(ledger, g_2, x, rest=True)
     book(ledger, g_2, w[p + "bias"])
-    return g_2 @ w[p + "weight"]  # f64[K,B,8]
+    return linear_transpose(g_2, w[p + "weight"])  # f64[K,B,8]
 
 
 def rule_pass(g):
@@ -81,7 +81,7 @@ def epsilon_linear_2(w, p, g, x, ledger):
     g_2 = stab_mul(g, x, 1e-06)  # f64[K,B,4,8]
     book(ledger, g_2, x, rest=True)
     book(ledger, g_2, w[p + "bias"])
-    return g_2 @ w[p + "weight"]  # f64[K,B,4,C]
+    return linear_transpose(g_2, w[p + "weight"])  # f64[K,B,4,C]
 
 
 def epsilon_linear_3(w, p, g, x, ledger):
@@ -89,7 +89,7 @@ def epsilon_linear_3(w, p, g, x, ledger):
     g_2 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,4,16]
     book(ledger, g_2, x, rest=True)
     book(ledger, g_2, w[p + "bias"])
-    return g_2 @ w[p + "weight"]  # f64[K,B,4,8]
+    return linear_transpose(g_2, w[p + "weight"])  # f64[K,B,4,8]
 
 
 def rule_pass_2(g):
@@ -143,7 +143,7 @@ def pass_linear(w, p, g, g_2, g_3, g_4, x, x_2, x_3, x_4, x_5, x_6, ledger):
     g_7 = stab_mul(g_7, x_4, 1e-06, over=True)  # f64[K,B,4,8]
     book(ledger, g_7, x_4, rest=True)
     book(ledger, g_7, w[p + "in_proj_bias@v"])
-    g_7 = g_7 @ w[p + "in_proj_weight@v"]  # f64[K,B,4,8]
+    g_7 = linear_transpose(g_7, w[p + "in_proj_weight@v"])  # f64[K,B,4,8]
     book(ledger, g_7, x_5)
     g_7 = g_4.add_(g_7)  # f64[K,B,4,8]
     if ledger is not None:
@@ -162,7 +162,7 @@ def epsilon_linear_5(w, p, g, x, ledger):
     g_2 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,4,8]
     book(ledger, g_2, x, rest=True)
     book(ledger, g_2, w[p + "in_proj_bias@k"])
-    return g_2 @ w[p + "in_proj_weight@k"]  # f64[K,B,4,8]
+    return linear_transpose(g_2, w[p + "in_proj_weight@k"])  # f64[K,B,4,8]
 
 
 def rule_pass_4(g):
@@ -175,7 +175,7 @@ def epsilon_linear_6(w, p, g, x, ledger):
     g_2 = stab_mul(g, x, 1e-06, over=True)  # f64[K,B,4,8]
     book(ledger, g_2, x, rest=True)
     book(ledger, g_2, w[p + "in_proj_bias@q"])
-    return g_2 @ w[p + "in_proj_weight@q"]  # f64[K,B,4,8]
+    return linear_transpose(g_2, w[p + "in_proj_weight@q"])  # f64[K,B,4,8]
 
 
 def rule_pass_5(g):
@@ -201,16 +201,16 @@ def forward(w, saved, images):
     del images
     s["permute"] = patches = patches.flatten(-2, -1).permute((0, 2, 1))  # f64[B,4,8]
     # f64[B,4,8]
-    s["attention_q_proj"] = attention_q = F.linear(patches, *pair(w, "attention.in_proj_*@q"))
+    s["attention_q_proj"] = attention_q = linear(patches, *pair(w, "attention.in_proj_*@q"))
     # attention
     # f64[B,2,4,4]
     s["attention_q"] = attention_q = attention_q.unflatten(-1, (2, 4)).permute((0, 2, 1, 3))
     # f64[B,4,8]
-    s["attention_k_proj"] = attention_k = F.linear(patches, *pair(w, "attention.in_proj_*@k"))
+    s["attention_k_proj"] = attention_k = linear(patches, *pair(w, "attention.in_proj_*@k"))
     # f64[B,2,4,4]
     s["attention_k"] = attention_k = attention_k.unflatten(-1, (2, 4)).permute((0, 2, 1, 3))
     # f64[B,4,8]
-    s["attention_v_proj"] = attention_v = F.linear(patches, *pair(w, "attention.in_proj_*@v"))
+    s["attention_v_proj"] = attention_v = linear(patches, *pair(w, "attention.in_proj_*@v"))
     s["attention_v_split"] = attention_v = attention_v.unflatten(-1, (2, 4))  # f64[B,4,2,4]
     s["attention_v"] = attention_v = attention_v.permute((0, 2, 1, 3))  # f64[B,2,4,4]
     s["attention_kt"] = attention_k = attention_k.permute((0, 1, 3, 2))  # f64[B,2,4,4]
@@ -223,16 +223,16 @@ def forward(w, saved, images):
     s["attention_mixed"] = attention_mixed = attention_probabilities @ attention_v  # f64[B,2,4,4]
     del attention_v, attention_probabilities
     s["attention_turned"] = attention_mixed = attention_mixed.permute((0, 2, 1, 3))  # f64[B,4,2,4]
-    s["attention"] = attention = F.linear(  # f64[B,4,8]
-        attention_mixed.flatten(-2, -1), *pair(w, "attention.out_proj.*")
-    )
+    attention_mixed = attention_mixed.flatten(-2, -1)  # f64[B,4,8]
+    # f64[B,4,8]
+    s["attention"] = attention = linear(attention_mixed, *pair(w, "attention.out_proj.*"))
     del attention_mixed
     add = patches + attention  # f64[B,4,8]
     del patches, attention
     norm1 = F.layer_norm(add, add.shape[-1:], *pair(w, "norm1.*"), 1e-05)  # f64[B,4,8]
     del add
-    s["relu"] = relu = F.linear(norm1, *pair(w, "linear1.*")).relu_()  # f64[B,4,16]
-    s["linear2"] = linear2 = F.linear(relu, *pair(w, "linear2.*"))  # f64[B,4,8]
+    s["relu"] = relu = linear(norm1, *pair(w, "linear1.*")).relu_()  # f64[B,4,16]
+    s["linear2"] = linear2 = linear(relu, *pair(w, "linear2.*"))  # f64[B,4,8]
     del relu
     norm1 = norm1.add_(linear2)  # f64[B,4,8]
     del linear2
@@ -241,7 +241,7 @@ def forward(w, saved, images):
     del norm1
     mean = norm2.mean((-2,), False)  # f64[B,8]
     del norm2
-    s["head"] = head = F.linear(mean, *pair(w, "head.*"))  # f64[B,4]
+    s["head"] = head = linear(mean, *pair(w, "head.*"))  # f64[B,4]
     return {"output": head}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -19,7 +20,7 @@ from torch import Tensor
 from lrpc.backend.sources import FUNCTIONS, MODULES
 from lrpc.ir.ops import TABLE
 from lrpc.runtime import ledgers, seeds
-from lrpc.runtime.kernels import cells, deformable, softmaxes
+from lrpc.runtime.kernels import cells, deformable, linears, softmaxes
 
 KERNELS: dict[str, Callable[..., Any]] = {
     name: getattr(module, name) for module in MODULES for name in FUNCTIONS if hasattr(module, name)
@@ -30,6 +31,7 @@ NO_ROW = {
     "book",  # a row of the ledger: tests of ledgers
     "hand_out",
     "narrowed",
+    "has_onednn",
     "stab_size",
     "stabilised",
     "inner",
@@ -205,6 +207,15 @@ CASES: list[tuple[str, Callable[[], tuple[Tensor, ...]], dict[str, Any]]] = [
     ("gather_transpose", lambda: (n(3, 2, 4, 5), whole(2, 2, 4, 1)), {"dim": -1, "size": 2}),
     ("slice_transpose", lambda: (n(3, 2, 3),), {"dim": -1, "start": 1, "step": 2, "size": 7}),
     ("slice_transpose", lambda: (n(3, 2, 3),), {"dim": 1, "start": 0, "step": 1, "size": 2}),
+    *(
+        ("linear", lambda size=size, i=i: (n(*size, i),), {"weight": (o, i), "bias": bias})
+        for size, i, o in (((), 4, 6), ((3, 2, 5), 4, 6), ((2, 0), 4, 6))
+        for bias in ((o,), None)
+    ),
+    *(
+        ("linear_transpose", lambda size=size, o=o: (n(*size, o),), {"weight": (o, i)})
+        for size, i, o in (((5,), 4, 6), ((2, 0), 4, 6))
+    ),
     ("rstd", lambda: (n(2, 5, 4),), {"eps": 1e-5, "groups": 0}),
     ("rstd", lambda: (n(2, 6, 3, 4),), {"eps": 1e-5, "groups": 3}),
     ("rstd", lambda: (n(2, 5, 4) * 0 + 3,), {"eps": 1e-5, "groups": 0}),  # no variance at all
@@ -497,3 +508,21 @@ def test_relevance_sums_to_the_number_of_queries(batch: int, query: int) -> None
     g = seeds.normalised(torch.rand(4, *shape), value, "sumT", goal)
     total = (g * value).sum((query + 1, 3))
     torch.testing.assert_close(total, torch.full((4, 2), 5.0))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("turned", [False, True])
+def test_products_by_onednn(bias: bool, turned: bool) -> None:
+    """Large ones in float32, also of tensors that are not contiguous, against float64."""
+    x, weight, b = n(2, 3, 512, 128).float(), n(256, 128).float(), n(256).float()
+    if turned:
+        x, weight = x.transpose(0, 2), weight.t().contiguous().t()
+    given = b if bias else None
+    assert linears.has_onednn(x, weight)
+    expected = F.linear(x.double(), weight.double(), b.double() if bias else None)
+    torch.testing.assert_close(
+        linears.linear(x, weight, given).double(), expected, rtol=1e-5, atol=1e-4
+    )
+    g = expected.float()
+    back = linears.linear_transpose(g, weight).double()
+    torch.testing.assert_close(back, g.double() @ weight.double(), rtol=1e-5, atol=1e-3)

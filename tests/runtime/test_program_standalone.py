@@ -337,7 +337,10 @@ class Counter(TorchDispatchMode):
         self, func: Any, types: Any, args: Any = (), kwargs: Any | None = None
     ) -> Any:
         self.calls += 1
-        self.products += func is torch.ops.aten.mm.default
+        self.products += func in (
+            torch.ops.aten.mm.default,
+            torch.ops.mkldnn._linear_pointwise.default,
+        )
         return func(*args, **(kwargs or {}))
 
 

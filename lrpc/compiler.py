@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from lrpc.config import Config
-from lrpc.config.checks import parse_budget
+from lrpc.config.checks import TRANSFORMERS, parse_budget
 from lrpc.config.schema import CHECKPOINTS
 from lrpc.errors import ConfigError, LrpcWarning, ProgramError
 from lrpc.frontend import given, import_model
@@ -22,6 +22,7 @@ from lrpc.frontend.calls import ModelCall
 from lrpc.frontend.capture import model_example
 from lrpc.frontend.modes import random_state_kept, without_modes
 from lrpc.frontend.sizes import Dynamic, varying
+from lrpc.models.pretrained import read_described
 from lrpc.models.sources import build_model
 from lrpc.models.weights import file_sha256, load_weights
 from lrpc.program.build import annotate, build
@@ -223,6 +224,8 @@ def compile_config(
     names, in place of the config's own. `check=False` leaves out holding the program against the
     model.
     """
+    if str(config.LRPC.SOURCE).startswith(TRANSFORMERS):
+        config = read_described(config)
     options = config.LRPC
     chosen = tuple(chosen) or configured_composites(config)
     shapes, planned, sizes = shapes_of(config), planned_sizes(config), dynamic_sizes(config)
@@ -230,7 +233,7 @@ def compile_config(
     check_class_names(config)
     extra = [extra_pass(path) for path in options.PASSES]
     model, weights = build_model(config)
-    places = places_of(config)
+    places = places_of(config, model)
     example = model_example(model.to(dtype), example_inputs(config, shapes[0], dtype), {})
     imported = import_model(
         model,

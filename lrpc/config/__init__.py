@@ -1,7 +1,9 @@
 """Configuration: detectron2-style YAML, with one node `LRPC` for the compiler."""
 
-from lrpc.config.load import default_config, load_config, stated_config
+from lrpc.config.load import default_config, filled, load_config, stated_config
 from lrpc.config.node import Config
 from lrpc.config.options import composite_options
 
-__all__ = ["Config", "composite_options", "default_config", "load_config", "stated_config"]
+__all__ = [
+    "Config", "composite_options", "default_config", "filled", "load_config", "stated_config",
+]  # fmt: skip

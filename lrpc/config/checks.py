@@ -13,7 +13,10 @@ from lrpc.support.untrusted import near, short
 
 #: Models of MaskDINO by name, beside functions of the user's; lrpc/models/sources.py builds them.
 SOURCES = ("embedded", "detectron2")
+#: What stands before the folder, or the name in the cache, of a model of transformers.
+TRANSFORMERS = "transformers:"
 Parser = Callable[[Any], Any]
+_TRANSFORMERS = re.compile(rf"{TRANSFORMERS}[^\x00-\x1f]+")
 _SELECTORS = ("role", "op", "module", "layers", "first")
 _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _INSIDE = "|".join(dict.fromkeys(part for parts in SUBLAYERS.values() for part in parts))
@@ -33,12 +36,14 @@ def _strings(value: Any, what: str) -> tuple[str, ...]:
 
 def parse_source(value: Any) -> str:
     """Return a model source: a known name or an import path."""
-    if isinstance(value, str) and value in SOURCES:
+    if isinstance(value, str) and (value in SOURCES or _TRANSFORMERS.fullmatch(value)):
         return value
     if isinstance(value, str) and _IMPORT_PATH.fullmatch(value):
         return value
     known = ", ".join(f'"{name}"' for name in SOURCES)
-    raise ValueError(f'expected {known} or "package.module:function", got {show(value)}')
+    raise ValueError(
+        f'expected {known}, "transformers:FOLDER" or "package.module:function", got {show(value)}'
+    )
 
 
 def parse_scope(value: Any) -> str:

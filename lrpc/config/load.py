@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lrpc.config.checks import TRANSFORMERS
 from lrpc.config.document import Tag
 from lrpc.config.limits import KEY
 from lrpc.config.node import Config
@@ -48,6 +49,25 @@ def stated_config(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> C
     does."""
     entries = {key: Entry(value, "the manifest", Path()) for key, value in flatten(values)}
     return _assemble(entries | _parse_overrides(overrides))
+
+
+def filled(config: Config, found: Mapping[str, Any], origin: str) -> Config:
+    """`config` with what was `found` in a model's own files, which `origin` names, wherever it has
+    the default."""
+    values, origins = config.to_dict(), dict(config.origins)
+    for key, value in found.items():
+        if key in origins:
+            continue
+        *sections, name = key.split(".")
+        node = values
+        for section in sections:
+            node = node[section]
+        try:
+            node[name] = parse(key, value)
+        except ValueError as error:
+            raise ConfigError(f"{origin}: {key}: {error}") from None
+        origins[key] = origin
+    return Config(values, origins, config.notes)
 
 
 def default_config(overrides: Sequence[str] = ()) -> Config:
@@ -93,6 +113,8 @@ def _assemble(entries: Mapping[str, Entry]) -> Config:
                 f"{entry.origin}: {key}: {error}; the default is {show(DEFAULTS[key])}"
             ) from None
         origins[key] = entry.origin
+    if values["LRPC.SOURCE"].startswith(TRANSFORMERS) and "LRPC.SOURCE" in entries:
+        values["LRPC.SOURCE"] = _model_folder(values["LRPC.SOURCE"], entries["LRPC.SOURCE"])
     if "MODEL.WEIGHTS" in entries:
         values["MODEL.WEIGHTS"] = _resolve(values["MODEL.WEIGHTS"], entries["MODEL.WEIGHTS"])
     _check_shapes(values, origins)
@@ -140,6 +162,12 @@ def _resolve(weights: str, entry: Entry) -> str:
     if not weights or "://" in weights:
         return weights
     return os.path.abspath(home(weights, f"{entry.origin}: MODEL.WEIGHTS", entry.folder))
+
+
+def _model_folder(source: str, entry: Entry) -> str:
+    """A source of transformers with the whole path of its folder, where it is one."""
+    place = home(source.removeprefix(TRANSFORMERS), f"{entry.origin}: LRPC.SOURCE", entry.folder)
+    return f"{TRANSFORMERS}{os.path.abspath(place)}" if os.path.isdir(place) else source
 
 
 def _check_shapes(values: Mapping[str, Any], origins: Mapping[str, str]) -> None:

@@ -73,6 +73,11 @@ class Config(Mapping[str, Any]):
         """One line for each value that was read over, such as an unevaluated YAML tag."""
         return self._notes
 
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Where each key was set, of those that were."""
+        return self._origins
+
     def where(self, key: str) -> str:
         """Where the full `key` was set: "file:line", "command line", or "defaults"."""
         return self._origins.get(key, "defaults")
@@ -80,13 +85,17 @@ class Config(Mapping[str, Any]):
     def to_dict(self, *, portable: bool = False) -> dict[str, Any]:
         """Return plain dicts, lists and scalars, fit for JSON and YAML.
 
-        `portable` leaves only the file name of MODEL.WEIGHTS, so that the result says the same on
-        every machine: what the file holds is told by its own checksum.
+        `portable` leaves only the names of the file in MODEL.WEIGHTS and of a folder in
+        LRPC.SOURCE, so that the result says the same on every machine: what the file holds is told
+        by its own checksum.
         """
         plain: dict[str, Any] = {key: _thaw(value) for key, value in self._data.items()}
         section, key = _WEIGHTS
         if portable and isinstance(plain.get(section), dict) and plain[section].get(key):
             plain[section][key] = PurePath(plain[section][key]).name
+        place, colon, folder = str(plain.get("LRPC", {}).get("SOURCE", "")).partition(":")
+        if portable and colon and PurePath(folder).is_absolute():
+            plain["LRPC"]["SOURCE"] = f"{place}:{PurePath(folder).name}"
         return plain
 
     def digest(self) -> str:

@@ -99,6 +99,8 @@ LIMITS: dict[str, Limit] = {
     "LRPC.MEMORY.CHECKPOINT": _one_of(*CHECKPOINTS),
     "LRPC.PRECISION_TOLERANCE": Limit("a number above 0", lambda v: v > 0),
     "LRPC.DETACH": _one_of("copy", "stop"),
+    "LRPC.RESIZE": _one_of("shortest", "aspect", "exact"),
+    "LRPC.RESAMPLE": _one_of("bilinear", "bicubic"),
     "LRPC.NO_GRAD": _one_of("detach", "ignore"),
     "LRPC.POSITION": _one_of("sink", "split"),
     "LRPC.INIT_SEED": _integer(0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from lrpc.config import Config
+from lrpc.config.checks import TRANSFORMERS
 from lrpc.errors import ConfigError, LrpcError, WeightsError
 from lrpc.models.fitting import fill
 from lrpc.models.maskdino import WHAT, construct_maskdino, seeded_weights
+from lrpc.models.pretrained import build_pretrained
+from lrpc.models.records import WeightsInfo
 from lrpc.models.released import build_released
 from lrpc.models.weights import file_sha256, read_weights, weights_sha256
 
@@ -27,19 +30,6 @@ BUILDERS: dict[str, tuple[Callable[[Config], nn.Module], str]] = {
 _INITIALISATION = "detectron2://ImageNetPretrained/"
 
 
-@dataclass(frozen=True)
-class WeightsInfo:
-    """Which weights a model has: the file and its checksum, or the fact that they are random.
-
-    `note` is one line for people and manifests; it holds no folder, so it is the same everywhere.
-    """
-
-    path: str | None
-    sha256: str | None
-    seeded: bool
-    note: str
-
-
 def build_model(config: Config) -> tuple[nn.Module, WeightsInfo]:
     """Return the model that `config` describes, in evaluation mode without gradients, on the CPU.
 
@@ -49,6 +39,9 @@ def build_model(config: Config) -> tuple[nn.Module, WeightsInfo]:
     loads MODEL.WEIGHTS itself. Raises ConfigError or WeightsError, in one line.
     """
     source: str = config.LRPC.SOURCE
+    if source.startswith(TRANSFORMERS):
+        pretrained, info = build_pretrained(config)
+        return pretrained.eval().requires_grad_(False), info
     if ":" in source:
         return _call(config, source).eval().requires_grad_(False), _own_weights(config)
     _check_architecture(config)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Sequence
+from pathlib import PurePath
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lrpc.config import Config, composite_options
-from lrpc.config.checks import SOURCES
+from lrpc.config.checks import SOURCES, TRANSFORMERS
+from lrpc.config.target_kinds import KINDS
 from lrpc.errors import ConfigError
 from lrpc.frontend.sizes import Dynamic
 from lrpc.ir.graph import Module
 from lrpc.models.maskdino.spec import MaskDINOSpec
+from lrpc.models.pretrained import Pretrained
+from lrpc.models.processor import STEP
 from lrpc.program.places import startable
 from lrpc.program.targets import (
     Places,
@@ -21,6 +26,7 @@ from lrpc.program.targets import (
     asked_places,
     maskdino_places,
     maskdino_targets,
+    possible,
     with_boundaries,
 )
 from lrpc.rules.composite import Composite
@@ -47,6 +53,7 @@ def configured_composites(config: Config) -> tuple[Composite, ...]:
 def program_name(config: Config) -> str:
     """The name of what the config builds."""
     _, colon, function = str(config.LRPC.SOURCE).partition(":")
+    function = PurePath(function).name
     return function if colon else str(config.MODEL.META_ARCHITECTURE).lower()
 
 
@@ -73,6 +80,9 @@ def check_class_names(config: Config) -> None:
 def step_of(config: Config) -> int:
     """The step that heights and widths go in; 0 where they do not vary."""
     given, least = config.LRPC.DYNAMIC, max(1, config.MODEL.MaskDINO.SIZE_DIVISIBILITY)
+    if str(config.LRPC.SOURCE).startswith(TRANSFORMERS):
+        varies = config.LRPC.RESIZE == "aspect" and not config.LRPC.SCOPE
+        given, least = varies if given == "auto" else given, math.lcm(least, STEP)
     if given == "auto":
         given = config.LRPC.SOURCE in SOURCES and not config.LRPC.SCOPE and least > 1
     if given is False:
@@ -118,8 +128,10 @@ def example_inputs(config: Config, shape: tuple[int, int], dtype: torch.dtype) -
     return inputs
 
 
-def places_of(config: Config) -> Places:
+def places_of(config: Config, model: nn.Module) -> Places:
     """Where relevance can be read and where it ends."""
+    if isinstance(model, Pretrained):
+        return with_boundaries(_layers(model), config.LRPC.BOUNDARIES)
     if config.LRPC.SOURCE not in SOURCES:
         return with_boundaries(Places(), config.LRPC.BOUNDARIES)
     spec, options = MaskDINOSpec.from_config(config), config.LRPC
@@ -132,18 +144,37 @@ def places_of(config: Config) -> Places:
     return with_boundaries(places, options.BOUNDARIES)
 
 
+def _layers(model: Pretrained) -> Places:
+    """The layers of a model of transformers, and its image."""
+    paths = {"input": "normalize"}
+    for kind, path in model.layers.items():
+        for i in range(len(model.get_submodule(path))):  # type: ignore[arg-type]
+            paths[f"{kind}.layers.{i}"] = f"{path}.{i}"
+    return Places(paths, ("input",), {"input": "images"})
+
+
 def targets_of(config: Config, module: Module) -> list[Target]:
     """What relevance can start from."""
     if config.LRPC.SOURCE in SOURCES and not config.LRPC.SCOPE:
         return maskdino_targets(list(config.LRPC.TARGETS), module.graph)
-    return startable(module.graph)
+    every = startable(module.graph)
+    kinds = [n for n in config.LRPC.TARGETS if asked(config) or possible(n, module.graph)]
+    if "output.pred_logits" not in module.graph.value_at or config.LRPC.SCOPE:
+        return every
+    found = maskdino_targets(kinds, module.graph)
+    return [*found, *(target for target in every if target.place not in {t.place for t in found})]
+
+
+def asked(config: Config) -> bool:
+    """Whether LRPC.TARGETS was set."""
+    return config.where("LRPC.TARGETS") != "defaults"
 
 
 def unused(config: Config, targets: Sequence[Target]) -> list[str]:
     """What is to be said where LRPC.TARGETS was set, and the model has none of those targets."""
     key = "LRPC.TARGETS"
     theirs = config.LRPC.SOURCE in SOURCES and not config.LRPC.SCOPE
-    if theirs or config.where(key) == "defaults":
+    if theirs or not asked(config) or any(target.name in KINDS for target in targets):
         return []
     names = ", ".join(target.name for target in targets)
     return [f"{key} names targets of a whole MaskDINO, and is not used here: there are {names}"]

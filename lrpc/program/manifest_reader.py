@@ -82,6 +82,10 @@ SHARE = Kind("a number above 0", lambda v: NUMBER.test(v) and v > 0)
 THREE = Kind(
     "three numbers", lambda v: isinstance(v, list) and len(v) == 3 and all(map(NUMBER.test, v))
 )
+SHAPE = Kind(
+    "height and width",
+    lambda v: isinstance(v, (list, tuple)) and len(v) == 2 and all(whole(i, 1, 10**6) for i in v),
+)
 HASH = Kind(
     "a SHA-256 in hexadecimal",
     lambda v: isinstance(v, str) and re.fullmatch("[0-9a-f]{64}", v) is not None,
@@ -118,8 +122,17 @@ SETTINGS = {
     "places": {"boundaries": [TEXT], "inputs": Each(TEXT)},
 }
 CONFIG = {
-    "LRPC?": {"PLUGINS?": [MODULE], "SOURCE?": TEXT, "SCOPE?": TEXT, "CLASS_NAMES?": [TEXT]},
-    "MODEL?": {"WEIGHTS?": TEXT, "PIXEL_MEAN?": THREE},
+    "LRPC?": {
+        "PLUGINS?": [MODULE],
+        "SOURCE?": TEXT,
+        "SCOPE?": TEXT,
+        "CLASS_NAMES?": [TEXT],
+        "SHAPES?": [SHAPE],
+        "RESIZE?": _one_of("shortest", "aspect", "exact"),
+        "RESAMPLE?": _one_of("bilinear", "bicubic"),
+        "PADDING_MASK?": FLAG,
+    },
+    "MODEL?": {"WEIGHTS?": TEXT, "PIXEL_MEAN?": THREE, "SEM_SEG_HEAD?": {"NUM_CLASSES?": COUNT}},
     "INPUT?": {"MIN_SIZE_TEST?": SIZE, "MAX_SIZE_TEST?": SIZE},
 }
 SIZES = Each({"step": COUNT, "example": COUNT})

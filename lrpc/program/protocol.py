@@ -60,11 +60,12 @@ class Program(Protocol):
 @dataclass(frozen=True, eq=False)
 class Detection:
     """One detected object: its query, class, score, box and mask in the network's input frame, and
-    its mask at the size that the image has on disk (None: not kept)."""
+    its mask at the size that the image has on disk (None: not kept). A model without masks gives
+    none."""
 
     query: int
     label: int
     score: float
     box: Box
-    mask: NDArray[np.bool_]  # [H, W]
+    mask: NDArray[np.bool_] | None  # [H, W]
     original_mask: NDArray[np.bool_] | None = None

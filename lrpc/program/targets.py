@@ -136,6 +136,14 @@ def maskdino_targets(names: Sequence[str], graph: Graph) -> list[Target]:
     return list(found.values())
 
 
+def possible(name: str, graph: Graph) -> bool:
+    """Whether a graph holds what this target starts from."""
+    kind = KINDS[name.partition(":")[0]]
+    if kind.layered:
+        return any(place.startswith(kind.layers) for place in graph.value_at)
+    return f"output.{kind.output}" in graph.value_at
+
+
 def _expand(name: str, graph: Graph) -> list[Target]:
     own, _, layer = name.partition(":")
     kind = KINDS[own]

@@ -124,7 +124,7 @@ def test_box_iou_by_hand() -> None:
 def test_an_object_is_followed_from_query_to_query() -> None:
     logits = torch.tensor([[0.0, -9.0], [2.0, 0.0], [9.0, 9.0]])
     boxes = torch.tensor([[0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5, 0.25], [0.1, 0.1, 0.1, 0.1]])
-    held = similarity(logits, boxes, (10.0, 5.0, 30.0, 15.0), 0, (20, 40))
+    held = similarity(logits.sigmoid(), boxes, (10.0, 5.0, 30.0, 15.0), 0, (20, 40))
     half, two = 0.5, 1 / (1 + math.exp(-2))
     assert held.tolist() == pytest.approx([half, two / 2, 0.0])
 

@@ -36,7 +36,7 @@ def match(
 
 def overlap(truth: Framed, one: Detection, by: str) -> float:
     """Intersection over union in the part of the frame that is not padding."""
-    if by == "box":
+    if by == "box" or one.mask is None:
         return float(box_iou(torch.tensor([one.box]), truth.box)[0])
     height, width = truth.mask.shape
     return mask_iou(truth.mask, torch.from_numpy(one.mask[:height, :width]))

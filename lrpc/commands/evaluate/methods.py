@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from lrpc.commands.evaluate.model import TARGET, Picture, in_batches, similarity
+from lrpc.commands.evaluate.model import TARGET, Picture, in_batches, probabilities, similarity
 from lrpc.commands.session.calls import Request
 from lrpc.commands.session.members import Member
 from lrpc.commands.session.seeds import Seed
@@ -97,11 +97,10 @@ class IntegratedGradients:
     def _followed(self, state: State, picture: Picture) -> list[list[Seed]]:
         """In every image the class logit of the query that is most each subject."""
         found = []
-        for logits, boxes in zip(
-            state.outputs["pred_logits"], state.outputs["pred_boxes"], strict=True
-        ):
+        every = probabilities(self.model, state)
+        for shares, boxes in zip(every, state.outputs["pred_boxes"], strict=True):
             held = [
-                similarity(logits, boxes, s.detection.box, s.truth.label, picture.image.frame)
+                similarity(shares, boxes, s.detection.box, s.truth.label, picture.image.frame)
                 for s in picture.subjects
             ]
             labels = [subject.truth.label for subject in picture.subjects]

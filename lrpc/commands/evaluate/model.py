@@ -13,15 +13,16 @@ import torch
 from torch import Tensor
 
 from lrpc.commands.evaluate.truth import Framed
-from lrpc.commands.session.calls import OUTPUTS
+from lrpc.commands.session.detect import scored
 from lrpc.commands.session.facts import Facts
 from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.members import Member, member, names_of
 from lrpc.commands.session.metrics import box_iou
 from lrpc.errors import ProgramError
 from lrpc.models.maskdino.boxes import cxcywh_to_xyxy
+from lrpc.models.maskdino.postprocess import PROBABILITIES
 from lrpc.program.loading import load_program
-from lrpc.program.protocol import Box, Detection, Size
+from lrpc.program.protocol import Box, Detection, Size, State
 
 TARGET = "class_logit"
 
@@ -78,25 +79,30 @@ def scores(model: Member, trials: Iterable[Trial], batch: int) -> list[float]:
     found: list[float] = []
     for some in in_batches(trials, batch):
         state = model.forward(torch.stack([t.pixels for t in some]), [t.attended for t in some])
-        logits, boxes = (state.outputs[name] for name in ("pred_logits", "pred_boxes"))
+        shares, boxes = probabilities(model, state), state.outputs["pred_boxes"]
         for b, trial in enumerate(some):
-            held = similarity(logits[b], boxes[b], trial.box, trial.label, trial.frame)
+            held = similarity(shares[b], boxes[b], trial.box, trial.label, trial.frame)
             found.append(float(held.max()))
     return found
 
 
-def similarity(logits: Tensor, boxes: Tensor, box: Box, label: int, frame: Size) -> Tensor:
+def probabilities(model: Member, state: State) -> Tensor:
+    """Of the classes of every query: [B, Q, C]."""
+    return scored(state.outputs, model.facts.class_count)[PROBABILITIES]
+
+
+def similarity(shares: Tensor, boxes: Tensor, box: Box, label: int, frame: Size) -> Tensor:
     """Similarity of queries to an object: IoU of boxes with `box` × probability of `label`, [Q].
 
-    `logits` [Q, C], `boxes` [Q, 4] (cxcywh over the frame), `box` in pixels. Its maximum over the
-    queries is the score of an object in an image (D-RISE: Petsiuk et al. 2021, 2006.03204,
-    with one class in place of the class vector). Two-stage models select their queries anew
-    in every image, so that a query's index alone means nothing once the image is changed.
+    `shares` [Q, C] are probabilities, `boxes` [Q, 4] (cxcywh over the frame), `box` in pixels. Its
+    maximum over the queries is the score of an object in an image (D-RISE: Petsiuk et al. 2021,
+    2006.03204, with one class in place of the class vector). Two-stage models select their queries
+    anew in every image, so that a query's index alone means nothing once the image is changed.
     """
     height, width = frame
     corners = cxcywh_to_xyxy(boxes.float()).clamp(0, 1)
     corners = corners * corners.new_tensor([width, height, width, height])
-    return box_iou(corners, box) * logits[:, label].float().sigmoid()
+    return box_iou(corners, box) * shares[:, label].float()
 
 
 def class_count(manifest: Mapping[str, Any]) -> int | None:
@@ -130,9 +136,12 @@ def _check(directory: Path, facts: Facts) -> None:
             f"{directory}: not compiled for the target {TARGET} (it has: "
             f"{', '.join(facts.places.of)}); add it to LRPC.TARGETS and compile again"
         )
-    missing = [output for output in OUTPUTS if output not in facts.outputs]
+    missing = [output for output in ("pred_logits", "pred_boxes") if output not in facts.outputs]
     if missing:
-        raise ProgramError(f"{directory}: not a MaskDINO program, it lacks {', '.join(missing)}")
+        raise ProgramError(
+            f"{directory}: objects are found again by their boxes, and it lacks"
+            f" {', '.join(missing)}; its outputs are {', '.join(facts.outputs)}"
+        )
 
 
 def in_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

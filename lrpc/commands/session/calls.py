@@ -17,7 +17,6 @@ from lrpc.commands.session.targets import Layer
 from lrpc.errors import LrpcError, ProgramError
 from lrpc.program.protocol import Ledger, Program, Relevance, Size, State
 
-OUTPUTS = ("pred_logits", "pred_boxes", "pred_masks")  # of every MaskDINO
 _APART = ("norm", "token")  # options that change nothing about what a call holds
 
 
@@ -77,10 +76,13 @@ def padding_of(attended: Sequence[Size], frame: Size) -> Tensor:
 
 
 def check_outputs(state: State) -> None:
-    """Raise ProgramError where a program's outputs are not those of a MaskDINO."""
-    missing = [name for name in OUTPUTS if name not in state.outputs]
-    if missing:
-        raise ProgramError(f"not a MaskDINO program: its outputs lack {', '.join(missing)}")
+    """Raise ProgramError where a program's outputs are not those of a detector or segmenter."""
+    names = set(state.outputs)
+    if "pred_logits" not in names or not names & {"pred_boxes", "pred_masks"}:
+        raise ProgramError(
+            "not the program of a detector: it needs pred_logits, and pred_boxes or pred_masks; its"
+            f" outputs are {', '.join(sorted(names))}"
+        )
 
 
 def explain(

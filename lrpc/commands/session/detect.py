@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from lrpc.models.maskdino.postprocess import detections
+from lrpc.models.maskdino.postprocess import PROBABILITIES, detections
 from lrpc.program.protocol import Box, Detection, Size
 
 _CANDIDATES = 100  # as the released code: the best (query, class) pairs by class probability
@@ -23,15 +25,19 @@ def find_detections(
     *,
     original: Size | None = None,
     score_masks: bool = True,
+    classes: int = 0,
 ) -> list[Detection]:
     """At most `top` detections that score above `score`, best first.
 
-    `outputs` hold one image: pred_logits [Q, C], pred_boxes [Q, 4] (cxcywh over the frame),
-    pred_masks [Q, h, w]. Scores are those of masks at the `original` size (default: `valid`), as in
-    the released code. The score is never above the class probability, so only queries with a
-    class above `score` are looked at; masks of the others are not even resized.
+    `outputs` hold one image: pred_logits [Q, C], and pred_boxes [Q, 4] (cxcywh over the frame),
+    pred_masks [Q, h, w] or both. With masks, scores count them at the `original` size (default:
+    `valid`), as in the released code; without boxes, a box is that around the mask. The score is
+    never above the class probability, so only queries with a class above `score` are looked at;
+    masks of the others are not even resized. `classes` says how many there are (0: as many as
+    logits); where logits have one more, it stands for no object, and all of them share 1.
     """
-    above = outputs["pred_logits"].float().sigmoid() > score  # [Q, C]
+    outputs = scored(outputs, classes)
+    above = outputs[PROBABILITIES] > score  # [Q, C]
     pairs = min(_CANDIDATES, int(above.sum()))
     if pairs == 0:
         return []
@@ -49,9 +55,11 @@ def describe(
     query: int,
     label: int,
     original: Size | None = None,
+    classes: int = 0,
 ) -> Detection:
     """One query seen as an object of class `label`, whatever its score."""
-    alone = dict(outputs) | {"pred_logits": outputs["pred_logits"][:, label : label + 1]}
+    outputs = scored(outputs, classes)
+    alone = dict(outputs) | {PROBABILITIES: outputs[PROBABILITIES][:, label : label + 1]}
     queries = torch.tensor([query], device=outputs["pred_logits"].device)
     (one,) = _detections(alone, queries, _Sizes(frame, valid, original or valid), 1, True)
     return replace(one, query=query, label=label)
@@ -75,23 +83,30 @@ def _detections(
 ) -> list[Detection]:
     """The best `top` pairs of these queries and any class, masks and boxes in the frame."""
     frame, valid = sizes.frame, sizes.valid
-    names = ("pred_logits", "pred_boxes", "pred_masks")
+    names = [name for name in (PROBABILITIES, "pred_boxes", "pred_masks") if name in outputs]
     chosen = {name: outputs[name][queries].float()[None] for name in names}
     (found,) = detections(chosen, frame, [valid], top=top, score_masks=False)
     results = []
     for n, label in enumerate(found.labels.tolist()):
-        mask = torch.zeros(frame, dtype=torch.bool)
-        mask[: valid[0], : valid[1]] = found.masks[n].cpu()
         query = int(queries[found.queries[n]])
-        box = _clip([float(edge) for edge in found.boxes[n]], valid)
         # One after the other: all masks of a large photograph at once would take gigabytes.
         k = int(found.queries[n])
         alone = {name: value[:, k : k + 1] for name, value in chosen.items()}
-        alone["pred_logits"] = alone["pred_logits"][..., label : label + 1]
+        alone[PROBABILITIES] = alone[PROBABILITIES][..., label : label + 1]
         (one,) = detections(alone, frame, [valid], [sizes.original], score_masks=score_masks)
-        there = one.masks[0].cpu().numpy()
-        results.append(Detection(query, label, float(one.scores[0]), box, mask.numpy(), there))
+        mask = there = None
+        if found.masks is not None and one.masks is not None:
+            mask, there = _framed(found.masks[n], frame, valid), one.masks[0].cpu().numpy()
+        box = _clip([float(edge) for edge in found.boxes[n]], valid)
+        results.append(Detection(query, label, float(one.scores[0]), box, mask, there))
     return results
+
+
+def _framed(mask: Tensor, frame: Size, valid: Size) -> NDArray[np.bool_]:
+    """A mask of what is visible in the frame."""
+    whole = np.zeros(frame, dtype=bool)
+    whole[: valid[0], : valid[1]] = mask.cpu().numpy()
+    return whole
 
 
 def _clip(box: list[float], valid: Size) -> Box:
@@ -102,9 +117,18 @@ def _clip(box: list[float], valid: Size) -> Box:
     return x0, y0, x1, y1
 
 
-def best_probability(outputs: Mapping[str, Tensor]) -> float:
+def best_probability(outputs: Mapping[str, Tensor], classes: int = 0) -> float:
     """The largest class probability of any query, for saying how far an image was from any."""
-    return float(outputs["pred_logits"].float().sigmoid().max())
+    return float(scored(outputs, classes)[PROBABILITIES].max())
+
+
+def scored(outputs: Mapping[str, Tensor], classes: int) -> dict[str, Tensor]:
+    """Outputs with the probabilities of the classes: a sigmoid of each logit, or a softmax where
+    there is one logit more than `classes`, of no object."""
+    logits = outputs["pred_logits"].float()
+    none = classes > 0 and logits.shape[-1] == classes + 1
+    found = logits.softmax(-1)[..., :-1] if none else logits.sigmoid()
+    return {**outputs, PROBABILITIES: found}
 
 
 def strongest_pixel(outputs: Mapping[str, Tensor], query: int, frame: Size, valid: Size) -> Size:

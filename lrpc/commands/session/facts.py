@@ -35,6 +35,7 @@ class Facts:
     random_weights: bool
     weights: Mapping[str, Any]  # file, sha256, note
     classes: tuple[str, ...]
+    class_count: int  # 0: not known
     places: Places  # per target that the program can start from
     score_masks: bool  # whether a detection's score counts its mask
     outputs: tuple[str, ...]  # names of what the model returns
@@ -68,6 +69,9 @@ def read_facts(manifest: Mapping[str, Any]) -> Facts:
         random_weights=_random(manifest, config, lrpc),
         weights=_mapping(manifest.get("weights")),
         classes=tuple(str(name) for name in names),
+        class_count=int(
+            _mapping(_mapping(config.get("MODEL")).get("SEM_SEG_HEAD")).get("NUM_CLASSES", 0)
+        ),
         places=places,
         score_masks=not tests.get("TEST_FOUCUS_ON_BOX", False),
         outputs=tuple(str(name) for name in _mapping(manifest.get("outputs"))),
@@ -115,7 +119,16 @@ def _sizing(edges: tuple[str, str], sizes: Mapping[str, Any], config: Mapping[st
     shortest, longest = given.get("MIN_SIZE_TEST", 0), given.get("MAX_SIZE_TEST", 0)
     divisor = _mapping(_mapping(config.get("MODEL")).get("MaskDINO")).get("SIZE_DIVISIBILITY", 1)
     masks = _mapping(config.get("LRPC")).get("SOURCE") not in SOURCES
-    rule = Sizing((), int(shortest), int(longest), (r, g, b), max(1, int(divisor)), masks=masks)
+    own = _mapping(config.get("LRPC"))
+    shapes = own.get("SHAPES") or [(0, 0)]
+    rule = Sizing(
+        *((), int(shortest), int(longest), (r, g, b), max(1, int(divisor))),
+        masks=masks,
+        rule=own.get("RESIZE", "shortest"),
+        exact=(int(shapes[0][0]), int(shapes[0][1])),
+        filter=own.get("RESAMPLE", "bilinear"),
+        masked=bool(own.get("PADDING_MASK", False)),
+    )
     height, width = edges
     if height.isdecimal() and width.isdecimal():
         return replace(rule, shapes=((int(height), int(width)),))

@@ -174,7 +174,7 @@ def read_rgb(path: Path) -> Image.Image:
 
 
 def load_image(path: Path, sizing: Sizing) -> LoadedImage:
-    """Read, resize (Pillow bilinear, as detectron2 does) and pad one image at bottom and right.
+    """Read, resize (with Pillow, as detectron2 does) and pad one image at bottom and right.
 
     The padding is the pixel mean: the released code pads with zeros *after* normalisation.
     Raises ImageError as `read_rgb` does, and where `sizing` does not allow that it is padded.
@@ -186,7 +186,8 @@ def load_image(path: Path, sizing: Sizing) -> LoadedImage:
         raise ImageError(f"{shown(path)}: {refusal}")
     with decoding(path):
         if valid != original:
-            image = image.resize((valid[1], valid[0]), Image.Resampling.BILINEAR)
+            resampling = Image.Resampling[sizing.filter.upper()]
+            image = image.resize((valid[1], valid[0]), resampling)
         pixels = torch.tensor(sizing.mean, dtype=torch.float32)[:, None, None].repeat(1, *frame)
         pixels[:, : valid[0], : valid[1]] = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     unmasked = sizing.unmasked(frame, valid, original)

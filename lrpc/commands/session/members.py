@@ -56,6 +56,7 @@ class Member:
                 top,
                 original=image.original,
                 score_masks=self.facts.score_masks,
+                classes=self.facts.class_count,
             )
             for b, image in enumerate(images)
         ]

@@ -17,7 +17,7 @@ from lrpc.commands.session.calls import Explained
 from lrpc.commands.session.changes import change_of
 from lrpc.commands.session.facts import RANDOM_WARNING, Facts
 from lrpc.commands.session.images import LoadedImage
-from lrpc.commands.session.metrics import share
+from lrpc.commands.session.metrics import box_mask, share
 from lrpc.commands.session.original import original_box, original_map
 from lrpc.program.protocol import Detection
 from lrpc.support.files import shown, write_bytes, write_text
@@ -165,18 +165,22 @@ def _detection(one: Detection, image: LoadedImage, name: str | None) -> dict[str
         "score": one.score,
         "box_network": list(one.box),
         "box_image": list(original_box(one.box, image)),
-        "mask_pixels_network": int(one.mask.sum()),
+        "mask_pixels_network": None if one.mask is None else int(one.mask.sum()),
         "mask_pixels_image": None if one.original_mask is None else int(one.original_mask.sum()),
     }
 
 
 def _focus(visible: Tensor, one: Detection | None) -> dict[str, Any]:
-    """How much of the positive relevance [h, w] lies in the object's mask, beside the mask's share
-    of the image: equal shares are chance."""
-    if one is None or not one.mask.any():
+    """How much of the positive relevance [h, w] lies in the object's mask, or in its box where it
+    has no mask, beside that one's share of the image: equal shares are chance."""
+    if one is None or (one.mask is not None and not one.mask.any()):
         return {}
-    mask = torch.from_numpy(one.mask[: visible.shape[0], : visible.shape[1]])
-    found = share(visible.clamp(min=0), mask)
+    height, width = visible.shape
+    name, inside = "box", box_mask(one.box, (height, width))
+    if one.mask is not None:
+        name, inside = "mask", torch.from_numpy(one.mask[:height, :width])
+    found = share(visible.clamp(min=0), inside)
     if found is None:
         return {}
-    return {"positive_share_in_mask": found, "mask_share_of_image": float(mask.double().mean())}
+    area = float(inside.double().mean())
+    return {f"positive_share_in_{name}": found, f"{name}_share_of_image": area}

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lrpc.commands.session.detect import describe, strongest_pixel
+from lrpc.commands.session.detect import describe, scored, strongest_pixel
 from lrpc.commands.session.targets import Layer, TargetError, TargetSpec
 from lrpc.config.target_kinds import BOX_COORDINATES, KINDS
+from lrpc.models.maskdino.postprocess import PROBABILITIES
 from lrpc.program.protocol import Detection, Size
 
 
@@ -51,6 +52,7 @@ class Scene:
     valid: Size
     found: Sequence[Detection]
     original: Size | None = None
+    classes: int = 0
 
     def object(self, query: int, label: int | None = None) -> Detection:
         """The detection of that query (and class), or else the query described as one."""
@@ -58,8 +60,9 @@ class Scene:
             if one.query == query and label in (None, one.label):
                 return one
         if label is None:
-            label = int(self.outputs["pred_logits"][query].argmax())
-        return describe(self.outputs, self.frame, self.valid, query, label, self.original)
+            label = int(scored(self.outputs, self.classes)[PROBABILITIES][query].argmax())
+        sizes = (self.frame, self.valid)
+        return describe(self.outputs, *sizes, query, label, self.original, self.classes)
 
 
 def resolve(specs: Sequence[TargetSpec], scene: Scene) -> list[Seed]:

@@ -92,7 +92,10 @@ class Session(ABC):
         asked = (self.options.score, self.options.top)
         detected = self.members[0].detections(state, images, *asked)
         scenes = [
-            Scene(outputs_of(state, b), image.frame, image.valid, found, image.original)
+            Scene(
+                *(outputs_of(state, b), image.frame, image.valid, found, image.original),
+                self.facts.class_count,
+            )
             for b, (image, found) in enumerate(zip(images, detected, strict=True))
         ]
         seeds = [resolve(self.options.targets, scene) for scene in scenes]
@@ -109,7 +112,7 @@ class Session(ABC):
         ]
 
     def _nothing(self, scene: Scene) -> str:
-        score, best = self.options.score, best_probability(scene.outputs)
+        score, best = self.options.score, best_probability(scene.outputs, scene.classes)
         return f"no detection above {score:g} (largest class probability {best:.2f})"
 
     @abstractmethod

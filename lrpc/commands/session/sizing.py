@@ -16,7 +16,9 @@ class Sizing:
     multiples of `divisor`. A program takes images (H, W) of one of `shapes`, which are not empty,
     or where `steps` are given, all whose height and width are multiples of them. `masks` says
     whether the model's own inference masks what it pads; a released MaskDINO's does not. `pad`
-    allows that images are padded to one of `shapes` which that inference does not pad so.
+    allows that images are padded to one of `shapes` which that inference does not pad so. `rule`
+    is `LRPC.RESIZE`, `exact` the size where that is what it says, `filter` Pillow's; `masked` says
+    whether the program takes a mask of padding.
     """
 
     shapes: tuple[Size, ...]
@@ -27,9 +29,19 @@ class Sizing:
     steps: Size | None = None
     masks: bool = True
     pad: bool = False
+    rule: str = "shortest"
+    exact: Size = (0, 0)
+    masked: bool = False
+    filter: str = "bilinear"
 
     def own(self, original: Size) -> tuple[Size, Size]:
         """The size that the model's own inference resizes an image to, and what it pads that to."""
+        if self.rule == "exact":
+            return self.exact, self.exact
+        if self.rule == "aspect":
+            kept = aspect(original, self.shortest, self.longest)
+            resized = up_to(kept, (self.divisor, self.divisor))
+            return resized, resized
         wanted = shortest_edge(original, self.shortest, self.longest)
         return wanted, up_to(wanted, (self.divisor, self.divisor))
 
@@ -44,8 +56,18 @@ class Sizing:
     def refusal(self, frame: Size, valid: Size, original: Size) -> str:
         """Why an image must not become `valid` in `frame`, and what to do; "" where it may."""
         wanted, own = self.own(original)
-        if self.pad or self.steps or valid == frame or (valid, frame) == (wanted, own):
+        if self.pad or valid == frame or (valid, frame) == (wanted, own):
             return ""
+        if self.rule == "aspect" and self.masked and valid == wanted:
+            return ""  # as in a batch of transformers
+        if self.steps and self.rule == "shortest":
+            return ""
+        if self.steps:
+            return (
+                f"the model sees this image at {words(wanted)}, the program takes multiples of"
+                f" {words(self.steps)} and no mask of padding; compile with LRPC.PADDING_MASK true,"
+                " or have it padded (--pad)"
+            )
         return (
             f"the program takes {words(frame)}, the model's own inference makes this image"
             f" {words(own)}; compile for any size (LRPC.DYNAMIC true) or for this one"
@@ -55,7 +77,9 @@ class Sizing:
     @property
     def takes(self) -> tuple[object, ...]:
         """What programs that take the same images have in common."""
-        return (self.steps, self.shortest, self.longest) if self.steps else self.shapes
+        rule = (self.rule, self.exact, self.filter)
+        own = (self.steps, self.shortest, self.longest) if self.steps else self.shapes
+        return *rule, *own
 
 
 def words(size: Size) -> str:
@@ -76,6 +100,20 @@ def shortest_edge(size: Size, shortest: int, longest: int) -> Size:
         edges = [edge * shrink for edge in edges]
     height, width = (max(1, int(edge + 0.5)) for edge in edges)
     return height, width
+
+
+def aspect(size: Size, shortest: int, longest: int) -> Size:
+    """The size that image processors of transformers give an image: the shorter edge becomes
+    `shortest`, or less where the longer would pass `longest`, which is rounded down."""
+    least, most = min(size), max(size)
+    edge = float(shortest)
+    if most / least * shortest > longest:
+        edge = longest * least / most
+    short = round(edge)
+    if least == short:
+        return size
+    height, width = (short if length == least else int(edge * length / least) for length in size)
+    return (short, short) if size[0] == size[1] else (height, width)
 
 
 def up_to(size: Size, steps: Size) -> Size:

@@ -1,0 +1,167 @@
+"""Models of transformers: from a local directory, under the names that MaskDINO's parts have."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lrpc.config import Config, filled
+from lrpc.config.checks import TRANSFORMERS
+from lrpc.errors import ConfigError, WeightsError
+from lrpc.models.processor import PROCESSOR, as_described, read_processor
+from lrpc.models.records import WeightsInfo
+from lrpc.models.released import Normalize
+from lrpc.models.weights import file_sha256
+
+#: What models call their outputs, and what they are called here, best first.
+NAMES = {
+    "class_queries_logits": "pred_logits",
+    "masks_queries_logits": "pred_masks",
+    "logits": "pred_logits",
+    "pred_boxes": "pred_boxes",
+    "pred_masks": "pred_masks",
+}
+_BACKBONE = re.compile(r"backbone|pixel_level_module\.encoder|text")
+_LISTS = ("layers", "layer", "block")
+
+
+class Pretrained(nn.Module):
+    """A model of transformers that takes images as MaskDINO does; its own modules are in `model`.
+
+    `layers` has the module paths of the encoder's and the decoder's list of layers, as far as there
+    are any, `masked` says whether it takes a mask of padding.
+    """
+
+    def __init__(self, model: nn.Module, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.normalize = Normalize(mean, std)
+        self.model = model
+        self.layers = {kind: f"model.{path}" for kind, path in layer_lists(model).items()}
+
+    def forward(self, images: Tensor, padding_mask: Tensor | None = None) -> dict[str, Tensor]:
+        """Images [B, 3, H, W] (RGB, 0–255), padding [B, H, W] (true) → outputs by name.
+
+        Detectors and segmenters return `pred_logits` [B, Q, C], and `pred_boxes` (cx, cy, w, h in
+        [0, 1]) [B, Q, 4], `pred_masks` [B, Q, h, w] or both; other models what they return.
+        """
+        given = {} if padding_mask is None else {"pixel_mask": (~padding_mask).long()}
+        return named(self.model(pixel_values=self.normalize(images), return_dict=True, **given))
+
+
+def named(outputs: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The outputs of a model under the names that targets have; the hidden states are left out."""
+    found: dict[str, Tensor] = {}
+    for name, own in NAMES.items():
+        value = outputs.get(name)
+        if isinstance(value, Tensor):
+            found.setdefault(own, value)
+    if "pred_boxes" in found or "pred_masks" in found:
+        return found
+    return {name: x for name, x in outputs.items() if name == "logits"} or {
+        name: x for name, x in outputs.items() if isinstance(x, Tensor) and x.is_floating_point()
+    }
+
+
+def layer_lists(model: nn.Module) -> dict[str, str]:
+    """The module paths of the lists of encoder and decoder layers, backbones left out."""
+    found: dict[str, str] = {}
+    for path, module in model.named_modules():
+        parts = path.split(".")
+        if not isinstance(module, nn.ModuleList) or parts[-1] not in _LISTS:
+            continue
+        kinds = [k for part in parts[-2::-1] for k in ("encoder", "decoder") if k in part]
+        if kinds and not _BACKBONE.search(path):
+            found.setdefault(kinds[0], path)
+    return found
+
+
+def read_described(config: Config) -> Config:
+    """`config` with what the files of the model that it names say. Raises ConfigError."""
+    place = config.LRPC.SOURCE.removeprefix(TRANSFORMERS)
+    library = _library(config)
+    settings = _loaded(config, library.AutoConfig.from_pretrained, place)
+    path = Path(place, PROCESSOR)
+    if not path.is_file():
+        path = Path(_loaded(config, _cached, place))
+    made = as_described(config, settings, read_processor(path))
+    masked = "pixel_mask" in inspect.signature(_class(config, library, settings).forward).parameters
+    by_step = made.LRPC.RESIZE == "aspect" and made.MODEL.MaskDINO.SIZE_DIVISIBILITY == 1
+    if masked and by_step and made.LRPC.DYNAMIC is not False:
+        made = filled(made, {"LRPC.PADDING_MASK": True}, str(path))
+    return made
+
+
+def build_pretrained(config: Config) -> tuple[Pretrained, WeightsInfo]:
+    """The model in the folder that LRPC.SOURCE names, with its weights, and what is known of them.
+
+    Raises ConfigError and WeightsError, in one line.
+    """
+    place, library = config.LRPC.SOURCE.removeprefix(TRANSFORMERS), _library(config)
+    settings = _loaded(config, library.AutoConfig.from_pretrained, place)
+    load = _class(config, library, settings).from_pretrained
+    with torch.random.fork_rng(devices=[]):
+        model, loading = _loaded(config, load, place, dtype=torch.float32, output_loading_info=True)
+    if missing := sorted(loading["missing_keys"]):
+        raise WeightsError(
+            f"{place}: lacks {len(missing)} weights of {type(model).__name__}, such as"
+            f" {missing[0]}; name a checkpoint of this model with its head"
+        )
+    pixels = (config.MODEL.PIXEL_MEAN, config.MODEL.PIXEL_STD)
+    mean, std = (torch.tensor(values)[:, None, None] for values in pixels)
+    return Pretrained(model, mean, std), _known(place, type(model).__name__)
+
+
+def _known(place: str, architecture: str) -> WeightsInfo:
+    """What is known of the weights in a folder; the checksum is that of all its files of weights,
+    one after the other."""
+    files = sorted(Path(place).glob("*.safetensors")) or sorted(Path(place).glob("*.bin"))
+    found = hashlib.sha256("".join(map(file_sha256, files)).encode()).hexdigest()
+    digest = file_sha256(files[0]) if len(files) == 1 else found if files else None
+    note = f"weights of {architecture} from {Path(place).name}"
+    return WeightsInfo(str(files[0]) if files else None, digest, False, note)
+
+
+def _library(config: Config) -> Any:
+    try:
+        return importlib.import_module("transformers")
+    except ImportError as error:
+        raise ConfigError(
+            f"{config.where('LRPC.SOURCE')}: LRPC.SOURCE: transformers cannot be imported"
+            f" ({error}); pip install 'lrpc[transformers]'"
+        ) from error
+
+
+def _cached(place: str, **_: Any) -> str:
+    from transformers.utils.hub import cached_file
+
+    return str(cached_file(place, PROCESSOR, local_files_only=True))
+
+
+def _loaded(config: Config, load: Any, place: str, **options: Any) -> Any:
+    """What transformers loads from a place on this machine; ConfigError in one line."""
+    try:
+        return load(place, local_files_only=True, **options)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ConfigError(
+            f"{config.where('LRPC.SOURCE')}: LRPC.SOURCE: {place}: {reason:.200}; name a folder"
+            " that save_pretrained wrote, or a model that is in the cache"
+        ) from error
+
+
+def _class(config: Config, library: Any, settings: Any) -> Any:
+    names = settings.architectures or []
+    if not names or not hasattr(library, names[0]):
+        raise ConfigError(
+            f"{config.where('LRPC.SOURCE')}: LRPC.SOURCE: its config.json names no architecture"
+            f" of this transformers ({', '.join(names) or 'none'}); save the whole model"
+        )
+    return getattr(library, names[0])

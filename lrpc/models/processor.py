@@ -1,0 +1,78 @@
+"""What a model of transformers says of itself in its own files, as keys of a config."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lrpc.config import Config, filled
+from lrpc.errors import ConfigError
+
+PROCESSOR = "preprocessor_config.json"
+_FILTERS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
+STEP = 32  # of backbones
+
+
+def as_described(config: Config, settings: Any, processor: Mapping[str, Any]) -> Config:
+    """`config` with what the model's own files say, wherever it sets nothing itself.
+
+    `settings` are those of the model (`AutoConfig`), `processor` is its image processor's file.
+    """
+    found = _sizes(config, processor) | _pixels(processor) | _classes(settings)
+    return filled(config, found, config.LRPC.SOURCE)
+
+
+def read_processor(path: Path) -> dict[str, Any]:
+    """The file of an image processor; ConfigError where it cannot be read."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); save the image processor") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path}: expected the settings of an image processor")
+    return found
+
+
+def _sizes(config: Config, processor: Mapping[str, Any]) -> dict[str, Any]:
+    """How images are resized, and the size that the program is planned for."""
+    size = processor.get("size")
+    size = size if isinstance(size, dict) else {"height": size, "width": size}
+    step = processor.get("size_divisor") or processor.get("size_divisibility") or 1
+    found: dict[str, Any] = {"MODEL.MaskDINO.SIZE_DIVISIBILITY": step}
+    found["LRPC.RESAMPLE"] = _FILTERS.get(processor.get("resample", 2), "bilinear")
+    if processor.get("do_center_crop"):
+        crop = processor.get("crop_size") or size
+        size = crop if isinstance(crop, dict) else {"height": crop, "width": crop}
+    if isinstance(size.get("height"), int) and isinstance(size.get("width"), int):
+        shape = (size["height"], size["width"])
+        return found | {"LRPC.RESIZE": "exact", "LRPC.SHAPES": [shape]}
+    shortest = size.get("shortest_edge", config.INPUT.MIN_SIZE_TEST)
+    longest = size.get("longest_edge") or config.INPUT.MAX_SIZE_TEST
+    edges = (shortest, min(longest, shortest * 4 // 3))
+    shape = tuple(-(-edge // STEP) * STEP for edge in edges)
+    found |= {"INPUT.MIN_SIZE_TEST": shortest, "INPUT.MAX_SIZE_TEST": longest}
+    return found | {"LRPC.RESIZE": "aspect", "LRPC.SHAPES": [shape]}
+
+
+def _pixels(processor: Mapping[str, Any]) -> dict[str, Any]:
+    """What is taken from pixels in 0–255, and what they are divided by."""
+    scaled = processor.get("do_rescale", True)
+    scale = 1 / processor.get("rescale_factor", 1 / 255) if scaled else 1.0
+    mean, std = (0.0,) * 3, (1.0,) * 3
+    if processor.get("do_normalize", True):
+        mean, std = processor.get("image_mean", mean), processor.get("image_std", std)
+    return {
+        "MODEL.PIXEL_MEAN": [value * scale for value in mean],
+        "MODEL.PIXEL_STD": [value * scale for value in std],
+    }
+
+
+def _classes(settings: Any) -> dict[str, Any]:
+    """The classes, by name where they have names."""
+    names = [str(settings.id2label[i]) for i in sorted(settings.id2label)]
+    found: dict[str, Any] = {"MODEL.SEM_SEG_HEAD.NUM_CLASSES": len(names)}
+    if names != [f"LABEL_{i}" for i in range(len(names))]:
+        found["LRPC.CLASS_NAMES"] = names
+    return found

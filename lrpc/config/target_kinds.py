@@ -1,4 +1,4 @@
-"""What relevance can start from in a MaskDINO: kinds of targets, and the parts of a layer."""
+"""What relevance can start from in a detector or classifier: kinds of targets, parts of layers."""
 
 from __future__ import annotations
 
@@ -87,6 +87,8 @@ _ALL = (
         output="pred_masks", query_of="pred_masks", of_detections=True),
     TargetKind("box", (QUERY, Index("coordinate", "i", "i", BOX_COORDINATES)), "query {0}, {1}",
         output="pred_boxes", query_of="pred_boxes", of_detections=True),
+    TargetKind("class", (Index("class", "c", "c"),), "class {0}",
+        output="logits", query_of="logits", of_detections=True),
     TargetKind("encoder_feature", (Index("channel", "channel", "c"),), "channel {0}",
         layers="encoder.layers.", axes=(1,), token=0),
     # Query q is row q of every layer and of the outputs.

@@ -158,10 +158,11 @@ def targets_of(config: Config, module: Module) -> list[Target]:
     if config.LRPC.SOURCE in SOURCES and not config.LRPC.SCOPE:
         return maskdino_targets(list(config.LRPC.TARGETS), module.graph)
     every = startable(module.graph)
-    kinds = [n for n in config.LRPC.TARGETS if asked(config) or possible(n, module.graph)]
-    if "output.pred_logits" not in module.graph.value_at or config.LRPC.SCOPE:
+    names = list(config.LRPC.TARGETS if asked(config) else KINDS)
+    possible_ones = [name for name in names if possible(name, module.graph)]
+    if not possible_ones or config.LRPC.SCOPE:
         return every
-    found = maskdino_targets(kinds, module.graph)
+    found = maskdino_targets(names if asked(config) else possible_ones, module.graph)
     return [*found, *(target for target in every if target.place not in {t.place for t in found})]
 
 

@@ -141,7 +141,8 @@ def possible(name: str, graph: Graph) -> bool:
     kind = KINDS[name.partition(":")[0]]
     if kind.layered:
         return any(place.startswith(kind.layers) for place in graph.value_at)
-    return f"output.{kind.output}" in graph.value_at
+    start = graph.value_at.get(f"output.{kind.output}")
+    return start is not None and start.type.rank == 1 + len(kind.places)
 
 
 def _expand(name: str, graph: Graph) -> list[Target]:

@@ -76,12 +76,14 @@ def padding_of(attended: Sequence[Size], frame: Size) -> Tensor:
 
 
 def check_outputs(state: State) -> None:
-    """Raise ProgramError where a program's outputs are not those of a detector or segmenter."""
+    """Raise ProgramError where outputs are not those of a detector, segmenter or classifier."""
     names = set(state.outputs)
+    if "logits" in names and "pred_logits" not in names and state.outputs["logits"].dim() == 2:
+        return
     if "pred_logits" not in names or not names & {"pred_boxes", "pred_masks"}:
         raise ProgramError(
-            "not the program of a detector: it needs pred_logits, and pred_boxes or pred_masks; its"
-            f" outputs are {', '.join(sorted(names))}"
+            "not the program of a detector or classifier: it needs pred_logits, and pred_boxes or"
+            f" pred_masks, or logits of classes; its outputs are {', '.join(sorted(names))}"
         )
 
 

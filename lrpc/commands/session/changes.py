@@ -21,11 +21,12 @@ class Change:
     padded: bool  # otherwise than there
     scaled: bool  # to another size than there
     words: str
+    masked: bool = False  # where padded, and the model sees so
 
     @property
     def differs(self) -> bool:
-        """Whether the model's own inference sees another image."""
-        return self.padded or self.scaled
+        """Whether the model's own inference sees another image, or more of it than the image."""
+        return self.scaled or (self.padded and not self.masked)
 
 
 def change_of(image: LoadedImage) -> Change | None:
@@ -38,6 +39,9 @@ def change_of(image: LoadedImage) -> Change | None:
     if not scaled and image.frame == image.own:
         said = f"{to}, as in the model's own inference"
         return Change(image.path.name, image.own, False, False, said)
+    if not scaled and image.masked:
+        said = f"{to}, masked"
+        return Change(image.path.name, image.own, True, False, said, masked=True)
     how = "kept at" if image.valid == image.original else "resized to"
     done = [f"{how} {words(image.valid)}"] * scaled + [to] * padded
     said = f"{', '.join(done)}; the model's own inference takes {words(image.own)}"
@@ -55,8 +59,10 @@ def notices(changes: Sequence[Change], total: int) -> tuple[str, str]:
     """One line about all images that were changed, and one about those that the model's own
     inference pads as well; each empty where there is none."""
     differing = [change for change in changes if change.differs]
-    alike = [change for change in changes if not change.differs]
-    return _warning(differing, total), _note(alike, total)
+    alike = [change for change in changes if not change.differs and not change.masked]
+    masked = [change for change in changes if not change.differs and change.masked]
+    notes = (_note(alike, total), _masked(masked, total))
+    return _warning(differing, total), "; ".join(note for note in notes if note)
 
 
 def _warning(changes: Sequence[Change], total: int) -> str:
@@ -80,6 +86,15 @@ def _note(changes: Sequence[Change], total: int) -> str:
     return (
         f"note: {len(changes)} of {_images(total)} padded at the right and at the bottom, as the"
         f" model's own inference pads them ({changes[0].name}: to {words(changes[0].own)})"
+    )
+
+
+def _masked(changes: Sequence[Change], total: int) -> str:
+    if not changes:
+        return ""
+    return (
+        f"note: {len(changes)} of {_images(total)} padded and masked, as images of a batch are"
+        f" ({changes[0].name}: {changes[0].words}; alone it would be {words(changes[0].own)})"
     )
 
 

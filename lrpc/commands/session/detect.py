@@ -36,6 +36,8 @@ def find_detections(
     masks of the others are not even resized. `classes` says how many there are (0: as many as
     logits); where logits have one more, it stands for no object, and all of them share 1.
     """
+    if "pred_logits" not in outputs:
+        return _classes(outputs["logits"], valid, score, top)
     outputs = scored(outputs, classes)
     above = outputs[PROBABILITIES] > score  # [Q, C]
     pairs = min(_CANDIDATES, int(above.sum()))
@@ -58,11 +60,26 @@ def describe(
     classes: int = 0,
 ) -> Detection:
     """One query seen as an object of class `label`, whatever its score."""
+    if "pred_logits" not in outputs:
+        return _of_class(outputs["logits"].float().softmax(-1), label, valid)
     outputs = scored(outputs, classes)
     alone = dict(outputs) | {PROBABILITIES: outputs[PROBABILITIES][:, label : label + 1]}
     queries = torch.tensor([query], device=outputs["pred_logits"].device)
     (one,) = _detections(alone, queries, _Sizes(frame, valid, original or valid), 1, True)
     return replace(one, query=query, label=label)
+
+
+def _classes(logits: Tensor, valid: Size, score: float, top: int) -> list[Detection]:
+    """The classes [C] of a whole image: those above `score`, or else the best one."""
+    shares = logits.float().softmax(-1)
+    best = shares.topk(min(top, len(shares))).indices.tolist()
+    found = [_of_class(shares, label, valid) for label in best]
+    return [one for one in found if one.score > score] or found[:1]
+
+
+def _of_class(shares: Tensor, label: int, valid: Size) -> Detection:
+    """A class of a whole image."""
+    return Detection(0, label, float(shares[label]), (0.0, 0.0, valid[1], valid[0]), None)
 
 
 @dataclass(frozen=True)
@@ -125,7 +142,7 @@ def best_probability(outputs: Mapping[str, Tensor], classes: int = 0) -> float:
 def scored(outputs: Mapping[str, Tensor], classes: int) -> dict[str, Tensor]:
     """Outputs with the probabilities of the classes: a sigmoid of each logit, or a softmax where
     there is one logit more than `classes`, of no object."""
-    logits = outputs["pred_logits"].float()
+    logits = outputs["pred_logits"].float()  # [..., C]
     none = classes > 0 and logits.shape[-1] == classes + 1
     found = logits.softmax(-1)[..., :-1] if none else logits.sigmoid()
     return {**outputs, PROBABILITIES: found}

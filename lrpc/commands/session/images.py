@@ -38,7 +38,8 @@ class LoadedImage:
 
     `valid` is the (h, w) at the top left that holds the image, `original` its size on disk. The
     model's own inference would resize it to `wanted` and pad it to `own` (None: not known). A mask
-    of padding leaves `unmasked` (None: `valid`) at the top left.
+    of padding leaves `unmasked` (None: `valid`) at the top left. `masked` says that it is padded as
+    transformers pads the images of a batch.
     """
 
     path: Path
@@ -48,6 +49,7 @@ class LoadedImage:
     wanted: Size | None = None
     own: Size | None = None
     unmasked: Size | None = None
+    masked: bool = False
 
     @property
     def attended(self) -> Size:
@@ -191,4 +193,6 @@ def load_image(path: Path, sizing: Sizing) -> LoadedImage:
         pixels = torch.tensor(sizing.mean, dtype=torch.float32)[:, None, None].repeat(1, *frame)
         pixels[:, : valid[0], : valid[1]] = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     unmasked = sizing.unmasked(frame, valid, original)
-    return LoadedImage(path, pixels, valid, original, *sizing.own(original), unmasked)
+    own = sizing.own(original)
+    masked = sizing.in_a_batch(valid, original)
+    return LoadedImage(path, pixels, valid, original, *own, unmasked, masked)

@@ -85,8 +85,10 @@ def _of_spec(spec: TargetSpec, scene: Scene) -> Iterator[Seed]:
             one = scene.object(spec.index[0]) if kind.query_of else None
             yield Seed(spec.kind, spec.layer, spec.index, one)
         else:
-            label = spec.index[1] if spec.kind == "class_logit" else None
-            yield _seed(spec.kind, spec.index, scene.object(spec.index[0], label), scene)
+            named = spec.kind in ("class", "class_logit")
+            query = 0 if spec.kind == "class" else spec.index[0]
+            one = scene.object(query, spec.index[-1] if named else None)
+            yield _seed(spec.kind, spec.index, one, scene)
     else:
         for one in scene.found:
             for index in _own(spec.kind, one, scene):
@@ -95,6 +97,8 @@ def _of_spec(spec: TargetSpec, scene: Scene) -> Iterator[Seed]:
 
 def _own(kind: str, one: Detection, scene: Scene) -> list[tuple[int, ...]]:
     """The indices that a target without numbers means for one detection."""
+    if kind == "class":
+        return [(one.label,)]
     if kind == "class_logit":
         return [(one.query, one.label)]
     if kind == "box":
@@ -103,8 +107,9 @@ def _own(kind: str, one: Detection, scene: Scene) -> list[tuple[int, ...]]:
 
 
 def _seed(kind: str, index: tuple[int, ...], one: Detection, scene: Scene) -> Seed:
-    if kind == "class_logit":
-        return Seed(kind, None, index, one, float(scene.outputs["pred_logits"][index]))
+    if kind in ("class", "class_logit"):
+        value = float(scene.outputs[KINDS[kind].output][index])
+        return Seed(kind, None, index, one, value)
     if kind == "box":
         return Seed(kind, None, index, one)
     masks = scene.outputs["pred_masks"]

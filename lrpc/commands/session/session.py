@@ -16,6 +16,7 @@ from lrpc.commands.session.members import Member, outputs_of, passes
 from lrpc.commands.session.names import output_stems
 from lrpc.commands.session.options import Options
 from lrpc.commands.session.seeds import Scene, Seed, resolve
+from lrpc.commands.session.targets import TargetSpec
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,11 @@ class Session(ABC):
     doing, does, did = "explaining", "explains", "explained"  # what is said of images
 
     def __init__(self, members: Sequence[Member], options: Options) -> None:
-        self.members, self.options = tuple(members), options
-        self.facts = members[0].facts
+        self.members, self.facts = tuple(members), members[0].facts
+        of_classes = "class_logit" not in self.facts.places.of and "class" in self.facts.places.of
+        if of_classes and options.targets == (TargetSpec("class_logit"),):
+            options = replace(options, targets=(TargetSpec("class"),))  # where none was asked for
+        self.options = options
         for one in members:
             for spec in options.targets:
                 spec.check_compiled(tuple(one.facts.places.of))

@@ -58,21 +58,23 @@ class Sizing:
         wanted, own = self.own(original)
         if self.pad or valid == frame or (valid, frame) == (wanted, own):
             return ""
-        if self.rule == "aspect" and self.masked and valid == wanted:
-            return ""  # as in a batch of transformers
-        if self.steps and self.rule == "shortest":
+        if self.in_a_batch(valid, original) or (self.steps and self.rule == "shortest"):
             return ""
         if self.steps:
             return (
                 f"the model sees this image at {words(wanted)}, the program takes multiples of"
-                f" {words(self.steps)} and no mask of padding; compile with LRPC.PADDING_MASK true,"
-                " or have it padded (--pad)"
+                f" {words(self.steps)}; have it padded (--pad), or compile for this size alone"
+                f" (LRPC.DYNAMIC false LRPC.SHAPES '[[{wanted[0]},{wanted[1]}]]')"
             )
         return (
             f"the program takes {words(frame)}, the model's own inference makes this image"
             f" {words(own)}; compile for any size (LRPC.DYNAMIC true) or for this one"
             f" (LRPC.SHAPES '[[{own[0]},{own[1]}]]'), or have it padded (--pad)"
         )
+
+    def in_a_batch(self, valid: Size, original: Size) -> bool:
+        """Whether padding is masked, as transformers masks that of the images of a batch."""
+        return self.rule == "aspect" and self.masked and valid == self.own(original)[0]
 
     @property
     def takes(self) -> tuple[object, ...]:

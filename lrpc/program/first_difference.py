@@ -17,6 +17,7 @@ from lrpc.frontend.calls import ModelCall, double
 from lrpc.frontend.capture import Example, as_for_inference
 from lrpc.frontend.execute import call_name
 from lrpc.frontend.lowering import lower
+from lrpc.frontend.places import parse_place
 from lrpc.frontend.records import Call, Input, RecordedProgram, Ref, Stored, found, memory_of
 from lrpc.frontend.structure import described
 from lrpc.frontend.tracer import Trace, ValueTracer
@@ -69,7 +70,8 @@ def other_calls(call: ModelCall, example: Example, program: RecordedProgram) -> 
     for nowhere. Shapes are propagated, no values: TraceError where the model reads some."""
     with as_for_inference(call.model):
         inner = call.inside(example)
-        trace = ValueTracer((), "beside values", call.ignore_no_grad).record(
+        noted = {boundary.path for boundary in program.boundaries}  # constants come in their order
+        trace = ValueTracer(noted, "beside values", call.ignore_no_grad).record(
             call.target, inner.args, inner.kwargs
         )
     there = _There(program, trace, {}, call.batch_of(example), ROUNDING)
@@ -79,7 +81,9 @@ def other_calls(call: ModelCall, example: Example, program: RecordedProgram) -> 
 def _since(call: ModelCall, program: RecordedProgram) -> str:
     """Where the model makes other calls now than when it was traced, on the same example."""
     with as_for_inference(call.model):
-        now = recorded(call, {})
+        now = recorded(
+            call, {b.path: parse_place(call.target, "", b.path) for b in program.boundaries}
+        )
     before, after = ([(c.kind, c.name, *_plain_of(c)) for c in p.calls] for p in (program, now))
     if before == after:
         return ""

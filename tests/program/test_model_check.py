@@ -359,3 +359,27 @@ def test_the_share_that_moves_is_as_entry_by_entry(number: float, wanted: list[f
         a, b = one.to(kind), other.to(kind)
         expected = float((~(distances(a, b) <= 1e-4)).double().mean())
         assert moved(a, b, 1e-4) == expected
+
+
+class Queries(nn.Module):
+    """Hands its layer two tensors that hang on the number of images alone, to be used in another
+    order than they are handed over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.layer = nn.Parameter(torch.randn(3, 4)), Moved()
+
+    def forward(self, x: Tensor) -> Tensor:
+        places = self.table.unsqueeze(0).repeat(x.shape[0], 1, 1)
+        made: Tensor = self.layer(torch.zeros_like(places), places, x)
+        return made
+
+
+class Moved(nn.Module):
+    def forward(self, start: Tensor, places: Tensor, x: Tensor) -> Tensor:
+        return (x + places) * 2 + start
+
+
+def test_shapes_are_held_where_places_are_read() -> None:
+    program = lrpc.compile(Queries().eval(), (torch.randn(2, 3, 4),), read={"moved": "layer"})
+    assert any("by shapes" in case or "65" in case for case in program.manifest["check"]["on"])

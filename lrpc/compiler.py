@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from lrpc.config import Config
-from lrpc.config.checks import TRANSFORMERS, parse_budget
+from lrpc.config.checks import parse_budget
 from lrpc.config.schema import CHECKPOINTS
 from lrpc.errors import ConfigError, LrpcWarning, ProgramError
 from lrpc.frontend import given, import_model
@@ -224,8 +224,7 @@ def compile_config(
     names, in place of the config's own. `check=False` leaves out holding the program against the
     model.
     """
-    if str(config.LRPC.SOURCE).startswith(TRANSFORMERS):
-        config = read_described(config)
+    config = read_described(config)
     options = config.LRPC
     chosen = tuple(chosen) or configured_composites(config)
     shapes, planned, sizes = shapes_of(config), planned_sizes(config), dynamic_sizes(config)

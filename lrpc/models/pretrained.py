@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from lrpc.config import Config, filled
@@ -84,7 +85,10 @@ def layer_lists(model: nn.Module) -> dict[str, str]:
 
 
 def read_described(config: Config) -> Config:
-    """`config` with what the files of the model that it names say. Raises ConfigError."""
+    """`config` with what the files of the model of transformers that it names say, if it names one.
+    Raises ConfigError."""
+    if not config.LRPC.SOURCE.startswith(TRANSFORMERS):
+        return config
     place = config.LRPC.SOURCE.removeprefix(TRANSFORMERS)
     library = _library(config)
     settings = _loaded(config, library.AutoConfig.from_pretrained, place)
@@ -149,7 +153,7 @@ def _loaded(config: Config, load: Any, place: str, **options: Any) -> Any:
     """What transformers loads from a place on this machine; ConfigError in one line."""
     try:
         return load(place, local_files_only=True, **options)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ConfigError(
             f"{config.where('LRPC.SOURCE')}: LRPC.SOURCE: {place}: {reason:.200}; name a folder"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lrpc.config import Config, filled
+from lrpc.config.show import show
 from lrpc.errors import ConfigError
 
 PROCESSOR = "preprocessor_config.json"
@@ -32,12 +34,43 @@ def read_processor(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read ({error}); save the image processor") from error
     if not isinstance(found, dict):
         raise ConfigError(f"{path}: expected the settings of an image processor")
+    for key, (holds, expected) in _KNOWN.items():
+        if found.get(key) is not None and not holds(found[key]):
+            raise ConfigError(f"{path}: {key}: expected {expected}, got {show(found[key])}")
     return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_edge(value: Any) -> bool:
+    return isinstance(value, int) and 0 < value < 1 << 20
+
+
+def _is_size(value: Any) -> bool:
+    sides = value.values() if isinstance(value, dict) else [value]
+    return bool(sides) and all(side is None or _is_edge(side) for side in sides)
+
+
+_THREE = (
+    lambda v: isinstance(v, list) and len(v) == 3 and all(map(_is_number, v)),
+    "three numbers",
+)
+_KNOWN: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "image_mean": _THREE,
+    "image_std": _THREE,
+    "rescale_factor": (lambda v: _is_number(v) and v > 0, "a number above 0"),
+    "size": (_is_size, "edges in pixels"),
+    "crop_size": (_is_size, "edges in pixels"),
+    "size_divisor": (_is_edge, "a number of pixels"),
+    "size_divisibility": (_is_edge, "a number of pixels"),
+}
 
 
 def _sizes(config: Config, processor: Mapping[str, Any]) -> dict[str, Any]:
     """How images are resized, and the size that the program is planned for."""
-    size = processor.get("size")
+    size = processor.get("size") or {}
     size = size if isinstance(size, dict) else {"height": size, "width": size}
     step = processor.get("size_divisor") or processor.get("size_divisibility") or 1
     found: dict[str, Any] = {"MODEL.MaskDINO.SIZE_DIVISIBILITY": step}
@@ -59,10 +92,10 @@ def _sizes(config: Config, processor: Mapping[str, Any]) -> dict[str, Any]:
 def _pixels(processor: Mapping[str, Any]) -> dict[str, Any]:
     """What is taken from pixels in 0–255, and what they are divided by."""
     scaled = processor.get("do_rescale", True)
-    scale = 1 / processor.get("rescale_factor", 1 / 255) if scaled else 1.0
+    scale = 1 / (processor.get("rescale_factor") or 1 / 255) if scaled else 1.0
     mean, std = (0.0,) * 3, (1.0,) * 3
     if processor.get("do_normalize", True):
-        mean, std = processor.get("image_mean", mean), processor.get("image_std", std)
+        mean, std = processor.get("image_mean") or mean, processor.get("image_std") or std
     return {
         "MODEL.PIXEL_MEAN": [value * scale for value in mean],
         "MODEL.PIXEL_STD": [value * scale for value in std],

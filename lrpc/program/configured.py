@@ -162,8 +162,11 @@ def targets_of(config: Config, module: Module) -> list[Target]:
     possible_ones = [name for name in names if possible(name, module.graph)]
     if not possible_ones or config.LRPC.SCOPE:
         return every
-    found = maskdino_targets(names if asked(config) else possible_ones, module.graph)
-    return [*found, *(target for target in every if target.place not in {t.place for t in found})]
+    if asked(config):
+        return maskdino_targets(names, module.graph)
+    found = maskdino_targets(possible_ones, module.graph)
+    starts = {target.place for target in found}
+    return [*found, *(target for target in every if target.place not in starts)]
 
 
 def asked(config: Config) -> bool:

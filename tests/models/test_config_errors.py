@@ -48,7 +48,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (
             "LRPC.SOURCE",
             "maskdino",
-            'expected "embedded", "detectron2" or "package.module:function", got "maskdino"',
+            'expected "embedded", "detectron2", "transformers:FOLDER" or "package.module:function",'
+            ' got "maskdino"',
         ),
         (
             "LRPC.SCOPE",

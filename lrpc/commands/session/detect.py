@@ -39,6 +39,11 @@ def find_detections(
     if "pred_logits" not in outputs:
         return _classes(outputs["logits"], valid, score, top)
     outputs = scored(outputs, classes)
+    if (
+        "pred_boxes" in outputs
+        and outputs["pred_logits"].shape[-1] > outputs[PROBABILITIES].shape[-1]
+    ):
+        outputs = _best_class(outputs)
     above = outputs[PROBABILITIES] > score  # [Q, C]
     pairs = min(_CANDIDATES, int(above.sum()))
     if pairs == 0:
@@ -67,6 +72,13 @@ def describe(
     queries = torch.tensor([query], device=outputs["pred_logits"].device)
     (one,) = _detections(alone, queries, _Sizes(frame, valid, original or valid), 1, True)
     return replace(one, query=query, label=label)
+
+
+def _best_class(outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Outputs with the probability of each query's best class alone, as DETR has it."""
+    shares = outputs[PROBABILITIES]
+    best = shares == shares.amax(-1, keepdim=True)
+    return {**outputs, PROBABILITIES: shares * best}
 
 
 def _classes(logits: Tensor, valid: Size, score: float, top: int) -> list[Detection]:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from safetensors.torch import save
@@ -148,8 +148,13 @@ def target_record(result: Explained, image: LoadedImage, facts: Facts) -> dict[s
         },
         "ledger": None if result.ledger is None else asdict(result.ledger),
         "tensors": [f"{seed.slug}/{name}" for name in ("input", *result.layers, "map")]
-        + ([] if seed.detection is None else [_mask_of(seed.detection)]),
+        + ([_mask_of(seed.detection)] if _has_mask(seed.detection) else []),
     }
+
+
+def _has_mask(one: Detection | None) -> TypeGuard[Detection]:
+    """Whether a detection's mask on disk is kept."""
+    return one is not None and one.original_mask is not None
 
 
 def _mask_of(one: Detection) -> str:

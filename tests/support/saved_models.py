@@ -1,0 +1,92 @@
+"""Small models of transformers, saved as their users save them: weights, settings, processor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tools.bench.torchvision_ops import declare
+
+declare()  # transformers imports torchvision
+import transformers as library  # noqa: E402
+from transformers.image_transforms import get_size_with_aspect_ratio  # noqa: E402, F401
+
+LABELS: dict[str, Any] = {
+    "id2label": {0: "cat", 1: "dog", 2: "bird"},
+    "label2id": {"cat": 0, "dog": 1, "bird": 2},
+}
+_NO_HUB: dict[str, Any] = {
+    "use_timm_backbone": False,
+    "use_pretrained_backbone": False,
+    "backbone": None,
+}
+_SIZES: dict[str, Any] = {
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "num_queries": 7,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+}
+EDGES = {"shortest_edge": 96, "longest_edge": 160}
+
+
+def _resnet(*stages: int) -> Any:
+    return library.ResNetConfig(
+        embedding_size=16,
+        hidden_sizes=[16, 32, 64, 128],
+        depths=[1, 1, 1, 1],
+        layer_type="basic",
+        out_features=[f"stage{i}" for i in stages],
+    )
+
+
+def detr() -> tuple[nn.Module, Any]:
+    settings = library.DetrConfig(backbone_config=_resnet(4), **_SIZES, **LABELS, **_NO_HUB)
+    return library.DetrForObjectDetection(settings), library.DetrImageProcessor(size=EDGES)
+
+
+def yolos() -> tuple[nn.Module, Any]:
+    settings = library.YolosConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        image_size=[96, 96], patch_size=16, num_detection_tokens=7, **LABELS,
+    )  # fmt: skip
+    return library.YolosForObjectDetection(settings), library.YolosImageProcessor(size=EDGES)
+
+
+def maskformer() -> tuple[nn.Module, Any]:
+    settings = library.MaskFormerConfig(
+        fpn_feature_size=32, mask_feature_size=32, backbone_config=_resnet(1, 2, 3, 4),
+        decoder_config=library.DetrConfig(**_SIZES), **LABELS,
+    )  # fmt: skip
+    processor = library.MaskFormerImageProcessor(size=EDGES, size_divisor=32)
+    return library.MaskFormerForInstanceSegmentation(settings), processor
+
+
+def vit() -> tuple[nn.Module, Any]:
+    settings = library.ViTConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        image_size=64, patch_size=16, **LABELS,
+    )  # fmt: skip
+    processor = library.ViTImageProcessor(size={"height": 64, "width": 64})
+    return library.ViTForImageClassification(settings), processor
+
+
+MODELS = {"detr": detr, "yolos": yolos, "maskformer": maskformer, "vit": vit}
+
+
+def save(name: str, folder: Path) -> Path:
+    """The folder of a model whose weights are random, none of them 0."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model, processor = MODELS[name]()
+        for parameter in model.parameters():
+            parameter.data += 0.05 * torch.randn(parameter.shape)
+    model.eval().save_pretrained(folder / name)
+    processor.save_pretrained(folder / name)
+    return folder / name

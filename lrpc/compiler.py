@@ -225,10 +225,9 @@ def compile_config(
     model.
     """
     config = read_described(config)
-    options = config.LRPC
+    options, dtype = config.LRPC, DTYPES[config.LRPC.PRECISION]
     chosen = tuple(chosen) or configured_composites(config)
     shapes, planned, sizes = shapes_of(config), planned_sizes(config), dynamic_sizes(config)
-    dtype = DTYPES[options.PRECISION]
     check_class_names(config)
     extra = [extra_pass(path) for path in options.PASSES]
     model, weights = build_model(config)

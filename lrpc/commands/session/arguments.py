@@ -6,6 +6,7 @@ import argparse
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,11 +32,16 @@ def images_and_output(parser: Parser) -> None:
 
 
 def targets(parser: argparse.ArgumentParser) -> None:
-    """`--target`, and of which detections: `--score`, `--top`."""
+    """`--target`, and of which detections: `--score`, `--top`, `--class`, `--at`."""
     group = parser.add_argument_group("what is explained")
     group.add_argument("--target", action="append", default=[], metavar="T", help=_TARGETS)
     score(group, 0.5)
     group.add_argument("--top", type=positive, default=5, help="detections per image (5)")
+    add = partial(group.add_argument, action="append", default=[])
+    told = "only detections of this class, by name or number, repeatable"
+    add("--class", dest="classes", metavar="NAME", help=told)
+    told = "only the detection with the smallest box around this pixel of the image, repeatable"
+    add("--at", type=pixel, metavar="X,Y", help=told)
 
 
 def score(parser: Parser, default: float) -> None:
@@ -140,6 +146,17 @@ def between(kind: Callable[[str], Number], low: float, high: float) -> Callable[
         raise argparse.ArgumentTypeError(f"'{text}' is not a {name} from {low:g} to {high:g}")
 
     return read
+
+
+def pixel(text: str) -> tuple[float, float]:
+    """A type for argparse: X,Y."""
+    try:
+        x, y = (float(part) for part in text.split(","))
+    except ValueError:
+        x = y = -1.0
+    if not (0 <= x < 1e6 and 0 <= y < 1e6):
+        raise argparse.ArgumentTypeError(f"'{text}' is not X,Y in pixels, such as 120,80")
+    return x, y
 
 
 positive = between(int, 1, 10**6)

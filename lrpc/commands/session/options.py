@@ -12,6 +12,7 @@ import torch
 
 from lrpc.commands.session.calls import Request
 from lrpc.commands.session.targets import TargetSpec, parse_targets
+from lrpc.commands.session.wanted import Wanted
 from lrpc.errors import ProgramError
 from lrpc.program.devices import device_of
 from lrpc.support.files import make_folder
@@ -34,6 +35,7 @@ class Options:
     targets: tuple[TargetSpec, ...] = (TargetSpec("class_logit"),)
     score: float = 0.5
     top: int = 5
+    wanted: Wanted = field(default_factory=Wanted)
     batch_size: int = 1
     pad: bool = False  # what does not fill the input of a program of one size
     request: Request = field(default_factory=Request)
@@ -47,6 +49,8 @@ class Options:
             "targets": [str(spec) for spec in self.targets],
             "score": self.score,
             "top": self.top,
+            "classes": list(self.wanted.classes),
+            "points": [list(point) for point in self.wanted.points],
             "batch_size": self.batch_size,
             "pad": self.pad,
             "device": self.device,
@@ -64,6 +68,7 @@ def options_of(args: argparse.Namespace, request: Request) -> Options:
         targets=parse_targets(args.target),
         score=args.score,
         top=args.top,
+        wanted=Wanted(tuple(args.classes), tuple(args.at)),
         batch_size=args.batch_size,
         pad=args.pad,
         request=request,

@@ -17,6 +17,8 @@ from lrpc.commands.session.names import output_stems
 from lrpc.commands.session.options import Options
 from lrpc.commands.session.seeds import Scene, Seed, resolve
 from lrpc.commands.session.targets import TargetSpec
+from lrpc.commands.session.wanted import ALL
+from lrpc.program.protocol import Detection, State
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Session(ABC):
                 spec.check_compiled(tuple(one.facts.places.of))
                 one.facts.places.check_input(spec.name)
             one.facts.places.check(options.request.read)
+        self.labels = options.wanted.labels(self.facts.classes, self.facts.class_count)
 
     def run(self, paths: Sequence[Path], report: Callable[[Outcome], None]) -> list[Outcome]:
         """Explain every image and write its files; `report` hears of each as it is done.
@@ -93,8 +96,7 @@ class Session(ABC):
         """Forward, detections, seeds, relevance of images of one size."""
         state = self.members[0].forward_of(images)
         check_outputs(state)
-        asked = (self.options.score, self.options.top)
-        detected = self.members[0].detections(state, images, *asked)
+        detected = self._detections(state, images)
         scenes = [
             Scene(
                 *(outputs_of(state, b), image.frame, image.valid, found, image.original),
@@ -115,9 +117,20 @@ class Session(ABC):
             for b, mine in enumerate(seeds)
         ]
 
+    def _detections(self, state: State, images: Sequence[LoadedImage]) -> list[list[Detection]]:
+        """What is to be explained in each image."""
+        wanted, top = self.options.wanted, self.options.top
+        most = max(ALL, top) if wanted else top
+        found = self.members[0].detections(state, images, self.options.score, most)
+        if not wanted:
+            return found
+        pairs = zip(found, images, strict=True)
+        return [wanted.of(some, image, self.labels, top) for some, image in pairs]
+
     def _nothing(self, scene: Scene) -> str:
         score, best = self.options.score, best_probability(scene.outputs, scene.classes)
-        return f"no detection above {score:g} (largest class probability {best:.2f})"
+        asked = f" {words}" if (words := self.options.wanted.words()) else ""
+        return f"no detection{asked} above {score:g} (largest class probability {best:.2f})"
 
     @abstractmethod
     def explained_before(self, path: Path, stem: Path) -> bool:

@@ -92,6 +92,6 @@ __all__ = [
     "ExpandAttention", "ExpandDeformable", "FoldBatchNorm", "FoldConstants", "FuseRatios",
     "JointPass", "Joints", "LowerRelevance", "MarkAttention", "MarkDeformable", "MarkLayerNorm",
     "MarkResidual", "MarkRest", "MixedPrecision", "MoveBoundaries", "Pass",
-    "RecogniseActivations", "RecogniseDeformable", "RecogniseNorms", "RuleMap", "SaveTensors", "Simplify",
-    "SkipProjections", "annotating", "pruning", "run_joint_pipeline", "run_pipeline",
+    "RecogniseActivations", "RecogniseDeformable", "RecogniseNorms", "RuleMap", "SaveTensors",
+    "Simplify", "SkipProjections", "annotating", "pruning", "run_joint_pipeline", "run_pipeline",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from operator import mul
 
+from lrpc.ir.extents import NotInSteps
 from lrpc.ir.graph import Graph, Node, Value
 from lrpc.ir.types import Dim, concrete
 
@@ -54,7 +55,8 @@ class Layout:
     @staticmethod
     def of(shape: Sequence[Dim], names: Sequence[str] = ()) -> Layout:
         """That of a source: its axes, by number or name."""
-        parts = zip(names or range(len(shape)), shape, strict=True)
+        axes: list[int | str] = [*names] if names else [*range(len(shape))]
+        parts = zip(axes, shape, strict=True)
         return Layout(tuple(() if n == 1 else (Part(axis, 1, n),) for axis, n in parts))
 
     def moved(self, node: Node) -> Layout | None:
@@ -70,7 +72,7 @@ class Layout:
 
     def _expanded(self, before: tuple[Dim, ...], after: tuple[Dim, ...]) -> Layout:
         more = len(after) - len(before)
-        triples = zip(((),) * more + self.dims, (1,) * more + before, after, strict=True)
+        triples = zip([()] * more + [*self.dims], [1] * more + [*before], after, strict=True)
         return replace(
             self, dims=tuple(d if a == b else (Part(REPEATED, 1, b),) for d, a, b in triples)
         )
@@ -80,11 +82,19 @@ class Layout:
         start, length = node.integer("start"), node.out.type.shape[axis]
         if length == node.inputs[0].type.shape[axis]:
             return self
-        if node.integer("step") != 1 or len(self.dims[axis]) != 1 or not isinstance(length, int):
+        if node.integer("step") != 1 or not isinstance(length, int):
             return None
-        cut = Cut(self.dims[axis][0], start, length)
+        outer, *inner = self.dims[axis]
+        steps = product(inner)
+        try:
+            places = [divmod(n, steps) for n in (start, length) if isinstance(steps, int)]
+        except NotInSteps:
+            return None
+        if [rest for _, rest in places] != [0, 0]:
+            return None
+        cut = Cut(outer, *(n for n, _ in places))
         dims = list(self.dims)
-        dims[axis] = () if length == 1 else (cut.part,)
+        dims[axis] = (*((cut.part,) if cut.extent != 1 else ()), *inner)
         return Layout(tuple(dims), (*self.cuts, cut))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ from passes.fold_constants import FoldConstants
 from passes.layouts import Layout, Part
 from passes.rewrite import Rewriter, rewrite
 from passes.sampling_operands import Taken, locations, reshaped, taken, together, values
-from passes.weighed_samples import Finder, Parts, Weighed
+from passes.weighed_samples import Finder, Operand, Parts, Weighed
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,10 @@ class _Plan:
         return new.one("cat", *parts, hint=hint, loc=self.end.loc, dim=axis - parts[0].type.rank)
 
     def _by_level(self, new: Rewriter, flat: Value, behind: int) -> Value:
-        """[B, Q, H, all points, …] as [B, Q, H, L, P, …], with `behind` axes behind the points."""
+        """[B, Q, H, L, P, …] of it, or of [B, Q, H, ΣP, …]; `behind` are how many axes …."""
         most, shape, hint, loc = max(self.points), flat.type.shape, flat.name, self.end.loc
+        if len(shape) == 5 + behind:
+            return flat
         if min(self.points) < most:
             parts, start = list[Value](), 0
             for count in self.points:
@@ -115,19 +117,16 @@ def _planned(graph: Graph, finder: Finder, node: Node, weighed: Weighed) -> _Pla
     levels = tuple((h, w) for h, w in sizes if isinstance(h, int) and isinstance(w, int))
     if not len(levels) == len(counts) == len(samples):
         return None
-    images, width, queries = weighed.extents()
+    _, width, queries = weighed.extents()
     rows = values(graph, samples, levels)
     places = locations(graph, samples, counts, weighed.point)
     shares = together([*weighed.weights], counts)
     if not (rows and places and shares):
         return None
 
-    def points(pieces: int) -> list[Dim]:
-        return [sum(counts)] if pieces == 1 else [*counts]
-
-    value = taken(rows, [0] * len(rows), (width,))
-    located = taken(places, points(len(places)), (2,))
-    weights = taken(shares, points(len(shares)), ())
+    value = taken(rows, [()], (width,))
+    located = taken(places, _points(places, counts), (2,))
+    weights = taken(shares, _points(shares, counts), ())
     if not all(one.fits() for one in (*value, *located, *weights)):
         return None
     batch, _, heads, _ = value[0].shape
@@ -136,6 +135,13 @@ def _planned(graph: Graph, finder: Finder, node: Node, weighed: Weighed) -> _Pla
         return None
     end, turned = _end(graph, finder, node, weighed, (batch, queries, heads, width))
     return _Plan(end, levels, counts, value, located, weights, turned)
+
+
+def _points(pieces: Sequence[Operand], counts: Sequence[int]) -> list[tuple[Dim, ...]]:
+    """The axes of points: by level where one piece has equally many of each."""
+    if len(pieces) > 1:
+        return [(count,) for count in counts]
+    return [(len(counts), counts[0]) if len(set(counts)) == 1 else (sum(counts),)]
 
 
 def _end(

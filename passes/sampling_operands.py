@@ -57,17 +57,17 @@ def reshaped(new: Rewriter, value: Value, shape: tuple[Dim, ...], hint: str, loc
     return value if same else new.one("reshape", value, hint=hint, loc=loc, shape=shape)
 
 
-def taken(found: Sequence[Operand], counts: Sequence[Dim], last: tuple[Dim, ...]) -> list[Taken]:
-    """[B, Q, H, points, …] of each of `found`, which has so many points, or [B, rows, H, D]."""
-    return [
-        Taken(
-            one.source,
-            (*_own(one)[0], *one.queries, *_own(one)[1], *one.points, *one.channels),
-            (product(_own(one)[0]), product(one.queries), product(_own(one)[1]), *count, *last),
-            one.grid,
-        )
-        for one, count in zip(found, [(n,) if n else () for n in counts], strict=True)
-    ]
+def taken(
+    found: Sequence[Operand], points: Sequence[tuple[Dim, ...]], last: tuple[Dim, ...]
+) -> list[Taken]:
+    """[B, Q, H, *points, *last] of each of `found`; `points` are those of each, or of all."""
+    made = []
+    for i, one in enumerate(found):
+        (images, heads), own = _own(one), points[i % len(points)]
+        parts = (*images, *one.queries, *heads, *one.points, *one.channels)
+        first = (product(images), product(one.queries), product(heads))
+        made.append(Taken(one.source, parts, (*first, *own, *last), one.grid))
+    return made
 
 
 def _own(operand: Operand) -> tuple[Parts, Parts]:

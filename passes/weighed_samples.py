@@ -17,7 +17,7 @@ Parts = tuple[Part, ...]
 @dataclass(frozen=True)
 class Operand:
     """What a source gives to one or all levels: its parts by image and head, by query, by point,
-    by channel, and by what it is cut; of a `grid` of places in [-1, 1], where locations are in [0, 1]."""
+    by channel, and by what it is cut. A `grid` has places in [-1, 1], not locations in [0, 1]."""
 
     source: Value
     heads: Parts
@@ -152,7 +152,7 @@ class Finder:
             return None
         more = len(layout.dims) - len(own.dims)
         found: dict[str, Parts] = {"n": (), "q": (), "p": ()}
-        for d, (theirs, dim) in enumerate(zip(layout.dims, ((),) * more + own.dims, strict=True)):
+        for d, (theirs, dim) in enumerate(zip(layout.dims, [()] * more + [*own.dims], strict=True)):
             axes = {p.axis for p in theirs}
             if axes <= {"d"}:
                 if any(p.axis != REPEATED for p in dim):
@@ -178,7 +178,7 @@ def _joined(
 ) -> tuple[Layout, tuple[Node, ...]] | None:
     """Levels along a new axis, or along that of their points."""
     axis = node.integer("dim") % len(layouts[0].dims)
-    others = {layout.dims[:axis] + ((),) + layout.dims[axis + 1 :] for layout in layouts}
+    others = {(*layout.dims[:axis], (), *layout.dims[axis + 1 :]) for layout in layouts}
     own = [layout.dims[axis] for layout in layouts]
     points = all(len(dim) < 2 and {p.axis for p in dim} <= {"x", "y"} for dim in own)
     names = {p.axis for dim in own for p in dim}

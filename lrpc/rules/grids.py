@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lrpc.ir.graph import Node, Rule, Value
 from lrpc.rules.context import Context
 from lrpc.rules.declaration import EPS, Declaration
@@ -10,12 +12,14 @@ from lrpc.rules.deformable import LOCATED
 
 def _to_value(ctx: Context, node: Node, s: Value, part: float) -> None:
     x, grid = node.inputs
-    back = ctx.op("grid_sample_transpose", s, grid, size=x.type.shape[2:], **dict(node.attrs))
+    attrs: dict[str, Any] = dict(node.attrs) | {"size": x.type.shape[2:]}
+    back = ctx.op("grid_sample_transpose", s, grid, **attrs)
     ctx.propagate(x, ctx.scaled(back, part))
 
 
 def _to_locations(ctx: Context, node: Node, s: Value) -> Value:
-    return ctx.op("grid_sample_location_transpose", s, *node.inputs, **dict(node.attrs))
+    attrs: dict[str, Any] = dict(node.attrs)
+    return ctx.op("grid_sample_location_transpose", s, *node.inputs, **attrs)
 
 
 def value(ctx: Context, node: Node, rule: Rule) -> None:

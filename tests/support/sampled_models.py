@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from lrpc.models.maskdino.layers import MSDeformAttn
 
 Levels = Sequence[tuple[int, int]]
 Form = Callable[[Tensor, Tensor, Tensor, Levels], Tensor]
@@ -102,3 +104,34 @@ FORMS: dict[str, Form] = {
     "level by level": level_by_level,
     "heads apart": heads_apart,
 }
+
+
+class SampledAttention(nn.Module):
+    """`MSDeformAttn`, with its weights, whose sampling is written in one of these forms."""
+
+    def __init__(self, like: MSDeformAttn, form: Form) -> None:
+        super().__init__()
+        self.heads, self.levels, self.points = like.n_heads, like.n_levels, like.n_points
+        self.form = form
+        for name, layer in like.named_children():
+            self.add_module(name, layer)
+
+    def forward(
+        self, query: Tensor, reference: Tensor, source: Tensor, shapes: Any, starts: Any = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        b, q, _ = query.shape
+        value = self.value_proj(source)
+        value = value if mask is None else value.masked_fill(mask[..., None], 0.0)
+        value = value.view(b, source.shape[1], self.heads, -1)
+        own = (self.heads, self.levels, self.points)
+        offsets = self.sampling_offsets(query).view(b, q, *own, 2)
+        shares = self.attention_weights(query).view(b, q, self.heads, -1).softmax(-1)
+        anchor = reference[:, :, None, :, None]
+        if reference.shape[-1] == 2:
+            sizes = torch.stack([torch.as_tensor(shapes)[..., 1], torch.as_tensor(shapes)[..., 0]], -1)
+            loc = anchor + offsets / sizes[None, None, None, :, None, :]
+        else:
+            loc = anchor[..., :2] + offsets / self.points * anchor[..., 2:] * 0.5
+        sampled = self.form(value, loc, shares.view(b, q, *own), shapes)
+        return self.output_proj(sampled)

@@ -13,7 +13,7 @@ from operator import mul
 
 from lrpc.ir.extents import NotInSteps
 from lrpc.ir.graph import Graph, Node, Value
-from lrpc.ir.types import Dim, concrete
+from lrpc.ir.types import Dim, Sym, concrete
 
 MOVES = frozenset({"reshape", "permute", "slice", "expand"})
 REPEATED = "repeated"
@@ -162,8 +162,46 @@ def _reshaped(parts: list[Part], shape: tuple[Dim, ...]) -> tuple[tuple[Part, ..
             else:
                 extents.append(wanted.pop(0))
                 want = want * extents[-1]
-        if len(some) > 1 and len(extents) > 1:
+        if len(some) == 1:
+            found += [(p,) for p in digits(some[0], extents)]
+        elif len(extents) == 1:
+            found.append(tuple(some))
+        elif (regrouped := _regrouped(some, extents)) is not None:
+            found += regrouped
+        else:
             return None
-        found += [tuple(some)] if len(extents) == 1 else [(p,) for p in digits(some[0], extents)]
     rest = iter(found)
     return tuple(() if n == 1 else next(rest) for n in shape)
+
+
+def _regrouped(parts: list[Part], shape: Sequence[Dim]) -> list[tuple[Part, ...]] | None:
+    """Parts by axis of `shape`, split where an axis ends within one."""
+    rest, found = [*parts], []
+    for extent in shape:
+        own, need = list[Part](), extent
+        while need != 1:
+            part = rest.pop(0)
+            if (left := _quotient(need, part.extent)) is not None:
+                need = left
+            elif (inner := _quotient(part.extent, need)) is not None:
+                part, behind = digits(part, (need, inner))
+                rest.insert(0, behind)
+                need = 1
+            else:
+                return None
+            own.append(part)
+        found.append(tuple(own))
+    return found
+
+
+def _quotient(a: Dim, b: Dim) -> Dim | None:
+    """a / b where that is an extent at all sizes."""
+    top, below = (n if isinstance(n, Sym) else Sym(n) for n in (a, b))
+    batch, seeds = top.batch - below.batch, top.seeds - below.seeds
+    try:
+        even = top.coeff // below.coeff
+    except NotInSteps:
+        return None
+    if even * below.coeff != top.coeff or batch < 0 or seeds < 0:
+        return None
+    return Sym(even, batch, seeds) if batch or seeds else even

@@ -90,14 +90,6 @@ def heads_apart(value: Tensor, loc: Tensor, weight: Tensor, levels: Levels) -> T
     return summed.reshape(b, h, d, q).permute(0, 3, 1, 2).flatten(2)
 
 
-def one_head_after_the_other(
-    value: Tensor, loc: Tensor, weight: Tensor, levels: Levels
-) -> Tensor:
-    """The result as [B·H, D, Q]: the sampling's own is turned."""
-    b, _, h, d = value.shape
-    return stacked(value, loc, weight, levels).unflatten(2, (h, d)).permute(0, 2, 3, 1).flatten(0, 1)
-
-
 FORMS: dict[str, Form] = {
     "stacked": stacked,
     "concatenated": concatenated(),

@@ -108,8 +108,8 @@ def test_levels_of_unequally_many_points(counts: tuple[int, ...]) -> None:
 
 def apart(value: Tensor, loc: Tensor, weight: Tensor, levels: Levels) -> Tensor:
     """[B, H, Q, D], as nothing follows that makes it [B, Q, H·D]."""
-    b, _, h, d = value.shape
-    return stacked(value, loc, weight, levels).unflatten(2, (h, d)).transpose(1, 2)
+    heads = value.shape[2:]
+    return stacked(value, loc, weight, levels).unflatten(2, heads).transpose(1, 2)
 
 
 def by_head(value: Tensor, loc: Tensor, weight: Tensor, levels: Levels) -> Tensor:

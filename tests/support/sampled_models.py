@@ -121,7 +121,8 @@ class SampledAttention(nn.Module):
         shares = self.attention_weights(query).view(b, q, self.heads, -1).softmax(-1)
         anchor = reference[:, :, None, :, None]
         if reference.shape[-1] == 2:
-            sizes = torch.stack([torch.as_tensor(shapes)[..., 1], torch.as_tensor(shapes)[..., 0]], -1)
+            high, wide = torch.as_tensor(shapes).unbind(-1)
+            sizes = torch.stack([wide, high], -1)
             loc = anchor + offsets / sizes[None, None, None, :, None, :]
         else:
             loc = anchor[..., :2] + offsets / self.points * anchor[..., 2:] * 0.5

@@ -13,9 +13,10 @@ from operator import mul
 
 from lrpc.ir.extents import NotInSteps
 from lrpc.ir.graph import Graph, Node, Value
+from lrpc.ir.ops import View, views
 from lrpc.ir.types import Dim, Sym, concrete
 
-MOVES = frozenset({"reshape", "permute", "slice", "expand"})
+MOVES = views(View.IN_ORDER, View.PERMUTED, View.REPEATED, View.PART)
 REPEATED = "repeated"
 #: Sizes by which extents are compared where they are not equal.
 EXAMPLE = {"B": 7919, "K": 104729}
@@ -68,7 +69,7 @@ class Layout:
             return replace(self, dims=tuple(self.dims[d] for d in node.integers("dims")))
         if node.op == "expand":
             return self._expanded(node.inputs[0].type.shape, node.out.type.shape)
-        return self._sliced(node)
+        return self._sliced(node) if node.op == "slice" else None
 
     def _expanded(self, before: tuple[Dim, ...], after: tuple[Dim, ...]) -> Layout:
         more = len(after) - len(before)

@@ -145,6 +145,23 @@ def test_what_stands_around_it(form: Form) -> None:
     assert not ops["grid_sample"]
 
 
+def test_constant_weights_take_no_relevance() -> None:
+    """All goes to the value, as where one factor of a product is constant."""
+    sizes = Sizes()
+    program = lrpc.compile(
+        Sampling(of_constants, LEVELS),
+        tuple(sizes.given(2).values()),
+        composite=["attnlrp", "cp_lrp"],
+    )
+    state = program.forward(*sizes.given(3).values())
+    a, b = (
+        program.relevance(state, "output", at=[(2, 3)], composite=rules).inputs["value"]
+        for rules in ("attnlrp", "cp_lrp")
+    )
+    assert a.abs().amax() > 0.1
+    torch.testing.assert_close(a, b)
+
+
 # -- near misses -----------------------------------------------------------------------------------
 
 

@@ -34,7 +34,7 @@ class RecogniseDeformable:
         for node in reversed(graph.nodes):
             if not node.outputs or node.out.name in inner:
                 continue
-            weighed = finder.find(node)
+            weighed = finder.found.get(node.out.name)
             plan = None if weighed is None else _planned(graph, finder, node, weighed)
             if weighed is not None and plan is not None:
                 found[plan.end.out.name] = plan

@@ -12,6 +12,7 @@ LEVELS = "levels"
 OPTIONS = {"mode": "bilinear", "padding": "zeros", "align_corners": False}
 
 Parts = tuple[Part, ...]
+Stack = tuple[Layout, tuple[Node, ...]]
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Weighed:
 
 
 class Finder:
-    """Looks for such sums in a graph, whose inner values nothing else reads."""
+    """The sums of that kind in a graph, by name. Nothing else reads what is inside of one."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -62,18 +63,27 @@ class Finder:
         self.once = {
             name for name, users in graph.users.items() if len(users) == 1 and name not in ends
         }
+        self.found: dict[str, Weighed] = {}
+        self._stacks: dict[str, Stack] = {}
+        for node in graph.nodes:
+            if node.op == "grid_sample" or node.op in {*MOVES, "cat"}:
+                if (stack := self._stacked(node)) is not None:
+                    self._stacks[node.out.name] = stack
+            elif node.op in ("sum", "add", "shift") and (made := self._found(node)) is not None:
+                self.found[node.out.name] = made
 
-    def find(self, node: Node) -> Weighed | None:
-        """The sum that `node` gives, or None."""
+    def _found(self, node: Node) -> Weighed | None:
+        if any(value.name not in self.once for value in node.inputs):
+            return None
         if node.op == "sum":
             return self._product(node)
-        if node.op != "add":
+        inner = [self.found[v.name] for v in node.inputs if v.name in self.found]
+        if node.op == "shift" and node.number("by") == 0 and inner:
+            return inner[0]  # what Python's sum() starts with
+        if node.op != "add" or len(inner) < 2:
             return None
-        found = [self._inner(value) for value in node.inputs]
-        if found[0] is None or found[1] is None:
-            return None
-        a, b = found[0], found[1]
-        levelled = all(len(f.weights) == len(f.samples) for f in (a, b))
+        a, b = inner
+        levelled = all(len(f.weights) == len(f.samples) for f in inner)
         if not levelled or (a.dims, a.point, a.extents()) != (b.dims, b.point, b.extents()):
             return None
         return replace(
@@ -83,42 +93,33 @@ class Finder:
             sums=(*a.sums, *b.sums, *(v.name for v in node.inputs)),
         )
 
-    def _inner(self, value: Value) -> Weighed | None:
-        node = self.graph.producers.get(value.name)
-        if node is None or value.name not in self.once:
-            return None
-        if node.op == "shift" and node.number("by") == 0:  # what Python's sum() starts with
-            return self._inner(node.inputs[0])
-        return self.find(node)
-
     def _product(self, node: Node) -> Weighed | None:
         times = self.graph.producers.get(node.inputs[0].name)
-        if times is None or times.op != "mul" or times.out.name not in self.once:
+        if times is None or times.op != "mul":
             return None
         for value, weight in (times.inputs, times.inputs[::-1]):
-            found = self._stacked(value)
-            if found is not None and value.type == times.out.type:
-                layout, samples = found
-                return self._summed(node, layout, samples, weight)
+            stack = self._stacks.get(value.name) if value.name in self.once else None
+            if stack is not None and value.type == times.out.type:
+                return self._summed(node, *stack, weight)
         return None
 
-    def _stacked(self, value: Value) -> tuple[Layout, tuple[Node, ...]] | None:
-        """The samples that `value` is made of, by the parts n, d, y, x and that of the levels."""
-        node = self.graph.producers.get(value.name)
-        if node is None or value.name not in self.once:
-            return None
+    def _stacked(self, node: Node) -> Stack | None:
+        """The samples that a result is made of, by the parts n, d, y, x and that of the levels."""
         if node.op == "grid_sample":
             fits = all(node.attr(key) == wanted for key, wanted in OPTIONS.items())
-            plane = fits and value.type.rank == 4
-            return (Layout.of(value.type.shape, "ndyx"), (node,)) if plane else None
-        inner = [self._stacked(v) for v in node.inputs] if node.op in {*MOVES, "cat"} else []
-        made = [one for one in inner if one is not None]
-        if not made or len(made) < len(inner):
+            shape = node.out.type.shape
+            return (Layout.of(shape, "ndyx"), (node,)) if fits and len(shape) == 4 else None
+        inner = [
+            self._stacks[v.name]
+            for v in node.inputs
+            if v.name in self._stacks and v.name in self.once
+        ]
+        if not inner or len(inner) < len(node.inputs):
             return None
         if node.op == "cat":
-            return _joined(node, [layout for layout, _ in made], [s for _, s in made])
-        layout = made[0][0].moved(node)
-        return None if layout is None or layout.cuts else (layout, made[0][1])
+            return _joined(node, [layout for layout, _ in inner], [s for _, s in inner])
+        layout = inner[0][0].moved(node)
+        return None if layout is None or layout.cuts else (layout, inner[0][1])
 
     def _summed(
         self, node: Node, layout: Layout, samples: tuple[Node, ...], weight: Value
@@ -173,9 +174,7 @@ def followed(source: Value, nodes: list[Node]) -> Layout | None:
     return layout
 
 
-def _joined(
-    node: Node, layouts: list[Layout], samples: list[tuple[Node, ...]]
-) -> tuple[Layout, tuple[Node, ...]] | None:
+def _joined(node: Node, layouts: list[Layout], samples: list[tuple[Node, ...]]) -> Stack | None:
     """Levels along a new axis, or along that of their points."""
     axis = node.integer("dim") % len(layouts[0].dims)
     others = {(*layout.dims[:axis], (), *layout.dims[axis + 1 :]) for layout in layouts}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import ClassVar
 
 from lrpc.ir.graph import Attr, Graph, Module, Node, Value
@@ -63,48 +64,46 @@ class _Plan:
     turned: tuple[int, ...] | None
 
     def emitted(self, new: Rewriter) -> Value:
-        name, loc, levels = self.end.out.name, self.end.loc, _attr(self.levels)
+        loc, levels = self.end.loc, _attr(self.levels)
         value = self._joined(new, self.value, "values", 1)
-        places = self._by_level(new, self._joined(new, self.locations, "locations", 3), 1)
-        shares = self._by_level(new, self._joined(new, self.weights, "weights", 3), 0)
-        hint = name if self.turned is None else f"{name}_sampled"
-        out = new.one("deform_sample", value, places, shares, hint=hint, loc=loc, levels=levels)
+        places = self._by_level(new, self._joined(new, self.locations, "locations", 3), "locations")
+        shares = self._by_level(new, self._joined(new, self.weights, "weights", 3), "weights")
+        operands = (value, places, shares)
+        out = new.one("deform_sample", *operands, hint="sampled", loc=loc, levels=levels)
         if self.turned is None:
             return out
         batch, _, heads, width = value.type.shape
-        out = reshaped(new, out, (batch, out.type.shape[1], heads, width), hint, loc)
-        out = new.one("permute", out, hint=hint, loc=loc, dims=self.turned)
-        return reshaped(new, out, self.end.out.type.shape, name, loc)
+        out = reshaped(new, out, (batch, out.type.shape[1], heads, width), "sampled", loc)
+        out = new.one("permute", out, hint="sampled", loc=loc, dims=self.turned)
+        return reshaped(new, out, self.end.out.type.shape, "sampled", loc)
 
     def _joined(self, new: Rewriter, pieces: list[Taken], part: str, axis: int) -> Value:
-        hint, loc = f"{self.end.out.name}_{part}", self.end.loc
-        made = [piece.emitted(new, hint, loc) for piece in pieces]
-        return made[0] if len(made) == 1 else self._cat(new, made, hint, axis)
+        made = [piece.emitted(new, part, self.end.loc) for piece in pieces]
+        return made[0] if len(made) == 1 else self._cat(new, made, part, axis)
 
     def _cat(self, new: Rewriter, parts: list[Value], hint: str, axis: int) -> Value:
         return new.one("cat", *parts, hint=hint, loc=self.end.loc, dim=axis - parts[0].type.rank)
 
-    def _by_level(self, new: Rewriter, flat: Value, behind: int) -> Value:
-        """[B, Q, H, L, P, …] of it, or of [B, Q, H, ΣP, …]; `behind` are how many axes …."""
-        most, shape, hint, loc = max(self.points), flat.type.shape, flat.name, self.end.loc
+    def _by_level(self, new: Rewriter, flat: Value, part: str) -> Value:
+        """[B, Q, H, L, P, …] of [B, Q, H, ΣP, …], levels filled up with points of weight 0."""
+        most, shape, loc = max(self.points), flat.type.shape, self.end.loc
+        behind = 1 if part == "locations" else 0
         if len(shape) == 5 + behind:
             return flat
         if min(self.points) < most:
-            parts, start = list[Value](), 0
-            for count in self.points:
-                stop = start + count
-                part = new.one(
-                    "slice", flat, hint=hint, loc=loc, dim=-1 - behind, start=start, stop=stop,
-                    step=1,
+            made, stops = list[Value](), list(accumulate(self.points))
+            for count, stop in zip(self.points, stops, strict=True):
+                piece = new.one(
+                    "slice", flat, hint=part, loc=loc, dim=-1 - behind, start=stop - count,
+                    stop=stop, step=1,
                 )  # fmt: skip
-                more = (*(0, 0) * behind, 0, most - count)
                 if count < most:
-                    part = new.one("pad", part, hint=hint, loc=loc, pad=more, value=0.0)
-                parts.append(part)
-                start = stop
-            flat = self._cat(new, parts, hint, 3)
+                    pad = (*(0, 0) * behind, 0, most - count)
+                    piece = new.one("pad", piece, hint=part, loc=loc, pad=pad, value=0.0)
+                made.append(piece)
+            flat = self._cat(new, made, part, 3)
         whole = (*shape[:3], len(self.points), most, *shape[4:])
-        return reshaped(new, flat, whole, hint, loc)
+        return reshaped(new, flat, whole, part, loc)
 
 
 def _attr(levels: tuple[tuple[int, int], ...]) -> Attr:

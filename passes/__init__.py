@@ -25,6 +25,7 @@ from passes.mark_rest import MarkRest
 from passes.mixed_precision import MixedPrecision
 from passes.move_boundaries import MoveBoundaries
 from passes.recognise_activations import RecogniseActivations
+from passes.recognise_deformable import RecogniseDeformable
 from passes.recognise_norms import RecogniseNorms
 from passes.save_tensors import SaveTensors
 from passes.simplify import Simplify
@@ -38,6 +39,7 @@ MARKING: tuple[Pass, ...] = (
     AdditiveMasks(),
     ExpandAttention(),
     ExpandDeformable(),
+    RecogniseDeformable(),
     MarkResidual(),
     MarkLayerNorm(),
     MarkAttention(),
@@ -71,7 +73,7 @@ PASSES: dict[str, type[AnyPass]] = {
     one.name: one
     for one in (
         *(Canonicalize, FoldBatchNorm, FoldConstants, RecogniseNorms, RecogniseActivations),
-        *(AdditiveMasks, ExpandAttention, ExpandDeformable),
+        *(AdditiveMasks, ExpandAttention, ExpandDeformable, RecogniseDeformable),
         *(MarkResidual, MarkLayerNorm, MarkAttention, MarkDeformable, MarkRest),
         *(AssignRules, SkipProjections, CheckCoverage, AddPlaces, MoveBoundaries),
         *(LowerRelevance, Simplify, EliminateDead, MixedPrecision, SaveTensors, FuseRatios),
@@ -90,6 +92,6 @@ __all__ = [
     "ExpandAttention", "ExpandDeformable", "FoldBatchNorm", "FoldConstants", "FuseRatios",
     "JointPass", "Joints", "LowerRelevance", "MarkAttention", "MarkDeformable", "MarkLayerNorm",
     "MarkResidual", "MarkRest", "MixedPrecision", "MoveBoundaries", "Pass",
-    "RecogniseActivations", "RecogniseNorms", "RuleMap", "SaveTensors", "Simplify",
-    "SkipProjections", "annotating", "pruning", "run_joint_pipeline", "run_pipeline",
+    "RecogniseActivations", "RecogniseDeformable", "RecogniseNorms", "RuleMap", "SaveTensors",
+    "Simplify", "SkipProjections", "annotating", "pruning", "run_joint_pipeline", "run_pipeline",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ import networkx as nx  # type: ignore[import-untyped]
 from lrpc.ir.graph import Graph, Node, Value
 from lrpc.ir.ops import Family, of_family
 from passes.attention import attentions
-from passes.kinds import BY_NUMBER, LEARNED, NORMS, STRUCTURAL
+from passes.kinds import BY_NUMBER, LEARNED, NORMS, SAMPLING, STRUCTURAL
 from passes.reachable import relevance_reachable
 
 # What stands between a token with its position and the scores or sampling places made from it.
@@ -76,7 +76,7 @@ class Flow:
     def _query_use(self, user: Node, value: Value, projected: bool) -> bool:
         if user.outputs and user.out.name in self._scores:
             return projected
-        if user.op == "deform_sample":
+        if user.op in SAMPLING:
             return projected and value != user.inputs[0]
         if user.op in TO_QUERY:
             return self.feeds_queries_only(user.out, projected or user.op == "linear")
@@ -86,7 +86,7 @@ class Flow:
         """Whether `value` is, up to structure, nothing but the places deformable sampling reads."""
 
         def use(user: Node) -> bool:
-            if user.op == "deform_sample":
+            if user.op in SAMPLING:
                 return user.inputs[1] == value
             return user.op in STRUCTURAL and self.feeds_locations_only(user.out)
 
@@ -96,7 +96,7 @@ class Flow:
     def feeds_a_map(self, value: Value) -> bool:
         """Whether `value`, as it is or normalised, is the input of a learned map."""
         return any(
-            (user.op in LEARNED and not (user.op == "deform_sample" and value != user.inputs[0]))
+            (user.op in LEARNED and not (user.op in SAMPLING and value != user.inputs[0]))
             or (user.op in STRUCTURAL | NORMS and self.feeds_a_map(user.out))
             for user in self.graph.users.get(value.name, ())
         )

@@ -15,3 +15,4 @@ CONVOLUTIONS = of_family(Family.CONVOLUTION)
 # What makes a transform out of a path: maps with weights, and mixing of tokens.
 LEARNED = of_family(Family.LINEAR, Family.CONVOLUTION, Family.BILINEAR, Family.SAMPLING)
 ACTIVATIONS = of_family(Family.ACTIVATION, Family.FUNCTION)
+SAMPLING = of_family(Family.SAMPLING)

@@ -1,4 +1,4 @@
-"""Marks deformable sampling, and which nodes only say where it samples."""
+"""Marks deformable sampling, and which nodes only say where maps are sampled."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from lrpc.ir.graph import Graph, Module, Node, Value
 from lrpc.ir.ops import Family, Trait, of_family, with_trait
-from passes.kinds import ACTIVATIONS, POOLS, STRUCTURAL, SUMS
+from passes.kinds import ACTIVATIONS, POOLS, SAMPLING, STRUCTURAL, SUMS
 from passes.reachable import COORDINATE, relevance_reachable
 from passes.rewrite import with_roles
 
@@ -42,11 +42,13 @@ class MarkDeformable:
         able, data = relevance_reachable(graph), _from_data(graph)
         roles: dict[str, str] = {}
         for node in graph.nodes:
-            if node.op == "deform_sample" and node.out.name in able:
+            if node.op not in SAMPLING or node.out.name not in able:
+                continue
+            roles |= dict.fromkeys(_coordinates(graph, node.inputs[1], data), COORDINATE)
+            if node.op == "deform_sample":
                 roles[node.out.name] = "deformable_sampling"
                 if (softmax := _softmax_before(graph, node.inputs[2])) is not None:
                     roles[softmax.out.name] = "deformable_probabilities"
-                roles |= dict.fromkeys(_coordinates(graph, node.inputs[1], data), COORDINATE)
         return _read_detached(with_roles(module, roles))
 
 

@@ -25,6 +25,7 @@ ROLES: dict[Family, str] = {
     Family.SOFTMAX: "softmax",
     Family.POOLING: "pooling",
     Family.INTERPOLATION: "interpolation",
+    Family.SAMPLING: "sampling",
     Family.DETACH: "detach",
 }
 

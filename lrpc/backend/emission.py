@@ -111,6 +111,13 @@ EMISSION: dict[str, Emission] = {
     "deform_location_transpose": Emission(
         "deform_location_transpose({0}, {1}, {2}, {3}, {levels}{kept})"
     ),
+    "grid_sample": Emission("grid_sample({0}, {1}, {mode}, {padding}, {align_corners})"),
+    "grid_sample_transpose": Emission(
+        "grid_sample_transpose({0}, {1}, {size}, {mode}, {padding}, {align_corners})"
+    ),
+    "grid_sample_location_transpose": Emission(
+        "grid_sample_location_transpose({0}, {1}, {2}, {mode}, {padding}, {align_corners})"
+    ),
     "masks_to_boxes": Emission("masks_to_boxes({0}, {convention})"),
     "stab_ratio": Emission("stab_ratio({0}, {eps})"),
     "stab_mul": Emission(

@@ -36,6 +36,7 @@ from lrpc.runtime.kernels import (
     boxes,
     cells,
     deformable,
+    grids,
     linears,
     ratios,
     slopes,
@@ -52,7 +53,7 @@ RUNTIME: tuple[ModuleType, ...] = (
 )
 MODULES: tuple[ModuleType, ...] = (
     *(weights, linears, transposes, ratios, slopes, softmaxes, ledgers),
-    *(cells, deformable, boxes, chunks),
+    *(cells, deformable, grids, boxes, chunks),
 )
 TRITON: tuple[ModuleType, ...] = (triton_ratios, triton_deformable)  # on top of triton_support
 

@@ -13,7 +13,7 @@ from lrpc.backend.quoting import quoted
 from lrpc.export.kernels import KERNELS
 from lrpc.ir.graph import Graph, Module
 from lrpc.ir.ops import TABLE
-from lrpc.runtime.kernels import boxes, linears, ratios, slopes, transposes
+from lrpc.runtime.kernels import boxes, grids, linears, ratios, slopes, transposes
 
 
 def source(graph: Graph) -> str:
@@ -49,7 +49,7 @@ class Traced(nn.Module):
     def __init__(self, module: Module) -> None:
         super().__init__()
         space: dict[str, Any] = {"torch": torch, "F": F}
-        for kernels in (boxes, linears, ratios, slopes, transposes):
+        for kernels in (boxes, grids, linears, ratios, slopes, transposes):
             space |= {name: it for name, it in vars(kernels).items() if callable(it)}
         space |= KERNELS
         exec(source(module.graph), space)

@@ -18,6 +18,7 @@ from lrpc.rules import (
     elementwise,
     embedding,
     extremes,
+    grids,
     linear,
     normalisation,
     rms_norm,
@@ -37,6 +38,7 @@ FAMILIES: dict[str, tuple[Declaration, ...]] = {
     "activations": activation.RULES,
     "elementwise functions": elementwise.RULES,
     "deformable attention": deformable.RULES,
+    "sampling": grids.RULES,
     "structure": (*structure.RULES, *extremes.RULES, *division.RULES),
     "embeddings": embedding.RULES,
 }

@@ -19,6 +19,7 @@ COMMON = (
     Entry("epsilon", role="convolution"),
     Entry("epsilon", role="batch_norm"),
     Entry("epsilon", role="interpolation"),
+    Entry("value", role="sampling"),
     Entry("epsilon", op="avg_pool2d"),
     Entry("epsilon", op="cumsum"),
     *SUMS,

@@ -29,7 +29,7 @@ def value(ctx: Context, node: Node, rule: Rule) -> None:
 
 def value_and_weights(ctx: Context, node: Node, rule: Rule) -> None:
     s = ctx.per_output(node, rule.number("eps"))
-    share = rule.number("share")
+    share = rule.number("share") if ctx.carries(node.inputs[2]) else 0.0  # constants get none
     if share > 0:
         _to_weight(ctx, node, s, share)
     if share < 1:
@@ -92,7 +92,7 @@ RULES = (
         "epsilon rule of that map; sampling: Zhu et al. 2021, eq. 3 (2010.04159)",
         "all but ε's share", (EPS,)),
     Declaration("value_and_weights", OPS, value_and_weights,
-        "ρ of it to A, on through softmax to the query; 1 − ρ to V",
+        "ρ of it to A, on through softmax to the query; 1 − ρ to V; all to V where A is constant",
         "uniform rule, Achtibat et al. 2024, proposition 3.3 (2402.05602)",
         "all but ε's share", (SHARE, EPS)),
     Declaration("locations", OPS, locations,

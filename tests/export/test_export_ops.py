@@ -119,8 +119,12 @@ def near(got: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
         )
 
 
+#: Refused: ONNX has no scattering of maps, and deformable attention does not need it.
+UNWRITTEN = {"grid_sample_transpose", "grid_sample_location_transpose"}
+
+
 def test_every_operation_has_a_row() -> None:
-    rest = of_family(Family.EFFECT, Family.ATTENTION)
+    rest = of_family(Family.EFFECT, Family.ATTENTION) | UNWRITTEN
     assert ONNX.keys() == TABLE.keys() - rest
     assert {op for op in KERNELS if op != "softmax_along"} <= ONNX.keys()
     assert {sample.op for sample in EVERY} == ONNX.keys()

@@ -45,8 +45,12 @@ class Patched(TorchFunctionMode):
             return self.softmax(*args, **kwargs)
         if self.rules == "gradient_input":
             return func(*args, **kwargs)
+        if func is F.grid_sample:  # places are constants
+            return func(args[0], args[1].detach(), *args[2:], **kwargs)
         if func in (F.layer_norm, torch.layer_norm):
             return layer_norm(*args, **kwargs)
+        if func in (F.group_norm, torch.group_norm):
+            return group_norm(*args, **kwargs)
         if func is F.rms_norm:
             return rms_norm(*args, **kwargs)
         if func in (torch.rsqrt, Tensor.rsqrt):
@@ -94,15 +98,16 @@ class Patched(TorchFunctionMode):
         in_weight: Tensor, in_bias: Tensor, bias_k: Any, bias_v: Any, zero: bool, dropout: float,
         out_weight: Tensor, out_bias: Tensor, **kwargs: Any,
     ) -> tuple[Tensor, None]:  # fmt: skip
-        """Tokens in front, [N, B, C]; no masks."""
-        assert kwargs["attn_mask"] is None
+        """Tokens in front, [N, B, C]; a mask is added to the scores, [B·heads, N, S]."""
+        mask = kwargs["attn_mask"]
+        mask = mask if mask is None else mask.unflatten(0, (-1, heads))
         assert kwargs["key_padding_mask"] is None
         parts = []
         rows = zip(in_weight.chunk(3), in_bias.chunk(3), strict=True)
         for x, (weight, bias) in zip((query, key, value), rows, strict=True):
             y = F.linear(x, weight, bias)
             parts.append(y.reshape(*y.shape[:2], heads, width // heads).permute(1, 2, 0, 3))
-        mixed = self.attention(*parts).permute(2, 0, 1, 3).flatten(2)
+        mixed = self.attention(*parts, attn_mask=mask).permute(2, 0, 1, 3).flatten(2)
         return F.linear(mixed, out_weight, out_bias), None
 
 
@@ -114,6 +119,16 @@ def layer_norm(
     y = centred / (x.var(-1, correction=0, keepdim=True) + eps).sqrt().detach()
     y = y if weight is None else y * weight
     return y if bias is None else y + bias
+
+
+def group_norm(
+    x: Tensor, groups: int, weight: Tensor | None = None, bias: Tensor | None = None,
+    eps: float = 1e-5, *_: Any,
+) -> Tensor:  # fmt: skip
+    shape = (1, -1, *[1] * (x.dim() - 2))
+    y = layer_norm(x.unflatten(1, (groups, -1)).flatten(2), None, eps=eps).view(x.shape)
+    y = y if weight is None else y * weight.view(shape)
+    return y if bias is None else y + bias.view(shape)
 
 
 def rms_norm(x: Tensor, shape: Any, weight: Tensor | None = None, eps: float = 0.0) -> Tensor:

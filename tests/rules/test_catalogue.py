@@ -87,6 +87,7 @@ def twin_tested() -> set[tuple[str, str]]:
     structure = {c.op for c, _ in STRUCTURE.values()} | {"shift", "reshape", "expand"}
     held = {(op, rule) for op in structure for rule in ("pass", "gradient_input")}
     held |= {("softmax", rule) for rule in (*SOFTMAX, "epsilon", "detach")}
+    held |= {("grid_sample", rule) for rule in ("value", "locations", "gradient_input")}
     held |= {("deform_sample", rule) for rule in DEFORMABLE} | {("detach", "detach")}
     activations = {op for op, _, _ in ACTIVATIONS.values()}
     held |= {(op, rule) for op in activations for rule in ("pass", "gradient_input")}

@@ -254,6 +254,19 @@ IMAGE: dict[str, Callable[[], nn.Module]] = {
         F.interpolate(x, scale_factor=2, mode="nearest"),
         F.interpolate(x, size=(5, 7), mode="bicubic", align_corners=True),
     ]),
+    "sampled by a map of its own": lambda: Apply(lambda m, x: [
+        F.grid_sample(
+            x, F.affine_grid(x.flatten(1)[:, :6].view(-1, 2, 3), (x.shape[0], 1, 5, 7), corners),
+            mode, padding, corners,
+        )
+        for mode in ("bilinear", "nearest", "bicubic")
+        for padding in ("zeros", "border", "reflection") for corners in (True, False)
+    ]),
+    "a volume, sampled": lambda: Apply(lambda m, x: [
+        torch.grid_sampler(v, g, mode, 1, False)
+        for v, g in [(x[:, None], F.affine_grid(x[:, 0, :3, :4], (x.shape[0], 1, 2, 3, 4), True))]
+        for mode in (0, 1)
+    ]),
     "conv, norm, relu, dropout": lambda: nn.Sequential(
         nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Dropout2d()
     ),

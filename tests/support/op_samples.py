@@ -55,6 +55,28 @@ CONV: dict[str, Any] = {**ONES, "stride": (2, 2), "padding": (1, 1), "dilation":
 POOL: dict[str, Any] = {"kernel": (2, 2), "stride": (2, 2), "padding": (0, 0)}
 PADDED: dict[str, Any] = {"kernel": (3, 3), "stride": (2, 2), "padding": (1, 1)}
 
+GRIDS = (
+    {"mode": "bilinear", "padding": "zeros", "align_corners": False},
+    {"mode": "bilinear", "padding": "border", "align_corners": True},
+    {"mode": "nearest", "padding": "reflection", "align_corners": False},
+    {"mode": "bicubic", "padding": "reflection", "align_corners": True},
+    {"mode": "bilinear", "padding": "reflection", "align_corners": False, "volume": True},
+    {"mode": "nearest", "padding": "zeros", "align_corners": True, "volume": True},
+)
+
+
+def sampled_at(volume: bool = False, **options: Any) -> tuple[Sample, ...]:
+    """`grid_sample` and its transposes with these options, of maps or of a volume."""
+    x, grid, g, size = (IMAGE, "f32[B,3,5,2]", "f32[K,B,4,3,5]", (6, 8))
+    if volume:
+        x, grid, g, size = ("f32[B,2,3,4,5]", "f32[B,2,3,4,3]", "f32[K,B,2,2,3,4]", (3, 4, 5))
+    return (
+        s("grid_sample", x, grid, **options),
+        s("grid_sample_transpose", g, grid, size=size, **options),
+        s("grid_sample_location_transpose", g, x, grid, **options),
+    )
+
+
 #: Every elementwise function of one number, without attributes.
 UNARY = [
     name
@@ -178,6 +200,7 @@ NETWORK = (
     s("deform_spread", "f32[K,B,4,6]", PLACES, MIX, levels=LEVELS),
     s("deform_weight_transpose", "f32[K,B,4,6]", VALUE, PLACES, levels=LEVELS),
     s("deform_location_transpose", "f32[K,B,4,6]", VALUE, PLACES, MIX, levels=LEVELS),
+    *(one for options in GRIDS for one in sampled_at(**options)),
 )
 
 RELEVANCE = (

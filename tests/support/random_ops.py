@@ -260,6 +260,20 @@ def deform_sample(k: Sketch) -> None:
     k.add("deform_sample", value, loc, weight, levels=levels)
 
 
+def grid_sample(k: Sketch) -> None:
+    x, axes = image(k), 2
+    if k.number(0, 3) == 0:
+        c, h, w = ints(x.type.shape[1:])
+        x, axes = k.op("reshape", x, shape=(B, 1, c, h, w)), 3
+    places = (B, *(k.number(1, 3) for _ in range(axes)), axes)
+    grid = k.shaped(places)
+    if k.chance():
+        grid = k.op("expand", k.constant(1, *ints(places[1:])), shape=places)
+    modes = ["bilinear", "nearest", "bicubic"][: 5 - axes]
+    padding = k.one_of(["zeros", "border", "reflection"])
+    k.add("grid_sample", x, grid, mode=k.one_of(modes), padding=padding, align_corners=k.chance())
+
+
 # -- normalisation and blocks ----------------------------------------------------------------------
 
 
@@ -469,6 +483,7 @@ MAKERS: dict[str, Maker] = {
     "div": div,
     "softmax": softmax,
     "deform_sample": deform_sample,
+    "grid_sample": grid_sample,
     "layer_norm": layer_norm,
     "rms_norm": rms_norm,
     "embedding": embedding,

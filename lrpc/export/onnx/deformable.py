@@ -16,6 +16,17 @@ from lrpc.ir.graph import Node
 from lrpc.ir.types import whole
 
 
+def _grid_sample(w: Writer, node: Node, x: Sequence[str]) -> str:
+    modes = {"bilinear": "linear", "nearest": "nearest", "bicubic": "cubic"}
+    return w.op(
+        "GridSample",
+        *x,
+        mode=modes[str(node.attr("mode"))],
+        padding_mode=str(node.attr("padding")),
+        align_corners=int(bool(node.attr("align_corners"))),
+    )
+
+
 def _deform_sample(w: Writer, node: Node, x: Sequence[str]) -> str:
     value, loc, weight = x
     points = Points.of(w, node, loc, weight, node.inputs[1])
@@ -231,6 +242,7 @@ def _corner(
 
 
 ROWS: dict[str, Emit] = {
+    "grid_sample": _grid_sample,
     "deform_sample": _deform_sample,
     "deform_splat": _deform_splat,
     "deform_spread": _deform_spread,

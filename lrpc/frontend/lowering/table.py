@@ -12,6 +12,7 @@ from lrpc.frontend.lowering import (
     activations,
     attention,
     elementwise,
+    grids,
     indexing,
     layers,
     maps,
@@ -34,6 +35,7 @@ ROWS: dict[str, Row] = {
         reductions,
         layers,
         maps,
+        grids,
         attention,
         numbers,
     )

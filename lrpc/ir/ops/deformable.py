@@ -5,8 +5,6 @@ Reference semantics go through grid_sample, one level at a time; programs carry 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,7 +12,7 @@ from torch import Tensor
 from lrpc.ir.ops.row import Op
 from lrpc.ir.ops.traits import Family
 from lrpc.ir.ops.traits import Trait as T
-from lrpc.ir.ops.transposed import no_grad_transpose
+from lrpc.ir.ops.transposed import no_grad_transpose, seedwise
 
 Levels = tuple[tuple[int, int], ...]
 
@@ -46,17 +44,11 @@ def deform_sample(
     return total.reshape(batch, heads * width, queries).transpose(1, 2)
 
 
-def _seedwise(g: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-    if g.device.type == "meta":  # one seed gives the shape; the seed axis is free
-        return function(g[0]).expand(g.shape[0], *([-1] * function(g[0]).dim()))
-    return torch.stack([function(seed) for seed in g])
-
-
 def _splat(g: Tensor, loc: Tensor, weight: Tensor, levels: Levels) -> Tensor:
     batch, _, heads = loc.shape[:3]
     rows = sum(h * w for h, w in levels)
     like = torch.empty(batch, rows, heads, g.shape[-1] // heads, dtype=g.dtype, device=g.device)
-    return _seedwise(
+    return seedwise(
         g, lambda s: no_grad_transpose(lambda v: deform_sample(v, loc, weight, levels), like, s)
     )
 
@@ -72,12 +64,12 @@ def _spread(g: Tensor, loc: Tensor, weight: Tensor, levels: Levels) -> Tensor:
         sampled = deform_sample(table, places, shares, levels, "border")
         return torch.unflatten(sampled, -1, (heads, -1)).mean(-2)
 
-    return _seedwise(g, lambda s: no_grad_transpose(mean, like, s))
+    return seedwise(g, lambda s: no_grad_transpose(mean, like, s))
 
 
 def _to_weight(g: Tensor, value: Tensor, loc: Tensor, levels: Levels) -> Tensor:
     like = torch.empty(loc.shape[:-1], dtype=g.dtype, device=g.device)
-    return _seedwise(
+    return seedwise(
         g, lambda s: no_grad_transpose(lambda a: deform_sample(value, loc, a, levels), like, s)
     )
 
@@ -89,7 +81,7 @@ def _to_location(g: Tensor, value: Tensor, loc: Tensor, weight: Tensor, levels: 
             out = deform_sample(value, leaf, weight, levels)
         return torch.autograd.grad(out, leaf, seed.expand_as(out))[0]
 
-    return _seedwise(g, back)
+    return seedwise(g, back)
 
 
 def _module(

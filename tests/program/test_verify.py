@@ -17,8 +17,12 @@ from lrpc.program.verify import checks, output_check
 from tests.support.programs import DIGITS, Programs
 
 
+SMALL = ("--size", "H=64", "W=96")
+"""One size; at several: test_verify_sizes.py."""
+
+
 def test_a_sound_program_passes(programs: Programs, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["verify", str(programs.directory(DIGITS))]) == 0
+    assert main(["verify", str(programs.directory(DIGITS)), *SMALL]) == 0
     said = capsys.readouterr().out
     assert "FAILED" not in said
     assert "checks passed" in said
@@ -47,7 +51,7 @@ def test_a_wrong_program_fails(
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["sha256"]["program.py"] = hashlib.sha256(changed).hexdigest()
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    assert main(["verify", str(folder)]) == 1
+    assert main(["verify", str(folder), *SMALL]) == 1
     assert "FAILED" in capsys.readouterr().out
 
 

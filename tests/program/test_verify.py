@@ -16,7 +16,6 @@ from lrpc.program.tolerance import TOLERANCES
 from lrpc.program.verify import checks, output_check
 from tests.support.programs import DIGITS, Programs
 
-
 SMALL = ("--size", "H=64", "W=96")
 """One size; at several: test_verify_sizes.py."""
 

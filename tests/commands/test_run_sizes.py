@@ -224,7 +224,7 @@ def test_sums_over_tokens_start_with_those_of_each_image(
     table = tmp_path / "t.csv"
     words = ["--which-module=encoder", "--layer-index=1", "--feature-index=3", "--batch-size=4"]
     words += ["--target-norm=sumT", "--device=cpu", "--config", str(DIGITS)]
-    with programs.each_once():
+    with programs.trace_of(DIGITS, DYNAMIC=True), programs.each_once():
         given = ["--images-dir", str(folder), "--output-csv", str(table), *words]
         assert main(["analyze", *given, "LRPC.DYNAMIC", "true"]) == 0
     told = json.loads(Path(f"{table}.json").read_text())

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 import torch
 from torch import Tensor, nn
 
 import lrpc
 from lrpc.program.verify import checks
-from lrpc.program.verify_sizes import Point
 from lrpc.rules.composite import COMPOSITES
 from tests.support.programs import DIGITS, Programs
 
 ENCODER = "sem_seg_head.pixel_decoder.transformer.encoder"
 
 
-SMALL = ({"H": 64, "W": 96},)
-"""A size other than the example's; at several: test_verify_sizes.py."""
+SMALL = {"SHAPES": [[96, 96]], "DYNAMIC": False}
+"""One size; at several: test_verify_sizes.py."""
 
 
-def sound(programs: Programs, sizes: Sequence[Point] = SMALL, **options: object) -> list[str]:
+def sound(programs: Programs, **options: object) -> list[str]:
     """The names of the checks of such a program, all of which pass."""
-    found = list(checks(programs.directory(DIGITS, **options), sizes=sizes))
+    found = list(checks(programs.directory(DIGITS, **SMALL, **options)))
     assert [c for c in found if not c.passed] == []
     return [c.what for c in found]
 
@@ -32,7 +29,7 @@ def test_a_part_of_the_model(programs: Programs) -> None:
     names = sound(programs, SCOPE=ENCODER)
     assert "output → encoder.layers.0" in names
     assert "output → encoder.input" in names
-    program = programs.loaded(DIGITS, SCOPE=ENCODER)
+    program = programs.loaded(DIGITS, **SMALL, SCOPE=ENCODER)
     assert list(program.interface.targets) == ["output"]
 
 

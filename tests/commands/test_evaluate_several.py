@@ -25,7 +25,7 @@ from lrpc.commands.evaluate.scenes import read_scenes
 from lrpc.commands.evaluate.settings import Protocol, Settings, grid
 from lrpc.commands.session.members import Member
 from tests.support.maskdino_cases import EXAMPLE
-from tests.support.programs import DIGITS, Programs
+from tests.support.programs import DIGITS, SEVERAL, Programs
 
 SCENES = EXAMPLE / "scenes"
 QUICK = ("--limit", "1", "--steps", "2", "--no-plot")
@@ -153,8 +153,7 @@ def test_a_composite_that_fails_leaves_the_others(
 
 @pytest.fixture(scope="module")
 def several(programs: Programs) -> Path:
-    given = "{cp_lrp: cp_lrp, weak: {composite: gamma, linear_gamma: 0.05}}"
-    return programs.directory(DIGITS, COMPOSITE=given, TARGETS=["class_logit"], DYNAMIC=False)
+    return programs.directory(DIGITS, **SEVERAL)
 
 
 def test_a_program_is_evaluated_for_each_of_its_composites(
@@ -177,7 +176,7 @@ def test_a_program_is_evaluated_for_each_of_its_composites(
 def test_a_config_of_several_composites_gives_all_of_them(
     tmp_path: Path, programs: Programs, several: Path
 ) -> None:
-    given = ("LRPC.COMPOSITE", "{cp_lrp: cp_lrp, weak: {composite: gamma, linear_gamma: 0.05}}")
+    given = ("LRPC.COMPOSITE", SEVERAL["COMPOSITE"])
     words = ("--scenes", SCENES, *QUICK, "--baselines", "random")
     with programs.trace_of(DIGITS, DYNAMIC=False):
         assert run("--config", DIGITS, *words, "-o", tmp_path / "a", *ONE_TARGET, *given) == 0

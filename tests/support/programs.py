@@ -26,6 +26,12 @@ from lrpc.program.model_check import Case, ModelCheck
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DIGITS = EXAMPLES / "maskdino.yaml"
 FULL = EXAMPLES / "maskdino_r50_coco.yaml"
+SEVERAL: dict[str, object] = {
+    "COMPOSITE": "{cp_lrp: cp_lrp, weak: {composite: gamma, linear_gamma: 0.05, epsilon: 0.1}}",
+    "TARGETS": ["class_logit"],
+    "DYNAMIC": False,
+}
+"""A program of two composites."""
 Key = tuple[object, ...]
 
 

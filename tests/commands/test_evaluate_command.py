@@ -356,7 +356,7 @@ def test_candidates_that_are_none(error: Errors, tmp_path: Path) -> None:
 
 
 def test_programs_that_do_not_fit(error: Errors, programs: Programs, tmp_path: Path) -> None:
-    boxes = programs.directory(DIGITS, COMPOSITE="cp_lrp", TARGETS=["box"])
+    boxes = programs.directory(DIGITS, COMPOSITE="cp_lrp", TARGETS=["box"], DYNAMIC=False)
     here = ("--scenes", SCENES, "--no-plot")
     assert error(boxes, *here) == (
         f"{boxes}: not compiled for the target class_logit (it has: box); add it to LRPC.TARGETS "

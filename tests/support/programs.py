@@ -47,8 +47,10 @@ class Programs:
     _loaded: dict[Path, Any] = field(default_factory=dict)
 
     def digits(self, composite: str = "attnlrp", epsilon: float = 1e-6, **options: object) -> Any:
-        """The loaded program of the digits model; `options` are keys below LRPC."""
-        return self.loaded(DIGITS, COMPOSITE=composite, EPSILON=epsilon, **options)
+        """The loaded program of the digits model, of one size unless `options`, keys below LRPC,
+        say otherwise: that of any size gives the same (test_any_size_targets.py)."""
+        options = {"COMPOSITE": composite, "EPSILON": epsilon, "DYNAMIC": False} | options
+        return self.loaded(DIGITS, **options)
 
     def full(self, composite: str = "attnlrp", epsilon: float = 1e-6, **options: object) -> Any:
         """The loaded program of the released R50 configuration with seeded weights, at 128×160."""

@@ -21,6 +21,7 @@ from lrpc.commands.evaluate import candidates
 from lrpc.config import Config, load_config
 from lrpc.models.sources import build_model
 from lrpc.program.loading import load_program
+from lrpc.program.mixed import DTYPES
 from lrpc.program.model_check import Case, ModelCheck
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -79,8 +80,9 @@ class Programs:
         """Compilations inside, whose configurations differ from this in rules alone, share its
         trace with each other and with programs that are compiled here."""
         wanted = _wanted(config, options)
-        traced = ("PRECISION", "SHAPES", "DYNAMIC", "SCOPE", "PADDING_MASK")  # the rest is rules
-        with self.one_trace(config, *(str(wanted.LRPC[k]) for k in traced)):
+        traced = ("SHAPES", "DYNAMIC", "SCOPE", "PADDING_MASK")  # the rest is rules
+        dtype = DTYPES[wanted.LRPC.PRECISION]
+        with self.one_trace(config, str(dtype), *(str(wanted.LRPC[k]) for k in traced)):
             yield
 
     def model(self, config: Path, dtype: torch.dtype) -> Any:

@@ -27,7 +27,7 @@ from lrpc.commands.session import calls
 from lrpc.models.maskdino.postprocess import Detections, detections
 from lrpc.program.protocol import Size
 from tests.support.maskdino_cases import EXAMPLE
-from tests.support.programs import DIGITS, Programs
+from tests.support.programs import ANY_SIZE, DIGITS, Programs
 
 SCORE, TOP = 0.3, 5
 
@@ -61,7 +61,7 @@ def cut(photo: Photo, ending: str) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def program(programs: Programs) -> Path:
-    return programs.directory(DIGITS, DYNAMIC=True, TARGETS="[class_logit]")
+    return programs.directory(DIGITS, **ANY_SIZE)
 
 
 def _kept(scene: dict[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ OTHERS = sorted(COMPOSITES.keys() - {"thesis"})
 
 @pytest.mark.parametrize("n", range(len(TARGETS)))
 def test_every_composite(programs: Programs, n: int) -> None:
-    """Each from one target, and from each target some; all of them at once: test_verify.py."""
+    """Each from one target, and from each target some; all of them at once: test_golden.py."""
     some, target = OTHERS[n :: len(TARGETS)], TARGETS[n]
     names = sound(programs, COMPOSITE=some, TARGETS=[target])
     labels = [f"{name}: " for name in some] if len(some) > 1 else [""]

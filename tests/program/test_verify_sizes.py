@@ -17,7 +17,7 @@ from lrpc.cli import main
 from lrpc.ir.sizes import Size
 from lrpc.program.verify import checks
 from lrpc.program.verify_sizes import Check, folded, points
-from tests.support.programs import DIGITS, Programs
+from tests.support.programs import ANY_SIZE, DIGITS, Programs
 
 
 class Ramp(nn.Module):
@@ -130,7 +130,7 @@ def test_outputs_are_held_against_the_model_of_a_config(
     programs: Programs, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    directory = programs.directory(DIGITS, DYNAMIC=True, TARGETS="[class_logit]")
+    directory = programs.directory(DIGITS, **ANY_SIZE)
     words = [str(directory), "--size", "H=64", "W=96", "--config", str(DIGITS)]
     assert main(["verify", *words]) == 0
     assert capsys.readouterr().out.count("against the model") == 3

@@ -27,6 +27,8 @@ from lrpc.program.model_check import Case, ModelCheck
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DIGITS = EXAMPLES / "maskdino.yaml"
 FULL = EXAMPLES / "maskdino_r50_coco.yaml"
+ANY_SIZE: dict[str, object] = {"TARGETS": "[class_logit]", "DYNAMIC": True}
+"""A program of one target, for images of any size."""
 SEVERAL: dict[str, object] = {
     "COMPOSITE": "{cp_lrp: cp_lrp, weak: {composite: gamma, linear_gamma: 0.05, epsilon: 0.1}}",
     "TARGETS": ["class_logit"],

@@ -99,7 +99,9 @@ def test_targets_share_what_is_computed_again() -> None:
             torch.testing.assert_close(found.input, expected.input, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize(("chunk", "per_pass"), [(1, 4), (3, 4), (1, 1), (2, 3)])
+@pytest.mark.parametrize(
+    ("chunk", "per_pass"), slow_but([(1, 4), (2, 3)], [(1, 4), (3, 4), (1, 1), (2, 3)])
+)
 @pytest.mark.parametrize("name", ["small ViT", "deformable encoder"])
 def test_few_seeds_at_a_time_through_each_block(name: str, chunk: int, per_pass: int) -> None:
     _, x = model_of(name)
@@ -130,7 +132,7 @@ def test_predicted_to_the_byte(name: str, chunks: tuple[int, int], ledger: bool)
         peaks_as_predicted(program, model, x, batch, seeds, ledger)
 
 
-@pytest.mark.parametrize("share", [100, 75, 50, 35])
+@pytest.mark.parametrize("share", slow_but([75, 35], [100, 75, 50, 35]))
 def test_budgets_are_kept(share: int) -> None:
     """The measured peak of forward and relevance, weights and inputs apart."""
     _, x = model_of("deformable encoder")

@@ -181,37 +181,20 @@ def interpolate_transpose(
     return lines @ g @ columns.transpose(0, 1)
 
 
-def avg_pool2d(
-    x: Tensor,
-    kernel: tuple[int, ...],
-    stride: tuple[int, ...],
-    padding: tuple[int, ...],
-    ceil: bool | None,
-    uncounted: bool | None,
-    divisor: int | None,
-) -> Tensor:
+def avg_pool2d(x: Tensor, kernel: tuple[int, ...], *window: Any) -> Tensor:
     """Averages of windows; those whose length is a symbol lie side by side."""
     if not _symbolic(kernel):
-        return transposes.avg_pool2d(x, kernel, stride, padding, ceil, uncounted, divisor)
+        return transposes.avg_pool2d(x, kernel, *window)
     apart = torch.unflatten(torch.unflatten(x, -1, (-1, kernel[1])), -3, (-1, kernel[0]))
     return apart.mean((-3, -1))
 
 
 def avg_pool2d_transpose(
-    g: Tensor,
-    size: tuple[int, ...],
-    kernel: tuple[int, ...],
-    stride: tuple[int, ...],
-    padding: tuple[int, ...],
-    ceil: bool | None,
-    uncounted: bool | None,
-    divisor: int | None,
+    g: Tensor, size: tuple[int, ...], kernel: tuple[int, ...], *window: Any
 ) -> Tensor:
     """The transpose of `avg_pool2d`; size is (C, H, W) of its input."""
     if not _symbolic(kernel):
-        return transposes.avg_pool2d_transpose(
-            g, size, kernel, stride, padding, ceil, uncounted, divisor
-        )
+        return transposes.avg_pool2d_transpose(g, size, kernel, *window)
     share = (g / (kernel[0] * kernel[1]))[..., None, :, None]
     wide = share.expand(*g.shape[:-1], kernel[0], g.shape[-1], kernel[1])
     return wide.reshape(g.shape[0], *size)

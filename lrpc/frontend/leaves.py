@@ -25,9 +25,9 @@ def is_leaf(module: nn.Module) -> bool:
 def is_users_function(target: object) -> bool:
     """Whether fx would keep a function whole that is neither torch's nor a leaf of ours: libraries
     ask for that with `fx.wrap`."""
-    if not isinstance(target, FunctionType) or target is masks_to_boxes:
+    if not isinstance(target, FunctionType):
         return False
-    return target.__module__.partition(".")[0] != "torch"
+    return target.__module__.partition(".")[0] not in ("torch", "lrpc")
 
 
 def shape_of_leaf(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -37,16 +37,10 @@ def shape_of_leaf(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, An
     return None
 
 
-# Where functions that turn masks into boxes live, and the convention each follows ("" where it is
-# an argument). A place counts only where the user's program has imported it.
-BOX_FUNCTIONS: tuple[tuple[str, str, str], ...] = (
-    ("lrpc.models.maskdino.boxes", "masks_to_boxes", ""),
-    ("maskdino.utils.box_ops", "masks_to_boxes", "mask2box"),
-)
-MASK_FUNCTIONS: tuple[tuple[str, str, str], ...] = (("torch.nn.functional", "_canonical_mask", ""),)
-BOX_CLASSES: tuple[tuple[str, str, str], ...] = (
-    ("detectron2.structures.masks", "BitMasks", "bitmask"),
-)
+# Where what turns masks into boxes lives, and the convention each follows. A place counts only
+# where the user's program has imported it.
+BOX_FUNCTIONS = (("maskdino.utils.box_ops", "masks_to_boxes", "mask2box"),)
+BOX_CLASSES = (("detectron2.structures.masks", "BitMasks", "bitmask"),)
 
 
 @contextmanager
@@ -55,17 +49,20 @@ def leaf_functions() -> Iterator[None]:
 
     Masks that torch turns into numbers by writing into a plain tensor are filled out of place.
     """
-    tables = ((BOX_FUNCTIONS, _function), (BOX_CLASSES, _class), (MASK_FUNCTIONS, _mask))
+    tables = ((BOX_FUNCTIONS, _function), (BOX_CLASSES, _class))
     wrapped = []
     for table, wrap in tables:
         for home, name, convention in table:
             if home in sys.modules and hasattr(sys.modules[home], name):
                 original = getattr(sys.modules[home], name)
                 wrapped.append((name, original, wrap(original, convention)))
-    replaced = _replace(wrapped)
+    replaced = _replace(wrapped) if wrapped else []
+    masks = nn.functional._canonical_mask
+    vars(nn.functional)[masks.__name__] = _mask(masks)  # torch looks it up there
     try:
         yield
     finally:
+        vars(nn.functional)[masks.__name__] = masks
         for namespace, name, original in replaced:
             namespace[name] = original
 
@@ -91,12 +88,12 @@ def _function(original: Callable[..., Any], convention: str) -> Callable[..., An
     def call(masks: Any, *args: Any) -> Any:
         if type(masks) is not TracedTensor:
             return original(masks, *args)
-        return _record(masks, convention or args[0])
+        return _record(masks, convention)
 
     return call
 
 
-def _mask(original: Callable[..., Any], _: str) -> Callable[..., Any]:
+def _mask(original: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(original)
     def call(mask: Any, *args: Any, **kwargs: Any) -> Any:
         if type(mask) is not TracedTensor or mask.value.dtype != torch.bool:

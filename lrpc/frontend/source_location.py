@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import PurePath
 from types import FrameType
 
-OURS = ("torch", "lrpc.frontend", "contextlib", "functools")
+OURS = ("torch", "lrpc.frontend", "lrpc.models.maskdino.mask_boxes", "contextlib", "functools")
 
 
 def source_place() -> tuple[str, int]:

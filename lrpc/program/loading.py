@@ -32,7 +32,22 @@ class _SourceOnly(SourceFileLoader):
 
     def get_code(self, fullname: str) -> CodeType:
         path = self.get_filename(fullname)
-        return self.source_to_code(self.get_data(path), path)
+        return code_of(self.get_data(path), path)
+
+
+def code_of(source: bytes, path: str) -> CodeType:
+    """The code of a program's text in the file `path`; the same text is compiled once."""
+    return _in_file(_code(source), path)
+
+
+@functools.lru_cache(maxsize=4)
+def _code(source: bytes) -> CodeType:
+    return compile(source, "program.py", "exec", dont_inherit=True)
+
+
+def _in_file(code: CodeType, path: str) -> CodeType:
+    inner = (_in_file(c, path) if isinstance(c, CodeType) else c for c in code.co_consts)
+    return code.replace(co_filename=path, co_consts=tuple(inner))
 
 
 class Owner:

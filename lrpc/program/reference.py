@@ -18,6 +18,7 @@ from lrpc.ir.graph import Attr, Graph, Node, Value
 from lrpc.ir.ops import TABLE, Trait
 from lrpc.ir.types import TensorType
 from lrpc.ir.verifier import verify
+from lrpc.program.loading import code_of
 from lrpc.program.manifest import Lowered
 
 
@@ -152,7 +153,7 @@ def running(text: str, weights: Mapping[str, Tensor]) -> Running:
         module.__file__ = str(path)
         sys.modules[module.__name__] = module  # dataclasses and Triton look it up
         try:
-            exec(compile(text, str(path), "exec"), module.__dict__)
+            exec(code_of(text.encode(), str(path)), module.__dict__)
         finally:
             del sys.modules[module.__name__]
     return Running(module.__dict__["INTERFACE"], weights)

@@ -23,13 +23,16 @@ from lrpc.backend.schedule.ir import Block, Recompute
 from lrpc.backend.schedule.segments import Every
 from lrpc.errors import ConfigError
 from lrpc.program.memory_of import open_model
+from tests.support.cases import slow_but
 from tests.support.checkpoints import AT, SEEDS, both, compiled, model_of, same
 from tests.support.networks import small
 from tests.support.peaks import peaks_as_predicted
-from tests.support.programs import DIGITS, Programs, noise
+from tests.support.programs import Programs, noise
 from tests.support.storage import Tracker
 
 MODELS = ("tiny transformer", "CNN", "small ViT", "deformable encoder")
+COMPOSITES = ("attnlrp", "gamma", "epsilon_alpha2_beta1")
+CHUNKS = ((4, 4), (1, 4), (2, 3))  # of how many seeds at once, in passes of how many
 
 
 @functools.cache
@@ -46,8 +49,15 @@ def forced(name: str, composite: str, chunk: int, per_pass: int) -> Any:
         return lrpc.compile(model, (x,), composite=composite, seeds=SEEDS)
 
 
-@pytest.mark.parametrize("composite", ["attnlrp", "gamma", "epsilon_alpha2_beta1"])
-@pytest.mark.parametrize("name", MODELS)
+RECOMPUTED = [
+    *(("tiny transformer", "gamma"), ("CNN", "epsilon_alpha2_beta1"), ("small ViT", "attnlrp")),
+    *(("deformable encoder", "attnlrp"), ("deformable encoder", "gamma")),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "composite"), slow_but(RECOMPUTED, itertools.product(MODELS, COMPOSITES))
+)
 def test_blocks_computed_again_change_nothing(name: str, composite: str) -> None:
     _, x = model_of(name)
     expected = both(compiled(name, composite), x)
@@ -89,7 +99,9 @@ def test_targets_share_what_is_computed_again() -> None:
             torch.testing.assert_close(found.input, expected.input, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize(("chunk", "per_pass"), [(1, 4), (3, 4), (1, 1), (2, 3)])
+@pytest.mark.parametrize(
+    ("chunk", "per_pass"), slow_but([(1, 4), (2, 3)], [(1, 4), (3, 4), (1, 1), (2, 3)])
+)
 @pytest.mark.parametrize("name", ["small ViT", "deformable encoder"])
 def test_few_seeds_at_a_time_through_each_block(name: str, chunk: int, per_pass: int) -> None:
     _, x = model_of(name)
@@ -101,11 +113,17 @@ def test_few_seeds_at_a_time_through_each_block(name: str, chunk: int, per_pass:
     same(both(program, x), expected)
 
 
+PREDICTED = [
+    *(("tiny transformer", (1, 4)), ("CNN", (2, 3)), ("small ViT", (4, 4)), ("small ViT", (2, 3))),
+    *(("deformable encoder", (1, 4)), ("deformable encoder", (2, 3))),
+]
+
+
 @pytest.mark.parametrize("ledger", [False, True], ids=["plain", "ledger"])
-@pytest.mark.parametrize(("chunk", "per_pass"), [(4, 4), (1, 4), (2, 3)])
-@pytest.mark.parametrize("name", MODELS)
-def test_predicted_to_the_byte(name: str, chunk: int, per_pass: int, ledger: bool) -> None:
+@pytest.mark.parametrize(("name", "chunks"), slow_but(PREDICTED, itertools.product(MODELS, CHUNKS)))
+def test_predicted_to_the_byte(name: str, chunks: tuple[int, int], ledger: bool) -> None:
     """With blocks recomputed, seeds in chunks, several passes and what samplings keep."""
+    chunk, per_pass = chunks
     _, x = model_of(name)
     program = forced(name, "attnlrp", chunk, per_pass)
     model = open_model(Path(program.directory))
@@ -114,7 +132,7 @@ def test_predicted_to_the_byte(name: str, chunk: int, per_pass: int, ledger: boo
         peaks_as_predicted(program, model, x, batch, seeds, ledger)
 
 
-@pytest.mark.parametrize("share", [100, 75, 50, 35])
+@pytest.mark.parametrize("share", slow_but([75, 35], [100, 75, 50, 35]))
 def test_budgets_are_kept(share: int) -> None:
     """The measured peak of forward and relevance, weights and inputs apart."""
     _, x = model_of("deformable encoder")
@@ -149,13 +167,14 @@ def test_the_digits_program_at_half_its_memory(programs: Programs) -> None:
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * scale)
 
 
-LARGE = pytest.param("small ViT", 1, marks=pytest.mark.slow)  # thousands of combinations
+COMBINED = [
+    *(("tiny transformer", SEEDS, "attnlrp"), ("tiny transformer", SEEDS, "gamma")),
+    *(("ViT of two blocks", 1, "attnlrp"), ("ViT of two blocks", 1, "gamma")),
+    *(("small ViT", 1, "attnlrp"), ("small ViT", 1, "gamma")),  # thousands of combinations
+]
 
 
-@pytest.mark.parametrize("composite", ["attnlrp", "gamma"])
-@pytest.mark.parametrize(
-    ("name", "seeds"), [("tiny transformer", SEEDS), ("ViT of two blocks", 1), LARGE]
-)
+@pytest.mark.parametrize(("name", "seeds", "composite"), slow_but(COMBINED[:3:2], COMBINED))
 def test_hardly_a_choice_is_cheaper(name: str, seeds: int, composite: str) -> None:
     """Against all combinations of what blocks may keep, with all numbers of seeds; and none of
     those where each block keeps all or nothing is cheaper at all."""
@@ -239,7 +258,7 @@ def test_the_sum_over_seeds_costs_one(norm: str) -> None:
 
 def test_an_edited_graph_keeps_the_budget(tmp_path: Path, programs: Programs) -> None:
     """`lrpc compile --graph` chooses anew, by the settings of the program."""
-    directory = programs.directory(DIGITS, COMPOSITE="attnlrp", **HALF)
+    directory = programs.digits(**HALF).directory
     report = lrpc.compiler.compile_graph(directory / "graph.lrp", tmp_path / "again")
     assert report.nodes
     for name in ("program.py", "weights.safetensors"):

@@ -20,6 +20,7 @@ from lrpc.cli import main
 from lrpc.program.loading import load_program
 from lrpc.program.memory_of import open_model
 from tests.runtime.test_load_compile import counting
+from tests.support.cases import slow_but
 from tests.support.deep import deep
 from tests.support.networks import small
 from tests.support.peaks import peaks_as_predicted
@@ -67,7 +68,7 @@ def same(found: Any, expected: Any) -> None:
         assert torch.equal(a[3], b[3])
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", slow_but([0.1, 0.5, 1.0], PLACES))
 @pytest.mark.parametrize("name", MODELS)
 def test_what_a_block_keeps_changes_nothing(name: str, place: float) -> None:
     _, x = model_of(name)
@@ -82,8 +83,13 @@ def test_what_a_block_keeps_changes_nothing(name: str, place: float) -> None:
 
 
 @pytest.mark.parametrize("ledger", [False, True], ids=["plain", "ledger"])
-@pytest.mark.parametrize(("chunk", "per_pass"), [(4, 4), (2, 3)])
-@pytest.mark.parametrize("place", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize(
+    ("place", "chunk", "per_pass"),
+    slow_but(
+        [(0.1, 4, 4), (0.5, 2, 3), (1.0, 2, 3)],
+        [(place, *chunks) for place in (0.1, 0.5, 1.0) for chunks in ((4, 4), (2, 3))],
+    ),
+)
 def test_predicted_to_the_byte(place: float, chunk: int, per_pass: int, ledger: bool) -> None:
     for name in MODELS:
         _, x = model_of(name)
@@ -93,7 +99,7 @@ def test_predicted_to_the_byte(place: float, chunk: int, per_pass: int, ledger: 
             peaks_as_predicted(program, model, x, batch, seeds, ledger)
 
 
-@pytest.mark.parametrize("place", [0.1, 0.5, 0.7, 1.0])
+@pytest.mark.parametrize("place", slow_but([0.5, 1.0], [0.1, 0.5, 0.7, 1.0]))
 @pytest.mark.parametrize(
     "options", [{"precision": "bf16"}, {"composite": ("gamma", "attnlrp", "epsilon_alpha2_beta1")}]
 )
@@ -107,7 +113,7 @@ def test_several_composites_and_bf16(options: dict[str, Any], place: float) -> N
         same(found, whole.relevance(other, "output", at=AT, ledger=True, **how))
 
 
-@pytest.mark.parametrize("place", PLACES[:-1])
+@pytest.mark.parametrize("place", slow_but([0.1, 0.5], PLACES[:-1]))
 def test_equal_blocks_share_the_function_that_makes_the_rest(place: float) -> None:
     """And it holds no statement that what is kept makes needless."""
     program = compiled("deformable encoder", place)

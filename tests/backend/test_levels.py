@@ -43,7 +43,7 @@ def cost(kept: Kept, price: Fraction) -> Fraction:
     return kept.work + price * kept.size
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(blocks())
 def test_the_best_at_every_price(block: Block) -> None:
     choices, found = every(block), hull(block)
@@ -59,7 +59,7 @@ def test_the_best_at_every_price(block: Block) -> None:
         assert min(cost(kept, price) for kept in found) == least
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(blocks())
 def test_each_step_down_costs_more(block: Block) -> None:
     found = hull(block)

@@ -19,7 +19,7 @@ from lrpc.program.loading import load_program
 from lrpc.program.verify import checks
 from lrpc.rules.composite import COMPOSITES, Composite, Entry
 from lrpc.rules.composite_set import SharedOptions, composites
-from tests.support.programs import DIGITS, Programs
+from tests.support.programs import DIGITS, SEVERAL, Programs
 from tests.support.tiny import tiny
 
 NAMES = ["attnlrp", "cp_lrp", "epsilon"]
@@ -224,20 +224,19 @@ def test_bad_composites_are_one_line(given: Any, text: str) -> None:
 
 def test_of_a_config(programs: Programs, tmp_path: Path, capsys: Any) -> None:
     """A mapping in YAML; the command line runs, verifies and shows each of them."""
-    given = "{cp: cp_lrp, rough: {composite: cp_lrp, epsilon: 0.1}}"
-    folder = programs.directory(DIGITS, COMPOSITE=given, TARGETS=["class_logit"])
+    folder = programs.directory(DIGITS, **SEVERAL)
     assert main(["verify", str(folder)]) == 0
     said = capsys.readouterr().out
-    assert "rough: ledger class_logit" in said
+    assert "weak: ledger class_logit" in said
     scene = DIGITS.parent / "digits" / "scenes" / "02.png"
     out = tmp_path / "out"
     run = ["run", str(folder), "--images", str(scene), "-o", str(out), "--device", "cpu"]
-    assert main([*run, "--composite", "rough", "--top", "1"]) == 0
+    assert main([*run, "--composite", "weak", "--top", "1"]) == 0
     program = json.loads((out / "02.json").read_text())["program"]
-    assert (program["composite"], program["epsilon"]) == ("rough", 0.1)
+    assert (program["composite"], program["epsilon"]) == ("weak", 0.1)
     capsys.readouterr()
     assert main([*run, "--composite", "smooth"]) == 2
-    assert "this program has no composite 'smooth'; it has: cp, rough" in capsys.readouterr().err
+    assert "this program has no composite 'smooth'; it has: cp_lrp, weak" in capsys.readouterr().err
 
 
 def test_blocks_with_equal_rules_are_shared(programs: Programs) -> None:
@@ -245,7 +244,8 @@ def test_blocks_with_equal_rules_are_shared(programs: Programs) -> None:
     rule = {"module": "*predictor*", "op": "linear", "rule": "epsilon", "eps": 0.5}
     own = json.dumps({"cp": "cp_lrp", "other": {"composite": "cp_lrp", "rules": [rule]}})
     text = (
-        programs.directory(DIGITS, COMPOSITE=own, TARGETS=["class_logit"]) / "program.py"
+        programs.directory(DIGITS, COMPOSITE=own, TARGETS=["class_logit"], DYNAMIC=False)
+        / "program.py"
     ).read_text()
     names = set(re.findall(r"^def ((?:en|de)coder_layers_relevance\w*)\(", text, re.M))
     assert "encoder_layers_relevance" in names

@@ -215,7 +215,17 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+#: One of each kind: from a sum and before it, to the input of the layers, with and without memory.
+QUICK = ("encoder", "encoder attention before the sum", "decoder input", "decoder cross-attention")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=name, marks=[] if name in QUICK else pytest.mark.slow)
+        for name, case in CASES.items()
+    ],
+)
 def test_gradinput_is_the_model_s_own_gradient(
     analyze: Analyze, programs: Programs, folder: Path, case: Case
 ) -> None:
@@ -321,8 +331,8 @@ def test_the_target_norm_scales_the_start(analyze: Analyze, folder: Path) -> Non
 
 
 def test_the_account_adds_up(analyze: Analyze) -> None:
-    found = analyze("decoder", 2, "0,7")
-    for k, feature in enumerate((0, 7)):
+    found = analyze("decoder", 1, "3,30-31")
+    for k, feature in enumerate((3, 30, 31)):
         account = found.account(feature)
         amounts = [*account["elsewhere"].values(), *account["sinks"].values()]
         total = math.fsum([*found.contribution[k].tolist(), *amounts])
@@ -358,10 +368,10 @@ def test_rules_of_the_config_come_after_the_switches(analyze: Analyze) -> None:
 def test_the_same_input_gives_the_same_bytes(
     analyze: Analyze, programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(programs, "each_once", nullcontext)
-    analyze("encoder", 1, "5")
+    analyze("encoder", 2, "5")
     first = [(tmp_path / name).read_bytes() for name in ("t.csv", "t.csv.json")]
-    analyze("encoder", 1, "5")
+    monkeypatch.setattr(programs, "each_once", nullcontext)  # compiled anew
+    analyze("encoder", 2, "5")
     assert [(tmp_path / name).read_bytes() for name in ("t.csv", "t.csv.json")] == first
     assert str(tmp_path) not in first[1].decode()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["t.csv", "t.csv.json"]
@@ -371,7 +381,7 @@ def test_parquet_holds_the_same_table(
     analyze: Analyze, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    found = analyze("encoder", 1, "5", "--output-parquet", str(tmp_path / "t.parquet"))
+    found = analyze("encoder", 2, "5", "--output-parquet", str(tmp_path / "t.parquet"))
     table = parquet.read_table(tmp_path / "t.parquet").to_pydict()
     assert list(table) == list(found.columns)
     assert table["contribution"] == found.contribution[0].tolist()
@@ -420,13 +430,16 @@ ASKED = {
 
 
 def refused(
-    folder: Path, capsys: pytest.CaptureFixture[str], changes: Mapping[str, str | None]
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    changes: Mapping[str, str | None],
+    keys: Sequence[str] = (),
 ) -> str:
     """The one line on stderr; nothing is written."""
     out = folder / "out" / "t.csv"
     words = {**ASKED, "--output-csv": str(out), **changes}
     given = [w for key, value in words.items() if value is not None for w in (key, value)]
-    assert main(["analyze", *given]) == 2
+    assert main(["analyze", *given, *keys]) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert not out.exists()
@@ -585,7 +598,7 @@ def test_a_program_that_does_not_fit_is_refused(
         " '[encoder_feature:0]' LRPC.BOUNDARIES '[encoder.input]', or give --config and no"
         " --program"
     )
-    whole = str(programs.directory(DIGITS, COMPOSITE="attnlrp", TARGETS=["encoder_feature:2"]))
+    whole = str(programs.directory(DIGITS, TARGETS=["encoder_feature:2"], DYNAMIC=False))
     assert refused(tmp_path, capsys, {**fits, "--program": whole}) == (
         f"{whole}: compiled without a stop at encoder.layers.1; compile it with LRPC.TARGETS"
         " '[encoder_feature:2]' LRPC.BOUNDARIES '[encoder.layers.1]', or give --config and no"
@@ -600,8 +613,9 @@ def test_relevance_that_cannot_get_to_the_queries_is_refused(
     programs: Programs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     changes = {"--which-module": "decoder", "--sublayer": "cross_attn", "--measure": "pre_res"}
-    with programs.trace_of(DIGITS):
-        assert refused(tmp_path, capsys, {**changes, "--composite": "cp_lrp"}) == (
+    with programs.trace_of(DIGITS, DYNAMIC=False):
+        words = {**changes, "--composite": "cp_lrp"}
+        assert refused(tmp_path, capsys, words, ("LRPC.DYNAMIC", "false")) == (
             "with these rules no relevance of decoder.layers.2.cross_attn.pre_res reaches"
             " decoder.layers.1.cross_attn.pre_res; follow attention weights to the queries"
             " (--deform-rule value_and_weights)"

@@ -296,7 +296,8 @@ def test_debug_shows_where_an_error_was_raised(line: Line) -> None:
 
 @pytest.fixture(scope="module")
 def directory(programs: Programs) -> Path:
-    return programs.directory(DIGITS, COMPOSITE="attnlrp", TARGETS=["class_logit"])
+    options = {"COMPOSITE": "cp_lrp", "TARGETS": ["class_logit"], "DYNAMIC": False}
+    return programs.directory(DIGITS, **options)
 
 
 def test_a_truncated_image_is_reported_and_the_rest_go_on(

@@ -98,7 +98,9 @@ def test_vectors_compare_but_are_not_drawn() -> None:
 def test_the_command_on_scenes(
     programs: Programs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = programs.directory(DIGITS, COMPOSITE=NAMES, TARGETS=["class_logit", "box"])
+    folder = programs.directory(
+        DIGITS, COMPOSITE=NAMES, TARGETS=["class_logit", "box"], DYNAMIC=False
+    )
     out = tmp_path / "out"
     call = ["compare", str(folder), "--images", str(SCENE), "-o", str(out), "--device", "cpu"]
     assert main(call) == 0
@@ -110,7 +112,9 @@ def test_the_command_on_scenes(
     assert told["composites"]["attnlrp"]["composite"] == "attnlrp"
     (image,) = told["images"]
     first = image["targets"][0]
-    program = programs.loaded(DIGITS, COMPOSITE=NAMES, TARGETS=["class_logit", "box"])
+    program = programs.loaded(
+        DIGITS, COMPOSITE=NAMES, TARGETS=["class_logit", "box"], DYNAMIC=False
+    )
     pixels = np.array(Image.open(SCENE).convert("RGB"))
     images = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
     expected = lrpc.compare(program, images, "class_logit", at=[tuple(first["index"])])
@@ -233,7 +237,9 @@ def test_programs_of_other_sizes_are_refused(tmp_path: Path) -> None:
 def test_one_bad_image_does_not_stop_the_rest(
     programs: Programs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = programs.directory(DIGITS, COMPOSITE=NAMES, TARGETS=["class_logit", "box"])
+    folder = programs.directory(
+        DIGITS, COMPOSITE=NAMES, TARGETS=["class_logit", "box"], DYNAMIC=False
+    )
     (tmp_path / "bad.png").write_text("no image")
     call = ["compare", str(folder), "--images", str(tmp_path / "bad.png"), str(SCENE)]
     assert main([*call, "-o", str(tmp_path / "out"), "--device", "cpu", "--top", "1"]) == 1

@@ -20,7 +20,7 @@ LEAST = 0.4
 
 
 def test_detections_are_those_of_the_released_code(programs: Programs) -> None:
-    program = programs.digits("attnlrp", TARGETS=["class_logit"])
+    program = programs.digits()
     scenes = digits_scenes(ALL_SCENES)
     assert len(scenes) == 24
     for first in range(0, 24, 4):
@@ -52,7 +52,7 @@ def check_scene(scene: dict[str, Any], found: Detections) -> None:
 def test_relevance_lies_on_the_digits(
     programs: Programs, rules: str, concentration: float, kept: float
 ) -> None:
-    program = programs.digits(rules, TARGETS=["class_logit"])
+    program = programs.digits(rules)
 
     def explain(image: Tensor, targets: list[ClassLogit]) -> Iterator[Tensor]:
         if not targets:

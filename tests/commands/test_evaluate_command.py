@@ -32,7 +32,8 @@ from tests.support.programs import DIGITS, Programs
 
 SCENES = EXAMPLE / "scenes"
 QUICK = ("--limit", "2", "--steps", "3", "--ig-steps", "3", "--no-plot")
-ONE_TARGET = ("LRPC.TARGETS", "[class_logit]")
+ONE_TARGET = ("LRPC.TARGETS", "[class_logit]", "LRPC.DYNAMIC", "false")
+FIXED = {"TARGETS": ["class_logit"], "DYNAMIC": False}
 VARIANTS = """\
 flat_first:
   COMPOSITE: cp_lrp
@@ -53,7 +54,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory, programs: Programs) -> 
     (folder / "variants.yaml").write_text(VARIANTS)
     words = ("--config", DIGITS, "--composites", "attnlrp", "--variants", folder / "variants.yaml")
     given = ("--scenes", SCENES, "-o", folder / "out", *QUICK, *ONE_TARGET)
-    with programs.trace_of(DIGITS):
+    with programs.trace_of(DIGITS, DYNAMIC=False):
         assert run(*words, *given) == 0
     return folder / "out"
 
@@ -144,7 +145,7 @@ def test_random_weights_change_the_map(tmp_path: Path, parts: list[str]) -> None
 
 
 def test_the_same_evaluation_gives_the_same_bytes(tmp_path: Path, programs: Programs) -> None:
-    directory = programs.directory(DIGITS, COMPOSITE="cp_lrp", TARGETS=["class_logit"])
+    directory = programs.directory(DIGITS, COMPOSITE="cp_lrp", **FIXED)
     words = ("--scenes", SCENES, "--limit", "1", "--steps", "2", "--no-plot")
     for name in ("a", "b"):
         assert run(directory, *words, "-o", tmp_path / name) == 0
@@ -154,7 +155,7 @@ def test_the_same_evaluation_gives_the_same_bytes(tmp_path: Path, programs: Prog
 
 def test_figures_are_those_of_the_maps_and_the_model(programs: Programs) -> None:
     """One object measured by hand: the map, its shares, and the score with a patch gone."""
-    directory = programs.directory(DIGITS, COMPOSITE="cp_lrp", TARGETS=["class_logit"])
+    directory = programs.directory(DIGITS, COMPOSITE="cp_lrp", **FIXED)
     model = load_model(directory, "cp", "cpu")
     settings = Settings(limit=1, steps=2, protocols=(Protocol(patch=80),), batch=2)
     found = find(model, read_scenes(SCENES), settings)
@@ -192,7 +193,7 @@ class Signed:
 
 @pytest.mark.parametrize("order", ["signed", "absolute"])
 def test_patches_go_by_sign_or_by_magnitude(programs: Programs, order: str) -> None:
-    directory = programs.directory(DIGITS, COMPOSITE="cp_lrp", TARGETS=["class_logit"])
+    directory = programs.directory(DIGITS, COMPOSITE="cp_lrp", **FIXED)
     model = load_model(directory, "cp", "cpu")
     settings = Settings(steps=2, protocols=(Protocol(order, 80),), limit=1)
     found = find(model, read_scenes(SCENES), settings)
@@ -213,7 +214,7 @@ class Broken:
 
 
 def test_a_method_that_fails_is_left_out(programs: Programs) -> None:
-    directory = programs.directory(DIGITS, COMPOSITE="cp_lrp", TARGETS=["class_logit"])
+    directory = programs.directory(DIGITS, COMPOSITE="cp_lrp", **FIXED)
     model, settings = load_model(directory, "cp", "cpu"), Settings(limit=1, steps=1)
     found = find(model, read_scenes(SCENES), settings)
     heard: list[str] = []
@@ -229,7 +230,7 @@ def test_a_method_that_fails_is_left_out(programs: Programs) -> None:
 
 def test_curves_are_drawn(tmp_path: Path, programs: Programs) -> None:
     pytest.importorskip("matplotlib")
-    directory = programs.directory(DIGITS, COMPOSITE="cp_lrp", TARGETS=["class_logit"])
+    directory = programs.directory(DIGITS, COMPOSITE="cp_lrp", **FIXED)
     words = ("--scenes", SCENES, "--limit", "2", "--steps", "2")
     assert run(directory, *words, "-o", tmp_path / "a") == 0
     with Image.open(tmp_path / "a" / "curves.png") as image:
@@ -242,7 +243,7 @@ def test_curves_are_drawn(tmp_path: Path, programs: Programs) -> None:
 
 def test_scenes_of_masks_give_what_the_digits_give(tmp_path: Path, programs: Programs) -> None:
     """The same objects in three forms, one of them COCO, and an image that cannot be read."""
-    directory = programs.directory(DIGITS, COMPOSITE="cp_lrp", TARGETS=["class_logit"])
+    directory = programs.directory(DIGITS, COMPOSITE="cp_lrp", **FIXED)
     masks = tmp_path / "masks"
     masks.mkdir()
     shutil.copy(SCENES / "02.png", masks)
@@ -355,13 +356,13 @@ def test_candidates_that_are_none(error: Errors, tmp_path: Path) -> None:
 
 
 def test_programs_that_do_not_fit(error: Errors, programs: Programs, tmp_path: Path) -> None:
-    boxes = programs.directory(DIGITS, COMPOSITE="cp_lrp", TARGETS=["box"])
+    boxes = programs.directory(DIGITS, COMPOSITE="cp_lrp", TARGETS=["box"], DYNAMIC=False)
     here = ("--scenes", SCENES, "--no-plot")
     assert error(boxes, *here) == (
         f"{boxes}: not compiled for the target class_logit (it has: box); add it to LRPC.TARGETS "
         "and compile again"
     )
-    fine = programs.directory(DIGITS, COMPOSITE="cp_lrp", TARGETS=["class_logit"])
+    fine = programs.directory(DIGITS, COMPOSITE="cp_lrp", **FIXED)
     assert error(fine, *here, "--baselines", "rollout") == (
         "--baselines: rollout needs the model: give --config FILE"
     )
@@ -402,7 +403,7 @@ def test_help_names_the_extra(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_mask_that_cannot_be_read_is_its_image_s_failure(
     tmp_path: Path, programs: Programs, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    directory = programs.directory(DIGITS, COMPOSITE="cp_lrp", TARGETS=["class_logit"])
+    directory = programs.directory(DIGITS, COMPOSITE="cp_lrp", **FIXED)
     scenes = tmp_path / "scenes"
     shutil.copytree(SCENES, scenes)
     (scenes / "03.instances.png").write_bytes((SCENES / "03.instances.png").read_bytes()[:100])
@@ -423,7 +424,7 @@ def test_a_signal_ends_it_with_the_methods_until_then(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    directory = programs.directory(DIGITS, COMPOSITE="cp_lrp", TARGETS=["class_logit"])
+    directory = programs.directory(DIGITS, COMPOSITE="cp_lrp", **FIXED)
 
     maps = Random.maps
 

@@ -25,11 +25,11 @@ from lrpc.commands.evaluate.scenes import read_scenes
 from lrpc.commands.evaluate.settings import Protocol, Settings, grid
 from lrpc.commands.session.members import Member
 from tests.support.maskdino_cases import EXAMPLE
-from tests.support.programs import DIGITS, Programs
+from tests.support.programs import DIGITS, SEVERAL, Programs
 
 SCENES = EXAMPLE / "scenes"
 QUICK = ("--limit", "1", "--steps", "2", "--no-plot")
-ONE_TARGET = ("LRPC.TARGETS", "[class_logit]")
+ONE_TARGET = ("LRPC.TARGETS", "[class_logit]", "LRPC.DYNAMIC", "false")
 RULES = [{"op": "conv2d", "rule": "epsilon", "eps": 1e-6, "first": True}]
 VARIANTS = {
     "CP, ε 1e-3": {"COMPOSITE": "cp_lrp", "EPSILON": 1e-3, "RULES": RULES},
@@ -62,7 +62,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory, programs: Programs) -> tuple[
     recipe = Recipe(DIGITS, ONE_TARGET)
     candidates = [Candidate(name, options) for name, options in VARIANTS.items()]
     together, apart = (tmp_path_factory.mktemp(name) for name in ("together", "apart"))
-    with programs.trace_of(DIGITS):
+    with programs.trace_of(DIGITS, DYNAMIC=False):
         shared = compiled(candidates, recipe, together, "cpu")
         single = [compiled([candidate], recipe, apart, "cpu")[0] for candidate in candidates]
     assert len(list(together.iterdir())) == 1
@@ -153,8 +153,7 @@ def test_a_composite_that_fails_leaves_the_others(
 
 @pytest.fixture(scope="module")
 def several(programs: Programs) -> Path:
-    given = "{cp_lrp: cp_lrp, weak: {composite: gamma, linear_gamma: 0.05}}"
-    return programs.directory(DIGITS, COMPOSITE=given, TARGETS=["class_logit"])
+    return programs.directory(DIGITS, **SEVERAL)
 
 
 def test_a_program_is_evaluated_for_each_of_its_composites(
@@ -165,7 +164,7 @@ def test_a_program_is_evaluated_for_each_of_its_composites(
     found = record(tmp_path / "a")
     assert list(found["summary"]) == ["cp_lrp", "weak", "random"]
     assert found["programs"]["weak"]["composite"] == "weak"
-    alone = programs.directory(DIGITS, COMPOSITE="cp_lrp", TARGETS=["class_logit"])
+    alone = programs.directory(DIGITS, COMPOSITE="cp_lrp", TARGETS=["class_logit"], DYNAMIC=False)
     assert run(alone, several, *words, "-o", tmp_path / "b") == 0
     both = record(tmp_path / "b")["summary"]
     one, more = alone.name, several.name
@@ -177,9 +176,9 @@ def test_a_program_is_evaluated_for_each_of_its_composites(
 def test_a_config_of_several_composites_gives_all_of_them(
     tmp_path: Path, programs: Programs, several: Path
 ) -> None:
-    given = ("LRPC.COMPOSITE", "{cp_lrp: cp_lrp, weak: {composite: gamma, linear_gamma: 0.05}}")
+    given = ("LRPC.COMPOSITE", SEVERAL["COMPOSITE"])
     words = ("--scenes", SCENES, *QUICK, "--baselines", "random")
-    with programs.trace_of(DIGITS):
+    with programs.trace_of(DIGITS, DYNAMIC=False):
         assert run("--config", DIGITS, *words, "-o", tmp_path / "a", *ONE_TARGET, *given) == 0
     assert run(several, *words, "-o", tmp_path / "b") == 0
     assert record(tmp_path / "a")["objects"] == record(tmp_path / "b")["objects"]

@@ -27,7 +27,7 @@ from lrpc.commands.session import calls
 from lrpc.models.maskdino.postprocess import Detections, detections
 from lrpc.program.protocol import Size
 from tests.support.maskdino_cases import EXAMPLE
-from tests.support.programs import DIGITS, Programs
+from tests.support.programs import ANY_SIZE, DIGITS, Programs
 
 SCORE, TOP = 0.3, 5
 
@@ -61,7 +61,7 @@ def cut(photo: Photo, ending: str) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def program(programs: Programs) -> Path:
-    return programs.directory(DIGITS, DYNAMIC=True, TARGETS="[class_logit]")
+    return programs.directory(DIGITS, **ANY_SIZE)
 
 
 def _kept(scene: dict[str, Any]) -> dict[str, Any]:
@@ -224,7 +224,7 @@ def test_sums_over_tokens_start_with_those_of_each_image(
     table = tmp_path / "t.csv"
     words = ["--which-module=encoder", "--layer-index=1", "--feature-index=3", "--batch-size=4"]
     words += ["--target-norm=sumT", "--device=cpu", "--config", str(DIGITS)]
-    with programs.each_once():
+    with programs.trace_of(DIGITS, DYNAMIC=True), programs.each_once():
         given = ["--images-dir", str(folder), "--output-csv", str(table), *words]
         assert main(["analyze", *given, "LRPC.DYNAMIC", "true"]) == 0
     told = json.loads(Path(f"{table}.json").read_text())

@@ -30,10 +30,10 @@ def whole(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("02.png", "05.png"):
         shutil.copy(EXAMPLE / "scenes" / name, folder / "images")
     kept = ["--keep-program", str(folder / "program"), "--config", str(DIGITS)]
-    kept += ["LRPC.SHAPES", "[[96, 96]]"]
+    kept += ["LRPC.SHAPES", "[[96, 96]]", "LRPC.DYNAMIC", "false"]
     asked = ["--which-module", "decoder", "--layer-index", "1", "--feature-index", "2,7"]
     words = ["--images-dir", str(folder / "images"), "--output-csv", str(folder / "t.csv")]
-    with programs.trace_of(DIGITS, SHAPES=[[96, 96]]):
+    with programs.trace_of(DIGITS, SHAPES=[[96, 96]], DYNAMIC=False):
         assert main(["analyze", *words, *asked, "--batch-size", "2", "--device", "cpu", *kept]) == 0
     return folder
 

@@ -13,7 +13,7 @@ from lrpc.cli import main
 from lrpc.export import pt2
 from lrpc.program.loading import load_program
 from tests.export.test_export_programs import MODELS, Near, scene
-from tests.support.programs import DIGITS, EXAMPLES, Programs
+from tests.support.programs import ANY_SIZE, DIGITS, EXAMPLES, Programs
 
 SOURCE = EXAMPLES / "export" / "explain.cpp"
 
@@ -44,7 +44,7 @@ def compiled(source: Path, folder: Path) -> Path:
 
 @pytest.mark.slow
 def test_digits_from_python_and_from_c(programs: Programs, tmp_path: Path) -> None:
-    directory = programs.directory(DIGITS, DYNAMIC=True, TARGETS="[class_logit]")
+    directory = programs.directory(DIGITS, **ANY_SIZE)
     package, given, made = (tmp_path / name for name in ("digits.pt2", "image.raw", "out.raw"))
     assert main(["export", str(directory), "--to", "pt2", "-o", str(package)]) == 0
     program, run, near = load_program(directory, "cpu"), pt2.opened(package), Near(directory)

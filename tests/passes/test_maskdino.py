@@ -32,11 +32,18 @@ def imported(case: str, padded: bool) -> Module:
     return import_model(build_maskdino(golden_config(case)).eval(), inputs).module
 
 
+@cache
+def marked_model() -> Module:
+    return run_pipeline(imported("3s", True), MARKING)
+
+
 def count(module: Module, role: str, op: str = "") -> int:
     return sum(node.role == role and op in ("", node.op) for node in module.graph.nodes)
 
 
-@pytest.mark.parametrize(("case", "padded"), [("3s", False), ("3s", True)])
+@pytest.mark.parametrize(
+    ("case", "padded"), [("3s", True), pytest.param("3s", False, marks=pytest.mark.slow)]
+)
 def test_marks_of_the_three_scale_model(case: str, padded: bool) -> None:
     def reparsed(step: Pass, module: Module) -> None:
         assert parse_graph(print_graph(module.graph)) == module.graph, step.name
@@ -56,7 +63,7 @@ def test_marks_of_the_three_scale_model(case: str, padded: bool) -> None:
 
 
 def test_coordinates_carry_nothing_and_boxes_do() -> None:
-    marked = run_pipeline(imported("3s", False), MARKING)
+    marked = marked_model()
     able = relevance_reachable(marked.graph)
     assert {name for name, value in marked.graph.outputs if value.name in able} == {
         "pred_logits", "pred_boxes", "pred_masks",
@@ -73,7 +80,7 @@ def test_coordinates_carry_nothing_and_boxes_do() -> None:
 def test_every_composite_covers_the_model(name: str) -> None:
     box = {"low": -2.0, "high": 2.0} if name == "epsilon_gamma_box" else {}
     passes = annotating(composite(name, **box))[len(MARKING) :]
-    marked = run_pipeline(imported("3s", False), MARKING)
+    marked = marked_model()
     run_pipeline(marked, passes)
 
 

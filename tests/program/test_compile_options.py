@@ -1,9 +1,6 @@
-"""Programs of parts of a model, with padding masks, and of every composite, held against the
-interpreter."""
+"""Programs of parts of a model, and of every composite, held against the interpreter."""
 
 from __future__ import annotations
-
-from itertools import cycle
 
 import pytest
 import torch
@@ -17,9 +14,13 @@ from tests.support.programs import DIGITS, Programs
 ENCODER = "sem_seg_head.pixel_decoder.transformer.encoder"
 
 
+SMALL = {"SHAPES": [[96, 96]], "DYNAMIC": False}
+"""One size; at several: test_verify_sizes.py."""
+
+
 def sound(programs: Programs, **options: object) -> list[str]:
     """The names of the checks of such a program, all of which pass."""
-    found = list(checks(programs.directory(DIGITS, **options)))
+    found = list(checks(programs.directory(DIGITS, **SMALL, **options)))
     assert [c for c in found if not c.passed] == []
     return [c.what for c in found]
 
@@ -28,27 +29,22 @@ def test_a_part_of_the_model(programs: Programs) -> None:
     names = sound(programs, SCOPE=ENCODER)
     assert "output → encoder.layers.0" in names
     assert "output → encoder.input" in names
-    program = programs.loaded(DIGITS, SCOPE=ENCODER)
+    program = programs.loaded(DIGITS, **SMALL, SCOPE=ENCODER)
     assert list(program.interface.targets) == ["output"]
 
 
-def test_padding_masks(programs: Programs) -> None:
-    assert "class_logit → input" in sound(programs, PADDING_MASK=True)
-    program = programs.loaded(DIGITS, PADDING_MASK=True)
-    assert list(program.interface.inputs) == ["images", "padding_mask"]
-
-
 TARGETS = ("class_logit", "box", "mask_logit", "encoder_feature:2", "decoder_query:1")
+OTHERS = sorted(COMPOSITES.keys() - {"thesis"})
 
 
-@pytest.mark.parametrize(
-    ("composite", "target"),
-    list(zip(sorted(COMPOSITES.keys() - {"thesis"}), cycle(TARGETS), strict=False)),
-)
-def test_every_composite(programs: Programs, composite: str, target: str) -> None:
-    """Each from one target, and from each target some; all of them at once: test_verify.py."""
-    names = sound(programs, COMPOSITE=composite, TARGETS=[target])
-    assert f"{target} → input" in names
+@pytest.mark.parametrize("n", range(len(TARGETS)))
+def test_every_composite(programs: Programs, n: int) -> None:
+    """Each from one target, and from each target some; all of them at once: test_golden.py."""
+    some, target = OTHERS[n :: len(TARGETS)], TARGETS[n]
+    names = sound(programs, COMPOSITE=some, TARGETS=[target])
+    labels = [f"{name}: " for name in some] if len(some) > 1 else [""]
+    for label in labels:
+        assert f"{label}{target} → input" in names
 
 
 def test_the_composite_for_single_layers(programs: Programs) -> None:

@@ -14,11 +14,14 @@ import lrpc
 from lrpc.cli import main
 from lrpc.program.tolerance import TOLERANCES
 from lrpc.program.verify import checks, output_check
-from tests.support.programs import DIGITS, Programs
+from tests.support.programs import ANY_SIZE, DIGITS, Programs
+
+SMALL = ("--size", "H=64", "W=96")
+"""One size; at several: test_verify_sizes.py."""
 
 
 def test_a_sound_program_passes(programs: Programs, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["verify", str(programs.directory(DIGITS))]) == 0
+    assert main(["verify", str(programs.directory(DIGITS, **ANY_SIZE)), *SMALL]) == 0
     said = capsys.readouterr().out
     assert "FAILED" not in said
     assert "checks passed" in said
@@ -39,7 +42,7 @@ def test_a_wrong_program_fails(
     programs: Programs, tmp_path: Path, capsys: pytest.CaptureFixture[str], right: str, wrong: str
 ) -> None:
     folder = tmp_path / "program"
-    shutil.copytree(programs.directory(DIGITS), folder)
+    shutil.copytree(programs.directory(DIGITS, **ANY_SIZE), folder)
     source = (folder / "program.py").read_text()
     assert right in source
     changed = source.replace(right, wrong, 1).encode()
@@ -47,7 +50,7 @@ def test_a_wrong_program_fails(
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["sha256"]["program.py"] = hashlib.sha256(changed).hexdigest()
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    assert main(["verify", str(folder)]) == 1
+    assert main(["verify", str(folder), *SMALL]) == 1
     assert "FAILED" in capsys.readouterr().out
 
 

@@ -17,7 +17,7 @@ from lrpc.cli import main
 from lrpc.ir.sizes import Size
 from lrpc.program.verify import checks
 from lrpc.program.verify_sizes import Check, folded, points
-from tests.support.programs import DIGITS, Programs
+from tests.support.programs import ANY_SIZE, DIGITS, Programs
 
 
 class Ramp(nn.Module):
@@ -120,11 +120,9 @@ def test_sizes_that_cannot_be_verified_are_refused(
     assert told.count("\n") == 1
 
 
-def test_a_program_of_one_size_has_no_others(
-    programs: Programs, capsys: pytest.CaptureFixture[str]
-) -> None:
-    one = programs.directory(DIGITS, DYNAMIC=False)
-    assert main(["verify", str(one), "--size", "H=96"]) == 2
+def test_a_program_of_one_size_has_no_others(capsys: pytest.CaptureFixture[str]) -> None:
+    one = lrpc.compile(nn.Linear(3, 2).eval(), (torch.randn(2, 3),))
+    assert main(["verify", str(one.directory), "--size", "H=96"]) == 2
     assert "sizes that vary are none: the program is of one size" in capsys.readouterr().err
 
 
@@ -132,7 +130,7 @@ def test_outputs_are_held_against_the_model_of_a_config(
     programs: Programs, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    directory = programs.directory(DIGITS, DYNAMIC=True, TARGETS="[class_logit]")
+    directory = programs.directory(DIGITS, **ANY_SIZE)
     words = [str(directory), "--size", "H=64", "W=96", "--config", str(DIGITS)]
     assert main(["verify", *words]) == 0
     assert capsys.readouterr().out.count("against the model") == 3

@@ -19,22 +19,28 @@ from torch import Tensor, nn
 
 import lrpc
 from lrpc.cli import main
-from lrpc.compiler import compile_graph
+from lrpc.compiler import compile_config, compile_graph
+from lrpc.config import load_config
 from lrpc.errors import LrpcError, RuleError
 from lrpc.program.verify import checks
 from lrpc.rules import CATALOGUE, FAMILIES, register, unregister
 from lrpc.rules.plugins import load_plugins
 from tests.support.one_node import Case
-from tests.support.programs import DIGITS, Programs
 from tests.support.twins import back, check, columns, n, stab
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "epsilon_rms"
-RULE = {"role": "linear", "rule": NAME, "factor": 0.05}
-OPTIONS: dict[str, object] = {
-    "COMPOSITE": "cp_lrp", "PLUGINS": "[examples.own_rule]", "RULES": [RULE],
-    "TARGETS": ["class_logit"],
-}  # fmt: skip
+CONFIG = """
+MODEL:
+  WEIGHTS: ""
+LRPC:
+  SOURCE: tests.support.small:network
+  SHAPES: [[32, 32]]
+  TARGETS: [class_logit]
+  COMPOSITE: cp_lrp
+  PLUGINS: [examples.own_rule]
+  RULES: [{role: linear, rule: epsilon_rms, factor: 0.05}]
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -95,18 +101,24 @@ def test_relevance_does_not_depend_on_the_scale_of_a_layer() -> None:
     torch.testing.assert_close(found[0], found[1])
 
 
-def test_a_program_from_yaml_verifies(programs: Programs) -> None:
-    found = list(checks(programs.directory(DIGITS, **OPTIONS, PRECISION="fp64"), every=True))
+@pytest.fixture(scope="module")
+def folder(own: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program of a config that names the rule."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "config.yaml").write_text(CONFIG)
+    compile_config(load_config(folder / "config.yaml", []), folder / "program")
+    return folder / "program"
+
+
+def test_a_program_from_yaml_verifies(folder: Path) -> None:
+    found = list(checks(folder, every=True))
     assert [c for c in found if not c.passed] == []
     assert any("against the interpreter" in c.remark for c in found)
-    text = (programs.directory(DIGITS, **OPTIONS, PRECISION="fp64") / "program.py").read_text()
+    text = (folder / "program.py").read_text()
     assert "epsilon_rms(factor=0.05)" in text
 
 
-def test_a_fresh_process_takes_the_rule_where_it_is_allowed(
-    programs: Programs, tmp_path: Path
-) -> None:
-    folder = programs.directory(DIGITS, **OPTIONS)
+def test_a_fresh_process_takes_the_rule_where_it_is_allowed(folder: Path, tmp_path: Path) -> None:
     settings = json.loads((folder / "manifest.json").read_text())["config"]["LRPC"]
     assert settings["PLUGINS"] == ["examples.own_rule"]
     for options, code in (([], 2), (["--plugin", "examples.own_rule"], 0)):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any
 
 import pytest
@@ -225,6 +226,21 @@ told({str(directory)!r})
         " program.py of that directory anew"
     )
     assert three == "loaded"
+
+
+def test_code_names_the_file_that_it_was_loaded_from(tmp_path: Path) -> None:
+    """Also where a program of the same text was loaded before."""
+    first: Any = small_calls.program()
+    for program in (first, load_program(first.save(tmp_path / "other"), "cpu")):
+        module = type(program).forward.__globals__
+        functions = [f for f in module.values() if isinstance(f, FunctionType)]
+        pending = [f.__code__ for f in functions if f.__globals__ is module]
+        found = set()
+        while pending:
+            code = pending.pop()
+            found.add(code.co_filename)
+            pending += [c for c in code.co_consts if isinstance(c, CodeType)]
+        assert found == {str(Path(program.directory).resolve() / "program.py")}
 
 
 # Saving.

@@ -34,6 +34,18 @@ def test_digits(programs: Programs, precision: str) -> None:
         check(programs, DIGITS, precision, program, images)
 
 
+def test_a_program_of_any_size_gives_what_that_of_one_size_does(programs: Programs) -> None:
+    """To rounding; at every size and in float64: test_any_size_targets.py."""
+    one, other = programs.digits(), programs.digits(DYNAMIC="auto")
+    images = digits_image("03")
+    state, beside = one.forward(images), other.forward(images)
+    for name, value in state.outputs.items():
+        assert difference(beside.outputs[name], value) < LIMITS["fp32"]
+    for target, at in {"class_logit": [(0, 5)], "mask_logit": [(3, 7, 9)]}.items():
+        found = [p.relevance(s, target, at=at).input for p, s in ((one, state), (other, beside))]
+        assert difference(*found) < 1e-4
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "fp64"])
 def test_the_released_size(programs: Programs, precision: str) -> None:

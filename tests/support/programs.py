@@ -21,11 +21,20 @@ from lrpc.commands.evaluate import candidates
 from lrpc.config import Config, load_config
 from lrpc.models.sources import build_model
 from lrpc.program.loading import load_program
+from lrpc.program.mixed import DTYPES
 from lrpc.program.model_check import Case, ModelCheck
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DIGITS = EXAMPLES / "maskdino.yaml"
 FULL = EXAMPLES / "maskdino_r50_coco.yaml"
+ANY_SIZE: dict[str, object] = {"TARGETS": "[class_logit]", "DYNAMIC": True}
+"""A program of one target, for images of any size."""
+SEVERAL: dict[str, object] = {
+    "COMPOSITE": "{cp_lrp: cp_lrp, weak: {composite: gamma, linear_gamma: 0.05, epsilon: 0.1}}",
+    "TARGETS": ["class_logit"],
+    "DYNAMIC": False,
+}
+"""A program of two composites."""
 Key = tuple[object, ...]
 
 
@@ -41,8 +50,10 @@ class Programs:
     _loaded: dict[Path, Any] = field(default_factory=dict)
 
     def digits(self, composite: str = "attnlrp", epsilon: float = 1e-6, **options: object) -> Any:
-        """The loaded program of the digits model; `options` are keys below LRPC."""
-        return self.loaded(DIGITS, COMPOSITE=composite, EPSILON=epsilon, **options)
+        """The loaded program of the digits model, of one size unless `options`, keys below LRPC,
+        say otherwise: that of any size gives the same (test_any_size_targets.py)."""
+        options = {"COMPOSITE": composite, "EPSILON": epsilon, "DYNAMIC": False} | options
+        return self.loaded(DIGITS, **options)
 
     def full(self, composite: str = "attnlrp", epsilon: float = 1e-6, **options: object) -> Any:
         """The loaded program of the released R50 configuration with seeded weights, at 128×160."""
@@ -71,8 +82,9 @@ class Programs:
         """Compilations inside, whose configurations differ from this in rules alone, share its
         trace with each other and with programs that are compiled here."""
         wanted = _wanted(config, options)
-        traced = ("PRECISION", "SHAPES", "DYNAMIC", "SCOPE", "PADDING_MASK")  # the rest is rules
-        with self.one_trace(config, *(str(wanted.LRPC[k]) for k in traced)):
+        traced = ("SHAPES", "DYNAMIC", "SCOPE", "PADDING_MASK")  # the rest is rules
+        dtype = DTYPES[wanted.LRPC.PRECISION]
+        with self.one_trace(config, str(dtype), *(str(wanted.LRPC[k]) for k in traced)):
             yield
 
     def model(self, config: Path, dtype: torch.dtype) -> Any:

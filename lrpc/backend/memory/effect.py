@@ -20,7 +20,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lrpc.backend.sources import MODULES
-from lrpc.ir.meta import by_formula
+from lrpc.ir.meta import by_formula, rows
 from lrpc.ir.types import DTYPES, TensorType
 
 META = torch.device("meta")
@@ -41,11 +41,8 @@ class Strided:
     @staticmethod
     def contiguous(kind: TensorType, sizes: Mapping[str, int]) -> Strided:
         """A tensor of this type laid out row by row."""
-        shape, strides, step = kind.sized(sizes), [], 1
-        for extent in reversed(shape):
-            strides.append(step)
-            step *= max(extent, 1)
-        return Strided(shape, tuple(reversed(strides)), DTYPES[kind.dtype])
+        shape = kind.sized(sizes)
+        return Strided(shape, rows(shape), DTYPES[kind.dtype])
 
     def meta(self) -> Tensor:
         return torch.empty_strided(self.shape, self.strides, dtype=self.dtype, device=META)

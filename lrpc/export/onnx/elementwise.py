@@ -36,10 +36,6 @@ def constant(w: Writer, node: Node, value: float) -> str:
     return w.number(value, node.out.type.dtype)
 
 
-def sigmoid_of(w: Writer, x: str) -> str:
-    return w.op("Sigmoid", x)
-
-
 def expm1(w: Writer, x: str, dtype: str) -> str:
     """exp(x) - 1 without cancellation: 2 t / (1 - t) with t = tanh(x / 2) near 0."""
     one, two, half = (w.number(n, dtype) for n in (1, 2, 0.5))

@@ -6,8 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lrpc.models.maskdino.boxes import masks_to_boxes
     from lrpc.models.maskdino.layers import FrozenBatchNorm2d, MSDeformAttn
+    from lrpc.models.maskdino.mask_boxes import masks_to_boxes
     from lrpc.models.maskdino.model import WHAT, MaskDINO, build_maskdino, construct_maskdino
     from lrpc.models.maskdino.seeding import seeded_weights
     from lrpc.models.maskdino.spec import MaskDINOSpec
@@ -33,7 +33,7 @@ _LAZY = {
     "MaskDINOSpec": "spec",
     "build_maskdino": "model",
     "construct_maskdino": "model",
-    "masks_to_boxes": "boxes",
+    "masks_to_boxes": "mask_boxes",
     "seeded_weights": "seeding",
 }
 

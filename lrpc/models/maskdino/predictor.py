@@ -7,9 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lrpc.models.maskdino.boxes import inverse_sigmoid, masks_to_boxes, xyxy_to_cxcywh
+from lrpc.models.maskdino.boxes import inverse_sigmoid, xyxy_to_cxcywh
 from lrpc.models.maskdino.decoder import Decoder, Memory
 from lrpc.models.maskdino.layers import MLP
+from lrpc.models.maskdino.mask_boxes import masks_to_boxes
 from lrpc.models.maskdino.pixel_decoder import Pixels
 from lrpc.models.maskdino.positions import proposals, valid_ratios
 from lrpc.models.maskdino.spec import MaskDINOSpec

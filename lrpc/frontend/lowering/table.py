@@ -11,13 +11,17 @@ from lrpc.frontend.execute import is_in_place, out_of_place
 from lrpc.frontend.lowering import (
     activations,
     attention,
+    diagonals,
     elementwise,
+    functions,
     indexing,
     layers,
     maps,
     numbers,
     reductions,
+    scatters,
     shapes,
+    writes,
 )
 from lrpc.frontend.records import Call
 
@@ -28,6 +32,7 @@ ROWS: dict[str, Row] = {
     name: row
     for family in (
         elementwise,
+        functions,
         activations,
         shapes,
         indexing,
@@ -36,6 +41,9 @@ ROWS: dict[str, Row] = {
         maps,
         attention,
         numbers,
+        writes,
+        scatters,
+        diagonals,
     )
     for name, row in family.ROWS.items()
 }

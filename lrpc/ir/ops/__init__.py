@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from lrpc.ir.ops import boxes, deformable, elementwise, network, relevance, slopes, structural
+from lrpc.ir.ops import (
+    boxes,
+    deformable,
+    elementwise,
+    network,
+    relevance,
+    slopes,
+    steps,
+    structural,
+)
 from lrpc.ir.ops.row import Op, infer
 from lrpc.ir.ops.sized import resolve
 from lrpc.ir.ops.traits import Family, Trait, View
 
 TABLE: dict[str, Op] = {
     row.name: row
-    for family in (elementwise, structural, network, deformable, boxes, relevance, slopes)
+    for family in (
+        *(elementwise, structural, steps, network, deformable, boxes, relevance, slopes),
+    )
     for row in family.ROWS
 } | {row.name: row for row in relevance.EFFECTS}
 

@@ -130,8 +130,12 @@ def addcmul(c: Context, x: Operand, y: Operand, z: Operand, *, value: float = 1)
 
 def clamp(c: Context, x: Operand, min: Operand = None, max: Operand = None) -> Operand:
     low, high = (None if v is None else _number(c, v) for v in (min, max))
-    if (low is None) != (min is None) or (high is None) != (max is None):
-        c.refuse("has a traced bound", "use torch.minimum and torch.maximum")
+    if (low is None) != (min is None):
+        x, min = _larger("ge")(c, x, min), None
+    if (high is None) != (max is None):
+        x, max = _larger("le")(c, x, max), None
+    if low is None and high is None:
+        return x
     if c.result.dtype == "bool":
         c.refuse("bounds booleans")
     if low == 0 and high in (None, 6):

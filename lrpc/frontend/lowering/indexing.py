@@ -21,12 +21,14 @@ def getitem(c: Context, x: Operand, index: Operand) -> Operand:
         return x[index]
     if (rows := _table_rows(c, x, index)) is not None:
         return rows
-    value = c.value(x)
-    picks = picks_of(c, index, value.type.shape)
-    part = basic(c, value, picks.plain)
-    if not picks.tensors:
-        return c.reshape(part, c.result.shape)
-    return c.reshape(_at(c, flat(c, part, picks)), c.result.shape)
+    return c.reshape(entries(c, c.value(x), index), c.result.shape)
+
+
+def entries(c: Context, x: Value, index: Operand) -> Value:
+    """What an index picks, but for new axes, and with the axes of index tensors as one."""
+    picks = picks_of(c, index, x.type.shape)
+    part = basic(c, x, picks.plain)
+    return _at(c, flat(c, part, picks)) if picks.tensors else part
 
 
 def _table_rows(c: Context, table: Operand, index: Operand) -> Operand:
@@ -190,6 +192,25 @@ def embedding(
     return c.op("embedding", c.cast(index, "i64"), weight=c.weight(weight))
 
 
+def embedding_bag(
+    c: Context, index: Operand, weight: Operand, offsets: Operand = None,
+    max_norm: float | None = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False,
+    mode: str = "mean", sparse: bool = False, per_sample_weights: Operand = None,
+    include_last_offset: bool = False, padding_idx: int | None = None,
+) -> Operand:  # fmt: skip
+    """The sum, mean or largest of the rows that each line of an index [B, N] names."""
+    if offsets is not None or c.type(index).rank != 2:
+        c.refuse("takes bags of other lengths (offsets)", "give an index [B, N], and weights of 0")
+    if padding_idx is not None:
+        c.refuse("leaves out padding (padding_idx)", "give per_sample_weights of 0 there")
+    rows = embedding(c, index, weight, max_norm=max_norm)
+    if per_sample_weights is not None:
+        shape = (*c.type(index).shape, 1)
+        rows = c.op("mul", rows, c.reshape(per_sample_weights, shape))
+    op = {"sum": "sum", "mean": "mean", "max": "amax"}[mode]
+    return c.op(op, rows, dims=(-2,), keepdim=False)
+
+
 def torch_embedding(
     c: Context, weight: Operand, indices: Operand, padding_idx: int = -1,
     scale_grad_by_freq: bool = False, sparse: bool = False,
@@ -213,4 +234,5 @@ ROWS: dict[str, Any] = {
     "getitem": getitem, "index_select": index_select, "gather": gather,
     "take_along_dim": take_along_dim, "topk": topk, "sort": sort, "argsort": argsort,
     "msort": msort, "kthvalue": kthvalue, "median": median, "embedding": embedding,
+    "embedding_bag": embedding_bag,
 }  # fmt: skip

@@ -18,9 +18,13 @@ from lrpc.frontend.lowering import (
     layers,
     maps,
     numbers,
+    products,
     reductions,
+    resizing,
     scatters,
     shapes,
+    volumes,
+    windows,
     writes,
 )
 from lrpc.frontend.records import Call
@@ -38,7 +42,11 @@ ROWS: dict[str, Row] = {
         indexing,
         reductions,
         layers,
+        products,
         maps,
+        resizing,
+        volumes,
+        windows,
         attention,
         numbers,
         writes,
@@ -57,7 +65,10 @@ OWN_ORDER: tuple[tuple[Any, Row], ...] = (
 
 
 #: Methods that take their arguments in another order than the function of the same name.
-METHODS: dict[str, Row] = {"where": elementwise.where_method}
+METHODS: dict[str, Row] = {
+    "where": elementwise.where_method,
+    "unfold": windows.unfold_method,
+}
 
 
 def row_of(call: Call) -> Row | None:

@@ -15,7 +15,8 @@ def exp_ratio(x: Tensor) -> Tensor:
 
 def log1p_ratio(x: Tensor) -> Tensor:
     """log(1 + x) / x."""
-    return torch.where(x == 0, 1.0, torch.log1p(x) / x)
+    wide = widened(x)
+    return narrowed(torch.where(wide == 0, 1.0, torch.log1p(wide) / wide), x.dtype)
 
 
 def erf_ratio(x: Tensor) -> Tensor:

@@ -55,6 +55,7 @@ def lower(
     filled with what each call was lowered to, by its index."""
     live = live_calls(program.calls, wanted)
     walk = Lowering(program.calls, names)
+    walk.live = live
     for call in program.calls:
         if call.index in live or call.kind == "placeholder":
             walk.step(call)

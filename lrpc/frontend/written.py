@@ -27,6 +27,7 @@ class Written:
     def __init__(self, tracer: Recorder) -> None:
         self._tracer = tracer
         self._roots: dict[int, tuple[Tensor, Tensor]] = {}  # by memory: the traced one, as plain
+        self._values: dict[int, Tensor] = {}  # the traced ones by the memory of their values
 
     def __bool__(self) -> bool:
         return bool(self._roots)
@@ -52,9 +53,8 @@ class Written:
 
     def wrote(self, x: TracedTensor) -> None:
         """Autograd follows what was written into `x`, so into all of its memory."""
-        if (known := self._roots.get(_memory(x.value))) is not None:
-            assert type(known[0]) is TracedTensor
-            known[0].carries = True
+        if type(root := self._values.get(_memory(x.value))) is TracedTensor:
+            root.carries = True
 
     def _root(self, x: Tensor, name: str) -> tuple[Tensor, Tensor]:
         """The traced tensor that all memory of `x` belongs to, and the same as a plain one."""
@@ -72,6 +72,7 @@ class Written:
         value = plain if tracer.runner.fake is None else tracer.runner.fake.from_tensor(plain)
         _become(root, TracedTensor(node, tracer, value))
         self._roots[_memory(plain)] = root, plain
+        self._values[_memory(value)] = root
         return root, plain
 
     def _view(self, x: Tensor, root: Any, plain: Tensor, name: str) -> None:
@@ -106,4 +107,6 @@ def _become(x: Tensor, traced: TracedTensor) -> None:
 
 
 def _memory(x: Tensor) -> int:
-    return x.untyped_storage().data_ptr()
+    """Equal for tensors of one memory, also of none as in traces by shapes."""
+    place: int = x.untyped_storage()._cdata
+    return place

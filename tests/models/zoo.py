@@ -208,7 +208,7 @@ SEGMENTERS: dict[str, Entry] = {
                              "decoder_config": ("DetrConfig", DETR)}, size=(3, 64, 64)),
     "EoMT": vision("EomtForUniversalSegmentation", "EomtConfig",
                    {**VIT, "num_blocks": 1, "num_queries": 5, "num_register_tokens": 2},
-                   output="masks_queries_logits"),
+                   output="masks_queries_logits", attention="eager"),
     "DPT": vision("DPTForDepthEstimation", "DPTConfig",
                   {**VIT, "num_hidden_layers": 4, "backbone_out_indices": [0, 1, 2, 3],
                    "neck_hidden_sizes": [8, 12, 16, 20], "fusion_hidden_size": 16,

@@ -273,8 +273,8 @@ def check(name: str, tensors: tuple[Tensor, ...], attrs: dict[str, Any]) -> None
             exact = {k: double(v) for k, v in plain.items()}
             expected = TABLE[name].reference(*map(double, cast), **exact)
             whole_numbers = not expected.is_floating_point()
-                fixed = whole_numbers or name == "masks_to_boxes"
-                assert found.dtype == (expected.dtype if fixed else dtype)
+            fixed = whole_numbers or name == "masks_to_boxes"
+            assert found.dtype == (expected.dtype if fixed else dtype)
             scale = float(expected.abs().max()) if expected.numel() else 1.0
             torch.testing.assert_close(
                 double(found), expected.double(), rtol=limit, atol=limit * scale

@@ -41,11 +41,9 @@ class Written:
     def adopt(self, x: Tensor, name: str) -> None:
         """Make the plain tensor `x` traced, which `name` is about to write into."""
         if type(x) is not Tensor or x.requires_grad or self._tracer.constants.owns(x):
-            what = "a parameter or buffer of the model" if type(x) is not Tensor else "a weight"
-            what = "its own state" if self._tracer.constants.owns(x) else what
             raise TraceError(
-                f"{name} writes traced values into {what}, at {self._tracer.where()}; "
-                "write into a clone of it"
+                f"{name} writes traced values into a parameter or buffer of the model, at "
+                f"{self._tracer.where()}; write into a clone of it"
             )
         root, plain = self._root(x, name)
         if x is not root:

@@ -115,10 +115,10 @@ FUNCTIONS: dict[str, Callable[[Apply, Tensor], Any]] = {
     "whole remainders": lambda m, x: (
         x.flatten(1)[torch.arange(x.shape[0])[:, None], x.flatten(1).topk(3).indices % 6] * 2
     ),
-    "heaviside": lambda m, x: torch.heaviside(x, x.new_ones(())) * x,
+    "heaviside": lambda m, x: torch.heaviside(x.detach(), x.new_ones(())) * x,
     "order of ties": lambda m, x: (
         x * 2,
-        x.round().argsort(-1, stable=True),
+        x.round().argsort(stable=True),
         x.round().sort(1, descending=True)[1],
     ),
 }

@@ -147,6 +147,7 @@ MAPS: dict[str, tuple[Callable[[], Apply], tuple[int, ...]]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
 @pytest.mark.parametrize("name", MAPS)
 def test_maps(name: str) -> None:
     model, shape = MAPS[name]

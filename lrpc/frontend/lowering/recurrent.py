@@ -118,7 +118,7 @@ def _layers(cell: Cell, states: int) -> Any:
 def _maps(given: tuple[Operand, ...], biases: bool) -> Maps:
     plain = 4 if biases else 2
     projection = given[plain] if len(given) > plain else None
-    return Maps(*given[:plain], **({"projection": projection}))
+    return Maps(*given[:plain], projection=projection)
 
 
 def _picked(c: Context, h: Operand, index: int) -> Value:

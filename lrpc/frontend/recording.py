@@ -122,7 +122,7 @@ class Recorder(fx.Tracer):
         if any(x.tracer is not self for x in found((args, kwargs), TracedTensor)):
             raise TraceError(f"tensors of two calls of the model meet in {name}, at {self.where()}")
         if kwargs.get("out") is not None:
-            return self._into(kind, target, name, args, dict(kwargs))
+            return self.written.into(kind, target, name, args, dict(kwargs))
         if name in SIZED:
             args, kwargs = with_numbers(self, name, args, kwargs, keep=1)
         args, kwargs = mapped((args, kwargs), slice, self._bounds)
@@ -192,23 +192,6 @@ class Recorder(fx.Tracer):
         node.meta["writes"] = x.node
         if (refusal := refused_write(self, x, name, following, same_shape)) is not None:
             raise refusal
-
-    def _into(self, kind: str, target: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
-        """A call that writes its result into `out`, where that is traced and of its shape."""
-        out = kwargs.pop("out")
-        result = self.create_proxy(kind, target, args, kwargs)
-        if type(result) is not TracedTensor or not isinstance(out, Tensor):
-            raise TraceError(
-                f"{name} writes several results (out=), at {self.where()}; "
-                "use what it returns instead"
-            )
-        if result.shape != out.shape:
-            raise TraceError(
-                f"{name} changes the shape of a traced tensor in place (out=), at {self.where()}; "
-                "use what it returns instead"
-            )
-        self.create_proxy("call_method", "copy_", (out, result), {})
-        return out
 
     def _wrap(self, node: fx.Node, result: Any, operands: list[TracedTensor], name: str) -> Any:
         if isinstance(result, Tensor):

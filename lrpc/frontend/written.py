@@ -49,6 +49,23 @@ class Written:
         if x is not root:
             self._view(x, root, plain, name)
 
+    def into(self, kind: str, target: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
+        """A call that writes its result into `out`, where that is traced and of its shape."""
+        out = kwargs.pop("out")
+        result = self._tracer.create_proxy(kind, target, args, kwargs)
+        if type(result) is not TracedTensor or not isinstance(out, Tensor):
+            raise TraceError(
+                f"{name} writes several results (out=), at {self._tracer.where()}; "
+                "use what it returns instead"
+            )
+        if result.shape != out.shape:
+            raise TraceError(
+                f"{name} changes the shape of a traced tensor in place (out=), at "
+                f"{self._tracer.where()}; use what it returns instead"
+            )
+        self._tracer.create_proxy("call_method", "copy_", (out, result), {})
+        return out
+
     def wrote(self, x: TracedTensor) -> None:
         """Autograd follows what was written into `x`, so into all of its memory."""
         if type(root := self._values.get(_memory(x.value))) is TracedTensor:

@@ -32,6 +32,8 @@ class Entry:
     call: Mapping[str, Any] = field(default_factory=dict)
     attention: str = ""
     config_of: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
+    refused: str = ""
+    """The start of the line that refuses it, where that is known."""
 
 
 NAMES = {"pixels": "pixel_values", "ids": "input_ids", "mel": "input_features",
@@ -144,7 +146,8 @@ IMAGES: dict[str, Entry] = {
                     {"image_size": 64, "hidden_sizes": [16, 24, 32], "depths": [1, 1, 1],
                      "num_attention_heads": [2, 2, 2], "key_dim": [8, 8, 8]}, size=(3, 64, 64)),
     "CvT": vision("CvtForImageClassification", "CvtConfig",
-                  {"embed_dim": [8, 16, 24], "depth": [1, 1, 1], "num_heads": [1, 2, 2]}),
+                  {"embed_dim": [8, 16, 24], "depth": [1, 1, 1], "num_heads": [1, 2, 2]},
+                  size=(3, 64, 64)),
     "FocalNet": vision("FocalNetForImageClassification", "FocalNetConfig",
                        {"image_size": 32, "embed_dim": 8, "depths": [1, 1, 1, 1],
                         "hidden_sizes": [8, 16, 32, 64], "patch_size": 2}),
@@ -166,7 +169,7 @@ IMAGES: dict[str, Entry] = {
     "SigLIP vision": vision("SiglipVisionModel", "SiglipVisionConfig", VIT,
                             output="pooler_output"),
     "BiT": vision("BitForImageClassification", "BitConfig",
-                  {**RESNET, "num_groups": 4, "embedding_size": 8}),
+                  {**RESNET, "hidden_sizes": [8, 16, 24, 32], "num_groups": 4}),
     "ViViT": vision("VivitForVideoClassification", "VivitConfig",
                     {**WIDTHS, "image_size": 16, "num_frames": 4, "tubelet_size": [2, 8, 8]},
                     given="frames", size=(4, 3, 16, 16)),
@@ -185,7 +188,9 @@ DETECTORS: dict[str, Entry] = {
     "DETR": vision("DetrForObjectDetection", "DetrConfig", DETR, config_of=BACKBONE),
     "DETR boxes": vision("DetrForObjectDetection", "DetrConfig", DETR, output="pred_boxes",
                          config_of=BACKBONE),
-    "DETR segmentation": vision("DetrForSegmentation", "DetrConfig", DETR, output="pred_masks",
+    "DETR segmentation": vision("DetrForSegmentation", "DetrConfig",
+                                {**DETR, "d_model": 128, "encoder_attention_heads": 8,
+                                 "decoder_attention_heads": 8}, output="pred_masks",
                                 config_of=BACKBONE, size=(3, 64, 64)),
     "Table Transformer": vision("TableTransformerForObjectDetection", "TableTransformerConfig",
                                 DETR, config_of=BACKBONE),
@@ -200,7 +205,7 @@ SEGMENTERS: dict[str, Entry] = {
                         {"hidden_sizes": [8, 16, 20, 24], "depths": [1, 1, 1, 1],
                          "num_attention_heads": [1, 2, 2, 2], "decoder_hidden_size": 16}),
     "MaskFormer": vision("MaskFormerForInstanceSegmentation", "MaskFormerConfig",
-                         {"fpn_feature_size": 16, "mask_feature_size": 16},
+                         {"fpn_feature_size": 32, "mask_feature_size": 32},
                          output="masks_queries_logits", config_of={
                              "backbone_config": ("SwinConfig", {**SWIN, "depths": [1, 1, 1, 1],
                                                  "num_heads": [1, 2, 2, 2], "out_features": [
@@ -303,7 +308,8 @@ TEXTS: dict[str, Entry] = {
     "StableLM": text("StableLmForCausalLM", "StableLmConfig", LLAMA),
     "Granite": text("GraniteForCausalLM", "GraniteConfig", LLAMA),
     "Mixtral": text("MixtralForCausalLM", "MixtralConfig",
-                    {**LLAMA, "num_local_experts": 3, "num_experts_per_tok": 2}),
+                    {**LLAMA, "num_local_experts": 3, "num_experts_per_tok": 2,
+                     "experts_implementation": "eager"}),
     "Mamba": text("MambaForCausalLM", "MambaConfig",
                   {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2,
                    "state_size": 4, "use_cache": False}),

@@ -277,7 +277,7 @@ def check(name: str, tensors: tuple[Tensor, ...], attrs: dict[str, Any]) -> None
             assert found.dtype == (expected.dtype if fixed else dtype)
             scale = float(expected.abs().max()) if expected.numel() else 1.0
             torch.testing.assert_close(
-                double(found), expected.double(), rtol=limit, atol=limit * scale
+                double(found).to(expected.dtype), expected, rtol=limit, atol=limit * scale
             )
 
 

@@ -35,18 +35,24 @@ def _gates(c: Context, x: Value, count: int) -> list[Value]:
 def _lstm(c: Context, x: Value, state: State, h: Value) -> State:
     """c' = σ(f) c + σ(i) tanh(g), h' = σ(o) tanh(c')."""
     i, f, g, o = _gates(c, c.op("add", x, h), 4)
-    kept = c.op("mul", c.op("sigmoid", f), state[1])
-    new = c.op("mul", c.op("sigmoid", i), c.op("tanh", g))
-    cell = c.op("add", kept, new)
-    return c.op("mul", c.op("sigmoid", o), c.op("tanh", cell)), cell
+    new = _gated(c, i, c.op("tanh", g))
+    cell = c.op("add", _gated(c, f, state[1]), new)
+    return _gated(c, o, c.op("tanh", cell)), cell
+
+
+def _gated(c: Context, gate: Value, x: Value) -> Value:
+    """σ(gate) x."""
+    share = c.op("sigmoid", gate)
+    return c.op("mul", share, x)
 
 
 def _gru(c: Context, x: Value, state: State, h: Value) -> State:
     """n = tanh(x_n + σ(r) h_n), h' = n + σ(z) (h − n)."""
     (xr, xz, xn), (hr, hz, hn) = _gates(c, x, 3), _gates(c, h, 3)
-    r, z = (c.op("sigmoid", c.op("add", *pair)) for pair in ((xr, hr), (xz, hz)))
-    n = c.op("tanh", c.op("add", xn, c.op("mul", r, hn)))
-    rest = c.op("mul", z, c.op("sub", state[0], n))
+    r, z = (c.op("add", *pair) for pair in ((xr, hr), (xz, hz)))
+    new = c.op("add", xn, _gated(c, r, hn))
+    n = c.op("tanh", new)
+    rest = _gated(c, z, c.op("sub", state[0], n))
     return (c.op("add", n, rest),)
 
 

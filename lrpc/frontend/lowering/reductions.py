@@ -147,7 +147,8 @@ def norm(
     """The norm of vectors, of any order; of matrices that of Frobenius."""
     value = c.value(c.cast(x, c.result.dtype))
     if p in (2, 2.0, "fro", None):
-        return c.op("sqrt", _reduce(c, "sum", c.op("pow", value, exponent=2), dim, keepdim))
+        squares = c.op("pow", value, exponent=2)
+        return c.op("sqrt", _reduce(c, "sum", squares, dim, keepdim))
     if isinstance(p, str):
         c.refuse(f"is the norm {p!r} of a matrix, which has no rule yet")
     if p == 0:

@@ -145,9 +145,6 @@ IMAGES: dict[str, Entry] = {
     "LeViT": vision("LevitForImageClassification", "LevitConfig",
                     {"image_size": 64, "hidden_sizes": [16, 24, 32], "depths": [1, 1, 1],
                      "num_attention_heads": [2, 2, 2], "key_dim": [8, 8, 8]}, size=(3, 64, 64)),
-    "CvT": vision("CvtForImageClassification", "CvtConfig",
-                  {"embed_dim": [8, 16, 24], "depth": [1, 1, 1], "num_heads": [1, 2, 2]},
-                  size=(3, 64, 64)),
     "FocalNet": vision("FocalNetForImageClassification", "FocalNetConfig",
                        {"image_size": 32, "embed_dim": 8, "depths": [1, 1, 1, 1],
                         "hidden_sizes": [8, 16, 32, 64], "patch_size": 2}),
@@ -196,9 +193,6 @@ DETECTORS: dict[str, Entry] = {
                                 DETR, config_of=BACKBONE),
     "Conditional DETR": vision("ConditionalDetrForObjectDetection", "ConditionalDetrConfig", DETR,
                                config_of=BACKBONE),
-    "DAB-DETR": vision("DabDetrForObjectDetection", "DabDetrConfig",
-                       {**DETR, "hidden_size": 32, "temperature_height": 20,
-                        "temperature_width": 20}, config_of=BACKBONE),
 }  # fmt: skip
 SEGMENTERS: dict[str, Entry] = {
     "SegFormer": vision("SegformerForSemanticSegmentation", "SegformerConfig",

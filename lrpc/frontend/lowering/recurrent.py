@@ -124,7 +124,8 @@ def _layers(cell: Cell, states: int) -> Any:
 def _maps(given: tuple[Operand, ...], biases: bool) -> Maps:
     plain = 4 if biases else 2
     projection = given[plain] if len(given) > plain else None
-    return Maps(*given[:plain], projection=projection)
+    of_input, of_state = given[2:4] if biases else (None, None)
+    return Maps(given[0], given[1], of_input, of_state, projection)
 
 
 def _picked(c: Context, h: Operand, index: int) -> Value:

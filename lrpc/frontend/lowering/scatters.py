@@ -57,6 +57,7 @@ def scatter(
     base, new = c.value(x), value if src is None else src
     axis, picks = c.axis(dim, base.type.rank), c.value(index)
     c.size(base, axis)
+    c.size(picks, axis)
     last = _scattered_last(c, index, picks, axis, c.size(base, axis))
     shown = _padded(c, last, base.type.shape, axis, -1)
     there = c.op("compare_scalar", shown, kind="ge", value=0)
@@ -100,6 +101,7 @@ def scatter_add(c: Context, x: Operand, dim: int, index: Operand, src: Operand) 
 
 
 def _scattered_sum(c: Context, base: Value, axis: int, picks: Value, src: Operand) -> Value:
+    c.size(picks, axis)
     part = _cut(c, c.value(c.cast(src, base.type.dtype)), picks.type.shape)
     total = c.op("scatter_sum", part, picks, dim=axis, size=c.size(base, axis))
     return _padded(c, total, base.type.shape, axis, 0.0)

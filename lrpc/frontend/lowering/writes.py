@@ -196,6 +196,7 @@ def placed(
     """`base` with `new` at the indices along an axis, the last where one comes twice, or added."""
     size = c.counted(base, dim) if isinstance(index, Stored) else c.size(base, dim)
     index = from_front(c, index, size)
+    c.size(index, -1)
     if add:
         return _added(c, base, dim, _over(c, index, new.type.shape, dim), new)
     last = _last(c, index, size)

@@ -187,11 +187,15 @@ def isnan(c: Context, x: Operand) -> Operand:
 
 
 def isinf(c: Context, x: Operand) -> Operand:
-    return c.op("compare_scalar", c.op("abs", x), kind="eq", value=math.inf)
+    return c.op("compare_scalar", _size(c, x), kind="eq", value=math.inf)
+
+
+def _size(c: Context, x: Operand) -> Value:
+    return c.op("abs", x if c.type(x).is_float else c.cast(x, "f64"))
 
 
 def isfinite(c: Context, x: Operand) -> Operand:
-    return c.op("compare_scalar", c.op("abs", x), kind="lt", value=math.inf)
+    return c.op("compare_scalar", _size(c, x), kind="lt", value=math.inf)
 
 
 def nan_to_num(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from lrpc.frontend.lowering.advice import FLAT, MASKED
-from lrpc.frontend.lowering.context import Context, Operand
+from lrpc.frontend.lowering.context import Context, Missing, Operand
 from lrpc.frontend.lowering.picks import Flat, flat, from_front, from_start, picked, picks_of
 from lrpc.frontend.records import Stored
 from lrpc.ir.extents import Extent
@@ -157,7 +157,10 @@ def kthvalue(c: Context, x: Operand, k: int, dim: int = -1, keepdim: bool = Fals
     found = (c.slice(part, axis, k - 1, k) for part in (values, order))
     types = c.call.type
     assert isinstance(types, tuple)
-    return tuple(c.reshape(part, t.shape) for part, t in zip(found, types, strict=True))
+    value, place = (c.reshape(part, t.shape) for part, t in zip(found, types, strict=True))
+    if value.type.is_float:
+        return value, place
+    return value, Missing(f"{c.call.name} leaves open which of equal numbers it names", "use sort")
 
 
 def median(c: Context, x: Operand, dim: int | None = None, keepdim: bool = False) -> Operand:

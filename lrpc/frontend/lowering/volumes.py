@@ -163,7 +163,7 @@ def local_response_norm(
     c: Context, x: Operand, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Operand:
     """x / (k + α · mean of x² over neighbouring channels)^β."""
-    value = c.value(x)
+    value = c.value(c.cast(x, c.result.dtype))
     channels = c.counted(value, 1)
     places = torch.arange(channels)
     apart = places - places[:, None]

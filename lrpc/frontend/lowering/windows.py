@@ -66,6 +66,8 @@ def largest(c: Context, x: Value, axis: int, index: Tensor) -> Value:
 
 def by_matrix(c: Context, x: Value, axis: int, matrix: Tensor) -> Value:
     """A matrix [out, in] applied along an axis."""
+    if not c.result.is_float:
+        c.refuse("averages whole numbers", "give it floating ones")
     rank, weight = x.type.rank, matrix.to(DTYPES[c.result.dtype]).contiguous()
     turned = [d for d in range(rank) if d != axis % rank] + [axis % rank]
     back = sorted(range(rank), key=lambda i: turned[i])

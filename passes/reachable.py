@@ -7,6 +7,8 @@ from lrpc.ir.ops import Family, Trait, of_family, with_trait
 from passes.kinds import STRUCTURAL
 
 COORDINATE = "coordinate"
+# Without a slope: nothing of what they give came from a small change.
+FLAT = of_family(Family.STEP)
 # With the rule `detach`, they are constants.
 DETACHED = of_family(Family.DETACH) | with_trait(Trait.INVERTS)
 
@@ -15,8 +17,9 @@ def relevance_reachable(graph: Graph) -> frozenset[str]:
     """Names of the values that can carry relevance.
 
     Those are float values that depend on a float graph input through float values alone (so not
-    through a comparison or an index), not through a node of role `coordinate` that has no rule,
-    and not through one whose rule is `detach`; and tokens, which embeddings look up.
+    through a comparison or an index), not through a rounding, not through a node of role
+    `coordinate` that has no rule, and not through one whose rule is `detach`; and tokens, which
+    embeddings look up.
     """
     tokens = _tokens(graph)
     found = {value.name for value in graph.inputs if value.type.is_float}
@@ -46,6 +49,8 @@ def _whole(value: Value) -> bool:
 
 
 def _stops(node: Node) -> bool:
+    if node.op in FLAT:
+        return True
     if node.rule is None:
         return node.role == COORDINATE
     return node.op in DETACHED and node.rule.name == "detach"

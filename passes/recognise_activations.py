@@ -1,4 +1,4 @@
-"""Finds SiLU and the tanh form of GELU spelled out in primitive operations, and names them."""
+"""Finds SiLU and both forms of GELU spelled out in primitive operations, and names them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ CUBIC, SLOPE = 0.044715, math.sqrt(2 / math.pi)
 
 @dataclass(frozen=True)
 class RecogniseActivations:
-    """Replaces x·σ(ax) and ½x(1 + tanh(√(2/π)(x + 0.044715x³))), which are one function of x.
+    """Replaces x·σ(ax), ½x(1 + erf(x/√2)) and ½x(1 + tanh(√(2/π)(x + 0.044715x³))), which are one
+    function of x.
 
-    The first becomes `silu` between two scalings (a = 1.702: the quick GELU), the second `gelu`.
+    The first becomes `silu` between two scalings (a = 1.702: the quick GELU), the others `gelu`.
     As products of two activations they would share relevance between x and itself.
     """
 
@@ -34,7 +35,11 @@ class RecogniseActivations:
             for x, gate in (node.inputs, node.inputs[::-1]):
                 if x.type != node.out.type or gate.type != x.type:
                     continue
-                made = _swish(x, gate, node, before, new) or _gelu(x, gate, node, before, new)
+                made = (
+                    _swish(x, gate, node, before, new)
+                    or _gelu(x, gate, node, before, new)
+                    or _gelu_by_erf(x, gate, node, before, new)
+                )
                 if made is not None:
                     return (made,)
             return None
@@ -71,11 +76,31 @@ def _gelu(half: Value, gate: Value, node: Node, before: Before, new: Rewriter) -
     others = [value for value in total.inputs if value != x]
     if len(others) != 1 or not _is_cube(others[0], x, before):
         return None
+    return _times_gelu(x, 2 * factor, "tanh", node, new)
+
+
+def _gelu_by_erf(
+    half: Value, gate: Value, node: Node, before: Before, new: Rewriter
+) -> Value | None:
+    """cx·d(1 + erf(x/√2)) = 2cd gelu(x)."""
+    risen, more = _scaled(gate, before)
+    shift = _made_by("shift", risen, before)
+    erf = None if shift is None else _made_by("erf", shift.inputs[0], before)
+    if shift is None or erf is None or shift.number("by") != 1:
+        return None
+    inner, slope = _scaled(erf.inputs[0], before)
+    x, factor = _scaled(half, before)
+    if inner != x or not _near(slope, math.sqrt(0.5)):
+        return None
+    return _times_gelu(x, 2 * factor * more, "none", node, new)
+
+
+def _times_gelu(x: Value, by: float, form: str, node: Node, new: Rewriter) -> Value:
     name, loc = node.out.name, node.loc
-    if factor == 0.5:
-        return new.one("gelu", x, hint=name, loc=loc, approximate="tanh")
-    value = new.one("gelu", x, hint=f"{name}_gelu", loc=loc, approximate="tanh")
-    return new.one("scale", value, hint=name, loc=loc, by=2 * factor)
+    if _near(by, 1.0):
+        return new.one("gelu", x, hint=name, loc=loc, approximate=form)
+    value = new.one("gelu", x, hint=f"{name}_gelu", loc=loc, approximate=form)
+    return new.one("scale", value, hint=name, loc=loc, by=by)
 
 
 def _is_cube(value: Value, x: Value, before: Before) -> bool:

@@ -26,7 +26,7 @@ from lrpc.frontend.places import Place, parse_place, watched
 from lrpc.frontend.records import RecordedProgram, Ref, memory_of
 from lrpc.frontend.running import ByShapes
 from lrpc.frontend.sizes import PERIODS, Dynamic, varying
-from lrpc.frontend.structure import described
+from lrpc.frontend.structure import described, dropped
 from lrpc.frontend.tracer import Trace, ValueTracer
 from lrpc.frontend.traces import SIZES, Traces
 from lrpc.ir.graph import Loc, Module
@@ -45,13 +45,15 @@ class Imported:
     """The forward graph of a model, how its outputs nest, and what in it is special to the example.
 
     `structure` is JSON-able: see `structure.described`. `recorded` holds the calls that the graph
-    was made of, `hooked` the modules with backward hooks, which are not followed.
+    was made of, `hooked` the modules with backward hooks, which are not followed, `dropped` the
+    outputs that are no tensors.
     """
 
     module: Module
     structure: Any
     recorded: RecordedProgram = field(repr=False, compare=False)
     hooked: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
 
     @property
     def decisions(self) -> tuple[str, ...]:
@@ -80,6 +82,8 @@ class Imported:
     def notes(self) -> tuple[str, ...]:
         """What a user of the program should know of it."""
         notes = (*self.fixed, *self.unfollowed)
+        if self.dropped:
+            notes = (*notes, f"outputs that are no tensors are left out: {', '.join(self.dropped)}")
         if not self.stopped:
             return notes
         places = "; ".join(map(str, self.stopped))
@@ -217,9 +221,11 @@ def state_names(target: nn.Module) -> dict[object, str]:
 
 def _imported(program: RecordedProgram, target: nn.Module, places: Mapping[str, Place]) -> Imported:
     structure, outputs = described(program.output, Ref)
+    left_out = tuple(dropped(program.output))
     if not outputs:
-        raise TraceError(f"{type(target).__name__} returns no tensor")
+        instead = f", but {', '.join(left_out)}" if left_out else ""
+        raise TraceError(f"{type(target).__name__} returns no tensor{instead}")
     found = {name: place.find(name, program.boundaries) for name, place in places.items()}
     lowered = lower(program, (*outputs.values(), *found.values()), state_names(target))
     module = finish(lowered, tuple(outputs), tuple(found))
-    return Imported(module, structure, program, with_backward_hooks(target))
+    return Imported(module, structure, program, with_backward_hooks(target), left_out)

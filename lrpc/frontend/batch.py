@@ -275,13 +275,14 @@ def _one_image(tensors: list[Tensor], typed: TensorType) -> Tensor | None:
 
 
 def _count_images(tensors: list[Tensor], typed: TensorType) -> bool:
+    """Whether a constant counts the images along the batch axis, alike on all others."""
     whole = not tensors[0].is_floating_point() and tensors[0].dtype != torch.bool
-    one_axis = [dim for dim in typed.shape if dim != 1] == [Sym(batch=1)]
-    return (
-        whole
-        and one_axis
-        and all(bool((t.flatten() == torch.arange(t.numel())).all()) for t in tensors)
-    )
+    axes = [axis for axis, dim in enumerate(typed.shape) if isinstance(dim, Sym)]
+    if not whole or len(axes) != 1 or typed.shape[axes[0]] != Sym(batch=1):
+        return False
+    after = len(typed.shape) - axes[0] - 1
+    counts = (torch.arange(t.shape[axes[0]]).reshape(-1, *(1,) * after) for t in tensors)
+    return all(bool((t == n).all()) for t, n in zip(tensors, counts, strict=True))
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:

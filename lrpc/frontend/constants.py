@@ -25,6 +25,12 @@ class Constants:
         self._seen: Any = WeakIdKeyDictionary()  # tensor → (its version, node)
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
             self._names.setdefault(memory_of(tensor), name)
+        state = (*model.parameters(), *model.buffers())
+        self._own = {x.untyped_storage().data_ptr() for x in state} - {0}
+
+    def owns(self, tensor: Tensor) -> bool:
+        """Whether a tensor lies in memory of a parameter or buffer of the model."""
+        return tensor.untyped_storage().data_ptr() in self._own
 
     def node_of(self, tensor: Tensor) -> fx.Node:
         """The node of a tensor as it is now."""

@@ -28,7 +28,7 @@ FACTORIES = frozenset({
 })  # fmt: skip
 
 # Those whose numbers nobody has set: a trace has zeros there, so that no two differ.
-UNSET = frozenset({"empty_like", "new_empty"})
+UNSET = frozenset({"empty", "empty_like", "new_empty"})
 
 # The same, where the first argument is a plain tensor and the traced one only lends its type.
 FACTORIES_ON_PLAIN = frozenset({"to", "type_as", "expand_as", "view_as", "reshape_as"})

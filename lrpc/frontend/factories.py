@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from lrpc.errors import TraceError
+from lrpc.frontend.execute import UNSET
 from lrpc.frontend.made import OF_SIZES, plain_of_sizes, recorded
 from lrpc.frontend.proxy import TracedTensor
 from lrpc.frontend.records import found, mapped
@@ -61,6 +62,8 @@ class Factories(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
+        if self.tracer.written:
+            self.tracer.written.follow((args, kwargs))
         if name == "__set__" and type(args[0]) is not TracedTensor and found(args, TracedTensor):
             raise TraceError(
                 f"the model writes traced values into a plain tensor's attribute, at "
@@ -77,7 +80,9 @@ class Factories(TorchFunctionMode):
                     return made
             if any(x.tracer is self.tracer for x in traced):
                 return _made(self.tracer, func, name, args, kwargs)
-        return func(*args, **kwargs)
+        made = func(*args, **kwargs)
+        unset = name in UNSET and type(made) is Tensor
+        return made.zero_() if unset else made  # so that no two traces differ
 
 
 def _made(

@@ -41,6 +41,7 @@ from lrpc.frontend.proxy import TracedTensor, has_own_operations, plain
 from lrpc.frontend.records import SHAPE_OF, Decision, found, kind_of, mapped, memory_of
 from lrpc.frontend.running import ByShapes, Runner, stand_in
 from lrpc.frontend.source_location import in_transform, source_place
+from lrpc.frontend.written import Written
 from lrpc.ir.graph import Loc
 
 DETACHING = frozenset({"detach", "data"})
@@ -58,6 +59,7 @@ class Recorder(fx.Tracer):
         self._filled: set[int] = set()  # memory of numbers that values were written into
         self.observe: Callable[[fx.Node, Tensor], None] | None = None
         self.constants: Constants
+        self.written = Written(self)
         self.modules: list[str] = []
         self.decisions: dict[str, Decision] = {}
         self.stopped: dict[Loc, None] = {}
@@ -120,7 +122,7 @@ class Recorder(fx.Tracer):
         if any(x.tracer is not self for x in found((args, kwargs), TracedTensor)):
             raise TraceError(f"tensors of two calls of the model meet in {name}, at {self.where()}")
         if kwargs.get("out") is not None:
-            return self._into(kind, target, name, args, dict(kwargs))
+            return self.written.into(kind, target, name, args, dict(kwargs))
         if name in SIZED:
             args, kwargs = with_numbers(self, name, args, kwargs, keep=1)
         args, kwargs = mapped((args, kwargs), slice, self._bounds)
@@ -138,10 +140,7 @@ class Recorder(fx.Tracer):
                 made = execute(kind, target, self.root, *lent)
                 return made.zero_() if name in UNSET else made
         if is_in_place(name) and on_plain:
-            raise TraceError(
-                f"{name} writes traced values into a plain tensor, at {self.where()}; "
-                "build the result with torch.cat or torch.stack instead"
-            )
+            self.written.adopt(args[0], name)
         return self._recorded(kind, target, name, args, kwargs)
 
     # How a call is recorded.
@@ -165,7 +164,8 @@ class Recorder(fx.Tracer):
         carries = any(x.carries for x in operands) and name not in DETACHING
         stops = carries or any(x.stopped for x in operands)
         for x in operands:
-            x.carries = x.carries or (node.meta["writes"] is x.node and carries and following)
+            if node.meta["writes"] is x.node:
+                self._write_in(x, carries and following, stops and not following)
         made = self._wrap(node, result, operands, name)
         for x in found(made, TracedTensor):
             if self.runner.sized:  # read by whoever asks for its shape, and by what comes of it
@@ -174,6 +174,12 @@ class Recorder(fx.Tracer):
             if x.value.is_floating_point():
                 x.carries, x.stopped = carries and following, stops and not following
         return made
+
+    def _write_in(self, x: TracedTensor, carries: bool, stopped: bool) -> None:
+        """Note what autograd makes of a tensor that was written into."""
+        x.carries, x.stopped = x.carries or carries, x.stopped or stopped
+        if carries:
+            self.written.wrote(x)
 
     def _needs_values(self, what: str) -> None:
         if self.runner.alone:
@@ -186,27 +192,6 @@ class Recorder(fx.Tracer):
         node.meta["writes"] = x.node
         if (refusal := refused_write(self, x, name, following, same_shape)) is not None:
             raise refusal
-
-    def _into(self, kind: str, target: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
-        """A call that writes its result into `out`, where that is traced and of its shape."""
-        out = kwargs.pop("out")
-        if any(type(x) is not TracedTensor for x in found(out, object)):
-            raise TraceError(
-                f"{name} writes traced values into a plain tensor (out=), at {self.where()}; "
-                "use what it returns instead"
-            )
-        result = self.create_proxy(kind, target, args, kwargs)
-        if type(result) is not TracedTensor or type(out) is not TracedTensor:
-            raise TraceError(
-                f"{name} writes several results (out=), at {self.where()}; "
-                "use what it returns instead"
-            )
-        if result.shape != out.shape:
-            raise TraceError(
-                f"{name} changes the shape of a traced tensor in place (out=), at {self.where()}; "
-                "use what it returns instead"
-            )
-        return self.create_proxy("call_method", "copy_", (out, result), {})
 
     def _wrap(self, node: fx.Node, result: Any, operands: list[TracedTensor], name: str) -> Any:
         if isinstance(result, Tensor):
@@ -265,6 +250,10 @@ class Recorder(fx.Tracer):
         """The node of a plain tensor."""
         if isinstance(tensor, FakeTensor):
             raise TraceError(f"a constant has a shape but no value, at {self.where()}")
+        if self.written:
+            self.written.follow(tensor)
+            if type(tensor) is TracedTensor:
+                return tensor.node
         return self.constants.node_of(tensor)
 
     # What model code reads out of values.

@@ -19,6 +19,8 @@ from lrpc.ir.meta import FORMULAS, operands
 
 TURN = torch.ops.aten.t.default
 
+INDEXED = frozenset({"getitem", "setitem"})  # whose second argument is an index
+
 ByShapes = Literal["", "beside values", "alone"]
 """Whether a trace is on shapes, and whether another of the same calls is on values."""
 
@@ -80,6 +82,8 @@ class Runner:
         own = args[:1] if kind == "call_method" else ()  # the tensor whose method it is stays one
         rest, kwargs = mapped((args[len(own) :], kwargs), Tensor, _as_number)
         args = (*own, *rest)
+        if call_name(target) in INDEXED:
+            args = (args[0], _places(args[1]), *args[2:])
         with self.fake:
             if kind == "call_module":
                 shaped = shape_of_leaf(root.get_submodule(target), args, kwargs)
@@ -167,6 +171,16 @@ def _memory(x: Tensor) -> int:
 def _as_number(x: Tensor) -> Any:
     whole = not x.is_floating_point() and x.dtype != torch.bool
     return int(x) if x.dim() == 0 and whole and not isinstance(x, FakeTensor) else x
+
+
+def _places(index: Any) -> Any:
+    """An index with the places of masks that are known in their stead: their number is told."""
+    picks: list[Any] = []
+    for pick in index if isinstance(index, tuple) else (index,):
+        mask = isinstance(pick, Tensor) and pick.dtype == torch.bool
+        known = mask and not isinstance(pick, FakeTensor)
+        picks += pick.nonzero(as_tuple=True) if known else [pick]
+    return tuple(picks)
 
 
 def stand_in(value: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from torch import Tensor
@@ -11,8 +11,16 @@ from torch import Tensor
 from lrpc.errors import TraceError
 
 
+@dataclass(frozen=True)
+class Dropped:
+    """An output that is no tensor and holds none that a program gives, such as a cache."""
+
+    kind: str
+
+
 def nested(result: Any) -> Any:
-    """What a module returned, in dicts, lists and tuples only; other containers by their fields."""
+    """What a module returned, in dicts, lists and tuples only; other containers by their fields,
+    and what is none of these as `Dropped`."""
     if isinstance(result, (Tensor, bool, int, float, str)) or result is None:
         return result
     if isinstance(result, Mapping):
@@ -25,12 +33,19 @@ def nested(result: Any) -> Any:
     if isinstance(result, (tuple, list)):
         parts = [nested(value) for value in result]
         return tuple(parts) if isinstance(result, tuple) else parts
-    if is_dataclass(result) and not isinstance(result, type):
+    if is_dataclass(result) and not isinstance(result, (type, Dropped)):
         return {f.name: nested(getattr(result, f.name)) for f in fields(result)}
-    raise TraceError(
-        f"the model returns a {type(result).__name__}; "
-        "tensors in dicts, lists, tuples and dataclasses can be compiled"
-    )
+    return Dropped(type(result).__name__)
+
+
+def dropped(result: Any, path: tuple[str, ...] = ()) -> list[str]:
+    """What a program leaves out of a nested result, by name: `past_key_values (DynamicCache)`."""
+    if isinstance(result, Dropped):
+        return [f"{'.'.join(path) or 'output'} ({result.kind})"]
+    if not isinstance(result, (dict, list, tuple)):
+        return []
+    pairs = result.items() if isinstance(result, dict) else enumerate(result)
+    return [name for key, value in pairs for name in dropped(value, (*path, str(key)))]
 
 
 def described(result: Any, leaf: type, path: tuple[str, ...] = ()) -> tuple[Any, dict[str, Any]]:
@@ -49,7 +64,7 @@ def described(result: Any, leaf: type, path: tuple[str, ...] = ()) -> tuple[Any,
         return _container(result, [key for key, _ in pairs], [p for p, _ in parts]), _joined(
             [found for _, found in parts]
         )
-    return {"value": result}, {}
+    return {"value": None if isinstance(result, Dropped) else result}, {}
 
 
 def _container(result: Any, keys: list[Any], parts: list[Any]) -> Any:

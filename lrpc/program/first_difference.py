@@ -127,6 +127,7 @@ def fingerprint(value: Tensor) -> Print:
     flat = value.detach().reshape(-1)
     parts = torch.view_as_real(flat.resolve_conj()).reshape(-1) if flat.is_complex() else flat
     numbers = torch.nan_to_num(parts.double(), nan=7.0, posinf=11.0, neginf=-13.0)
+    numbers = numbers.clamp(-1e100, 1e100)  # of masks with the least number of their dtype
     steps = torch.arange(numbers.numel(), dtype=torch.float64)
     one, other = torch.cos(steps), torch.sin(steps * 1.7 + 1)
     return tuple(value.shape), float(numbers.norm()), float(numbers @ one), float(numbers @ other)

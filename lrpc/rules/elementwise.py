@@ -7,6 +7,8 @@ number, and f(0) is a bias. Where that quotient has no bound near 0 (roots) or f
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from lrpc.errors import RuleError
@@ -85,6 +87,11 @@ def _gradient(ctx: Context, node: Node, g: Value, x: Value) -> Value:
         case "pow":
             p = float(node.number("exponent"))
             return ctx.op("power_gradient", g, x, exponent=p, by=p)
+        case "log1p":
+            return ctx.op("div", g, ctx.op("shift", x, by=1.0))
+        case "erf":  # 2/√π exp(−x²)
+            bell = ctx.op("exp", ctx.scaled(ctx.op("mul", x, x), -1.0))
+            return ctx.op("mul", g, ctx.scaled(bell, 2 / math.sqrt(math.pi)))
         case "abs":
             return ctx.op("mul", g, ctx.op("abs_ratio", x))
         case "exp":
@@ -101,8 +108,9 @@ def detach(ctx: Context, node: Node, rule: Rule) -> None:
 
 RULES = (
     Declaration("pass", PASSING, passing,
-        "R_x = R_z; G_x = (f(x) − f(0)) / x ⊙ G_z for abs, exp, sin, cos, clamp and powers from 1"
-        " up; R itself for log, roots and powers below 1. Exponents from 0 down are refused",
+        "R_x = R_z; G_x = (f(x) − f(0)) / x ⊙ G_z for abs, exp, log1p, erf, sin, cos, clamp and"
+        " powers from 1 up; R itself for log, roots and powers below 1. Exponents from 0 down are"
+        " refused",
         BACH,
         "all; f(0) ≠ 0 (exp, cos, clamp above or below 0) goes to sink `bias`"),
     Declaration("gradient_input", OPS, gradient_input,

@@ -66,6 +66,8 @@ def _pad(ctx: Context, node: Node) -> None:
 
     def inner(g: Value) -> Value:
         for i in range(len(pad) // 2):
+            if not any(pad[2 * i : 2 * i + 2]):
+                continue
             before, size = pad[2 * i], extent(x, -1 - i)
             g = ctx.op("slice", g, dim=-1 - i, start=before, stop=before + size, step=1)
         return g
@@ -180,6 +182,13 @@ def with_ones(node: Node) -> tuple[Dim, ...]:
     return tuple(1 if i in axes else d for i, d in enumerate(x.type.shape))
 
 
+def _scatter_sum(ctx: Context, node: Node, eps: float = 0.0) -> None:
+    x, index = node.inputs
+    g, dim = ctx.per_output(node, eps), node.integer("dim")
+    whole = ctx.op("expand", index, shape=(K, *x.type.shape))
+    ctx.propagate(x, ctx.op("gather", g, whole, dim=dim))
+
+
 def _cumsum(ctx: Context, node: Node, eps: float = 0.0) -> None:
     dim = node.integer("dim")
     turned = ctx.op("flip", ctx.per_output(node, eps), dims=(dim,))
@@ -206,10 +215,11 @@ TRANSPOSES: dict[str, Callable[[Context, Node], None]] = {
     "sum": _sum,
     "mean": _mean,
     "cumsum": _cumsum,
+    "scatter_sum": _scatter_sum,
     "expand": _same,  # giving sums over broadcast axes
 }
 OPS = tuple(TRANSPOSES)
-EPSILON = {"sum": _sum, "mean": _mean, "cumsum": _cumsum}
+EPSILON = {"sum": _sum, "mean": _mean, "cumsum": _cumsum, "scatter_sum": _scatter_sum}
 
 
 def passing(ctx: Context, node: Node, rule: Rule) -> None:

@@ -146,6 +146,32 @@ def test_a_block_that_hands_out_more_with_a_ledger_stays_apart() -> None:
     same(found, found)
 
 
+def test_a_block_that_reads_what_another_hands_out_with_a_ledger_alone_stays_apart() -> None:
+    """Without a ledger that value is inside of the other."""
+
+    def two(out: str, given: str, row: str) -> str:
+        return f"""
+            block "l.0" "l.0" saved["l.0"] (%g: f32[K,B,4] = %g, %y: f32[B,4] = {Y}) {{
+              %m: f32[K,B,4] = mul(%g, %y) {RULE}
+              %r: f32[K,B,4] = sub(%m, %g) {RULE}
+              return %r{out}
+            }}
+            block "l.1" "l.1" saved["l.1"] (%h: f32[K,B,4] = %r, %y: f32[B,4] = {Y}{given}) {{
+              %q: f32[K,B,4] = mul(%h, %y) {RULE}
+              {row}
+              return %q
+            }}
+            read "input" (%q)
+            return
+        """
+
+    more = two(", %m", ", %n: f32[K,B,4] = %m", "book (%n, %y) {batch=1}")
+    found = join(schedule(FORWARD, two("", "", ""), more))
+    body = found.targets[0].plain.body
+    assert [s.ledger for s in body if isinstance(s, Only)] == [False, True, False, True]
+    same(found, found)
+
+
 def test_every_row_is_booked_and_equal_ones_at_once() -> None:
     """As many times as the graph has it; no two rows one after the other have the same amount."""
     model = open_model(Path(compiled("small ViT", "attnlrp", "block").directory))

@@ -204,8 +204,7 @@ def test_shapes_are_enough_for_the_second_trace(name: str, monkeypatch: pytest.M
     text = text_of(Apply(TENSOR[name]).double())
     runs = traced_by_shapes(monkeypatch)
     assert text_of(Apply(TENSOR[name]).double()) == text
-    needs_values = name == "indexing"  # by a constant mask: the result's shape depends on it
-    assert runs == ["", "beside values", *([""] if needs_values else [])]
+    assert runs == ["", "beside values"]
 
 
 def traced_by_shapes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -276,18 +275,6 @@ def grow(m: Apply, x: Tensor) -> Tensor:
     return x
 
 
-def fill(m: Apply, x: Tensor) -> Tensor:
-    y = torch.zeros(6)
-    y[:] = x[0, 0]
-    return y + x
-
-
-def written(m: Apply, x: Tensor) -> Tensor:
-    y = x.clone()
-    y[:, torch.tensor([0, 2])] = 0
-    return y
-
-
 def fail(m: Apply, x: Tensor) -> Tensor:
     raise KeyError("stage5")
 
@@ -300,7 +287,7 @@ ERRORS: dict[str, tuple[Function, int, str]] = {
         "torch.fft.rfft has no rule yet, at {}; complex numbers cannot be compiled",
     ),
     "no row, and nothing to say of it": (
-        lambda m, x: F.hardshrink(x), 0, "torch.nn.functional.hardshrink has no rule yet, at {}",
+        lambda m, x: torch.atan(x), 0, "torch.atan has no rule yet, at {}",
     ),
     "batch size decides": (
         grow, 2,
@@ -325,8 +312,7 @@ ERRORS: dict[str, tuple[Function, int, str]] = {
     ),
     "images behind an index": (
         lambda m, x: x[torch.arange(len(x)), torch.tensor([[0], [2]])], 0,
-        "getitem indexes images other than by the first axis, beside an index of the second, "
-        "at {}; "
+        "getitem indexes images other than along the first axis of the index, at {}; "
         "index one axis after the other, or use torch.gather along one",
     ),
     "active dropout in attention": (
@@ -337,15 +323,6 @@ ERRORS: dict[str, tuple[Function, int, str]] = {
     "an embedding that rescales": (
         lambda m, x: F.embedding((x > 0).long(), m.w, max_norm=1.0), 0,
         "embedding rescales its table (max_norm), at {}; rescale it before, outside of the model",
-    ),
-    "weighed summands": (
-        lambda m, x: torch.addmm(m.b.to(x), x[:, 0], m.w.t().to(x), alpha=2), 0,
-        "addmm weighs its summands (beta=1, alpha=2), at {}; write it as a product and a sum",
-    ),
-    "plain tensor": (
-        fill, 2,
-        "setitem writes traced values into a plain tensor, at {}; "
-        "build the result with torch.cat or torch.stack instead",
     ),
     "picks by a mask": (
         lambda m, x: x[x > 0], 0,
@@ -359,21 +336,6 @@ ERRORS: dict[str, tuple[Function, int, str]] = {
     "leaves torch": (
         lambda m, x: x.numpy(), 0,
         "numpy leaves torch for ndarray, at {}; use torch's functions on the tensor instead",
-    ),
-    "resize": (
-        lambda m, x: F.interpolate(x, 3, mode="area"), 0,
-        "interpolate resizes with mode='area', antialias=False, at {}; "
-        "use nearest, bilinear or bicubic without antialias",
-    ),
-    "writing by an index": (
-        written, 2,
-        "setitem writes to places picked by index tensors, at {}; "
-        "build the result with torch.where and a mask of these places",
-    ),
-    "an index of two axes": (
-        lambda m, x: m.w[(x > 0).long()], 0,
-        "getitem picks by an index tensor that has not one axis, at {}; "
-        "flatten the index and reshape the result; rows of a table are embedding(index, table)",
     ),
     "a roll of all entries": (
         lambda m, x: torch.roll(x, 1), 0,
@@ -398,9 +360,8 @@ def test_errors(name: str) -> None:
 
 def test_errors_without_a_place() -> None:
     assert message(Apply(lambda m, x: None)) == "Apply returns no tensor"
-    assert message(Apply(lambda m, x: {1})) == (
-        "the model returns a set; tensors in dicts, lists, tuples and dataclasses can be compiled"
-    )
+    text = "Apply returns no tensor, but output (set)"
+    assert message(Apply(lambda m, x: {1})) == text
     model = Stack().double()
     assert message(model, {}) == "Stack.forward(x): missing a required argument: 'x'"
     assert message(model, {"x": X, "y": X}) == (
@@ -430,18 +391,3 @@ MARKS = {
 @pytest.mark.parametrize("text", MARKS)
 def test_errors_of_marks(text: str) -> None:
     assert message(Stack().double(), places={"m": text}) == MARKS[text]
-
-
-def test_attention_weights_are_not_compiled() -> None:
-    class Weights(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.attn = nn.MultiheadAttention(6, 2, batch_first=True)
-
-        def forward(self, x: Tensor) -> Tensor:
-            out, weights = self.attn(x, x, x)
-            result: Tensor = out + weights.sum(-1, keepdim=True)
-            return result
-
-    text = message(Weights().double())
-    assert text.startswith("the attention weights that attn returns are not compiled, at ")

@@ -300,12 +300,13 @@ REFUSED: dict[str, tuple[Function, str]] = {
     ),
     "out": (
         lambda m, x: torch.mul(x, 2, out=torch.ones(1)),
-        "mul writes traced values into a plain tensor (out=), at {}; use what it returns instead",
+        "mul changes the shape of a traced tensor in place (out=), at {}; "
+        "use what it returns instead",
     ),
     "out of a method": (
-        lambda m, x: torch.cumsum(x, 1, out=m.w),
-        "cumsum writes traced values into a plain tensor (out=), at {}; "
-        "use what it returns instead",
+        lambda m, x: torch.cumsum(x[0], 1, out=m.w),
+        "copy_ writes traced values into a parameter or buffer of the model, at {}; "
+        "write into a clone of it",
     ),
     "out of several": (
         lambda m, x: torch.topk(x, 2, out=(x, x)),
@@ -316,10 +317,10 @@ REFUSED: dict[str, tuple[Function, str]] = {
         "unsqueeze_ changes the shape of a traced tensor in place, at {}; "
         "use the function that returns a new tensor",
     ),
-    "plain +=": (
-        lambda m, x: torch.zeros_like(x).__iadd__(x),
-        "add_ writes traced values into a plain tensor, at {}; "
-        "build the result with torch.cat or torch.stack instead",
+    "a buffer +=": (
+        lambda m, x: m.scale.__iadd__(x[0, 0]),
+        "add_ writes traced values into a parameter or buffer of the model, at {}; "
+        "write into a clone of it",
     ),
     "backward": (
         lambda m, x: x.register_hook(print),

@@ -30,6 +30,9 @@ SAME: dict[str, tuple[list[str], Callable[[Any, Tensor], Tensor]]] = {
     "new gelu": (["gelu"], lambda m, x: 0.5 * x * (1.0 + inner(x))),
     "new gelu, halved last": (["gelu", "scale", "scale"], lambda m, x: x * (1.0 + inner(x)) * 0.5),
     "new gelu, halved gate": (["gelu", "scale"], lambda m, x: 2 * x * (inner(x) + 1)),
+    "gelu": (["gelu"], lambda m, x: x * 0.5 * (1.0 + torch.erf(x / math.sqrt(2.0)))),
+    "gelu, halved gate": (["gelu"], lambda m, x: x * (0.5 * (torch.erf(x * 0.5**0.5) + 1.0))),
+    "gelu, not halved": (["gelu", "scale"], lambda m, x: x * (1.0 + torch.erf(x / math.sqrt(2)))),
 }
 OTHER: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "gated by another": lambda m, x: x * torch.sigmoid(x.flip(1)),
@@ -38,6 +41,8 @@ OTHER: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "a learned slope": lambda m, x: x * torch.sigmoid(m.scale * x),
     "another cube": lambda m, x: 0.5 * x * (1.0 + inner(x, 0.05)),
     "a square": lambda m, x: 0.5 * x * (1.0 + inner(x, power=2)),
+    "another width": lambda m, x: 0.5 * x * (1.0 + torch.erf(x)),
+    "erf of another": lambda m, x: 0.5 * x * (1.0 + torch.erf((x + 1) / math.sqrt(2.0))),
     "minus one": lambda m, x: 0.5 * x * (inner(x) - 1.0),
     "another factor": lambda m, x: 0.5 * (x + 1) * (1.0 + inner(x)),
 }

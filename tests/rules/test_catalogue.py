@@ -98,7 +98,9 @@ def twin_tested() -> set[tuple[str, str]]:
     held |= {(op, rule) for op in ("add", "sub") for rule in SUMS}
     held |= {(op, rule) for op in linear for rule, _ in RULES}
     held |= {(op, "pass") for op in linear - {"interpolate"}}
-    held |= {(op, "epsilon") for op in ("sum", "mean", "cumsum")} | {("cumsum", "gradient_input")}
+    held |= {(op, "epsilon") for op in ("sum", "mean", "cumsum", "scatter_sum")} | {
+        ("cumsum", "gradient_input")
+    }
     bilinear = {case.op for case, _ in BILINEAR.values()}
     two = ("uniform", "share", "detach", "gradient_input")
     held |= {(op, rule) for op in bilinear for rule in two}

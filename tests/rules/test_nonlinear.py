@@ -142,13 +142,15 @@ FUNCTIONS: dict[str, tuple[str, dict[str, Any], Callable[[Tensor], Tensor], floa
     "power below 1": ("pow", {"exponent": 0.25}, lambda x: x.sqrt().sqrt(), None),
     "sqrt": ("sqrt", {}, lambda x: torch.exp(torch.log(x) / 2), None),
     "log": ("log", {}, torch.log, None),
+    "log1p": ("log1p", {}, lambda x: torch.log(1 + x), 0.0),
+    "erf": ("erf", {}, lambda x: 2 * F.gelu(2**0.5 * x) / (2**0.5 * x) - 1, 0.0),
 }
 INVERSES: dict[str, tuple[str, dict[str, Any], Callable[[Tensor], Tensor]]] = {
     "reciprocal": ("reciprocal", {}, lambda x: 1 / x),
     "inverse root": ("pow", {"exponent": -0.5}, lambda x: 1 / x.sqrt()),
     "inverse cube": ("pow", {"exponent": -3}, lambda x: 1 / (x * x * x)),
 }
-OF_POSITIVE = {"sqrt", "log", "power above 1", "power below 1", "inverse root"}
+OF_POSITIVE = {"sqrt", "log", "log1p", "power above 1", "power below 1", "inverse root"}
 
 
 def argument(name: str) -> Tensor:

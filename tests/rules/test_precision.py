@@ -43,7 +43,7 @@ LARGE = {torch.bfloat16: 1e4, torch.float16: 1e3}
 EPS = {torch.bfloat16: 1e-6, torch.float16: 1e-3}  # 1/ε must be far inside the dtype's range
 
 
-POSITIVE = ("sqrt", "log", "reciprocal")
+POSITIVE = ("sqrt", "log", "log1p", "reciprocal")
 
 
 def of_one_map() -> dict[str, Case]:
@@ -54,7 +54,9 @@ def of_one_map() -> dict[str, Case]:
     x = next(iter(found["permute"].inputs))
     found |= {op: Case(op, (2 * x,), attrs) for op, attrs, _ in ACTIVATIONS.values()}
     given = {"clamp": {"min": -1.0, "max": 2.0}, "pow": {"exponent": 2}}
-    found |= {op: Case(op, (2 * x,), given.get(op, {})) for op in ("abs", "exp", "sin", "cos")}
+    found |= {
+        op: Case(op, (2 * x,), given.get(op, {})) for op in ("abs", "exp", "erf", "sin", "cos")
+    }
     found |= {op: Case(op, (2 * x,), given[op]) for op in given}
     found |= {op: Case(op, (x.abs() + 0.1,)) for op in POSITIVE}
     found |= {op: norm(op, True, (2, 3, 4), 0).case for op in NORMS}
@@ -62,6 +64,7 @@ def of_one_map() -> dict[str, Case]:
     found["softmax"] = Case("softmax", (x,), {"dim": -1})
     found["deform_sample"] = sampling(0)
     found["cumsum"] = Case("cumsum", (x,), {"dim": -1})
+    found["scatter_sum"] = Case("scatter_sum", (x, (x > 0).long()), {"dim": -1, "size": 3})
     found["shift"] = Case("shift", (x,), {"by": 0.5})
     found["reshape"] = Case("reshape", (x,), {"shape": (B, 24)})
     found["expand"] = Case("expand", (x[:, :1],), {"shape": (B, 4, 6)})

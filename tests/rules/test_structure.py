@@ -102,6 +102,7 @@ def test_gradient_input_on_deformable() -> None:
 
 X = n(2, 4, 6)
 INDEX = torch.randint(6, (2, 4, 3))
+PLACES = torch.tensor([4, 0, 4, 1, 3, 0]).expand(2, 4, 6)
 MASK = torch.rand(2, 4, 6) > 0.5
 STRUCTURE: dict[str, tuple[Case, Callable[..., Tensor]]] = {
     "permute": (Case("permute", (X,), {"dims": (0, 2, 1)}), lambda x: x.permute(0, 2, 1)),
@@ -117,6 +118,10 @@ STRUCTURE: dict[str, tuple[Case, Callable[..., Tensor]]] = {
     ),
     "flip": (Case("flip", (X,), {"dims": (-1,)}), lambda x: x.flip(2)),
     "gather": (Case("gather", (X, INDEX), {"dim": -1}), lambda x: x.gather(2, INDEX)),
+    "scatter_sum": (
+        Case("scatter_sum", (X, PLACES), {"dim": -1, "size": 7}),
+        lambda x: F.pad(x @ (PLACES[0, 0, :, None] == torch.arange(5)).double(), (0, 2)),
+    ),
     "topk": (Case("topk", (X,), {"k": 2, "dim": -1}), lambda x: x.topk(2, 2)[0]),
     "max_pool2d": (
         Case("max_pool2d", (n(2, 3, 5, 6),),
@@ -220,6 +225,12 @@ def test_cumsum(dim: int, rule: str, eps: float) -> None:
     given = {"eps": eps} if rule == "epsilon" else {}
     case = Case("cumsum", (X,), {"dim": dim})
     check(case, rule, z, lambda r: [back(matrix, r / stab(z, eps), X)], **given)
+
+
+def test_a_sum_of_what_comes_to_one_place() -> None:
+    case, f = STRUCTURE["scatter_sum"]
+    z, matrix = f(X), jacobian(f, X)
+    check(case, "epsilon", z, lambda r: [back(matrix, r / stab(z, 0.3), X)], eps=0.3)
 
 
 A, D = n(2, 4, 6), n(2, 1, 6).abs() + 0.5

@@ -106,7 +106,7 @@ CASES: list[tuple[str, Callable[[], tuple[Tensor, ...]], dict[str, Any]]] = [
         (name, lambda: (torch.cat((6 * n(50), 1e-4 * n(50))),), {})
         for name in (
             *("relu6_ratio", "elu_ratio", "centred_softplus_ratio"),
-            *("exp_ratio", "sin_ratio", "cos_ratio"),
+            *("exp_ratio", "sin_ratio", "cos_ratio", "erf_ratio"),
         )
     ),
     *(
@@ -205,6 +205,11 @@ CASES: list[tuple[str, Callable[[], tuple[Tensor, ...]], dict[str, Any]]] = [
     ("max_pool2d_transpose", lambda: (n(3, 2, 4, 1, 2), whole(4, 2, 4, 1, 2)), {"size": (1, 4)}),
     ("gather_transpose", lambda: (n(3, 2, 4, 5), whole(7, 2, 4, 5)), {"dim": -2, "size": 7}),
     ("gather_transpose", lambda: (n(3, 2, 4, 5), whole(2, 2, 4, 1)), {"dim": -1, "size": 2}),
+    ("log1p_ratio", lambda: (torch.cat((n(50).abs(), 1e-4 * n(50), n(3) * 0)),), {}),
+    ("last_place", lambda: (whole(4, 2, 5),), {"dim": -1, "size": 6}),
+    ("last_place", lambda: (whole(4, 2, 5, 3),), {"dim": -2, "size": 4}),
+    ("argsort", lambda: (whole(4, 2, 9, 3),), {"dim": -2, "descending": False}),
+    ("argsort", lambda: (n(2, 9),), {"dim": -1, "descending": True}),
     ("slice_transpose", lambda: (n(3, 2, 3),), {"dim": -1, "start": 1, "step": 2, "size": 7}),
     ("slice_transpose", lambda: (n(3, 2, 3),), {"dim": 1, "start": 0, "step": 1, "size": 2}),
     *(
@@ -278,10 +283,12 @@ def check(name: str, tensors: tuple[Tensor, ...], attrs: dict[str, Any]) -> None
             found = KERNELS[name](*cast, **{k: v for k, v in plain.items() if k in taken})
             exact = {k: double(v) for k, v in plain.items()}
             expected = TABLE[name].reference(*map(double, cast), **exact)
-            assert found.dtype == (torch.float32 if name == "masks_to_boxes" else dtype)
+            whole_numbers = not expected.is_floating_point()
+            fixed = whole_numbers or name == "masks_to_boxes"
+            assert found.dtype == (expected.dtype if fixed else dtype)
             scale = float(expected.abs().max()) if expected.numel() else 1.0
             torch.testing.assert_close(
-                double(found), expected.double(), rtol=limit, atol=limit * scale
+                double(found).to(expected.dtype), expected, rtol=limit, atol=limit * scale
             )
 
 

@@ -221,20 +221,10 @@ CURVED: dict[str, tuple[Make, tuple[int, ...]]] = {
 
 #: name → model and the end of the one line that refuses it.
 REFUSED: dict[str, tuple[Make, tuple[int, ...], str]] = {
-    "log_softmax": (
-        lambda: _after(nn.LogSoftmax(1)), IMAGE,
-        "torch.nn.functional.log_softmax has no rule yet, at 1; "
-        "return the scores before it, and start from those",
-    ),
-    "conv3d": (
-        lambda: nn.Conv3d(3, 2, 2), (3, 4, 4, 4),
-        "torch.nn.functional.conv3d has no rule yet, at unknown place; maps of three axes cannot "
-        "be compiled; fold one into the batch or the channels",
-    ),
-    "unequal cells": (
-        lambda: _after(nn.AdaptiveMaxPool2d(4)), IMAGE,
-        "adaptive_max_pool2d has cells of unequal size, at 1; choose an output size that divides "
-        "the input's",
+    "a transposed volume": (
+        lambda: nn.ConvTranspose3d(3, 2, 2), (3, 4, 4, 4),
+        "torch.nn.functional.conv_transpose3d has no rule yet, at unknown place; a 3-D transposed "
+        "convolution has no rule yet; add up 2-D ones of each depth",
     ),
     "statistics of the batch": (
         lambda: _after(nn.BatchNorm2d(6, track_running_stats=False)), IMAGE,
@@ -244,19 +234,7 @@ REFUSED: dict[str, tuple[Make, tuple[int, ...], str]] = {
     "unpooling": (
         _Unpooled, (3, 9, 9),
         "torch.nn.functional.max_unpool2d has no rule yet, at unpool, "
-        "tests/support/convolutional.py:LINE",
-    ),
-    "local response": (
-        lambda: _after(nn.LocalResponseNorm(3)), IMAGE,
-        "torch.nn.functional.local_response_norm has no rule yet, at 1",
-    ),
-    "softsign": (
-        lambda: _after(nn.Softsign()), IMAGE,
-        "torch.nn.functional.softsign has no rule yet, at 1",
-    ),
-    "recurrent": (
-        lambda: nn.LSTM(4, 3, batch_first=True), (5, 4),
-        "torch.lstm has no rule yet, at unknown place; recurrent layers cannot be compiled; write "
-        "its cell with linear, sigmoid and tanh",
+        "tests/support/convolutional.py:LINE; put the entries back by their indices, with scatter "
+        "on the flattened map",
     ),
 }  # fmt: skip

@@ -132,6 +132,13 @@ STRUCTURAL = (
     s("any", M, dims=(1,), keepdim=False),
     s("all", M, dims=(2,), keepdim=True),
     s("cumsum", X, dim=1),
+    s("scatter_sum", X, "i64[B,5,4]", dim=1, size=7),
+    s("scatter_sum", X, "i64[B,5,4]", dim=-1, size=9),
+    *(s("rounded", X, kind=kind) for kind in ("floor", "ceil", "round", "trunc", "sign")),
+    s("argsort", X, dim=1, descending=False),
+    s("argsort", "i64[B,5]", dim=-1, descending=True),
+    s("last_place", "i64[B,5,4]", dim=1, size=7),
+    s("last_place", "i64[B,5]", dim=-1, size=9),
     s("masks_to_boxes", "bool[B,3,6,8]", convention="bitmask"),
     s("masks_to_boxes", "bool[B,3,6,8]", convention="mask2box"),
 )

@@ -47,7 +47,9 @@ def _joined(plain: Function, with_ledger: Function) -> Function:
             own += "_"
         called[name] = own
     ours = renamed(plain, {name: own for name, own in called.items() if own != name})
-    body = _Joiner(set(called.values())).bodies(ours.body, with_ledger.body)
+    there = {v.name for s in ours.body for v in results(s)}  # not what lies inside of blocks
+    there |= {v.name for v in ours.parameters}
+    body = _Joiner(there).bodies(ours.body, with_ledger.body)
     return replace(with_ledger, name=plain.name, body=body)
 
 

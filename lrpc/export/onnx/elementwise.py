@@ -252,6 +252,8 @@ ROWS: dict[str, Emit] = {
     "reciprocal": simple("Reciprocal"),
     "exp": simple("Exp"),
     "log": simple("Log"),
+    "log1p": lambda w, node, x: log1p(w, x[0], node.out.type.dtype),
+    "erf": simple("Erf"),
     "sqrt": simple("Sqrt"),
     "sin": simple("Sin"),
     "cos": simple("Cos"),

@@ -8,13 +8,14 @@ import onnx
 from onnx import helper
 
 from lrpc.errors import ProgramError
-from lrpc.export.onnx import deformable, elementwise, maps, network, relevance, structural
+from lrpc.export.onnx import deformable, elementwise, maps, network, relevance, steps, structural
 from lrpc.export.onnx.writer import DTYPES, OPSET, Emit, Writer, value_info
 from lrpc.ir.graph import Graph, Module, Value
 
 TABLE: Mapping[str, Emit] = {
     **elementwise.ROWS,
     **structural.ROWS,
+    **steps.ROWS,
     **network.ROWS,
     **maps.ROWS,
     **relevance.ROWS,

@@ -276,6 +276,12 @@ ROWS: dict[str, Emit] = {
     "centred_softplus_ratio": _centred_softplus_ratio,
     "abs_ratio": lambda w, node, x: w.op("Sign", x[0]),
     "exp_ratio": _exp_ratio,
+    "log1p_ratio": lambda w, node, x: _where_zero(
+        w, node, x[0], 1, lambda v: log1p(w, v, node.out.type.dtype)
+    ),
+    "erf_ratio": lambda w, node, x: _where_zero(
+        w, node, x[0], 2 / math.sqrt(math.pi), lambda v: w.op("Erf", v)
+    ),
     "sin_ratio": _sin_ratio,
     "cos_ratio": _cos_ratio,
     "clamp_ratio": _clamp_ratio,

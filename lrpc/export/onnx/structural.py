@@ -171,5 +171,6 @@ ROWS: dict[str, Emit] = {
     "all": _truth("ReduceMin"),
     "cumsum": _cumsum,
     "gather_transpose": _gather_transpose,
+    "scatter_sum": _gather_transpose,
     "slice_transpose": _slice_transpose,
 }

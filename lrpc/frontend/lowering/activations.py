@@ -142,6 +142,7 @@ ROWS: dict[str, Any] = {
     "elu": elu, "celu": celu, "selu": selu, "mish": unary("mish"), "softplus": softplus,
     "log_sigmoid": logsigmoid, "threshold": threshold, "_threshold": threshold,
     "softshrink": softshrink, "glu": glu,
-    "dropout": dropout, "dropout1d": dropout, "dropout2d": dropout, "alpha_dropout": dropout,
+    "dropout": dropout, "dropout1d": dropout, "dropout2d": dropout, "dropout3d": dropout,
+    "alpha_dropout": dropout,
     "feature_dropout": dropout,
 }  # fmt: skip

@@ -15,13 +15,15 @@ NO_RULE = "has no rule yet"
 LOSS = "a loss is no part of an explanation: return the outputs that it takes"
 RANDOM = "it draws random numbers, so that no two calls agree; draw them outside, as an input"
 COMPLEX = "complex numbers cannot be compiled"
-VOLUME = "maps of three axes cannot be compiled; fold one into the batch or the channels"
-SORTED = "topk gives values and where they are, in order"
+VOLUME = "of maps of three axes convolutions, pooling by windows and resizing can be compiled"
+TRANSPOSED = "a 3-D transposed convolution has no rule yet; add up 2-D ones of each depth"
+UNPOOLED = "put the entries back by their indices, with scatter on the flattened map"
+RUNNING = "of running values sums and products (cumsum, cumprod) can be compiled"
+FREQUENT = "topk, sort and median can be compiled"
+PACKED = "give the padded sequence, and mask what the layer gives"
 SOLVE = "of decompositions and solvers only those of constants can be compiled"
 SHAPE = "its result's shape depends on the data; multiply by a mask instead"
-RECURRENT = "recurrent layers cannot be compiled; write its cell with linear, sigmoid and tanh"
-SCATTER = "write it as a gather, or as a product with a one-hot matrix"
-BY_MASK = "build the result with torch.where and a mask of these places"
+SCATTER = "scatter_add, scatter_reduce with sum or mean, and index_put can be compiled"
 BY_WHERE = "use torch.where(mask, new, x), both of x's shape"
 MASKED = "multiply by the mask instead"
 FLAT = "flatten the index and reshape the result; rows of a table are embedding(index, table)"
@@ -31,7 +33,11 @@ SCORES = "return the scores before it, and start from those"
 
 #: What to do about a call without a rule, by what it means: names, and what begins or ends so.
 ADVICE: dict[str, str] = {
-    **dict.fromkeys(("log_softmax", "logsumexp", "softmin", "logcumsumexp"), SCORES),
+    "logcumsumexp": SCORES,
+    "conv_transpose3d": TRANSPOSED,
+    **dict.fromkeys(("max_unpool1d", "max_unpool2d", "max_unpool3d"), UNPOOLED),
+    **dict.fromkeys(("cummax", "cummin"), RUNNING),
+    "_pack_padded_sequence": PACKED,
     **dict.fromkeys(("cross_entropy", "kl_div", "binary_cross_entropy", "nll_loss"), LOSS),
     **dict.fromkeys(
         ("bernoulli", "multinomial", "poisson", "rand_like", "randn_like", "randint_like",
@@ -41,7 +47,7 @@ ADVICE: dict[str, str] = {
     **dict.fromkeys(
         ("complex", "polar", "real", "imag", "angle", "conj", "stft", "istft"), COMPLEX
     ),
-    **dict.fromkeys(("argsort", "msort", "kthvalue", "median", "nanmedian", "mode"), SORTED),
+    **dict.fromkeys(("nanmedian", "mode", "nanquantile", "quantile"), FREQUENT),
     **dict.fromkeys(
         ("det", "logdet", "slogdet", "inverse", "pinverse", "cholesky", "qr", "svd", "solve", "inv",
          "lu", "eig", "eigh", "lstsq"), SOLVE,
@@ -49,11 +55,7 @@ ADVICE: dict[str, str] = {
     **dict.fromkeys(
         ("nonzero", "masked_select", "unique", "unique_consecutive", "argwhere"), SHAPE
     ),
-    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell"), RECURRENT),
-    **dict.fromkeys(
-        ("index_add", "index_copy", "index_put", "scatter", "scatter_add", "scatter_reduce"),
-        SCATTER,
-    ),
+    **dict.fromkeys(("index_reduce", "masked_scatter", "put", "scatter_reduce"), SCATTER),
 }  # fmt: skip
 ENDINGS = {"_loss": LOSS, "3d": VOLUME, "cross_entropy": LOSS, "_with_logits": LOSS}
 SPACES = ("linalg_", "special_", "fft_")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lrpc.frontend.lowering import numbers
+from lrpc.frontend.lowering import attention_layers, numbers
 from lrpc.frontend.lowering.context import Context, Missing, Operand
 from lrpc.frontend.records import Stored
 from lrpc.ir.graph import Value
@@ -29,20 +29,37 @@ def multi_head_attention(
     is_causal: bool = False,
 ) -> Operand:  # fmt: skip
     module: nn.MultiheadAttention = c.call.target
-    if not module._qkv_same_embed_dim or module.bias_k is not None or module.add_zero_attn:
-        c.refuse("has keys or values of another width, or extra ones")
+    tokens = _batch_first(c, (query, key, value), module.batch_first)
+    wanted = need_weights and attention_layers.uses_weights(c)
+    adds = any(_adds(c, mask) for mask in (attn_mask, key_padding_mask))
+    if wanted or adds or not attention_layers.is_whole(module):
+        given = attention_layers.Masks(attn_mask, key_padding_mask, average_attn_weights)
+        out, shares = attention_layers.attend(c, tokens, given)
+        return _turned(c, out), shares
     weights = {
         "in_weight": c.weight(c.own("in_proj_weight")),
         "in_bias": c.weight_or_none(c.own("in_proj_bias")),
         "out_weight": c.weight(c.own("out_proj.weight")),
         "out_bias": c.weight_or_none(c.own("out_proj.bias")),
     }
-    tokens = _batch_first(c, (query, key, value), module.batch_first)
     masks = _masks(c, tokens, attn_mask, key_padding_mask, module.num_heads)
     out = c.op("multi_head_attention", *tokens, *masks, heads=module.num_heads, **weights)
-    if not module.batch_first and out.type.rank == 3:
-        out = c.permute(out, (1, 0, 2))
-    return out, Missing(f"the attention weights that {c.call.loc.module} returns are not compiled")
+    return _turned(c, out), Missing(f"the attention weights of {c.call.loc.module} are not needed")
+
+
+def _turned(c: Context, out: Value) -> Value:
+    """The output with tokens in front, where the module has it so."""
+    first = c.call.target.batch_first or out.type.rank == 2
+    return out if first else c.permute(out, (1, 0, 2))
+
+
+def _adds(c: Context, mask: Operand) -> bool:
+    """Whether a mask adds numbers to the scores, other than 0 and −inf."""
+    if mask is None or c.type(mask).dtype == "bool":
+        return False
+    if isinstance(mask, Stored):
+        return not bool(((mask.tensor == 0) | (mask.tensor == float("-inf"))).all())
+    return _filled_by(c, mask) is None
 
 
 def _batch_first(c: Context, tokens: tuple[Operand, ...], already: bool) -> list[Value]:
@@ -78,8 +95,6 @@ def _as_bool(c: Context, mask: Operand) -> Operand:
         return _filled_with(c, mask)
     hidden = mask.tensor
     if hidden.dtype != torch.bool:
-        if not bool(((hidden == 0) | (hidden == float("-inf"))).all()):
-            c.refuse("adds numbers to its scores", "give a mask of booleans, or of 0 and -inf")
         hidden = hidden != 0
     return (
         c.constant(hidden) if bool(hidden.any()) and not mask.varies else _spread(c, mask, hidden)
@@ -88,11 +103,17 @@ def _as_bool(c: Context, mask: Operand) -> Operand:
 
 def _filled_with(c: Context, scores: Value) -> Value:
     """The mask by which `scores`, 0 elsewhere, were filled with −inf."""
+    mask = _filled_by(c, scores)
+    assert mask is not None
+    return mask
+
+
+def _filled_by(c: Context, scores: Operand) -> Value | None:
     filled = c.producers.get(scores)
     zero = None if filled is None or not filled.inputs else c.producers.get(filled.inputs[0])
     hides = filled is not None and filled.op == "masked_fill" and filled.attr("value") == -math.inf
     if filled is None or zero is None or not hides or (zero.op, zero.attr("value")) != ("full", 0):
-        c.refuse("adds traced numbers to its scores", "write the attention with matmul and softmax")
+        return None
     return filled.inputs[1]
 
 

@@ -45,6 +45,8 @@ class Context:
         self.hints: list[str] = []
         self.producers: dict[Value, Node] = {}
         self.call: Call
+        self.calls: tuple[Call, ...] = ()
+        self.live: set[int] = set()  # the calls that are lowered, by index
         self._constants: dict[object, str] = {}
         self._names = names
         self._emitted: dict[object, tuple[Tensor, Value]] = {}  # holds tensors, so ids stay theirs
@@ -173,7 +175,6 @@ class Context:
         return self.op("cast", x, dtype=dtype)
 
     # The current call.
-
     @property
     def result(self) -> TensorType:
         """The type that the current call's result had when it was traced."""

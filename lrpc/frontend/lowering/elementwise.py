@@ -88,9 +88,7 @@ def shift(c: Context, x: Operand, by: float) -> Operand:
     return x if by == 0 else c.op("shift", c.cast(x, c.result.dtype), by=by)
 
 
-def div(c: Context, x: Operand, y: Operand, *, rounding_mode: str | None = None) -> Operand:
-    if rounding_mode is not None:
-        c.refuse(f"rounds (rounding_mode={rounding_mode!r})")
+def div(c: Context, x: Operand, y: Operand) -> Operand:
     first, second = _numbers(c, x, y)
     if second:
         return scale(c, x, 1 / second)
@@ -132,8 +130,12 @@ def addcmul(c: Context, x: Operand, y: Operand, z: Operand, *, value: float = 1)
 
 def clamp(c: Context, x: Operand, min: Operand = None, max: Operand = None) -> Operand:
     low, high = (None if v is None else _number(c, v) for v in (min, max))
-    if (low is None) != (min is None) or (high is None) != (max is None):
-        c.refuse("has a traced bound", "use torch.minimum and torch.maximum")
+    if (low is None) != (min is None):
+        x, min = _larger("ge")(c, x, min), None
+    if (high is None) != (max is None):
+        x, max = _larger("le")(c, x, max), None
+    if low is None and high is None:
+        return x
     if c.result.dtype == "bool":
         c.refuse("bounds booleans")
     if low == 0 and high in (None, 6):
@@ -249,7 +251,7 @@ def unary(op: str) -> Any:
 ROWS: dict[str, Any] = {
     "add": add, "radd": add, "sub": sub, "subtract": sub, "rsub": swapped(sub),
     "mul": mul, "rmul": mul, "multiply": mul,
-    "div": div, "divide": div, "true_divide": div, "rdiv": swapped(div),
+    "rdiv": swapped(div),
     "neg": neg, "negative": neg, "pow": power, "rpow": swapped(power),
     "rsqrt": rsqrt, "square": square, "lerp": lerp, "addcmul": addcmul,
     "exp": unary("exp"), "log": unary("log"), "sqrt": unary("sqrt"), "sin": unary("sin"),

@@ -2,156 +2,106 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
 from typing import Any
 
 import torch
 
-from lrpc.frontend.lowering.advice import BY_MASK, BY_WHERE, FLAT, LATER, MASKED, ONE_AXIS
-from lrpc.frontend.lowering.context import MOVES, Context, Missing, Operand
-from lrpc.frontend.records import ImageNumbers, Stored
-from lrpc.ir.extents import Extent, indices
+from lrpc.frontend.lowering.advice import FLAT, MASKED
+from lrpc.frontend.lowering.context import Context, Missing, Operand
+from lrpc.frontend.lowering.picks import Flat, flat, from_front, from_start, picked, picks_of
+from lrpc.frontend.records import Stored
+from lrpc.ir.extents import Extent
 from lrpc.ir.graph import Value
-from lrpc.ir.types import Dim, Sym
+from lrpc.ir.types import Dim
 
 
 def getitem(c: Context, x: Operand, index: Operand) -> Operand:
-    """`x[index]`: numbers, slices, None, Ellipsis, one index tensor, or one beside the images'."""
+    """`x[index]`: numbers, slices, None, Ellipsis, and tensors along one axis or several."""
     if isinstance(x, tuple):
         return x[index]
-    value = c.value(x)
+    if (rows := _table_rows(c, x, index)) is not None:
+        return rows
+    return c.reshape(entries(c, c.value(x), index), c.result.shape)
+
+
+def entries(c: Context, x: Value, index: Operand) -> Value:
+    """What an index picks, but for new axes, and with the axes of index tensors as one."""
+    picks = picks_of(c, index, x.type.shape)
+    part = basic(c, x, picks.plain)
+    return _at(c, flat(c, part, picks)) if picks.tensors else part
+
+
+def _table_rows(c: Context, table: Operand, index: Operand) -> Operand:
+    """The rows of a table that whole numbers tell; None where it is no such index."""
+    if not isinstance(table, Stored) or table.tensor.dim() != 2 or table.varies:
+        return None
+    if not isinstance(index, Value) or index.type.dtype == "bool" or not table.type.is_float:
+        return None
+    return embedding(c, from_front(c, index, table.tensor.shape[0]), table)
+
+
+def basic(c: Context, x: Value, picks: tuple[Operand, ...]) -> Value:
+    """`x` by what is no tensor in an index: axes of numbers go, no new ones come."""
     dim = 0
-    picks = _full_index(c, index, value.type.rank)
-    if any(isinstance(p, ImageNumbers) for p in picks):
-        if any(isinstance(p, (Value, Stored)) for p in picks):
-            return _per_image(c, value, picks)
-        picks = [slice(None) if _every_image(p, value) else p for p in picks]
+    kept: list[Dim] = []
     for pick in picks:
         if pick is None:
             continue
-        value = _pick(c, value, dim - c.type(x).rank, pick)
+        x = picked(c, x, dim - x.type.rank, pick)
+        kept += [] if isinstance(pick, int) else [x.type.shape[dim]]
         dim += 1
-    return c.reshape(value, c.result.shape)
+    return c.reshape(x, tuple(kept))
 
 
-def _per_image(c: Context, x: Value, picks: list[Operand]) -> Value:
-    """`x[images, picks]`: entries of each image, by an index that may differ between images."""
-    images, index, *rest = picks
-    if not _beside(images, index, x) or any(pick != slice(None) for pick in rest):
-        what = "indexes images other than by the first axis, beside an index of the second"
-        c.refuse(what, ONE_AXIS)
-    own = any(isinstance(extent, Sym) for extent in index.type.shape)
-    count = math.prod(extent for extent in index.type.shape if isinstance(extent, int))
-    if not own:
-        flat = c.reshape(index, (count,)) if isinstance(index, Value) else _flat(c, index)
-        return c.reshape(_taken(c, x, 1 - x.type.rank, flat), c.result.shape)
-    index = _from_front(c, index, c.size(x, 1 - x.type.rank))
-    thin = c.reshape(index, (x.type.shape[0], count) + (1,) * (x.type.rank - 2))
-    wide = c.expand(thin, (x.type.shape[0], count, *x.type.shape[2:]))
-    return c.reshape(c.op("gather", x, wide, dim=1 - x.type.rank), c.result.shape)
+def _at(c: Context, x: Flat) -> Value:
+    """What the index picks, but for the axes that it becomes being one."""
+    if c.type(x.index).rank == 1:
+        found = taken(c, x.value, x.dim - x.value.type.rank, x.index)
+    else:
+        rest = x.value.type.shape[2:]
+        index = c.value(from_front(c, x.index, c.size(x.value, 1)))
+        thin = c.reshape(index, (*index.type.shape, *(1,) * len(rest)))
+        wide = c.expand(thin, (*index.type.shape, *rest))
+        found = c.op("gather", x.value, wide, dim=1 - x.value.type.rank)
+    if x.at == 0 or x.at == x.dim:
+        return found
+    whole = c.reshape(found, (*x.shape, *found.type.shape[2:]))
+    own, rank = len(x.shape), whole.type.rank
+    behind = [*range(own, rank)]
+    return c.permute(whole, (*behind[: x.at], *range(own), *behind[x.at :]))
 
 
-def _every_image(pick: Operand, x: Value) -> bool:
-    return isinstance(pick, ImageNumbers) and pick.type.shape[0] == x.type.shape[0]
-
-
-def _beside(images: Operand, index: Operand, x: Value) -> bool:
-    """Whether the two index the first two axes, and images stay the first axis of the result."""
-    if not _every_image(images, x) or not isinstance(index, (Value, Stored)):
-        return False
-    rank, shape = len(images.type.shape), index.type.shape
-    inner = all(isinstance(extent, int) for extent in shape[1:])
-    if len(shape) == rank:
-        return inner and shape[0] in (1, images.type.shape[0])
-    return len(shape) < rank and inner and all(isinstance(extent, int) for extent in shape[:1])
-
-
-def _flat(c: Context, index: Stored) -> Stored:
-    return c.constant(index.tensor.flatten())
-
-
-def _full_index(c: Context, index: Operand, rank: int) -> list[Operand]:
-    picks = list(index) if isinstance(index, (tuple, list)) else [index]
-    picks = [c.constant(torch.tensor(p)) if isinstance(p, (tuple, list)) else p for p in picks]
-    if sum(isinstance(p, (Value, Stored)) for p in picks) > 1:
-        c.refuse("indexes with several tensors at once", ONE_AXIS)
-    taken = sum(p is not None and p is not Ellipsis for p in picks)
-    rest = [slice(None)] * (rank - taken)
-    at = next((i for i, p in enumerate(picks) if p is Ellipsis), None)
-    return picks + rest if at is None else picks[:at] + rest + picks[at + 1 :]
-
-
-def _pick(c: Context, x: Value, dim: int, pick: Operand) -> Value:
-    """One axis of an index; numbers leave an axis of extent 1."""
-    extent = x.type.shape[dim]
-    if isinstance(pick, slice):
-        return _sliced(c, x, dim, pick)
-    if isinstance(pick, (Value, Stored)):
-        return _taken(c, x, dim, pick)
-    if isinstance(extent, Sym):
-        c.refuse(f"picks image {pick} out of the batch", LATER)
-    start = pick % extent
-    return c.slice(x, dim, start, start + 1)
-
-
-def _sliced(c: Context, x: Value, dim: int, pick: slice) -> Value:
-    extent = x.type.shape[dim]
-    if isinstance(extent, Sym):
-        if pick.step in (None, 1) and pick.start in (None, 0) and pick.stop in (None, extent):
-            return x
-        c.refuse("picks images out of the batch", LATER)
-    start, stop, step = indices(pick, extent)
-    return c.slice(x, dim, start, max(stop, start), step)
-
-
-def _taken(c: Context, x: Value, dim: int, index: Operand) -> Value:
+def taken(c: Context, x: Value, dim: int, index: Operand) -> Value:
+    """The entries of `x` along an axis that an index of one axis picks."""
     if c.type(index).dtype == "bool":
         if not isinstance(index, Stored) or index.tensor.dim() != 1 or index.varies:
             c.refuse("picks by a mask, so that the result's shape depends on the data", MASKED)
         index = c.constant(index.tensor.nonzero().flatten())
-    if c.type(index).rank != 1:
+    if c.type(index).rank > 1:
         c.refuse("picks by an index tensor that has not one axis", FLAT)
+    index = c.reshape(index, (1,)) if c.type(index).rank == 0 else index
     size = c.size(x, dim)
-    if isinstance(size, Extent) and not (isinstance(index, Value) and _from_start(c, index)):
+    if isinstance(size, Extent) and not (isinstance(index, Value) and from_start(c, index)):
         if not isinstance(index, Stored) or bool((index.tensor < 0).any()):
             c.refuse("counts from the end of an axis that varies", "count from its start")
     elif isinstance(index, Stored) and not index.varies:
         index = c.constant(index.tensor % size)
         if torch.equal(index.tensor, torch.arange(size)):
             return x
-    shape: list[Dim] = [1] * x.type.rank
-    shape[dim] = c.type(index).shape[0]
-    full = list(x.type.shape)
-    full[dim] = shape[dim]
-    spread = c.expand(c.reshape(_from_front(c, index, size), tuple(shape)), tuple(full))
-    return c.op("gather", x, spread, dim=dim)
+    return c.op("gather", x, along(c, from_front(c, index, size), x.type.shape, dim), dim=dim)
 
 
-def _from_front(c: Context, index: Operand, size: int) -> Operand:
-    """Indices that may count from the end (−1 is the last), counted from the front."""
-    index = c.cast(index, "i64")
-    if isinstance(index, Stored) and isinstance(size, Extent):
-        return index
-    if isinstance(index, Stored):
-        return replace(index, name="", tensor=index.tensor % size)
-    if _from_start(c, index):
-        return index
-    below = c.op("compare", index, c.constant(torch.tensor(0)), kind="lt")
-    return c.op("where", below, c.op("add", index, c.constant(torch.tensor(size))), index)
-
-
-def _from_start(c: Context, index: Value) -> bool:
-    """Whether indices are counted, or come from a top-k, which gives none below 0."""
-    node = c.producers.get(index)
-    while node is not None and node.op in MOVES and node.inputs:
-        node = c.producers.get(node.inputs[0])
-    return node is not None and node.op in ("topk", "arange")
+def along(c: Context, index: Operand, shape: tuple[Dim, ...], dim: int) -> Value:
+    """An index of one axis along the axis `dim` of a shape, alike on all others."""
+    thin: list[Dim] = [1] * len(shape)
+    wide = list(shape)
+    thin[dim] = wide[dim] = c.type(index).shape[0]
+    return c.expand(c.reshape(index, tuple(thin)), tuple(wide))
 
 
 def index_select(c: Context, x: Operand, dim: int, index: Operand) -> Operand:
     value = c.value(x)
-    return _taken(c, value, c.axis(dim, value.type.rank), index)
+    return taken(c, value, c.axis(dim, value.type.rank), index)
 
 
 def gather(
@@ -177,91 +127,62 @@ def topk(
     return (values if largest else c.op("scale", values, by=-1)), indices
 
 
+def argsort(
+    c: Context, x: Operand, dim: int = -1, descending: bool = False, stable: bool = False
+) -> Operand:
+    """Where the entries in order were, equal ones in the order that they came in."""
+    value = c.value(x)
+    axis = c.axis(dim, value.type.rank)
+    c.size(value, axis)
+    value = value if value.type.dtype != "bool" else c.op("cast", value, dtype="i64")
+    return c.op("argsort", value, dim=axis, descending=descending)
+
+
 def sort(
     c: Context, x: Operand, dim: int = -1, descending: bool = False, stable: bool = False
 ) -> Operand:
-    """Values and indices, equal whole numbers in the order that they came in."""
-    value = c.value(x)
-    axis = c.axis(dim, value.type.rank)
-    size = c.counted(value, axis)
+    """Values and indices."""
+    order = argsort(c, x, dim, descending)
+    return c.op("gather", x, order, dim=c.axis(dim, c.type(x).rank)), order
+
+
+def msort(c: Context, x: Operand) -> Operand:
+    return sort(c, x, 0)[0]
+
+
+def kthvalue(c: Context, x: Operand, k: int, dim: int = -1, keepdim: bool = False) -> Operand:
+    """The k-th smallest entry, and where it is."""
+    axis = c.axis(dim, c.type(x).rank)
+    values, order = sort(c, x, axis)
+    found = (c.slice(part, axis, k - 1, k) for part in (values, order))
+    types = c.call.type
+    assert isinstance(types, tuple)
+    value, place = (c.reshape(part, t.shape) for part, t in zip(found, types, strict=True))
     if value.type.is_float:
-        values = topk(c, value, size, axis, largest=descending)[0]
-        return values, Missing("sort leaves open which of equal numbers comes first", "use topk")
-    key = c.op("scale", c.cast(value, "i64"), by=size if descending else -size)
-    later = torch.arange(size).flip(0).reshape(-1, *(1,) * (-1 - axis))
-    order = c.ops("topk", c.op("add", key, c.constant(later)), k=size, dim=axis)[1]
-    return c.op("gather", value, order, dim=axis), order
+        return value, place
+    return value, Missing(f"{c.call.name} leaves open which of equal numbers it names", "use sort")
 
 
-def setitem(c: Context, x: Operand, index: Operand, value: Operand) -> Operand:
-    """`x[index] = value` for numbers and slices: what `x` is afterwards."""
-    base = c.value(x)
-    picks = _full_index(c, index, base.type.rank)
-    if None in picks or any(isinstance(p, (Value, Stored)) for p in picks):
-        return _set_masked(c, base, picks, value)
-    ranges = [_range(c, base, d, p) for d, p in enumerate(picks)]
-    kept = tuple(
-        1 if isinstance(p, int) else base.type.shape[d] if r is None else r[1] - r[0]
-        for d, (p, r) in enumerate(zip(picks, ranges, strict=True))
-    )
-    return _put(c, base, ranges, _filling(c, value, base, picks, kept))
+def median(c: Context, x: Operand, dim: int | None = None, keepdim: bool = False) -> Operand:
+    """The lower of the two in the middle; along an axis with its place."""
+    if dim is None:
+        value = c.reshape(x, (_count(c, x),))
+        middle = c.slice(sort(c, value, 0)[0], -1, *_middle(c, value, -1))
+        return c.reshape(middle, ())
+    axis = c.axis(dim, c.type(x).rank)
+    return kthvalue(c, x, _middle(c, x, axis)[1], dim, keepdim)
 
 
-def _set_masked(c: Context, base: Value, picks: list[Operand], value: Operand) -> Value:
-    mask = picks[0]
-    if (
-        not isinstance(mask, (Value, Stored))
-        or mask.type.dtype != "bool"
-        or (mask.type.shape != base.type.shape[: mask.type.rank])
-    ):
-        c.refuse("writes to places picked by index tensors", BY_MASK)
-    wide = c.reshape(mask, mask.type.shape + (1,) * (base.type.rank - mask.type.rank))
-    if not isinstance(value, (bool, int, float)):
-        c.refuse("writes a tensor to places picked by a mask", BY_WHERE)
-    return c.op("masked_fill", base, wide, value=value)
+def _middle(c: Context, x: Operand, axis: int) -> tuple[int, int]:
+    last = (c.size(x, axis) + 1) // 2
+    return last - 1, last
 
 
-def _range(c: Context, base: Value, dim: int, pick: Operand) -> tuple[int, int] | None:
-    """Where a slice or number starts and ends; None for the whole of an axis."""
-    extent = base.type.shape[dim]
-    if isinstance(extent, Sym):
-        if pick in (slice(None), slice(0, extent), slice(None, extent)):
-            return None
-        c.refuse("writes to some images of the batch", "compute the same for every image")
-    if isinstance(pick, int):
-        return (pick % extent, pick % extent + 1)
-    start, stop, step = indices(pick, extent)
-    if step != 1:
-        c.refuse("writes to a slice with a step", BY_MASK)
-    return None if (start, stop) == (0, extent) else (start, max(start, stop))
-
-
-def _filling(
-    c: Context, value: Operand, base: Value, picks: list[Operand], kept: tuple[Dim, ...]
-) -> Value:
-    if isinstance(value, (bool, int, float)):
-        return c.op("full", shape=kept, value=value, dtype=base.type.dtype)
-    value = c.value(c.cast(value, base.type.dtype))
-    dropped = [d for d, p in enumerate(picks) if isinstance(p, int)]
-    plain = tuple(e for d, e in enumerate(kept) if d not in dropped)
-    return c.reshape(c.expand(value, plain), kept)
-
-
-def _put(c: Context, base: Value, ranges: list[tuple[int, int] | None], filling: Value) -> Value:
-    """`base` with the box that `ranges` spans replaced: one axis at a time, innermost last."""
-    at = next((d for d, r in enumerate(ranges) if r is not None), None)
-    if at is None:
-        return filling
-    dim, span = at - base.type.rank, ranges[at]
-    assert span is not None
-    start, stop = span
-    inner = c.slice(base, dim, start, stop)
-    middle = _put(c, inner, [None if d == at else r for d, r in enumerate(ranges)], filling)
-    size = c.size(base, dim)
-    ends = [(0, start), (stop, size)]
-    before, after = ([c.slice(base, dim, a, b)] if b > a else [] for a, b in ends)
-    parts = [*before, middle, *after]
-    return c.op("cat", *parts, dim=dim) if len(parts) > 1 else middle
+def _count(c: Context, x: Operand) -> int:
+    count = 1
+    for axis in range(c.type(x).rank):
+        count *= c.size(x, axis)
+    return count
 
 
 def embedding(
@@ -272,6 +193,25 @@ def embedding(
     if max_norm is not None:
         c.refuse("rescales its table (max_norm)", "rescale it before, outside of the model")
     return c.op("embedding", c.cast(index, "i64"), weight=c.weight(weight))
+
+
+def embedding_bag(
+    c: Context, index: Operand, weight: Operand, offsets: Operand = None,
+    max_norm: float | None = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False,
+    mode: str = "mean", sparse: bool = False, per_sample_weights: Operand = None,
+    include_last_offset: bool = False, padding_idx: int | None = None,
+) -> Operand:  # fmt: skip
+    """The sum, mean or largest of the rows that each line of an index [B, N] names."""
+    if offsets is not None or c.type(index).rank != 2:
+        c.refuse("takes bags of other lengths (offsets)", "give an index [B, N], and weights of 0")
+    if padding_idx is not None:
+        c.refuse("leaves out padding (padding_idx)", "give per_sample_weights of 0 there")
+    rows = embedding(c, index, weight, max_norm=max_norm)
+    if per_sample_weights is not None:
+        shape = (*c.type(index).shape, 1)
+        rows = c.op("mul", rows, c.reshape(per_sample_weights, shape))
+    op = {"sum": "sum", "mean": "mean", "max": "amax"}[mode]
+    return c.op(op, rows, dims=(-2,), keepdim=False)
 
 
 def torch_embedding(
@@ -289,11 +229,13 @@ def take_along_dim(c: Context, x: Operand, indices: Operand, dim: int | None = N
     axis = c.axis(dim, value.type.rank)
     own, wide = list(c.result.shape), list(c.result.shape)
     own[axis], wide[axis] = value.type.shape[axis], picks.type.shape[axis]
-    picks = c.value(_from_front(c, picks, c.size(value, axis)))
+    picks = c.value(from_front(c, picks, c.size(value, axis)))
     return gather(c, c.expand(value, tuple(own)), axis, c.expand(picks, tuple(wide)))
 
 
 ROWS: dict[str, Any] = {
-    "getitem": getitem, "setitem": setitem, "index_select": index_select, "gather": gather,
-    "take_along_dim": take_along_dim, "topk": topk, "sort": sort, "embedding": embedding,
+    "getitem": getitem, "index_select": index_select, "gather": gather,
+    "take_along_dim": take_along_dim, "topk": topk, "sort": sort, "argsort": argsort,
+    "msort": msort, "kthvalue": kthvalue, "median": median, "embedding": embedding,
+    "embedding_bag": embedding_bag,
 }  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from string import ascii_letters
 from typing import Any
 
 import torch
@@ -148,59 +147,10 @@ def _reshaped(c: Context, x: Operand, shape: tuple[Dim, ...]) -> Operand:
     return c.reshape(x, shape)
 
 
-def addmm(
-    c: Context, bias: Operand, x: Operand, y: Operand, *, beta: float = 1, alpha: float = 1
-) -> Operand:
-    if (beta, alpha) != (1, 1):
-        c.refuse(
-            f"weighs its summands (beta={beta}, alpha={alpha})", "write it as a product and a sum"
-        )
-    fixed = isinstance(bias, Stored) and isinstance(y, Stored) and bias.tensor.dim() == 1
-    if not fixed or y.varies:
-        return c.op("add", matmul(c, x, y), bias)
-    weight = c.weight(c.constant(y.tensor.t().contiguous()))
-    return c.op("linear", x, weight=weight, bias=c.weight(bias))
-
-
-def einsum(c: Context, equation: str, *operands: Operand) -> Operand:
-    tensors = operands[0] if isinstance(operands[0], (tuple, list)) else operands
-    if len(tensors) != 2:
-        c.refuse(f"takes {len(tensors)} tensors", "two can be compiled")
-    ranks = [c.type(x).rank for x in tensors]
-    written = _written_out(equation.replace(" ", ""), ranks)
-    inputs, _, out = written.partition("->")
-    for part, x in zip(inputs.split(","), tensors, strict=True):
-        for axis, letter in enumerate(part):
-            if letter not in out:
-                c.size(x, axis)
-    return c.op("einsum", *tensors, equation=written)
-
-
-def _written_out(equation: str, ranks: list[int]) -> str:
-    """`equation` with a letter for every axis of `...`, and with its result said."""
-    inputs, arrow, out = equation.partition("->")
-    parts = inputs.split(",")
-    if not arrow:
-        named = [letter for letter in inputs if letter.isalpha()]
-        out = "..." + "".join(sorted(x for x in set(named) if named.count(x) == 1))
-    free = [letter for letter in ascii_letters if letter not in equation]
-    counts = [
-        rank - len(part) + 3 if "..." in part else 0
-        for part, rank in zip(parts, ranks, strict=True)
-    ]
-    dots = "".join(free[: max(counts)])
-    written = [
-        part.replace("...", dots[len(dots) - count :])
-        for part, count in zip(parts, counts, strict=True)
-    ]
-    return f"{','.join(written)}->{out.replace('...', dots)}"
-
-
 ROWS: dict[str, Any] = {
     "linear": linear, "batch_norm": batch_norm, "instance_norm": instance_norm,
     "layer_norm": layer_norm, "rms_norm": rms_norm, "group_norm": group_norm,
     "softmax": softmax, "special_softmax": softmax,
     "matmul": matmul, "rmatmul": swapped(matmul), "bmm": matmul, "mm": matmul,
     "linalg_matmul": matmul,
-    "addmm": addmm, "einsum": einsum,
 }  # fmt: skip

@@ -9,12 +9,12 @@ from typing import Any
 from torch import Tensor
 
 from lrpc.errors import IRError, TraceError
-from lrpc.frontend.lowering import indexing, shapes
+from lrpc.frontend.lowering import diagonals, indexing, shapes, writes
 from lrpc.frontend.lowering.advice import no_rule, shown
 from lrpc.frontend.lowering.context import Context, Missing, Operand
 from lrpc.frontend.lowering.liveness import live_calls
 from lrpc.frontend.lowering.table import ROWS, row_of
-from lrpc.frontend.lowering.views import Memory
+from lrpc.frontend.lowering.views import Memory, view_layout
 from lrpc.frontend.records import Call, ImageNumbers, RecordedProgram, Ref, Stored, mapped
 from lrpc.ir.extents import NotInSteps
 from lrpc.ir.graph import Node, Value
@@ -55,6 +55,7 @@ def lower(
     filled with what each call was lowered to, by its index."""
     live = live_calls(program.calls, wanted)
     walk = Lowering(program.calls, names)
+    walk.live = live
     for call in program.calls:
         if call.index in live or call.kind == "placeholder":
             walk.step(call)
@@ -163,9 +164,16 @@ class Lowering(Context):
         if row in (shapes.reshape, shapes.view):
             return self.reshape(part, self.type(whole).shape)
         source = self.calls[view.args[0].index]
-        if row is indexing.getitem and not isinstance(source.type, tuple):
-            return indexing.setitem(self, whole, view.args[1], part)
-        name = source.name if isinstance(source.type, tuple) else view.name
+        parts = isinstance(source.type, tuple)
+        if row is indexing.getitem and not parts:
+            return writes.setitem(self, whole, view.args[1], part)
+        name = source.name if parts else view.name
+        index = diagonals.diagonal_index(self, whole, view) if name == "diagonal" else None
+        if index is not None:
+            return writes.setitem(self, whole, index, part)
+        lies = view_layout(view, source if parts else None, self.type(whole))
+        if lies is not None:
+            return writes.put_back(self, self.value(whole), lies, self.value(part))
         return Missing(
             f"{call.name} at {call.loc} changed this through {name}",
             "compute a new tensor there instead",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any
 
-import torch
-
 from lrpc.frontend.lowering.context import Context, Operand
-from lrpc.frontend.ratios import of
+from lrpc.frontend.lowering.volumes import adaptive_max
+from lrpc.frontend.lowering.windows import averages, by_matrix
 from lrpc.frontend.records import Stored
 from lrpc.ir.graph import Value
-from lrpc.ir.types import DTYPES, Sym, TensorType, whole
+from lrpc.ir.types import TensorType, whole
 
 Pair = int | tuple[int, ...]
 
@@ -26,7 +26,7 @@ def pair(x: Operand) -> tuple[int, int]:
 # One axis.
 
 
-def _wide(c: Context, x: Operand) -> Value:
+def wide(c: Context, x: Operand) -> Value:
     """[B, C, L] as a map of height 1."""
     value = c.value(x)
     if value.type.rank != 3:
@@ -34,7 +34,7 @@ def _wide(c: Context, x: Operand) -> Value:
     return c.reshape(value, (*value.type.shape[:2], 1, value.type.shape[2]))
 
 
-def _narrow(c: Context, y: Operand) -> Value:
+def narrow(c: Context, y: Operand) -> Value:
     shape = c.value(y).type.shape
     return c.reshape(y, (*shape[:2], shape[3]))
 
@@ -51,7 +51,7 @@ def _along_one_axis(row: Any, **height: int) -> Any:
     """`row` for signals [B, C, L], as maps of height 1; `height` has each option's value there."""
 
     def narrowed(c: Context, x: Operand, *args: Any, **kwargs: Any) -> Operand:
-        given = inspect.signature(row).bind(c, _wide(c, x), *args, **kwargs)
+        given = inspect.signature(row).bind(c, wide(c, x), *args, **kwargs)
         for name, first in height.items():
             option = given.arguments.get(name)
             if isinstance(option, (int, tuple, list)):
@@ -59,7 +59,7 @@ def _along_one_axis(row: Any, **height: int) -> Any:
         if "weight" in given.arguments:
             given.arguments["weight"] = _wide_weight(c, given.arguments["weight"])
         y = row(*given.args, **given.kwargs)
-        return _narrow(c, y[0] if isinstance(y, tuple) else y)
+        return narrow(c, y[0] if isinstance(y, tuple) else y)
 
     return narrowed
 
@@ -140,7 +140,7 @@ def adaptive_avg_pool2d(c: Context, x: Operand, output_size: Operand) -> Operand
 
 def adaptive_avg_pool1d(c: Context, x: Operand, output_size: Operand) -> Operand:
     sizes = [(1, 1), *_extents(c, c.value(x), (-1,))]
-    return _narrow(c, _adaptive_avg(c, _wide(c, x), sizes))
+    return narrow(c, _adaptive_avg(c, wide(c, x), sizes))
 
 
 def _extents(c: Context, x: Value, axes: tuple[int, ...]) -> list[tuple[int, int]]:
@@ -153,84 +153,40 @@ def _adaptive_avg(c: Context, x: Value, sizes: list[tuple[int, int]]) -> Value:
         return c.op("mean", x, dims=(-2, -1), keepdim=True)
     if any(size % out for size, out in sizes):
         for axis in range(-len(sizes), 0):
-            c.counted(x, axis)
-        return _average_axes(c, x, sizes)
+            length, count = sizes[axis]
+            if length != count:
+                x = by_matrix(c, x, axis, averages(c.counted(x, axis), count))
+        return x
     kernel = tuple(size // out for size, out in sizes)
     return c.op("avg_pool2d", x, kernel=kernel, stride=kernel, padding=(0, 0))
 
 
-def _average_axes(c: Context, x: Value, sizes: list[tuple[int, int]]) -> Value:
-    """Cells of unequal size: a matrix of averages along each of the last two axes."""
-    rank = x.type.rank
-    turned = (*range(rank - 2), rank - 1, rank - 2)
-    for size, out in reversed(sizes):
-        matrix = torch.zeros(out, size, dtype=DTYPES[c.result.dtype])
-        for cell in range(out):
-            start, stop = cell * size // out, -(-(cell + 1) * size // out)
-            matrix[cell, start:stop] = 1 / (stop - start)
-        x = c.permute(c.op("linear", x, weight=c.weight(c.constant(matrix))), turned)
-    return x
-
-
-def adaptive_max_pool2d(
+def adaptive_max_pool(
     c: Context, x: Operand, output_size: Operand, return_indices: bool = False
 ) -> Operand:
-    return _adaptive_max(c, c.value(x), _extents(c, c.value(x), (-2, -1)))
-
-
-def adaptive_max_pool1d(
-    c: Context, x: Operand, output_size: Operand, return_indices: bool = False
-) -> Operand:
-    sizes = [(1, 1), *_extents(c, c.value(x), (-1,))]
-    return _narrow(c, _adaptive_max(c, _wide(c, x), sizes))
-
-
-def _adaptive_max(c: Context, x: Value, sizes: list[tuple[int, int]]) -> Value:
-    if any(size % out for size, out in sizes):
-        c.refuse("has cells of unequal size", "choose an output size that divides the input's")
-    return _max_pool(c, x, tuple(size // out for size, out in sizes))[0]
-
-
-# Resizing.
-
-
-def interpolate(
-    c: Context, x: Operand, size: Operand = None, scale_factor: Operand = None,
-    mode: str = "nearest", align_corners: bool | None = None,
-    recompute_scale_factor: bool | None = None, antialias: bool = False,
-) -> Operand:  # fmt: skip
+    """The largest entry of each cell; windows where all cells are of one size."""
     value, axes = c.value(x), c.type(x).rank - 2
-    known = {1: ("nearest", "linear"), 2: ("nearest", "bilinear", "bicubic")}
-    if mode not in known.get(axes, ()) or antialias:
-        c.refuse(
-            f"resizes with mode={mode!r}, antialias={antialias}",
-            "use nearest, bilinear or bicubic without antialias",
-        )
-    target = tuple(c.fixed(d) for d in c.result.shape[2:])
-    if scale_factor is not None and not recompute_scale_factor:
-        factors = (
-            scale_factor if isinstance(scale_factor, (tuple, list)) else (scale_factor,) * axes
-        )
-        exact = (c.size(value, d) * of(f) for d, f in zip(range(-axes, 0), factors, strict=True))
-        if not all(e.equals(t) for e, t in zip(exact, target, strict=True)):
-            c.refuse("has a scale factor that does not give a whole number of pixels", "give size")
-    corners = bool(align_corners)
-    if isinstance(value.type.shape[1], Sym) and value.type.shape[0] == 1:
-        turned = c.permute(value, (1, 0, *range(2, axes + 2)))  # images may stand for channels
-        y = _interpolated(c, turned, target, mode, corners)
-        return c.permute(y, (1, 0, *range(2, axes + 2)))
-    return _interpolated(c, value, target, mode, corners)
+    if axes == 2 and value.type.rank == 4:
+        sizes = _extents(c, value, (-2, -1))
+        if not any(size % out for size, out in sizes):
+            return _max_pool(c, value, tuple(size // out for size, out in sizes))[0]
+    return adaptive_max(c, value, axes)
 
 
-def _interpolated(
-    c: Context, value: Value, target: tuple[int, ...], mode: str, corners: bool
-) -> Value:
-    if len(target) == 2:
-        return c.op("interpolate", value, size=target, mode=mode, align_corners=corners)
-    mode = "bilinear" if mode == "linear" else mode
-    wide = _wide(c, value)
-    y = c.op("interpolate", wide, size=(1, *target), mode=mode, align_corners=corners)
-    return _narrow(c, y)
+def _lp_pool(average: Any) -> Any:
+    """(Σ xᵖ)^(1/p) of windows."""
+
+    def row(
+        c: Context, x: Operand, norm_type: float, kernel_size: Pair, stride: Operand = None,
+        ceil_mode: bool = False,
+    ) -> Operand:  # fmt: skip
+        mean = average(c, c.op("pow", x, exponent=norm_type), kernel_size, stride, 0, ceil_mode)
+        given = kernel_size if isinstance(kernel_size, (tuple, list)) else (kernel_size,)
+        count = math.prod(given) if average is not avg_pool2d else math.prod(pair(kernel_size))
+        total = c.op("relu", c.op("scale", mean, by=float(count)))
+        return c.op("pow", total, exponent=1 / norm_type)
+
+    return row
 
 
 OPTIONS = {"stride": 1, "padding": 0, "dilation": 1}
@@ -243,6 +199,7 @@ ROWS: dict[str, Any] = {
     "avg_pool1d": _along_one_axis(avg_pool2d, **OPTIONS, kernel_size=1),
     "avg_pool2d": avg_pool2d,
     "adaptive_avg_pool1d": adaptive_avg_pool1d, "adaptive_avg_pool2d": adaptive_avg_pool2d,
-    "adaptive_max_pool1d": adaptive_max_pool1d, "adaptive_max_pool2d": adaptive_max_pool2d,
-    "interpolate": interpolate,
+    "adaptive_max_pool1d": adaptive_max_pool, "adaptive_max_pool2d": adaptive_max_pool,
+    "lp_pool2d": _lp_pool(avg_pool2d),
+    "lp_pool1d": _lp_pool(_along_one_axis(avg_pool2d, **OPTIONS, kernel_size=1)),
 }  # fmt: skip

@@ -7,12 +7,10 @@ from typing import Any
 
 import torch
 
-from lrpc.frontend.lowering import elementwise, numbers
+from lrpc.frontend.lowering import elementwise, layers, numbers
 from lrpc.frontend.lowering.context import Context, Operand
 from lrpc.ir.extents import Extent
 from lrpc.ir.types import Sym
-
-FACTORS = 16
 
 
 def _reduce(
@@ -108,15 +106,31 @@ def _first_extreme(c: Context, op: str, x: Operand, dim: int | None, keepdim: bo
 def product(
     c: Context, x: Operand, dim: Operand = None, keepdim: bool = False, *, dtype: Operand = None
 ) -> Operand:
-    """The product of few entries, one after the other."""
+    """The product of the entries along an axis, or of all: of both halves, and so on."""
     value = c.value(c.cast(x, c.result.dtype))
-    if not isinstance(dim, int) or c.counted(value, dim) > FACTORS:
-        c.refuse(f"is of no axis, or of more than {FACTORS} entries", "write it with log and sum")
+    if dim is None:
+        value = c.reshape(value, (math.prod(c.size(value, d) for d in range(value.type.rank)),))
+    axis = c.axis(dim or 0, value.type.rank)
+    while (size := c.counted(value, axis)) > 1:
+        half = size // 2
+        pair = c.slice(value, axis, 0, half), c.slice(value, axis, half, 2 * half)
+        found = c.op("mul", *pair)
+        odd = [c.slice(value, axis, size - 1, size)] if size % 2 else []
+        value = c.op("cat", found, *odd, dim=axis) if odd else found
+    return c.reshape(value, c.result.shape)
+
+
+def cumprod(c: Context, x: Operand, dim: int, *, dtype: Operand = None) -> Operand:
+    """Products of the entries so far: of 1, 2, 4, … of them."""
+    value = c.value(c.cast(x, c.result.dtype))
     axis = c.axis(dim, value.type.rank)
-    found = c.slice(value, axis, 0, 1)
-    for i in range(1, c.size(value, axis)):
-        found = c.op("mul", found, c.slice(value, axis, i, i + 1))
-    return c.reshape(found, c.result.shape)
+    size, step = c.counted(value, axis), 1
+    while step < size:
+        pair = c.slice(value, axis, step, size), c.slice(value, axis, 0, size - step)
+        later = c.op("mul", *pair)
+        value = c.op("cat", c.slice(value, axis, 0, step), later, dim=axis)
+        step *= 2
+    return value
 
 
 def cumsum(c: Context, x: Operand, dim: int, *, dtype: Operand = None) -> Operand:
@@ -130,10 +144,89 @@ def norm(
     c: Context, x: Operand, p: Operand = 2, dim: Operand = None, keepdim: bool = False,
     out: None = None, dtype: Operand = None,
 ) -> Operand:  # fmt: skip
-    if p not in (2, 2.0, "fro", None):
-        c.refuse(f"is a norm of order {p}", "write it with abs, pow and sum")
-    squares = c.op("pow", c.cast(x, c.result.dtype), exponent=2)
-    return c.op("sqrt", _reduce(c, "sum", squares, dim, keepdim))
+    """The norm of vectors, of any order; of matrices that of Frobenius."""
+    value = c.value(c.cast(x, c.result.dtype))
+    if p in (2, 2.0, "fro", None):
+        squares = c.op("pow", value, exponent=2)
+        return c.op("sqrt", _reduce(c, "sum", squares, dim, keepdim))
+    if isinstance(p, str):
+        c.refuse(f"is the norm {p!r} of a matrix, which has no rule yet")
+    if p == 0:
+        some = c.op("compare_scalar", value, kind="ne", value=0)
+        return _reduce(c, "sum", c.op("cast", some, dtype=value.type.dtype), dim, keepdim)
+    size = c.op("abs", value)
+    if math.isinf(p):
+        return _reduce(c, "amax" if p > 0 else "amin", size, dim, keepdim)
+    powers = size if p == 1 else c.op("pow", size, exponent=p)
+    total = _reduce(c, "sum", powers, dim, keepdim)
+    return total if p == 1 else c.op("pow", total, exponent=1 / p)
+
+
+def vector_norm(
+    c: Context, x: Operand, ord: Operand = 2, dim: Operand = None, keepdim: bool = False, *,
+    dtype: Operand = None,
+) -> Operand:  # fmt: skip
+    return norm(c, x, ord, dim, keepdim)
+
+
+def matrix_norm(
+    c: Context, x: Operand, ord: Operand = "fro", dim: Operand = (-2, -1),
+    keepdim: bool = False, *, dtype: Operand = None,
+) -> Operand:  # fmt: skip
+    if ord != "fro":
+        c.refuse(f"is the norm {ord!r} of a matrix, which has no rule yet")
+    return norm(c, x, 2, dim, keepdim)
+
+
+def linalg_norm(
+    c: Context, x: Operand, ord: Operand = None, dim: Operand = None, keepdim: bool = False, *,
+    dtype: Operand = None,
+) -> Operand:  # fmt: skip
+    """Of one axis the norm of a vector, of two that of a matrix."""
+    axes = c.type(x).rank if dim is None else len(c.axes(dim, c.type(x).rank))
+    if ord is None or axes == 1:
+        return norm(c, x, 2 if ord is None else ord, dim, keepdim)
+    return matrix_norm(c, x, ord, dim, keepdim)
+
+
+def logsumexp(c: Context, x: Operand, dim: Operand, keepdim: bool = False) -> Operand:
+    """The largest entry, and log Σ exp(x − the largest)."""
+    value = c.value(c.cast(x, c.result.dtype))
+    most = c.op("detach", _reduce(c, "amax", value, dim, keepdim=True))
+    risen = c.op("exp", c.op("sub", value, most))
+    total = c.op("log", _reduce(c, "sum", risen, dim, keepdim=True))
+    return c.reshape(c.op("add", most, total), c.result.shape)
+
+
+def log_softmax(
+    c: Context, x: Operand, dim: int | None = None, _stacklevel: int = 3, dtype: Operand = None
+) -> Operand:
+    if dim is None:
+        c.refuse("names no axis", "give dim")
+    value = c.value(c.cast(x, c.result.dtype))
+    most = c.op("detach", _reduce(c, "amax", value, dim, keepdim=True))
+    shifted = c.op("sub", value, most)
+    total = _reduce(c, "sum", c.op("exp", shifted), dim, keepdim=True)
+    return c.op("sub", shifted, c.op("log", total))
+
+
+def softmin(
+    c: Context, x: Operand, dim: int | None = None, _stacklevel: int = 3, dtype: Operand = None
+) -> Operand:
+    return layers.softmax(c, c.op("scale", x, by=-1.0), dim)
+
+
+def nansum(
+    c: Context, x: Operand, dim: Operand = None, keepdim: bool = False, *, dtype: Operand = None
+) -> Operand:
+    value = c.value(c.cast(x, c.result.dtype))
+    filled = c.op("masked_fill", value, c.op("compare", value, value, kind="ne"), value=0.0)
+    return _reduce(c, "sum", filled, dim, keepdim)
+
+
+def count_nonzero(c: Context, x: Operand, dim: Operand = None) -> Operand:
+    some = c.op("compare_scalar", x, kind="ne", value=0)
+    return _reduce(c, "sum", c.op("cast", some, dtype="i64"), dim, keepdim=False)
 
 
 def normalize(
@@ -148,5 +241,9 @@ ROWS: dict[str, Any] = {
     "amax": _over("amax"), "amin": _over("amin"), "any": _over("any"), "all": _over("all"),
     "max": _extreme("amax", "maximum"), "min": _extreme("amin", "minimum"),
     "argmax": _place_of_extreme("amax"), "argmin": _place_of_extreme("amin"),
-    "prod": product, "cumsum": cumsum, "norm": norm, "normalize": normalize,
+    "prod": product, "cumsum": cumsum, "cumprod": cumprod, "norm": norm,
+    "normalize": normalize, "linalg_vector_norm": vector_norm, "linalg_norm": linalg_norm,
+    "linalg_matrix_norm": matrix_norm, "logsumexp": logsumexp, "special_logsumexp": logsumexp,
+    "log_softmax": log_softmax, "special_log_softmax": log_softmax, "softmin": softmin,
+    "count_nonzero": count_nonzero, "nansum": nansum,
 }  # fmt: skip

@@ -11,14 +11,23 @@ from lrpc.frontend.execute import is_in_place, out_of_place
 from lrpc.frontend.lowering import (
     activations,
     attention,
+    diagonals,
     elementwise,
+    functions,
     grids,
     indexing,
     layers,
     maps,
     numbers,
+    products,
+    recurrent,
     reductions,
+    resizing,
+    scatters,
     shapes,
+    volumes,
+    windows,
+    writes,
 )
 from lrpc.frontend.records import Call
 
@@ -29,15 +38,24 @@ ROWS: dict[str, Row] = {
     name: row
     for family in (
         elementwise,
+        functions,
         activations,
         shapes,
         indexing,
         reductions,
         layers,
+        products,
+        recurrent,
         maps,
         grids,
+        resizing,
+        volumes,
+        windows,
         attention,
         numbers,
+        writes,
+        scatters,
+        diagonals,
     )
     for name, row in family.ROWS.items()
 }
@@ -51,7 +69,10 @@ OWN_ORDER: tuple[tuple[Any, Row], ...] = (
 
 
 #: Methods that take their arguments in another order than the function of the same name.
-METHODS: dict[str, Row] = {"where": elementwise.where_method}
+METHODS: dict[str, Row] = {
+    "where": elementwise.where_method,
+    "unfold": windows.unfold_method,
+}
 
 
 def row_of(call: Call) -> Row | None:

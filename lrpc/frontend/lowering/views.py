@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
+
+from lrpc.frontend.execute import execute
+from lrpc.frontend.layout import Layout, layout
 from lrpc.frontend.lowering.liveness import memory_roots
-from lrpc.frontend.records import Call
+from lrpc.frontend.records import Call, Ref, Stored, found, mapped
+from lrpc.ir.extents import Extent
+from lrpc.ir.types import DTYPES, Sym, TensorType
 
 
 class Memory:
@@ -36,3 +44,28 @@ class Memory:
             chain.append(at)
             at = self._whole[self._calls[at].view_of or 0]
         return chain
+
+
+IMAGES = 10007
+"""A batch size that is no other extent."""
+
+
+def view_layout(view: Call, source: Call | None, whole: TensorType) -> Layout | None:
+    """How a view lies in the tensor that it is of; None where that is not known. A part of several,
+    as of a split, has a `source` that made them all."""
+    made = view if source is None else source
+    rest = (made.args[1:], made.kwargs)
+    if any(isinstance(d, Extent) for d in whole.shape) or found(rest, Ref):
+        return None
+    if made.kind == "call_module" or any(isinstance(x, Stored) for x in found(rest, object)):
+        return None
+    shape = [d.at({"B": IMAGES, "K": 1}) if isinstance(d, Sym) else d for d in whole.shape]
+    base = torch.empty(shape, dtype=DTYPES[whole.dtype], device="meta")
+    args, kwargs = mapped(rest, Sym, lambda d: d.at({"B": IMAGES, "K": 1}))
+    try:
+        shown: Any = execute(made.kind, made.target, torch.nn.Module(), (base, *args), kwargs)
+    except (RuntimeError, TypeError):
+        return None
+    if source is not None:
+        shown = shown[view.args[1]]
+    return layout(shape, shown.shape, shown.stride(), shown.storage_offset())

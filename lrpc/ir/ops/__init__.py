@@ -12,6 +12,7 @@ from lrpc.ir.ops import (
     network,
     relevance,
     slopes,
+    steps,
     structural,
 )
 from lrpc.ir.ops.row import Op, infer
@@ -20,7 +21,9 @@ from lrpc.ir.ops.traits import Family, Trait, View
 
 TABLE: dict[str, Op] = {
     row.name: row
-    for family in (elementwise, structural, network, deformable, grids, boxes, relevance, slopes)
+    for family in (
+        *(elementwise, structural, steps, network, deformable, grids, boxes, relevance, slopes),
+    )
     for row in family.ROWS
 } | {row.name: row for row in relevance.EFFECTS}
 

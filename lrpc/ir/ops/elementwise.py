@@ -78,6 +78,8 @@ ROWS = (
        T.ALLOCATES | T.ELEMENTWISE | T.INVERTS),
     Op("exp", 1, {}, torch.exp, Family.FUNCTION, ENTRYWISE | T.NOT_NEGATIVE),
     Op("log", 1, {}, torch.log, Family.FUNCTION, T.ALLOCATES | T.ELEMENTWISE),
+    Op("log1p", 1, {}, torch.log1p, Family.FUNCTION, T.ALLOCATES | T.ELEMENTWISE),
+    Op("erf", 1, {}, torch.erf, Family.FUNCTION, ENTRYWISE | T.BOUNDED),
     Op("sqrt", 1, {}, torch.sqrt, Family.FUNCTION, ENTRYWISE | T.NOT_NEGATIVE),
     Op("sin", 1, {}, torch.sin, Family.FUNCTION, T.ALLOCATES | T.ELEMENTWISE | T.BOUNDED),
     Op("cos", 1, {}, torch.cos, Family.FUNCTION, T.ALLOCATES | T.ELEMENTWISE | T.BOUNDED),

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lrpc.ir.ops.network import AVERAGE, CONV, CONV_T, MODES, avg_pool2d, interpolate
 from lrpc.ir.ops.row import Op
+from lrpc.ir.ops.structural import scatter_sum
 from lrpc.ir.ops.traits import Family
 from lrpc.ir.ops.traits import Trait as T
 from lrpc.ir.ops.transposed import no_grad_transpose
@@ -56,14 +57,6 @@ def _max_pool_from(g: Tensor, indices: Tensor, size: tuple[int, ...]) -> Tensor:
     flat = torch.zeros(*g.shape[:3], size[0] * size[1], dtype=g.dtype, device=g.device)
     index = indices.expand(g.shape).flatten(-2)
     return torch.unflatten(flat.scatter_add(-1, index, g.flatten(-2)), -1, size)
-
-
-def _gather_from(g: Tensor, index: Tensor, dim: int, size: int) -> Tensor:
-    shape = list(g.shape)
-    shape[dim] = size
-    return torch.zeros(shape, dtype=g.dtype, device=g.device).scatter_add(
-        dim, index.expand(g.shape), g
-    )
 
 
 def _slice_from(g: Tensor, dim: int, start: int, step: int, size: int) -> Tensor:
@@ -149,7 +142,7 @@ ROWS = (
        _interpolate_from, Family.TRANSPOSE, T.ALLOCATES),
     Op("max_pool2d_transpose", 2, {"size": "counts"}, _max_pool_from, Family.TRANSPOSE,
        T.ALLOCATES),
-    Op("gather_transpose", 2, {"dim": "axis", "size": "int"}, _gather_from, Family.TRANSPOSE,
+    Op("gather_transpose", 2, {"dim": "axis", "size": "int"}, scatter_sum, Family.TRANSPOSE,
        T.ALLOCATES),
     Op("slice_transpose", 1, {"dim": "axis", "start": "int", "step": "int", "size": "int"},
        _slice_from, Family.TRANSPOSE, T.ALLOCATES),

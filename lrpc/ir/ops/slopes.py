@@ -55,6 +55,17 @@ def _exp_ratio(x: Tensor) -> Tensor:
     return torch.where(zero, 1.0, torch.expm1(x) / torch.where(zero, 1.0, x))
 
 
+def _log1p_ratio(x: Tensor) -> Tensor:
+    zero = x == 0
+    return torch.where(zero, 1.0, torch.log1p(x) / torch.where(zero, 1.0, x))
+
+
+def _erf_ratio(x: Tensor) -> Tensor:
+    zero = x == 0
+    ratio = torch.erf(x) / torch.where(zero, 1.0, x)
+    return torch.where(zero, 2 / math.sqrt(math.pi), ratio)
+
+
 def _sin_ratio(x: Tensor) -> Tensor:
     zero = x == 0
     return torch.where(zero, 1.0, torch.sin(x) / torch.where(zero, 1.0, x))
@@ -126,6 +137,8 @@ ROWS = (
     Op("centred_softplus_ratio", 1, {}, _centred_softplus_ratio, Family.QUOTIENT, SLOPE),
     Op("abs_ratio", 1, {}, torch.sign, Family.QUOTIENT, SLOPE),
     Op("exp_ratio", 1, {}, _exp_ratio, Family.QUOTIENT, SLOPE),
+    Op("log1p_ratio", 1, {}, _log1p_ratio, Family.QUOTIENT, SLOPE),
+    Op("erf_ratio", 1, {}, _erf_ratio, Family.QUOTIENT, SLOPE),
     Op("sin_ratio", 1, {}, _sin_ratio, Family.QUOTIENT, SLOPE),
     Op("cos_ratio", 1, {}, _cos_ratio, Family.QUOTIENT, SLOPE),
     Op("clamp_ratio", 1, BOUNDS, _clamp_ratio, Family.QUOTIENT, SLOPE),

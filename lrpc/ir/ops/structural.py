@@ -29,6 +29,14 @@ def _full(shape: tuple[int, ...], value: float, dtype: str) -> Tensor:
     return torch.full(shape, value, dtype=DTYPES[dtype])
 
 
+def scatter_sum(x: Tensor, index: Tensor, dim: int, size: int) -> Tensor:
+    """Zeros with `size` entries along an axis, to which those of `x` are added at an index."""
+    shape = list(x.shape)
+    shape[dim] = size
+    zeros = torch.zeros(shape, dtype=x.dtype, device=x.device)
+    return zeros.scatter_add(dim, index.expand(x.shape), x)
+
+
 REDUCE = {"dims": "axes", "keepdim": "bool"}
 
 # The same numbers at other places.
@@ -65,5 +73,7 @@ ROWS = (
        T.CHOOSES),
     Op("any", 1, REDUCE, lambda x, dims, keepdim: torch.any(x, dims, keepdim), Family.PREDICATE),
     Op("all", 1, REDUCE, lambda x, dims, keepdim: torch.all(x, dims, keepdim), Family.PREDICATE),
+    Op("scatter_sum", 2, {"dim": "axis", "size": "int"}, scatter_sum, Family.SCALING,
+       T.ALLOCATES | T.KEEPS_SIGN),
     Op("cumsum", 1, {"dim": "axis"}, lambda x, dim: x.cumsum(dim), Family.SCALING),
 )  # fmt: skip

@@ -27,6 +27,7 @@ class Family(Enum):
     ATTENTION = "a module kept whole, until a pass expands it"
     DETACH = "its operand, through which no gradient flows"
     PREDICATE = "gives booleans"
+    STEP = "gives numbers without a slope: rounded ones, or places of entries"
     BOXES = "boxes around masks"
     SOURCE = "takes no operand"
     TRANSPOSE = "the transpose or the derivative of another operation, applied to relevance"

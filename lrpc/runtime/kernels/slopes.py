@@ -13,6 +13,17 @@ def exp_ratio(x: Tensor) -> Tensor:
     return torch.where(x == 0, 1.0, torch.expm1(x) / x)
 
 
+def log1p_ratio(x: Tensor) -> Tensor:
+    """log(1 + x) / x."""
+    wide = widened(x)
+    return narrowed(torch.where(wide == 0, 1.0, torch.log1p(wide) / wide), x.dtype)
+
+
+def erf_ratio(x: Tensor) -> Tensor:
+    """erf(x) / x, 2/√π at 0."""
+    return torch.where(x == 0, 1.1283791670955126, torch.erf(x) / x)
+
+
 def sin_ratio(x: Tensor) -> Tensor:
     """sin(x) / x."""
     return torch.where(x == 0, 1.0, torch.sin(x) / x)

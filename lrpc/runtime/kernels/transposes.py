@@ -165,6 +165,20 @@ def gather_transpose(g: Tensor, index: Tensor, dim: int, size: int) -> Tensor:
     return g.new_zeros(shape).scatter_add_(dim, index.expand(g.shape), g)
 
 
+def argsort(x: Tensor, dim: int, descending: bool) -> Tensor:
+    """Where the entries in order were; of equal ones the first comes first."""
+    return torch.sort(x, dim=dim, descending=descending, stable=True)[1]
+
+
+def last_place(index: Tensor, dim: int, size: int) -> Tensor:
+    """Where along an axis of an index each place below `size` comes last; -1 where it does not."""
+    shape = list(index.shape)
+    shape[dim] = size
+    counts = torch.arange(index.shape[dim], device=index.device)
+    along = counts.reshape(-1, *(1,) * (index.dim() - 1 - dim % index.dim())).expand(index.shape)
+    return index.new_full(shape, -1).scatter_reduce_(dim, index, along, "amax")
+
+
 def slice_transpose(g: Tensor, dim: int, start: int, step: int, size: int) -> Tensor:
     """Put `g` back at start, start + step, … of an axis of `size` zeros."""
     shape = list(g.shape)

@@ -175,9 +175,11 @@ def _refuse(report: Mapping[str, Any]) -> None:
     worst = max(report["targets"], key=lambda row: _badness(row["relative_l1"]))
     if _badness(worst["relative_l1"]) > report["bound"]:
         under = f" under {worst['composite']}" if "composite" in worst else ""
+        what = f"{report['precision']}: relevance of {worst['target']}{under} is"
+        if worst["relative_l1"] is None:
+            raise PrecisionError(f"{what} not finite; compile in fp32")
         raise PrecisionError(
-            f"{report['precision']}: relevance of {worst['target']}{under} is"
-            f" {worst['relative_l1']:.3g} from float64 (Σ|R − R64| / Σ|R64|), more than"
+            f"{what} {worst['relative_l1']:.3g} from float64 (Σ|R − R64| / Σ|R64|), more than"
             f" {report['bound']:g}; compile in fp32, or raise LRPC.PRECISION_TOLERANCE"
         )
 

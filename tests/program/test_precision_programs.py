@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 import lrpc
 from lrpc.cli import main
-from lrpc.errors import ConfigError
+from lrpc.errors import ConfigError, PrecisionError
 from lrpc.ir.graph import Graph, Module
 from lrpc.ir.interpreter import interpret
 from lrpc.ir.ops import TABLE
 from lrpc.ir.parser import parse_graph
 from lrpc.models.weights import load_weights
+from lrpc.program.precision import _refuse
 from lrpc.program.precision_table import precision_table
 from lrpc.program.tf32 import Tf32, rounded
 from lrpc.program.verify import checks
@@ -336,3 +337,9 @@ def test_the_example_model_in_bfloat16(programs: Programs) -> None:
         error = (found.input.double() - expected).abs().sum() / expected.abs().sum()
         assert 1e-4 < float(error) < 0.05
         assert float(found.ledger.closure.max()) < 0.02
+
+
+def test_relevance_that_is_not_finite_is_said_in_one_line() -> None:
+    row = {"target": "output", "relative_l1": None}
+    with pytest.raises(PrecisionError, match="relevance of output is not finite; compile in fp32"):
+        _refuse({"precision": "bf16", "bound": 0.25, "targets": [row]})

@@ -69,7 +69,7 @@ class Finder:
             if node.op == "grid_sample" or node.op in {*MOVES, "cat"}:
                 if (stack := self._stacked(node)) is not None:
                     self._stacks[node.out.name] = stack
-            elif node.op in ("sum", "add", "shift") and (made := self._found(node)) is not None:
+            elif (made := self._found(node)) is not None:
                 self.found[node.out.name] = made
 
     def _found(self, node: Node) -> Weighed | None:

@@ -71,9 +71,8 @@ def other_calls(call: ModelCall, example: Example, program: RecordedProgram) -> 
     with as_for_inference(call.model):
         inner = call.inside(example)
         noted = {boundary.path for boundary in program.boundaries}  # constants come in their order
-        trace = ValueTracer(noted, "beside values", call.ignore_no_grad).record(
-            call.target, inner.args, inner.kwargs
-        )
+        tracer = ValueTracer(noted, "beside values", call.ignore_no_grad)
+        trace = tracer.record(call.target, inner.args, inner.kwargs)
     there = _There(program, trace, {}, call.batch_of(example), ROUNDING)
     return there.other_calls() or there.other_results()
 
@@ -126,8 +125,8 @@ def fingerprint(value: Tensor) -> Print:
     """The `Print` of a tensor; infinities and NaN count as numbers of their own."""
     flat = value.detach().reshape(-1)
     parts = torch.view_as_real(flat.resolve_conj()).reshape(-1) if flat.is_complex() else flat
-    numbers = torch.nan_to_num(parts.double(), nan=7.0, posinf=11.0, neginf=-13.0)
-    numbers = numbers.clamp(-1e100, 1e100)  # of masks with the least number of their dtype
+    finite = torch.nan_to_num(parts.double(), nan=7.0, posinf=11.0, neginf=-13.0)
+    numbers = finite.clamp(-1e100, 1e100)  # masks may hold the least number of their dtype
     steps = torch.arange(numbers.numel(), dtype=torch.float64)
     one, other = torch.cos(steps), torch.sin(steps * 1.7 + 1)
     return tuple(value.shape), float(numbers.norm()), float(numbers @ one), float(numbers @ other)

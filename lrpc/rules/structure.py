@@ -66,8 +66,8 @@ def _pad(ctx: Context, node: Node) -> None:
 
     def inner(g: Value) -> Value:
         for i in range(len(pad) // 2):
-            if not any(pad[2 * i : 2 * i + 2]):
-                continue
+            if pad[2 * i : 2 * i + 2] == (0, 0):
+                continue  # such as the batch axis, which is of no size
             before, size = pad[2 * i], extent(x, -1 - i)
             g = ctx.op("slice", g, dim=-1 - i, start=before, stop=before + size, step=1)
         return g

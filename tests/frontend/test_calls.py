@@ -55,10 +55,6 @@ def test_is_right_for_any_batch(name: str) -> None:
 
 
 REFUSED: dict[str, tuple[Function, str]] = {
-    "indices of sorted numbers": (
-        lambda m, x: x.sort(-1)[1],
-        "sort leaves open which of equal numbers comes first; use topk",
-    ),
     "images moved": (
         lambda m, x: x.reshape(24, -1),
         "reshape spreads what belongs to an image over others; keep the batch axis apart",

@@ -109,9 +109,12 @@ def test_the_last_bit_of_an_operand_can_turn_a_choice(sample: Sample) -> None:
         assert not torch.equal(one, run(node, [other], weights)[0])
         return
     above = torch.ones_like(x)
-    above.view(-1)[-1] = 1 + torch.finfo(x.dtype).eps
+    above.view(-1)[-1] += torch.finfo(x.dtype).eps if x.is_floating_point() else 1
 
     def picked(values: Tensor) -> Tensor:
+        found = run(node, [values], weights)[0]
+        if not found.is_floating_point():
+            return found
         values = values.clone().requires_grad_(True)
         return torch.autograd.grad(run(node, [values], weights)[0].sum(), values)[0]
 

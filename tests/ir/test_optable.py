@@ -24,7 +24,7 @@ from lrpc.ir.types import DTYPES, NAMES, TensorType
 from tests.support.op_samples import SAMPLES, Sample
 
 SIZES = {"B": 2, "K": 3}
-POSITIVE = {"log", "sqrt", "pow", "rstd", "batch_norm"}
+POSITIVE = {"log", "log1p", "sqrt", "pow", "rstd", "batch_norm"}
 EMITTED = [sample for sample in SAMPLES if sample.op in EMISSION]
 
 

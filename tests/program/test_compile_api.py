@@ -356,10 +356,9 @@ def counted(m: Model, x: Tensor) -> Tensor:
 
 
 def test_writing_into_a_part_of_a_tensor() -> None:
-    assert message(Model(chunked), (X,)) == (
-        f"relu_ at {line_of(chunked, 2)} changed this through chunk, at two, {line_of(chunked, 3)};"
-        " compute a new tensor there instead"
-    )
+    model = Model(chunked)
+    x = torch.randn_like(X)
+    torch.testing.assert_close(lrpc.compile(model, (X,)).forward(x).outputs, model(x))
 
 
 def test_writing_into_a_buffer_and_what_is_left_of_it() -> None:
@@ -389,7 +388,7 @@ RETURNS: dict[str, tuple[Callable[[Model, Tensor], Any], str]] = {
     ),
     "a set": (
         lambda m, x: {1, 2},
-        "the model returns a set; tensors in dicts, lists, tuples and dataclasses can be compiled",
+        "Model returns no tensor, but output (set)",
     ),
 }
 

@@ -46,6 +46,14 @@ EPS = {torch.bfloat16: 1e-6, torch.float16: 1e-3}  # 1/ε must be far inside the
 POSITIVE = ("sqrt", "log", "log1p", "reciprocal")
 
 
+def grid_case() -> Case:
+    generator = torch.Generator().manual_seed(3)
+    value = torch.randn(2, 3, 5, 6, dtype=torch.float64, generator=generator)
+    loc = torch.rand(2, 4, 7, 2, dtype=torch.float64, generator=generator) * 1.6 - 0.8
+    options = {"mode": "bilinear", "padding": "zeros", "align_corners": False}
+    return Case("grid_sample", (value, loc), options)
+
+
 def of_one_map() -> dict[str, Case]:
     """One case for each op of the catalogue."""
     found = {case.op: case for case, _, _ in reversed(linear_cases().values())}
@@ -63,6 +71,7 @@ def of_one_map() -> dict[str, Case]:
     found |= {op: Case(op, (x, x[:, :1] + x.exp()), role="residual") for op in ("add", "sub")}
     found["softmax"] = Case("softmax", (x,), {"dim": -1})
     found["deform_sample"] = sampling(0)
+    found["grid_sample"] = grid_case()
     found["cumsum"] = Case("cumsum", (x,), {"dim": -1})
     found["scatter_sum"] = Case("scatter_sum", (x, (x > 0).long()), {"dim": -1, "size": 3})
     found["shift"] = Case("shift", (x,), {"by": 0.5})
@@ -169,7 +178,7 @@ def hard(case: Case, dtype: torch.dtype) -> Case:
     least = {"log": TINY[dtype], "reciprocal": 1 / large, "exp": math.log(TINY[dtype])}
     most = math.log(large) if case.op == "exp" else math.inf
     low = least.get(case.op, 0.0 if case.op in POSITIVE else -math.inf)
-    free = 1 if case.op == "deform_sample" else len(case.inputs)
+    free = 1 if case.op in ("deform_sample", "grid_sample") else len(case.inputs)
     inputs = []
     for x in case.inputs[:free]:
         flat = x.flatten().clone()

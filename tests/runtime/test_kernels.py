@@ -32,6 +32,7 @@ NO_ROW = {
     "hand_out",
     "narrowed",
     "has_onednn",
+    "grid_sample_gradients",
     "stab_size",
     "stabilised",
     "inner",
@@ -210,6 +211,23 @@ CASES: list[tuple[str, Callable[[], tuple[Tensor, ...]], dict[str, Any]]] = [
     ("last_place", lambda: (whole(4, 2, 5, 3),), {"dim": -2, "size": 4}),
     ("argsort", lambda: (whole(4, 2, 9, 3),), {"dim": -2, "descending": False}),
     ("argsort", lambda: (n(2, 9),), {"dim": -1, "descending": True}),
+    *(
+        (name, made, {**more, "mode": mode, "padding": "zeros", "align_corners": False})
+        for mode in ("bilinear", "nearest", "bicubic")
+        for name, made, more in (
+            ("grid_sample", lambda: (n(2, 3, 5, 6), 0.5 * n(2, 4, 7, 2)), {}),
+            (
+                "grid_sample_transpose",
+                lambda: (n(3, 2, 5, 4, 7), 0.5 * n(2, 4, 7, 2)),
+                {"size": (5, 6)},
+            ),
+            (
+                "grid_sample_location_transpose",
+                lambda: (n(3, 2, 5, 4, 7), n(2, 5, 5, 6), 0.5 * n(2, 4, 7, 2)),
+                {},
+            ),
+        )
+    ),
     ("slice_transpose", lambda: (n(3, 2, 3),), {"dim": -1, "start": 1, "step": 2, "size": 7}),
     ("slice_transpose", lambda: (n(3, 2, 3),), {"dim": 1, "start": 0, "step": 1, "size": 2}),
     *(

@@ -444,6 +444,13 @@ def cumsum(k: Sketch) -> None:
     k.add("cumsum", x, dim=k.axis(x))
 
 
+def scatter_sum(k: Sketch) -> None:
+    x = k.pick(some_axis)
+    places = k.op("compare_scalar", x, kind="gt", value=0.0)
+    index = k.op("cast", places, dtype="i64")
+    k.add("scatter_sum", x, index, dim=k.axis(x), size=k.number(2, 3))
+
+
 def unary(op: str, k: Sketch, **attrs: object) -> None:
     k.add(op, k.pick(), **attrs)
 
@@ -504,9 +511,10 @@ MAKERS: dict[str, Maker] = {
     "cumsum": cumsum,
     **{op: partial(unary, op) for op in ("relu", "silu", "sigmoid", "tanh", "detach", "abs")},
     **{op: partial(unary, op) for op in ("relu6", "elu", "hardswish", "mish", "centred_softplus")},
-    **{op: partial(unary, op) for op in ("sin", "cos")},
+    **{op: partial(unary, op) for op in ("sin", "cos", "erf")},
+    "scatter_sum": scatter_sum,
     "exp": lambda k: k.add("exp", k.op("tanh", k.pick())),
-    **{op: partial(of_positive, op) for op in ("sqrt", "log", "reciprocal")},
+    **{op: partial(of_positive, op) for op in ("sqrt", "log", "log1p", "reciprocal")},
     "pow": power,
     "clamp": clamp,
     "leaky_relu": partial(unary, "leaky_relu", slope=0.1),

@@ -18,6 +18,7 @@ from lrpc.config.schema import CHECKPOINTS
 from lrpc.errors import ConfigError, LrpcWarning, ProgramError
 from lrpc.frontend import given, import_model
 from lrpc.frontend.arguments import Arguments, example_tensors, import_call
+from lrpc.frontend.batch import NotOneProgram
 from lrpc.frontend.calls import ModelCall
 from lrpc.frontend.capture import model_example
 from lrpc.frontend.modes import random_state_kept, without_modes
@@ -32,6 +33,7 @@ from lrpc.program.configured import (
     dynamic_sizes,
     example_inputs,
     extra_pass,
+    of_one_size,
     places_of,
     planned_sizes,
     program_name,
@@ -225,6 +227,15 @@ def compile_config(
     model.
     """
     config = read_described(config)
+    try:
+        return _compiled(config, output, dump, chosen, check)
+    except NotOneProgram as error:
+        return _compiled(of_one_size(config, error), output, dump, chosen, check)
+
+
+def _compiled(
+    config: Config, output: Path, dump: bool, chosen: Sequence[Composite], check: bool
+) -> Report:
     options, dtype = config.LRPC, DTYPES[config.LRPC.PRECISION]
     chosen = tuple(chosen) or configured_composites(config)
     shapes, planned, sizes = shapes_of(config), planned_sizes(config), dynamic_sizes(config)

@@ -7,8 +7,9 @@ import importlib
 import inspect
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -55,6 +56,33 @@ class Pretrained(nn.Module):
         """
         given = {} if padding_mask is None else {"pixel_mask": (~padding_mask).long()}
         return named(self.model(pixel_values=self.normalize(images), return_dict=True, **given))
+
+    @torch.no_grad()
+    def layer_places(self, shape: tuple[int, int]) -> dict[str, list[str]]:
+        """Where the layers of encoder and decoder hand on what they computed: of several results
+        the first. The model is run on an image of this size."""
+        several: set[str] = set()
+        lists = {
+            kind: cast(nn.ModuleList, self.get_submodule(p)) for kind, p in self.layers.items()
+        }
+        hooks = [
+            layers[0].register_forward_hook(partial(_note_several, several, kind))
+            for kind, layers in lists.items()
+        ]
+        try:
+            self(self.normalize.mean.new_zeros(1, 3, *shape))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return {
+            kind: [f"{self.layers[kind]}.{i}{':out0' * (kind in several)}" for i in range(len(own))]
+            for kind, own in lists.items()
+        }
+
+
+def _note_several(found: set[str], kind: str, _module: nn.Module, _given: Any, made: Any) -> None:
+    if not isinstance(made, Tensor):
+        found.add(kind)
 
 
 def named(outputs: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from pathlib import PurePath
 import torch
 from torch import Tensor, nn
 
-from lrpc.config import Config, composite_options
+from lrpc.config import Config, composite_options, filled
 from lrpc.config.checks import SOURCES, TRANSFORMERS
 from lrpc.config.target_kinds import KINDS
 from lrpc.errors import ConfigError
@@ -96,6 +96,19 @@ def step_of(config: Config) -> int:
     return step
 
 
+def of_one_size(config: Config, error: Exception) -> Config:
+    """`config` for a program of one size, with a note, where nobody asked for any size; raises the
+    `error` of a model that is not the same for all sizes elsewhere."""
+    if config.where("LRPC.DYNAMIC") != "defaults" or not dynamic_sizes(config):
+        raise error
+    if config.LRPC.SOURCE in SOURCES:
+        raise error  # of these every size is expected
+    height, width = shapes_of(config)[0]
+    note = f"one size, {height}×{width} (LRPC.SHAPES): {str(error).partition(';')[0]}"
+    made = filled(config, {"LRPC.DYNAMIC": False}, config.LRPC.SOURCE)
+    return Config(made.to_dict(), made.origins, (*config.notes, note))
+
+
 def dynamic_sizes(config: Config) -> Dynamic:
     """The sizes that vary, by input and axis."""
     if not (step := step_of(config)):
@@ -131,7 +144,7 @@ def example_inputs(config: Config, shape: tuple[int, int], dtype: torch.dtype) -
 def places_of(config: Config, model: nn.Module) -> Places:
     """Where relevance can be read and where it ends."""
     if isinstance(model, Pretrained):
-        return with_boundaries(_layers(model), config.LRPC.BOUNDARIES)
+        return with_boundaries(_layers(model, shapes_of(config)[0]), config.LRPC.BOUNDARIES)
     if config.LRPC.SOURCE not in SOURCES:
         return with_boundaries(Places(), config.LRPC.BOUNDARIES)
     spec, options = MaskDINOSpec.from_config(config), config.LRPC
@@ -144,12 +157,11 @@ def places_of(config: Config, model: nn.Module) -> Places:
     return with_boundaries(places, options.BOUNDARIES)
 
 
-def _layers(model: Pretrained) -> Places:
+def _layers(model: Pretrained, shape: tuple[int, int]) -> Places:
     """The layers of a model of transformers, and its image."""
     paths = {"input": "normalize"}
-    for kind, path in model.layers.items():
-        for i in range(len(model.get_submodule(path))):  # type: ignore[arg-type]
-            paths[f"{kind}.layers.{i}"] = f"{path}.{i}"
+    for kind, layers in model.layer_places(shape).items():
+        paths |= {f"{kind}.layers.{i}": path for i, path in enumerate(layers)}
     return Places(paths, ("input",), {"input": "images"})
 
 

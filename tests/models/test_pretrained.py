@@ -24,6 +24,7 @@ from lrpc.config import default_config
 from lrpc.errors import LrpcError, WeightsError
 from lrpc.models.pretrained import read_described
 from lrpc.models.sources import build_model
+from lrpc.program.loading import load_program
 from tests.support.saved_models import MODELS, get_size_with_aspect_ratio, save
 
 NAMES = ("cat", "dog", "bird")
@@ -55,13 +56,19 @@ def expected(folder: Path, image: Path) -> Any:
         return model, processor, inputs, model(pixel_values=inputs["pixel_values"])
 
 
-def test_a_detector_finds_what_transformers_finds(folders: Any, tmp_path: Path) -> None:
-    folder = folders("detr")  # 96×128 is what its processor makes of 480×640
+@pytest.mark.parametrize(
+    "name", ["rtdetr", *(pytest.param(n, marks=pytest.mark.slow) for n in ("detr", "deformable"))]
+)
+def test_a_detector_finds_what_transformers_finds(folders: Any, tmp_path: Path, name: str) -> None:
+    """Probabilities by softmax with no object, or by sigmoid; 96×128 is what all their processors
+    make of 480×640."""
+    folder = folders(name)
     keys = ("LRPC.DYNAMIC", "false", "LRPC.SHAPES", "[[96, 128]]", "LRPC.TARGETS", "[class_logit]")
     program = compiled(folder, *keys)
     out = tmp_path / "out"
     run = ["run", str(program), "--images", str(PHOTO), "-o", str(out), "--score", "0.2"]
-    assert main([*run, "--top", "20", "--target", "class_logit"]) == 0
+    top = "7" if name == "rtdetr" else "30"  # it takes as many pairs as it has queries
+    assert main([*run, "--top", top, "--target", "class_logit"]) == 0
     record = json.loads((out / "photo.json").read_text())
     assert not record["image"]["padded"]
     _, processor, _, outputs = expected(folder, PHOTO)
@@ -191,6 +198,17 @@ def test_what_a_config_sets_stays(folders: Any) -> None:
     assert made.LRPC.CLASS_NAMES == ("a", "b", "c")
     assert (made.INPUT.MIN_SIZE_TEST, made.INPUT.MAX_SIZE_TEST) == (64, 160)
     assert str(folders("detr").parent) not in json.dumps(made.to_dict(portable=True))
+
+
+def test_a_model_of_one_size_is_said_so(folders: Any, tmp_path: Path) -> None:
+    """Windows of a Swin are not the same computation at all sizes."""
+    source = ["LRPC.SOURCE", f"transformers:{folders('mask2former')}"]
+    report = compile_config(default_config(source), tmp_path / "out", check=False)
+    assert any(note.startswith("one size, 96×128") for note in report.notes)
+    names = [t["name"] for t in load_program(tmp_path / "out", "cpu").manifest["targets"]]
+    assert names == ["class_logit", "mask_logit", "encoder_feature:1", "decoder_query:1"]
+    with pytest.raises(LrpcError, match="not the same for all sizes"):
+        compile_config(default_config([*source, "LRPC.DYNAMIC", "true"]), tmp_path / "out")
 
 
 @pytest.mark.slow

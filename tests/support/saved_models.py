@@ -51,6 +51,43 @@ def detr() -> tuple[nn.Module, Any]:
     return library.DetrForObjectDetection(settings), library.DetrImageProcessor(size=EDGES)
 
 
+def deformable_detr() -> tuple[nn.Module, Any]:
+    settings = library.DeformableDetrConfig(
+        backbone_config=_resnet(2, 3, 4), num_feature_levels=3, **_SIZES, **LABELS, **_NO_HUB
+    )
+    processor = library.DeformableDetrImageProcessor(size=EDGES)
+    return library.DeformableDetrForObjectDetection(settings), processor
+
+
+def rtdetr() -> tuple[nn.Module, Any]:
+    backbone = library.RTDetrResNetConfig(
+        embedding_size=16, hidden_sizes=[16, 32, 64, 128], depths=[1, 1, 1, 1],
+        layer_type="basic", out_features=["stage2", "stage3", "stage4"],
+    )  # fmt: skip
+    settings = library.RTDetrConfig(
+        backbone_config=backbone, encoder_hidden_dim=32, encoder_in_channels=[32, 64, 128],
+        d_model=32, decoder_in_channels=[32, 32, 32], encoder_ffn_dim=64, decoder_ffn_dim=64,
+        encoder_attention_heads=2, decoder_attention_heads=2, decoder_layers=2, num_queries=7,
+        anchor_image_size=None, **LABELS,
+    )  # fmt: skip
+    processor = library.RTDetrImageProcessor(size={"height": 96, "width": 128})
+    return library.RTDetrForObjectDetection(settings), processor
+
+
+def mask2former() -> tuple[nn.Module, Any]:
+    backbone = library.SwinConfig(
+        embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=2, image_size=64,
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )  # fmt: skip
+    settings = library.Mask2FormerConfig(
+        backbone_config=backbone, feature_size=32, mask_feature_size=32, hidden_dim=32,
+        encoder_feedforward_dim=32, encoder_layers=2, decoder_layers=3, num_attention_heads=2,
+        dim_feedforward=32, num_queries=7, **LABELS,
+    )  # fmt: skip
+    processor = library.Mask2FormerImageProcessor(size=EDGES, size_divisor=32)
+    return library.Mask2FormerForUniversalSegmentation(settings), processor
+
+
 def yolos() -> tuple[nn.Module, Any]:
     settings = library.YolosConfig(
         hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
@@ -77,7 +114,10 @@ def vit() -> tuple[nn.Module, Any]:
     return library.ViTForImageClassification(settings), processor
 
 
-MODELS = {"detr": detr, "yolos": yolos, "maskformer": maskformer, "vit": vit}
+MODELS = {
+    "detr": detr, "deformable": deformable_detr, "rtdetr": rtdetr, "yolos": yolos,
+    "maskformer": maskformer, "mask2former": mask2former, "vit": vit,
+}
 
 
 def save(name: str, folder: Path) -> Path:

@@ -75,7 +75,7 @@ LONG_FILES = {
 LONG_FUNCTIONS = {
     "lrpc/runtime/program.py:relevance": 75,  # a third of it lists the options
     "lrpc/compiler.py:compile": 110,  # most of it lists the options and says what they are
-    "lrpc/compiler.py:compile_config": 75,  # the stages in order; half of it lists facts
+    "lrpc/compiler.py:_compiled": 75,  # the stages in order; half of it lists facts
 }
 
 

@@ -42,9 +42,10 @@ def run(options: Options) -> dict[str, Any]:
         row.against = times[ours].median / times[other].median
         row.note = f"of {other}"
         values[key] = {"slowdown": (ours, row.against)}
-    shape = "×".join(map(str, next(iter(program.interface.inputs.values()))[1][-2:]))
+    images = next(iter(example(program.manifest, 1).values()))
+    shape = "×".join(map(str, images.shape[-2:]))
     table = {
-        "title": f"{name}, {shape}, {TARGET} at {SEED}",
+        "title": f"{name}, {shape}, {program.manifest['composite']}, {TARGET} at {SEED}",
         "ratio": "time, of that of another row",
         "rows": [row.to_json() for row in rows],
     }

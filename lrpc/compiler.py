@@ -15,7 +15,7 @@ from torch import nn
 from lrpc.config import Config
 from lrpc.config.checks import parse_budget
 from lrpc.config.schema import CHECKPOINTS
-from lrpc.errors import ConfigError, LrpcWarning, ProgramError
+from lrpc.errors import ConfigError, LrpcWarning
 from lrpc.frontend import given, import_model
 from lrpc.frontend.arguments import Arguments, example_tensors, import_call
 from lrpc.frontend.batch import NotOneProgram
@@ -25,7 +25,6 @@ from lrpc.frontend.modes import random_state_kept, without_modes
 from lrpc.frontend.sizes import Dynamic, varying
 from lrpc.models.pretrained import read_described
 from lrpc.models.sources import build_model
-from lrpc.models.weights import file_sha256, load_weights
 from lrpc.program.build import annotate, build
 from lrpc.program.configured import (
     check_class_names,
@@ -43,7 +42,6 @@ from lrpc.program.configured import (
 )
 from lrpc.program.devices import check_load
 from lrpc.program.directory import dumping, write_files
-from lrpc.program.edited import edited_variants
 from lrpc.program.loading import (
     Owner,
     load_program,
@@ -52,15 +50,13 @@ from lrpc.program.loading import (
 from lrpc.program.manifest import (
     Report,
     check_warnings,
-    own_facts,
     report_of,
-    stated_targets,
 )
-from lrpc.program.manifest_reader import manifest_of
 from lrpc.program.mixed import DTYPES, check_precision
-from lrpc.program.model_check import CheckedBefore, ModelCheck, warning_of
+from lrpc.program.model_check import ModelCheck, warning_of
 from lrpc.program.places import startable
 from lrpc.program.protocol import Program
+from lrpc.program.recompile import compile_graph as compile_graph
 from lrpc.program.settings import Settings
 from lrpc.program.targets import (
     Places,
@@ -68,7 +64,6 @@ from lrpc.program.targets import (
 )
 from lrpc.rules.composite import Composite, listed_rules
 from lrpc.rules.composite_set import CompositeSpec, SharedOptions, composites
-from lrpc.rules.plugins import load_allowed
 from lrpc.rules.unmatched import check_chosen
 from lrpc.support.garbage import garbage_waits
 
@@ -296,34 +291,3 @@ def _compiled(
     said = (*config.notes, *own)  # a config's notes name its folder: they stay out of the files
     nodes = len(variants[0].module.graph.nodes)
     return report_of(output, nodes, json.loads(files["manifest.json"]), said, imported.fixed)
-
-
-# -- from an edited graph --------------------------------------------------------------------------
-
-
-@garbage_waits()
-def compile_graph(
-    path: Path, output: Path, dump: bool = False, *, plugins: Sequence[str] = ()
-) -> Report:
-    """Compile an annotated graph (a program's graph.lrp, edited or not) with the files beside it.
-
-    Of a program with several composites, all are compiled, the others from their own graphs.
-    Everything read is data; the manifest's plugins are imported where `plugins` names them.
-    """
-    manifest_path, weights_path = path.parent / "manifest.json", path.parent / "weights.safetensors"
-    for needed in (path, manifest_path, weights_path):
-        if not needed.is_file():
-            raise ProgramError(
-                f"{needed} is missing; an .lrp file compiles inside its program directory"
-            )
-    manifest = manifest_of(path.parent)
-    load_allowed(manifest, plugins)
-    variants = edited_variants(path, manifest, load_weights(weights_path))
-    settings = Settings.from_json(manifest["settings"], own_facts(manifest))
-    watch, dumped = dumping() if dump else (None, {})
-    same = file_sha256(weights_path) == manifest["sha256"][weights_path.name]
-    held = CheckedBefore(manifest["check"], manifest["sha256"]["program.py"]) if same else None
-    files = build(variants, stated_targets(manifest), settings, watch, held)
-    write_files(output, {**files, **dumped})
-    nodes = len(variants[0].module.graph.nodes)
-    return report_of(output, nodes, json.loads(files["manifest.json"]), settings.notes)

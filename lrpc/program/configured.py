@@ -172,7 +172,8 @@ def targets_of(config: Config, module: Module) -> list[Target]:
     every = startable(module.graph)
     names = list(config.LRPC.TARGETS if asked(config) else KINDS)
     possible_ones = [name for name in names if possible(name, module.graph)]
-    if not possible_ones or config.LRPC.SCOPE:
+    theirs = str(config.LRPC.SOURCE).startswith(TRANSFORMERS)
+    if config.LRPC.SCOPE or not (possible_ones or (theirs and asked(config))):
         return every
     if asked(config):
         return maskdino_targets(names, module.graph)

@@ -152,13 +152,13 @@ def _expand(name: str, graph: Graph) -> list[Target]:
     if not kind.layered:
         if f"output.{kind.output}" not in graph.value_at:
             raise ConfigError(
-                f"LRPC.TARGETS: {own} starts from {kind.output}, which LRPC.SCOPE leaves out"
+                f"LRPC.TARGETS: {own} starts from {kind.output}, which is none of the outputs"
             )
         return [Target(own, f"output.{kind.output}", places, names, kind.token)]
     starts = [m for m in graph.value_at if m.startswith(prefix)]
     layers = sorted(int(m[len(prefix) :]) for m in starts if "." not in m[len(prefix) :])
     if not layers:
-        raise ConfigError(f"LRPC.TARGETS: {own} needs {prefix}*, which LRPC.SCOPE leaves out")
+        raise ConfigError(f"LRPC.TARGETS: {own} needs {prefix}*, which the model does not have")
     chosen = [str(i) for i in layers] if layer == "*" else [layer or str(layers[-1])]
     if f"{prefix}{chosen[0]}" not in starts:
         known = int(chosen[0].partition(".")[0]) in layers

@@ -21,7 +21,7 @@ from lrpc.commands.session.images import load_image
 from lrpc.commands.session.sizing import Sizing, aspect, fit
 from lrpc.compiler import compile_config
 from lrpc.config import default_config
-from lrpc.errors import LrpcError, WeightsError
+from lrpc.errors import ConfigError, LrpcError, WeightsError
 from lrpc.models.pretrained import read_described
 from lrpc.models.sources import build_model
 from lrpc.program.loading import load_program
@@ -175,6 +175,12 @@ def test_what_is_wrong_with_a_folder_is_said(
     assert words in str(error.value)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_target_that_the_model_does_not_have(folders: Any, tmp_path: Path) -> None:
+    keys = ["LRPC.SOURCE", f"transformers:{folders('vit')}", "LRPC.TARGETS", "[class_logit]"]
+    with pytest.raises(ConfigError, match="class_logit starts from pred_logits, which is none"):
+        compile_config(default_config(keys), tmp_path / "out", check=False)
 
 
 def test_weights_that_are_missing_are_no_model(folders: Any, tmp_path: Path) -> None:

@@ -115,8 +115,13 @@ def vit() -> tuple[nn.Module, Any]:
 
 
 MODELS = {
-    "detr": detr, "deformable": deformable_detr, "rtdetr": rtdetr, "yolos": yolos,
-    "maskformer": maskformer, "mask2former": mask2former, "vit": vit,
+    "detr": detr,
+    "deformable": deformable_detr,
+    "rtdetr": rtdetr,
+    "yolos": yolos,
+    "maskformer": maskformer,
+    "mask2former": mask2former,
+    "vit": vit,
 }
 
 

@@ -86,7 +86,7 @@ EMISSION: dict[str, Emission] = {
     "all": Emission("torch.all({0}, {dims}, {keepdim})"),
     "scatter_sum": Emission("gather_transpose({0}, {1}, {dim}, {size})"),
     "rounded": Emission("{0}.{kind:bare}()", over=("{0}.{kind:bare}_()",)),
-    "argsort": Emission("argsort({0}, {dim}, {descending})"),
+    "argsort": Emission("{0}.sort(stable=True, dim={dim}, descending={descending})[1]"),
     "last_place": Emission("last_place({0}, {dim}, {size})"),
     "cumsum": Emission("{0}.cumsum({dim})"),
     "linear": Emission("linear({0}, {weights})"),

@@ -209,8 +209,6 @@ CASES: list[tuple[str, Callable[[], tuple[Tensor, ...]], dict[str, Any]]] = [
     ("log1p_ratio", lambda: (torch.cat((n(50).abs(), 1e-4 * n(50), n(3) * 0)),), {}),
     ("last_place", lambda: (whole(4, 2, 5),), {"dim": -1, "size": 6}),
     ("last_place", lambda: (whole(4, 2, 5, 3),), {"dim": -2, "size": 4}),
-    ("argsort", lambda: (whole(4, 2, 9, 3),), {"dim": -2, "descending": False}),
-    ("argsort", lambda: (n(2, 9),), {"dim": -1, "descending": True}),
     *(
         (name, made, {**more, "mode": mode, "padding": "zeros", "align_corners": False})
         for mode in ("bilinear", "nearest", "bicubic")

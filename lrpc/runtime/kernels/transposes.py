@@ -165,11 +165,6 @@ def gather_transpose(g: Tensor, index: Tensor, dim: int, size: int) -> Tensor:
     return g.new_zeros(shape).scatter_add_(dim, index.expand(g.shape), g)
 
 
-def argsort(x: Tensor, dim: int, descending: bool) -> Tensor:
-    """Where the entries in order were; of equal ones the first comes first."""
-    return torch.sort(x, dim=dim, descending=descending, stable=True)[1]
-
-
 def last_place(index: Tensor, dim: int, size: int) -> Tensor:
     """Where along an axis of an index each place below `size` comes last; -1 where it does not."""
     shape = list(index.shape)

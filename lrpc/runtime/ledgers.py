@@ -48,7 +48,7 @@ def inner(a: Tensor, b: Tensor, batch: int, fold: int = 1) -> Tensor:
 
     Where a is 0 nothing is added, be b a masked score of −∞. The batch axis may hold `fold`
     entries of each image one after the other, or (negative) `fold` times all images. Large ones go
-    in segments: double precision of all of it would take twice the memory that it has. On CPUs
+    in segments, for double precision of all of it would take twice the memory that it has. On CPUs
     sums are taken without a mask first, and again with one where there was something to mask.
     """
     compiling = torch.compiler.is_compiling()
@@ -108,13 +108,22 @@ def segment_sums(a: Tensor, b: Tensor, masked: bool) -> Tensor:
     size = 1 << 22 if a.is_cuda else 1 << 17
     count = -(-rows.numel() // size)
     step = -(-rows.shape[2] // count)
+    step += -step % 1024 if not channels else 0
     total = a.new_zeros(seeds, images, dtype=torch.float64)
+    exact = torch.promote_types(a.dtype, torch.float32)
+    room = a.new_empty(rows[:, :, :step].numel(), dtype=exact)
     for first in range(0, rows.shape[2], step):
         here = slice(first, first + step)
         own = b[here] if channels else b[:, here] if lead == 1 else b
-        if lead == 1 and not masked:  # by a product of matrices, which writes nothing in between
-            wide = rows[:, :, here].transpose(0, 1).double()
-            total += torch.bmm(wide, own.double().unsqueeze(-1)).squeeze(-1).T
-        else:
-            total += products(rows[:, :, here], own, masked).flatten(2).sum(-1)
+        part = rows[:, :, here]
+        t = torch.mul(part.to(exact), own, out=room[: part.numel()].view(part.shape))
+        total += row_sums((t.masked_fill_(part == 0, 0.0) if masked else t).flatten(2))
     return total
+
+
+def row_sums(t: Tensor, added: int = 1024) -> Tensor:
+    """Σ over the last axis in float64. Torch adds few numbers in pairs, so that `added` of them in
+    their own precision are off by no more than what rounding each of them is."""
+    many = t.shape[-1] // added * added
+    total = t[..., :many].unflatten(-1, (-1, added)).sum(-1).sum(-1, dtype=torch.float64)
+    return total + t[..., many:].sum(-1, dtype=torch.float64) if many < t.shape[-1] else total

@@ -120,6 +120,25 @@ def test_a_long_run_between_is_one_function_and_hands_over_what_it_makes() -> No
         assert put_back(found.targets[number].plain.body, found) == body, name
 
 
+def test_runs_whose_ends_are_alike_hand_over_what_these_make() -> None:
+    """As the targets of two composites do, whose blocks differ before those that they share."""
+    common = line("{0}", "%{0}y", LONG)
+    bodies = {}
+    for name, op, first in (("a", "abs", "log"), ("b", "exp", "log"),
+                            ("c", "relu", "neg"), ("d", "erf", "neg")):  # fmt: skip
+        own = line(f"{name}x", "%g", 6, (op,))
+        run = f"%{name}y: {G} = {first}(%{name}x2)\nfree %{name}x2\n{common.format(name)}"
+        bodies[name] = f"{own}\n{run}{ending(op).format(name)}\nreturn"
+    before = targets(bodies)
+    found = tails(before)
+    same(found, found)
+    halves = Counter(function.half for function in found.functions)
+    assert halves == {"part": len(found.functions)}
+    assert len(found.functions) > 0
+    for old, new in zip(before.targets, found.targets, strict=True):
+        assert put_back(new.plain.body, found) == old.plain.body
+
+
 def calls(schedule: Schedule) -> list[Call]:
     return [s for t in schedule.targets for s in t.plain.body if isinstance(s, Call)]
 

@@ -251,14 +251,16 @@ def test_the_picture_is_of_the_files() -> None:
 
 
 def test_what_the_files_hold() -> None:
-    """Nothing in them was wrong or failed; rows have errors under their limits."""
+    """Nothing in them was wrong or failed; rows have errors under their limits. What a program is
+    compared with may have none."""
     for cases in page.measured(DOCS / "performance").values():
         for case in cases.values():
             assert {"device", "threads", "torch", "lrpc"} <= case["machine"].keys()
             for table in case.get("tables", ()):
                 for row in table["rows"]:
                     assert row["status"] in ("measured", "absent"), row["name"]
-                    assert row["status"] == "absent" or row["error"] <= row["limit"]
+                    if row["status"] == "measured" and (row["ours"] or row["limit"] is not None):
+                        assert row["error"] <= row["limit"]
 
 
 def test_a_page_without_its_marks() -> None:

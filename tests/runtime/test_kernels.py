@@ -41,6 +41,7 @@ NO_ROW = {
     "broadcasts",
     "in_segments",
     "segment_sums",
+    "row_sums",
     "softmax_along",
     "deform_cells",
     "deform_rows",
@@ -487,8 +488,9 @@ def test_ledger_sums(
      ((3, 2, 1100, 8, 5), 2), ((1, 1, 300_000), 2), ((2, 1, 140_000), 3), ((2, 3, 5, 90, 70), 0)],
 )  # fmt: skip
 def test_ledger_sums_in_segments(shape: tuple[int, ...], lead: int, dtype: torch.dtype) -> None:
-    """Equal to sums of the whole product in float64; masked scores of −∞ where a is 0 or not. With
-    `lead` 0, b has an entry for each channel of maps."""
+    """Equal to sums of the whole product in float64, up to the rounding of products and of sums of
+    1,024 of them; masked scores of −∞ where a is 0 or not. With `lead` 0, b has an entry for each
+    channel of maps."""
     torch.manual_seed(0)
     other = shape[lead:] if lead else (shape[2], 1, 1)
     a, b = torch.randn(shape).to(dtype), torch.randn(other).to(dtype)
@@ -501,7 +503,8 @@ def test_ledger_sums_in_segments(shape: tuple[int, ...], lead: int, dtype: torch
         as_on_a_gpu = ledgers.segment_sums(a, b, masked=True)
         for found in (ledgers.inner(a, b, 1), as_on_a_gpu):
             assert torch.equal(found.isfinite(), finite)
-            assert bool(((found - expected).abs() <= 1e-14 * size)[finite].all())
+            limit = 1e-14 if dtype == torch.float64 else 6e-8
+            assert bool(((found - expected).abs() <= limit * size)[finite].all())
 
     check()
     b.view(-1)[-1] = float("-inf")

@@ -10,7 +10,7 @@ from typing import Any
 from lrpc.commands.bench import rebuilt
 from lrpc.commands.bench.command import example
 from lrpc.commands.bench.machine import machine
-from lrpc.commands.bench.timing import Timed, interleaved
+from lrpc.commands.bench.timing import Spread, Timed, interleaved
 from lrpc.config import load_config
 from lrpc.errors import ProgramError
 from tools.bench.case_compile import DIGITS, FULL, ROOT, command_of, run_alone
@@ -20,8 +20,9 @@ from tools.bench.offered import load
 from tools.bench.settings import Options
 
 TARGET, SEED = "class_logit", (0, 0)
+LIMIT = 1e-3
 GRADIENT, BOTH = "the model: forward and input gradient", "program: forward and relevance"
-ALONE, LEDGER = "program: relevance", "program: relevance with ledger"
+FORWARD, ALONE, LEDGER = "program: forward", "program: relevance", "program: relevance with ledger"
 
 
 def run(options: Options) -> dict[str, Any]:
@@ -33,9 +34,9 @@ def run(options: Options) -> dict[str, Any]:
         run_alone(command_of(ROOT / name, output, []))
         program = load(output, options.device, {})
         weights = str(load_config(ROOT / name, []).MODEL.WEIGHTS)
-        calls = _calls(program, options.device, Path(weights) if weights else None)
+        calls, errors = _calls(program, options.device, Path(weights) if weights else None)
         times = interleaved(calls, options.repeats, options.device)
-    rows = [Row(name, name.startswith("program"), "", time=times[name]) for name in calls]
+    rows = [_row(name, times[name], errors.get(name)) for name in calls]
     values = {}
     for key, ours, other in (("detector/both", BOTH, GRADIENT), ("detector/ledger", LEDGER, ALONE)):
         row = next(row for row in rows if row.name == ours)
@@ -58,24 +59,37 @@ def run(options: Options) -> dict[str, Any]:
     }
 
 
-def _calls(program: Any, device: str, weights: Path | None) -> dict[str, Timed]:
-    """What is timed; ProgramError where the outputs are not the model's."""
+def _row(name: str, time: Spread, error: float | None) -> Row:
+    """The model's own row has no error: it is what the program is compared with."""
+    limit = None if error is None else LIMIT
+    return Row(name, error is not None, "", time=time, error=error, limit=limit)
+
+
+def _calls(
+    program: Any, device: str, weights: Path | None
+) -> tuple[dict[str, Timed], dict[str, float]]:
+    """What is timed, and errors of the program's: of its outputs from the model's, and of the sum
+    of the ledger from the target. ProgramError where one is over the limit."""
     inputs = {key: x.to(device) for key, x in example(program.manifest, 1).items()}
     other = rebuilt.original(program.manifest, inputs, device, weights)
     if isinstance(other, str):
         raise ProgramError(f"no model beside the program: {other}")
     state = program.forward(**inputs)
-    error = rebuilt.apart(state.outputs, other.forward())
-    if not error < 1e-3:
-        raise ProgramError(f"the program's outputs differ from the model's by {error:.1e}")
+    outputs = rebuilt.apart(state.outputs, other.forward())
+    if not outputs < LIMIT:
+        raise ProgramError(f"the program's outputs differ from the model's by {outputs:.1e}")
 
     def relevance(state: Any, ledger: bool = False) -> Any:
         return program.relevance(state, TARGET, at=[SEED], ledger=ledger)
 
-    return {
+    open_ = float(relevance(state, True).ledger.closure.abs().max())
+    if not open_ < LIMIT:
+        raise ProgramError(f"the ledger of the program is open by {open_:.1e}")
+    calls = {
         GRADIENT: other.gradient,
-        "program: forward": partial(program.forward, **inputs),
+        FORWARD: partial(program.forward, **inputs),
         BOTH: lambda: relevance(program.forward(**inputs)),
         ALONE: partial(relevance, state),
         LEDGER: partial(relevance, state, True),
     }
+    return calls, {FORWARD: outputs, BOTH: max(outputs, open_), ALONE: open_, LEDGER: open_}

@@ -48,8 +48,10 @@ class _Run:
 
     @property
     def last(self) -> bool:
-        """Whether it is the end of the function."""
-        return self.start + self.length == len(self.function.body)
+        """Whether it is the end of the whole calculation; a part's end is not, for its results are
+        used."""
+        at_end = self.start + self.length == len(self.function.body)
+        return at_end and self.function.half != "part"
 
 
 def tails(schedule: Schedule) -> Schedule:
@@ -154,8 +156,8 @@ def _fitting(a: Function, i: int, b: Function, j: int, length: int, least: int) 
     length = min(_reach(_Run(a, i, length)), _reach(_Run(b, j, length)))
     while length >= least and not (_whole(_Run(a, i, length)) and _whole(_Run(b, j, length))):
         length -= 1
-    last = [i + length == len(a.body), j + length == len(b.body)]
-    return length if length >= least and last[0] == last[1] else 0
+    alike = _Run(a, i, length).last == _Run(b, j, length).last
+    return length if length >= least and alike else 0
 
 
 def _reach(run: _Run) -> int:
@@ -214,9 +216,10 @@ def _live(body: Sequence[Statement]) -> list[Value]:
 
 
 def _made(run: _Run) -> list[Value]:
-    """What a run makes that is read after it."""
+    """What a run makes that is read after it, or a result of the function."""
     after = run.function.body[run.start + run.length :]
     read = {x.name for s in after for x in operands(s) if isinstance(x, Value)}
+    read |= {v.name for v in run.function.results}
     return [v for s in run.body for v in results(s) if v.name in read]
 
 
@@ -260,7 +263,8 @@ def _calling(function: Function, part: Function) -> Function:
 
 def _passes_on(function: Function) -> bool:
     """Whether a shared end does next to nothing but call another."""
-    return len(function.body) <= MOST_BEFORE + 1 and isinstance(function.body[-1], Call)
+    short = len(function.body) <= MOST_BEFORE + 1 and isinstance(function.body[-1], Call)
+    return short and function.half == "tail"
 
 
 def _with_short(function: Function, short: Mapping[str, Function]) -> Function:

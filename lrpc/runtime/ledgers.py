@@ -125,5 +125,6 @@ def row_sums(t: Tensor, added: int = 1024) -> Tensor:
     """Σ over the last axis in float64. Torch adds few numbers in pairs, so that `added` of them in
     their own precision are off by no more than what rounding each of them is."""
     many = t.shape[-1] // added * added
-    total = t[..., :many].unflatten(-1, (-1, added)).sum(-1).sum(-1, dtype=torch.float64)
+    parts = t[..., :many].reshape(*t.shape[:-1], -1, added).sum(-1)
+    total = parts.sum(-1, dtype=torch.float64)
     return total + t[..., many:].sum(-1, dtype=torch.float64) if many < t.shape[-1] else total

@@ -66,7 +66,9 @@ def tails(schedule: Schedule) -> Schedule:
     short = {name: f for name, f in found.items() if _passes_on(f)}
     mains = {name: _with_short(f, short) for name, f in mains.items()}
     found = {name: _with_short(f, short) for name, f in found.items() if name not in short}
-    names = _names(found, {*GLOBALS, *mains, *(f.name for f in schedule.functions)})
+    users = {t.plain.name: t.composite for t in schedule.targets}
+    own = {name: _only(name, [*mains.values(), *found.values()], users) for name in found}
+    names = _names(found, own, {*GLOBALS, *mains, *(f.name for f in schedule.functions)})
     parts = [replace(_calling_by(f, names), name=names[name]) for name, f in found.items()]
     targets = tuple(
         replace(t, functions=(_calling_by(mains[t.plain.name], names),)) for t in schedule.targets
@@ -74,14 +76,30 @@ def tails(schedule: Schedule) -> Schedule:
     return replace(schedule, targets=targets, functions=(*schedule.functions, *parts))
 
 
-def _names(parts: Mapping[str, Function], taken: set[str]) -> dict[str, str]:
-    """What parts are called: from where they go, and to where if not to the end."""
+def _only(part: str, functions: Sequence[Function], composites: Mapping[str, str]) -> str:
+    """The composite that alone uses a part, in functions that call it or call others that do; ""
+    where several do. `composites` is of main functions, by name."""
+    calling = {part}
+    calls = [(f.name, s.function) for f in functions for s in f.body if isinstance(s, Call)]
+    while found := {name for name, called in calls if called in calling} - calling:
+        calling |= found
+    users = {composites[name] for name in calling if name in composites}
+    return users.pop() if len(users) == 1 else ""
+
+
+def _names(
+    parts: Mapping[str, Function], composites: Mapping[str, str], taken: set[str]
+) -> dict[str, str]:
+    """What parts are called: from where they go, and to where if not to the end; and the composite
+    that alone uses one."""
     found: dict[str, str] = {}
     for part, function in parts.items():
         places = [*map(ascii_word, _places(function, parts))] or ["there"]
         name = f"relevance_from_{places[0]}"
         if function.half == "part" and places[1:]:
             name += f"_to_{places[-1]}"
+        if composites[part]:
+            name += f"_{ascii_word(composites[part])}"
         while name in taken:
             name += "_"
         taken.add(name)

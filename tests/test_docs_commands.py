@@ -1,0 +1,42 @@
+"""The commands of the pages run one after the other, as somebody who follows them types them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_docs import ROOT, blocks
+
+PAGES = [
+    "README.md", "docs/tutorials/compare-rules.md", "docs/tutorials/evaluate-a-data-set.md",
+    "docs/tutorials/read-a-program.md", "docs/tutorials/write-a-rule.md", "docs/analyze.md",
+]  # fmt: skip
+#: What a reader puts something of their own in place of, and what other tests do.
+OWN = re.compile(r"\b(FOLDER|val2017|mine|build/(other|a|b)|model\.pth|pytest|bench|pip)\b")
+
+
+@pytest.mark.slow  # minutes: test_commands_parse parses all of them
+def test_commands_of_the_pages_run(tmp_path: Path) -> None:
+    for name in ("examples", "tests"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "bin").mkdir()
+    command = tmp_path / "bin" / "lrpc"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m lrpc "$@"\n')
+    command.chmod(0o755)
+    path = os.pathsep.join([str(command.parent), os.environ["PATH"]])
+    given = {**os.environ, "PATH": path, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    for page in PAGES:
+        for block in blocks("bash", ROOT / page):
+            for line in block.replace("\\\n", " ").splitlines():
+                if not line.startswith(("lrpc", "PYTHONPATH")) or OWN.search(line.split("#")[0]):
+                    continue
+                line = line.replace("PYTHONPATH=. ", "")
+                done = subprocess.run(
+                    line, shell=True, cwd=tmp_path, env=given, text=True, capture_output=True
+                )
+                assert done.returncode == 0, f"{page}: {line}\n{done.stderr[-3000:]}"

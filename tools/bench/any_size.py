@@ -29,7 +29,7 @@ from lrpc.compiler import compile_config
 from lrpc.config import load_config
 from lrpc.errors import LrpcError
 from lrpc.program.loading import load_program
-from lrpc.program.memory_of import open_model
+from tools.bench.case_sizes import planned
 from tools.bench.command import show
 
 COLUMNS = ["H×W", "outputs", "relevance", "ledger", "time", "peak", "predicted"]
@@ -155,10 +155,7 @@ def _peaks(
     directory: Path, call: Callable[[], Any], size: tuple[int, int], target: str
 ) -> list[str]:
     measured = peak(call, "cpu")
-    model = open_model(directory)
-    model.sizes = dict(zip((s.name for s in model.graph.sizes), size, strict=True))
-    index = next(i for i, code in enumerate(model.codes) if code.name == target)
-    predicted = model.timeline(index, 1, model.forward(1), False).peak
+    predicted = planned(directory, size, target)
     return [bytes_said(measured), f"{bytes_said(predicted)} ({predicted / measured - 1:+.1%})"]
 
 

@@ -24,7 +24,7 @@ from tools.bench.page import write_docs
 from tools.bench.settings import CPU, GPU, QUICK, Options
 from tools.bench.sheets import rows_of, sheets, to_markdown
 
-CASES = ("encoder", "vit", "compile", "sampling", "checkpoint", "detector")
+CASES = ("encoder", "vit", "compile", "sampling", "checkpoint", "detector", "sizes")
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 

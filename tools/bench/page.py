@@ -16,6 +16,7 @@ TITLES = {
     "encoder": "The deformable encoder",
     "vit": "ViT-B/16",
     "detector": "MaskDINO with a ResNet-50",
+    "sizes": "Images of any size",
     "checkpoint": "Under a memory budget",
     "sampling": "The sampling op",
     "compile": "Compilation",

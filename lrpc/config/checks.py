@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from lrpc.config.show import show
@@ -92,14 +93,18 @@ def parse_shapes(value: Any) -> tuple[tuple[int, int], ...]:
 
 
 def parse_budget(value: Any) -> str | int:
-    """Return "", a number of bytes, or a percentage as text ("80%")."""
-    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value):
-        value = int(value)
+    """Return "", a number of bytes, or a percentage as text ("80%"). Bytes may be given with a
+    decimal unit, as `lrpc plan` prints them ("1.5 GB")."""
+    given = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,3})?) ?(|kB|MB|GB|TB)", str(value))
+    if isinstance(value, str) and given and ("." not in given[1] or given[2]):
+        value = int(Decimal(given[1]) * 1000 ** ("", "kB", "MB", "GB", "TB").index(given[2]))
     if value == "" or _is_integer(value, 1):
         return str(value) if isinstance(value, str) else int(value)
     if isinstance(value, str) and re.fullmatch(r"100%|[1-9]\d?%", value):
         return value
-    raise ValueError(f'expected "", a number of bytes, or "1%" to "100%", got {show(value)}')
+    raise ValueError(
+        f'expected "", a number of bytes, as in "800 MB", or "1%" to "100%", got {show(value)}'
+    )
 
 
 def _texts(what: str, form: re.Pattern[str] | None = None, like: str = "") -> Parser:

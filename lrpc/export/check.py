@@ -68,8 +68,15 @@ class Check:
         first = {"B": count, "K": count} | {s.name: s.example for s in graph.sizes}
         if not graph.sizes:
             return [first]
-        other = {s.name: s.example + i * s.step for i, s in enumerate(graph.sizes, 1)}
-        return [first, {"B": 1, "K": 1} | other]
+        others = [
+            {
+                s.name: max(s.example + sign * i * s.step, s.step)
+                for i, s in enumerate(graph.sizes, 1)
+            }
+            for sign in (1, -1)
+        ]
+        kept = [{"B": 1, "K": 1} | other for other in others if self.program.limits.keeps(other)]
+        return [first, *kept[:1]]
 
     def example(self, sizes: Sizes, seed: int = 1) -> list[Tensor]:
         """Inputs of the exported graph for these sizes; relevance starts at the strongest entry of

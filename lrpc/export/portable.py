@@ -76,7 +76,8 @@ class Export:
             opened: Callable[[Path], Run] = file.opened
             return opened(draft)
         pt2 = import_module("lrpc.export.pt2")
-        traced = pt2.traced_program(made, check.example(check.cases()[0]))
+        two = {**check.cases()[0], "B": 2, "K": 2}  # torch.export takes one of each as fixed
+        traced = pt2.traced_program(made, check.example(two))
         pt2.write_package(traced, draft, facts)
         opened = pt2.opened
         return opened(draft)

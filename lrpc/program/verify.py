@@ -61,7 +61,8 @@ def checks(
     Raises ProgramError for a size at which nothing can be computed.
     """
     opened = _open(directory, device, every, plugins)
-    for n, tries in enumerate([[size] for size in sizes] or points(opened.module.graph.sizes)):
+    own = points(opened.module.graph.sizes, opened.program.limits.keeps)
+    for n, tries in enumerate([[size] for size in sizes] or own):
         run = opened.run(tries)
         found = (replace(check, at=words(run.point)) for check in _told(run, model))
         yield from folded(found) if n else found

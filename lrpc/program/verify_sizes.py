@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lrpc.ir.sizes import Size
@@ -28,9 +28,11 @@ class Check:
         return self.figure <= self.limit
 
 
-def points(sizes: Sequence[Size]) -> list[list[Point]]:
+def points(
+    sizes: Sequence[Size], kept: Callable[[Point], bool] = lambda _: True
+) -> list[list[Point]]:
     """The example's size, a larger one, that turned from landscape to portrait or back, and small
-    ones, of which the first that can be computed counts."""
+    ones, of which the first that can be computed counts; of these, what a program is `kept` to."""
     example = {size.name: size.example for size in sizes}
     longest = max(sizes, key=lambda size: size.example, default=None)
     larger = {s.name: s.example + s.step * (2 if s == longest else 1) for s in sizes}
@@ -41,7 +43,8 @@ def points(sizes: Sequence[Size]) -> list[list[Point]]:
         small.append({s.name: min(steps * s.step, s.example) for s in sizes})
         steps *= 2
     every: list[list[Point]] = [[example], [larger], [turned], small]
-    return [some for n, some in enumerate(every) if some not in every[:n]]
+    every = [[point for point in some if kept(point)] for some in every]
+    return [some for n, some in enumerate(every) if some and some not in every[:n]]
 
 
 def words(point: Point) -> str:

@@ -87,6 +87,10 @@ class Planned:
         held = manifest["memory"].get("held", ())
         return tuple(Planned(x["sizes"], plans(i), x["outputs"]) for i, x in enumerate(held))
 
+    def covers(self, sizes: Mapping[str, int]) -> bool:
+        """Whether none of some sizes is larger."""
+        return all(self.sizes[name] >= length for name, length in sizes.items())
+
     def __str__(self) -> str:
         return "×".join(map(str, self.sizes.values()))
 
@@ -119,7 +123,7 @@ class Limits:
         large ones."""
         if not self.budget or not sizes:
             return self
-        larger = [x for x in self.planned if all(x.sizes[k] >= n for k, n in sizes.items())]
+        larger = [x for x in self.planned if x.covers(sizes)]
         if not larger:
             said = ", ".join(f"{name} = {length}" for name, length in sizes.items())
             known = ", ".join(map(str, self.planned))
@@ -129,6 +133,10 @@ class Limits:
             )
         best = min(larger, key=lambda x: prod(x.sizes.values()))
         return replace(self, planned=(best, *(x for x in self.planned if x is not best)))
+
+    def keeps(self, sizes: Mapping[str, int]) -> bool:
+        """Whether calls with inputs of these sizes keep the budget, if there is one."""
+        return not self.budget or any(x.covers(sizes) for x in self.planned)
 
     @property
     def own(self) -> Planned:

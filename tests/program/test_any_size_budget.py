@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import lrpc
+from lrpc.cli import main
 from lrpc.compiler import compile_config
 from lrpc.config import load_config
 from lrpc.errors import ConfigError, LrpcError
@@ -57,6 +58,24 @@ def test_no_call_holds_more_than_the_budget(programs: tuple[Any, Any], size: Any
         torch.testing.assert_close(torch.cat(found), wanted, rtol=1e-9, atol=1e-12)
         kept += 1
     assert kept == len(CALLS)
+
+
+def test_verify_and_export_stay_within_the_sizes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And `lrpc plan` says where the budget is not kept."""
+    torch.manual_seed(0)
+    how: dict[str, Any] = {"dynamic": {"x": {2: "H", 3: "W"}}, "composite": "epsilon_plus"}
+    program: Any = lrpc.compile(
+        models.ConvNeXt().eval(), (image(64, 96).float(),), budget="75%", checkpoint="auto", **how
+    )
+    folder = str(program.save(tmp_path / "program"))
+    assert main(["verify", folder]) == 0
+    assert main(["export", folder, "--to", "onnx", "-o", str(tmp_path / "made.onnx")]) == 0
+    capsys.readouterr()
+    assert main(["plan", folder, "--size", "H=96", "W=96"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "kept for sizes up to 64×96: calls of this are refused" in said
 
 
 def test_a_larger_size_is_refused_in_one_line(programs: tuple[Any, Any]) -> None:

@@ -87,7 +87,10 @@ def in_inference_mode() -> nn.Module:
         ({"precision": None}, "precision takes a text, got None"),
         ({"precision": "fp8"}, "precision='fp8' is unknown; choose among fp64, fp32, tf32, bf16"),
         ({"checkpoint": "all"}, "checkpoint='all': choose among auto, none, block"),
-        ({"budget": True}, 'budget: expected "", a number of bytes, or "1%" to "100%", got true'),
+        (
+            {"budget": True},
+            'budget: expected "", a number of bytes, as in "800 MB", or "1%" to "100%", got true',
+        ),
         ({"composite": None}, "composite takes a name, or several in a list or mapping, got None"),
         ({"composite": {"epsilon"}}, "composite takes a name, or several in a list or mapping"),
         ({"composite": "epsilom"}, "unknown composite 'epsilom'; did you mean epsilon?"),

@@ -62,8 +62,15 @@ def _show(
         console.print("recomputed for relevance", style="bold", highlight=False)
         console.print(recomputed(model.scheduler.kept_and_made(model.recomputed)))
     console.print(summary(found))
-    limits = limits_of(args.program).at(model.sizes)
-    if limits.budget:
+    limits = limits_of(args.program)
+    if not limits.keeps(model.sizes):
+        known = ", ".join(map(str, limits.planned))
+        say(
+            console,
+            f"LRPC.MEMORY.BUDGET is kept for sizes up to {known}: calls of this are refused",
+        )
+    elif limits.budget:
+        limits = limits.at(model.sizes)
         composite = model.codes[chosen[0]].composite or next(iter(limits.own.plans))
         names = [model.codes[i].name for i in chosen]
         text = f"calls under the budget of {size(limits.budget)} (LRPC.MEMORY.BUDGET)"

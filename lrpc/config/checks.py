@@ -102,9 +102,7 @@ def parse_budget(value: Any) -> str | int:
         return str(value) if isinstance(value, str) else int(value)
     if isinstance(value, str) and re.fullmatch(r"100%|[1-9]\d?%", value):
         return value
-    raise ValueError(
-        f'expected "", a number of bytes, as in "800 MB", or "1%" to "100%", got {show(value)}'
-    )
+    raise ValueError(f'expected "", bytes as in "800 MB", or "1%" to "100%", got {show(value)}')
 
 
 def _texts(what: str, form: re.Pattern[str] | None = None, like: str = "") -> Parser:

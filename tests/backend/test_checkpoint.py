@@ -234,7 +234,7 @@ def test_without_checkpoints_a_budget_means_fewer_seeds() -> None:
         ({"checkpoint": "some"}, r"checkpoint='some': choose among auto, none, block"),
         (
             {"budget": "lots"},
-            r'budget: expected "", a number of bytes, as in "800 MB", or "1%" to "100%"',
+            r'budget: expected "", bytes as in "800 MB", or "1%" to "100%"',
         ),
         ({"budget": 10, "checkpoint": "auto"}, r"10 bytes cannot be met for one image"),
     ],

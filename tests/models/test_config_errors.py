@@ -76,7 +76,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (
             "LRPC.MEMORY.BUDGET",
             "120%",
-            'expected "", a number of bytes, as in "800 MB", or "1%" to "100%", got "120%"',
+            'expected "", bytes as in "800 MB", or "1%" to "100%", got "120%"',
         ),
         (
             "LRPC.PASSES",

@@ -89,7 +89,7 @@ def in_inference_mode() -> nn.Module:
         ({"checkpoint": "all"}, "checkpoint='all': choose among auto, none, block"),
         (
             {"budget": True},
-            'budget: expected "", a number of bytes, as in "800 MB", or "1%" to "100%", got true',
+            'budget: expected "", bytes as in "800 MB", or "1%" to "100%", got true',
         ),
         ({"composite": None}, "composite takes a name, or several in a list or mapping, got None"),
         ({"composite": {"epsilon"}}, "composite takes a name, or several in a list or mapping"),

@@ -14,6 +14,7 @@ from lrpc.errors import MismatchError
 from lrpc.export.graph import RELEVANCE, Exported
 from lrpc.ir.interpreter import interpret
 from lrpc.ir.types import B, Sizes
+from lrpc.program.call_limits import limits_of
 from lrpc.program.example_inputs import example_inputs, strongest
 from lrpc.program.model_check import SHAPES_ABOVE
 from lrpc.program.reference import doubled, graph_in_double
@@ -68,6 +69,7 @@ class Check:
         first = {"B": count, "K": count} | {s.name: s.example for s in graph.sizes}
         if not graph.sizes:
             return [first]
+        limits = limits_of(self.program.manifest)
         others = [
             {
                 s.name: max(s.example + sign * i * s.step, s.step)
@@ -75,7 +77,7 @@ class Check:
             }
             for sign in (1, -1)
         ]
-        kept = [{"B": 1, "K": 1} | other for other in others if self.program.limits.keeps(other)]
+        kept = [{"B": 1, "K": 1} | other for other in others if limits.keeps(other)]
         return [first, *kept[:1]]
 
     def example(self, sizes: Sizes, seed: int = 1) -> list[Tensor]:

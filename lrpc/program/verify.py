@@ -17,6 +17,7 @@ from lrpc.ir.graph import Module
 from lrpc.ir.interpreter import interpret
 from lrpc.ir.parser import read_graph
 from lrpc.models.weights import load_weights
+from lrpc.program.call_limits import limits_of
 from lrpc.program.example_inputs import example_inputs, one_hot, strongest
 from lrpc.program.interpreted import exact_relevance, reference_relevance
 from lrpc.program.loading import composites_of, load_program, under_composite
@@ -61,7 +62,7 @@ def checks(
     Raises ProgramError for a size at which nothing can be computed.
     """
     opened = _open(directory, device, every, plugins)
-    own = points(opened.module.graph.sizes, opened.program.limits.keeps)
+    own = points(opened.module.graph.sizes, limits_of(manifest_of(directory)).keeps)
     for n, tries in enumerate([[size] for size in sizes] or own):
         run = opened.run(tries)
         found = (replace(check, at=words(run.point)) for check in _told(run, model))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 from rich import box
 from rich.table import Table
@@ -14,16 +11,6 @@ from rich.text import Text
 from lrpc.commands.session.units import size
 from lrpc.runtime.limits import Call, Limits
 from lrpc.runtime.loading import ProgramError
-
-
-def limits_of(directory: Path) -> Limits:
-    """What a program takes at a time, by its manifest."""
-    manifest: Mapping[str, Any] = json.loads((directory / "manifest.json").read_text())
-    inputs = {
-        name: ("", text.partition("[")[2].rstrip("]").split(","))
-        for name, text in manifest["inputs"].items()
-    }
-    return Limits.of(manifest, inputs)
 
 
 def budget_table(

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from lrpc.backend.memory.reasons import readers
 from lrpc.backend.memory.run import Model
-from lrpc.commands.plan.budget import budget_table, limits_of
+from lrpc.commands.plan.budget import budget_table
 from lrpc.commands.plan.picture import picture
 from lrpc.commands.plan.shapes import to_image, to_svg
 from lrpc.commands.plan.tables import chart, largest, layers, reasons, recomputed, summary
@@ -18,6 +18,8 @@ from lrpc.commands.plan.view import View, views
 from lrpc.commands.session.arguments import check_known
 from lrpc.commands.session.given_sizes import given_size
 from lrpc.commands.session.units import size
+from lrpc.program.call_limits import limits_of
+from lrpc.program.manifest_reader import manifest_of
 from lrpc.program.memory_of import open_model
 from lrpc.support.files import shown, write_bytes
 from lrpc.support.terminal import say
@@ -62,7 +64,7 @@ def _show(
         console.print("recomputed for relevance", style="bold", highlight=False)
         console.print(recomputed(model.scheduler.kept_and_made(model.recomputed)))
     console.print(summary(found))
-    limits = limits_of(args.program)
+    limits = limits_of(manifest_of(args.program))
     if not limits.keeps(model.sizes):
         known = ", ".join(map(str, limits.planned))
         say(

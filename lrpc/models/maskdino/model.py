@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from lrpc.models.fitting import fill
-from lrpc.models.maskdino.backbone import ResNet
+from lrpc.models.maskdino.backbone_specs import SwinSpec
 from lrpc.models.maskdino.pixel_decoder import PixelDecoder, Pixels
 from lrpc.models.maskdino.predictor import Predictor
+from lrpc.models.maskdino.resnet import ResNet
 from lrpc.models.maskdino.seeding import Undrawn, seeded_weights
 from lrpc.models.maskdino.spec import MaskDINOSpec
+from lrpc.models.maskdino.swin import SwinTransformer
 
 #: How a message names the model.
 WHAT = "this MaskDINO configuration"
@@ -68,7 +70,9 @@ class MaskDINO(nn.Module):
         super().__init__()
         self.spec = spec
         self.normalize = Normalize(spec)
-        self.backbone = ResNet(spec.backbone)
+        backbone = spec.backbone
+        swin = isinstance(backbone, SwinSpec)
+        self.backbone = SwinTransformer(backbone) if swin else ResNet(backbone)
         self.sem_seg_head = Head(spec)
         self.criterion = Criterion(spec)
 

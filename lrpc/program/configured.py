@@ -153,6 +153,7 @@ def places_of(config: Config, model: nn.Module) -> Places:
         config.MODEL.MaskDINO.DEC_LAYERS,
         [*spec.encoder_features, *(f"extra{i}" for i in range(spec.extra_levels))],
         asked_places(options.TARGETS, *options.READ, *options.BOUNDARIES),
+        spec.backbone.places,
     )
     return with_boundaries(places, options.BOUNDARIES)
 

@@ -32,6 +32,11 @@ class ResNetSpec:
         stride = int(4 * 2 ** STAGES.index(stage))
         return stride // 2 if stage == "res5" and self.dilation == 2 else stride
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where its maps are, by module."""
+        return tuple(f"backbone.{stage}" for stage in STAGES)
+
 
 @dataclass(frozen=True)
 class SwinSpec:
@@ -56,6 +61,11 @@ class SwinSpec:
     def stride(self, stage: str) -> int:
         """Pixels of the image per cell of the stage's map."""
         return int(4 * 2 ** STAGES.index(stage))
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where its maps are: by name in what the backbone returns."""
+        return tuple(f"backbone:out.{stage}" for stage in self.out_features)
 
 
 BackboneSpec = ResNetSpec | SwinSpec

@@ -35,8 +35,11 @@ class Reader:
     def integers(self, path: str) -> tuple[int, ...]:
         """One positive integer for each stage."""
         value = read(self._config, path)
-        each = isinstance(value, list | tuple) and len(value) == len(STAGES)
-        if not each or any(type(n) is not int or n < 1 for n in value):
+        if (
+            not isinstance(value, list | tuple)
+            or len(value) != len(STAGES)
+            or any(type(n) is not int or n < 1 for n in value)
+        ):
             raise ConfigError(f"{path}: expected four positive integers, found {value!r}")
         return tuple(value)
 

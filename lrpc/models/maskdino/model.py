@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lrpc.models.fitting import fill
-from lrpc.models.maskdino.backbone_specs import SwinSpec
+from lrpc.models.maskdino.backbone_specs import BackboneSpec, SwinSpec
 from lrpc.models.maskdino.pixel_decoder import PixelDecoder, Pixels
 from lrpc.models.maskdino.predictor import Predictor
 from lrpc.models.maskdino.resnet import ResNet
@@ -63,6 +63,10 @@ class Criterion(nn.Module):
         self.register_buffer("empty_weight", weight)
 
 
+def _backbone(spec: BackboneSpec) -> nn.Module:
+    return SwinTransformer(spec) if isinstance(spec, SwinSpec) else ResNet(spec)
+
+
 class MaskDINO(nn.Module):
     """The model for inference; build it with `build_maskdino`."""
 
@@ -70,9 +74,7 @@ class MaskDINO(nn.Module):
         super().__init__()
         self.spec = spec
         self.normalize = Normalize(spec)
-        backbone = spec.backbone
-        swin = isinstance(backbone, SwinSpec)
-        self.backbone = SwinTransformer(backbone) if swin else ResNet(backbone)
+        self.backbone = _backbone(spec.backbone)
         self.sem_seg_head = Head(spec)
         self.criterion = Criterion(spec)
 

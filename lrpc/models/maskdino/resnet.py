@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lrpc.models.maskdino.layers import FrozenBatchNorm2d, NormedConv2d
 from lrpc.models.maskdino.backbone_specs import BLOCKS_PER_STAGE, ResNetSpec
 from lrpc.models.maskdino.keys import STAGES
+from lrpc.models.maskdino.layers import FrozenBatchNorm2d, NormedConv2d
 
 
 class Stem(nn.Module):

@@ -42,8 +42,8 @@ def seeded_weights(model: nn.Module, seed: int = 0) -> dict[str, Tensor]:
     """A state dict for `model`, each tensor drawn from a generator seeded by its own name.
 
     Offsets, attention weights and box refinements, which training starts from zero, are not zero:
-    every path of the model carries something. `criterion.*` and integers, such as index tables, keep
-    what the model has.
+    every path of the model carries something. `criterion.*` and integers (index tables) keep what
+    the model has.
     """
     own = model.state_dict()
     names = {key: _drawn_as(key) for key in own if own[key].is_floating_point()}

@@ -31,8 +31,7 @@ class PatchEmbed(nn.Module):
         if self.norm is None:
             return x
         tokens = self.norm(x.flatten(2).transpose(1, 2))
-        placed: Tensor = tokens.transpose(1, 2).unflatten(2, (x.shape[-2], x.shape[-1]))
-        return placed
+        return _as_map(tokens, x.shape[-2], x.shape[-1])
 
 
 class WindowAttention(nn.Module):
@@ -60,8 +59,8 @@ class WindowAttention(nn.Module):
         table = self.relative_position_bias_table[self.relative_position_index]  # [M², M², heads]
         scores = (query * self.scale) @ key.transpose(-2, -1) + table.permute(2, 0, 1)
         if mask is not None:
-            windows = scores.unflatten(0, (-1, mask.shape[0]))
-            scores = (windows + mask.unsqueeze(1)).flatten(0, 1)
+            of_image = scores.reshape(-1, mask.shape[0], *scores.shape[1:])
+            scores = (of_image + mask.unsqueeze(1)).flatten(0, 1)
         mixed = scores.softmax(-1) @ value
         output: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
         return output
@@ -93,7 +92,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, height: int, width: int, mask: Tensor) -> Tensor:
         """Tokens [B, h·w, C] → [B, h·w, C]; `mask` is that of shifted windows."""
-        cells = self.norm1(x).unflatten(1, (height, width)).permute(0, 3, 1, 2)
+        cells = _as_map(self.norm1(x), height, width)
         cells = _padded(cells, self.window, height, width).permute(0, 2, 3, 1)
         padded = (cells.shape[1], cells.shape[2])
         if self.shift:
@@ -117,8 +116,7 @@ class PatchMerging(nn.Module):
 
     def forward(self, x: Tensor, height: int, width: int) -> Tensor:
         """Tokens [B, h·w, C] → [B, ⌈h/2⌉·⌈w/2⌉, 2C], padded at the end to an even map."""
-        cells = x.unflatten(1, (height, width)).permute(0, 3, 1, 2)
-        cells = _padded(cells, 2, height, width).permute(0, 2, 3, 1)
+        cells = _padded(_as_map(x, height, width), 2, height, width).permute(0, 2, 3, 1)
         corners = [cells[:, i::2, j::2] for j in (0, 1) for i in (0, 1)]
         output: Tensor = self.reduction(self.norm(torch.cat(corners, -1).flatten(1, 2)))
         return output
@@ -137,12 +135,12 @@ class Stage(nn.Module):
         )
         self.downsample = PatchMerging(width) if index + 1 < len(STAGES) else None
 
-    def forward(self, x: Tensor, height: int, width: int) -> Tensor:
-        """Tokens [B, h·w, C] → [B, h·w, C]."""
+    def forward(self, x: Tensor, height: int, width: int) -> tuple[Tensor, Tensor | None]:
+        """Tokens [B, h·w, C] → [B, h·w, C], and what the next stage starts from."""
         mask = shift_mask(height, width, self.window, self.shift, x)
         for block in self.blocks:
             x = block(x, height, width, mask)
-        return x
+        return x, None if self.downsample is None else self.downsample(x, height, width)
 
 
 class SwinTransformer(nn.Module):
@@ -167,13 +165,15 @@ class SwinTransformer(nn.Module):
         x = x.flatten(2).transpose(1, 2)
         features = {}
         for index, (stage, layer) in enumerate(zip(STAGES, self.layers, strict=True)):
-            x = layer(x, height, width)
-            tokens = self.get_submodule(f"norm{index}")(x)
-            features[stage] = tokens.transpose(1, 2).unflatten(2, (height, width))
-            if layer.downsample is not None:
-                x = layer.downsample(x, height, width)
-                height, width = (height + 1) // 2, (width + 1) // 2
+            x, below = layer(x, height, width)
+            features[stage] = _as_map(self.get_submodule(f"norm{index}")(x), height, width)
+            x, height, width = below, (height + 1) // 2, (width + 1) // 2
         return {stage: features[stage] for stage in self.spec.out_features}
+
+
+def _as_map(tokens: Tensor, height: int, width: int) -> Tensor:
+    """[B, h·w, C] → [B, C, h, w]."""
+    return tokens.transpose(1, 2).reshape(-1, tokens.shape[2], height, width)
 
 
 def _padded(x: Tensor, step: int, height: int, width: int) -> Tensor:
@@ -184,14 +184,14 @@ def _padded(x: Tensor, step: int, height: int, width: int) -> Tensor:
 def windows(cells: Tensor, side: int) -> Tensor:
     """Maps [B, h, w, C] as windows [B·n, side², C], row by row."""
     rows, columns = cells.shape[1] // side, cells.shape[2] // side
-    parts = cells.unflatten(2, (columns, side)).unflatten(1, (rows, side))
+    parts = cells.reshape(-1, rows, side, columns, side, cells.shape[3])
     return parts.transpose(2, 3).flatten(3, 4).flatten(0, 2)
 
 
 def _joined(parts: Tensor, side: int, size: tuple[int, int]) -> Tensor:
     """Windows [B·n, side², C] as the maps [B, h, w, C] that they are from."""
     rows, columns = size[0] // side, size[1] // side
-    cells = parts.unflatten(1, (side, side)).unflatten(0, (-1, rows, columns))
+    cells = parts.reshape(-1, rows, columns, side, side, parts.shape[2])
     return cells.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 

@@ -115,8 +115,8 @@ def test_the_text_of_floors_is_read_back() -> None:
     assert sizes == [(1, 2), (1, 2), (2, 2)]
     with pytest.raises(IRError, match="declared"):
         verify(parse_graph(FLOOR_TEXT.replace("((H+32)//64)", "((H+64)//64)")))
-    with pytest.raises(IRError, match="a period of 9 steps; at most 8"):
-        parse_graph(FLOOR_TEXT.replace("160/32/2", "160/32/9"))
+    with pytest.raises(IRError, match="a period of 17 steps; at most 16"):
+        parse_graph(FLOOR_TEXT.replace("160/32/2", "160/32/17"))
 
 
 def test_sizes_are_found_anywhere() -> None:

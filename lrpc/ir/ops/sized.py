@@ -22,10 +22,10 @@ def resolve(value: Attr, sizes: Mapping[str, int]) -> Any:
 
 
 def same_symbols(dims: Sequence[Dim], own: Sequence[Size]) -> Dim | None:
-    """The extent that is `dims` at the points of a grid."""
+    """The extent that is `dims` at the points of a grid; None if none."""
     coeff = fitted([coefficient(d) for d in dims], own)
     symbols = {(d.batch, d.seeds) if isinstance(d, Sym) else (0, 0) for d in dims}
-    if len(symbols) > 1:
+    if len(symbols) > 1 or coeff is None:
         return None
     batch, seeds = symbols.pop()
     return Sym(coeff, batch, seeds) if batch or seeds else coeff

@@ -47,8 +47,8 @@ class Units:
 
 FURTHER = (7, 10)
 """Steps from the example to sizes that check: more than the grid has. Far from a size, a number
-that is as large a part of it as in the example tells nothing, hence not 8. Behind a long period, floors
-of a wrong one show further on."""
+that is as large a part of it as in the example tells nothing, hence not 8. Behind a long period,
+floors of a wrong one show further on."""
 
 SHORT = 4
 """The longest period over which all choices of sizes are tried. Over a longer one, as windows have,
@@ -77,7 +77,7 @@ def grid(sizes: Sequence[Size]) -> Iterator[dict[str, int]]:
 def beyond(sizes: Sequence[Size]) -> list[dict[str, int]]:
     """Sizes at which what was `fitted` shows whether it holds: floors grow later than the grid."""
     longest = max(size.period for size in sizes)
-    checks = FURTHER if longest > 1 else FURTHER[:1]
+    checks: Sequence[int] = FURTHER if longest > 1 else FURTHER[:1]
     if longest > SHORT:
         checks = (longest + 3, longest + 6, 2 * longest - 1)
     return [{s.name: s.example + steps * s.step for s in sizes} for steps in checks]

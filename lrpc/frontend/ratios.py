@@ -9,7 +9,8 @@ from fractions import Fraction
 from itertools import chain, combinations, product
 
 from lrpc.frontend.sizes import Varying
-from lrpc.ir.extents import Extent, at, fits, terms_of
+from lrpc.ir.extents import Extent, at, terms_of
+from lrpc.ir.fitting import fits
 from lrpc.ir.sizes import SHORT, Size, Units
 
 LIMIT = 10_000

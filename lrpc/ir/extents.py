@@ -9,14 +9,13 @@ the example.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from fractions import Fraction
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise, product
 from math import gcd, prod
 from typing import Any
 
-from lrpc.ir.sizes import Size, Units, beyond, grid, parts_of, short
+from lrpc.ir.sizes import Size, Units, parts_of
 
 Powers = tuple[Units, ...]
 """A product of sizes, sorted; one that is squared stands there twice."""
@@ -207,51 +206,7 @@ def indices(pick: slice, extent: int) -> tuple[int, int, int]:
     return place(start, 0), place(stop, extent), 1 if step is None else step
 
 
-def fits(numbers: Sequence[int], sizes: Sequence[Size]) -> int | None:
-    """The extent that takes these values on `grid(sizes)`, and then `beyond` it; None if none."""
-    checks = beyond(sizes)
-    made = fitted(numbers[: -len(checks)], sizes)
-    held = zip(checks, numbers[-len(checks) :], strict=True)
-    return made if made is not None and all(at(made, p) == number for p, number in held) else None
-
-
-def fitted(numbers: Sequence[int], sizes: Sequence[Size]) -> int | None:
-    """The extent that takes these values on `grid(sizes)`, with no size squared; None if none.
-
-    Over long periods it is a product of what depends on one size each, or one of short periods.
-    """
-    if all(n == numbers[0] and not isinstance(n, Extent) for n in numbers):
-        return numbers[0]
-    made = _of_choices(numbers[: prod(short(size) + 1 for size in sizes)], sizes)
-    if all(size.period == short(size) for size in sizes):
-        return made
-    by_point = dict(zip(_points(sizes), numbers, strict=True))
-    for found in (made, _of_lines(by_point, sizes)):
-        if found is not None and all(
-            at(found, dict(point)) == number for point, number in by_point.items()
-        ):
-            return found
-    return None
-
-
-Point = tuple[tuple[str, int], ...]
-
-
-def _points(sizes: Sequence[Size]) -> Iterator[Point]:
-    return (tuple(point.items()) for point in grid(sizes))
-
-
-def _of_choices(numbers: Sequence[int], sizes: Sequence[Size]) -> int:
-    """The extent that takes these values for each choice of sizes."""
-    if all(n == numbers[0] and not isinstance(n, Extent) for n in numbers):
-        return numbers[0]
-    size, *others = sizes
-    length = len(numbers) // (short(size) + 1)
-    parts = [numbers[i : i + length] for i in range(0, len(numbers), length)]
-    return _line([_of_choices(part, others) if others else part[0] for part in parts], size)
-
-
-def _line(found: Sequence[int], size: Size) -> int:
+def line(found: Sequence[int], size: Size) -> int:
     """The extent that takes these values from the example on, step by step: from one to the next a
     number grows by an amount of its own for each place in the period."""
     first = size.example // size.step % (len(found) - 1)
@@ -261,24 +216,6 @@ def _line(found: Sequence[int], size: Size) -> int:
     for units, amount in parts_of(size, growth):
         made = made + amount * (Extent.of({(units,): 1}) - units.example)
     return made
-
-
-def _of_lines(by_point: Mapping[Point, int], sizes: Sequence[Size]) -> int | None:
-    """The product of what depends on one size each; None where it is no integer everywhere."""
-    example = {s.name: s.example for s in sizes}
-    one = by_point[tuple(example.items())]
-    lines = []
-    for size in sizes:
-        lengths = [size.example + size.step * more for more in range(size.period + 1)]
-        made = _line([by_point[tuple((example | {size.name: n}).items())] for n in lengths], size)
-        lines += [made] if isinstance(made, Extent) else []
-    if len(lines) < 2 or not one:
-        return lines[0] if lines else None
-    product, scale = 1, Fraction(one)
-    for made in lines:
-        common = gcd(*made.terms.values())
-        product, scale = product * (made // common), scale * common / one
-    return product * int(scale) if scale.denominator == 1 else None
 
 
 def lowest(number: int) -> int | None:
@@ -310,13 +247,11 @@ def _floor(above: Extent, below: int) -> int:
     if len(sizes) > 1 or any(len(powers) > 1 for powers in above.terms) or below < 1:
         raise refusal
     (size,) = sizes
-    numbers = [above.at(point) for point in grid((size,))]
+    lengths = [size.example + size.step * more for more in range(size.period + 1)]
+    numbers = [above.at({size.name: length}) for length in lengths]
     if (numbers[-1] - numbers[0]) % below:
         raise refusal
-    made = fitted([n // below for n in numbers], (size,))
-    if made is None:
-        raise refusal
-    return made
+    return line([n // below for n in numbers], size)
 
 
 def sizes_in(values: Iterable[object]) -> list[Size]:

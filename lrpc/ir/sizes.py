@@ -47,8 +47,8 @@ class Units:
 
 FURTHER = (7, 10)
 """Steps from the example to sizes that check: more than the grid has. Far from a size, a number
-that is as large a part of it as in the example tells nothing, hence not 8. Behind a long period,
-floors of a wrong one show further on."""
+that is as large a part of it as in the example tells nothing, hence not 8. Behind a long period
+all the next one is looked at: where floors of a period of two steps more have not grown yet."""
 
 SHORT = 4
 """The longest period over which all choices of sizes are tried. Over a longer one, as windows have,
@@ -79,7 +79,7 @@ def beyond(sizes: Sequence[Size]) -> list[dict[str, int]]:
     longest = max(size.period for size in sizes)
     checks: Sequence[int] = FURTHER if longest > 1 else FURTHER[:1]
     if longest > SHORT:
-        checks = (longest + 3, longest + 6, 2 * longest - 1)
+        checks = range(longest + 1, 2 * longest + 2, 2)
     return [{s.name: s.example + steps * s.step for s in sizes} for steps in checks]
 
 

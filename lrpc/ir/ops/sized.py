@@ -7,7 +7,8 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
-from lrpc.ir.extents import Extent, at, fitted
+from lrpc.ir.extents import Extent, at
+from lrpc.ir.fitting import fitted
 from lrpc.ir.graph import Attr
 from lrpc.ir.sizes import Size
 from lrpc.ir.stand_ins import coefficient

@@ -75,6 +75,11 @@ def check_class_names(config: Config) -> None:
         raise ConfigError(
             f"LRPC.CLASS_NAMES holds {len(names)} names, MODEL.SEM_SEG_HEAD.NUM_CLASSES is {count}"
         )
+    if config.LRPC.THINGS and max(config.LRPC.THINGS) >= count:
+        raise ConfigError(
+            f"LRPC.THINGS: there is no class {max(config.LRPC.THINGS)}; "
+            f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {count}"
+        )
 
 
 def step_of(config: Config) -> int:

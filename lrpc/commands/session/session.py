@@ -16,6 +16,7 @@ from lrpc.commands.session.members import Member, outputs_of, passes
 from lrpc.commands.session.names import output_stems
 from lrpc.commands.session.options import Options
 from lrpc.commands.session.seeds import Scene, Seed, resolve
+from lrpc.commands.session.segments import Segmentation, segmentations
 from lrpc.commands.session.targets import TargetSpec
 from lrpc.commands.session.wanted import ALL
 from lrpc.program.protocol import Detection, State
@@ -36,11 +37,12 @@ class Outcome:
 @dataclass(frozen=True, eq=False)
 class Result:
     """One image's seeds, and by the name of each member the relevance of all of them; a note where
-    there are none."""
+    there are none; semantic and panoptic results of the first member."""
 
     seeds: Sequence[Seed]
     found: Mapping[str, Sequence[Explained]]
     note: str
+    segmentations: Sequence[Segmentation] = ()
 
 
 class Session(ABC):
@@ -113,6 +115,7 @@ class Session(ABC):
                 mine,
                 {name: every[b] for name, every in explained.items()},
                 "" if mine else self._nothing(scenes[b]),
+                segmentations(scenes[b].outputs, images[b], self.facts),
             )
             for b, mine in enumerate(seeds)
         ]

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lrpc.commands.session.detect import find_detections
 from lrpc.models.maskdino.segments import Results, Segment, Sizes, panoptic, semantic
 from tests.support.maskdino_cases import GOLDEN
 
@@ -75,3 +76,16 @@ def test_one_mask_is_one_segment() -> None:
     assert one == Segment(1, 1, True, pytest.approx(score), (1,), int((numbers == 1).sum()))
     assert bool((numbers[17:47, 33:63] == 1).all())
     assert one.area <= 32 * 32
+
+
+def test_instances_of_panoptic_results_are_things_alone() -> None:
+    """The released code chooses the best 20 pairs here, and drops what is no thing."""
+    with np.load(GOLDEN / "segments.npz") as arrays:
+        released = arrays["panoptic/instances"].tolist()
+    given = outputs(7) | {"pred_boxes": torch.rand(30, 4)}
+    sizes = (SIZES.frame, SIZES.valid)
+    found = find_detections(given, *sizes, 0.0, 100, original=SIZES.original, things=THINGS)
+    assert {one.label for one in found} <= THINGS
+    ours = [(one.score, one.label) for one in found]
+    for score, label in released:
+        assert any(label == own and score == pytest.approx(s, abs=1e-5) for s, own in ours)

@@ -144,6 +144,7 @@ def maskdino_targets(names: Sequence[str], graph: Graph) -> list[Target]:
 def possible(name: str, graph: Graph) -> bool:
     """Whether a graph holds what this target starts from."""
     kind = KINDS[name.partition(":")[0]]
+    kind = KINDS[kind.weighs or kind.name]
     if kind.layered:
         return any(place.startswith(kind.layers) for place in graph.value_at)
     start = graph.value_at.get(f"output.{kind.output}")
@@ -152,6 +153,7 @@ def possible(name: str, graph: Graph) -> bool:
 
 def _expand(name: str, graph: Graph) -> list[Target]:
     own, _, layer = name.partition(":")
+    own = KINDS[own].weighs or own
     kind = KINDS[own]
     prefix, places, names = kind.layers, kind.places, kind.names
     if not kind.layered:

@@ -41,14 +41,14 @@ def segmentations(
     """The results of one image that the model's own inference makes, at its size on disk."""
     found = []
     if facts.results.semantic:
-        found.append(_semantic(semantic(outputs, sizes_of(image), facts.results)))
+        found.append(of_scores(semantic(outputs, sizes_of(image), facts.results)))
     if facts.results.panoptic:
         numbers, segments = panoptic(outputs, sizes_of(image), facts.results)
         found.append(Segmentation("panoptic", numbers.cpu(), tuple(segments)))
     return tuple(found)
 
 
-def _semantic(scores: Tensor) -> Segmentation:
+def of_scores(scores: Tensor) -> Segmentation:
     """The best class of every pixel; a segment is all of one class, and scores what its pixels do
     on average."""
     best, labels = scores.max(0)

@@ -103,6 +103,8 @@ class Session(ABC):
             Scene(
                 *(outputs_of(state, b), image.frame, image.valid, found, image.original),
                 self.facts.class_count,
+                segmentations(outputs_of(state, b), image, self.facts),
+                self.facts.results,
             )
             for b, (image, found) in enumerate(zip(images, detected, strict=True))
         ]
@@ -115,7 +117,7 @@ class Session(ABC):
                 mine,
                 {name: every[b] for name, every in explained.items()},
                 "" if mine else self._nothing(scenes[b]),
-                segmentations(scenes[b].outputs, images[b], self.facts),
+                scenes[b].segmentations,
             )
             for b, mine in enumerate(seeds)
         ]

@@ -60,8 +60,7 @@ class Segment:
 def semantic(outputs: Mapping[str, Tensor], sizes: Sizes, how: Results) -> Tensor:
     """Scores of the classes at every pixel [C, h, w]: each mask's probability times the class
     probabilities of its query, summed; `outputs` are of one image."""
-    logits = outputs["pred_logits"].float()
-    shares = logits.softmax(-1)[:, :-1] if how.cross_entropy else _sharpened(logits.sigmoid(), how)
+    shares = class_shares(outputs["pred_logits"], how)
     masks = outputs["pred_masks"].float()
     late = how.resize_last
     total: Tensor | float = 0.0
@@ -73,6 +72,12 @@ def semantic(outputs: Mapping[str, Tensor], sizes: Sizes, how: Results) -> Tenso
         )
     assert isinstance(total, Tensor)
     return _cropped(total, sizes) if late else total
+
+
+def class_shares(logits: Tensor, how: Results) -> Tensor:
+    """Class probabilities of queries [Q, C], as semantic results count them."""
+    logits = logits.float()
+    return logits.softmax(-1)[:, :-1] if how.cross_entropy else _sharpened(logits.sigmoid(), how)
 
 
 def panoptic(

@@ -20,6 +20,7 @@ from lrpc.program.loading import FILES
 from lrpc.support.untrusted import meant
 
 _WEIGHTS, _GRAPH = FILES[1:3]
+_LISTED = 6  # modules in an error
 _DENSE, _SAMPLED = "attention_probabilities", "deform_sample"
 
 
@@ -68,7 +69,7 @@ def attention(program: Any, state: Any, modules: str = "*") -> dict[str, Attenti
     """
     directory = Path(program.directory)
     graph = read_graph(directory / _GRAPH)
-    chosen = _matching(graph, modules)
+    chosen = matching(graph, modules)
     outputs = {v.name: v for node in chosen.values() for v in _values(node)}
     part = needed(graph, list(outputs.values()))
     device = next(iter(state.inputs.values())).device
@@ -90,12 +91,18 @@ def needed(graph: Graph, values: Sequence[Value]) -> Graph:
     return replace(graph, nodes=tuple(nodes[::-1]), outputs=outputs, places=())
 
 
-def _matching(graph: Graph, modules: str) -> dict[str, Node]:
-    """The attentions of a graph whose module matches, by name."""
+def check_modules(program: Any, modules: str) -> None:
+    """Raise ProgramError where no attention of a program matches."""
+    matching(read_graph(Path(program.directory) / _GRAPH), modules)
+
+
+def matching(graph: Graph, modules: str) -> dict[str, Node]:
+    """The attentions of a graph whose module matches, by name; ProgramError for none."""
     every = dict(_named(graph))
     found = {name: node for name, node in every.items() if fnmatchcase(name, modules)}
     if not found:
-        known = f"; there are {', '.join(every)}" if every else ""
+        more = f" and {len(every) - _LISTED} more" if len(every) > _LISTED else ""
+        known = f"; there are {', '.join(list(every)[:_LISTED])}{more}" if every else ""
         raise ProgramError(
             f"no attention of this program matches {modules!r}{meant(modules, list(every))}{known}"
         )

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lrpc.commands.drawing.attention import written_looks
 from lrpc.commands.drawing.pictures import write_pictures
 from lrpc.commands.drawing.segments import segmented
 from lrpc.commands.session.batches import TROUBLE, line_of
@@ -59,6 +60,7 @@ class Runner(Session):
             "tensors": tensors.name if results or result.segmentations else None,
             "targets": targets,
             **segmented(stem, result.segmentations, image, self.facts),
+            **written_looks(stem, result.looks, image),
         }
         write_json(_record_of(stem), record)
         change = change_of(image)

@@ -124,6 +124,8 @@ def finished(stem: Path, about: Mapping[str, Any]) -> bool:
         files = [name for target in told["targets"] for name in target["files"].values()]
         files += [told["tensors"]] if told["tensors"] else []
         files += [told[kind]["file"] for kind in KINDS if kind in told]
+        looks = told.get("attention")
+        files += [looks["tensors"], *(one["file"] for one in looks["queries"])] if looks else []
         return all((stem.parent / name).is_file() for name in files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False  # no record, or not one of ours

@@ -86,6 +86,12 @@ def build_released(config: Config) -> ReleasedMaskDINO:
     # Construction draws numbers that nobody will see, and prints the weights of the losses.
     dino = config.MODEL.MaskDINO
     further = further_outputs(config.LRPC.TARGETS, dino.DEC_LAYERS, dino.TWO_STAGE)
+    last = f"layer_masks.{dino.DEC_LAYERS - 1}"
+    if any(name.startswith("layer_masks.") and name != last for name in further):
+        raise ConfigError(
+            f"{config.where('LRPC.TARGETS')}: LRPC.TARGETS: layer_mask_logit: at inference the"
+            " released code makes masks of the last layer alone; set LRPC.SOURCE embedded"
+        )
     with torch.random.fork_rng(devices=[]), redirect_stdout(io.StringIO()):
         return ReleasedMaskDINO(build(settings), further)
 

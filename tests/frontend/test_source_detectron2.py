@@ -65,11 +65,13 @@ def test_released_equals_embedded(path: Path, capsys: pytest.CaptureFixture[str]
 
 def test_layers_and_proposals_are_the_same() -> None:
     images = torch.rand(2, 3, 160, 160, generator=torch.Generator().manual_seed(0)) * 255
-    kinds = "layer_class_logit:*, layer_mask_logit:1, layer_box:*, proposal_class_logit"
+    kinds = "layer_class_logit:*, layer_mask_logit, layer_box:*, proposal_class_logit"
     targets = ("LRPC.TARGETS", f"[{kinds}]")
     expected = outputs(build(EXAMPLE, *targets), images)
     found = outputs(build(EXAMPLE, *targets, "LRPC.SOURCE", "detectron2"), images)
     assert len(expected) == 3 + 3 + 1 + 3 + 1
+    with pytest.raises(ConfigError, match="makes masks of the last layer alone"):
+        build(EXAMPLE, "LRPC.TARGETS", "[layer_mask_logit:0]", "LRPC.SOURCE", "detectron2")
     assert set(found) == set(expected)
     for key, value in expected.items():
         distance = (found[key] - value).abs().max() / value.abs().max()

@@ -19,7 +19,7 @@ from lrpc.commands.session.facts import RANDOM_WARNING, Facts
 from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.metrics import box_mask, share
 from lrpc.commands.session.original import original_box, original_map
-from lrpc.commands.session.segments import KINDS, Segmentation
+from lrpc.commands.session.segments import RESULTS, Segmentation
 from lrpc.program.protocol import Detection
 from lrpc.support.files import shown, write_bytes, write_text
 
@@ -123,7 +123,7 @@ def finished(stem: Path, about: Mapping[str, Any]) -> bool:
             return False
         files = [name for target in told["targets"] for name in target["files"].values()]
         files += [told["tensors"]] if told["tensors"] else []
-        files += [told[kind]["file"] for kind in KINDS if kind in told]
+        files += [told[kind]["file"] for kind in RESULTS if kind in told]
         looks = told.get("attention")
         files += [looks["tensors"], *(one["file"] for one in looks["queries"])] if looks else []
         return all((stem.parent / name).is_file() for name in files)

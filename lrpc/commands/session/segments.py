@@ -13,7 +13,7 @@ from lrpc.commands.session.facts import Facts
 from lrpc.commands.session.images import LoadedImage
 from lrpc.models.maskdino.segments import Segment, Sizes, panoptic, semantic
 
-KINDS = ("semantic", "panoptic")
+RESULTS = ("semantic", "panoptic")
 
 
 @dataclass(frozen=True, eq=False)

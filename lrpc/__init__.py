@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lrpc.commands.compare.comparison import compare
     from lrpc.compiler import compile
     from lrpc.explainer import LRPExplainer
+    from lrpc.program.attention import attention
     from lrpc.program.loading import load
     from lrpc.rules.composite import composite
 
@@ -43,6 +44,7 @@ __all__ = [
     "TraceError",
     "WeightsError",
     "__version__",
+    "attention",
     "compare",
     "compile",
     "composite",
@@ -52,6 +54,7 @@ __all__ = [
 #: Imported when they are asked for: `lrpc --help` need not wait for torch.
 _LAZY = {
     "LRPExplainer": "lrpc.explainer",
+    "attention": "lrpc.program.attention",
     "compare": "lrpc.commands.compare.comparison",
     "compile": "lrpc.compiler",
     "composite": "lrpc.rules.composite",

@@ -195,6 +195,13 @@ def parse_dynamic(value: Any) -> bool | int | str:
     return int(value)
 
 
+def parse_things(value: Any) -> tuple[int, ...]:
+    """Return numbers of classes."""
+    if not isinstance(value, list | tuple) or not all(_is_integer(n, 0) for n in value):
+        raise ValueError(f"expected a list of numbers of classes, got {show(value)}")
+    return tuple(value)
+
+
 _PLACES = _texts("names or globs")
 PARSERS: dict[str, Parser] = {
     "LRPC.SOURCE": parse_source,
@@ -209,6 +216,7 @@ PARSERS: dict[str, Parser] = {
     "LRPC.READ": _PLACES,
     "LRPC.BOUNDARIES": _PLACES,
     "LRPC.CLASS_NAMES": _texts("class names"),
+    "LRPC.THINGS": parse_things,
     "LRPC.PASSES": _texts("import paths", _IMPORT_PATH, 'an import path "package.module:Class"'),
     "LRPC.PLUGINS": _texts("module names", _MODULE_PATH, 'a module such as "package.module"'),
 }

@@ -33,7 +33,7 @@ class TargetKind:
     counts along `axes` of that value, the batch axis aside, or along the first ones; `words` says
     an index. A kind that is `of_detections` may be asked for without numbers: each detection has
     its own. `query_of` is the output whose rows its first number counts; `token` the axis that a
-    feature is spread over.
+    feature is spread over. A kind that weighs another starts from many entries of that one at once.
     """
 
     name: str
@@ -45,6 +45,7 @@ class TargetKind:
     token: int | None = None
     query_of: str = ""
     of_detections: bool = False
+    weighs: str = ""
 
     @property
     def layered(self) -> bool:
@@ -76,24 +77,47 @@ class TargetKind:
         return self.words.format(*(one.said(i) for one, i in zip(self.index, index, strict=True)))
 
 
-QUERY = Index("query", "q", "q")
+QUERY, CLASS = Index("query", "q", "q"), Index("class", "c", "c")
+ROW, COLUMN = Index("y", "y", "y"), Index("x", "x", "x")
 BOX_COORDINATES = ("cx", "cy", "w", "h")
 
+COORDINATE = Index("coordinate", "i", "i", BOX_COORDINATES)
+
 _ALL = (
-    TargetKind("class_logit", (QUERY, Index("class", "c", "c")), "query {0}, class {1}",
+    TargetKind("class_logit", (QUERY, CLASS), "query {0}, class {1}",
         output="pred_logits", query_of="pred_logits", of_detections=True),
-    TargetKind("mask_logit", (QUERY, Index("y", "y", "y"), Index("x", "x", "x")),
+    TargetKind("mask_logit", (QUERY, ROW, COLUMN),
         "query {0}, mask pixel y {1} x {2}",
         output="pred_masks", query_of="pred_masks", of_detections=True),
-    TargetKind("box", (QUERY, Index("coordinate", "i", "i", BOX_COORDINATES)), "query {0}, {1}",
+    TargetKind("box", (QUERY, COORDINATE), "query {0}, {1}",
         output="pred_boxes", query_of="pred_boxes", of_detections=True),
-    TargetKind("class", (Index("class", "c", "c"),), "class {0}",
+    TargetKind("class", (CLASS,), "class {0}",
         output="logits", query_of="logits", of_detections=True),
     TargetKind("encoder_feature", (Index("channel", "channel", "c"),), "channel {0}",
         layers="encoder.layers.", axes=(1,), token=0),
     # Query q is row q of every layer and of the outputs.
     TargetKind("decoder_query", (QUERY,), "query {0}",
         layers="decoder.layers.", query_of="pred_logits"),
+    # What each decoder layer predicts, and what the encoder's proposals do.
+    TargetKind("layer_class_logit", (QUERY, CLASS), "query {0}, class {1}",
+        layers="output.layer_logits.", query_of="pred_logits"),
+    TargetKind("layer_mask_logit", (QUERY, ROW, COLUMN), "query {0}, mask pixel y {1} x {2}",
+        layers="output.layer_masks.", query_of="pred_masks"),
+    TargetKind("layer_box", (QUERY, COORDINATE), "query {0}, {1}",
+        layers="output.layer_boxes.", query_of="pred_boxes"),
+    TargetKind("proposal_class_logit", (Index("proposal", "p", "p"), CLASS),
+        "proposal {0}, class {1}", output="proposal_logits", query_of="proposal_logits"),
+    # Many mask logits at once, with weights that sum to 1.
+    TargetKind("mask", (QUERY,), "query {0}, its whole mask",
+        output="pred_masks", query_of="pred_masks", of_detections=True, weighs="mask_logit"),
+    TargetKind("region",
+        (QUERY, *(Index(name, name, name) for name in ("y0", "x0", "y1", "x1"))),
+        "query {0}, mask pixels y {1} to {3}, x {2} to {4}",
+        output="pred_masks", query_of="pred_masks", weighs="mask_logit"),
+    TargetKind("panoptic_segment", (Index("segment", "n", "n"),), "panoptic segment {0}",
+        output="pred_masks", of_detections=True, weighs="mask_logit"),
+    TargetKind("semantic_segment", (CLASS,), "all of class {0}",
+        output="pred_masks", of_detections=True, weighs="mask_logit"),
 )  # fmt: skip
 # Inside a layer, by stack: sublayer → its transform before the residual sum (`.pre_res`), and the
 # norm that its output leaves. The feed-forward part's output is the layer's own.

@@ -9,8 +9,9 @@ from fractions import Fraction
 from itertools import chain, combinations, product
 
 from lrpc.frontend.sizes import Varying
-from lrpc.ir.extents import Extent, at, fits, terms_of
-from lrpc.ir.sizes import Size, Units
+from lrpc.ir.extents import Extent, at, terms_of
+from lrpc.ir.fitting import fits
+from lrpc.ir.sizes import SHORT, Size, Units
 
 LIMIT = 10_000
 """The largest number below a fraction in a ratio, once the sizes are taken out of it."""
@@ -99,7 +100,7 @@ def _below(sizes: Sequence[Size]) -> list[int]:
         + [
             Extent.of({(Units(size, over, plus),): 1})
             for over in range(2, size.period + 1)
-            if size.period % over == 0
+            if size.period % over == 0 and over <= SHORT
             for plus in (over - 1, 0)
         ]
         for size in sizes

@@ -19,9 +19,9 @@ NAME = re.compile("[AC-EG-JL-Z][0-9]*")  # B and K are the images and seeds, F t
 STEP = 32
 """The step of sizes, where none is given: what most backbones divide an image by."""
 
-PERIODS = (1, 2, 4)
+PERIODS = (1, 2, 4, 12, 14, 16)
 """Steps over which the numbers of a model may be floors, the fewest first: those of one more level
-than the step is for, and of two."""
+than the step is for, and of two; of windows of 12 cells (or of 6, of 3), of 7, and of 16."""
 
 Dynamic = Mapping[str, Mapping[int, "str | tuple[str, int]"]]
 """Input → axis → the name of the size, or its name and step."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lrpc.frontend.sizes import FIXED, Varying
 from lrpc.frontend.tracer import Trace
-from lrpc.ir.extents import fits
+from lrpc.ir.fitting import fits
 from lrpc.ir.types import Dim, Sym
 
 SIZES = (2, 3)

@@ -15,7 +15,7 @@ from itertools import pairwise, product
 from math import gcd, prod
 from typing import Any
 
-from lrpc.ir.sizes import Size, Units, beyond, grid, parts_of
+from lrpc.ir.sizes import Size, Units, parts_of
 
 Powers = tuple[Units, ...]
 """A product of sizes, sorted; one that is squared stands there twice."""
@@ -206,28 +206,10 @@ def indices(pick: slice, extent: int) -> tuple[int, int, int]:
     return place(start, 0), place(stop, extent), 1 if step is None else step
 
 
-def fits(numbers: Sequence[int], sizes: Sequence[Size]) -> int | None:
-    """The extent that takes these values on `grid(sizes)`, and then `beyond` it; None if none."""
-    checks = beyond(sizes)
-    made = fitted(numbers[: -len(checks)], sizes)
-    held = zip(checks, numbers[-len(checks) :], strict=True)
-    return made if all(at(made, point) == number for point, number in held) else None
-
-
-def fitted(numbers: Sequence[int], sizes: Sequence[Size]) -> int:
-    """The extent that takes these values on `grid(sizes)`, with no size squared.
-
-    From one step to the next a number grows by an amount of its own for each place in the period.
-    """
-    if all(n == numbers[0] and not isinstance(n, Extent) for n in numbers):
-        return numbers[0]
-    size, *others = sizes
-    length = len(numbers) // (size.period + 1)
-    found = [
-        fitted(numbers[i : i + length], others) if others else numbers[i]
-        for i in range(0, len(numbers), length)
-    ]
-    first = size.example // size.step % size.period
+def line(found: Sequence[int], size: Size) -> int:
+    """The extent that takes these values from the example on, step by step: from one to the next a
+    number grows by an amount of its own for each place in the period."""
+    first = size.example // size.step % (len(found) - 1)
     grown = [b - a for a, b in pairwise(found)]
     growth = grown[-first:] + grown[:-first] if first else grown  # from place 0 of the period on
     made = found[0]
@@ -265,10 +247,11 @@ def _floor(above: Extent, below: int) -> int:
     if len(sizes) > 1 or any(len(powers) > 1 for powers in above.terms) or below < 1:
         raise refusal
     (size,) = sizes
-    numbers = [above.at(point) for point in grid((size,))]
+    lengths = [size.example + size.step * more for more in range(size.period + 1)]
+    numbers = [above.at({size.name: length}) for length in lengths]
     if (numbers[-1] - numbers[0]) % below:
         raise refusal
-    return fitted([n // below for n in numbers], (size,))
+    return line([n // below for n in numbers], size)
 
 
 def sizes_in(values: Iterable[object]) -> list[Size]:

@@ -14,7 +14,7 @@ DEPTH = 8
 #: Numbers and names in an extent, such as 2*K*B. MaskDINO's tokens of five levels have 30.
 FACTORS = 64
 #: Steps after which the floors in extents grow alike again.
-PERIOD = 8
+PERIOD = 16
 #: Extents of a type: torch's own limit.
 RANK = 64
 #: The largest integer that torch takes as an extent or attribute.

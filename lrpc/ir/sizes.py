@@ -47,18 +47,39 @@ class Units:
 
 FURTHER = (7, 10)
 """Steps from the example to sizes that check: more than the grid has. Far from a size, a number
-that is as large a part of it as in the example tells nothing, hence not 8."""
+that is as large a part of it as in the example tells nothing, hence not 8. Behind a long period
+all the next one is looked at: where floors of a period of two steps more have not grown yet."""
+
+SHORT = 4
+"""The longest period over which all choices of sizes are tried. Over a longer one, as windows have,
+sizes vary one by one; all choices are tried for `OF_LONG` steps, over which numbers may be sums of
+products of floors."""
+
+OF_LONG = 2
+
+
+def short(size: Size) -> int:
+    """Steps in which a size is tried with all choices of the others."""
+    return size.period if size.period <= SHORT else OF_LONG
 
 
 def grid(sizes: Sequence[Size]) -> Iterator[dict[str, int]]:
-    """The points at which `fitted` needs numbers: the example, and each choice of longer sizes."""
-    for more in product(*(range(size.period + 1) for size in sizes)):
+    """The points at which `fitted` needs numbers: the example, each choice of longer sizes, and
+    what is longer in one size alone."""
+    example = {s.name: s.example for s in sizes}
+    for more in product(*(range(short(size) + 1) for size in sizes)):
         yield {s.name: s.example + s.step * longer for s, longer in zip(sizes, more, strict=True)}
+    for size in sizes:
+        for longer in range(short(size) + 1, size.period + 1):
+            yield example | {size.name: size.example + size.step * longer}
 
 
 def beyond(sizes: Sequence[Size]) -> list[dict[str, int]]:
     """Sizes at which what was `fitted` shows whether it holds: floors grow later than the grid."""
-    checks = FURTHER if any(size.period > 1 for size in sizes) else FURTHER[:1]
+    longest = max(size.period for size in sizes)
+    checks: Sequence[int] = FURTHER if longest > 1 else FURTHER[:1]
+    if longest > SHORT:
+        checks = range(longest + 1, 2 * longest + 2, 2)
     return [{s.name: s.example + steps * s.step for s in sizes} for steps in checks]
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 
 Shapes = Mapping[str, tuple[int, ...]]
-Value = int | str | bool
+Value = int | float | str | bool | list[int]
 
 _DECODER = "sem_seg_head.pixel_decoder."
 _PREDICTOR = "sem_seg_head.predictor."
@@ -26,7 +27,8 @@ def differing_keys(model: Shapes, file: Shapes) -> dict[str, tuple[Value | None,
     found: dict[str, tuple[Value | None, Value]] = {}
     for key, measure in _MEASURES.items():
         own, other = measure(model), measure(file)
-        if other is not None and own != other and (own is not None or key == _QUERIES):
+        unsaid = key == _QUERIES or (key.startswith(_SWIN) and _NAME in found)
+        if other is not None and own != other and (own is not None or unsaid):
             found[key] = (own, other)
     return found
 
@@ -61,7 +63,38 @@ def _present(name: str, beside: str) -> Callable[[Shapes], Value | None]:
 
 def _depth(shapes: Shapes) -> Value | None:
     blocks = _numbered("backbone.res4.")(shapes)
-    return None if blocks is None else _DEPTHS.get(int(blocks))
+    return None if blocks is None else _DEPTHS.get(int(str(blocks)))
+
+
+def _backbone(shapes: Shapes) -> Value | None:
+    if f"{_PATCHES}weight" in shapes:
+        return "D2SwinTransformer"
+    return "build_resnet_backbone" if "backbone.stem.conv1.weight" in shapes else None
+
+
+def _depths(shapes: Shapes) -> Value | None:
+    found = [_numbered(f"backbone.layers.{i}.blocks.")(shapes) for i in range(4)]
+    return [int(str(n)) for n in found] if all(found) else None
+
+
+def _swin_heads(shapes: Shapes) -> Value | None:
+    found = [_extent(f"backbone.layers.{i}.{_TABLE}", 1)(shapes) for i in range(4)]
+    return [int(str(n)) for n in found] if all(found) else None
+
+
+def _window(shapes: Shapes) -> Value | None:
+    offsets = _extent(f"backbone.layers.0.{_TABLE}")(shapes)
+    return None if offsets is None else (math.isqrt(int(str(offsets))) + 1) // 2
+
+
+def _mlp_ratio(shapes: Shapes) -> Value | None:
+    inner = shapes.get("backbone.layers.0.blocks.0.mlp.fc1.weight", ())
+    return inner[0] / inner[1] if len(inner) == 2 and inner[1] else None
+
+
+def _position_size(shapes: Shapes) -> Value | None:
+    cells = _extent("backbone.absolute_pos_embed", 2)(shapes)
+    return None if cells is None else 4 * int(str(cells))
 
 
 def _groups(shapes: Shapes) -> Value | None:
@@ -89,6 +122,9 @@ def _norm(shapes: Shapes) -> Value | None:
 
 _HEAD, _DINO, _RESNETS = "MODEL.SEM_SEG_HEAD.", "MODEL.MaskDINO.", "MODEL.RESNETS."
 _QUERIES = f"{_DINO}NUM_OBJECT_QUERIES"
+_SWIN, _NAME = "MODEL.SWIN.", "MODEL.BACKBONE.NAME"
+_PATCHES = "backbone.patch_embed.proj."
+_TABLE = "blocks.0.attn.relative_position_bias_table"
 _CLASSES = f"{_PREDICTOR}class_embed.weight"
 _MEASURES: dict[str, Callable[[Shapes], Value | None]] = {
     f"{_HEAD}NUM_CLASSES": _extent(f"{_PREDICTOR}label_enc.weight"),
@@ -107,6 +143,18 @@ _MEASURES: dict[str, Callable[[Shapes], Value | None]] = {
     f"{_HEAD}CONVS_DIM": _extent(_LEVELS, 1),
     f"{_HEAD}MASK_DIM": _extent(f"{_DECODER}mask_features.weight"),
     f"{_HEAD}NORM": _norm,
+    _NAME: _backbone,
+    f"{_SWIN}EMBED_DIM": _extent(f"{_PATCHES}weight"),
+    f"{_SWIN}DEPTHS": _depths,
+    f"{_SWIN}NUM_HEADS": _swin_heads,
+    f"{_SWIN}WINDOW_SIZE": _window,
+    f"{_SWIN}MLP_RATIO": _mlp_ratio,
+    f"{_SWIN}QKV_BIAS": _present(
+        "backbone.layers.0.blocks.0.attn.qkv.bias", "backbone.layers.0.blocks.0.attn.qkv.weight"
+    ),
+    f"{_SWIN}PATCH_NORM": _present("backbone.patch_embed.norm.weight", f"{_PATCHES}weight"),
+    f"{_SWIN}APE": _present("backbone.absolute_pos_embed", f"{_PATCHES}weight"),
+    f"{_SWIN}PRETRAIN_IMG_SIZE": _position_size,
     f"{_RESNETS}DEPTH": _depth,
     f"{_RESNETS}STEM_OUT_CHANNELS": _extent("backbone.stem.conv1.weight"),
     f"{_RESNETS}RES2_OUT_CHANNELS": _extent("backbone.res2.0.conv3.weight"),

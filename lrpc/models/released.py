@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from lrpc.config import Config
 from lrpc.config.schema import DEFAULTS, flatten
 from lrpc.errors import ConfigError
+from lrpc.models.maskdino.further import PROPOSALS, further_outputs
 
 _OUTPUTS = ("pred_logits", "pred_boxes", "pred_masks")
 
@@ -36,9 +38,10 @@ class Normalize(nn.Module):
 class ReleasedMaskDINO(nn.Module):
     """Inference of a released model without its image lists; module paths are the released ones."""
 
-    def __init__(self, released: nn.Module) -> None:
+    def __init__(self, released: nn.Module, further: Sequence[str] = ()) -> None:
         super().__init__()
         parts: Any = released
+        self.further = tuple(further)
         self.normalize = Normalize(parts.pixel_mean, parts.pixel_std)
         self.backbone = parts.backbone
         self.sem_seg_head = parts.sem_seg_head
@@ -51,7 +54,18 @@ class ReleasedMaskDINO(nn.Module):
         [0, 1]) [B, Q, 4] and `pred_masks` [B, Q, H/4, W/4].
         """
         outputs, _ = self.sem_seg_head(self.backbone(self.normalize(images)))
-        return {name: outputs[name] for name in _OUTPUTS}
+        found = {name: outputs[name] for name in _OUTPUTS}
+        return found | {name: self._further(name, outputs) for name in self.further}
+
+    def _further(self, name: str, outputs: Any) -> Tensor:
+        """An output beside the last layer's, where the released code keeps it."""
+        if name == PROPOSALS:
+            return outputs["interm_outputs"]["pred_logits"]  # type: ignore[no-any-return]
+        kind, _, layer = name.partition(".")
+        head: Any = self.sem_seg_head
+        layers = [*outputs["aux_outputs"], outputs][int(head.predictor.initial_pred) :]
+        found: Tensor = layers[int(layer)][kind.replace("layer_", "pred_")]
+        return found
 
 
 def build_released(config: Config) -> ReleasedMaskDINO:
@@ -70,8 +84,16 @@ def build_released(config: Config) -> ReleasedMaskDINO:
     _transfer(config, settings)
     build: Any = _import(config, "detectron2.modeling").build_model
     # Construction draws numbers that nobody will see, and prints the weights of the losses.
+    dino = config.MODEL.MaskDINO
+    further = further_outputs(config.LRPC.TARGETS, dino.DEC_LAYERS, dino.TWO_STAGE)
+    last = f"layer_masks.{dino.DEC_LAYERS - 1}"
+    if any(name.startswith("layer_masks.") and name != last for name in further):
+        raise ConfigError(
+            f"{config.where('LRPC.TARGETS')}: LRPC.TARGETS: layer_mask_logit: at inference the"
+            " released code makes masks of the last layer alone; set LRPC.SOURCE embedded"
+        )
     with torch.random.fork_rng(devices=[]), redirect_stdout(io.StringIO()):
-        return ReleasedMaskDINO(build(settings))
+        return ReleasedMaskDINO(build(settings), further)
 
 
 def _import(config: Config, name: str) -> Any:

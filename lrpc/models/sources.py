@@ -49,17 +49,10 @@ def build_model(config: Config) -> tuple[nn.Module, WeightsInfo]:
     build, what = BUILDERS[source]
     model = build(config)
     if weights is None:
-        fill(model, _seeded(model, config.LRPC.INIT_SEED))
+        fill(model, seeded_weights(model, config.LRPC.INIT_SEED))
     elif note := fill(model, weights, what):
         info = replace(info, note=f"{info.note}; {note}")
     return model.eval().requires_grad_(False), info
-
-
-def _seeded(model: nn.Module, seed: int) -> dict[str, Tensor]:
-    """Random weights; integer buffers, such as a Swin backbone's index tables, stay as they are."""
-    own = model.state_dict()
-    drawn = seeded_weights(model, seed)
-    return {name: drawn[name] if own[name].is_floating_point() else own[name] for name in own}
 
 
 def _check_architecture(config: Config) -> None:

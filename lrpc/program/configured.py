@@ -75,6 +75,11 @@ def check_class_names(config: Config) -> None:
         raise ConfigError(
             f"LRPC.CLASS_NAMES holds {len(names)} names, MODEL.SEM_SEG_HEAD.NUM_CLASSES is {count}"
         )
+    if config.LRPC.THINGS and max(config.LRPC.THINGS) >= count:
+        raise ConfigError(
+            f"LRPC.THINGS: there is no class {max(config.LRPC.THINGS)}; "
+            f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {count}"
+        )
 
 
 def step_of(config: Config) -> int:
@@ -153,6 +158,7 @@ def places_of(config: Config, model: nn.Module) -> Places:
         config.MODEL.MaskDINO.DEC_LAYERS,
         [*spec.encoder_features, *(f"extra{i}" for i in range(spec.extra_levels))],
         asked_places(options.TARGETS, *options.READ, *options.BOUNDARIES),
+        spec.backbone.places,
     )
     return with_boundaries(places, options.BOUNDARIES)
 

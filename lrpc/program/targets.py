@@ -13,6 +13,7 @@ from lrpc.ir.graph import Graph
 from lrpc.ir.types import Sym
 from lrpc.support.untrusted import meant
 
+BACKBONE = ("backbone.res2", "backbone.res3", "backbone.res4", "backbone.res5")
 _LAYER = re.compile(r"(?:encoder|decoder)\.layers\.\d+")
 
 
@@ -44,10 +45,14 @@ class Places:
 
 
 def maskdino_places(
-    encoder_layers: int, decoder_layers: int, levels: Sequence[str], asked: Sequence[str] = ()
+    encoder_layers: int,
+    decoder_layers: int,
+    levels: Sequence[str],
+    asked: Sequence[str] = (),
+    backbone: Sequence[str] = BACKBONE,
 ) -> Places:
     """The places of a MaskDINO with the released module names; `levels` names each input
-    projection.
+    projection, `backbone` has the paths of its maps.
 
     Places inside a layer (`encoder.layers.0.self_attn`, `decoder.layers.1.ffn.pre_res`) and
     `decoder.input` are there where a pattern in `asked` matches them and ends in their own name.
@@ -56,7 +61,7 @@ def maskdino_places(
     encoder = f"{head}.pixel_decoder.transformer.encoder.layers"
     decoder = f"{head}.predictor.decoder.layers"
     paths = {"input": "normalize"}
-    paths |= {f"backbone.{name}": f"backbone.{name}" for name in ("res2", "res3", "res4", "res5")}
+    paths |= {f"backbone.{path[-4:]}": path for path in backbone}
     paths |= {
         f"encoder.input.{name}": f"{head}.pixel_decoder.input_proj.{i}"
         for i, name in enumerate(levels)
@@ -139,6 +144,7 @@ def maskdino_targets(names: Sequence[str], graph: Graph) -> list[Target]:
 def possible(name: str, graph: Graph) -> bool:
     """Whether a graph holds what this target starts from."""
     kind = KINDS[name.partition(":")[0]]
+    kind = KINDS[kind.weighs or kind.name]
     if kind.layered:
         return any(place.startswith(kind.layers) for place in graph.value_at)
     start = graph.value_at.get(f"output.{kind.output}")
@@ -147,6 +153,7 @@ def possible(name: str, graph: Graph) -> bool:
 
 def _expand(name: str, graph: Graph) -> list[Target]:
     own, _, layer = name.partition(":")
+    own = KINDS[own].weighs or own
     kind = KINDS[own]
     prefix, places, names = kind.layers, kind.places, kind.names
     if not kind.layered:

@@ -60,7 +60,7 @@ class LedgerRows(Emission):
             ("node", self._node),
             ("kind", kind),
         )
-        if fold > 1:
+        if fold != 1:  # an extent may be 1 for the example alone
             pairs = (*pairs, ("fold", -fold if self._last(value) else fold))
         pairs = (*pairs, ("rest", True)) if rest else pairs
         node = Node("record", (g, value), (), pairs, rule=self._rule, loc=self._loc)

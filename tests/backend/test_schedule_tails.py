@@ -9,6 +9,7 @@ import pytest
 from lrpc.backend.schedule.free import free
 from lrpc.backend.schedule.ir import Call, Schedule
 from lrpc.backend.schedule.tails import FEWEST, FEWEST_BETWEEN, tails
+from lrpc.backend.schedule.verify import verify
 from tests.support.schedules import G, put_back, same, targets
 
 Y = 'saved[""]["y"]: f32[B,4]'
@@ -49,6 +50,31 @@ def test_an_end_that_targets_share_is_one_function() -> None:
     }
     shared = {f'"relevance_from_input" tail ledger (%s: {G})': end.format("p", "%s") + "\nreturn"}
     same(tails(targets(before)), targets(after, shared))
+
+
+def test_what_a_function_returns_of_its_argument_is_given_away_with_that() -> None:
+    """The shared end hands on a view, made by a function, which the next one writes over."""
+    view = f'"view" rule (%a: {G})'
+    over = f'"over" rule (%a: {G})'
+    functions = {
+        view: f"%b: {G} = permute(%a) {{dims=[0, 1, 2]}}\nreturn %b",
+        over: f"%b: {G} = exp(%a) over=0\nreturn %b",
+    }
+    end = (
+        f'%v{{0}}: {G} = call "view" "" saved[""] ({{1}})\n'
+        f'%o{{0}}: {G} = call "over" "" saved[""] (%v{{0}}) gives=[0]\n'
+        + line("{0}", "%o{0}", FEWEST)
+        + "\n"
+        + LAST
+    )
+    before = {
+        "a": main(FIRST, end.format("p", "%s")),
+        "b": main(OTHER, end.format("q", "%t")),
+    }
+    found = tails(targets(before, functions))
+    assert verify(found) is found
+    (call,) = [s for s in found.targets[0].plain.body if isinstance(s, Call)]
+    assert call.gives == (0,)
 
 
 @pytest.mark.parametrize(

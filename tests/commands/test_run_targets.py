@@ -33,6 +33,11 @@ def slugs(*texts: str, red: float = 250.0) -> list[str]:
         ("encoder_feature:5:255", TargetSpec("encoder_feature", 5, (255,))),
         ("decoder_query:0:12", TargetSpec("decoder_query", 0, (12,))),
         ("decoder_query:1.ffn.pre_res:2", TargetSpec("decoder_query", "1.ffn.pre_res", (2,))),
+        ("layer_class_logit:0:3,2", TargetSpec("layer_class_logit", 0, (3, 2))),
+        ("proposal_class_logit:4,1", TargetSpec("proposal_class_logit", None, (4, 1))),
+        ("mask", TargetSpec("mask")),
+        ("region:1,0,2,5,6", TargetSpec("region", None, (1, 0, 2, 5, 6))),
+        ("panoptic_segment:2", TargetSpec("panoptic_segment", None, (2,))),
     ],
 )
 def test_every_form_parses_and_prints_back(text: str, spec: TargetSpec) -> None:

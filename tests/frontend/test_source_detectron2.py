@@ -27,7 +27,7 @@ from tests.support.released import require_released
 # Warnings of the released code are its own affair.
 pytestmark = pytest.mark.filterwarnings("ignore")
 EXAMPLE = Path(__file__).parents[2] / "examples" / "maskdino.yaml"
-CASES = (EXAMPLE, GOLDEN / "3s.yaml", GOLDEN / "ade20k_semantic.yaml")
+CASES = (EXAMPLE, *(GOLDEN / f"{name}.yaml" for name in ("3s", "ade20k_semantic", "swin")))
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +57,21 @@ def test_released_equals_embedded(path: Path, capsys: pytest.CaptureFixture[str]
     modules = {"normalize", "backbone", "sem_seg_head"}
     assert modules <= {name for name, _ in model.named_children()}
     expected, found = outputs(embedded, images), outputs(model, images)
+    assert set(found) == set(expected)
+    for key, value in expected.items():
+        distance = (found[key] - value).abs().max() / value.abs().max()
+        assert float(distance) < 1e-4, key
+
+
+def test_layers_and_proposals_are_the_same() -> None:
+    images = torch.rand(2, 3, 160, 160, generator=torch.Generator().manual_seed(0)) * 255
+    kinds = "layer_class_logit:*, layer_mask_logit, layer_box:*, proposal_class_logit"
+    targets = ("LRPC.TARGETS", f"[{kinds}]")
+    expected = outputs(build(EXAMPLE, *targets), images)
+    found = outputs(build(EXAMPLE, *targets, "LRPC.SOURCE", "detectron2"), images)
+    assert len(expected) == 3 + 3 + 1 + 3 + 1
+    with pytest.raises(ConfigError, match="makes masks of the last layer alone"):
+        build(EXAMPLE, "LRPC.TARGETS", "[layer_mask_logit:0]", "LRPC.SOURCE", "detectron2")
     assert set(found) == set(expected)
     for key, value in expected.items():
         distance = (found[key] - value).abs().max() / value.abs().max()

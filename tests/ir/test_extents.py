@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from lrpc.errors import IRError
-from lrpc.ir.extents import Extent, NotInSteps, at, fits, fitted, sizes_in
+from lrpc.ir.extents import Extent, NotInSteps, at, sizes_in
+from lrpc.ir.fitting import fits, fitted
 from lrpc.ir.parser import parse_graph
 from lrpc.ir.printer import print_graph
 from lrpc.ir.sizes import Size, beyond, grid
@@ -99,6 +100,40 @@ def test_floors_are_told_by_numbers_and_have_one_form(formula: Callable[[int, in
     assert fits([*numbers[:-1], numbers[-1] + 1], (LONG, BROAD)) is None
 
 
+WINDOWS: list[tuple[int, Callable[[int, int], int]]] = [
+    (12, lambda h, w: -(-h // 48) * -(-w // 48)),  # windows of 12 at a stride of 4
+    (12, lambda h, w: 144 * -(-h // 384) * -(-w // 384) * 3),
+    (14, lambda h, w: -(-h // 28) * 7),
+    (14, lambda h, w: -(-h // 56) * -(-w // 56) * 49),
+    (16, lambda h, w: -(h // 8) % 64),
+    (16, lambda h, w: h * w // 64 + (h + 32) // 64 * ((w + 32) // 64)),  # of a short period
+]
+
+
+@pytest.mark.parametrize(("period", "formula"), WINDOWS)
+def test_windows_are_told_by_each_size_alone(
+    period: int, formula: Callable[[int, int], int]
+) -> None:
+    sizes = Size("H", 32, 160, period), Size("W", 32, 224, period)
+    points = [*grid(sizes), *beyond(sizes)]
+    numbers = [formula(p["H"], p["W"]) for p in points]
+    made = fits(numbers, sizes)
+    assert made is not None
+    others = [{"H": 32 * h, "W": 32 * w} for h in range(1, 40, 3) for w in range(1, 40, 4)]
+    assert [at(made, p) for p in others] == [formula(p["H"], p["W"]) for p in others]
+    wrong = 12 if period != 12 else 14
+    if formula is not WINDOWS[-1][1]:
+        sizes = Size("H", 32, 160, wrong), Size("W", 32, 224, wrong)
+        points = [*grid(sizes), *beyond(sizes)]
+        assert fits([formula(p["H"], p["W"]) for p in points], sizes) is None
+
+
+def test_sums_over_long_periods_are_refused() -> None:
+    sizes = Size("H", 32, 160, 12), Size("W", 32, 224, 12)
+    numbers = [-(-p["H"] // 48) * -(-p["W"] // 48) + p["H"] for p in [*grid(sizes), *beyond(sizes)]]
+    assert fits(numbers, sizes) is None
+
+
 def test_floors_of_too_long_a_period_are_refused() -> None:
     h, w = Extent.size(LONG), Extent.size(BROAD)
     for formula in (lambda: h // 256, lambda: (h + w) // 64, lambda: (h // 64) * h // 128):
@@ -115,8 +150,8 @@ def test_the_text_of_floors_is_read_back() -> None:
     assert sizes == [(1, 2), (1, 2), (2, 2)]
     with pytest.raises(IRError, match="declared"):
         verify(parse_graph(FLOOR_TEXT.replace("((H+32)//64)", "((H+64)//64)")))
-    with pytest.raises(IRError, match="a period of 9 steps; at most 8"):
-        parse_graph(FLOOR_TEXT.replace("160/32/2", "160/32/9"))
+    with pytest.raises(IRError, match="a period of 17 steps; at most 16"):
+        parse_graph(FLOOR_TEXT.replace("160/32/2", "160/32/17"))
 
 
 def test_sizes_are_found_anywhere() -> None:

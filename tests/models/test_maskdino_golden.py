@@ -19,7 +19,14 @@ from tests.support.maskdino_cases import (
 )
 
 TOLERANCE = 1e-4
-CASES = ("3s", "3s_dowsample1_2048", "4s_dowsample1_2048", "ade20k_semantic")
+CASES = (
+    "3s",
+    "3s_dowsample1_2048",
+    "4s_dowsample1_2048",
+    "ade20k_semantic",
+    "swin",
+    "swin_variant",
+)
 
 
 def distance(found: Tensor, expected: Tensor) -> float:

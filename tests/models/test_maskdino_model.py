@@ -16,6 +16,7 @@ from tests.support.maskdino_cases import golden_config
 def small_config(**changes: Any) -> Any:
     """A narrow model of the `3s` kind; `changes` are keys below MODEL, dots written as `__`."""
     config = golden_config("3s")
+    config.MODEL.SWIN = golden_config("swin").MODEL.SWIN
     defaults = {
         "RESNETS__STEM_OUT_CHANNELS": 8,
         "RESNETS__WIDTH_PER_GROUP": 8,
@@ -41,6 +42,7 @@ def image(height: int = 64, width: int = 96) -> torch.Tensor:
     return torch.rand(1, 3, height, width, generator=generator) * 255
 
 
+SWIN = {"BACKBONE__NAME": "D2SwinTransformer"}
 VARIANTS: dict[str, dict[str, Any]] = {
     "five levels": {"SEM_SEG_HEAD__TOTAL_NUM_FEATURE_LEVELS": 5},
     "five levels, low to high": {
@@ -55,6 +57,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "RESNETS__STRIDE_IN_1X1": True,
     },
     "narrow encoder": {"SEM_SEG_HEAD__CONVS_DIM": 64},
+    "swin": {**SWIN, "SWIN__DEPTHS": [1, 2, 1, 1], "SWIN__WINDOW_SIZE": 5},
     "no initial prediction": {
         "MaskDINO__INITIAL_PRED": False,
         "MaskDINO__INITIALIZE_BOX_TYPE": "no",
@@ -128,7 +131,11 @@ def test_building_is_deterministic_and_leaves_the_generator_alone() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"BACKBONE__NAME": "D2SwinTransformer"}, r"MODEL.BACKBONE.NAME: 'D2SwinTransformer'"),
+        ({"BACKBONE__NAME": "build_fpn"}, r"MODEL.BACKBONE.NAME: 'build_fpn' is not supported"),
+        ({**SWIN, "SWIN__DEPTHS": [2, 2, 2]}, r"SWIN.DEPTHS: expected four positive integers"),
+        ({**SWIN, "SWIN__NUM_HEADS": [2, 5, 4, 8]}, r"5 heads do not divide the 48 .* res3"),
+        ({**SWIN, "SWIN__PATCH_SIZE": 2}, r"PATCH_SIZE: 2 is not supported"),
+        ({**SWIN, "SWIN__OUT_FEATURES": ["res3"]}, r"res4 is not in MODEL.SWIN.OUT_FEATURES"),
         ({"RESNETS__DEPTH": 18}, r"MODEL.RESNETS.DEPTH: 18 is not supported"),
         ({"SEM_SEG_HEAD__FEATURE_ORDER": "up"}, r"FEATURE_ORDER: 'up' is not supported"),
         ({"MaskDINO__HIDDEN_DIM": 128}, r"MODEL.MaskDINO.HIDDEN_DIM: 128, must be 256"),
@@ -187,6 +194,8 @@ def shapes_of(**changes: Any) -> dict[str, tuple[int, ...]]:
         {"RESNETS__DEPTH": 101, "RESNETS__STEM_OUT_CHANNELS": 16},
         {"RESNETS__RES2_OUT_CHANNELS": 64, "RESNETS__NUM_GROUPS": 2},
         {"RESNETS__WIDTH_PER_GROUP": 16},
+        {**SWIN, "SWIN__WINDOW_SIZE": 7, "SWIN__DEPTHS": [1, 2, 3, 1]},
+        {**SWIN, "SWIN__APE": True, "SWIN__PRETRAIN_IMG_SIZE": 64, "SWIN__MLP_RATIO": 2.5},
     ],
 )
 def test_the_keys_that_are_named_make_the_weights_fit(changes: dict[str, Any]) -> None:

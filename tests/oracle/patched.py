@@ -9,6 +9,7 @@ and every activation is x times a constant (Achtibat et al. 2024, 2402.05602; Al
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -59,6 +60,8 @@ class Patched(TorchFunctionMode):
             return activation(ACTIVATIONS[func], *args, **kwargs)
         if func in PRODUCTS or func in MATMULS:
             return self.product(func, *args)
+        if func is torch.einsum and len(args) == 3:
+            return self.product(partial(func, args[0]), *args[1:])
         return func(*args, **kwargs)
 
     def product(self, func: Callable[..., Any], a: Any, b: Any) -> Tensor:

@@ -216,11 +216,11 @@ def test_models_of_one_size_are_refused(model: nn.Module, said: str) -> None:
 
 
 class Coarse(nn.Module):
-    """A stride of eight steps of 8."""
+    """A stride of 24 steps of 8."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.down = nn.Conv2d(3, 4, 3, 64, 1)
+        self.down = nn.Conv2d(3, 4, 3, 192, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down(x).mean((2, 3))
@@ -229,9 +229,9 @@ class Coarse(nn.Module):
 def test_a_step_that_strides_do_not_divide_is_refused() -> None:
     model = Coarse().double()
     with pytest.raises(TraceError, match=r"H in steps of 8, W in steps of 8.* larger steps may do"):
-        lrpc.compile(model, (image(48, 40),), dynamic={"x": {2: ("H", 8), 3: ("W", 8)}})
-    p = lrpc.compile(model, (image(48, 32),), dynamic={"x": {2: ("H", 16), 3: ("W", 16)}})
-    x = image(80, 16)
+        lrpc.compile(model, (image(184, 40),), dynamic={"x": {2: ("H", 8), 3: ("W", 8)}})
+    p = lrpc.compile(model, (image(176, 32),), dynamic={"x": {2: ("H", 16), 3: ("W", 16)}})
+    x = image(400, 16)
     with torch.no_grad():
         assert torch.allclose(p.forward(x).outputs, model(x), rtol=0, atol=1e-12)
 

@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 import lrpc.compiler
 from lrpc.commands.evaluate import candidates
 from lrpc.config import Config, load_config
+from lrpc.models.maskdino.further import further_outputs
 from lrpc.models.sources import build_model
 from lrpc.program.loading import load_program
 from lrpc.program.mixed import DTYPES
@@ -84,7 +85,9 @@ class Programs:
         wanted = _wanted(config, options)
         traced = ("SHAPES", "DYNAMIC", "SCOPE", "PADDING_MASK")  # the rest is rules
         dtype = DTYPES[wanted.LRPC.PRECISION]
-        with self.one_trace(config, str(dtype), *(str(wanted.LRPC[k]) for k in traced)):
+        dino = wanted.MODEL.MaskDINO
+        more = further_outputs(wanted.LRPC.TARGETS, dino.DEC_LAYERS, dino.TWO_STAGE)
+        with self.one_trace(config, str(dtype), *more, *(str(wanted.LRPC[k]) for k in traced)):
             yield
 
     def model(self, config: Path, dtype: torch.dtype) -> Any:

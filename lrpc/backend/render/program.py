@@ -140,7 +140,7 @@ def _sizes(function: Function, lines: Lines, texts: Texts) -> list[str]:
         for axis, dim in enumerate(value.type.shape):
             if isinstance(dim, Sym) and dim.batch + dim.seeds == 1:
                 extent = f"{lines.name(value)}.shape[{axis}]"
-                merged = f" // {dim.coeff}" if dim.coeff > 1 else ""
+                merged = f" // {dim.coeff}" if dim.coeff != 1 else ""
                 found.setdefault("B" if dim.batch else "K", extent + merged)
             elif isinstance(dim, Extent) and function.half == "forward":
                 for size in dim.sizes() if dim == Extent.size(min(dim.sizes())) else ():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
-from lrpc.backend.schedule.ir import Call, Compute, Operand, Read, Statement, Step
+from lrpc.backend.schedule.ir import Call, Compute, Function, Operand, Read, Statement, Step
 from lrpc.backend.schedule.table import SAME_MEMORY, allocates
 from lrpc.backend.schedule.walk import operands, unconditional
 from lrpc.ir.graph import Value
@@ -110,8 +111,21 @@ class Memory:
                 self.parts[name] = {x for r in roots for x in own[r]}
 
 
-def written_over(arguments: Sequence[Operand], body: Iterable[Statement]) -> tuple[int, ...]:
-    """The arguments, by place, that statements write over."""
+def written_over(
+    arguments: Sequence[Operand],
+    body: Iterable[Statement],
+    functions: Mapping[str, Function] = MappingProxyType({}),
+) -> tuple[int, ...]:
+    """The arguments, by place, that statements write over; `functions` are those that they call."""
+    written = _roots(arguments, body, functions)[1]
+    found = (isinstance(x, Value) and x.name in written for x in arguments)
+    return tuple(i for i, over in enumerate(found) if over)
+
+
+def _roots(
+    arguments: Sequence[Operand], body: Iterable[Statement], functions: Mapping[str, Function]
+) -> tuple[dict[str, str], set[str]]:
+    """In which argument's memory values lie, as far as they do, and which are written over."""
     root = {x.name: x.name for x in arguments if isinstance(x, Value)}
     written = set[str]()
     for s in unconditional(body):
@@ -123,5 +137,9 @@ def written_over(arguments: Sequence[Operand], body: Iterable[Statement]) -> tup
             root[s.outputs[0].name] = root[names[0]]
         elif isinstance(s, Call):
             written |= {root.get(names[i], "") for i in s.gives}
-    found = (isinstance(x, Value) and x.name in written for x in arguments)
-    return tuple(i for i, over in enumerate(found) if over)
+            if (called := functions.get(s.function)) is not None:
+                inside = _roots(called.parameters, called.body, functions)[0]
+                place = {v.name: names[i] for i, v in enumerate(called.parameters)}
+                for made, there in zip(s.results, called.results, strict=False):
+                    root[made.name] = root.get(place.get(inside.get(there.name, ""), ""), "")
+    return root, written

@@ -69,7 +69,9 @@ class Collected:
         target, chunk = local.route.target, local.chunk
         parts = [
             _in_each(local, self.request, result, local.features[part.start : part.stop], images)
-            for part, result in in_seed_chunks(member.program, state, target, at, chunk, options)
+            for part, result in in_seed_chunks(
+                member.program, state, target, {"at": at}, chunk, options
+            )
         ]
         return [_joined([part[b] for part in parts]) for b in range(len(images))]
 

@@ -14,6 +14,7 @@ from lrpc.commands.compare.comparison import figures
 from lrpc.commands.compare.sheet import Panel, Words, sheet
 from lrpc.commands.drawing import colour
 from lrpc.commands.drawing.pictures import map_of, marks_of, title_of, warning_of
+from lrpc.commands.drawing.segments import segmented
 from lrpc.commands.session.calls import Explained
 from lrpc.commands.session.changes import change_of
 from lrpc.commands.session.images import LoadedImage
@@ -91,13 +92,14 @@ class ComparisonRunner(Session):
             for i in range(len(result.seeds))
         ]
         tensors = stem.with_name(f"{stem.name}.compare.safetensors")
-        if targets:
-            write_maps(tensors, image, result.found)
+        if targets or result.segmentations:
+            write_maps(tensors, image, result.found, result.segmentations)
         told = {
             "image": image_record(image),
             "note": result.note,
-            "tensors": tensors.name if targets else None,
+            "tensors": tensors.name if targets or result.segmentations else None,
             "targets": targets,
+            **segmented(stem, result.segmentations, image, self.facts),
         }
         self.records[image.path] = told
         return Outcome(image.path, len(targets), result.note, change=change_of(image))

@@ -20,4 +20,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--read", action="append", default=[], metavar="LAYER", help=place)
     add("--norm", choices=("none", "sum1", "sumT"), help="scale of the start")
     add("--no-ledger", action="store_true", help="leave the ledger out: faster")
+    told = "draw what the queries of targets look at in these modules, as '*decoder.layers.2.*'"
+    add("--attention", metavar="MODULES", help=told)
     arguments.display(parser)

@@ -9,7 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lrpc.commands.drawing.attention import written_looks
 from lrpc.commands.drawing.pictures import write_pictures
+from lrpc.commands.drawing.segments import segmented
 from lrpc.commands.session.batches import TROUBLE, line_of
 from lrpc.commands.session.calls import Explained
 from lrpc.commands.session.changes import change_of
@@ -48,15 +50,17 @@ class Runner(Session):
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             targets = list(pool.map(partial(self._target, image, stem), results))
         tensors = stem.with_name(stem.name + ".relevance.safetensors")
-        if results:
-            write_tensors(tensors, image, results)
+        if results or result.segmentations:
+            write_tensors(tensors, image, results, result.segmentations)
         record = {
             "image": image_record(image),
             **self._about(),
             "note": result.note,
             "error": None,
-            "tensors": tensors.name if results else None,
+            "tensors": tensors.name if results or result.segmentations else None,
             "targets": targets,
+            **segmented(stem, result.segmentations, image, self.facts),
+            **written_looks(stem, result.looks, image),
         }
         write_json(_record_of(stem), record)
         change = change_of(image)

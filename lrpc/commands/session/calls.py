@@ -14,6 +14,7 @@ from lrpc.commands.session.facts import Facts
 from lrpc.commands.session.places import Places
 from lrpc.commands.session.seeds import Seed
 from lrpc.commands.session.targets import Layer
+from lrpc.config.target_kinds import KINDS
 from lrpc.errors import LrpcError, ProgramError
 from lrpc.program.protocol import Ledger, Program, Relevance, Size, State
 
@@ -104,8 +105,10 @@ def explain(
     groups = dict.fromkeys((s.kind, s.layer) for image in seeds for s in image)
     for kind, layer in groups:
         mine = [[s for s in image if (s.kind, s.layer) == (kind, layer)] for image in seeds]
-        options = _options(kind, layer, request, places)
-        for part, result in in_seed_chunks(program, state, kind, _at(mine), request.chunk, options):
+        target = KINDS[kind].weighs or kind
+        options = _options(target, layer, request, places)
+        starts = _starts(mine, state)
+        for part, result in in_seed_chunks(program, state, target, starts, request.chunk, options):
             sinks = _checked(kind, result, len(part), len(seeds))
             for b, image in enumerate(mine):
                 for k, seed in enumerate(image[part.start : part.stop]):
@@ -114,19 +117,27 @@ def explain(
 
 
 def in_seed_chunks(
-    program: Program, state: State, kind: str, at: Tensor, chunk: int, options: Mapping[str, Any]
+    program: Program,
+    state: State,
+    kind: str,
+    starts: Mapping[str, Tensor],
+    chunk: int,
+    options: Mapping[str, Any],
 ) -> Iterator[tuple[range, Relevance]]:
-    """Relevance of seeds `at` [K, B, n], at most `chunk` (0: all) in a call, and fewer where the
-    program's budget needs that; with each part which of the seeds it has."""
-    seeds, images = at.shape[:2]
+    """Relevance of seeds `at` [K, B, n], or `seeds` [K, B, ...] given outright, at most `chunk` (0:
+    all) in a call, and fewer where the program's budget needs that; with each part which of the
+    seeds it has."""
+    ((how, given),) = starts.items()
+    seeds, images = given.shape[:2]
     known = {name: value for name, value in options.items() if name not in _APART}
     with one_line():  # not even one may keep the budget: the call says it
         step = max(1, program.at_once(kind, chunk or seeds, images, state=state, **known))
-    at = at.to(next(iter(state.outputs.values())).device)
+    given = given.to(next(iter(state.outputs.values())).device)
     for first in range(0, seeds, step):
         part = range(first, min(first + step, seeds))
         with one_line():
-            result = program.relevance(state, kind, at=at[first : first + step], **options)
+            start: Any = {how: given[first : first + step]}
+            result = program.relevance(state, kind, **start, **options)
         yield part, result
 
 
@@ -156,6 +167,22 @@ def _options(kind: str, layer: Layer | None, request: Request, places: Places) -
     if request.ledger:
         options["ledger"] = True
     return options
+
+
+def _starts(seeds: Sequence[Sequence[Seed]], state: State) -> dict[str, Tensor]:
+    """Indices `at`, or where seeds weigh many entries `seeds`, relevance given outright [K, B, …]:
+    weight times value. Images with fewer seeds repeat their last, those with none weigh all
+    alike."""
+    if all(seed.weights is None for image in seeds for seed in image):
+        return {"at": _at(seeds)}
+    masks = state.outputs["pred_masks"]  # [B, Q, h, w]
+    found = (masks / masks[0].numel()).repeat(max(map(len, seeds)), *[1] * masks.dim())
+    for b, image in enumerate(seeds):
+        for k in range(len(found) if image else 0):
+            weights = image[min(k, len(image) - 1)].weights
+            assert weights is not None  # seeds of one kind either all have weights or none has
+            found[k, b] = weights * masks[b]
+    return {"seeds": found}
 
 
 def _at(seeds: Sequence[Sequence[Seed]]) -> Tensor:

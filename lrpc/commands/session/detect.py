@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +26,7 @@ def find_detections(
     original: Size | None = None,
     score_masks: bool = True,
     classes: int = 0,
+    things: Collection[int] | None = None,
 ) -> list[Detection]:
     """At most `top` detections that score above `score`, best first.
 
@@ -35,6 +36,7 @@ def find_detections(
     never above the class probability, so only queries with a class above `score` are looked at;
     masks of the others are not even resized. `classes` says how many there are (0: as many as
     logits); where logits have one more, it stands for no object, and all of them share 1.
+    Of the best pairs, only those of classes among `things` count, where these are given.
     """
     if "pred_logits" not in outputs:
         return _classes(outputs["logits"], valid, score, top)
@@ -51,7 +53,8 @@ def find_detections(
     queries = above.any(dim=1).nonzero()[:, 0]
     places = _Sizes(frame, valid, original or valid)
     found = _detections(outputs, queries, places, pairs, score_masks)
-    found = sorted((one for one in found if one.score > score), key=lambda one: -one.score)
+    known = [one for one in found if things is None or one.label in things]
+    found = sorted((one for one in known if one.score > score), key=lambda one: -one.score)
     return found[:top]
 
 

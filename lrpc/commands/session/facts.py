@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,10 +13,13 @@ from lrpc.commands.session.places import Places
 from lrpc.commands.session.sizing import Sizing
 from lrpc.config.checks import SOURCES
 from lrpc.errors import ProgramError
+from lrpc.models.maskdino.segments import Results
 from lrpc.program.manifest_reader import check_facts
 
 RANDOM_WARNING = "RANDOM WEIGHTS: seeded, not trained; this relevance explains no real model"
 _IMAGES = re.compile(r"(f\d+|bf16)\[B,3,(\w+),(\w+)\]")  # as the IR prints a type
+_COCO_PANOPTIC = re.compile(r"coco_\d{4}_\w+_panoptic")
+_COCO_THINGS = 80  # its first classes
 _MEAN = (123.675, 116.28, 103.53)  # detectron2's default
 
 
@@ -41,6 +44,7 @@ class Facts:
     outputs: tuple[str, ...]  # names of what the model returns
     padding_mask: bool  # whether `forward` takes a mask of padded pixels
     check: Mapping[str, Any]  # how the program was held against its model
+    results: Results = field(default_factory=Results)  # what the model's own inference makes
 
     def class_name(self, label: int) -> str | None:
         """The class's name where the config gives one."""
@@ -77,7 +81,38 @@ def read_facts(manifest: Mapping[str, Any]) -> Facts:
         outputs=tuple(str(name) for name in _mapping(manifest.get("outputs"))),
         padding_mask=others > 0,
         check=_mapping(manifest.get("check")),
+        results=_results(config, _mapping(manifest.get("outputs"))),
     )
+
+
+def _results(config: Mapping[str, Any], outputs: Mapping[str, Any]) -> Results:
+    """MODEL.MaskDINO.TEST, of a MaskDINO: other models have inference of their own."""
+    model, own = _mapping(config.get("MODEL")), _mapping(config.get("LRPC"))
+    maskdino = _mapping(model.get("MaskDINO"))
+    tests = _mapping(maskdino.get("TEST"))
+    if own.get("SOURCE") not in SOURCES or not {"pred_logits", "pred_masks"} <= set(outputs):
+        return Results()
+    semantic, whole = tests.get("SEMANTIC_ON", False), tests.get("PANOPTIC_ON", False)
+    before = tests.get("SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE", False)
+    things: Any = own.get("THINGS") or ()
+    if not things and any(map(_COCO_PANOPTIC.match, _trained_on(config))):
+        things = range(_COCO_THINGS)
+    return Results(
+        semantic=semantic,
+        panoptic=whole,
+        threshold=float(tests.get("OBJECT_MASK_THRESHOLD", 0.0)),
+        overlap=float(tests.get("OVERLAP_THRESHOLD", 0.0)),
+        temperature=float(tests.get("PANO_TEMPERATURE", 0.06)),
+        sharpen=tests.get("PANO_TRANSFORM_EVAL", True),
+        cross_entropy=semantic and not whole and maskdino.get("SEMANTIC_CE_LOSS", False),
+        resize_last=not (before or whole or tests.get("INSTANCE_ON", False)),
+        things=frozenset(things) if things else None,
+        classes=int(_mapping(model.get("SEM_SEG_HEAD")).get("NUM_CLASSES", -1)),
+    )
+
+
+def _trained_on(config: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(map(str, _mapping(config.get("DATASETS")).get("TRAIN") or ()))
 
 
 def _inputs(manifest: Mapping[str, Any]) -> tuple[torch.dtype, tuple[str, str], int]:

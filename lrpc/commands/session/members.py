@@ -57,6 +57,7 @@ class Member:
                 original=image.original,
                 score_masks=self.facts.score_masks,
                 classes=self.facts.class_count,
+                things=self.facts.results.things if self.facts.results.panoptic else None,
             )
             for b, image in enumerate(images)
         ]

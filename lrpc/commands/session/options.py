@@ -40,6 +40,7 @@ class Options:
     pad: bool = False  # what does not fill the input of a program of one size
     request: Request = field(default_factory=Request)
     display: Display = field(default_factory=Display)
+    attention: str = ""  # modules whose attention is drawn, as a name or glob
     resume: bool = False  # leave out what has its record already
     debug: bool = False
 
@@ -56,6 +57,7 @@ class Options:
             "device": self.device,
             "request": asdict(self.request) | {"read": list(self.request.read)},
             "display": asdict(self.display),
+            **({"attention": self.attention} if self.attention else {}),
             "torch": str(torch.__version__),
         }
 
@@ -73,6 +75,7 @@ def options_of(args: argparse.Namespace, request: Request) -> Options:
         pad=args.pad,
         request=request,
         display=Display(args.percentile, args.smooth),
+        attention=getattr(args, "attention", "") or "",
         resume=args.resume,
         debug=bool(getattr(args, "debug", False)),
     )

@@ -19,6 +19,7 @@ from lrpc.commands.session.facts import RANDOM_WARNING, Facts
 from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.metrics import box_mask, share
 from lrpc.commands.session.original import original_box, original_map
+from lrpc.commands.session.segments import RESULTS, Segmentation
 from lrpc.program.protocol import Detection
 from lrpc.support.files import shown, write_bytes, write_text
 
@@ -29,10 +30,16 @@ def write_json(path: Path, record: Mapping[str, Any]) -> None:
     write_text(path, text + "\n")
 
 
-def write_tensors(path: Path, image: LoadedImage, results: Sequence[Explained]) -> None:
+def write_tensors(
+    path: Path,
+    image: LoadedImage,
+    results: Sequence[Explained],
+    segmentations: Sequence[Segmentation] = (),
+) -> None:
     """All tensors of an image in one file: `SLUG/input` [3, H, W], `SLUG/LAYER` for each layer
-    read; at the image's size on disk [h, w] relevance as `SLUG/map` and masks as `masks/qQ-cC`."""
-    tensors: dict[str, Tensor] = {}
+    read; at the image's size on disk [h, w] relevance as `SLUG/map`, masks as `masks/qQ-cC`, and
+    the numbers of segments as `semantic` and `panoptic`."""
+    tensors: dict[str, Tensor] = {one.kind: one.numbers for one in segmentations}
     for result in results:
         tensors[f"{result.seed.slug}/input"] = result.input.contiguous()
         for name, value in result.layers.items():
@@ -44,10 +51,15 @@ def write_tensors(path: Path, image: LoadedImage, results: Sequence[Explained]) 
     _write(path, image, tensors)
 
 
-def write_maps(path: Path, image: LoadedImage, found: Mapping[str, Sequence[Explained]]) -> None:
-    """Relevance of an image at its size on disk [h, w], `COMPOSITE/SLUG/map`, and masks, in one
-    file."""
-    tensors: dict[str, Tensor] = {}
+def write_maps(
+    path: Path,
+    image: LoadedImage,
+    found: Mapping[str, Sequence[Explained]],
+    segmentations: Sequence[Segmentation] = (),
+) -> None:
+    """Relevance of an image at its size on disk [h, w], `COMPOSITE/SLUG/map`, masks, and the
+    numbers of segments, in one file."""
+    tensors: dict[str, Tensor] = {one.kind: one.numbers for one in segmentations}
     for name, results in found.items():
         for result in results:
             tensors[f"{name}/{result.seed.slug}/map"] = original_map(result.input, image)
@@ -110,7 +122,10 @@ def finished(stem: Path, about: Mapping[str, Any]) -> bool:
         if told["error"] is not None or _asked(told) != _asked(json.loads(json.dumps(about))):
             return False
         files = [name for target in told["targets"] for name in target["files"].values()]
-        files += [told["tensors"]] if told["targets"] else []
+        files += [told["tensors"]] if told["tensors"] else []
+        files += [told[kind]["file"] for kind in RESULTS if kind in told]
+        looks = told.get("attention")
+        files += [looks["tensors"], *(one["file"] for one in looks["queries"])] if looks else []
         return all((stem.parent / name).is_file() for name in files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False  # no record, or not one of ours

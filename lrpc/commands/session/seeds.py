@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from lrpc.commands.session.areas import (
+    mask_weights,
+    panoptic_weights,
+    region_weights,
+    semantic_weights,
+)
 from lrpc.commands.session.detect import describe, scored, strongest_pixel
+from lrpc.commands.session.segments import Segmentation
 from lrpc.commands.session.targets import Layer, TargetError, TargetSpec
 from lrpc.config.target_kinds import BOX_COORDINATES, KINDS
 from lrpc.models.maskdino.postprocess import PROBABILITIES
+from lrpc.models.maskdino.segments import Results
 from lrpc.program.protocol import Detection, Size
 
 
@@ -28,6 +36,7 @@ class Seed:
     detection: Detection | None = None
     value: float | None = None
     point: tuple[float, float] | None = None
+    weights: Tensor | None = None  # of mask logits [Q, h, w]: where it starts from many
 
     @property
     def slug(self) -> str:
@@ -53,6 +62,8 @@ class Scene:
     found: Sequence[Detection]
     original: Size | None = None
     classes: int = 0
+    segmentations: Sequence[Segmentation] = ()
+    results: Results = field(default_factory=Results)
 
     def object(self, query: int, label: int | None = None) -> Detection:
         """The detection of that query (and class), or else the query described as one."""
@@ -78,12 +89,16 @@ def resolve(specs: Sequence[TargetSpec], scene: Scene) -> list[Seed]:
 
 
 def _of_spec(spec: TargetSpec, scene: Scene) -> Iterator[Seed]:
-    if spec.index is not None:
+    kind = KINDS[spec.kind]
+    if kind.weighs:
+        yield from _of_many(spec, scene)
+    elif spec.index is not None:
         _check(spec, spec.index, scene)
-        kind = KINDS[spec.kind]
         if kind.layered:
-            one = scene.object(spec.index[0]) if kind.query_of else None
-            yield Seed(spec.kind, spec.layer, spec.index, one)
+            yield _of_layer(spec, spec.index, scene)
+        elif spec.kind == "proposal_class_logit":
+            value = float(scene.outputs[kind.output][spec.index])
+            yield Seed(spec.kind, None, spec.index, None, value)
         else:
             named = spec.kind in ("class", "class_logit")
             query = 0 if spec.kind == "class" else spec.index[0]
@@ -93,6 +108,79 @@ def _of_spec(spec: TargetSpec, scene: Scene) -> Iterator[Seed]:
         for one in scene.found:
             for index in _own(spec.kind, one, scene):
                 yield _seed(spec.kind, index, one, scene)
+
+
+def _of_layer(spec: TargetSpec, index: tuple[int, ...], scene: Scene) -> Seed:
+    """The start in one layer: an entry of a place, or of what the layer predicts."""
+    kind = KINDS[spec.kind]
+    if not kind.query_of:
+        return Seed(spec.kind, spec.layer, index)
+    named = spec.kind == "layer_class_logit"
+    one = scene.object(index[0], index[-1] if named else None)
+    output = scene.outputs.get(f"{kind.layers}{spec.layer}".removeprefix("output."))
+    value = None if output is None or "box" in spec.kind else float(output[index])
+    point = _point(index, scene) if spec.kind == "layer_mask_logit" else None
+    return Seed(spec.kind, spec.layer, index, one, value, point)
+
+
+def _point(index: tuple[int, ...], scene: Scene) -> tuple[float, float]:
+    """A mask pixel's centre (x, y) in the frame."""
+    masks, (y, x) = scene.outputs["pred_masks"], index[1:]
+    return (x + 0.5) * scene.frame[1] / masks.shape[2], (y + 0.5) * scene.frame[0] / masks.shape[1]
+
+
+def _of_many(spec: TargetSpec, scene: Scene) -> Iterator[Seed]:
+    """The starts from many mask logits: those of the index, or of everything that was found."""
+    if spec.index is not None:
+        _check(spec, spec.index, scene)
+    wanted = [spec.index] if spec.index is not None else _every(spec.kind, scene)
+    for index in wanted:
+        weights, one = _weights(spec, index, scene)
+        if weights is not None:
+            value = float((weights * scene.outputs["pred_masks"]).sum())
+            yield Seed(spec.kind, None, index, one, value, None, weights)
+        elif spec.index is not None:
+            raise TargetError(f"target '{spec}': it has no pixel in this image")
+
+
+def _every(kind: str, scene: Scene) -> list[tuple[int, ...]]:
+    if kind == "mask":
+        return [(one.query,) for one in scene.found]
+    found = _segmentation(kind, scene).segments
+    return [(one.id if kind == "panoptic_segment" else one.label,) for one in found]
+
+
+def _segmentation(kind: str, scene: Scene) -> Segmentation:
+    """The result that a segment is of; TargetError where the model's inference makes none."""
+    name = kind.removesuffix("_segment")
+    for found in scene.segmentations:
+        if found.kind == name:
+            return found
+    key = f"MODEL.MaskDINO.TEST.{name.upper()}_ON"
+    raise TargetError(
+        f"target '{kind}': this program makes no {name} results; compile with {key} true"
+    )
+
+
+def _weights(
+    spec: TargetSpec, index: tuple[int, ...], scene: Scene
+) -> tuple[Tensor | None, Detection | None]:
+    """Weights of the mask logits, and the object that they are of."""
+    outputs, sizes = scene.outputs, (scene.frame, scene.valid)
+    masks = outputs["pred_masks"]
+    if spec.kind == "mask":
+        return mask_weights(masks, index[0], *sizes), scene.object(index[0])
+    if spec.kind == "region":
+        return region_weights(masks, index[0], index[1:]), scene.object(index[0])
+    found = _segmentation(spec.kind, scene)
+    if spec.kind == "panoptic_segment":
+        for one in found.segments:
+            if one.id == index[0]:
+                owner = scene.object(one.queries[0], one.label)
+                return panoptic_weights(masks, found, one, *sizes), owner
+    for one in found.of(index[0]) if spec.kind == "semantic_segment" else ():
+        return semantic_weights(outputs, found, one, scene.results, *sizes), None
+    return None, None
 
 
 def _own(kind: str, one: Detection, scene: Scene) -> list[tuple[int, ...]]:
@@ -112,13 +200,8 @@ def _seed(kind: str, index: tuple[int, ...], one: Detection, scene: Scene) -> Se
         return Seed(kind, None, index, one, value)
     if kind == "box":
         return Seed(kind, None, index, one)
-    masks = scene.outputs["pred_masks"]
-    y, x = index[1:]
-    point = (
-        (x + 0.5) * scene.frame[1] / masks.shape[2],
-        (y + 0.5) * scene.frame[0] / masks.shape[1],
-    )
-    return Seed(kind, None, index, one, float(masks[index]), point)
+    value = float(scene.outputs["pred_masks"][index])
+    return Seed(kind, None, index, one, value, _point(index, scene))
 
 
 def _check(spec: TargetSpec, index: tuple[int, ...], scene: Scene) -> None:
@@ -128,6 +211,7 @@ def _check(spec: TargetSpec, index: tuple[int, ...], scene: Scene) -> None:
     if not name:
         return
     shape = tuple(scene.outputs[name].shape)
-    for i, size in zip(index, shape, strict=False):
+    corners = shape[1:] if spec.kind == "region" else ()
+    for i, size in zip(index, (*shape, *corners), strict=False):
         if i >= size:
             raise TargetError(f"target '{spec}': '{i}' is outside {name} {list(shape)}")

@@ -12,12 +12,15 @@ from lrpc.commands.session.calls import Explained, check_outputs
 from lrpc.commands.session.changes import Change
 from lrpc.commands.session.detect import best_probability
 from lrpc.commands.session.images import LoadedImage
+from lrpc.commands.session.looks import Look, looks
 from lrpc.commands.session.members import Member, outputs_of, passes
 from lrpc.commands.session.names import output_stems
 from lrpc.commands.session.options import Options
 from lrpc.commands.session.seeds import Scene, Seed, resolve
+from lrpc.commands.session.segments import Segmentation, segmentations
 from lrpc.commands.session.targets import TargetSpec
 from lrpc.commands.session.wanted import ALL
+from lrpc.program.attention import attention, check_modules
 from lrpc.program.protocol import Detection, State
 
 
@@ -36,11 +39,14 @@ class Outcome:
 @dataclass(frozen=True, eq=False)
 class Result:
     """One image's seeds, and by the name of each member the relevance of all of them; a note where
-    there are none."""
+    there are none; semantic and panoptic results of the first member, and what queries look at
+    where that was asked for."""
 
     seeds: Sequence[Seed]
     found: Mapping[str, Sequence[Explained]]
     note: str
+    segmentations: Sequence[Segmentation] = ()
+    looks: Sequence[Look] = ()
 
 
 class Session(ABC):
@@ -64,6 +70,8 @@ class Session(ABC):
                 spec.check_compiled(tuple(one.facts.places.of))
                 one.facts.places.check_input(spec.name)
             one.facts.places.check(options.request.read)
+        if options.attention:
+            check_modules(members[0].program, options.attention)
         self.labels = options.wanted.labels(self.facts.classes, self.facts.class_count)
 
     def run(self, paths: Sequence[Path], report: Callable[[Outcome], None]) -> list[Outcome]:
@@ -101,6 +109,8 @@ class Session(ABC):
             Scene(
                 *(outputs_of(state, b), image.frame, image.valid, found, image.original),
                 self.facts.class_count,
+                segmentations(outputs_of(state, b), image, self.facts),
+                self.facts.results,
             )
             for b, (image, found) in enumerate(zip(images, detected, strict=True))
         ]
@@ -108,11 +118,14 @@ class Session(ABC):
         explained: dict[str, list[list[Explained]]] = {}
         for one, own in passes(self.members, images, state) if any(seeds) else ():
             explained[one.name] = one.relevance(own, seeds, self.options.request)
+        seen = self._looks(state, images, seeds, scenes)
         return [
             Result(
                 mine,
                 {name: every[b] for name, every in explained.items()},
                 "" if mine else self._nothing(scenes[b]),
+                scenes[b].segmentations,
+                seen[b],
             )
             for b, mine in enumerate(seeds)
         ]
@@ -126,6 +139,23 @@ class Session(ABC):
             return found
         pairs = zip(found, images, strict=True)
         return [wanted.of(some, image, self.labels, top) for some, image in pairs]
+
+    def _looks(
+        self,
+        state: State,
+        images: Sequence[LoadedImage],
+        seeds: Sequence[Sequence[Seed]],
+        scenes: Sequence[Scene],
+    ) -> list[Sequence[Look]]:
+        """What the queries of each image's seeds look at, in the first member."""
+        modules = self.options.attention
+        if not (modules and any(seeds)):
+            return [()] * len(images)
+        found = attention(self.members[0].program, state, modules)
+        return [
+            looks(found, b, seeds[b], scenes[b].outputs, image.frame)
+            for b, image in enumerate(images)
+        ]
 
     def _nothing(self, scene: Scene) -> str:
         score, best = self.options.score, best_probability(scene.outputs, scene.classes)

@@ -39,7 +39,7 @@ class TargetSpec:
     def check_compiled(self, targets: Sequence[str]) -> None:
         """Raise TargetError where a program's targets (`KIND` or `KIND:LAYER`; none: unknown) do
         not hold this one."""
-        if targets and self.name not in targets:
+        if targets and (KINDS[self.kind].weighs or self.name) not in targets:
             raise TargetError(
                 f"target '{self}': the program was compiled for {', '.join(targets)}; "
                 f"add it to LRPC.TARGETS and compile again"

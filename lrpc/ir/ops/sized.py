@@ -7,7 +7,8 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
-from lrpc.ir.extents import Extent, at, fitted
+from lrpc.ir.extents import Extent, at
+from lrpc.ir.fitting import fitted
 from lrpc.ir.graph import Attr
 from lrpc.ir.sizes import Size
 from lrpc.ir.stand_ins import coefficient
@@ -22,10 +23,10 @@ def resolve(value: Attr, sizes: Mapping[str, int]) -> Any:
 
 
 def same_symbols(dims: Sequence[Dim], own: Sequence[Size]) -> Dim | None:
-    """The extent that is `dims` at the points of a grid."""
+    """The extent that is `dims` at the points of a grid; None if none."""
     coeff = fitted([coefficient(d) for d in dims], own)
     symbols = {(d.batch, d.seeds) if isinstance(d, Sym) else (0, 0) for d in dims}
-    if len(symbols) > 1:
+    if len(symbols) > 1 or coeff is None:
         return None
     batch, seeds = symbols.pop()
     return Sym(coeff, batch, seeds) if batch or seeds else coeff

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lrpc.models.fitting import fill
-from lrpc.models.maskdino.backbone import ResNet
+from lrpc.models.maskdino.backbone_specs import BackboneSpec, SwinSpec
+from lrpc.models.maskdino.further import further_outputs
+from lrpc.models.maskdino.keys import read
 from lrpc.models.maskdino.pixel_decoder import PixelDecoder, Pixels
 from lrpc.models.maskdino.predictor import Predictor
+from lrpc.models.maskdino.resnet import ResNet
 from lrpc.models.maskdino.seeding import Undrawn, seeded_weights
 from lrpc.models.maskdino.spec import MaskDINOSpec
+from lrpc.models.maskdino.swin import SwinTransformer
 
 #: How a message names the model.
 WHAT = "this MaskDINO configuration"
@@ -61,6 +66,10 @@ class Criterion(nn.Module):
         self.register_buffer("empty_weight", weight)
 
 
+def _backbone(spec: BackboneSpec) -> nn.Module:
+    return SwinTransformer(spec) if isinstance(spec, SwinSpec) else ResNet(spec)
+
+
 class MaskDINO(nn.Module):
     """The model for inference; build it with `build_maskdino`."""
 
@@ -68,7 +77,7 @@ class MaskDINO(nn.Module):
         super().__init__()
         self.spec = spec
         self.normalize = Normalize(spec)
-        self.backbone = ResNet(spec.backbone)
+        self.backbone = _backbone(spec.backbone)
         self.sem_seg_head = Head(spec)
         self.criterion = Criterion(spec)
 
@@ -77,7 +86,9 @@ class MaskDINO(nn.Module):
 
         `padding_mask` (bool [B, H, W], True = padded) is optional: padded pixels count as mean grey
         and are not attended to. H and W are multiples of 32. Returns `pred_logits` [B, Q, K],
-        `pred_boxes` (cx, cy, w, h in [0, 1]) [B, Q, 4] and `pred_masks` [B, Q, H/4, W/4].
+        `pred_boxes` (cx, cy, w, h in [0, 1]) [B, Q, 4] and `pred_masks` [B, Q, H/4, W/4]; where
+        targets (LRPC.TARGETS) start from them, `layer_logits.N` and the like of earlier layers and
+        `proposal_logits` [B, Q, K].
         """
         features = self.backbone(self._pixels(images, padding_mask))
         outputs: dict[str, Tensor] = self.sem_seg_head(features, padding_mask)
@@ -109,8 +120,12 @@ class MaskDINO(nn.Module):
 def construct_maskdino(config: object) -> MaskDINO:
     """The model that `config` describes, its weights not set yet. Raises ConfigError."""
     spec = MaskDINOSpec.from_config(config)
+    targets: Any = read(config, "LRPC.TARGETS", ())
+    further = further_outputs(targets, spec.decoder_layers, spec.two_stage)
     with torch.random.fork_rng(devices=[]), Undrawn():  # nobody would see the numbers
-        return MaskDINO(spec)
+        model = MaskDINO(spec)
+    model.sem_seg_head.predictor.further = further
+    return model
 
 
 def build_maskdino(config: object, weights: Mapping[str, Tensor] | None = None) -> MaskDINO:

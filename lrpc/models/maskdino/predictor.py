@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lrpc.models.maskdino.boxes import inverse_sigmoid, xyxy_to_cxcywh
 from lrpc.models.maskdino.decoder import Decoder, Memory
+from lrpc.models.maskdino.further import PROPOSALS
 from lrpc.models.maskdino.layers import MLP
 from lrpc.models.maskdino.mask_boxes import masks_to_boxes
 from lrpc.models.maskdino.pixel_decoder import Pixels
@@ -53,9 +54,11 @@ class Predictor(nn.Module):
         self._bbox_embed = MLP((width, width, width, 4))
         self.bbox_embed = nn.ModuleList(self._bbox_embed for _ in range(spec.decoder_layers))
         self.decoder = Decoder(spec, self.decoder_norm, self.bbox_embed)
+        self.further: tuple[str, ...] = ()  # names of outputs that targets start from
 
     def forward(self, pixels: Pixels) -> dict[str, Tensor]:
-        """Outputs of the last layer: `pred_logits`, `pred_boxes`, `pred_masks`."""
+        """Outputs of the last layer: `pred_logits`, `pred_boxes`, `pred_masks`; and the `further`
+        ones."""
         memory = self.memory(pixels)
         start = self.start(memory, pixels)
         states, references = self.decoder(start.queries, start.boxes.sigmoid(), memory)
@@ -64,7 +67,31 @@ class Predictor(nn.Module):
             "pred_logits": self.classes(hidden),
             "pred_boxes": self.box(hidden, references[-1], -1),
             "pred_masks": self.masks(hidden, pixels.mask_features),
+            **{
+                name: self._further(name, start, states, references, pixels)
+                for name in self.further
+            },
         }
+
+    def _further(
+        self,
+        name: str,
+        start: Start,
+        states: list[Tensor],
+        references: list[Tensor],
+        pixels: Pixels,
+    ) -> Tensor:
+        """An output beside the last layer's."""
+        if name == PROPOSALS:
+            assert start.selected is not None  # further_outputs has seen to it
+            return self.classes(start.selected)
+        kind, _, number = name.partition(".")
+        layer = int(number)
+        hidden = self.decoder.norm(states[layer])
+        if kind == "layer_boxes":
+            return self.box(hidden, references[layer], layer)
+        masks = kind == "layer_masks"
+        return self.masks(hidden, pixels.mask_features) if masks else self.classes(hidden)
 
     def intermediates(self, pixels: Pixels) -> dict[str, Tensor]:
         """What `forward` returns, `interm_*` of the selection and `auxN_*` of earlier layers."""

@@ -42,16 +42,17 @@ def seeded_weights(model: nn.Module, seed: int = 0) -> dict[str, Tensor]:
     """A state dict for `model`, each tensor drawn from a generator seeded by its own name.
 
     Offsets, attention weights and box refinements, which training starts from zero, are not zero:
-    every path of the model carries something. `criterion.*` keeps what the model has.
+    every path of the model carries something. `criterion.*` and integers (index tables) keep what
+    the model has.
     """
     own = model.state_dict()
-    names = {key: _drawn_as(key) for key in own}
-    shapes = {names[key]: tuple(own[key].shape) for key in reversed(own)}  # of the first
+    names = {key: _drawn_as(key) for key in own if own[key].is_floating_point()}
+    shapes = {names[key]: tuple(own[key].shape) for key in reversed(names)}  # of the first
     shapes = {name: shape for name, shape in shapes.items() if not name.startswith("criterion.")}
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         values = pool.map(lambda name: _draw(name, shapes[name], seed), shapes)
         drawn = dict(zip(shapes, map(torch.from_numpy, values), strict=True))
-    return {key: drawn.get(names[key], tensor) for key, tensor in own.items()}
+    return {key: drawn.get(names.get(key, ""), tensor) for key, tensor in own.items()}
 
 
 def _drawn_as(key: str) -> str:

@@ -5,92 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lrpc.errors import ConfigError
+from lrpc.models.maskdino.backbone_specs import BackboneSpec, SwinSpec, read_backbone
+from lrpc.models.maskdino.keys import Reader
 
-STAGES = ("res2", "res3", "res4", "res5")
-BLOCKS_PER_STAGE = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 SINE_WIDTH = 512  # four coordinates, 128 numbers each: the released code fixes this
-_MISSING = object()
-
-
-def read(config: object, path: str, default: object = _MISSING) -> object:
-    """Value at the dotted `path` of `config` by attribute access; `default` where it is absent."""
-    node = config
-    for name in path.split("."):
-        node = getattr(node, name, _MISSING)
-        if node is _MISSING:
-            if default is _MISSING:
-                raise ConfigError(f"{path}: missing, and the embedded MaskDINO needs it")
-            return default
-    return node
-
-
-class _Reader:
-    """Typed access to a configuration; a value of the wrong type is an error that names its key."""
-
-    def __init__(self, config: object) -> None:
-        self._config = config
-
-    def integer(self, path: str) -> int:
-        value = read(self._config, path)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ConfigError(f"{path}: expected a positive integer, found {value!r}")
-        return value
-
-    def number(self, path: str) -> float:
-        value = read(self._config, path)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ConfigError(f"{path}: expected a number, found {value!r}")
-        return float(value)
-
-    def flag(self, path: str, default: object = _MISSING) -> bool:
-        value = read(self._config, path, default)
-        if not isinstance(value, bool):
-            raise ConfigError(f"{path}: expected True or False, found {value!r}")
-        return value
-
-    def choice(self, path: str, allowed: tuple[str, ...], default: object = _MISSING) -> str:
-        value = read(self._config, path, default)
-        if not isinstance(value, str) or value not in allowed:
-            options = ", ".join(repr(option) for option in allowed)
-            raise ConfigError(f"{path}: {value!r} is not supported; supported: {options}")
-        return value
-
-    def stages(self, path: str) -> tuple[str, ...]:
-        value = read(self._config, path)
-        if not isinstance(value, list | tuple) or not set(value) <= set(STAGES) or not value:
-            raise ConfigError(
-                f"{path}: expected a list out of {', '.join(STAGES)}, found {value!r}"
-            )
-        return tuple(value)
-
-    def three_numbers(self, path: str) -> tuple[float, float, float]:
-        value = read(self._config, path)
-        if not isinstance(value, list | tuple) or len(value) != 3:
-            raise ConfigError(f"{path}: expected three numbers, found {value!r}")
-        return float(value[0]), float(value[1]), float(value[2])
-
-
-@dataclass(frozen=True)
-class BackboneSpec:
-    """A bottleneck ResNet: widths in channels, `dilation` that of the last stage."""
-
-    depth: int
-    stem_width: int
-    bottleneck_width: int
-    res2_width: int
-    groups: int
-    stride_in_1x1: bool
-    dilation: int
-    out_features: tuple[str, ...]
-
-    def channels(self, stage: str) -> int:
-        """Number of channels that `stage` puts out."""
-        return int(self.res2_width * 2 ** STAGES.index(stage))
-
-    def stride(self, stage: str) -> int:
-        """Pixels of the image per cell of the stage's map."""
-        stride = int(4 * 2 ** STAGES.index(stage))
-        return stride // 2 if stage == "res5" and self.dilation == 2 else stride
 
 
 @dataclass(frozen=True)
@@ -130,10 +48,10 @@ class MaskDINOSpec:
     @classmethod
     def from_config(cls, config: object) -> MaskDINOSpec:
         """Reads `config` (attribute access, as detectron2's); raises ConfigError, one line."""
-        reader = _Reader(config)
+        reader = Reader(config)
         dino, head = "MODEL.MaskDINO.", "MODEL.SEM_SEG_HEAD."
         reader.choice("INPUT.FORMAT", ("RGB",), "RGB")
-        backbone = _backbone(reader, config)
+        backbone = read_backbone(reader, config)
         order = reader.choice(head + "FEATURE_ORDER", ("high2low", "low2high"))
         classes = reader.integer(head + "NUM_CLASSES")
         # The released decoder ignores PANOPTIC_ON here (it negates it bitwise), checkpoints follow.
@@ -174,45 +92,22 @@ class MaskDINOSpec:
         return spec
 
 
-def _backbone(reader: _Reader, config: object) -> BackboneSpec:
-    """The ResNet part of the configuration."""
-    resnets = "MODEL.RESNETS."
-    reader.choice("MODEL.BACKBONE.NAME", ("build_resnet_backbone",))
-    reader.choice(resnets + "NORM", ("FrozenBN", "BN", "SyncBN"))
-    depth = reader.integer(resnets + "DEPTH")
-    if depth not in BLOCKS_PER_STAGE:
-        raise ConfigError(f"{resnets}DEPTH: {depth} is not supported; supported: 50, 101, 152")
-    dilation = reader.integer(resnets + "RES5_DILATION")
-    if dilation not in (1, 2):
-        raise ConfigError(f"{resnets}RES5_DILATION: {dilation} is not supported; supported: 1, 2")
-    deform = read(config, resnets + "DEFORM_ON_PER_STAGE", ())
-    if isinstance(deform, list | tuple) and any(deform):
-        raise ConfigError(f"{resnets}DEFORM_ON_PER_STAGE: deformable stages are not supported")
-    groups = reader.integer(resnets + "NUM_GROUPS")
-    return BackboneSpec(
-        depth=depth,
-        stem_width=reader.integer(resnets + "STEM_OUT_CHANNELS"),
-        bottleneck_width=groups * reader.integer(resnets + "WIDTH_PER_GROUP"),
-        res2_width=reader.integer(resnets + "RES2_OUT_CHANNELS"),
-        groups=groups,
-        stride_in_1x1=reader.flag(resnets + "STRIDE_IN_1X1"),
-        dilation=dilation,
-        out_features=reader.stages(resnets + "OUT_FEATURES"),
-    )
-
-
-def _token_order(reader: _Reader, backbone: BackboneSpec, order: str) -> tuple[str, ...]:
+def _token_order(reader: Reader, backbone: BackboneSpec, order: str) -> tuple[str, ...]:
     """Backbone maps in the order in which their tokens are concatenated."""
     key = "MODEL.SEM_SEG_HEAD.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES"
     wanted = reader.stages(key)
     absent = [stage for stage in wanted if stage not in backbone.out_features]
     if absent:
-        raise ConfigError(f"{key}: {absent[0]} is not in MODEL.RESNETS.OUT_FEATURES")
+        raise ConfigError(f"{key}: {absent[0]} is not in {_out_features(backbone)}")
     sign = -1 if order == "low2high" else 1
     chosen = [stage for stage in backbone.out_features if stage in wanted]
     # Sorted the other way round and then reversed, so that equal strides fall as in the released
     # code.
     return tuple(sorted(chosen, key=lambda stage: sign * backbone.stride(stage))[::-1])
+
+
+def _out_features(backbone: BackboneSpec) -> str:
+    return f"MODEL.{'SWIN' if isinstance(backbone, SwinSpec) else 'RESNETS'}.OUT_FEATURES"
 
 
 def _check(spec: MaskDINOSpec) -> None:
@@ -223,7 +118,10 @@ def _check(spec: MaskDINOSpec) -> None:
         (spec.width * 2 != SINE_WIDTH, f"MODEL.MaskDINO.HIDDEN_DIM: {spec.width}, must be 256"),
         (spec.extra_levels < 0, f"{key}TOTAL_NUM_FEATURE_LEVELS: fewer than the encoder features"),
         (finest > 8, f"{key}DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES: needs res2 or res3"),
-        ("res2" not in spec.backbone.out_features, "MODEL.RESNETS.OUT_FEATURES: needs res2"),
+        (
+            "res2" not in spec.backbone.out_features,
+            f"{_out_features(spec.backbone)}: needs res2",
+        ),
         (spec.encoder_width % 32 != 0, f"{key}CONVS_DIM: must be a multiple of 32 (GroupNorm)"),
         (
             spec.encoder_width % spec.encoder_heads != 0,

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lrpc.models.maskdino.backbone_specs import BLOCKS_PER_STAGE, ResNetSpec
+from lrpc.models.maskdino.keys import STAGES
 from lrpc.models.maskdino.layers import FrozenBatchNorm2d, NormedConv2d
-from lrpc.models.maskdino.spec import BLOCKS_PER_STAGE, STAGES, BackboneSpec
 
 
 class Stem(nn.Module):
@@ -63,7 +64,7 @@ class Bottleneck(nn.Module):
 class ResNet(nn.Module):
     """Stem and four stages; every stage's output is a feature map."""
 
-    def __init__(self, spec: BackboneSpec) -> None:
+    def __init__(self, spec: ResNetSpec) -> None:
         super().__init__()
         self.stem = Stem(spec.stem_width)
         width = spec.stem_width
@@ -82,7 +83,7 @@ class ResNet(nn.Module):
         return features
 
 
-def _stage(spec: BackboneSpec, index: int, before: int) -> Iterator[Bottleneck]:
+def _stage(spec: ResNetSpec, index: int, before: int) -> Iterator[Bottleneck]:
     """The blocks of one stage; only the first may change stride and width."""
     stage = STAGES[index]
     after = spec.channels(stage)

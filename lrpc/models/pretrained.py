@@ -6,7 +6,6 @@ import hashlib
 import importlib
 import inspect
 import re
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -18,19 +17,12 @@ from torch import Tensor, nn
 from lrpc.config import Config, filled
 from lrpc.config.checks import TRANSFORMERS
 from lrpc.errors import ConfigError, WeightsError
+from lrpc.models.outputs import named
 from lrpc.models.processor import PROCESSOR, as_described, read_processor
 from lrpc.models.records import WeightsInfo
 from lrpc.models.released import Normalize
 from lrpc.models.weights import file_sha256
 
-#: What models call their outputs, and what they are called here, best first.
-NAMES = {
-    "class_queries_logits": "pred_logits",
-    "masks_queries_logits": "pred_masks",
-    "logits": "pred_logits",
-    "pred_boxes": "pred_boxes",
-    "pred_masks": "pred_masks",
-}
 _BACKBONE = re.compile(r"backbone|pixel_level_module\.encoder|text")
 _LISTS = ("layers", "layer", "block")
 
@@ -83,20 +75,6 @@ class Pretrained(nn.Module):
 def _note_several(found: set[str], kind: str, _module: nn.Module, _given: Any, made: Any) -> None:
     if not isinstance(made, Tensor):
         found.add(kind)
-
-
-def named(outputs: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The outputs of a model under the names that targets have; the hidden states are left out."""
-    found: dict[str, Tensor] = {}
-    for name, own in NAMES.items():
-        value = outputs.get(name)
-        if isinstance(value, Tensor):
-            found.setdefault(own, value)
-    if "pred_boxes" in found or "pred_masks" in found:
-        return found
-    return {name: x for name, x in outputs.items() if name == "logits"} or {
-        name: x for name, x in outputs.items() if isinstance(x, Tensor) and x.is_floating_point()
-    }
 
 
 def layer_lists(model: nn.Module) -> dict[str, str]:

@@ -18,12 +18,12 @@ LABELS: dict[str, Any] = {
     "id2label": {0: "cat", 1: "dog", 2: "bird"},
     "label2id": {"cat": 0, "dog": 1, "bird": 2},
 }
-_NO_HUB: dict[str, Any] = {
+NO_HUB: dict[str, Any] = {
     "use_timm_backbone": False,
     "use_pretrained_backbone": False,
     "backbone": None,
 }
-_SIZES: dict[str, Any] = {
+DETR_SIZES: dict[str, Any] = {
     "d_model": 32,
     "encoder_layers": 2,
     "decoder_layers": 2,
@@ -36,7 +36,7 @@ _SIZES: dict[str, Any] = {
 EDGES = {"shortest_edge": 96, "longest_edge": 160}
 
 
-def _resnet(*stages: int) -> Any:
+def resnet(*stages: int) -> Any:
     return library.ResNetConfig(
         embedding_size=16,
         hidden_sizes=[16, 32, 64, 128],
@@ -47,13 +47,13 @@ def _resnet(*stages: int) -> Any:
 
 
 def detr() -> tuple[nn.Module, Any]:
-    settings = library.DetrConfig(backbone_config=_resnet(4), **_SIZES, **LABELS, **_NO_HUB)
+    settings = library.DetrConfig(backbone_config=resnet(4), **DETR_SIZES, **LABELS, **NO_HUB)
     return library.DetrForObjectDetection(settings), library.DetrImageProcessor(size=EDGES)
 
 
 def deformable_detr() -> tuple[nn.Module, Any]:
     settings = library.DeformableDetrConfig(
-        backbone_config=_resnet(2, 3, 4), num_feature_levels=3, **_SIZES, **LABELS, **_NO_HUB
+        backbone_config=resnet(2, 3, 4), num_feature_levels=3, **DETR_SIZES, **LABELS, **NO_HUB
     )
     processor = library.DeformableDetrImageProcessor(size=EDGES)
     return library.DeformableDetrForObjectDetection(settings), processor
@@ -98,8 +98,8 @@ def yolos() -> tuple[nn.Module, Any]:
 
 def maskformer() -> tuple[nn.Module, Any]:
     settings = library.MaskFormerConfig(
-        fpn_feature_size=32, mask_feature_size=32, backbone_config=_resnet(1, 2, 3, 4),
-        decoder_config=library.DetrConfig(**_SIZES), **LABELS,
+        fpn_feature_size=32, mask_feature_size=32, backbone_config=resnet(1, 2, 3, 4),
+        decoder_config=library.DetrConfig(**DETR_SIZES), **LABELS,
     )  # fmt: skip
     processor = library.MaskFormerImageProcessor(size=EDGES, size_divisor=32)
     return library.MaskFormerForInstanceSegmentation(settings), processor

@@ -7,9 +7,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lrpc.commands.session.detect import describe, scored, strongest_pixel
+from lrpc.commands.session.detect import (
+    describe,
+    scored,
+    strongest_of_class,
+    strongest_pixel,
+)
 from lrpc.commands.session.targets import Layer, TargetError, TargetSpec
-from lrpc.config.target_kinds import BOX_COORDINATES, KINDS
+from lrpc.config.target_kinds import BOX_COORDINATES, KINDS, OF_CLASSES
 from lrpc.models.maskdino.postprocess import PROBABILITIES
 from lrpc.program.protocol import Detection, Size
 
@@ -54,6 +59,11 @@ class Scene:
     original: Size | None = None
     classes: int = 0
 
+    @property
+    def sizes(self) -> tuple[Size, Size]:
+        """The network's input, and what of it is image."""
+        return self.frame, self.valid
+
     def object(self, query: int, label: int | None = None) -> Detection:
         """The detection of that query (and class), or else the query described as one."""
         for one in self.found:
@@ -61,8 +71,7 @@ class Scene:
                 return one
         if label is None:
             label = int(scored(self.outputs, self.classes)[PROBABILITIES][query].argmax())
-        sizes = (self.frame, self.valid)
-        return describe(self.outputs, *sizes, query, label, self.original, self.classes)
+        return describe(self.outputs, *self.sizes, query, label, self.original, self.classes)
 
 
 def resolve(specs: Sequence[TargetSpec], scene: Scene) -> list[Seed]:
@@ -85,9 +94,7 @@ def _of_spec(spec: TargetSpec, scene: Scene) -> Iterator[Seed]:
             one = scene.object(spec.index[0]) if kind.query_of else None
             yield Seed(spec.kind, spec.layer, spec.index, one)
         else:
-            named = spec.kind in ("class", "class_logit")
-            query = 0 if spec.kind == "class" else spec.index[0]
-            one = scene.object(query, spec.index[-1] if named else None)
+            one = _object(spec.kind, spec.index, scene)
             yield _seed(spec.kind, spec.index, one, scene)
     else:
         for one in scene.found:
@@ -95,30 +102,39 @@ def _of_spec(spec: TargetSpec, scene: Scene) -> Iterator[Seed]:
                 yield _seed(spec.kind, index, one, scene)
 
 
+def _object(kind: str, index: tuple[int, ...], scene: Scene) -> Detection:
+    """The object that an index is of."""
+    if kind in OF_CLASSES:
+        return scene.object(0, index[0])
+    return scene.object(index[0], index[1] if kind == "class_logit" else None)
+
+
 def _own(kind: str, one: Detection, scene: Scene) -> list[tuple[int, ...]]:
     """The indices that a target without numbers means for one detection."""
-    if kind == "class":
+    if kind == "class_pixel":
+        return [(one.label, *strongest_of_class(scene.outputs, one.label, *scene.sizes))]
+    if kind in OF_CLASSES:
         return [(one.label,)]
     if kind == "class_logit":
         return [(one.query, one.label)]
     if kind == "box":
         return [(one.query, i) for i in range(len(BOX_COORDINATES))]
-    return [(one.query, *strongest_pixel(scene.outputs, one.query, scene.frame, scene.valid))]
+    return [(one.query, *strongest_pixel(scene.outputs, one.query, *scene.sizes))]
 
 
 def _seed(kind: str, index: tuple[int, ...], one: Detection, scene: Scene) -> Seed:
-    if kind in ("class", "class_logit"):
-        value = float(scene.outputs[KINDS[kind].output][index])
-        return Seed(kind, None, index, one, value)
     if kind == "box":
         return Seed(kind, None, index, one)
-    masks = scene.outputs["pred_masks"]
+    values = scene.outputs[KINDS[kind].output]
+    value = float(values[index])
+    if values.dim() < 3:
+        return Seed(kind, None, index, one, value)
     y, x = index[1:]
     point = (
-        (x + 0.5) * scene.frame[1] / masks.shape[2],
-        (y + 0.5) * scene.frame[0] / masks.shape[1],
+        (x + 0.5) * scene.frame[1] / values.shape[2],
+        (y + 0.5) * scene.frame[0] / values.shape[1],
     )
-    return Seed(kind, None, index, one, float(masks[index]), point)
+    return Seed(kind, None, index, one, value, point)
 
 
 def _check(spec: TargetSpec, index: tuple[int, ...], scene: Scene) -> None:

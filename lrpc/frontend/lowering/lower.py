@@ -11,8 +11,9 @@ from torch import Tensor
 from lrpc.errors import IRError, TraceError
 from lrpc.frontend.lowering import diagonals, indexing, shapes, writes
 from lrpc.frontend.lowering.advice import no_rule, shown
-from lrpc.frontend.lowering.context import Context, Missing, Operand
+from lrpc.frontend.lowering.context import Context, Operand
 from lrpc.frontend.lowering.liveness import live_calls
+from lrpc.frontend.lowering.missing import Missing
 from lrpc.frontend.lowering.table import ROWS, row_of
 from lrpc.frontend.lowering.views import Memory, view_layout
 from lrpc.frontend.records import Call, ImageNumbers, RecordedProgram, Ref, Stored, mapped

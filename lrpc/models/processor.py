@@ -12,7 +12,9 @@ from lrpc.config import Config, filled
 from lrpc.config.show import show
 from lrpc.errors import ConfigError
 
-PROCESSOR = "preprocessor_config.json"
+#: Where the settings of an image processor stand: in a file of their own, or in that of a processor
+#: of images and text.
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 _FILTERS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 STEP = 32  # of backbones
 
@@ -32,6 +34,8 @@ def read_processor(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read ({error}); save the image processor") from error
+    if path.name == PROCESSORS[1] and isinstance(found, dict):
+        found = found.get("image_processor")
     if not isinstance(found, dict):
         raise ConfigError(f"{path}: expected the settings of an image processor")
     for key, (holds, expected) in _KNOWN.items():

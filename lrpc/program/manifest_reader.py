@@ -125,6 +125,7 @@ CONFIG = {
     "LRPC?": {
         "PLUGINS?": [MODULE],
         "SOURCE?": TEXT,
+        "TEXT?": TEXT,
         "SCOPE?": TEXT,
         "CLASS_NAMES?": [TEXT],
         "SHAPES?": [SHAPE],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import tokenizers
 from torch import nn
 
 from tests.support.detectors import HGNET, RT_DETR
@@ -21,6 +23,31 @@ def _swin() -> Any:
         embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=2, image_size=64,
         out_features=_STAGES,
     )  # fmt: skip
+
+
+def _tokenizer() -> Any:
+    """Words, with the numbers that BERT's tokenizer gives what parts phrases."""
+    words = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, ".": 1012, "?": 1029}
+    names = ("cat", "dog", "traffic", "light", "the", "task", "is", "instance", "semantic")
+    words |= {name: 1100 + i for i, name in enumerate(names)}
+    core = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[UNK]"))
+    core.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    core.post_processor = tokenizers.processors.BertProcessing(("[SEP]", 102), ("[CLS]", 101))
+    return library.PreTrainedTokenizerFast(
+        tokenizer_object=core, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]",
+        sep_token="[SEP]",
+    )  # fmt: skip
+
+
+class _Both:
+    """An image processor and a tokenizer that are saved into one folder."""
+
+    def __init__(self, images: Any, tokenizer: Any) -> None:
+        self.image_processor, self.tokenizer = images, tokenizer
+
+    def save_pretrained(self, folder: Path) -> None:
+        self.image_processor.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
 
 
 def conditional_detr() -> tuple[nn.Module, Any]:
@@ -85,8 +112,9 @@ def oneformer() -> tuple[nn.Module, Any]:
         text_encoder_vocab_size=60, text_encoder_context_length=8, text_encoder_n_ctx=2,
         task_seq_len=8, is_training=False, **LABELS,
     )  # fmt: skip
-    processor = library.Mask2FormerImageProcessor(size=EDGES, size_divisor=32)
-    return library.OneFormerForUniversalSegmentation(settings), processor
+    images = library.Mask2FormerImageProcessor(size=EDGES, size_divisor=32)
+    # Its own processor wants the names of its classes from the hub.
+    return library.OneFormerForUniversalSegmentation(settings), _Both(images, _tokenizer())
 
 
 def eomt() -> tuple[nn.Module, Any]:
@@ -140,7 +168,8 @@ def grounding_dino() -> tuple[nn.Module, Any]:
         encoder_ffn_dim=32, decoder_ffn_dim=32, encoder_attention_heads=2,
         decoder_attention_heads=2, num_queries=7, num_feature_levels=4, max_text_len=16,
     )  # fmt: skip
-    processor = library.GroundingDinoImageProcessor(size=EDGES)
+    images = library.GroundingDinoImageProcessor(size=EDGES)
+    processor = library.GroundingDinoProcessor(images, _tokenizer())
     return library.GroundingDinoForObjectDetection(settings), processor
 
 

@@ -192,3 +192,15 @@ def test_targets_share_what_several_ends_have_in_common() -> None:
     (outer,) = of_two
     inner = [s.function for s in found.by_name[outer].body if isinstance(s, Call)]
     assert inner == [of_one]
+
+
+def test_what_is_written_over_by_another_name_is_handed_over_for_good() -> None:
+    """A function gives its operand back under another name, in which the shared end writes."""
+    turned = f"%v: {G} = reshape(%x) {{shape=[K,B,4]}}\nreturn %v"
+    functions = {f'"turn" rule ledger (%x: {G})': turned}
+    end = f'%{{0}}: {G} = call "turn" "" saved[""] ({{1}})\n%{{0}}_: {G} = exp(%{{0}}) over=0\n'
+    end += line("{0}0", "%{0}_", FEWEST) + "\n" + LAST.replace("{0}", "{0}0")
+    before = {"a": main(FIRST, end.format("p", "%s")), "b": main(OTHER, end.format("q", "%t"))}
+    found = tails(targets(before, functions))
+    same(found, found)
+    assert [s.gives for s in calls(found)[:2]] == [(0,), (0,)]

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lrpc.backend.schedule.ir import Call, Compute, Operand, Read, Statement, Step
+from lrpc.backend.schedule.ir import (
+    Call,
+    Compute,
+    Function,
+    Operand,
+    Read,
+    Statement,
+    Step,
+)
 from lrpc.backend.schedule.table import SAME_MEMORY, allocates
 from lrpc.backend.schedule.walk import operands, unconditional
 from lrpc.ir.graph import Value
+
+NONE: Mapping[str, Function] = {}
 
 
 @dataclass
@@ -110,18 +120,39 @@ class Memory:
                 self.parts[name] = {x for r in roots for x in own[r]}
 
 
-def written_over(arguments: Sequence[Operand], body: Iterable[Statement]) -> tuple[int, ...]:
-    """The arguments, by place, that statements write over."""
-    root = {x.name: x.name for x in arguments if isinstance(x, Value)}
+def written_over(
+    arguments: Sequence[Operand],
+    body: Iterable[Statement],
+    functions: Mapping[str, Function] = NONE,
+) -> tuple[int, ...]:
+    """The arguments, by place, that statements write over; `functions` are those that they call and
+    that give views of what they are handed."""
+    names = [x.name if isinstance(x, Value) else None for x in arguments]
+    _, written = _followed([name for name in names if name is not None], body, functions)
+    return tuple(i for i, name in enumerate(names) if name in written)
+
+
+def _followed(
+    names: Iterable[str], body: Iterable[Statement], functions: Mapping[str, Function]
+) -> tuple[dict[str, str], set[str]]:
+    """What lies in the memory of which of these values, and which of them are written over."""
+    root = {name: name for name in names}
     written = set[str]()
     for s in unconditional(body):
-        names = [x.name if isinstance(x, Value) else "" for x in operands(s)]
+        given = [x.name if isinstance(x, Value) else "" for x in operands(s)]
         if isinstance(s, Compute) and s.over is not None:
-            written.add(root.get(names[s.over], ""))
-            root[s.outputs[0].name] = root.get(names[s.over], "")
-        elif isinstance(s, Compute) and s.op in SAME_MEMORY and names[0] in root:
-            root[s.outputs[0].name] = root[names[0]]
+            written.add(root.get(given[s.over], ""))
+            root[s.outputs[0].name] = root.get(given[s.over], "")
+        elif isinstance(s, Compute) and s.op in SAME_MEMORY and given[0] in root:
+            root[s.outputs[0].name] = root[given[0]]
         elif isinstance(s, Call):
-            written |= {root.get(names[i], "") for i in s.gives}
-    found = (isinstance(x, Value) and x.name in written for x in arguments)
-    return tuple(i for i, over in enumerate(found) if over)
+            written |= {root.get(given[i], "") for i in s.gives}
+            if s.function in functions:
+                called = functions[s.function]
+                own = {v.name: place for place, v in enumerate(called.parameters)}
+                inside, _ = _followed(own, called.body, functions)
+                for there, here in zip(called.results, s.results, strict=True):
+                    place = own.get(inside.get(there.name, ""))
+                    if place is not None and given[place] in root:
+                        root[here.name] = root[given[place]]
+    return root, written

@@ -57,10 +57,13 @@ def tails(schedule: Schedule) -> Schedule:
     relevance have in common, whatever their values are called."""
     mains = {t.plain.name: t.plain for t in schedule.targets}
     found: dict[str, Function] = {}
+    blocks = {f.name: f for f in schedule.functions}
     while (run := _longest([*mains.values(), *found.values()])) is not None:
         part = _part(run, f"part {len(found)}")
-        mains = {name: _calling(f, part) for name, f in mains.items()}
-        found = {part.name: part, **{name: _calling(f, part) for name, f in found.items()}}
+        gives = written_over(part.parameters, part.body, blocks | found)
+        mains = {name: _calling(f, part, gives) for name, f in mains.items()}
+        found = {name: _calling(f, part, gives) for name, f in found.items()}
+        found = {part.name: part, **found}
     short = {name: f for name, f in found.items() if _passes_on(f)}
     mains = {name: _with_short(f, short) for name, f in mains.items()}
     found = {name: _with_short(f, short) for name, f in found.items() if name not in short}
@@ -236,8 +239,9 @@ def _part(run: _Run, name: str) -> Function:
     )
 
 
-def _calling(function: Function, part: Function) -> Function:
-    """A function that calls the part wherever it does the same."""
+def _calling(function: Function, part: Function, gives: tuple[int, ...]) -> Function:
+    """A function that calls the part wherever it does the same, and hands it for good the arguments
+    that it `gives`."""
     length, i = len(part.body), 0
     while i + length <= len(function.body) and function.name != part.name:
         run, same = _Run(function, i, length), Same()
@@ -249,7 +253,7 @@ def _calling(function: Function, part: Function) -> Function:
                     *(part.name, "", Part(SAVED)),
                     tuple(Value(same.there[v.name], v.type) for v in part.parameters),
                     made,
-                    gives=written_over(part.parameters, part.body),
+                    gives=gives,
                     values=tuple(same.there.get(name, name) for name in names_made(part.body)),
                 )
                 body = (*function.body[:i], call, *function.body[i + length :])

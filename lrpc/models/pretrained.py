@@ -19,7 +19,7 @@ from lrpc.config import Config, filled
 from lrpc.config.checks import TRANSFORMERS
 from lrpc.errors import ConfigError, WeightsError
 from lrpc.models.outputs import named, of_phrases
-from lrpc.models.processor import PROCESSORS, as_described, read_processor
+from lrpc.models.processor import PROCESSORS, as_described
 from lrpc.models.records import WeightsInfo
 from lrpc.models.released import Normalize
 from lrpc.models.texts import Text, phrases_of, read_text, takes_phrases
@@ -33,8 +33,8 @@ _LISTS = ("layers", "layer", "block")
 class Pretrained(nn.Module):
     """A model of transformers that takes images as MaskDINO does; its own modules are in `model`.
 
-    Of one that takes text, the text is fixed. `layers` has the module paths of the encoder's and the decoder's list of layers, as far as there
-    are any, `masked` says whether it takes a mask of padding.
+    `layers` has the module paths of the encoder's and the decoder's list of layers, as far as there
+    are any. A `text` that it takes is fixed.
     """
 
     def __init__(self, model: nn.Module, mean: Tensor, std: Tensor, text: Text = NONE) -> None:
@@ -84,7 +84,9 @@ class Pretrained(nn.Module):
         }
 
 
-def _note_part(found: dict[str, str], kind: str, _module: nn.Module, _given: Any, made: Any) -> None:
+def _note_part(
+    found: dict[str, str], kind: str, _module: nn.Module, _given: Any, made: Any
+) -> None:
     """Which part of what a layer gives is its first tensor, as places name parts."""
     depth = 0
     while not isinstance(made, Tensor):
@@ -121,7 +123,7 @@ def read_described(config: Config) -> Config:
         names = phrases_of(config)
         found = {"LRPC.CLASS_NAMES": names, "MODEL.SEM_SEG_HEAD.NUM_CLASSES": len(names)}
         config = filled(config, found, "LRPC.TEXT")
-    made = as_described(config, settings, read_processor(path))
+    made = as_described(config, settings, path)
     masked = "pixel_mask" in takes
     by_step = made.LRPC.RESIZE == "aspect" and made.MODEL.MaskDINO.SIZE_DIVISIBILITY == 1
     if masked and by_step and made.LRPC.DYNAMIC is not False:

@@ -18,7 +18,7 @@ from lrpc.frontend.sizes import Dynamic
 from lrpc.ir.graph import Module
 from lrpc.models.maskdino.spec import MaskDINOSpec
 from lrpc.models.pretrained import Pretrained
-from lrpc.models.processor import STEP
+from lrpc.models.resizing import STEP
 from lrpc.program.places import startable
 from lrpc.program.targets import (
     Places,
@@ -191,7 +191,11 @@ def unused(config: Config, targets: Sequence[Target]) -> list[str]:
     """What is to be said where LRPC.TARGETS was set, and the model has none of those targets."""
     key = "LRPC.TARGETS"
     theirs = config.LRPC.SOURCE in SOURCES and not config.LRPC.SCOPE
-    if theirs or not asked(config) or any(target.name in KINDS for target in targets):
+    if (
+        theirs
+        or not asked(config)
+        or any(target.name.partition(":")[0] in KINDS for target in targets)
+    ):
         return []
     names = ", ".join(target.name for target in targets)
     return [f"{key} names targets of a whole MaskDINO, and is not used here: there are {names}"]

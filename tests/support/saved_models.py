@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import nn
 
 from tools.bench.torchvision_ops import declare
@@ -114,7 +116,7 @@ def vit() -> tuple[nn.Module, Any]:
     return library.ViTForImageClassification(settings), processor
 
 
-MODELS = {
+MODELS: dict[str, Any] = {
     "detr": detr,
     "deformable": deformable_detr,
     "rtdetr": rtdetr,
@@ -125,13 +127,27 @@ MODELS = {
 }
 
 
-def save(name: str, folder: Path) -> Path:
+def save(name: str, folder: Path, models: Mapping[str, Any] = MODELS) -> Path:
     """The folder of a model whose weights are random, none of them 0."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model, processor = MODELS[name]()
+        model, processor = models[name]()
         for parameter in model.parameters():
             parameter.data += 0.05 * torch.randn(parameter.shape)
     model.eval().save_pretrained(folder / name)
     processor.save_pretrained(folder / name)
     return folder / name
+
+
+def expected(folder: Path, image: Path, models: Mapping[str, Any] = MODELS, text: str = "") -> Any:
+    """The model in a folder, its processor, the inputs that this makes of an image (and a text),
+    and the model's outputs."""
+    model, processor = models[folder.name]()
+    model = type(model).from_pretrained(folder).eval()
+    if hasattr(type(processor), "from_pretrained"):
+        processor = type(processor).from_pretrained(folder)
+    more = {"text": text} if text else {}
+    with Image.open(image) as opened, torch.no_grad():
+        inputs = processor(images=opened.convert("RGB"), return_tensors="pt", **more)
+        given = {name: value for name, value in inputs.items() if name != "pixel_mask"}
+        return model, processor, inputs, model(**given)

@@ -33,6 +33,7 @@ def find_detections(
     original: Size | None = None,
     score_masks: bool = True,
     classes: int = 0,
+    per_query: bool = False,
 ) -> list[Detection]:
     """At most `top` detections that score above `score`, best first.
 
@@ -41,16 +42,16 @@ def find_detections(
     `valid`), as in the released code; without boxes, a box is that around the mask. The score is
     never above the class probability, so only queries with a class above `score` are looked at;
     masks of the others are not even resized. `classes` says how many there are (0: as many as
-    logits); where logits have one more, it stands for no object, and all of them share 1.
+    logits); where logits have one more, it stands for no object, and all of them share 1. With
+    `per_query` a query is one object, of its best class, as it is where there are boxes and logits
+    of no object.
     """
     places = Sizes(frame, valid, original or valid)
     if of_classes(outputs):
         return find_classes(outputs, places, score, top)
     outputs = scored(outputs, classes)
-    if (
-        "pred_boxes" in outputs
-        and outputs["pred_logits"].shape[-1] > outputs[PROBABILITIES].shape[-1]
-    ):
+    none = outputs["pred_logits"].shape[-1] > outputs[PROBABILITIES].shape[-1]
+    if per_query or ("pred_boxes" in outputs and none):
         outputs = _best_class(outputs)
     above = outputs[PROBABILITIES] > score  # [Q, C]
     pairs = min(_CANDIDATES, int(above.sum()))

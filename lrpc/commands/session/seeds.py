@@ -13,6 +13,8 @@ from lrpc.commands.session.detect import (
     strongest_of_class,
     strongest_pixel,
 )
+from lrpc.commands.session.images import Window
+from lrpc.commands.session.original import placed, seen_size
 from lrpc.commands.session.targets import Layer, TargetError, TargetSpec
 from lrpc.config.target_kinds import BOX_COORDINATES, KINDS, OF_CLASSES
 from lrpc.models.maskdino.postprocess import PROBABILITIES
@@ -58,6 +60,7 @@ class Scene:
     found: Sequence[Detection]
     original: Size | None = None
     classes: int = 0
+    window: Window | None = None  # what of the image on disk is seen, where that is not all
 
     @property
     def sizes(self) -> tuple[Size, Size]:
@@ -71,7 +74,9 @@ class Scene:
                 return one
         if label is None:
             label = int(scored(self.outputs, self.classes)[PROBABILITIES][query].argmax())
-        return describe(self.outputs, *self.sizes, query, label, self.original, self.classes)
+        size = self.original if self.window is None else seen_size(self.window)
+        one = describe(self.outputs, *self.sizes, query, label, size, self.classes)
+        return placed(one, self.window, self.original or self.valid)
 
 
 def resolve(specs: Sequence[TargetSpec], scene: Scene) -> list[Seed]:

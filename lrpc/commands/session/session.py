@@ -107,6 +107,7 @@ class Session(ABC):
             Scene(
                 *(outputs_of(state, b), image.frame, image.valid, found, image.original),
                 self.facts.class_count,
+                image.window,
             )
             for b, (image, found) in enumerate(zip(images, detected, strict=True))
         ]

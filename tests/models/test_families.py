@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 import lrpc
 from lrpc.cli import main
+from lrpc.commands.session.facts import read_facts
+from lrpc.commands.session.images import load_image
+from lrpc.commands.session.original import in_network, original_box, original_map
 from lrpc.compiler import compile_config
 from lrpc.config import Config, default_config
 from lrpc.errors import ConfigError
@@ -129,18 +132,19 @@ def described(folder: Path) -> Config:
 
 def start_of(outputs: dict[str, Tensor]) -> tuple[str, tuple[int, ...]]:
     """An output to explain, and one of its entries."""
-    name = next(n for n in ("region_logits", "pred_logits") if n in outputs)
-    return name, (1,) if name == "region_logits" else (3, 1)
+    name = next(n for n in ("region_logits", "pred_logits", "logits") if n in outputs)
+    return name, (3, 1) if name == "pred_logits" else (1,)
 
 
 #: DAB-DETR computes its positions in float32. Torch's attention is wrong where the mask is of
 #: another precision than the rest, as that of EoMT is in float64.
 SINGLE = {"dab", "eomt"}
+ORACLES = [name for name in FAMILIES if name not in ("convnext", "deit", "resnet")]
 SLOW = {"dab", "rtdetr2", "rfdetr", "upernet", "dpt", "conditional", "dfine"}
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in FAMILIES]
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in ORACLES]
 )
 def test_forward_and_gradient_are_the_model_s(folders: Any, name: str) -> None:
     """On other images and more of them."""
@@ -165,6 +169,38 @@ def test_forward_and_gradient_are_the_model_s(folders: Any, name: str) -> None:
     near = max(near, 1e-8)
     scale = float(wanted.abs().max())
     torch.testing.assert_close(found.input[0], wanted, rtol=near, atol=near * scale)
+
+
+@pytest.mark.parametrize(
+    ("name", "window"),
+    [("convnext", (26, 106, 421, 422)), ("deit", (48, 64, 384, 512)),
+     ("resnet", (48, 127, 384, 386))],
+)  # fmt: skip
+def test_the_centre_is_cut_out_as_the_processor_does(
+    folders: Any, name: str, window: tuple[float, ...]
+) -> None:
+    """The shorter edge, or both, resized to more than the model takes; `window` is what of
+    the image on disk is seen."""
+    config = described(folders(name))
+    manifest = {"inputs": {"images": "f32[B,3,64,64]"}, "config": config.to_dict(portable=True)}
+    image = load_image(PHOTO, read_facts(manifest).sizing)
+    _, _, inputs, _ = expected(folders(name), PHOTO, FAMILIES)
+    made = build_model(config)[0].normalize(image.pixels[None])  # type: ignore[operator]
+    assert made.shape == inputs["pixel_values"].shape
+    scale = float(torch.tensor(config.MODEL.PIXEL_STD).mean())
+    assert float((made - inputs["pixel_values"]).abs().max()) * scale < 3  # of 255: rounding
+    assert image.seen == pytest.approx(window, abs=1)
+    found = original_map(torch.rand(3, 64, 64), image)
+    rows, columns = found.sum(1).nonzero()[:, 0], found.sum(0).nonzero()[:, 0]
+    top, left, height, width = image.seen
+    assert (int(rows.min()), int(rows.max())) == (int(top), int(np.ceil(top + height)) - 1)
+    assert (int(columns.min()), int(columns.max())) == (int(left), int(np.ceil(left + width)) - 1)
+    torch.testing.assert_close(
+        original_map(torch.ones(3, 64, 64), image).sum(), torch.tensor(3.0 * 64 * 64)
+    )
+    corner = original_box((0.0, 0.0, 64.0, 64.0), image)
+    assert corner == pytest.approx((left, top, left + width, top + height))
+    assert in_network((left + width / 2, top + height / 4), image) == pytest.approx((32, 16))
 
 
 @pytest.mark.parametrize(

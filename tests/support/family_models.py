@@ -173,6 +173,25 @@ def grounding_dino() -> tuple[nn.Module, Any]:
     return library.GroundingDinoForObjectDetection(settings), processor
 
 
+def convnext() -> tuple[nn.Module, Any]:
+    settings = library.ConvNextConfig(hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1], **LABELS)
+    processor = library.ConvNextImageProcessor(size={"shortest_edge": 64})
+    return library.ConvNextForImageClassification(settings), processor
+
+
+def deit() -> tuple[nn.Module, Any]:
+    settings = library.DeiTConfig(**_SMALL, image_size=64, patch_size=16, **LABELS)
+    processor = library.DeiTImageProcessor(size={"height": 80, "width": 80}, crop_size=_SQUARE)
+    return library.DeiTForImageClassification(settings), processor
+
+
+def resnet_classifier() -> tuple[nn.Module, Any]:
+    settings = resnet(4)
+    settings.id2label, settings.label2id = LABELS["id2label"], LABELS["label2id"]
+    processor = library.CLIPImageProcessor(size={"shortest_edge": 80}, crop_size=_SQUARE)
+    return library.ResNetForImageClassification(settings), processor
+
+
 FAMILIES = {
     "conditional": conditional_detr,
     "dab": dab_detr,
@@ -185,4 +204,7 @@ FAMILIES = {
     "dpt": dpt,
     "upernet": upernet,
     "gdino": grounding_dino,
+    "convnext": convnext,
+    "deit": deit,
+    "resnet": resnet_classifier,
 }

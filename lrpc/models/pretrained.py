@@ -95,8 +95,10 @@ def _note_part(
 
 
 def layer_lists(model: nn.Module) -> dict[str, str]:
-    """The module paths of the lists of encoder and decoder layers, backbones left out."""
+    """The module paths of the lists of encoder and decoder layers, backbones left out; the layers of
+    a model that has one stack and no name for it are an encoder's."""
     found: dict[str, str] = {}
+    others: list[str] = []
     for path, module in model.named_modules():
         parts = path.split(".")
         if not isinstance(module, nn.ModuleList) or parts[-1] not in _LISTS:
@@ -104,6 +106,10 @@ def layer_lists(model: nn.Module) -> dict[str, str]:
         kinds = [k for part in parts[-2::-1] for k in ("encoder", "decoder") if k in part]
         if kinds and not _BACKBONE.search(path):
             found.setdefault(kinds[0], path)
+        elif not kinds and not _BACKBONE.search(path):
+            others.append(path)
+    if not found and len(others) == 1:
+        found["encoder"] = others[0]
     return found
 
 

@@ -144,7 +144,8 @@ def example_inputs(config: Config, shape: tuple[int, int], dtype: torch.dtype) -
 def places_of(config: Config, model: nn.Module) -> Places:
     """Where relevance can be read and where it ends."""
     if isinstance(model, Pretrained):
-        return with_boundaries(_layers(model, shapes_of(config)[0]), config.LRPC.BOUNDARIES)
+        asked = asked_places((), *config.LRPC.READ, *config.LRPC.BOUNDARIES)
+        return with_boundaries(_layers(model, shapes_of(config)[0], asked), config.LRPC.BOUNDARIES)
     if config.LRPC.SOURCE not in SOURCES:
         return with_boundaries(Places(), config.LRPC.BOUNDARIES)
     spec, options = MaskDINOSpec.from_config(config), config.LRPC
@@ -157,11 +158,14 @@ def places_of(config: Config, model: nn.Module) -> Places:
     return with_boundaries(places, options.BOUNDARIES)
 
 
-def _layers(model: Pretrained, shape: tuple[int, int]) -> Places:
-    """The layers of a model of transformers, and its image."""
+def _layers(model: Pretrained, shape: tuple[int, int], asked: Sequence[str] = ()) -> Places:
+    """The layers of a model of transformers, and its image; what enters the first layer of a stack
+    where it is `asked` for."""
     paths = {"input": "normalize"}
     for kind, layers in model.layer_places(shape).items():
         paths |= {f"{kind}.layers.{i}": path for i, path in enumerate(layers)}
+        if f"{kind}.input" in asked:
+            paths[f"{kind}.input"] = f"{model.layers[kind]}.0:in0"
     return Places(paths, ("input",), {"input": "images"})
 
 

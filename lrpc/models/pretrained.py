@@ -6,7 +6,8 @@ import hashlib
 import importlib
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -56,7 +57,8 @@ class Pretrained(nn.Module):
         given = {} if padding_mask is None else {"pixel_mask": (~padding_mask).long()}
         for name in self.text:
             given[name] = self.get_buffer(name).expand(len(images), -1)
-        made = self.model(pixel_values=self.normalize(images), return_dict=True, **given)
+        with _uncached():
+            made = self.model(pixel_values=self.normalize(images), return_dict=True, **given)
         if self.spans is None:
             return named(made)
         return {**of_phrases(made["logits"], self.spans), "pred_boxes": made["pred_boxes"]}
@@ -84,6 +86,19 @@ class Pretrained(nn.Module):
         }
 
 
+@contextmanager
+def _uncached() -> Iterator[None]:
+    """While active, models compute what they otherwise keep for images of the same size, such as
+    anchors: a trace must see it."""
+    tools: Any = importlib.import_module("transformers.pytorch_utils")
+    asked = tools.is_torchdynamo_compiling
+    tools.is_torchdynamo_compiling = lambda: True
+    try:
+        yield
+    finally:
+        tools.is_torchdynamo_compiling = asked
+
+
 def _note_part(
     found: dict[str, str], kind: str, _module: nn.Module, _given: Any, made: Any
 ) -> None:
@@ -95,8 +110,8 @@ def _note_part(
 
 
 def layer_lists(model: nn.Module) -> dict[str, str]:
-    """The module paths of the lists of encoder and decoder layers, backbones left out; the layers of
-    a model that has one stack and no name for it are an encoder's."""
+    """The module paths of the lists of encoder and decoder layers, backbones left out; the layers
+    of a model that has one stack and no name for it are an encoder's."""
     found: dict[str, str] = {}
     others: list[str] = []
     for path, module in model.named_modules():

@@ -218,3 +218,26 @@ def test_a_text_that_a_model_cannot_use(folders: Any, name: str, text: str, word
     with pytest.raises(ConfigError, match=words) as error:
         build_model(read_described(default_config(source)))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["rtdetr2", pytest.param("dfine", marks=pytest.mark.slow)])
+def test_any_size_where_a_model_keeps_its_anchors(folders: Any, name: str) -> None:
+    """What it keeps from one image to the next of the same size is computed in the program."""
+    model: nn.Module = build_model(described(folders(name)))[0].double()
+    torch.manual_seed(0)
+    images = torch.rand(2, 3, 96, 160, dtype=torch.float64) * 255
+    program = lrpc.compile(
+        model, {"images": images[:1, ..., :128]}, dynamic={"images": {2: "H", 3: "W"}}
+    )
+    state, outputs = program.forward(images), model(images)
+    for key, value in outputs.items():
+        torch.testing.assert_close(state.outputs[key], value, rtol=1e-9, atol=1e-9)
+
+
+def test_one_size_where_a_model_does_not_come_out_alike_at_all(
+    folders: Any, tmp_path: Path
+) -> None:
+    """The pooling of UperNet cuts a level into parts, which are not equal at every size."""
+    settings = keys(folders("upernet"), "LRPC.RESIZE", "aspect", "LRPC.COMPOSITE", "attnlrp")
+    report = compile_config(default_config(settings), tmp_path / "out", check=False)
+    assert any(note.startswith("one size, 64×96") for note in report.notes)

@@ -106,6 +106,22 @@ def test_evaluate(configs: Any, tmp_path: Path, name: str) -> None:
     assert found["explained"] >= (3 if name == "vit" else 1)
 
 
+def test_bench_beside_the_model_in_its_folder(
+    configs: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, program = configs("vit"), tmp_path / "program"
+    assert main(["compile", "--config", str(config), "-o", str(program)]) == 0
+    folder = config.with_suffix("")
+    words = ["bench", str(program), "--repeats", "1"]
+    assert main(words) == 0
+    assert "give --source transformers:FOLDER" in " ".join(capsys.readouterr().out.split())
+    assert main([*words, "--source", f"transformers:{folder}"]) == 0
+    assert "outputs differ from the model's by" in capsys.readouterr().out
+    other = save("deit", tmp_path, FAMILIES)
+    assert main([*words, "--source", f"transformers:{other}"]) == 2
+    assert "not the weights that the program was compiled from" in capsys.readouterr().err
+
+
 def test_analyze_between_layers_of_a_detector(configs: Any, tmp_path: Path) -> None:
     """Queries of the last layer from those of the layer before, and what the encoder gives."""
     out = tmp_path / "table.csv"

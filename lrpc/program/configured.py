@@ -144,8 +144,17 @@ def example_inputs(config: Config, shape: tuple[int, int], dtype: torch.dtype) -
 def places_of(config: Config, model: nn.Module) -> Places:
     """Where relevance can be read and where it ends."""
     if isinstance(model, Pretrained):
-        asked = asked_places((), *config.LRPC.READ, *config.LRPC.BOUNDARIES)
-        return with_boundaries(_layers(model, shapes_of(config)[0], asked), config.LRPC.BOUNDARIES)
+        asked, shape = (*config.LRPC.READ, *config.LRPC.BOUNDARIES), shapes_of(config)[0]
+        try:
+            layers = _layers(model, shape, asked)
+        except Exception as error:  # its own code, which may raise anything
+            reason = str(error).strip().partition("\n")[0]
+            raise ConfigError(
+                f"{config.where('LRPC.SOURCE')}: LRPC.SOURCE: the model fails on an image of"
+                f" {shape[0]}×{shape[1]} alone ({type(error).__name__}: {reason:.200}); set"
+                " LRPC.SHAPES to what it takes, or compile it from Python"
+            ) from error
+        return with_boundaries(layers, config.LRPC.BOUNDARIES)
     if config.LRPC.SOURCE not in SOURCES:
         return with_boundaries(Places(), config.LRPC.BOUNDARIES)
     spec, options = MaskDINOSpec.from_config(config), config.LRPC

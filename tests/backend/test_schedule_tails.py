@@ -204,3 +204,25 @@ def test_what_is_written_over_by_another_name_is_handed_over_for_good() -> None:
     found = tails(targets(before, functions))
     same(found, found)
     assert [s.gives for s in calls(found)[:2]] == [(0,), (0,)]
+
+
+def test_a_run_at_the_end_of_others_hands_on_what_they_do() -> None:
+    """Two pairs of targets have a run each, and these end alike."""
+    common = line("{0}c", f"%{{0}}{LONG // 2 - 1}", LONG)
+    last = f"%{{0}}c{LONG // 2 - 1}"
+    bodies = {}
+    for name, ops, end in (
+        *(("a", ("cos", "sin"), "abs"), ("b", ("cos", "sin"), "exp")),
+        *(("c", ("tanh", "cos"), "relu"), ("d", ("tanh", "cos"), "sigmoid")),
+    ):
+        run = f'read "there" (%{name}_)\n' + line("{0}", f"%{name}_", LONG, ops) + "\n" + common
+        close = f'\n%z: {G} = {end}({last})\nfree {last}\nread "input" (%z)\nfree %z'
+        start = f"%{name}_: {G} = mul(%g, {Y})" if name in "bd" else f"%{name}_: {G} = exp(%g)"
+        bodies[name] = main(start, (run + close).format(name))
+    found = tails(targets(bodies))
+    same(found, found)
+    shared = [f for f in found.functions if sum(isinstance(s, Call) for s in f.body) == 1]
+    assert len(shared) == 2
+    for name, body in bodies.items():
+        whole = targets(bodies).targets["abcd".index(name)].plain.body
+        assert put_back(found.targets["abcd".index(name)].plain.body, found) == whole, body

@@ -48,8 +48,9 @@ class _Run:
 
     @property
     def last(self) -> bool:
-        """Whether it is the end of the function."""
-        return self.start + self.length == len(self.function.body)
+        """Whether it is the end of the function, which hands on nothing."""
+        whole = self.start + self.length == len(self.function.body)
+        return whole and not self.function.results
 
 
 def tails(schedule: Schedule) -> Schedule:
@@ -157,8 +158,8 @@ def _fitting(a: Function, i: int, b: Function, j: int, length: int, least: int) 
     length = min(_reach(_Run(a, i, length)), _reach(_Run(b, j, length)))
     while length >= least and not (_whole(_Run(a, i, length)) and _whole(_Run(b, j, length))):
         length -= 1
-    last = [i + length == len(a.body), j + length == len(b.body)]
-    return length if length >= least and last[0] == last[1] else 0
+    same = _Run(a, i, length).last == _Run(b, j, length).last
+    return length if length >= least and same else 0
 
 
 def _reach(run: _Run) -> int:
@@ -217,9 +218,10 @@ def _live(body: Sequence[Statement]) -> list[Value]:
 
 
 def _made(run: _Run) -> list[Value]:
-    """What a run makes that is read after it."""
+    """What a run makes that is read after it, or that its function hands on."""
     after = run.function.body[run.start + run.length :]
     read = {x.name for s in after for x in operands(s) if isinstance(x, Value)}
+    read |= {v.name for v in run.function.results}
     return [v for s in run.body for v in results(s) if v.name in read]
 
 

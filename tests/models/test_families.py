@@ -108,6 +108,20 @@ def test_a_phrase_has_the_logit_of_its_best_token(folders: Any) -> None:
     torch.testing.assert_close(found["pred_logits"], best)
 
 
+def test_an_image_is_padded_as_the_processor_does(folders: Any, tmp_path: Path) -> None:
+    """Black below it; a query is an instance of its best class, scored at the size on disk."""
+    folder = folders("eomt")
+    record = run(folder, tmp_path, "--score", "0.1", "--top", "7")
+    assert record["image"]["padded"]
+    assert record["image"]["changed"] is None
+    _, processor, _, outputs = expected(folder, PHOTO, FAMILIES)
+    (found,) = processor.post_process_instance_segmentation(outputs, [(480, 640)], threshold=0.1)
+    wanted = sorted((-one["score"], one["label_id"]) for one in found["segments_info"])
+    mine = [target["detection"] for target in record["targets"]]
+    assert [one["class"] for one in mine] == [label for _, label in wanted]
+    np.testing.assert_allclose([-one["score"] for one in mine], [s for s, _ in wanted], atol=5e-3)
+
+
 @pytest.mark.parametrize("name", ["segformer", pytest.param("upernet", marks=pytest.mark.slow)])
 def test_regions_are_those_of_transformers(folders: Any, tmp_path: Path, name: str) -> None:
     """Classes by area on disk, and the mean logit of a class where it is the largest."""

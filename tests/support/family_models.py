@@ -122,7 +122,8 @@ def eomt() -> tuple[nn.Module, Any]:
         **_SMALL, image_size=64, patch_size=16, num_blocks=1, num_queries=7, num_upscale_blocks=1,
         num_register_tokens=1, **LABELS,
     )  # fmt: skip
-    processor = library.EomtImageProcessor(size={"shortest_edge": 64, "longest_edge": 64})
+    edges = {"shortest_edge": 64, "longest_edge": 64}
+    processor = library.EomtImageProcessor(size=edges, do_pad=True)
     return library.EomtForUniversalSegmentation(settings), processor
 
 

@@ -10,6 +10,7 @@ from passes.assign_rules import AssignRules, RuleMap
 from passes.base import JointPass, Joints, Pass, run_joint_pipeline, run_pipeline
 from passes.canonicalize import Canonicalize
 from passes.check_coverage import CheckCoverage
+from passes.drop_shifts import DropShifts
 from passes.eliminate_dead import EliminateDead
 from passes.expand_attention import ExpandAttention
 from passes.expand_deformable import ExpandDeformable
@@ -37,6 +38,7 @@ MARKING: tuple[Pass, ...] = (
     RecogniseNorms(),
     RecogniseActivations(),
     AdditiveMasks(),
+    DropShifts(),
     ExpandAttention(),
     ExpandDeformable(),
     RecogniseDeformable(),
@@ -73,7 +75,7 @@ PASSES: dict[str, type[AnyPass]] = {
     one.name: one
     for one in (
         *(Canonicalize, FoldBatchNorm, FoldConstants, RecogniseNorms, RecogniseActivations),
-        *(AdditiveMasks, ExpandAttention, ExpandDeformable, RecogniseDeformable),
+        *(AdditiveMasks, DropShifts, ExpandAttention, ExpandDeformable, RecogniseDeformable),
         *(MarkResidual, MarkLayerNorm, MarkAttention, MarkDeformable, MarkRest),
         *(AssignRules, SkipProjections, CheckCoverage, AddPlaces, MoveBoundaries),
         *(LowerRelevance, Simplify, EliminateDead, MixedPrecision, SaveTensors, FuseRatios),
@@ -88,7 +90,7 @@ PIPELINES: dict[str, Callable[..., tuple[Pass, ...]]] = {
 
 __all__ = [
     "CLEANING", "JOINING", "MARKING", "PASSES", "PIPELINES", "AddPlaces", "AdditiveMasks",
-    "AnyPass", "AssignRules", "Canonicalize", "CheckCoverage", "EliminateDead",
+    "AnyPass", "AssignRules", "Canonicalize", "CheckCoverage", "DropShifts", "EliminateDead",
     "ExpandAttention", "ExpandDeformable", "FoldBatchNorm", "FoldConstants", "FuseRatios",
     "JointPass", "Joints", "LowerRelevance", "MarkAttention", "MarkDeformable", "MarkLayerNorm",
     "MarkResidual", "MarkRest", "MixedPrecision", "MoveBoundaries", "Pass",

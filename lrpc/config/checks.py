@@ -183,6 +183,15 @@ def _check_layers(layers: Any, place: str) -> None:
         )
 
 
+def parse_crop(value: Any) -> tuple[int, ...]:
+    """Return the shorter edge before a crop, or height and width; () where there is no crop."""
+    if not isinstance(value, list | tuple) or len(value) > 2:
+        raise ValueError(f"expected [shorter edge] or [height, width], got {show(value)}")
+    if not all(_is_integer(edge, 1) for edge in value):
+        raise ValueError(f"expected edges in pixels, got {show(value)}")
+    return tuple(value)
+
+
 def parse_dynamic(value: Any) -> bool | int | str:
     """Return whether sizes vary, the step that they go in, or auto."""
     if isinstance(value, str):  # of the command line
@@ -212,6 +221,7 @@ PARSERS: dict[str, Parser] = {
     "LRPC.BOX.HIGH": parse_bound,
     "LRPC.MEMORY.BUDGET": parse_budget,
     "LRPC.SHAPES": parse_shapes,
+    "LRPC.CROP_FROM": parse_crop,
     "LRPC.DYNAMIC": parse_dynamic,
     "LRPC.READ": _PLACES,
     "LRPC.BOUNDARIES": _PLACES,

@@ -93,6 +93,11 @@ _ALL = (
         output="pred_boxes", query_of="pred_boxes", of_detections=True),
     TargetKind("class", (CLASS,), "class {0}",
         output="logits", query_of="logits", of_detections=True),
+    TargetKind("class_region", (Index("class", "c", "c"),), "pixels of class {0}",
+        output="region_logits", query_of="region_logits", of_detections=True),
+    TargetKind("class_pixel", (Index("class", "c", "c"), Index("y", "y", "y"),
+        Index("x", "x", "x")), "class {0}, pixel y {1} x {2}",
+        output="pixel_logits", query_of="pixel_logits", of_detections=True),
     TargetKind("encoder_feature", (Index("channel", "channel", "c"),), "channel {0}",
         layers="encoder.layers.", axes=(1,), token=0),
     # Query q is row q of every layer and of the outputs.
@@ -129,4 +134,6 @@ SUBLAYERS: dict[str, dict[str, tuple[str, str]]] = {
         "ffn": ("linear2", ""),
     },
 }
+#: Those of models without queries, the one that is explained where none is asked for first.
+OF_CLASSES = ("class", "class_region", "class_pixel")
 KINDS: dict[str, TargetKind] = {kind.name: kind for kind in _ALL}

@@ -49,6 +49,10 @@ class TracedTensor(Tensor, fx.Proxy):  # type: ignore[misc]  # Tensor's operator
         self.carries = self.stopped = self.of_sizes = False
         self.outside: TracedTensor | None = None
 
+    def __call__(self) -> TracedTensor:
+        """`callable` holds of fx's proxies: code that calls what is callable means the tensor."""
+        return self
+
     @classmethod
     def __torch_function__(
         cls,

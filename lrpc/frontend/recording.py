@@ -41,6 +41,7 @@ from lrpc.frontend.proxy import TracedTensor, has_own_operations, plain
 from lrpc.frontend.records import SHAPE_OF, Decision, found, kind_of, mapped, memory_of
 from lrpc.frontend.running import ByShapes, Runner, stand_in
 from lrpc.frontend.source_location import in_transform, source_place
+from lrpc.frontend.true_places import TruePlaces
 from lrpc.frontend.written import Written
 from lrpc.ir.graph import Loc
 
@@ -60,6 +61,7 @@ class Recorder(fx.Tracer):
         self.observe: Callable[[fx.Node, Tensor], None] | None = None
         self.constants: Constants
         self.written = Written(self)
+        self.true_places = TruePlaces()
         self.modules: list[str] = []
         self.decisions: dict[str, Decision] = {}
         self.stopped: dict[Loc, None] = {}
@@ -139,6 +141,8 @@ class Recorder(fx.Tracer):
             with values_only():
                 made = execute(kind, target, self.root, *lent)
                 return made.zero_() if name in UNSET else made
+        if name == "setitem":
+            args = (args[0], self.true_places.instead(args[1]), *args[2:])
         if is_in_place(name) and on_plain:
             self.written.adopt(args[0], name)
         return self._recorded(kind, target, name, args, kwargs)
@@ -167,6 +171,7 @@ class Recorder(fx.Tracer):
             if node.meta["writes"] is x.node:
                 self._write_in(x, carries and following, stops and not following)
         made = self._wrap(node, result, operands, name)
+        self.true_places.note(name, args, kwargs, made)
         for x in found(made, TracedTensor):
             if self.runner.sized:  # read by whoever asks for its shape, and by what comes of it
                 self.decide(f"{SHAPE_OF}{name}", values[0], list(x.shape))

@@ -14,6 +14,7 @@ from lrpc.frontend.execute import call_name, execute
 from lrpc.frontend.gradients import values_only
 from lrpc.frontend.leaves import shape_of_leaf
 from lrpc.frontend.records import found, mapped
+from lrpc.frontend.true_places import asks_for_places
 from lrpc.frontend.views import VIEWS
 from lrpc.ir.meta import FORMULAS, operands
 
@@ -82,6 +83,9 @@ class Runner:
         own = args[:1] if kind == "call_method" else ()  # the tensor whose method it is stays one
         rest, kwargs = mapped((args[len(own) :], kwargs), Tensor, _as_number)
         args = (*own, *rest)
+        if asks_for_places(call_name(target), args, kwargs):
+            none = torch.zeros(0, dtype=torch.int64)  # how many is not known: see TruePlaces
+            return (self.fake.from_tensor(none),) * args[0].dim()
         if call_name(target) in INDEXED:
             args = (args[0], _places(args[1]), *args[2:])
         with self.fake:

@@ -21,7 +21,7 @@ from lrpc.frontend.factories import Factories
 from lrpc.frontend.leaves import is_leaf, leaf_functions
 from lrpc.frontend.proxy import TracedTensor
 from lrpc.frontend.recording import Recorder
-from lrpc.frontend.records import Boundary, Decision, Input, found, kind_of, mapped
+from lrpc.frontend.records import SHAPE_OF, Boundary, Decision, Input, found, kind_of, mapped
 from lrpc.frontend.running import ByShapes
 from lrpc.frontend.source_location import raised_place
 from lrpc.frontend.structure import nested
@@ -87,15 +87,22 @@ class ValueTracer(Recorder):
             with ONE_AT_A_TIME, leaf_functions(), torch.enable_grad(), _uncompiled():
                 self.active = True
                 graph = self.trace(model)
+            returned, shapes = (self._output, self.boundaries), self.runner.fake is not None
+            unread = self.true_places.prune(graph, returned, shapes)
         except TraceError:
             raise
         except Exception as error:
             raise self._in_one_line(error) from error
         finally:
             self.active = False
+        decisions = {
+            told: d
+            for told, d in self.decisions.items()
+            if (d.what.removeprefix(SHAPE_OF), d.place) not in unread
+        }
         return Trace(
             model, graph, self.constants.stored, tuple(self.boundaries), self._output,
-            tuple(self.decisions.values()), tuple(self.stopped),
+            tuple(decisions.values()), tuple(self.stopped),
         )  # fmt: skip
 
     def _in_one_line(self, error: Exception) -> TraceError:

@@ -6,7 +6,8 @@ import hashlib
 import importlib
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -18,20 +19,15 @@ from torch import Tensor, nn
 from lrpc.config import Config, filled
 from lrpc.config.checks import TRANSFORMERS
 from lrpc.errors import ConfigError, WeightsError
-from lrpc.models.processor import PROCESSOR, as_described, read_processor
+from lrpc.models.outputs import named, of_phrases
+from lrpc.models.processor import PROCESSORS, as_described
 from lrpc.models.records import WeightsInfo
 from lrpc.models.released import Normalize
+from lrpc.models.texts import Text, phrases_of, read_text, takes_phrases
 from lrpc.models.weights import file_sha256
 
-#: What models call their outputs, and what they are called here, best first.
-NAMES = {
-    "class_queries_logits": "pred_logits",
-    "masks_queries_logits": "pred_masks",
-    "logits": "pred_logits",
-    "pred_boxes": "pred_boxes",
-    "pred_masks": "pred_masks",
-}
 _BACKBONE = re.compile(r"backbone|pixel_level_module\.encoder|text")
+NONE = Text()
 _LISTS = ("layers", "layer", "block")
 
 
@@ -39,11 +35,15 @@ class Pretrained(nn.Module):
     """A model of transformers that takes images as MaskDINO does; its own modules are in `model`.
 
     `layers` has the module paths of the encoder's and the decoder's list of layers, as far as there
-    are any, `masked` says whether it takes a mask of padding.
+    are any. A `text` that it takes is fixed.
     """
 
-    def __init__(self, model: nn.Module, mean: Tensor, std: Tensor) -> None:
+    def __init__(self, model: nn.Module, mean: Tensor, std: Tensor, text: Text = NONE) -> None:
         super().__init__()
+        self.text = tuple(text.inputs)
+        for name, tokens in text.inputs.items():
+            self.register_buffer(name, tokens, persistent=False)
+        self.spans = text.spans
         self.normalize = Normalize(mean, std)
         self.model = model
         self.layers = {kind: f"model.{path}" for kind, path in layer_lists(model).items()}
@@ -55,18 +55,24 @@ class Pretrained(nn.Module):
         [0, 1]) [B, Q, 4], `pred_masks` [B, Q, h, w] or both; other models what they return.
         """
         given = {} if padding_mask is None else {"pixel_mask": (~padding_mask).long()}
-        return named(self.model(pixel_values=self.normalize(images), return_dict=True, **given))
+        for name in self.text:
+            given[name] = self.get_buffer(name).expand(len(images), -1)
+        with _uncached():
+            made = self.model(pixel_values=self.normalize(images), return_dict=True, **given)
+        if self.spans is None:
+            return named(made)
+        return {**of_phrases(made["logits"], self.spans), "pred_boxes": made["pred_boxes"]}
 
     @torch.no_grad()
     def layer_places(self, shape: tuple[int, int]) -> dict[str, list[str]]:
         """Where the layers of encoder and decoder hand on what they computed: of several results
         the first. The model is run on an image of this size."""
-        several: set[str] = set()
+        parts: dict[str, str] = {}
         lists = {
             kind: cast(nn.ModuleList, self.get_submodule(p)) for kind, p in self.layers.items()
         }
         hooks = [
-            layers[0].register_forward_hook(partial(_note_several, several, kind))
+            layers[0].register_forward_hook(partial(_note_part, parts, kind))
             for kind, layers in lists.items()
         ]
         try:
@@ -75,33 +81,39 @@ class Pretrained(nn.Module):
             for hook in hooks:
                 hook.remove()
         return {
-            kind: [f"{self.layers[kind]}.{i}{':out0' * (kind in several)}" for i in range(len(own))]
+            kind: [f"{self.layers[kind]}.{i}{parts[kind]}" for i in range(len(own))]
             for kind, own in lists.items()
         }
 
 
-def _note_several(found: set[str], kind: str, _module: nn.Module, _given: Any, made: Any) -> None:
-    if not isinstance(made, Tensor):
-        found.add(kind)
+@contextmanager
+def _uncached() -> Iterator[None]:
+    """While active, models compute what they otherwise keep for images of the same size, such as
+    anchors: a trace must see it."""
+    tools: Any = importlib.import_module("transformers.pytorch_utils")
+    asked = tools.is_torchdynamo_compiling
+    tools.is_torchdynamo_compiling = lambda: True
+    try:
+        yield
+    finally:
+        tools.is_torchdynamo_compiling = asked
 
 
-def named(outputs: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The outputs of a model under the names that targets have; the hidden states are left out."""
-    found: dict[str, Tensor] = {}
-    for name, own in NAMES.items():
-        value = outputs.get(name)
-        if isinstance(value, Tensor):
-            found.setdefault(own, value)
-    if "pred_boxes" in found or "pred_masks" in found:
-        return found
-    return {name: x for name, x in outputs.items() if name == "logits"} or {
-        name: x for name, x in outputs.items() if isinstance(x, Tensor) and x.is_floating_point()
-    }
+def _note_part(
+    found: dict[str, str], kind: str, _module: nn.Module, _given: Any, made: Any
+) -> None:
+    """Which part of what a layer gives is its first tensor, as places name parts."""
+    depth = 0
+    while not isinstance(made, Tensor):
+        made, depth = made[0], depth + 1
+    found[kind] = f":out{'.'.join('0' * depth)}" if depth else ""
 
 
 def layer_lists(model: nn.Module) -> dict[str, str]:
-    """The module paths of the lists of encoder and decoder layers, backbones left out."""
+    """The module paths of the lists of encoder and decoder layers, backbones left out; the layers
+    of a model that has one stack and no name for it are an encoder's."""
     found: dict[str, str] = {}
+    others: list[str] = []
     for path, module in model.named_modules():
         parts = path.split(".")
         if not isinstance(module, nn.ModuleList) or parts[-1] not in _LISTS:
@@ -109,6 +121,10 @@ def layer_lists(model: nn.Module) -> dict[str, str]:
         kinds = [k for part in parts[-2::-1] for k in ("encoder", "decoder") if k in part]
         if kinds and not _BACKBONE.search(path):
             found.setdefault(kinds[0], path)
+        elif not kinds and not _BACKBONE.search(path):
+            others.append(path)
+    if not found and len(others) == 1:
+        found["encoder"] = others[0]
     return found
 
 
@@ -120,11 +136,16 @@ def read_described(config: Config) -> Config:
     place = config.LRPC.SOURCE.removeprefix(TRANSFORMERS)
     library = _library(config)
     settings = _loaded(config, library.AutoConfig.from_pretrained, place)
-    path = Path(place, PROCESSOR)
-    if not path.is_file():
+    takes = _takes(config, _class(config, library, settings))
+    path = next((path for name in PROCESSORS if (path := Path(place, name)).is_file()), None)
+    if path is None:
         path = Path(_loaded(config, _cached, place))
-    made = as_described(config, settings, read_processor(path))
-    masked = "pixel_mask" in inspect.signature(_class(config, library, settings).forward).parameters
+    if takes_phrases(takes):
+        names = phrases_of(config)
+        found = {"LRPC.CLASS_NAMES": names, "MODEL.SEM_SEG_HEAD.NUM_CLASSES": len(names)}
+        config = filled(config, found, "LRPC.TEXT")
+    made = as_described(config, settings, path)
+    masked = "pixel_mask" in takes
     by_step = made.LRPC.RESIZE == "aspect" and made.MODEL.MaskDINO.SIZE_DIVISIBILITY == 1
     if masked and by_step and made.LRPC.DYNAMIC is not False:
         made = filled(made, {"LRPC.PADDING_MASK": True}, str(path))
@@ -138,7 +159,10 @@ def build_pretrained(config: Config) -> tuple[Pretrained, WeightsInfo]:
     """
     place, library = config.LRPC.SOURCE.removeprefix(TRANSFORMERS), _library(config)
     settings = _loaded(config, library.AutoConfig.from_pretrained, place)
-    load = _class(config, library, settings).from_pretrained
+    kind = _class(config, library, settings)
+    load, tokenizer = kind.from_pretrained, library.AutoTokenizer.from_pretrained
+    takes = _takes(config, kind)
+    text = read_text(config, settings, takes, lambda: _loaded(config, tokenizer, place))
     with torch.random.fork_rng(devices=[]):
         model, loading = _loaded(config, load, place, dtype=torch.float32, output_loading_info=True)
     if missing := sorted(loading["missing_keys"]):
@@ -148,7 +172,7 @@ def build_pretrained(config: Config) -> tuple[Pretrained, WeightsInfo]:
         )
     pixels = (config.MODEL.PIXEL_MEAN, config.MODEL.PIXEL_STD)
     mean, std = (torch.tensor(values)[:, None, None] for values in pixels)
-    return Pretrained(model, mean, std), _known(place, type(model).__name__)
+    return Pretrained(model, mean, std, text), _known(place, type(model).__name__)
 
 
 def _known(place: str, architecture: str) -> WeightsInfo:
@@ -174,7 +198,7 @@ def _library(config: Config) -> Any:
 def _cached(place: str, **_: Any) -> str:
     from transformers.utils.hub import cached_file
 
-    return str(cached_file(place, PROCESSOR, local_files_only=True))
+    return str(cached_file(place, PROCESSORS[0], local_files_only=True))
 
 
 def _loaded(config: Config, load: Any, place: str, **options: Any) -> Any:
@@ -197,3 +221,14 @@ def _class(config: Config, library: Any, settings: Any) -> Any:
             f" of this transformers ({', '.join(names) or 'none'}); save the whole model"
         )
     return getattr(library, names[0])
+
+
+def _takes(config: Config, kind: Any) -> Mapping[str, inspect.Parameter]:
+    """The arguments of a class of models, by name; ConfigError where images are none."""
+    takes = inspect.signature(kind.forward).parameters
+    if "pixel_values" not in takes:
+        raise ConfigError(
+            f"{config.where('LRPC.SOURCE')}: LRPC.SOURCE: {kind.__name__} takes no images; compile"
+            " it from Python, with lrpc.compile(model, inputs)"
+        )
+    return takes

@@ -11,18 +11,25 @@ from typing import Any
 from lrpc.config import Config, filled
 from lrpc.config.show import show
 from lrpc.errors import ConfigError
+from lrpc.models.resizing import sizes_of
 
-PROCESSOR = "preprocessor_config.json"
-_FILTERS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
-STEP = 32  # of backbones
+#: Where the settings of an image processor stand: in a file of their own, or in that of a processor
+#: of images and text.
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+#: Models whose own post-processing finds one object for each query, of its best class.
+_ONE_CLASS = ("eomt", "eomt_dinov3", "grounding-dino", "mm-grounding-dino")
 
 
-def as_described(config: Config, settings: Any, processor: Mapping[str, Any]) -> Config:
+def as_described(config: Config, settings: Any, path: Path) -> Config:
     """`config` with what the model's own files say, wherever it sets nothing itself.
 
-    `settings` are those of the model (`AutoConfig`), `processor` is its image processor's file.
+    `settings` are those of the model (`AutoConfig`), `path` is its image processor's file. Raises
+    ConfigError.
     """
-    found = _sizes(config, processor) | _pixels(processor) | _classes(settings)
+    processor = read_processor(path)
+    found = sizes_of(config, processor, str(path)) | _pixels(processor) | _classes(settings)
+    if settings.model_type in _ONE_CLASS:
+        found["LRPC.DETECTIONS"] = "queries"
     return filled(config, found, config.LRPC.SOURCE)
 
 
@@ -32,6 +39,8 @@ def read_processor(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read ({error}); save the image processor") from error
+    if path.name == PROCESSORS[1] and isinstance(found, dict):
+        found = found.get("image_processor")
     if not isinstance(found, dict):
         raise ConfigError(f"{path}: expected the settings of an image processor")
     for key, (holds, expected) in _KNOWN.items():
@@ -63,30 +72,10 @@ _KNOWN: dict[str, tuple[Callable[[Any], bool], str]] = {
     "rescale_factor": (lambda v: _is_number(v) and v > 0, "a number above 0"),
     "size": (_is_size, "edges in pixels"),
     "crop_size": (_is_size, "edges in pixels"),
+    "crop_pct": (lambda v: _is_number(v) and 0 < v <= 1, "a number in (0, 1]"),
     "size_divisor": (_is_edge, "a number of pixels"),
     "size_divisibility": (_is_edge, "a number of pixels"),
 }
-
-
-def _sizes(config: Config, processor: Mapping[str, Any]) -> dict[str, Any]:
-    """How images are resized, and the size that the program is planned for."""
-    size = processor.get("size") or {}
-    size = size if isinstance(size, dict) else {"height": size, "width": size}
-    step = processor.get("size_divisor") or processor.get("size_divisibility") or 1
-    found: dict[str, Any] = {"MODEL.MaskDINO.SIZE_DIVISIBILITY": step}
-    found["LRPC.RESAMPLE"] = _FILTERS.get(processor.get("resample", 2), "bilinear")
-    if processor.get("do_center_crop"):
-        crop = processor.get("crop_size") or size
-        size = crop if isinstance(crop, dict) else {"height": crop, "width": crop}
-    if isinstance(size.get("height"), int) and isinstance(size.get("width"), int):
-        shape = (size["height"], size["width"])
-        return found | {"LRPC.RESIZE": "exact", "LRPC.SHAPES": [shape]}
-    shortest = size.get("shortest_edge", config.INPUT.MIN_SIZE_TEST)
-    longest = size.get("longest_edge") or config.INPUT.MAX_SIZE_TEST
-    edges = (shortest, min(longest, shortest * 4 // 3))
-    shape = tuple(-(-edge // STEP) * STEP for edge in edges)
-    found |= {"INPUT.MIN_SIZE_TEST": shortest, "INPUT.MAX_SIZE_TEST": longest}
-    return found | {"LRPC.RESIZE": "aspect", "LRPC.SHAPES": [shape]}
 
 
 def _pixels(processor: Mapping[str, Any]) -> dict[str, Any]:

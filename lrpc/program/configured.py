@@ -18,7 +18,7 @@ from lrpc.frontend.sizes import Dynamic
 from lrpc.ir.graph import Module
 from lrpc.models.maskdino.spec import MaskDINOSpec
 from lrpc.models.pretrained import Pretrained
-from lrpc.models.processor import STEP
+from lrpc.models.resizing import STEP
 from lrpc.program.places import startable
 from lrpc.program.targets import (
     Places,
@@ -149,7 +149,17 @@ def example_inputs(config: Config, shape: tuple[int, int], dtype: torch.dtype) -
 def places_of(config: Config, model: nn.Module) -> Places:
     """Where relevance can be read and where it ends."""
     if isinstance(model, Pretrained):
-        return with_boundaries(_layers(model, shapes_of(config)[0]), config.LRPC.BOUNDARIES)
+        asked, shape = (*config.LRPC.READ, *config.LRPC.BOUNDARIES), shapes_of(config)[0]
+        try:
+            layers = _layers(model, shape, asked)
+        except Exception as error:  # its own code, which may raise anything
+            reason = str(error).strip().partition("\n")[0]
+            raise ConfigError(
+                f"{config.where('LRPC.SOURCE')}: LRPC.SOURCE: the model fails on an image of"
+                f" {shape[0]}×{shape[1]} alone ({type(error).__name__}: {reason:.200}); set"
+                " LRPC.SHAPES to what it takes, or compile it from Python"
+            ) from error
+        return with_boundaries(layers, config.LRPC.BOUNDARIES)
     if config.LRPC.SOURCE not in SOURCES:
         return with_boundaries(Places(), config.LRPC.BOUNDARIES)
     spec, options = MaskDINOSpec.from_config(config), config.LRPC
@@ -163,11 +173,14 @@ def places_of(config: Config, model: nn.Module) -> Places:
     return with_boundaries(places, options.BOUNDARIES)
 
 
-def _layers(model: Pretrained, shape: tuple[int, int]) -> Places:
-    """The layers of a model of transformers, and its image."""
+def _layers(model: Pretrained, shape: tuple[int, int], asked: Sequence[str] = ()) -> Places:
+    """The layers of a model of transformers, and its image; what enters the first layer of a stack
+    where it is `asked` for."""
     paths = {"input": "normalize"}
     for kind, layers in model.layer_places(shape).items():
         paths |= {f"{kind}.layers.{i}": path for i, path in enumerate(layers)}
+        if f"{kind}.input" in asked:
+            paths[f"{kind}.input"] = f"{model.layers[kind]}.0:in0"
     return Places(paths, ("input",), {"input": "images"})
 
 
@@ -197,7 +210,11 @@ def unused(config: Config, targets: Sequence[Target]) -> list[str]:
     """What is to be said where LRPC.TARGETS was set, and the model has none of those targets."""
     key = "LRPC.TARGETS"
     theirs = config.LRPC.SOURCE in SOURCES and not config.LRPC.SCOPE
-    if theirs or not asked(config) or any(target.name in KINDS for target in targets):
+    if (
+        theirs
+        or not asked(config)
+        or any(target.name.partition(":")[0] in KINDS for target in targets)
+    ):
         return []
     names = ", ".join(target.name for target in targets)
     return [f"{key} names targets of a whole MaskDINO, and is not used here: there are {names}"]

@@ -237,3 +237,37 @@ def test_targets_share_what_several_ends_have_in_common() -> None:
     (outer,) = of_two
     inner = [s.function for s in found.by_name[outer].body if isinstance(s, Call)]
     assert inner == [of_one]
+
+
+def test_what_is_written_over_by_another_name_is_handed_over_for_good() -> None:
+    """A function gives its operand back under another name, in which the shared end writes."""
+    turned = f"%v: {G} = reshape(%x) {{shape=[K,B,4]}}\nreturn %v"
+    functions = {f'"turn" rule ledger (%x: {G})': turned}
+    end = f'%{{0}}: {G} = call "turn" "" saved[""] ({{1}})\n%{{0}}_: {G} = exp(%{{0}}) over=0\n'
+    end += line("{0}0", "%{0}_", FEWEST) + "\n" + LAST.replace("{0}", "{0}0")
+    before = {"a": main(FIRST, end.format("p", "%s")), "b": main(OTHER, end.format("q", "%t"))}
+    found = tails(targets(before, functions))
+    same(found, found)
+    assert [s.gives for s in calls(found)[:2]] == [(0,), (0,)]
+
+
+def test_a_run_at_the_end_of_others_hands_on_what_they_do() -> None:
+    """Two pairs of targets have a run each, and these end alike."""
+    common = line("{0}c", f"%{{0}}{LONG // 2 - 1}", LONG)
+    last = f"%{{0}}c{LONG // 2 - 1}"
+    bodies = {}
+    for name, ops, end in (
+        *(("a", ("cos", "sin"), "abs"), ("b", ("cos", "sin"), "exp")),
+        *(("c", ("tanh", "cos"), "relu"), ("d", ("tanh", "cos"), "sigmoid")),
+    ):
+        run = f'read "there" (%{name}_)\n' + line("{0}", f"%{name}_", LONG, ops) + "\n" + common
+        close = f'\n%z: {G} = {end}({last})\nfree {last}\nread "input" (%z)\nfree %z'
+        start = f"%{name}_: {G} = mul(%g, {Y})" if name in "bd" else f"%{name}_: {G} = exp(%g)"
+        bodies[name] = main(start, (run + close).format(name))
+    found = tails(targets(bodies))
+    same(found, found)
+    shared = [f for f in found.functions if sum(isinstance(s, Call) for s in f.body) == 1]
+    assert len(shared) == 2
+    for name, body in bodies.items():
+        whole = targets(bodies).targets["abcd".index(name)].plain.body
+        assert put_back(found.targets["abcd".index(name)].plain.body, found) == whole, body

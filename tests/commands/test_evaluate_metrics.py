@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lrpc.commands.evaluate.model import similarity
+from lrpc.commands.evaluate.likeness import similarity
 from lrpc.commands.evaluate.perturb import (
     Curve,
     blur_fill,

@@ -54,6 +54,17 @@ def test_is_right_for_any_batch(name: str) -> None:
     check(Apply(RIGHT[name]), (4, 6))
 
 
+PLACES = "where gives places whose number depends on the data; multiply by the mask instead"
+
+
+def _places_before(m: Apply, x: Tensor) -> Tensor:
+    mask, y = x > 0, x * 2
+    places = torch.where(mask)
+    mask[:, 0] = True
+    y[places] = 0.0
+    return y
+
+
 REFUSED: dict[str, tuple[Function, str]] = {
     "images moved": (
         lambda m, x: x.reshape(24, -1),
@@ -99,7 +110,12 @@ REFUSED: dict[str, tuple[Function, str]] = {
     ),
     "places": (
         lambda m, x: torch.where(x > 0)[0],
-        "where gives places whose number depends on the data; multiply by the mask instead",
+        PLACES,
+    ),
+    "places of a mask that has changed": (_places_before, PLACES),
+    "the largest of all images": (
+        lambda m, x: x / x.max(),
+        "max reduces over the batch axis, so that images would not be independent",
     ),
     "whole powers": (
         lambda m, x: 2 ** (x > 0).long(),

@@ -29,6 +29,15 @@ def zeros_slice(m: Apply, x: Tensor) -> Any:
     return z * x
 
 
+@case("places of a mask")
+def places_of_a_mask(m: Apply, x: Tensor) -> Any:
+    kept = x > 0.3
+    kept[torch.where(kept.sum(-1) == 0)] = True  # how many rows differs between images
+    z = x * 2
+    z[kept.nonzero(as_tuple=True)] = -1.0
+    return z.masked_fill(~kept, 3.0) * x
+
+
 @case("new_zeros ints")
 def new_zeros_ints(m: Apply, x: Tensor) -> Any:
     z = x.new_zeros(x.shape[0], 3, 6)

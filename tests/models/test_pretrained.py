@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import lrpc
@@ -25,7 +24,7 @@ from lrpc.errors import ConfigError, LrpcError, WeightsError
 from lrpc.models.pretrained import read_described
 from lrpc.models.sources import build_model
 from lrpc.program.loading import load_program
-from tests.support.saved_models import MODELS, get_size_with_aspect_ratio, save
+from tests.support.saved_models import MODELS, expected, get_size_with_aspect_ratio, save
 
 NAMES = ("cat", "dog", "bird")
 PHOTO = Path(__file__).parents[2] / "examples" / "photo.jpg"
@@ -44,16 +43,6 @@ def compiled(folder: Path, *keys: str) -> Path:
     if not output.is_dir():
         compile_config(default_config([*source, *keys]), output)
     return output
-
-
-def expected(folder: Path, image: Path) -> Any:
-    """The inputs that the folder's processor makes of an image, and the model's outputs."""
-    model, processor = MODELS[folder.name]()
-    model = type(model).from_pretrained(folder).eval()
-    processor = type(processor).from_pretrained(folder)
-    with Image.open(image) as opened, torch.no_grad():
-        inputs = processor(images=opened.convert("RGB"), return_tensors="pt")
-        return model, processor, inputs, model(pixel_values=inputs["pixel_values"])
 
 
 @pytest.mark.parametrize(

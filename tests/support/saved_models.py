@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import nn
 
 from tools.bench.torchvision_ops import declare
@@ -18,12 +20,12 @@ LABELS: dict[str, Any] = {
     "id2label": {0: "cat", 1: "dog", 2: "bird"},
     "label2id": {"cat": 0, "dog": 1, "bird": 2},
 }
-_NO_HUB: dict[str, Any] = {
+NO_HUB: dict[str, Any] = {
     "use_timm_backbone": False,
     "use_pretrained_backbone": False,
     "backbone": None,
 }
-_SIZES: dict[str, Any] = {
+DETR_SIZES: dict[str, Any] = {
     "d_model": 32,
     "encoder_layers": 2,
     "decoder_layers": 2,
@@ -36,7 +38,7 @@ _SIZES: dict[str, Any] = {
 EDGES = {"shortest_edge": 96, "longest_edge": 160}
 
 
-def _resnet(*stages: int) -> Any:
+def resnet(*stages: int) -> Any:
     return library.ResNetConfig(
         embedding_size=16,
         hidden_sizes=[16, 32, 64, 128],
@@ -47,13 +49,13 @@ def _resnet(*stages: int) -> Any:
 
 
 def detr() -> tuple[nn.Module, Any]:
-    settings = library.DetrConfig(backbone_config=_resnet(4), **_SIZES, **LABELS, **_NO_HUB)
+    settings = library.DetrConfig(backbone_config=resnet(4), **DETR_SIZES, **LABELS, **NO_HUB)
     return library.DetrForObjectDetection(settings), library.DetrImageProcessor(size=EDGES)
 
 
 def deformable_detr() -> tuple[nn.Module, Any]:
     settings = library.DeformableDetrConfig(
-        backbone_config=_resnet(2, 3, 4), num_feature_levels=3, **_SIZES, **LABELS, **_NO_HUB
+        backbone_config=resnet(2, 3, 4), num_feature_levels=3, **DETR_SIZES, **LABELS, **NO_HUB
     )
     processor = library.DeformableDetrImageProcessor(size=EDGES)
     return library.DeformableDetrForObjectDetection(settings), processor
@@ -98,8 +100,8 @@ def yolos() -> tuple[nn.Module, Any]:
 
 def maskformer() -> tuple[nn.Module, Any]:
     settings = library.MaskFormerConfig(
-        fpn_feature_size=32, mask_feature_size=32, backbone_config=_resnet(1, 2, 3, 4),
-        decoder_config=library.DetrConfig(**_SIZES), **LABELS,
+        fpn_feature_size=32, mask_feature_size=32, backbone_config=resnet(1, 2, 3, 4),
+        decoder_config=library.DetrConfig(**DETR_SIZES), **LABELS,
     )  # fmt: skip
     processor = library.MaskFormerImageProcessor(size=EDGES, size_divisor=32)
     return library.MaskFormerForInstanceSegmentation(settings), processor
@@ -114,7 +116,7 @@ def vit() -> tuple[nn.Module, Any]:
     return library.ViTForImageClassification(settings), processor
 
 
-MODELS = {
+MODELS: dict[str, Any] = {
     "detr": detr,
     "deformable": deformable_detr,
     "rtdetr": rtdetr,
@@ -125,13 +127,27 @@ MODELS = {
 }
 
 
-def save(name: str, folder: Path) -> Path:
+def save(name: str, folder: Path, models: Mapping[str, Any] = MODELS) -> Path:
     """The folder of a model whose weights are random, none of them 0."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model, processor = MODELS[name]()
+        model, processor = models[name]()
         for parameter in model.parameters():
             parameter.data += 0.05 * torch.randn(parameter.shape)
     model.eval().save_pretrained(folder / name)
     processor.save_pretrained(folder / name)
     return folder / name
+
+
+def expected(folder: Path, image: Path, models: Mapping[str, Any] = MODELS, text: str = "") -> Any:
+    """The model in a folder, its processor, the inputs that this makes of an image (and a text),
+    and the model's outputs."""
+    model, processor = models[folder.name]()
+    model = type(model).from_pretrained(folder).eval()
+    if hasattr(type(processor), "from_pretrained"):
+        processor = type(processor).from_pretrained(folder)
+    more = {"text": text} if text else {}
+    with Image.open(image) as opened, torch.no_grad():
+        inputs = processor(images=opened.convert("RGB"), return_tensors="pt", **more)
+        given = {name: value for name, value in inputs.items() if name != "pixel_mask"}
+        return model, processor, inputs, model(**given)

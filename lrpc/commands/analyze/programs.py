@@ -12,13 +12,15 @@ from lrpc.commands.analyze.switches import Switches
 from lrpc.commands.session.facts import read_facts
 from lrpc.commands.session.members import Member
 from lrpc.config import Config, load_config
-from lrpc.config.checks import SOURCES
+from lrpc.config.checks import SOURCES, TRANSFORMERS
 from lrpc.errors import AnalysisError
 from lrpc.ir.extents import at
-from lrpc.ir.graph import Value
+from lrpc.ir.graph import Graph, Value
 from lrpc.ir.parser import read_graph
 from lrpc.ir.types import Sym
 from lrpc.models.maskdino.spec import MaskDINOSpec
+from lrpc.models.pretrained import Pretrained, read_described
+from lrpc.models.sources import build_model
 from lrpc.program.loading import load_program
 from lrpc.program.manifest_reader import manifest_of
 from lrpc.program.protocol import Size
@@ -74,18 +76,21 @@ def configured(
     feature that the model does not have, before anything is compiled.
     """
     given = load_config(path, overrides)
-    if given.LRPC.SOURCE not in SOURCES:
+    stacks = _stacks(given)
+    check_layer(request.layer, stacks.get(request.module, 0), request.module)
+    features: Sequence[int] = request.features or ()
+    if given.LRPC.SOURCE in SOURCES:
+        spec = MaskDINOSpec.from_config(given)
+        size = spec.encoder_width if request.module == "encoder" else spec.queries
+        features = check_features(request.features, size, request.module)
+    elif request.sublayer is not None or request.measure == "pre_res":
         raise AnalysisError(
-            f"LRPC.SOURCE {given.LRPC.SOURCE}: analyze knows the layers of a MaskDINO only"
+            f"LRPC.SOURCE {given.LRPC.SOURCE}: of its layers the whole is known, not the parts;"
+            " leave out --sublayer and --measure pre_res"
         )
-    spec = MaskDINOSpec.from_config(given)
-    layers = spec.encoder_layers if request.module == "encoder" else spec.decoder_layers
-    check_layer(request.layer, layers, request.module)
-    size = spec.encoder_width if request.module == "encoder" else spec.queries
-    features = check_features(request.features, size, request.module)
-    if not spec.encoder_layers:
+    if request.module == "decoder" and not stacks.get("encoder"):
         raise AnalysisError("the encoder has no layer: what leaves the queries has no place to end")
-    found = route(request, spec.encoder_layers)
+    found = route(request, stacks.get("encoder", 0))
     places = [found.read, *found.leaving]
     settings: dict[str, object] = {
         "SCOPE": "",
@@ -97,10 +102,27 @@ def configured(
     }
     if switches.epsilon is not None:
         settings["EPSILON"] = switches.epsilon
-    if request.module == "decoder" and given.where("LRPC.SEEDS") == "defaults":
+    own = given.where("LRPC.SEEDS") != "defaults"
+    if request.module == "decoder" and features and not own:
         settings["SEEDS"] = len(features)
     words = [word for key, value in settings.items() for word in (f"LRPC.{key}", _text(value))]
     return load_config(path, [*overrides, *words])
+
+
+def _stacks(given: Config) -> dict[str, int]:
+    """How many layers the encoder and the decoder of the model have; AnalysisError where they are
+    not known."""
+    if given.LRPC.SOURCE in SOURCES:
+        spec = MaskDINOSpec.from_config(given)
+        return {"encoder": spec.encoder_layers, "decoder": spec.decoder_layers}
+    if not given.LRPC.SOURCE.startswith(TRANSFORMERS):
+        raise AnalysisError(
+            f"LRPC.SOURCE {given.LRPC.SOURCE}: analyze knows the layers of a MaskDINO, or of a"
+            " model of transformers"
+        )
+    model, _ = build_model(read_described(given))
+    assert isinstance(model, Pretrained)
+    return {kind: len(list(model.get_submodule(p).children())) for kind, p in model.layers.items()}
 
 
 def _entered(places: Sequence[str]) -> list[dict[str, Any]]:
@@ -124,7 +146,7 @@ def opened(directory: Path, request: LocalRequest, device: str, chunk: int = 0) 
     program = load_program(directory, device)
     manifest = manifest_of(directory)
     graph = read_graph(directory / "graph.lrp")
-    found = route(request, _encoder_layers(manifest))
+    found = route(request, _encoder_layers(graph))
     _check_compiled(directory, manifest, found)
     start, read = graph.value_at[found.start], graph.value_at[found.read]
     target = _targets(manifest)[found.target]
@@ -145,12 +167,13 @@ def _targets(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {target["name"]: target for target in manifest["targets"]}
 
 
-def _encoder_layers(manifest: Mapping[str, Any]) -> int:
-    config = manifest.get("config") or {}
-    try:
-        return int(config["MODEL"]["SEM_SEG_HEAD"]["TRANSFORMER_ENC_LAYERS"])
-    except (KeyError, TypeError):
-        raise AnalysisError("this program was not compiled from a MaskDINO's config") from None
+def _encoder_layers(graph: Graph) -> int:
+    """How many layers the encoder of a program's model has."""
+    names = [n.removeprefix("encoder.layers.") for n in graph.value_at]
+    found = [int(name) for name in names if name.isdecimal()]
+    if not found:
+        raise AnalysisError("this program has no layers of an encoder: its model has none by name")
+    return max(found) + 1
 
 
 def _check_compiled(directory: Path, manifest: Mapping[str, Any], found: Route) -> None:

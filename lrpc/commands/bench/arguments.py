@@ -23,8 +23,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--source",
         default="",
-        metavar="MODULE:FUNCTION",
-        help="the function that builds the model, where its manifest names one: it is run",
+        metavar="SOURCE",
+        help="the function that builds the model, where its manifest names one: it is run; of a"
+        " model of transformers, transformers:FOLDER",
     )
     arguments.plugins(command)
     command.add_argument(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lrpc.commands.bench.tf32 import matmuls
 from lrpc.config import stated_config
+from lrpc.config.checks import TRANSFORMERS
 from lrpc.errors import ConfigError, LrpcError
 from lrpc.models.sources import build_model
 from lrpc.models.weights import file_sha256
@@ -66,14 +67,21 @@ def original(
     elif config.MODEL.WEIGHTS and not manifest["weights"]["random"]:
         file = manifest["config"]["MODEL"]["WEIGHTS"]
         return f"give --weights FILE, the checkpoint {file} of its config"
-    named = str(config.LRPC.SOURCE)
-    if ":" in named and named != source:
+    named, theirs = str(config.LRPC.SOURCE), source.startswith(TRANSFORMERS)
+    if named.startswith(TRANSFORMERS):
+        folder = named.removeprefix(TRANSFORMERS)
+        if not theirs:
+            return f"give --source {TRANSFORMERS}FOLDER, the folder {folder} of its config"
+        config = stated_config(manifest["config"], [*words, "LRPC.SOURCE", source])
+    elif ":" in named and named != source:
         return f"a function builds it, which is code: allow it with --source {named}"
     load_allowed(manifest, plugins)
     try:
-        model, _ = build_model(config)
+        model, info = build_model(config)
     except LrpcError as error:
         return f"its config builds no model here: {str(error).splitlines()[0]}"
+    if theirs and info.sha256 != manifest["weights"]["sha256"]:
+        raise ConfigError(f"--source {source}: not the weights that the program was compiled from")
     dtype = next((x.dtype for x in inputs.values() if x.is_floating_point()), torch.float32)
     return Original(model.to(device, dtype), inputs, manifest.get("precision") == "tf32")
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lrpc.commands.evaluate.model import TARGET, load_models
+from lrpc.commands.evaluate.likeness import TARGETS
+from lrpc.commands.evaluate.model import load_models
 from lrpc.commands.session.facts import Facts
 from lrpc.commands.session.members import Member
 from lrpc.compiler import compile_config
 from lrpc.config import Config, limits, load_config
+from lrpc.config.checks import SOURCES
 from lrpc.config.document import Document, DocumentError, Tag
 from lrpc.errors import ConfigError
 from lrpc.program.configured import configured_composites
@@ -32,9 +34,10 @@ class Candidate:
     options: Mapping[str, Any] = field(default_factory=dict)
     member: str | None = None  # which of the config's composites, where it has several
 
-    def overrides(self) -> list[str]:
-        """The changes as `lrpc compile` takes them: KEY VALUE …"""
-        changes = {"TARGETS": [TARGET], **_flat(self.options)}
+    def overrides(self, targets: Sequence[str] = TARGETS[:1]) -> list[str]:
+        """The changes as `lrpc compile` takes them: KEY VALUE …; `targets` empty leaves those of
+        the config."""
+        changes = {**({"TARGETS": list(targets)} if targets else {}), **_flat(self.options)}
         return [word for k, v in changes.items() for word in (f"LRPC.{k}", _as_text(v))]
 
 
@@ -104,7 +107,9 @@ class Recipe:
 
     def of(self, candidate: Candidate) -> Config:
         """The configuration of one candidate. Raises ConfigError."""
-        words = [*self.overrides, *candidate.overrides()]
+        own = load_config(self.config, list(self.overrides))
+        known = own.LRPC.SOURCE in SOURCES  # what others return is not known yet
+        words = [*self.overrides, *candidate.overrides(TARGETS[:1] if known else ())]
         if self.weights is not None:
             words += ["MODEL.WEIGHTS", str(self.weights), "LRPC.WEIGHTS_ENTRY", ""]
         return load_config(self.config, words)

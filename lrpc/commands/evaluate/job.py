@@ -22,6 +22,7 @@ from lrpc.commands.session.arguments import split_overrides
 from lrpc.commands.session.members import Member
 from lrpc.config import Config, load_config
 from lrpc.errors import ConfigError
+from lrpc.models.pretrained import read_described
 from lrpc.program.devices import device_of
 
 
@@ -53,8 +54,8 @@ class Job:
         return Relevance(model, self.settings.batch, self.args.seed_chunk)
 
     def config(self) -> Config:
-        """--config with its overrides."""
-        return load_config(self.args.config, list(self.overrides))
+        """--config with its overrides, and what the model that it names says of itself."""
+        return read_described(load_config(self.args.config, list(self.overrides)))
 
 
 def read_job(args: argparse.Namespace, folder: Path) -> Job:

@@ -12,12 +12,17 @@ from lrpc.program.protocol import Detection
 
 
 def match(
-    truths: Sequence[Framed], found: Sequence[Detection], threshold: float, by: str = "mask"
+    truths: Sequence[Framed],
+    found: Sequence[Detection],
+    threshold: float,
+    by: str = "mask",
+    of_classes: bool = False,
 ) -> list[Detection | None]:
     """For each object the detection of its class that overlaps it most, None below `threshold`.
 
-    Overlap is the intersection over union of masks or boxes. A query is given to one object only;
-    the largest overlap chooses first.
+    Overlap is the intersection over union of masks or boxes; `by` class, of a model that classifies
+    images, the class is all. A query, or a class of a model without queries, is given to one object
+    only; the largest overlap chooses first.
     """
     pairs = []
     for i, truth in enumerate(truths):
@@ -25,17 +30,20 @@ def match(
             if one.label == truth.label:
                 pairs.append((overlap(truth, one, by), -i, -j))
     result: list[Detection | None] = [None] * len(truths)
-    taken: set[int] = set()
+    taken: set[tuple[int, ...]] = set()
     for value, i, j in sorted(pairs, reverse=True):
-        query = found[-j].query
+        one = found[-j]
+        query = (one.query, one.label) if of_classes else (one.query,)
         if value >= threshold and result[-i] is None and query not in taken:
-            result[-i] = found[-j]
+            result[-i] = one
             taken.add(query)
     return result
 
 
 def overlap(truth: Framed, one: Detection, by: str) -> float:
     """Intersection over union in the part of the frame that is not padding."""
+    if by == "class":
+        return 1.0
     if by == "box" or one.mask is None:
         return float(box_iou(torch.tensor([one.box]), truth.box)[0])
     height, width = truth.mask.shape

@@ -169,7 +169,7 @@ def _fill(image: LoadedImage, model: Member, kind: str) -> Tensor:
 
 
 def _trial(pixels: Tensor, picture: Picture, subject: Subject) -> Trial:
-    return Trial(pixels, picture.image.attended, subject.detection.box, subject.truth.label)
+    return Trial(pixels, picture.image.attended, subject.detection, subject.truth.label)
 
 
 def _order(picture: Picture, subject: int, relevance: Tensor, ground: Ground) -> Order:

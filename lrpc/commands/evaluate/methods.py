@@ -10,9 +10,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from lrpc.commands.evaluate.model import TARGET, Picture, in_batches, probabilities, similarity
+from lrpc.commands.evaluate.likeness import likeness, seed_of
+from lrpc.commands.evaluate.model import Picture, in_batches
 from lrpc.commands.session.calls import Request
-from lrpc.commands.session.members import Member
+from lrpc.commands.session.members import Member, outputs_of
 from lrpc.commands.session.seeds import Seed
 from lrpc.program.protocol import State
 
@@ -50,7 +51,10 @@ class Relevance:
 
     def of(self, state: State, pictures: Sequence[Picture]) -> Maps:
         """The maps of these pictures, from a forward pass of the program on them."""
-        seeds = [[_seed(s.detection.query, s.truth.label) for s in p.subjects] for p in pictures]
+        seeds = [
+            [seed_of(self.model.facts, s.detection.query, s.truth.label) for s in p.subjects]
+            for p in pictures
+        ]
         request = Request(ledger=False, chunk=self.chunk)
         images = self.model.relevance(state, seeds, request)
         return [[one.input.sum(0) for one in image] for image in images]
@@ -66,7 +70,7 @@ class IntegratedGradients:
     """Integrated gradients (Sundararajan et al. 2017, 1703.01365, eq. 1) from the mean colour.
 
     `model` is a program of gradient × input, whose input is zero at the mean colour. Along the path
-    the object is followed from query to query by its `similarity`, since a two-stage model selects
+    the object is followed from query to query by its `likeness`, since a two-stage model selects
     its queries anew for every image. The model's own detached values stay detached.
     """
 
@@ -96,16 +100,14 @@ class IntegratedGradients:
 
     def _followed(self, state: State, picture: Picture) -> list[list[Seed]]:
         """In every image the class logit of the query that is most each subject."""
-        found = []
-        every = probabilities(self.model, state)
-        for shares, boxes in zip(every, state.outputs["pred_boxes"], strict=True):
-            held = [
-                similarity(shares, boxes, s.detection.box, s.truth.label, picture.image.frame)
-                for s in picture.subjects
-            ]
-            labels = [subject.truth.label for subject in picture.subjects]
-            pairs = zip(held, labels, strict=True)
-            found.append([_seed(int(one.argmax()), label) for one, label in pairs])
+        facts, found = self.model.facts, []
+        for b in range(len(next(iter(state.outputs.values())))):
+            outputs, seeds = outputs_of(state, b), []
+            for s in picture.subjects:
+                label, frame = s.truth.label, picture.image.frame
+                held = likeness(outputs, s.detection, label, frame, facts.class_count)
+                seeds.append(seed_of(facts, int(held.argmax()), label))
+            found.append(seeds)
         return found
 
 
@@ -142,7 +144,3 @@ class Random:
 def generator_for(name: str, seed: int) -> torch.Generator:
     """A generator that depends on a name and a seed alone, the same on every machine."""
     return torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
-
-
-def _seed(query: int, label: int) -> Seed:
-    return Seed(TARGET, None, (query, label))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from lrpc.commands.evaluate.likeness import TARGETS, target_of
 from lrpc.commands.evaluate.match import match
 from lrpc.commands.evaluate.model import Picture, Subject
 from lrpc.commands.evaluate.outlines import ScenesError
@@ -84,7 +85,9 @@ class _Finding:
         if self.room == 0:
             return
         seen = [truth for truth in framed if truth is not None]
-        matched = match(seen, result, self.settings.iou, self.settings.match)
+        kind, by = target_of(self.model.facts), self.settings.match
+        by = "class" if kind == "class" else by
+        matched = match(seen, result, self.settings.iou, by, of_classes=kind != TARGETS[0])
         pairs = zip(seen, matched, strict=True)
         subjects = tuple(
             Subject(truth, replace(one, original_mask=None))  # thousands would fill the memory

@@ -53,18 +53,20 @@ def frame_truth(truth: Truth, image: LoadedImage) -> Framed | None:
         mask = truth.outline.mask(image.original)
     except ScenesError as error:
         raise ScenesError(f"{image.path}: object {truth.name}: {error}") from error
-    if image.valid != image.original:
-        resized = Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST)
+    up, aside, tall, wide = image.seen
+    if image.valid != image.original or image.window is not None:
+        seen = (aside, up, aside + wide, up + tall)
+        resized = Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST, seen)
         mask = np.asarray(resized, dtype=bool)
     if not mask.any():
         return None
     if truth.box is None:
         box = bounding_box(mask)
     else:
-        across, down = width / image.original[1], height / image.original[0]
+        across, down = width / wide, height / tall
         x0, y0, x1, y1 = truth.box  # what lies outside of the image is no part of the object
-        left, right = (min(max(x * across, 0.0), float(width)) for x in (x0, x1))
-        top, bottom = (min(max(y * down, 0.0), float(height)) for y in (y0, y1))
+        left, right = (min(max((x - aside) * across, 0.0), float(width)) for x in (x0, x1))
+        top, bottom = (min(max((y - up) * down, 0.0), float(height)) for y in (y0, y1))
         box = (left, top, right, bottom)
     return Framed(truth.name, truth.label, torch.from_numpy(mask.copy()), box)
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lrpc.commands.session.classes import of_classes
 from lrpc.commands.session.facts import Facts
 from lrpc.commands.session.places import Places
 from lrpc.commands.session.seeds import Seed
@@ -79,12 +80,13 @@ def padding_of(attended: Sequence[Size], frame: Size) -> Tensor:
 def check_outputs(state: State) -> None:
     """Raise ProgramError where outputs are not those of a detector, segmenter or classifier."""
     names = set(state.outputs)
-    if "logits" in names and "pred_logits" not in names and state.outputs["logits"].dim() == 2:
+    if "pred_logits" in names and names & {"pred_boxes", "pred_masks"}:
         return
-    if "pred_logits" not in names or not names & {"pred_boxes", "pred_masks"}:
+    if not of_classes({name: value[0] for name, value in state.outputs.items()}):
         raise ProgramError(
             "not the program of a detector or classifier: it needs pred_logits, and pred_boxes or"
-            f" pred_masks, or logits of classes; its outputs are {', '.join(sorted(names))}"
+            " pred_masks, or logits of classes, of the image or of pixels; its outputs are"
+            f" {', '.join(sorted(names))}"
         )
 
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lrpc.commands.session.classes import (
+    Sizes,
+    best_share,
+    describe_class,
+    find_classes,
+    of_classes,
+)
 from lrpc.models.maskdino.postprocess import PROBABILITIES, detections
 from lrpc.program.protocol import Box, Detection, Size
 
@@ -27,6 +34,7 @@ def find_detections(
     score_masks: bool = True,
     classes: int = 0,
     things: Collection[int] | None = None,
+    per_query: bool = False,
 ) -> list[Detection]:
     """At most `top` detections that score above `score`, best first.
 
@@ -36,22 +44,22 @@ def find_detections(
     never above the class probability, so only queries with a class above `score` are looked at;
     masks of the others are not even resized. `classes` says how many there are (0: as many as
     logits); where logits have one more, it stands for no object, and all of them share 1.
-    Of the best pairs, only those of classes among `things` count, where these are given.
+    Of the best pairs, only those of classes among `things` count, where these are given. With
+    `per_query` a query is one object, of its best class, as it is where there are boxes and logits
+    of no object.
     """
-    if "pred_logits" not in outputs:
-        return _classes(outputs["logits"], valid, score, top)
+    places = Sizes(frame, valid, original or valid)
+    if of_classes(outputs):
+        return find_classes(outputs, places, score, top)
     outputs = scored(outputs, classes)
-    if (
-        "pred_boxes" in outputs
-        and outputs["pred_logits"].shape[-1] > outputs[PROBABILITIES].shape[-1]
-    ):
+    none = outputs["pred_logits"].shape[-1] > outputs[PROBABILITIES].shape[-1]
+    if per_query or ("pred_boxes" in outputs and none):
         outputs = _best_class(outputs)
     above = outputs[PROBABILITIES] > score  # [Q, C]
     pairs = min(_CANDIDATES, int(above.sum()))
     if pairs == 0:
         return []
     queries = above.any(dim=1).nonzero()[:, 0]
-    places = _Sizes(frame, valid, original or valid)
     found = _detections(outputs, queries, places, pairs, score_masks)
     known = [one for one in found if things is None or one.label in things]
     found = sorted((one for one in known if one.score > score), key=lambda one: -one.score)
@@ -68,12 +76,13 @@ def describe(
     classes: int = 0,
 ) -> Detection:
     """One query seen as an object of class `label`, whatever its score."""
-    if "pred_logits" not in outputs:
-        return _of_class(outputs["logits"].float().softmax(-1), label, valid)
+    places = Sizes(frame, valid, original or valid)
+    if of_classes(outputs):
+        return describe_class(outputs, places, label)
     outputs = scored(outputs, classes)
     alone = dict(outputs) | {PROBABILITIES: outputs[PROBABILITIES][:, label : label + 1]}
     queries = torch.tensor([query], device=outputs["pred_logits"].device)
-    (one,) = _detections(alone, queries, _Sizes(frame, valid, original or valid), 1, True)
+    (one,) = _detections(alone, queries, places, 1, True)
     return replace(one, query=query, label=label)
 
 
@@ -84,32 +93,10 @@ def _best_class(outputs: dict[str, Tensor]) -> dict[str, Tensor]:
     return {**outputs, PROBABILITIES: shares * best}
 
 
-def _classes(logits: Tensor, valid: Size, score: float, top: int) -> list[Detection]:
-    """The classes [C] of a whole image: those above `score`, or else the best one."""
-    shares = logits.float().softmax(-1)
-    best = shares.topk(min(top, len(shares))).indices.tolist()
-    found = [_of_class(shares, label, valid) for label in best]
-    return [one for one in found if one.score > score] or found[:1]
-
-
-def _of_class(shares: Tensor, label: int, valid: Size) -> Detection:
-    """A class of a whole image."""
-    return Detection(0, label, float(shares[label]), (0.0, 0.0, valid[1], valid[0]), None)
-
-
-@dataclass(frozen=True)
-class _Sizes:
-    """The network's input, what of it is image, and the image on disk."""
-
-    frame: Size
-    valid: Size
-    original: Size
-
-
 def _detections(
     outputs: Mapping[str, Tensor],
     queries: Tensor,
-    sizes: _Sizes,
+    sizes: Sizes,
     top: int,
     score_masks: bool,
 ) -> list[Detection]:
@@ -151,6 +138,8 @@ def _clip(box: list[float], valid: Size) -> Box:
 
 def best_probability(outputs: Mapping[str, Tensor], classes: int = 0) -> float:
     """The largest class probability of any query, for saying how far an image was from any."""
+    if of_classes(outputs):
+        return best_share(outputs)
     return float(scored(outputs, classes)[PROBABILITIES].max())
 
 
@@ -165,7 +154,19 @@ def scored(outputs: Mapping[str, Tensor], classes: int) -> dict[str, Tensor]:
 
 def strongest_pixel(outputs: Mapping[str, Tensor], query: int, frame: Size, valid: Size) -> Size:
     """(y, x) on the mask grid [h, w] of the largest mask logit of a query, padding left out."""
-    grid = outputs["pred_masks"][query]
+    return _largest(outputs["pred_masks"][query], frame, valid)
+
+
+def strongest_of_class(outputs: Mapping[str, Tensor], label: int, frame: Size, valid: Size) -> Size:
+    """(y, x) on the grid of the logits of pixels of a class's largest one, among the pixels where
+    it is the largest class if there are any; padding left out."""
+    logits = outputs["pixel_logits"]
+    own = logits[label] == logits.amax(0)
+    grid = logits[label].masked_fill(~own, -torch.inf) if own.any() else logits[label]
+    return _largest(grid, frame, valid)
+
+
+def _largest(grid: Tensor, frame: Size, valid: Size) -> Size:
     height, width = grid.shape
     rows = max(1, int(height * valid[0] / frame[0]))
     columns = max(1, int(width * valid[1] / frame[1]))

@@ -41,6 +41,7 @@ class Facts:
     class_count: int  # 0: not known
     places: Places  # per target that the program can start from
     score_masks: bool  # whether a detection's score counts its mask
+    per_query: bool  # whether each query is one object, of its best class
     outputs: tuple[str, ...]  # names of what the model returns
     padding_mask: bool  # whether `forward` takes a mask of padded pixels
     check: Mapping[str, Any]  # how the program was held against its model
@@ -78,6 +79,7 @@ def read_facts(manifest: Mapping[str, Any]) -> Facts:
         ),
         places=places,
         score_masks=not tests.get("TEST_FOUCUS_ON_BOX", False),
+        per_query=lrpc.get("DETECTIONS") == "queries",
         outputs=tuple(str(name) for name in _mapping(manifest.get("outputs"))),
         padding_mask=others > 0,
         check=_mapping(manifest.get("check")),
@@ -161,6 +163,7 @@ def _sizing(edges: tuple[str, str], sizes: Mapping[str, Any], config: Mapping[st
         masks=masks,
         rule=own.get("RESIZE", "shortest"),
         exact=(int(shapes[0][0]), int(shapes[0][1])),
+        before=tuple(own.get("CROP_FROM", ())),
         filter=own.get("RESAMPLE", "bilinear"),
         masked=bool(own.get("PADDING_MASK", False)),
     )

@@ -32,6 +32,9 @@ FORMATS = (
 _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow would clip, not scale these
 
 
+Window = tuple[float, float, float, float]
+
+
 @dataclass(frozen=True, eq=False)
 class LoadedImage:
     """An image as the program takes it: `pixels` f32[3, H, W] in 0–255, RGB, padded with the mean.
@@ -39,7 +42,8 @@ class LoadedImage:
     `valid` is the (h, w) at the top left that holds the image, `original` its size on disk. The
     model's own inference would resize it to `wanted` and pad it to `own` (None: not known). A mask
     of padding leaves `unmasked` (None: `valid`) at the top left. `masked` says that it is padded as
-    transformers pads the images of a batch.
+    transformers pads the images of a batch. `window` is what of the image on disk is seen, as
+    (top, left, height, width) in its pixels (None: all of it).
     """
 
     path: Path
@@ -50,6 +54,12 @@ class LoadedImage:
     own: Size | None = None
     unmasked: Size | None = None
     masked: bool = False
+    window: Window | None = None
+
+    @property
+    def seen(self) -> Window:
+        """What of the image on disk is seen: (top, left, height, width) in its pixels."""
+        return self.window or (0.0, 0.0, float(self.original[0]), float(self.original[1]))
 
     @property
     def attended(self) -> Size:
@@ -178,8 +188,9 @@ def read_rgb(path: Path) -> Image.Image:
 def load_image(path: Path, sizing: Sizing) -> LoadedImage:
     """Read, resize (with Pillow, as detectron2 does) and pad one image at bottom and right.
 
-    The padding is the pixel mean: the released code pads with zeros *after* normalisation.
-    Raises ImageError as `read_rgb` does, and where `sizing` does not allow that it is padded.
+    Where an image processor crops, the centre is all that is seen. The padding is the pixel mean:
+    the released code pads with zeros *after* normalisation. Raises ImageError as `read_rgb` does,
+    and where `sizing` does not allow that it is padded.
     """
     image = read_rgb(path)
     original = (image.height, image.width)
@@ -187,12 +198,25 @@ def load_image(path: Path, sizing: Sizing) -> LoadedImage:
     if refusal := sizing.refusal(frame, valid, original):
         raise ImageError(f"{shown(path)}: {refusal}")
     with decoding(path):
-        if valid != original:
-            resampling = Image.Resampling[sizing.filter.upper()]
-            image = image.resize((valid[1], valid[0]), resampling)
-        pixels = torch.tensor(sizing.mean, dtype=torch.float32)[:, None, None].repeat(1, *frame)
+        image, window = _resized(image, valid, sizing)
+        pixels = torch.tensor(sizing.fill, dtype=torch.float32)[:, None, None].repeat(1, *frame)
         pixels[:, : valid[0], : valid[1]] = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     unmasked = sizing.unmasked(frame, valid, original)
     own = sizing.own(original)
     masked = sizing.in_a_batch(valid, original)
-    return LoadedImage(path, pixels, valid, original, *own, unmasked, masked)
+    return LoadedImage(path, pixels, valid, original, *own, unmasked, masked, window)
+
+
+def _resized(image: Image.Image, size: Size, sizing: Sizing) -> tuple[Image.Image, Window | None]:
+    """An image at a size, or the centre of that size of one that is larger, and what of the image
+    that is."""
+    original = (image.height, image.width)
+    cut = sizing.cut(original)
+    whole, (top, left) = (size, (0, 0)) if cut is None else cut
+    if whole != original:
+        image = image.resize((whole[1], whole[0]), Image.Resampling[sizing.filter.upper()])
+    if cut is None:
+        return image, None
+    down, across = (a / b for a, b in zip(original, whole, strict=True))
+    window = (top * down, left * across, size[0] * down, size[1] * across)
+    return image.crop((left, top, left + size[1], top + size[0])), window

@@ -14,6 +14,7 @@ from lrpc.commands.session.calls import Explained, Request, explain, forward
 from lrpc.commands.session.detect import find_detections
 from lrpc.commands.session.facts import Facts, read_facts
 from lrpc.commands.session.images import LoadedImage
+from lrpc.commands.session.original import placed, seen_size
 from lrpc.commands.session.seeds import Seed
 from lrpc.errors import ProgramError
 from lrpc.program.loading import composites_of, under_composite
@@ -47,20 +48,22 @@ class Member:
         self, state: State, images: Sequence[LoadedImage], score: float, top: int
     ) -> list[list[Detection]]:
         """At most `top` objects in each image of the batch, with scores above `score`."""
-        return [
-            find_detections(
+        found = []
+        for b, image in enumerate(images):
+            some = find_detections(
                 outputs_of(state, b),
                 image.frame,
                 image.valid,
                 score,
                 top,
-                original=image.original,
+                original=seen_size(image.seen),
                 score_masks=self.facts.score_masks,
                 classes=self.facts.class_count,
                 things=self.facts.results.things if self.facts.results.panoptic else None,
+                per_query=self.facts.per_query,
             )
-            for b, image in enumerate(images)
-        ]
+            found.append([placed(one, image.window, image.original) for one in some])
+        return found
 
     def relevance(
         self, state: State, seeds: Sequence[Sequence[Seed]], request: Request

@@ -1,37 +1,72 @@
-"""Relevance and boxes at the size that an image has on disk."""
+"""Relevance, boxes and masks at the size that an image has on disk."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import torch
 from torch import Tensor
 
-from lrpc.commands.session.images import LoadedImage
-from lrpc.program.protocol import Box, Size
+from lrpc.commands.session.images import LoadedImage, Window
+from lrpc.program.protocol import Box, Detection, Size
 
 
 def original_map(relevance: Tensor, image: LoadedImage) -> Tensor:
     """Relevance [3, H, W] of the network's input as a map of the image on disk, float32 [h, w]:
-    summed over channels, without the padding's."""
+    summed over channels, without the padding's, and 0 where the network sees nothing."""
     height, width = image.valid
-    return spread(relevance[:, :height, :width].sum(0), image.original).float()
+    return spread(relevance[:, :height, :width].sum(0), image.original, image.seen).float()
 
 
 def original_box(box: Box, image: LoadedImage) -> Box:
     """A box of the network's input in pixels of the image on disk."""
-    down, across = (o / v for o, v in zip(image.original, image.valid, strict=True))
-    return box[0] * across, box[1] * down, box[2] * across, box[3] * down
+    top, left, *edges = image.seen
+    down, across = (o / v for o, v in zip(edges, image.valid, strict=True))
+    x0, y0, x1, y1 = box
+    return left + x0 * across, top + y0 * down, left + x1 * across, top + y1 * down
 
 
-def spread(values: Tensor, size: Size) -> Tensor:
+def in_network(point: tuple[float, float], image: LoadedImage) -> tuple[float, float]:
+    """A point (x, y) of the image on disk in pixels of the network's input."""
+    top, left, height, width = image.seen
+    return (
+        (point[0] - left) * image.valid[1] / width,
+        (point[1] - top) * image.valid[0] / height,
+    )
+
+
+def seen_size(window: Window) -> Size:
+    """The size of a window in whole pixels."""
+    return max(1, round(window[2])), max(1, round(window[3]))
+
+
+def placed(one: Detection, window: Window | None, original: Size) -> Detection:
+    """A detection whose mask of what is seen of an image lies in the whole of it."""
+    if window is None or one.original_mask is None:
+        return one
+    whole = np.zeros(original, dtype=bool)
+    top, left = round(window[0]), round(window[1])
+    part = whole[top : top + one.original_mask.shape[0], left : left + one.original_mask.shape[1]]
+    part[:] = one.original_mask[: part.shape[0], : part.shape[1]]
+    return replace(one, original_mask=whole)
+
+
+def spread(values: Tensor, size: Size, window: Window | None = None) -> Tensor:
     """A map [h, w] at another resolution, its sum kept: each pixel's value goes to the pixels that
-    it overlaps, in proportion to the areas; float64."""
-    rows, columns = (_shares(a, b) for a, b in zip(values.shape, size, strict=True))
+    it overlaps, in proportion to the areas; float64. `window` is what of that size the map shows
+    (default: all)."""
+    top, left, height, width = window or (0.0, 0.0, *size)
+    rows = _shares(values.shape[0], size[0], top, height)
+    columns = _shares(values.shape[1], size[1], left, width)
     return rows @ values.double() @ columns.T
 
 
-def _shares(before: int, after: int) -> Tensor:
-    """The share of each of `before` equal parts of an edge in each of `after`: [after, before]."""
+def _shares(before: int, after: int, start: float, length: float) -> Tensor:
+    """The share of each of `before` equal parts of a span in each of the `after` pixels of an edge,
+    on which the span starts there and is so long: [after, before]."""
     old, new = torch.arange(before + 1.0), torch.arange(after + 1.0)
-    old, new = old.double() / before, new.double()[:, None] / after
+    old = start / after + old.double() / before * (length / after)
+    new = new.double()[:, None] / after
     overlap = torch.minimum(new[1:], old[1:]) - torch.maximum(new[:-1], old[:-1])
-    return overlap.clamp(min=0) * before
+    return overlap.clamp(min=0) * before * (after / length)

@@ -96,13 +96,14 @@ def program_record(directory: Path, facts: Facts) -> dict[str, Any]:
 def image_record(image: LoadedImage) -> dict[str, Any]:
     """The image file and its sizes, all (height, width); `scale` is that of both edges from the
     original, `own_input` the network's input in the model's own inference, `changed` what is
-    otherwise here."""
+    otherwise here; `seen` is (top, left, height, width) of what is not cropped."""
     change = change_of(image)
     return {
         "file": shown(image.path),
         "original_size": list(image.original),
         "resized_to": list(image.valid),
-        "scale": [v / o for v, o in zip(image.valid, image.original, strict=True)],
+        "scale": [v / o for v, o in zip(image.valid, image.seen[2:], strict=True)],
+        **({"seen": list(image.seen)} if image.window else {}),
         "network_input": list(image.frame),
         "padded": image.valid != image.frame,
         "own_input": list(image.own or image.frame),

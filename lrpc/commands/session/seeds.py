@@ -13,10 +13,17 @@ from lrpc.commands.session.areas import (
     region_weights,
     semantic_weights,
 )
-from lrpc.commands.session.detect import describe, scored, strongest_pixel
+from lrpc.commands.session.detect import (
+    describe,
+    scored,
+    strongest_of_class,
+    strongest_pixel,
+)
+from lrpc.commands.session.images import Window
+from lrpc.commands.session.original import placed, seen_size
 from lrpc.commands.session.segments import Segmentation
 from lrpc.commands.session.targets import Layer, TargetError, TargetSpec
-from lrpc.config.target_kinds import BOX_COORDINATES, KINDS
+from lrpc.config.target_kinds import BOX_COORDINATES, KINDS, OF_CLASSES
 from lrpc.models.maskdino.postprocess import PROBABILITIES
 from lrpc.models.maskdino.segments import Results
 from lrpc.program.protocol import Detection, Size
@@ -64,6 +71,12 @@ class Scene:
     classes: int = 0
     segmentations: Sequence[Segmentation] = ()
     results: Results = field(default_factory=Results)
+    window: Window | None = None  # what of the image on disk is seen, where that is not all
+
+    @property
+    def sizes(self) -> tuple[Size, Size]:
+        """The network's input, and what of it is image."""
+        return self.frame, self.valid
 
     def object(self, query: int, label: int | None = None) -> Detection:
         """The detection of that query (and class), or else the query described as one."""
@@ -72,8 +85,9 @@ class Scene:
                 return one
         if label is None:
             label = int(scored(self.outputs, self.classes)[PROBABILITIES][query].argmax())
-        sizes = (self.frame, self.valid)
-        return describe(self.outputs, *sizes, query, label, self.original, self.classes)
+        size = self.original if self.window is None else seen_size(self.window)
+        one = describe(self.outputs, *self.sizes, query, label, size, self.classes)
+        return placed(one, self.window, self.original or self.valid)
 
 
 def resolve(specs: Sequence[TargetSpec], scene: Scene) -> list[Seed]:
@@ -100,9 +114,7 @@ def _of_spec(spec: TargetSpec, scene: Scene) -> Iterator[Seed]:
             value = float(scene.outputs[kind.output][spec.index])
             yield Seed(spec.kind, None, spec.index, None, value)
         else:
-            named = spec.kind in ("class", "class_logit")
-            query = 0 if spec.kind == "class" else spec.index[0]
-            one = scene.object(query, spec.index[-1] if named else None)
+            one = _object(spec.kind, spec.index, scene)
             yield _seed(spec.kind, spec.index, one, scene)
     else:
         for one in scene.found:
@@ -119,14 +131,16 @@ def _of_layer(spec: TargetSpec, index: tuple[int, ...], scene: Scene) -> Seed:
     one = scene.object(index[0], index[-1] if named else None)
     output = scene.outputs.get(f"{kind.layers}{spec.layer}".removeprefix("output."))
     value = None if output is None or "box" in spec.kind else float(output[index])
-    point = _point(index, scene) if spec.kind == "layer_mask_logit" else None
+    point = None
+    if spec.kind == "layer_mask_logit":
+        point = _point(scene.outputs["pred_masks"], index[1:], scene)
     return Seed(spec.kind, spec.layer, index, one, value, point)
 
 
-def _point(index: tuple[int, ...], scene: Scene) -> tuple[float, float]:
-    """A mask pixel's centre (x, y) in the frame."""
-    masks, (y, x) = scene.outputs["pred_masks"], index[1:]
-    return (x + 0.5) * scene.frame[1] / masks.shape[2], (y + 0.5) * scene.frame[0] / masks.shape[1]
+def _point(values: Tensor, pixel: Sequence[int], scene: Scene) -> tuple[float, float]:
+    """The centre (x, y) in the frame of a pixel (y, x) of maps [n, h, w]."""
+    (y, x), (height, width) = pixel, values.shape[1:]
+    return (x + 0.5) * scene.frame[1] / width, (y + 0.5) * scene.frame[0] / height
 
 
 def _of_many(spec: TargetSpec, scene: Scene) -> Iterator[Seed]:
@@ -183,25 +197,34 @@ def _weights(
     return None, None
 
 
+def _object(kind: str, index: tuple[int, ...], scene: Scene) -> Detection:
+    """The object that an index is of."""
+    if kind in OF_CLASSES:
+        return scene.object(0, index[0])
+    return scene.object(index[0], index[1] if kind == "class_logit" else None)
+
+
 def _own(kind: str, one: Detection, scene: Scene) -> list[tuple[int, ...]]:
     """The indices that a target without numbers means for one detection."""
-    if kind == "class":
+    if kind == "class_pixel":
+        return [(one.label, *strongest_of_class(scene.outputs, one.label, *scene.sizes))]
+    if kind in OF_CLASSES:
         return [(one.label,)]
     if kind == "class_logit":
         return [(one.query, one.label)]
     if kind == "box":
         return [(one.query, i) for i in range(len(BOX_COORDINATES))]
-    return [(one.query, *strongest_pixel(scene.outputs, one.query, scene.frame, scene.valid))]
+    return [(one.query, *strongest_pixel(scene.outputs, one.query, *scene.sizes))]
 
 
 def _seed(kind: str, index: tuple[int, ...], one: Detection, scene: Scene) -> Seed:
-    if kind in ("class", "class_logit"):
-        value = float(scene.outputs[KINDS[kind].output][index])
-        return Seed(kind, None, index, one, value)
     if kind == "box":
         return Seed(kind, None, index, one)
-    value = float(scene.outputs["pred_masks"][index])
-    return Seed(kind, None, index, one, value, _point(index, scene))
+    values = scene.outputs[KINDS[kind].output]
+    value = float(values[index])
+    if values.dim() < 3:
+        return Seed(kind, None, index, one, value)
+    return Seed(kind, None, index, one, value, _point(values, index[1:], scene))
 
 
 def _check(spec: TargetSpec, index: tuple[int, ...], scene: Scene) -> None:

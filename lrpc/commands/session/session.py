@@ -20,6 +20,7 @@ from lrpc.commands.session.seeds import Scene, Seed, resolve
 from lrpc.commands.session.segments import Segmentation, segmentations
 from lrpc.commands.session.targets import TargetSpec
 from lrpc.commands.session.wanted import ALL
+from lrpc.config.target_kinds import OF_CLASSES
 from lrpc.program.attention import attention, check_modules
 from lrpc.program.protocol import Detection, State
 
@@ -61,9 +62,7 @@ class Session(ABC):
 
     def __init__(self, members: Sequence[Member], options: Options) -> None:
         self.members, self.facts = tuple(members), members[0].facts
-        of_classes = "class_logit" not in self.facts.places.of and "class" in self.facts.places.of
-        if of_classes and options.targets == (TargetSpec("class_logit"),):
-            options = replace(options, targets=(TargetSpec("class"),))  # where none was asked for
+        options = replace(options, targets=self._usual(options.targets))
         self.options = options
         for one in members:
             for spec in options.targets:
@@ -73,6 +72,13 @@ class Session(ABC):
         if options.attention:
             check_modules(members[0].program, options.attention)
         self.labels = options.wanted.labels(self.facts.classes, self.facts.class_count)
+
+    def _usual(self, targets: tuple[TargetSpec, ...]) -> tuple[TargetSpec, ...]:
+        """The targets, where none was asked for those of a model without queries, if it is one."""
+        compiled = self.facts.places.of
+        own = [TargetSpec(kind) for kind in OF_CLASSES if kind in compiled]
+        default = targets == (TargetSpec("class_logit"),) and "class_logit" not in compiled
+        return tuple(own[:1]) if default and own else targets
 
     def run(self, paths: Sequence[Path], report: Callable[[Outcome], None]) -> list[Outcome]:
         """Explain every image and write its files; `report` hears of each as it is done.
@@ -111,6 +117,7 @@ class Session(ABC):
                 self.facts.class_count,
                 segmentations(outputs_of(state, b), image, self.facts),
                 self.facts.results,
+                image.window,
             )
             for b, (image, found) in enumerate(zip(images, detected, strict=True))
         ]

@@ -17,8 +17,9 @@ class Sizing:
     or where `steps` are given, all whose height and width are multiples of them. `masks` says
     whether the model's own inference masks what it pads; a released MaskDINO's does not. `pad`
     allows that images are padded to one of `shapes` which that inference does not pad so. `rule`
-    is `LRPC.RESIZE`, `exact` the size where that is what it says, `filter` Pillow's; `masked` says
-    whether the program takes a mask of padding.
+    is `LRPC.RESIZE`, `exact` the first of `LRPC.SHAPES`, `before` what the image is resized to
+    before its centre is cut out, `filter` Pillow's; `masked` says whether the program takes a mask
+    of padding.
     """
 
     shapes: tuple[Size, ...]
@@ -31,19 +32,40 @@ class Sizing:
     pad: bool = False
     rule: str = "shortest"
     exact: Size = (0, 0)
+    before: tuple[int, ...] = ()
     masked: bool = False
     filter: str = "bilinear"
 
     def own(self, original: Size) -> tuple[Size, Size]:
         """The size that the model's own inference resizes an image to, and what it pads that to."""
-        if self.rule == "exact":
+        if self.rule in ("exact", "crop"):
             return self.exact, self.exact
+        if self.rule == "pad":
+            return aspect(original, self.shortest, self.longest), self.exact
         if self.rule == "aspect":
             kept = aspect(original, self.shortest, self.longest)
             resized = up_to(kept, (self.divisor, self.divisor))
             return resized, resized
         wanted = shortest_edge(original, self.shortest, self.longest)
         return wanted, up_to(wanted, (self.divisor, self.divisor))
+
+    def cut(self, original: Size) -> tuple[Size, Size] | None:
+        """The size that an image is resized to, and from where on (y, x) its centre is cut out of
+        that; None where all of it is seen."""
+        if self.rule != "crop":
+            return None
+        resized = (self.before[0], self.before[-1])
+        if len(self.before) == 1:  # as torchvision resizes: the longer edge is rounded down
+            least, edge = min(original), self.before[0]
+            height, width = (edge if s == least else int(edge * s / least) for s in original)
+            resized = (height, width)
+        top, left = (int((a - b) / 2) for a, b in zip(resized, self.exact, strict=True))
+        return resized, (top, left)
+
+    @property
+    def fill(self) -> tuple[float, float, float]:
+        """The colour of padding."""
+        return (0.0, 0.0, 0.0) if self.rule == "pad" else self.mean
 
     def unmasked(self, frame: Size, valid: Size, original: Size) -> Size:
         """What a mask of padding leaves of the network's input: the image, and what the model's own
@@ -79,7 +101,7 @@ class Sizing:
     @property
     def takes(self) -> tuple[object, ...]:
         """What programs that take the same images have in common."""
-        rule = (self.rule, self.exact, self.filter)
+        rule = (self.rule, self.exact, self.before, self.filter)
         own = (self.steps, self.shortest, self.longest) if self.steps else self.shapes
         return *rule, *own
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lrpc.commands.session.images import LoadedImage
+from lrpc.commands.session.original import in_network
 from lrpc.commands.session.targets import TargetError
 from lrpc.program.protocol import Detection
 from lrpc.support.untrusted import near
@@ -60,10 +61,7 @@ def _around(
     found: Sequence[Detection], image: LoadedImage, point: tuple[float, float]
 ) -> Detection | None:
     """The detection with the smallest box around a point of the image on disk."""
-    y, x = (
-        at * size / original
-        for at, size, original in zip(point[::-1], image.valid, image.original, strict=True)
-    )
+    x, y = in_network(point, image)
     inside = [o for o in found if o.box[0] <= x <= o.box[2] and o.box[1] <= y <= o.box[3]]
     return min(inside, key=_area, default=None)
 

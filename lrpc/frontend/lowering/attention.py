@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from lrpc.frontend.lowering import attention_layers, numbers
-from lrpc.frontend.lowering.context import Context, Missing, Operand
+from lrpc.frontend.lowering.context import Context, Operand
+from lrpc.frontend.lowering.missing import Missing
 from lrpc.frontend.records import Stored
 from lrpc.ir.graph import Value
 from lrpc.ir.ops.deformable import WEIGHTS

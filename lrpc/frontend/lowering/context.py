@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from lrpc.errors import TraceError
 from lrpc.frontend.lowering.images import mixed
+from lrpc.frontend.lowering.missing import Missing
 from lrpc.frontend.ratios import Ratio
 from lrpc.frontend.records import Call, ImageNumbers, Stored, memory_of
 from lrpc.ir.builder import Builder
@@ -22,14 +22,6 @@ from lrpc.ir.types import DTYPES, B, Dim, Sym, TensorType, type_of, whole
 
 MOVES = views() | {"cast", "full"}
 """Operations that go by their own names even where a module does them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """A result that cannot be had; using it is the error that `reason` and `remedy` tell."""
-
-    reason: str
-    remedy: str = ""
 
 
 Operand = Any

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from lrpc.frontend.lowering.context import Context, Operand, scalar
+from lrpc.frontend.lowering.missing import OfEachImage
 from lrpc.frontend.records import Stored
 from lrpc.ir.graph import Value
 from lrpc.ir.types import DTYPES, NAMES, Sym
@@ -65,6 +66,8 @@ def add(c: Context, x: Operand, y: Operand, *, alpha: float = 1) -> Operand:
 
 
 def sub(c: Context, x: Operand, y: Operand, *, alpha: float = 1) -> Operand:
+    if isinstance(y, OfEachImage) and y.of == x:
+        y = y.each
     first, second = _numbers(c, x, y)
     if second is not None:
         return shift(c, x, -second * alpha)

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from lrpc.frontend.lowering.advice import FLAT, MASKED
-from lrpc.frontend.lowering.context import Context, Missing, Operand
+from lrpc.frontend.lowering.context import Context, Operand
+from lrpc.frontend.lowering.missing import Missing
 from lrpc.frontend.lowering.picks import Flat, flat, from_front, from_start, picked, picks_of
 from lrpc.frontend.records import Stored
 from lrpc.ir.extents import Extent

@@ -9,10 +9,12 @@ from typing import Any
 from torch import Tensor
 
 from lrpc.errors import IRError, TraceError
+from lrpc.frontend.batch import NotOneProgram
 from lrpc.frontend.lowering import diagonals, indexing, shapes, writes
 from lrpc.frontend.lowering.advice import no_rule, shown
-from lrpc.frontend.lowering.context import Context, Missing, Operand
+from lrpc.frontend.lowering.context import Context, Operand
 from lrpc.frontend.lowering.liveness import live_calls
+from lrpc.frontend.lowering.missing import Missing
 from lrpc.frontend.lowering.table import ROWS, row_of
 from lrpc.frontend.lowering.views import Memory, view_layout
 from lrpc.frontend.records import Call, ImageNumbers, RecordedProgram, Ref, Stored, mapped
@@ -93,7 +95,7 @@ class Lowering(Context):
             if call.writes is not None:
                 self._write(call, result)
         except NotInSteps as error:
-            raise TraceError(
+            raise NotOneProgram(
                 f"{self.call.name} does not come out alike at all sizes ({error}), at "
                 f"{self.call.loc}; take larger steps of the sizes, or compile for one size"
             ) from error

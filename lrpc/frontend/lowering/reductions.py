@@ -9,8 +9,12 @@ import torch
 
 from lrpc.frontend.lowering import elementwise, layers, numbers
 from lrpc.frontend.lowering.context import Context, Operand
+from lrpc.frontend.lowering.missing import OfEachImage
 from lrpc.ir.extents import Extent
+from lrpc.ir.graph import Value
 from lrpc.ir.types import Sym
+
+ACROSS = "reduces over the batch axis, so that images would not be independent"
 
 
 def _reduce(
@@ -20,7 +24,7 @@ def _reduce(
     dims = c.axes(dim, value.type.rank)
     for d in dims:
         if isinstance(value.type.shape[d], Sym):
-            c.refuse("reduces over the batch axis, so that images would not be independent")
+            c.refuse(ACROSS)
     return c.op(op, value, dims=dims, keepdim=keepdim) if dims else value
 
 
@@ -70,12 +74,28 @@ def _extreme(op: str, of_two: str) -> Any:
 
     def row(c: Context, x: Operand, dim: Operand = None, keepdim: bool = False) -> Operand:
         if dim is None:
-            return _reduce(c, op, x, None, False)
+            value = c.value(x)
+            if any(isinstance(d, Sym) for d in value.type.shape):
+                return _of_each_image(c, op, value)
+            return _reduce(c, op, value, None, False)
         if not isinstance(dim, int):
             return elementwise.ROWS[of_two](c, x, dim)
         return _reduce(c, op, x, dim, keepdim), _first_extreme(c, op, x, dim, keepdim)
 
     return row
+
+
+def _of_each_image(c: Context, op: str, value: Value) -> OfEachImage:
+    """The extreme over all images, and that of each image alone."""
+    first, *rest = value.type.shape
+    reason = f"{c.call.name} {ACROSS}"
+    if not isinstance(first, Sym) or first.batch != 1 or any(isinstance(d, Sym) for d in rest):
+        c.refuse(ACROSS)
+    apart = c.reshape(value, (Sym(batch=1), first.coeff, *rest))
+    most = c.op(op, apart, dims=tuple(range(1, apart.type.rank)), keepdim=True)
+    wide = c.expand(most, (Sym(batch=1), first.coeff, *(1,) * len(rest)))
+    each = c.reshape(wide, (first, *(1,) * len(rest)))
+    return OfEachImage(reason, of=value, each=each)
 
 
 def _place_of_extreme(op: str) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from lrpc.frontend.lowering import indexing
+from lrpc.frontend.lowering.alike import of_one_image
 from lrpc.frontend.lowering.context import Context, Operand
 from lrpc.ir.graph import Value
 from lrpc.ir.types import Dim, Sym, TensorType
@@ -75,6 +76,13 @@ def repeat(c: Context, x: Operand, *args: Any, **kwargs: Any) -> Operand:
     sizes = sizes or (args[0] if isinstance(args[0], (tuple, list)) else args)
     shape = c.type(x).shape
     shape = (1,) * (len(sizes) - len(shape)) + shape
+    if isinstance(shape[0], Sym) and sizes[0] != 1 and len(sizes) == c.type(x).rank:
+        # All images once, then all of them again: where they are the same, no copy is of another.
+        one = of_one_image(c, c.value(x))
+        if one is not None:
+            pairs = [(1, 1), *zip(sizes[1:], shape[1:], strict=True)]
+            thin = _spread(c, one, pairs, (1, *c.result.shape[1:]))
+            return c.expand(thin, c.result.shape)
     return _spread(c, x, [(copies, extent) for copies, extent in zip(sizes, shape, strict=True)])
 
 
@@ -100,7 +108,10 @@ def repeat_interleave(
     return c.reshape(spread, c.result.shape)
 
 
-def _spread(c: Context, x: Operand, pairs: list[tuple[Dim, Dim]]) -> Value:
+def _spread(
+    c: Context, x: Operand, pairs: list[tuple[Dim, Dim]], shape: tuple[Dim, ...] | None = None
+) -> Value:
+    """Each axis as (copies, extent), in the shape of the result."""
     thin: list[Dim] = []
     wide: list[Dim] = []
     for copies, extent in pairs:
@@ -110,7 +121,7 @@ def _spread(c: Context, x: Operand, pairs: list[tuple[Dim, Dim]]) -> Value:
         else:
             thin += [1, extent]
             wide += [copies, extent]
-    return c.reshape(c.expand(c.reshape(x, tuple(thin)), tuple(wide)), c.result.shape)
+    return c.reshape(c.expand(c.reshape(x, tuple(thin)), tuple(wide)), shape or c.result.shape)
 
 
 def cat(c: Context, tensors: Operand, dim: int = 0) -> Operand:

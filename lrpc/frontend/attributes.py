@@ -56,6 +56,7 @@ def accessed(tracer: Recorder, access: str, name: str, args: tuple[Any, ...]) ->
     if name in WITHOUT_AUTOGRAD:
         return WITHOUT_AUTOGRAD[name]
     if name in PLAIN:
+        tracer.true_places.seen([x])
         return getattr(x.value, name)
     raise TraceError(
         f"the model reads .{name} of a traced tensor, which cannot be followed, at "

@@ -128,6 +128,9 @@ class Recorder(fx.Tracer):
         if name in SIZED:
             args, kwargs = with_numbers(self, name, args, kwargs, keep=1)
         args, kwargs = mapped((args, kwargs), slice, self._bounds)
+        if name == "setitem":
+            args = (args[0], self.true_places.instead(args[1]), *args[2:])
+        self.true_places.seen(found((args, kwargs), TracedTensor))
         if name in ANSWERS:
             if name in LAYOUTS:
                 self._needs_values(f"{name} asks how a tensor lies in memory")
@@ -141,8 +144,6 @@ class Recorder(fx.Tracer):
             with values_only():
                 made = execute(kind, target, self.root, *lent)
                 return made.zero_() if name in UNSET else made
-        if name == "setitem":
-            args = (args[0], self.true_places.instead(args[1]), *args[2:])
         if is_in_place(name) and on_plain:
             self.written.adopt(args[0], name)
         return self._recorded(kind, target, name, args, kwargs)
@@ -174,7 +175,7 @@ class Recorder(fx.Tracer):
         self.true_places.note(name, args, kwargs, made)
         for x in found(made, TracedTensor):
             if self.runner.sized:  # read by whoever asks for its shape, and by what comes of it
-                self.decide(f"{SHAPE_OF}{name}", values[0], list(x.shape))
+                self.decide(f"{SHAPE_OF}{name}", values[0], list(x.value.shape))
             x.of_sizes = of_sizes
             if x.value.is_floating_point():
                 x.carries, x.stopped = carries and following, stops and not following

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ class TruePlaces:
 
     def __init__(self) -> None:
         self._masks: dict[tuple[fx.Node, ...], tuple[TracedTensor, int]] = {}
+        self._asked: set[fx.Node] = set()
 
     def note(self, name: str, args: tuple[Any, ...], kwargs: Any, made: Any) -> None:
         """Keep the mask, where a call gives the places at which one is true."""
@@ -45,20 +47,25 @@ class TruePlaces:
         mask, version = self._masks.get(tuple(i.node for i in index), (None, 0))
         return index if mask is None or mask.value._version != version else mask
 
+    def seen(self, operands: Iterable[TracedTensor]) -> None:
+        """Places are asked for something, such as how many there are."""
+        if self._masks:
+            self._asked |= {x.node for x in operands}
+
     def prune(self, graph: fx.Graph, returned: Any, by_shapes: bool) -> set[tuple[str, Loc]]:
-        """Remove from `graph` the places that nobody reads, which `returned` does not hold; the
-        names of these calls, and where they stand. TraceError where somebody does, and values
-        are not known, `by_shapes`."""
+        """Remove from `graph` the places that stood for their mask alone, which `returned` does not
+        hold; the names of these calls, and where they stand. TraceError for others where values are
+        not known, `by_shapes`."""
         kept, gone = set(found(returned, fx.Node)), set[tuple[str, Loc]]()
         for parts in self._masks:
-            asked = [source for part in parts[:1] for source in part.all_input_nodes]
-            for node in (*parts, *asked):
-                if by_shapes and (node.users or node in kept):
-                    raise TraceError(
-                        f"{call_name(asked[0].target)} gives places whose number depends on the"
-                        f" data, at {node.meta['loc']}; multiply by the mask instead"
-                    )
-                if not node.users and node not in kept:
+            nodes = (*parts, *parts[0].all_input_nodes)
+            if not kept & {*nodes} and not self._asked & {*parts}:
+                for node in nodes:
                     graph.erase_node(node)
                     gone.add((call_name(node.target), node.meta["loc"]))
+            elif by_shapes:
+                raise TraceError(
+                    f"{call_name(nodes[-1].target)} gives places whose number depends on the data,"
+                    f" at {parts[0].meta['loc']}; multiply by the mask instead"
+                )
         return gone

@@ -176,6 +176,13 @@ def first(x: Tensor) -> Tensor:
     return (x[0, :, 0].abs() > -1) & (torch.arange(4) % 2 == 0)
 
 
+def _written(x: Tensor) -> Any:
+    mask = first(x)
+    places, y = torch.where(mask), mask.clone()
+    y[places] = False
+    return places[0].shape[0]
+
+
 DECIDED: dict[str, tuple[Callable[[Apply, Tensor], Any], str]] = {
     "a shape": (lambda m, x: x.view(x.shape[0], count(x), -1), "int of [] is 6"),
     "a slice": (lambda m, x: x[..., : count(x)], "int of [] is 6"),
@@ -194,6 +201,10 @@ DECIDED: dict[str, tuple[Callable[[Apply, Tensor], Any], str]] = {
         "shape of argwhere of [4] is [2, 1]",
     ),
     "where": (lambda m, x: x + torch.where(first(x))[0].shape[0], "shape of where of [4] is [2]"),
+    "places that are written at, too": (
+        lambda m, x: x + _written(x),
+        "shape of where of [4] is [2]",
+    ),
     "a mask": (
         lambda m, x: x + x[:, :, 0][:, first(x)].shape[1],
         "shape of getitem of [2,4] is [2, 2]",

@@ -28,17 +28,19 @@ def target_of(facts: Facts) -> str:
     found = next((name for name in TARGETS if name in places), None if places else TARGETS[0])
     if found is None:
         raise ProgramError(
-            f"not compiled for the target {TARGETS[0]} (it has: {', '.join(places)}); add it, or"
-            f" {' or '.join(TARGETS[1:])} of a model without queries, to LRPC.TARGETS and compile"
-            " again"
+            f"not compiled for the target {TARGETS[0]} (it has: {', '.join(places)}); add it to"
+            " LRPC.TARGETS and compile again"
         )
-    outputs = set(facts.outputs)
-    if found == TARGETS[0] and not outputs & {"pred_boxes", "pred_masks"}:
+    return found
+
+
+def check_outputs(facts: Facts) -> None:
+    """ProgramError where objects cannot be found again in images that were changed."""
+    if target_of(facts) == TARGETS[0] and not set(facts.outputs) & {"pred_boxes", "pred_masks"}:
         raise ProgramError(
             "objects are found again by their boxes or masks, and it has neither; its outputs are"
             f" {', '.join(facts.outputs)}"
         )
-    return found
 
 
 def seed_of(facts: Facts, query: int, label: int) -> Seed:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from lrpc.commands.evaluate.likeness import likeness, target_of
+from lrpc.commands.evaluate.likeness import check_outputs, likeness
 from lrpc.commands.evaluate.truth import Framed
 from lrpc.commands.session.facts import Facts
 from lrpc.commands.session.images import LoadedImage
@@ -112,7 +112,7 @@ def load_model(directory: Path, name: str, device: str) -> Member:
 
 def _check(directory: Path, facts: Facts) -> None:
     try:
-        target_of(facts)
+        check_outputs(facts)
     except ProgramError as error:
         raise ProgramError(f"{directory}: {error}") from error
 

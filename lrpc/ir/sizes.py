@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
 from itertools import product
+from math import gcd
+from operator import mul
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -84,15 +88,30 @@ def beyond(sizes: Sequence[Size]) -> list[dict[str, int]]:
 
 
 def parts_of(size: Size, growth: Sequence[int]) -> Iterator[tuple[Units, int]]:
-    """What grows by `growth` at the places of a period, as multiples of floors: of the size itself
-    and, for each longer period, of the floors that those of shorter ones leave."""
-    period = len(growth)
-    if period == 1:
-        yield Units(size), growth[0]
-        return
-    shorter = period // min(d for d in range(2, period + 1) if not period % d)
-    own = growth[period - shorter :]
-    yield from parts_of(size, own)
-    for place in range(period - shorter):
-        amount = growth[place] - own[place % shorter]
-        yield Units(size, period, period - 1 - place), amount
+    """What grows by `growth` at the places of a period, as multiples of floors: of the size itself,
+    and over each divisor of the period as many as there are numbers below with no divisor in
+    common. These are independent, so that a number has one form whatever the period."""
+    units, inverse = _basis(len(growth))
+    for (over, place), row in zip(units, inverse, strict=True):
+        yield Units(size, over, over - 1 - place), sum(map(mul, row, growth))
+
+
+@lru_cache
+def _basis(period: int) -> tuple[list[tuple[int, int]], list[list[int]]]:
+    """Floors that grow at one place in so many steps, by both, and how many of each make a growth
+    by one at each place of the period."""
+    overs = [d for d in range(1, period + 1) if period % d == 0]
+    units = [(d, i) for d in overs for i in range(sum(gcd(n, d) == 1 for n in range(1, d + 1)))]
+    rows = [
+        [Fraction(k % over == place) for over, place in units]
+        + [Fraction(k == n) for n in range(period)]
+        for k in range(period)
+    ]
+    for i in range(period):  # Gauss and Jordan's elimination; all results are integers
+        pivot = next(n for n in range(i, period) if rows[n][i])
+        rows[i], rows[pivot] = rows[pivot], rows[i]
+        rows[i] = [x / rows[i][i] for x in rows[i]]
+        for n in range(period):
+            if n != i and (factor := rows[n][i]):
+                rows[n] = [x - factor * y for x, y in zip(rows[n], rows[i], strict=True)]
+    return units, [[int(x) for x in row[period:]] for row in rows]

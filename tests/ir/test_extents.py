@@ -209,3 +209,18 @@ def test_a_text_that_holds_for_the_example_alone_is_refused(old: str, new: str, 
     with pytest.raises(IRError) as caught:
         parse_graph(TEXT.replace(old, new, 1))
     assert what in str(caught.value)
+
+
+@pytest.mark.parametrize("period", [12, 14, 16])
+def test_a_number_has_one_form_however_it_is_made(period: int) -> None:
+    """Floors by arithmetic, by numbers, and sums of floors over several divisors."""
+    sizes = Size("H", 32, 160, period), Size("W", 32, 224, period)
+    h = Extent.size(sizes[0])
+    divisors = [d for d in range(2, period + 1) if period % d == 0]
+    made = [(h + 32 * plus) // (32 * d) for d in divisors for plus in range(d)]
+    total = sum(made[1:], made[0])
+    points = [*grid(sizes), *beyond(sizes)]
+    for one in (*made, total):
+        assert fits([at(one, p) for p in points], sizes) == one
+    short = Size("H", 32, 160, 2)
+    assert str((h + 32) // 64) == str((Extent.size(short) + 32) // 64)

@@ -115,8 +115,6 @@ class Recorder(fx.Tracer):
     def create_proxy(
         self, kind: str, target: Any, args: tuple[Any, ...], kwargs: Any, *_: Any, **__: Any
     ) -> Any:
-        if is_users_function(target):
-            return target(*args, **kwargs)
         self.refusal = None
         name = "" if kind == "call_module" else call_name(target)
         if any(x.tracer is not self for x in found((args, kwargs), TracedTensor)):

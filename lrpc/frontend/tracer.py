@@ -18,7 +18,7 @@ from lrpc.frontend.attributes import refused_control_flow
 from lrpc.frontend.capture import ONE_AT_A_TIME
 from lrpc.frontend.constants import Constants
 from lrpc.frontend.factories import Factories
-from lrpc.frontend.leaves import is_leaf, leaf_functions
+from lrpc.frontend.leaves import is_leaf, leaf_functions, nothing_kept_whole
 from lrpc.frontend.proxy import TracedTensor
 from lrpc.frontend.recording import Recorder
 from lrpc.frontend.records import Boundary, Decision, Input, found, kind_of, mapped
@@ -86,7 +86,8 @@ class ValueTracer(Recorder):
         try:
             with ONE_AT_A_TIME, leaf_functions(), torch.enable_grad(), _uncompiled():
                 self.active = True
-                graph = self.trace(model)
+                with nothing_kept_whole():
+                    graph = self.trace(model)
         except TraceError:
             raise
         except Exception as error:

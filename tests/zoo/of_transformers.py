@@ -1,78 +1,12 @@
-"""Small models of transformers, built from their configurations: what the scan compiles.
-
-Weights are seeded and perturbed, so that nothing is zero. A model is called with pixels or tokens
-and gives the named output.
-"""
+"""Small models of transformers, built from their configurations."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
-from tests.support.transformers_models import disturbed, hugging_face
-
-VOCABULARY = 40
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A model by its class and its configuration's, the options that make it small, what goes in
-    (`pixels`, `ids`, `mel`, `frames`) and its size, the output, and what the call takes besides."""
-
-    kind: str
-    config: str
-    options: Mapping[str, Any]
-    output: str = "logits"
-    given: str = "pixels"
-    size: tuple[int, ...] = (3, 32, 32)
-    call: Mapping[str, Any] = field(default_factory=dict)
-    attention: str = ""
-    config_of: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
-    refused: str = ""
-    """The start of the line that refuses it, where that is known."""
-
-
-NAMES = {"pixels": "pixel_values", "ids": "input_ids", "mel": "input_features",
-         "frames": "pixel_values", "wave": "input_values"}  # fmt: skip
-
-
-class Called(nn.Module):
-    """A model that takes one tensor and gives one."""
-
-    def __init__(self, model: nn.Module, entry: Entry) -> None:
-        super().__init__()
-        self.model, self.entry = model, entry
-
-    def forward(self, x: Tensor) -> Tensor:
-        found = self.model(**{NAMES[self.entry.given]: x}, **self.entry.call)
-        result: Tensor = found[self.entry.output]
-        return result
-
-
-def built(entry: Entry) -> nn.Module:
-    """The model of an entry, in float64."""
-    package = hugging_face()
-    torch.manual_seed(0)
-    options = dict(entry.options)
-    for key, (config, inner) in entry.config_of.items():
-        options[key] = getattr(package, config)(**inner)
-    config = getattr(package, entry.config)(**options)
-    if entry.attention:
-        config._attn_implementation = entry.attention
-    return Called(disturbed(getattr(package, entry.kind)(config)), entry).eval()
-
-
-def example(entry: Entry, images: int = 2, seed: int = 3) -> Tensor:
-    """Inputs of an entry."""
-    generator = torch.Generator().manual_seed(seed)
-    if entry.given == "ids":
-        return torch.randint(1, VOCABULARY, (images, *entry.size), generator=generator)
-    return torch.randn(images, *entry.size, generator=generator, dtype=torch.float64)
-
+from tests.support import detectors
+from tests.zoo.entry import VOCABULARY, Entry, Model
 
 WIDTHS = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48,
@@ -194,6 +128,13 @@ DETECTORS: dict[str, Entry] = {
                                 DETR, config_of=BACKBONE),
     "Conditional DETR": vision("ConditionalDetrForObjectDetection", "ConditionalDetrConfig", DETR,
                                config_of=BACKBONE),
+}  # fmt: skip
+SAMPLING: dict[str, Entry] = {
+    name: Entry(
+        d.kind, d.config, d.options, d.scores, size=(3, 64, 64),
+        config_of={"backbone_config": d.backbone}, fading=True,
+    )
+    for name, d in detectors.DETECTORS.items()
 }  # fmt: skip
 SEGMENTERS: dict[str, Entry] = {
     "SegFormer": vision("SegformerForSemanticSegmentation", "SegformerConfig",
@@ -349,4 +290,6 @@ SOUNDS: dict[str, Entry] = {
                     WAVES,
                     given="wave", size=(160,)),
 }  # fmt: skip
-ZOO: dict[str, Entry] = {**IMAGES, **DETECTORS, **SEGMENTERS, **TEXTS, **SOUNDS}
+TRANSFORMERS: dict[str, Model] = {
+    **IMAGES, **DETECTORS, **SAMPLING, **SEGMENTERS, **TEXTS, **SOUNDS,
+}  # fmt: skip

@@ -134,7 +134,7 @@ class _Finder:
     def _projects(self, shortcut: Value, transform: Value, total: Value) -> bool:
         """Whether both operands leave one block input, `shortcut` by a single learned map."""
         flow = self.flow
-        last = flow.back(shortcut, lambda n: n.op in SKIPPING | NORMS)[-1]
+        last = flow.back(shortcut, lambda n: n.op in SKIPPING | NORMS | {"scale"})[-1]
         projection = flow.graph.producers.get(last.name)
         if projection is None or projection.op not in SHORTCUT_MAPS:
             return False

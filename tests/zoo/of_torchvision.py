@@ -94,7 +94,9 @@ def regnet(se: float | None) -> nn.Module:
 def efficientnet(version: int) -> nn.Module:
     module = models("efficientnet")
     if version == 1:
-        setting, last = module._efficientnet_conf("efficientnet_b0", width_mult=0.25, depth_mult=0.4)
+        setting, last = module._efficientnet_conf(
+            "efficientnet_b0", width_mult=0.25, depth_mult=0.4
+        )
     else:
         setting = [
             module.FusedMBConvConfig(1, 3, 1, 8, 8, 1), module.FusedMBConvConfig(4, 3, 2, 8, 16, 2),

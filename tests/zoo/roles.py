@@ -159,9 +159,7 @@ OF_TRANSFORMERS: dict[str, Of] = {
     "RT-DETR": lambda e: rt_detr(e.options, _depth(e)),
     "RT-DETRv2": lambda e: rt_detr(e.options, _depth(e)),
     "D-FINE": lambda e: d_fine(e.options),
-    "LW-DETR": lambda e: lw_detr(
-        e.options, e.config_of["backbone_config"][1]["num_hidden_layers"]
-    ),
+    "LW-DETR": lambda e: lw_detr(e.options, e.config_of["backbone_config"][1]["num_hidden_layers"]),
     "Mask2Former": lambda e: mask2former(e.options, e.config_of["backbone_config"][1]["depths"]),
 }
 VIDEO_SWIN = of_torchvision.SWIN["depths"]

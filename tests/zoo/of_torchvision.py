@@ -210,13 +210,19 @@ def detector(name: str, build: str) -> Callable[[], nn.Module]:
     return make
 
 
-def single_shot(lite: bool) -> nn.Module:
-    build = models("detection.ssdlite" if lite else "detection.ssd")
-    options = {"weights": None, "weights_backbone": None, "num_classes": CLASSES}
-    if lite:
-        model: nn.Module = build.ssdlite320_mobilenet_v3_large(**options)
-    else:
-        model = build.ssd300_vgg16(**options)
+def single_shot() -> nn.Module:
+    """SSD's head on the same pyramid, as its own backbone takes images of 300 pixels and more."""
+    boxes = part("models.detection.anchor_utils").DefaultBoxGenerator([[2]] * 5)
+    module = models("detection.ssd")
+    head = module.SSDHead([256] * 5, boxes.num_anchors_per_location(), CLASSES)
+    model: nn.Module = module.SSD(pyramid(), boxes, (64, 64), CLASSES, head=head)
+    return model
+
+
+def single_shot_lite() -> nn.Module:
+    model: nn.Module = models("detection.ssdlite").ssdlite320_mobilenet_v3_large(
+        weights=None, weights_backbone=None, num_classes=CLASSES
+    )
     return model
 
 
@@ -317,8 +323,8 @@ TORCHVISION: dict[str, Model] = {
     "Video Swin": Made(swin_3d, VIDEO),
     "FCOS": Made(detector("fcos", "FCOS"), calls=dense),
     "RetinaNet": Made(detector("retinanet", "RetinaNet"), calls=dense),
-    "SSD": Made(partial(single_shot, False), (3, 300, 300), dense),
-    "SSDlite": Made(partial(single_shot, True), (3, 320, 320), dense),
+    "SSD": Made(single_shot, calls=dense),
+    "SSDlite": Made(single_shot_lite, (3, 160, 160), dense),
     "Faster R-CNN, proposals": Made(regions("faster_rcnn", "FasterRCNN"), calls=proposals),
     "Faster R-CNN, a region": Made(regions("faster_rcnn", "FasterRCNN"), calls=boxes_of_region),
     "Mask R-CNN, a region": Made(regions("mask_rcnn", "MaskRCNN"), calls=masks_of_region),

@@ -247,7 +247,7 @@ TEXTS: dict[str, Entry] = {
     "Granite": text("GraniteForCausalLM", "GraniteConfig", LLAMA),
     "Mixtral": text("MixtralForCausalLM", "MixtralConfig",
                     {**LLAMA, "num_local_experts": 3, "num_experts_per_tok": 2,
-                     "experts_implementation": "eager"},
+                     "experts_implementation": "batched_mm"},
         refused="the model reads numbers out of its images"),
     "Mamba": text("MambaForCausalLM", "MambaConfig",
                   {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2,

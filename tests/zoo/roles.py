@@ -1,5 +1,5 @@
-"""How many residuals, norms, attentions, samplings and positional sums a model has, from the numbers
-of its configuration, to hold the roles in its graph against.
+"""How many residuals, norms, attentions, samplings and positional sums a model has, from the
+numbers of its configuration, to hold the roles in its graph against.
 
 Batch norms are folded into convolutions, so none is counted. What is computed from constants alone
 has no role: the self-attention of a decoder's first layer, where its queries are learned.
@@ -69,14 +69,13 @@ def segformer(o: Mapping[str, Any]) -> Roles:
 # -- detectors -------------------------------------------------------------------------------------
 
 
-def detr(o: Mapping[str, Any], blocks: int, feature_norms: int = 0) -> Roles:
+def detr(o: Mapping[str, Any], blocks: int, first: bool = False) -> Roles:
     """Positions go to an encoder layer's queries and keys at once, to the keys of cross-attention
-    once for all layers, and to both queries of a decoder layer."""
+    once for all layers, and to both queries of a decoder layer. With norms `first`, there is one
+    behind the encoder, too, and the first decoder layer normalises constants twice."""
     e, d = o["encoder_layers"], o["decoder_layers"]
-    return Roles(
-        blocks + 2 * e + 3 * d - 1, 2 * e + 3 * d - 1 + 1 + feature_norms, e + 2 * d - 1, 0,
-        e + 1 + 2 * (d - 1),
-    )  # fmt: skip
+    norms = 2 * e + 3 * d + 1 + (1 - 2 if first else -1)
+    return Roles(blocks + 2 * e + 3 * d - 1, norms, e + 2 * d - 1, 0, e + 1 + 2 * (d - 1))
 
 
 def deformable_detr(o: Mapping[str, Any], blocks: int, two_stage: bool) -> Roles:
@@ -151,9 +150,9 @@ OF_TRANSFORMERS: dict[str, Of] = {
     "ConvNeXt": lambda e: convnext(e.options["depths"]),
     "ResNet": lambda e: Roles(sum(e.options["depths"])),
     "SegFormer": lambda e: segformer(e.options),
-    "YOLOS": _layers(),
+    "YOLOS": lambda e: encoder(e.options["num_hidden_layers"], positional=2),  # in the middle, too
     "DETR": lambda e: detr(e.options, _depth(e)),
-    "Table Transformer": lambda e: detr(e.options, _depth(e), 1),
+    "Table Transformer": lambda e: detr(e.options, _depth(e), True),
     "Deformable DETR": lambda e: deformable_detr(e.options, _depth(e), False),
     "Deformable DETR, two stages": lambda e: deformable_detr(e.options, _depth(e), True),
     "RT-DETR": lambda e: rt_detr(e.options, _depth(e)),
@@ -162,7 +161,6 @@ OF_TRANSFORMERS: dict[str, Of] = {
     "LW-DETR": lambda e: lw_detr(e.options, e.config_of["backbone_config"][1]["num_hidden_layers"]),
     "Mask2Former": lambda e: mask2former(e.options, e.config_of["backbone_config"][1]["depths"]),
 }
-VIDEO_SWIN = of_torchvision.SWIN["depths"]
 EXPECTED: dict[tuple[str, str], Roles] = {
     **{("transformers", name): of(TRANSFORMERS[name]) for name, of in OF_TRANSFORMERS.items()},  # type: ignore[arg-type]
     ("torchvision", "ViT"): encoder(of_torchvision.VIT["num_layers"]),
@@ -172,7 +170,6 @@ EXPECTED: dict[tuple[str, str], Roles] = {
     ("torchvision", "ResNet"): Roles(4),
     ("torchvision", "ResNet, bottlenecks"): Roles(4),
     ("torchvision", "FCN"): Roles(4),
-    ("torchvision", "R3D"): Roles(4),
     ("torchvision", "FCOS"): Roles(4, 2 * 4 * 5),  # four norms in either branch, five levels
     ("torchvision", "Mask R-CNN, a region"): Roles(4),
     ("torchvision", "ConvNeXt"): convnext([1, 2, 1]),
@@ -184,4 +181,5 @@ EXPECTED: dict[tuple[str, str], Roles] = {
     ("timm", "Swin v2"): swin(of_timm.SWIN["depths"]),
     ("timm", "ConvNeXt"): convnext(of_timm.NARROW["depths"]),
     ("timm", "SE-ResNet"): Roles(4),
+    ("timm", "PVT v2"): Roles(8, 8 + 4 + 4 + 3, 4),  # of patches, stages, and fewer keys
 }

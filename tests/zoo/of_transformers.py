@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
 from tests.support import detectors
-from tests.zoo.entry import VOCABULARY, Entry, Model
+from tests.support.transformers_models import hugging_face
+from tests.zoo.entry import VOCABULARY, Entry, Made, Model
 
 WIDTHS = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48,
@@ -291,6 +295,80 @@ SOUNDS: dict[str, Entry] = {
                     WAVES,
                     given="wave", size=(160,)),
 }  # fmt: skip
+
+
+def made(kind: str, config: str, options: Mapping[str, Any], **inner: Mapping[str, Any]) -> Any:
+    """Makes a model whose call needs more than an input."""
+
+    def make() -> nn.Module:
+        package = hugging_face()
+        parts = {key: getattr(package, NESTED[key])(**value) for key, value in inner.items()}
+        config_of = getattr(package, config)
+        model: nn.Module = getattr(package, kind)(config_of(**options, **parts))
+        return model
+
+    return make
+
+
+NESTED = {"vision_config": "Pix2StructVisionConfig", "text_config": "Pix2StructTextConfig"}
+
+
+def begun(x: Tensor) -> Tensor:
+    """The first tokens of what a decoder has said, [B, 3]."""
+    return torch.tensor([[0, 5, 7]]).expand(x.shape[0], -1)
+
+
+def translated(model: Any, x: Tensor) -> Tensor:
+    found: Tensor = model(input_ids=x, decoder_input_ids=begun(x), use_cache=False).logits
+    return found
+
+
+def transcribed(model: Any, x: Tensor) -> Tensor:
+    found: Tensor = model(input_features=x, decoder_input_ids=begun(x), use_cache=False).logits
+    return found
+
+
+def plotted(model: Any, x: Tensor) -> Tensor:
+    """Patches [B, 6, 12], with the row and the column of each in front."""
+    places = torch.tensor([[[row, column] for row in (1, 2) for column in (1, 2, 3)]]).to(x)
+    patches = torch.cat([places.expand(x.shape[0], -1, -1), x], -1)
+    mask = torch.ones(x.shape[0], 6)
+    found: Tensor = model(
+        flattened_patches=patches, attention_mask=mask, decoder_input_ids=begun(x), use_cache=False
+    ).logits
+    return found
+
+
+PLOTS_SEEN = {
+    "hidden_size": 32, "patch_embed_hidden_size": 12, "d_ff": 48, "d_kv": 8,
+    "num_hidden_layers": 2, "num_attention_heads": 4, "seq_len": 8,
+}  # fmt: skip
+PLOTS_TOLD = {
+    "vocab_size": VOCABULARY, "hidden_size": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2,
+    "num_heads": 4, "decoder_start_token_id": 0,
+}  # fmt: skip
+WHISPER = {
+    "vocab_size": VOCABULARY, "d_model": 32, "encoder_layers": 2, "encoder_attention_heads": 2,
+    "encoder_ffn_dim": 48, "num_mel_bins": 8, "max_source_positions": 8, "decoder_layers": 2,
+    "decoder_attention_heads": 2, "decoder_ffn_dim": 48, "max_target_positions": 8,
+    "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 0,
+}  # fmt: skip
+WHOLE: dict[str, Model] = {
+    "T5": Made(made("T5ForConditionalGeneration", "T5Config", {**T5, "decoder_start_token_id": 0}),
+               (9,), translated, "ids"),
+    "BART": Made(
+        made("BartForConditionalGeneration", "BartConfig",
+             {"vocab_size": VOCABULARY, "d_model": 32, "encoder_layers": 2, "decoder_layers": 2,
+              "encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 48,
+              "decoder_ffn_dim": 48, "max_position_embeddings": 24}),
+        (9,), translated, "ids"),
+    "Whisper": Made(made("WhisperForConditionalGeneration", "WhisperConfig", WHISPER),
+                    (8, 16), transcribed),
+    "DePlot (Pix2Struct)": Made(
+        made("Pix2StructForConditionalGeneration", "Pix2StructConfig", {},
+             vision_config=PLOTS_SEEN, text_config=PLOTS_TOLD),
+        (6, 12), plotted),
+}  # fmt: skip
 TRANSFORMERS: dict[str, Model] = {
-    **IMAGES, **DETECTORS, **SAMPLING, **SEGMENTERS, **TEXTS, **SOUNDS,
+    **IMAGES, **DETECTORS, **SAMPLING, **SEGMENTERS, **TEXTS, **SOUNDS, **WHOLE,
 }  # fmt: skip

@@ -34,7 +34,7 @@ from lrpc.frontend.execute import (
     is_in_place,
 )
 from lrpc.frontend.factories import SIZED, with_numbers
-from lrpc.frontend.gradients import gradients_are_on, values_only
+from lrpc.frontend.gradients import Derives, gradients_are_on, values_only
 from lrpc.frontend.leaves import is_users_function
 from lrpc.frontend.made import recorded
 from lrpc.frontend.proxy import TracedTensor, has_own_operations, plain
@@ -64,6 +64,7 @@ class Recorder(fx.Tracer):
         self.decisions: dict[str, Decision] = {}
         self.stopped: dict[Loc, None] = {}
         self.refusal: TraceError | None = None
+        self._derives = Derives(self.runner)
 
     def where(self) -> Loc:
         """The innermost module that runs, and the line of model code."""
@@ -144,7 +145,7 @@ class Recorder(fx.Tracer):
     # How a call is recorded.
 
     def _recorded(self, kind: str, target: Any, name: str, args: Any, kwargs: Any) -> Any:
-        following = self.ignore_no_grad or gradients_are_on(self.where())
+        following = self.ignore_no_grad or gradients_are_on(self.where(), self._derives)
         if following and name not in DETACHING:
             args, kwargs = mapped((args, kwargs), TracedTensor, self.outside)
         operands: list[TracedTensor] = found((args, kwargs), TracedTensor)

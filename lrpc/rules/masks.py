@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 
@@ -44,8 +45,9 @@ def hidden(ctx: Context, x: Value) -> Value | None:
         mask, shape = made.inputs[1], x.type.shape
         return mask if mask.type.shape == shape else ctx.op("expand", mask, shape=shape)
     if made.op in MOVES:
-        mask = hidden(ctx, made.inputs[0])
-        return mask if mask is None else ctx.op(made.op, mask, **dict(made.attrs))
+        before = hidden(ctx, made.inputs[0])
+        attrs: dict[str, Any] = dict(made.attrs)
+        return None if before is None else ctx.op(made.op, before, **attrs)
     return hidden(ctx, made.inputs[0]) if _keeps_infinity(made) else None
 
 

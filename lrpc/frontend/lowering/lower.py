@@ -22,6 +22,8 @@ from lrpc.ir.types import NAMES, Sym, TensorType
 
 #: Arguments that torch takes under NumPy's names, too, and those that change no number.
 SPELT = {"axis": "dim", "keepdims": "keepdim", "x1": "input", "x2": "other"}
+#: Operands of products by the names that torch gives them, in its order.
+FACTORS = ("mat1", "batch1", "vec1", "mat", "mat2", "batch2", "vec2", "vec")
 ELSEWHERE = frozenset({"device", "memory_format"})
 
 #: Calls that may leave the numbers of the images as they are.
@@ -123,6 +125,7 @@ class Lowering(Context):
             del kwargs["out"]
         first = [kwargs.pop(key) for key in ("input", "self") if key in kwargs]
         second = [kwargs.pop("other")] if "other" in kwargs and len(first) + len(args) == 1 else []
+        second += [kwargs.pop(key) for key in FACTORS if key in kwargs]
         if isinstance(args[0] if args else None, ImageNumbers) and _still_images(call, args[0]):
             return ImageNumbers(self.result)
         return self._checked(row(self, *first, *args, *second, **kwargs))

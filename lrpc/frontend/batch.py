@@ -228,7 +228,8 @@ def _merge_type(same: Sequence[Any], traces: Traces) -> CallType:
         if any(x[0] != a[0] or len(x[1]) != len(a[1]) for x in same):
             raise Differs
         shape = tuple(traces.extent(dims) for dims in zip(*(x[1] for x in same), strict=True))
-        return TensorType(NAMES[a[0]], shape) if a[0] in NAMES else None
+        name = NAMES.get(a[0].to_real() if a[0].is_complex else a[0])  # that of its parts
+        return None if name is None else TensorType(name, shape)
     return tuple(_merge_type(parts, traces) for parts in zip(*same, strict=True))
 
 

@@ -170,7 +170,7 @@ class Recorder(fx.Tracer):
             if self.runner.sized:  # read by whoever asks for its shape, and by what comes of it
                 self.decide(f"{SHAPE_OF}{name}", values[0], list(x.shape))
             x.of_sizes = of_sizes
-            if x.value.is_floating_point():
+            if x.value.is_floating_point() or x.value.is_complex():
                 x.carries, x.stopped = carries and following, stops and not following
         return made
 

@@ -135,6 +135,10 @@ class ValueTracer(Recorder):
                 f"input {given.name!r} is a {type(given.value).__name__}; "
                 "give a plain tensor, as by .as_subclass(torch.Tensor)"
             )
+        if value.is_complex():
+            raise TraceError(
+                f"input {given.name!r} holds complex numbers; give torch.view_as_real of it"
+            )
         made = self.made(node, value, [])
         made.carries = value.is_floating_point()
         return made

@@ -15,7 +15,6 @@ from lrpc.frontend.lowering.context import Context, Operand
 from lrpc.frontend.records import Stored, found
 from lrpc.ir.types import DTYPES
 
-
 REMEDY = "take their real and imaginary parts"
 
 

@@ -223,8 +223,8 @@ def irfft(
     places = torch.arange(half)
     once = (places == 0) | (2 * places == count)
     waves = waves * torch.where(once, 1.0, 2.0) * (places <= count // 2)
-    re, im = _mapped(c, z.re, waves.real, dim), _mapped(c, z.im, waves.imag, dim)
-    return c.op("sub", re, im)
+    re = _mapped(c, z.re, waves.real, dim)
+    return c.op("sub", re, _mapped(c, z.im, waves.imag, dim)) if of(x) else re
 
 
 def _along(c: Context, x: Operand, s: Any, dim: Any) -> list[tuple[int, int | None]]:

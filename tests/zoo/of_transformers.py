@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -140,6 +141,10 @@ SAMPLING: dict[str, Entry] = {
     )
     for name, d in detectors.DETECTORS.items()
 }  # fmt: skip
+SAMPLING["RT-DETRv2, discrete"] = replace(
+    SAMPLING["RT-DETRv2"],
+    options={**SAMPLING["RT-DETRv2"].options, "decoder_method": "discrete"},
+)
 SEGMENTERS: dict[str, Entry] = {
     "SegFormer": vision("SegformerForSemanticSegmentation", "SegformerConfig",
                         {"hidden_sizes": [8, 16, 20, 24], "depths": [1, 1, 1, 1],

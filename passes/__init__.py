@@ -26,6 +26,7 @@ from passes.mark_rest import MarkRest
 from passes.mixed_precision import MixedPrecision
 from passes.move_boundaries import MoveBoundaries
 from passes.recognise_activations import RecogniseActivations
+from passes.recognise_batch_norm import RecogniseBatchNorm
 from passes.recognise_deformable import RecogniseDeformable
 from passes.recognise_norms import RecogniseNorms
 from passes.save_tensors import SaveTensors
@@ -74,7 +75,8 @@ AnyPass = Pass | JointPass
 PASSES: dict[str, type[AnyPass]] = {
     one.name: one
     for one in (
-        *(Canonicalize, FoldBatchNorm, FoldConstants, RecogniseNorms, RecogniseActivations),
+        *(Canonicalize, RecogniseBatchNorm, FoldBatchNorm, FoldConstants, RecogniseNorms),
+        RecogniseActivations,
         *(AdditiveMasks, DropShifts, ExpandAttention, ExpandDeformable, RecogniseDeformable),
         *(MarkResidual, MarkLayerNorm, MarkAttention, MarkDeformable, MarkRest),
         *(AssignRules, SkipProjections, CheckCoverage, AddPlaces, MoveBoundaries),
@@ -94,6 +96,7 @@ __all__ = [
     "ExpandAttention", "ExpandDeformable", "FoldBatchNorm", "FoldConstants", "FuseRatios",
     "JointPass", "Joints", "LowerRelevance", "MarkAttention", "MarkDeformable", "MarkLayerNorm",
     "MarkResidual", "MarkRest", "MixedPrecision", "MoveBoundaries", "Pass",
-    "RecogniseActivations", "RecogniseDeformable", "RecogniseNorms", "RuleMap", "SaveTensors",
-    "Simplify", "SkipProjections", "annotating", "pruning", "run_joint_pipeline", "run_pipeline",
+    "RecogniseActivations", "RecogniseBatchNorm", "RecogniseDeformable", "RecogniseNorms",
+    "RuleMap", "SaveTensors", "Simplify", "SkipProjections", "annotating", "pruning",
+    "run_joint_pipeline", "run_pipeline",
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from passes.reachable import relevance_reachable
 
 TO_VALUES = STRUCTURAL - {"cat"} | {"detach"}
 TO_SCORES = STRUCTURAL | SUMS | BY_NUMBER | of_family(Family.PRODUCT, Family.DETACH)
+TO_SCORES |= {"tanh"}  # which bounds them
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,14 @@ from passes.fold_batch_norm import FoldBatchNorm
 from passes.fold_constants import FoldConstants
 from passes.hoist_constants import hoist_constants
 from passes.merge_common import merge_common
+from passes.recognise_batch_norm import RecogniseBatchNorm
 from passes.rewrite import map_nodes
 
 
 @dataclass(frozen=True)
 class Canonicalize:
-    """Normalises calls, drops no-ops, folds batch norm and constants, merges equal operations.
+    """Normalises calls, drops no-ops, folds batch norm, also where it is spelled with frozen
+    statistics, and constants, merges equal operations.
 
     Afterwards the axis of cat, slice, flip, gather, topk, softmax and of reductions counts from
     the end, so that it stays right under a seeds axis in front; permutations count from the front;
@@ -37,7 +39,10 @@ class Canonicalize:
         if self.fold_constants:
             module = FoldConstants().run(module)  # makes masks known that fill nothing
         module = drop_identities(module, DOING_NOTHING)
-        module = hoist_constants(merge_common(module))
+        spelled = RecogniseBatchNorm().run(module)
+        if self.fold_batch_norm and spelled is not module:
+            spelled = FoldBatchNorm().run(spelled)
+        module = hoist_constants(merge_common(spelled))
         return EliminateDead().run(module)
 
 

@@ -11,7 +11,7 @@ from passes.flow import Flow
 from passes.kinds import MOVING, NORMS, POOLS, STRUCTURAL, SUMS
 from passes.rewrite import map_nodes
 
-SKIPPING = MOVING | (POOLS & with_trait(Trait.CHANNELS_FIRST))
+SKIPPING = MOVING | POOLS | {"scale"}
 UPSAMPLING = frozenset({"interpolate", "conv_transpose2d"})
 BETWEEN_MAPS = (
     STRUCTURAL
@@ -120,10 +120,30 @@ class _Finder:
 
     def _roots(self, skip: Value) -> list[Value]:
         """`skip`, what it is made of by structure, and the streams of the residuals on the way."""
-        found = [*self.flow.back(skip, lambda n: n.op in SKIPPING)]
+        found = self._skipped(skip)
         while (before := self.skips.get(found[-1].name)) is not None:
-            found += self.flow.back(before, lambda n: n.op in SKIPPING)
+            found += self._skipped(before)
         return [value for value in found if self.flow.activation(value)]
+
+    def _skipped(self, value: Value) -> list[Value]:
+        """`value` and what a skip takes it from: moved, pooled, times a constant, or put together
+        again from parts of one value."""
+        found = [value]
+        while (before := self._taken_from(found[-1])) is not None:
+            found.append(before)
+        return found
+
+    def _taken_from(self, value: Value) -> Value | None:
+        node = self.flow.graph.producers.get(value.name)
+        if node is None or not node.inputs:
+            return None
+        if node.op in SKIPPING:
+            return node.inputs[0]
+        active = [x for x in node.inputs if self.flow.activation(x)]
+        if node.op == "mul" and len(active) == 1:
+            return active[0]
+        ends = {self._skipped(x)[-1] for x in active} if node.op == "cat" else set()
+        return ends.pop() if len(ends) == 1 else None
 
     def _upsampled(self, transform: Value) -> bool:
         """Whether a resize stands after the operand's last learned map, as in a feature pyramid."""
@@ -138,7 +158,7 @@ class _Finder:
         projection = flow.graph.producers.get(last.name)
         if projection is None or projection.op not in SHORTCUT_MAPS:
             return False
-        for start in flow.back(projection.inputs[0], lambda n: n.op in SKIPPING):
+        for start in self._skipped(projection.inputs[0]):
             if not flow.activation(start):
                 continue
             inside = flow.between(start.name, transform.name)

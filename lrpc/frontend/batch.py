@@ -228,7 +228,8 @@ def _merge_type(same: Sequence[Any], traces: Traces) -> CallType:
         if any(x[0] != a[0] or len(x[1]) != len(a[1]) for x in same):
             raise Differs
         shape = tuple(traces.extent(dims) for dims in zip(*(x[1] for x in same), strict=True))
-        return TensorType(NAMES[a[0]], shape) if a[0] in NAMES else None
+        name = NAMES.get(a[0].to_real() if a[0].is_complex else a[0])  # that of its parts
+        return None if name is None else TensorType(name, shape)
     return tuple(_merge_type(parts, traces) for parts in zip(*same, strict=True))
 
 
@@ -275,10 +276,10 @@ def _one_image(tensors: list[Tensor], typed: TensorType) -> Tensor | None:
 
 
 def _count_images(tensors: list[Tensor], typed: TensorType) -> bool:
-    """Whether a constant counts the images along the batch axis, alike on all others."""
+    """Whether a constant counts the images, or n rows of each, along an axis, alike on others."""
     whole = not tensors[0].is_floating_point() and tensors[0].dtype != torch.bool
     axes = [axis for axis, dim in enumerate(typed.shape) if isinstance(dim, Sym)]
-    if not whole or len(axes) != 1 or typed.shape[axes[0]] != Sym(batch=1):
+    if not whole or len(axes) != 1:
         return False
     after = len(typed.shape) - axes[0] - 1
     counts = (torch.arange(t.shape[axes[0]]).reshape(-1, *(1,) * after) for t in tensors)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.fx import _symbolic_trace
 
 from lrpc.frontend.proxy import TracedTensor
 from lrpc.ir.ops.boxes import masks_to_boxes
@@ -23,8 +24,7 @@ def is_leaf(module: nn.Module) -> bool:
 
 
 def is_users_function(target: object) -> bool:
-    """Whether fx would keep a function whole that is neither torch's nor a leaf of ours: libraries
-    ask for that with `fx.wrap`."""
+    """Whether a function is neither torch's nor a leaf of ours."""
     if not isinstance(target, FunctionType):
         return False
     return target.__module__.partition(".")[0] not in ("torch", "lrpc")
@@ -65,6 +65,18 @@ def leaf_functions() -> Iterator[None]:
         vars(nn.functional)[masks.__name__] = masks
         for namespace, name, original in replaced:
             namespace[name] = original
+
+
+@contextmanager
+def nothing_kept_whole() -> Iterator[None]:
+    """While active, functions that libraries ask fx to keep whole (`fx.wrap`) run as written."""
+    table = _symbolic_trace._wrapped_fns_to_patch
+    asked = dict(table)
+    table.clear()
+    try:
+        yield
+    finally:
+        table.update(asked)
 
 
 def _replace(wrapped: list[tuple[str, Any, Any]]) -> list[tuple[dict[str, Any], str, Any]]:

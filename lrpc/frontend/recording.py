@@ -34,7 +34,7 @@ from lrpc.frontend.execute import (
     is_in_place,
 )
 from lrpc.frontend.factories import SIZED, with_numbers
-from lrpc.frontend.gradients import gradients_are_on, values_only
+from lrpc.frontend.gradients import Derives, gradients_are_on, values_only
 from lrpc.frontend.leaves import is_users_function
 from lrpc.frontend.made import recorded
 from lrpc.frontend.proxy import TracedTensor, has_own_operations, plain
@@ -66,6 +66,7 @@ class Recorder(fx.Tracer):
         self.decisions: dict[str, Decision] = {}
         self.stopped: dict[Loc, None] = {}
         self.refusal: TraceError | None = None
+        self._derives = Derives(self.runner)
 
     def where(self) -> Loc:
         """The innermost module that runs, and the line of model code."""
@@ -117,8 +118,6 @@ class Recorder(fx.Tracer):
     def create_proxy(
         self, kind: str, target: Any, args: tuple[Any, ...], kwargs: Any, *_: Any, **__: Any
     ) -> Any:
-        if is_users_function(target):
-            return target(*args, **kwargs)
         self.refusal = None
         name = "" if kind == "call_module" else call_name(target)
         if any(x.tracer is not self for x in found((args, kwargs), TracedTensor)):
@@ -151,7 +150,7 @@ class Recorder(fx.Tracer):
     # How a call is recorded.
 
     def _recorded(self, kind: str, target: Any, name: str, args: Any, kwargs: Any) -> Any:
-        following = self.ignore_no_grad or gradients_are_on(self.where())
+        following = self.ignore_no_grad or gradients_are_on(self.where(), self._derives)
         if following and name not in DETACHING:
             args, kwargs = mapped((args, kwargs), TracedTensor, self.outside)
         operands: list[TracedTensor] = found((args, kwargs), TracedTensor)
@@ -177,7 +176,7 @@ class Recorder(fx.Tracer):
             if self.runner.sized:  # read by whoever asks for its shape, and by what comes of it
                 self.decide(f"{SHAPE_OF}{name}", values[0], list(x.value.shape))
             x.of_sizes = of_sizes
-            if x.value.is_floating_point():
+            if x.value.is_floating_point() or x.value.is_complex():
                 x.carries, x.stopped = carries and following, stops and not following
         return made
 

@@ -70,7 +70,8 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class ImageNumbers:
-    """The constant 0, 1, …, B − 1 along the batch axis; model code indexes each image with it."""
+    """The constant 0, 1, …, n · B − 1 along an axis of as many; model code indexes each image with
+    it, or n rows of each."""
 
     type: TensorType
 

@@ -18,7 +18,7 @@ from lrpc.frontend.attributes import refused_control_flow
 from lrpc.frontend.capture import ONE_AT_A_TIME
 from lrpc.frontend.constants import Constants
 from lrpc.frontend.factories import Factories
-from lrpc.frontend.leaves import is_leaf, leaf_functions
+from lrpc.frontend.leaves import is_leaf, leaf_functions, nothing_kept_whole
 from lrpc.frontend.proxy import TracedTensor
 from lrpc.frontend.recording import Recorder
 from lrpc.frontend.records import SHAPE_OF, Boundary, Decision, Input, found, kind_of, mapped
@@ -86,7 +86,8 @@ class ValueTracer(Recorder):
         try:
             with ONE_AT_A_TIME, leaf_functions(), torch.enable_grad(), _uncompiled():
                 self.active = True
-                graph = self.trace(model)
+                with nothing_kept_whole():
+                    graph = self.trace(model)
             returned, shapes = (self._output, self.boundaries), self.runner.fake is not None
             unread = self.true_places.prune(graph, returned, shapes)
         except TraceError:
@@ -140,6 +141,10 @@ class ValueTracer(Recorder):
             raise TraceError(
                 f"input {given.name!r} is a {type(given.value).__name__}; "
                 "give a plain tensor, as by .as_subclass(torch.Tensor)"
+            )
+        if value.is_complex():
+            raise TraceError(
+                f"input {given.name!r} holds complex numbers; give torch.view_as_real of it"
             )
         made = self.made(node, value, [])
         made.carries = value.is_floating_point()

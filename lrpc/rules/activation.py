@@ -7,6 +7,7 @@ from lrpc.ir.graph import Node, Rule, Value
 from lrpc.ir.ops import Family, in_order, of_family
 from lrpc.rules.context import Context
 from lrpc.rules.declaration import Declaration
+from lrpc.rules.masks import shown
 
 ACTIVATIONS = in_order(of_family(Family.ACTIVATION))
 
@@ -14,12 +15,12 @@ ACTIVATIONS = in_order(of_family(Family.ACTIVATION))
 def passing(ctx: Context, node: Node, rule: Rule) -> None:
     came, x = ctx.arrived(node), node.inputs[0]
     if node.op == "sigmoid":  # σ(0) = ½ belongs to no input
-        s = ctx.per_output(node, 0.0)
+        s = shown(ctx, node, ctx.per_output(node, 0.0))
         ctx.record("bias", s, ctx.op("full", shape=(1,), value=0.5, dtype=x.type.dtype))
         ctx.propagate(x, _times_quotient(ctx, node, s, x))
         return
     if came.g is not None:
-        ctx.propagate(x, _times_quotient(ctx, node, came.g, x))
+        ctx.propagate(x, _times_quotient(ctx, node, shown(ctx, node, came.g), x))
     if came.r is not None:
         ctx.propagate_relevance(x, came.r)
 

@@ -16,6 +16,7 @@ from lrpc.ir.graph import Node, Rule, Value
 from lrpc.ir.ops import TABLE, Family, Trait, in_order, of_family, with_trait
 from lrpc.rules.context import Context
 from lrpc.rules.declaration import Declaration
+from lrpc.rules.masks import shown
 
 OPS = in_order(of_family(Family.FUNCTION))
 PASSING = tuple(op for op in OPS if op != "reciprocal")
@@ -29,13 +30,13 @@ def passing(ctx: Context, node: Node, rule: Rule) -> None:
         ctx.propagate_relevance(x, ctx.narrow(ctx.wide_relevance(node), x.type.dtype))
         return
     if offset := at_zero(node):
-        s = ctx.per_output(node, 0.0)
+        s = shown(ctx, node, ctx.per_output(node, 0.0))
         ctx.record("bias", s, ctx.op("full", shape=(1,), value=offset, dtype=x.type.dtype))
         ctx.propagate(x, ctx.op("mul", s, _ratio(ctx, node, x)))
         return
     came = ctx.arrived(node)
     if came.g is not None:
-        ctx.propagate(x, ctx.op("mul", came.g, _ratio(ctx, node, x)))
+        ctx.propagate(x, ctx.op("mul", shown(ctx, node, came.g), _ratio(ctx, node, x)))
     if came.r is not None:
         ctx.propagate_relevance(x, came.r)
 

@@ -7,7 +7,7 @@ import math
 from lrpc.ir.graph import Node, Rule, Value
 from lrpc.rules.context import Context
 from lrpc.rules.declaration import EPS, Declaration
-from lrpc.rules.masks import hides
+from lrpc.rules.masks import mask_of
 
 OPS = ("softmax",)
 
@@ -58,7 +58,7 @@ def _give(ctx: Context, node: Node, back: Value) -> None:
     """`back` per unit of the scores; what it holds of them is no loss of sink `softmax`."""
     back, x = _unmasked(ctx, node, back), node.inputs[0]
     if ctx.ledger:
-        mask = _mask_of(ctx, x)
+        mask = mask_of(ctx, x)
         shown = x if mask is None else ctx.op("masked_fill", x, mask.inputs[1], value=0.0)
         ctx.record("softmax", back, shown, negative=True)
     ctx.propagate(x, back)
@@ -66,19 +66,10 @@ def _give(ctx: Context, node: Node, back: Value) -> None:
 
 def _unmasked(ctx: Context, node: Node, back: Value) -> Value:
     """`back` without what a row that sees nothing shares out among its masked scores."""
-    mask = _mask_of(ctx, node.inputs[0])
+    mask = mask_of(ctx, node.inputs[0])
     if mask is None or not math.isfinite(mask.number("value")):
         return back
     return ctx.op("masked_fill", back, mask.inputs[1], value=0.0)
-
-
-def _mask_of(ctx: Context, x: Value) -> Node | None:
-    """What masked the scores `x`, if anything did."""
-    made = ctx.graph.producers.get(x.name)
-    while made is not None and made.op == "cast":
-        made = ctx.graph.producers.get(made.inputs[0].name)
-    masking = made is not None and made.op == "masked_fill" and hides(made.number("value"))
-    return made if masking else None
 
 
 def detach(ctx: Context, node: Node, rule: Rule) -> None:

@@ -51,6 +51,18 @@ INDICES: dict[str, Callable[[Apply, Tensor], Any]] = {
     "b expand": lambda m, x: (
         x[torch.arange(x.shape[0])[:, None].expand(-1, 2), x[..., 0].topk(2).indices] * 2
     ),
+    "heads": lambda m, x: (  # rows of each image, as in sampling by rounded places
+        x.reshape(-1, 2, 6)[
+            torch.arange(2 * x.shape[0])[:, None].repeat(1, 3),
+            :,
+            x.reshape(-1, 2, 6)[:, 0].topk(3).indices,
+        ]
+        .sum((1, 2))
+        .reshape(-1, 2)
+    ),
+    "heads, one index": lambda m, x: x.reshape(-1, 6)[
+        torch.arange(4 * x.shape[0]), x.reshape(-1, 6).argmax(-1)
+    ].reshape(-1, 4),
     "take flat per image": lambda m, x: x.flatten(1)[:, torch.tensor([3, 7])],
 }
 

@@ -34,7 +34,7 @@ class Fourier(nn.Module):
         self.head = nn.Linear(3, 2)
 
     def forward(self, images: Tensor) -> Tensor:
-        spectrum = torch.fft.rfft2(images).abs()
+        spectrum = torch.fft.hfft2(images).abs()
         head: Tensor = self.head(spectrum.mean((2, 3)))
         return head
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from itertools import takewhile
 from keyword import iskeyword
 
@@ -33,6 +32,7 @@ from lrpc.backend.schedule.ir import (
     Schedule,
     Statement,
 )
+from lrpc.backend.schedule.memo import remembered
 from lrpc.backend.schedule.memory import written_over
 from lrpc.backend.schedule.state import Application, application, steps_of
 from lrpc.backend.schedule.table import is_weight
@@ -59,7 +59,7 @@ def _main(function: Function) -> Function:
     return replace(function, body=changed(body, inside))
 
 
-@lru_cache(maxsize=4096)  # planning makes many schedules, which have most of their blocks in common
+@remembered()
 def _block(
     body: tuple[Statement, ...], results: tuple[Value, ...], block: str
 ) -> tuple[Statement, ...]:

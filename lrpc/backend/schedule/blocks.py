@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
 
 from lrpc.backend.schedule.ir import (
     OWN,
@@ -20,6 +19,7 @@ from lrpc.backend.schedule.ir import (
     Statement,
     Target,
 )
+from lrpc.backend.schedule.memo import remembered
 from lrpc.backend.schedule.segments import Segment, cut
 from lrpc.backend.schedule.state import Places, entries, placed, saving, steps_of
 from lrpc.backend.schedule.walk import loaded
@@ -62,12 +62,12 @@ def _relevance(function: Function, places: Places, scopes: Container[str]) -> Fu
     return replace(function, body=tuple(placed(body, places)))
 
 
-@lru_cache(maxsize=64)  # planning makes many schedules of the same relevance functions
+@remembered(64)
 def _relevance_segments(body: tuple[Statement, ...]) -> tuple[tuple[Segment, frozenset[str]], ...]:
     return tuple(_with_later(cut(steps_of(body)), ()))
 
 
-@lru_cache(maxsize=4096)
+@remembered()
 def _block(
     segment: Segment, scope: str, later: frozenset[str], own: tuple[tuple[str, str], ...]
 ) -> Block:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 from lrpc.backend.body import Names, stem
 from lrpc.backend.schedule.ir import (
@@ -23,6 +22,7 @@ from lrpc.backend.schedule.ir import (
     Statement,
     WeightName,
 )
+from lrpc.backend.schedule.memo import remembered
 from lrpc.backend.schedule.state import names_made
 from lrpc.backend.schedule.table import is_weight
 from lrpc.ir.graph import Value
@@ -38,7 +38,7 @@ def canonical(block: Block, half: str, ledger: bool) -> Function:
     )
 
 
-@lru_cache(maxsize=4096)  # planning makes many schedules, which have most of their blocks in common
+@remembered()
 def _canonical(
     prefix: str,
     parameters: tuple[Value, ...],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
 
 from lrpc.backend.schedule.ir import (
     RECOMPUTED,
@@ -19,6 +18,7 @@ from lrpc.backend.schedule.ir import (
     Schedule,
     Statement,
 )
+from lrpc.backend.schedule.memo import remembered
 from lrpc.backend.schedule.walk import operands, results, with_blocks, with_mains
 from lrpc.ir.graph import Value
 
@@ -39,7 +39,7 @@ def _block(block: Block) -> Block:
     return replace(block, body=_body(block.body, kept, block.parameters))
 
 
-@lru_cache(maxsize=4096)  # planning makes many schedules, which have most of their blocks in common
+@remembered()
 def _body(
     body: tuple[Statement, ...], results: tuple[Value, ...], parameters: tuple[Value, ...]
 ) -> tuple[Statement, ...]:

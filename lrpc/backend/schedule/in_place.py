@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 from lrpc.backend.schedule.ir import (
     STEPS,
@@ -21,6 +20,7 @@ from lrpc.backend.schedule.ir import (
     Statement,
     Step,
 )
+from lrpc.backend.schedule.memo import remembered
 from lrpc.backend.schedule.table import SAME_MEMORY, allocates, operands_over
 from lrpc.backend.schedule.walk import reads, with_blocks, with_mains
 from lrpc.ir.graph import Value
@@ -37,7 +37,7 @@ def _block(block: Block) -> Block:
     return replace(block, body=_body(block.body, frozenset(v.name for v in block.results)))
 
 
-@lru_cache(maxsize=4096)  # planning makes many schedules, which have most of their blocks in common
+@remembered()
 def _body(body: tuple[Statement, ...], results: frozenset[str]) -> tuple[Statement, ...]:
     return tuple(_run(body, results))
 

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
-from functools import lru_cache
 
 from lrpc.backend.schedule.ir import (
     RECOMPUTED,
@@ -26,6 +25,7 @@ from lrpc.backend.schedule.ir import (
     Schedule,
     Statement,
 )
+from lrpc.backend.schedule.memo import remembered
 from lrpc.backend.schedule.walk import operands, renamed, results
 from lrpc.ir.graph import Value
 
@@ -125,7 +125,7 @@ class _Joiner:
         return replace(t, body=_inside(s.body, t.body))
 
 
-@lru_cache(maxsize=4096)  # planning makes many schedules, which have most of their blocks in common
+@remembered()
 def _inside(a: tuple[Statement, ...], b: tuple[Statement, ...]) -> tuple[Statement, ...]:
     """One body for those of two blocks, which have no blocks in them."""
     return _Joiner(frozenset()).bodies(a, b)

@@ -14,7 +14,7 @@ from lrpc.ir.types import Sym
 NO_RULE = "has no rule yet"
 LOSS = "a loss is no part of an explanation: return the outputs that it takes"
 RANDOM = "it draws random numbers, so that no two calls agree; draw them outside, as an input"
-COMPLEX = "complex numbers cannot be compiled"
+COMPLEX = "of complex numbers, sums, products and Fourier transforms compile"
 VOLUME = "of maps of three axes convolutions, pooling by windows and resizing can be compiled"
 TRANSPOSED = "a 3-D transposed convolution has no rule yet; add up 2-D ones of each depth"
 UNPOOLED = "put the entries back by their indices, with scatter on the flattened map"

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from lrpc.errors import IRError, TraceError
 from lrpc.frontend.batch import NotOneProgram
-from lrpc.frontend.lowering import diagonals, indexing, shapes, writes
+from lrpc.frontend.execute import is_in_place, out_of_place
+from lrpc.frontend.lowering import complexes, diagonals, indexing, shapes, writes
 from lrpc.frontend.lowering.advice import no_rule, shown
 from lrpc.frontend.lowering.context import Context, Operand
 from lrpc.frontend.lowering.liveness import live_calls
@@ -24,6 +25,8 @@ from lrpc.ir.types import NAMES, Sym, TensorType
 
 #: Arguments that torch takes under NumPy's names, too, and those that change no number.
 SPELT = {"axis": "dim", "keepdims": "keepdim", "x1": "input", "x2": "other"}
+#: Operands of products by the names that torch gives them, in its order.
+FACTORS = ("mat1", "batch1", "vec1", "mat", "mat2", "batch2", "vec2", "vec")
 ELSEWHERE = frozenset({"device", "memory_format"})
 
 #: Calls that may leave the numbers of the images as they are.
@@ -107,7 +110,10 @@ class Lowering(Context):
     def wanted(self, ref: Ref) -> Value:
         """The value of a result that the model returns, or that a place names."""
         self.call = self.calls[ref.index]
-        value = self.value(self.operand(ref.index))
+        operand = self.operand(ref.index)
+        if complexes.of(operand):
+            self.refuse("gives complex numbers, which the model returns", complexes.REMEDY)
+        value = self.value(operand)
         if 0 in value.type.shape:
             self.refuse(f"gives an empty tensor, {value.type}, which the model returns")
         return value
@@ -117,14 +123,18 @@ class Lowering(Context):
 
     def _apply(self, call: Call) -> Operand:
         row = row_of(call)
-        if row is None:
-            raise TraceError(no_rule(call))
         args, kwargs = mapped((call.args, call.kwargs), Ref, lambda ref: self.operand(ref.index))
         kwargs = {SPELT.get(key, key): x for key, x in kwargs.items() if key not in ELSEWHERE}
         if kwargs.get("out", self) is None:
             del kwargs["out"]
         first = [kwargs.pop(key) for key in ("input", "self") if key in kwargs]
         second = [kwargs.pop("other")] if "other" in kwargs and len(first) + len(args) == 1 else []
+        second += [kwargs.pop(key) for key in FACTORS if key in kwargs]
+        name = out_of_place(call.name) if is_in_place(call.name) else call.name
+        if complexes.concerned(name, args, kwargs):
+            return complexes.lowered(self, name, row, (*first, *args, *second), kwargs)
+        if row is None:
+            raise TraceError(no_rule(call))
         if isinstance(args[0] if args else None, ImageNumbers) and _still_images(call, args[0]):
             return ImageNumbers(self.result)
         return self._checked(row(self, *first, *args, *second, **kwargs))

@@ -141,8 +141,8 @@ def stack(c: Context, tensors: Operand, dim: int = 0) -> Operand:
     return values[0] if len(values) == 1 else c.op("cat", *values, dim=dim)
 
 
-def split(c: Context, x: Operand, sizes: Operand, dim: int = 0) -> Operand:
-    """`split`, `chunk`, `tensor_split`: the parts are as large as they were traced."""
+def split(c: Context, x: Operand, sizes: Operand = None, dim: int = 0, **_: Operand) -> Operand:
+    """`split`, `chunk`, `tensor_split`, whatever they call sizes: parts are as large as traced."""
     dim = c.axis(dim, c.type(x).rank)
     start, parts = 0, []
     for part in _parts(c):

@@ -1,78 +1,17 @@
-"""Small models of transformers, built from their configurations: what the scan compiles.
-
-Weights are seeded and perturbed, so that nothing is zero. A model is called with pixels or tokens
-and gives the named output.
-"""
+"""Small models of transformers, built from their configurations."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tests.support.transformers_models import disturbed, hugging_face
-
-VOCABULARY = 40
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A model by its class and its configuration's, the options that make it small, what goes in
-    (`pixels`, `ids`, `mel`, `frames`) and its size, the output, and what the call takes besides."""
-
-    kind: str
-    config: str
-    options: Mapping[str, Any]
-    output: str = "logits"
-    given: str = "pixels"
-    size: tuple[int, ...] = (3, 32, 32)
-    call: Mapping[str, Any] = field(default_factory=dict)
-    attention: str = ""
-    config_of: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
-    refused: str = ""
-    """The start of the line that refuses it, where that is known."""
-
-
-NAMES = {"pixels": "pixel_values", "ids": "input_ids", "mel": "input_features",
-         "frames": "pixel_values", "wave": "input_values"}  # fmt: skip
-
-
-class Called(nn.Module):
-    """A model that takes one tensor and gives one."""
-
-    def __init__(self, model: nn.Module, entry: Entry) -> None:
-        super().__init__()
-        self.model, self.entry = model, entry
-
-    def forward(self, x: Tensor) -> Tensor:
-        found = self.model(**{NAMES[self.entry.given]: x}, **self.entry.call)
-        result: Tensor = found[self.entry.output]
-        return result
-
-
-def built(entry: Entry) -> nn.Module:
-    """The model of an entry, in float64."""
-    package = hugging_face()
-    torch.manual_seed(0)
-    options = dict(entry.options)
-    for key, (config, inner) in entry.config_of.items():
-        options[key] = getattr(package, config)(**inner)
-    config = getattr(package, entry.config)(**options)
-    if entry.attention:
-        config._attn_implementation = entry.attention
-    return Called(disturbed(getattr(package, entry.kind)(config)), entry).eval()
-
-
-def example(entry: Entry, images: int = 2, seed: int = 3) -> Tensor:
-    """Inputs of an entry."""
-    generator = torch.Generator().manual_seed(seed)
-    if entry.given == "ids":
-        return torch.randint(1, VOCABULARY, (images, *entry.size), generator=generator)
-    return torch.randn(images, *entry.size, generator=generator, dtype=torch.float64)
-
+from tests.support import detectors
+from tests.support.transformers_models import hugging_face
+from tests.zoo.entry import VOCABULARY, Entry, Made, Model
 
 WIDTHS = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48,
@@ -195,6 +134,17 @@ DETECTORS: dict[str, Entry] = {
     "Conditional DETR": vision("ConditionalDetrForObjectDetection", "ConditionalDetrConfig", DETR,
                                config_of=BACKBONE),
 }  # fmt: skip
+SAMPLING: dict[str, Entry] = {
+    name: Entry(
+        d.kind, d.config, d.options, d.scores, size=(3, 64, 64),
+        config_of={"backbone_config": d.backbone}, fading=True,
+    )
+    for name, d in detectors.DETECTORS.items()
+}  # fmt: skip
+SAMPLING["RT-DETRv2, discrete"] = replace(
+    SAMPLING["RT-DETRv2"],
+    options={**SAMPLING["RT-DETRv2"].options, "decoder_method": "discrete"},
+)
 SEGMENTERS: dict[str, Entry] = {
     "SegFormer": vision("SegformerForSemanticSegmentation", "SegformerConfig",
                         {"hidden_sizes": [8, 16, 20, 24], "depths": [1, 1, 1, 1],
@@ -269,8 +219,7 @@ TEXTS: dict[str, Entry] = {
     "ESM": text("EsmForSequenceClassification", "EsmConfig",
                 {**TEXT, "mask_token_id": 3, "position_embedding_type": "rotary"}),
     "FNet": text("FNetForSequenceClassification", "FNetConfig",
-                 {**TEXT, "tpu_short_seq_length": 9, "max_position_embeddings": 24},
-        refused="torch.fft.fftn has no rule yet"),
+                 {**TEXT, "tpu_short_seq_length": 9, "max_position_embeddings": 24}),
     "GPT-2": text("GPT2LMHeadModel", "GPT2Config",
                   {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 2, "n_head": 4,
                    "n_positions": 24, "bos_token_id": 1, "eos_token_id": 2}),
@@ -288,8 +237,7 @@ TEXTS: dict[str, Entry] = {
                 {**TEXT, "ffn_dim": 48, "word_embed_proj_dim": 32}),
     "BLOOM": text("BloomForCausalLM", "BloomConfig",
                   {"vocab_size": VOCABULARY, "hidden_size": 32, "n_layer": 2, "n_head": 4},
-                  attention="eager",
-        refused="GeLUFunction is a torch.autograd.Function with a gradient of its own"),
+                  attention="eager"),
     "Llama": text("LlamaForCausalLM", "LlamaConfig", LLAMA),
     "Mistral": text("MistralForCausalLM", "MistralConfig", {**LLAMA, "sliding_window": 4}),
     "Qwen2": text("Qwen2ForCausalLM", "Qwen2Config", LLAMA),
@@ -306,8 +254,7 @@ TEXTS: dict[str, Entry] = {
     "Granite": text("GraniteForCausalLM", "GraniteConfig", LLAMA),
     "Mixtral": text("MixtralForCausalLM", "MixtralConfig",
                     {**LLAMA, "num_local_experts": 3, "num_experts_per_tok": 2,
-                     "experts_implementation": "eager"},
-        refused="the model reads numbers out of its images"),
+                     "experts_implementation": "batched_mm"}),
     "Mamba": text("MambaForCausalLM", "MambaConfig",
                   {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2,
                    "state_size": 4, "use_cache": False}),
@@ -317,7 +264,8 @@ TEXTS: dict[str, Entry] = {
                      "chunk_size": 4}),
     "RWKV": text("RwkvForCausalLM", "RwkvConfig",
                  {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2,
-                  "attention_hidden_size": 32, "intermediate_size": 48, "context_length": 24}),
+                  "attention_hidden_size": 32, "intermediate_size": 48, "context_length": 24,
+                  "use_cache": False}),
     "T5 encoder": text("T5EncoderModel", "T5Config", T5, output="last_hidden_state",
                        attention="eager"),
     "MT5 encoder": text("MT5EncoderModel", "MT5Config", T5, output="last_hidden_state",
@@ -349,4 +297,80 @@ SOUNDS: dict[str, Entry] = {
                     WAVES,
                     given="wave", size=(160,)),
 }  # fmt: skip
-ZOO: dict[str, Entry] = {**IMAGES, **DETECTORS, **SEGMENTERS, **TEXTS, **SOUNDS}
+
+
+def made(kind: str, config: str, options: Mapping[str, Any], **inner: Mapping[str, Any]) -> Any:
+    """Makes a model whose call needs more than an input."""
+
+    def make() -> nn.Module:
+        package = hugging_face()
+        parts = {key: getattr(package, NESTED[key])(**value) for key, value in inner.items()}
+        config_of = getattr(package, config)
+        model: nn.Module = getattr(package, kind)(config_of(**options, **parts))
+        return model
+
+    return make
+
+
+NESTED = {"vision_config": "Pix2StructVisionConfig", "text_config": "Pix2StructTextConfig"}
+
+
+def begun(x: Tensor) -> Tensor:
+    """The first tokens of what a decoder has said, [B, 3]."""
+    return torch.tensor([[0, 5, 7]]).expand(x.shape[0], -1)
+
+
+def translated(model: Any, x: Tensor) -> Tensor:
+    found: Tensor = model(input_ids=x, decoder_input_ids=begun(x), use_cache=False).logits
+    return found
+
+
+def transcribed(model: Any, x: Tensor) -> Tensor:
+    found: Tensor = model(input_features=x, decoder_input_ids=begun(x), use_cache=False).logits
+    return found
+
+
+def plotted(model: Any, x: Tensor) -> Tensor:
+    """Patches [B, 6, 12], with the row and the column of each in front."""
+    places = torch.tensor([[[row, column] for row in (1, 2) for column in (1, 2, 3)]]).to(x)
+    patches = torch.cat([places.expand(x.shape[0], -1, -1), x], -1)
+    mask = torch.ones(x.shape[0], 6)
+    found: Tensor = model(
+        flattened_patches=patches, attention_mask=mask, decoder_input_ids=begun(x), use_cache=False
+    ).logits
+    return found
+
+
+PLOTS_SEEN = {
+    "hidden_size": 32, "patch_embed_hidden_size": 12, "d_ff": 48, "d_kv": 8,
+    "num_hidden_layers": 2, "num_attention_heads": 4, "seq_len": 8,
+}  # fmt: skip
+PLOTS_TOLD = {
+    "vocab_size": VOCABULARY, "hidden_size": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2,
+    "num_heads": 4, "decoder_start_token_id": 0,
+}  # fmt: skip
+WHISPER = {
+    "vocab_size": VOCABULARY, "d_model": 32, "encoder_layers": 2, "encoder_attention_heads": 2,
+    "encoder_ffn_dim": 48, "num_mel_bins": 8, "max_source_positions": 8, "decoder_layers": 2,
+    "decoder_attention_heads": 2, "decoder_ffn_dim": 48, "max_target_positions": 8,
+    "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 0,
+}  # fmt: skip
+WHOLE: dict[str, Model] = {
+    "T5": Made(made("T5ForConditionalGeneration", "T5Config", {**T5, "decoder_start_token_id": 0}),
+               (9,), translated, "ids"),
+    "BART": Made(
+        made("BartForConditionalGeneration", "BartConfig",
+             {"vocab_size": VOCABULARY, "d_model": 32, "encoder_layers": 2, "decoder_layers": 2,
+              "encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 48,
+              "decoder_ffn_dim": 48, "max_position_embeddings": 24}),
+        (9,), translated, "ids"),
+    "Whisper": Made(made("WhisperForConditionalGeneration", "WhisperConfig", WHISPER),
+                    (8, 16), transcribed),
+    "DePlot (Pix2Struct)": Made(
+        made("Pix2StructForConditionalGeneration", "Pix2StructConfig", {},
+             vision_config=PLOTS_SEEN, text_config=PLOTS_TOLD),
+        (6, 12), plotted),
+}  # fmt: skip
+TRANSFORMERS: dict[str, Model] = {
+    **IMAGES, **DETECTORS, **SAMPLING, **SEGMENTERS, **TEXTS, **SOUNDS, **WHOLE,
+}  # fmt: skip

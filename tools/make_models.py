@@ -36,9 +36,10 @@ zero, and compiled by `lrpc.compile` as it is. Everything is computed in float64
   autograd; CPU time on one core, best of five in turns. Models are so small that much of it is
   the time of calls.
 
-Differences are relative to the largest value, and rounded up to a power of ten. Models marked *
-cast to float32 in parts, whatever their dtype is. Their row is of the model with these casts made
-to float64; as they are, their bound is 1e-5 (the largest: {float32}).
+Differences are relative to the largest value (of tokens' gradients: to the largest sum of the sizes
+of a token's terms), and rounded up to a power of ten. Models marked * cast to float32 in parts,
+whatever their dtype is. Their row is of the model with these casts made to float64; as they are,
+their bound is 1e-5 (the largest: {float32}).
 
 Detectors of torchvision choose boxes by thresholds and suppression. What compiles is the backbone
 with a head; the heads of Faster, Mask and Keypoint R-CNN get a region of fixed place.

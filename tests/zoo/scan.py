@@ -107,8 +107,9 @@ def _relevance(model: nn.Module, program: Any, x: Tensor) -> tuple[float, float]
     found = {rules: _explained(program, state, seeds, rules, ledger=True) for rules in RULES}
     opened = max(float(r.ledger.closure.max()) for r in found.values())
     assert all(bool(r.inputs["x"].any()) for r in found.values())
-    wanted = autograd(model, x, weights)
-    return _apart(found["gradient_input"].inputs["x"][0], wanted), opened
+    wanted, size = autograd(model, x, weights)
+    off = (found["gradient_input"].inputs["x"][0] - wanted).abs().max()
+    return float(off) / size, opened
 
 
 def _explained(program: Any, state: Any, seeds: Tensor, rules: str, ledger: bool) -> Any:
@@ -116,12 +117,14 @@ def _explained(program: Any, state: Any, seeds: Tensor, rules: str, ledger: bool
     return program.relevance(state, target, seeds=seeds, composite=rules, ledger=ledger)
 
 
-def autograd(model: nn.Module, x: Tensor, weights: Tensor) -> Tensor:
-    """Gradient times input of Σ weights · outputs; of tokens, summed over each one's row."""
+def autograd(model: nn.Module, x: Tensor, weights: Tensor) -> tuple[Tensor, float]:
+    """Gradient times input of Σ weights · outputs, and how large it is; of tokens, summed over each
+    one's row, and how large the terms are: behind a norm that stands alone they sum to nothing."""
     if x.is_floating_point():
         leaf = x.clone().requires_grad_()
         (slope,) = torch.autograd.grad((model(leaf) * weights).sum(), leaf)
-        return x * slope
+        found = x * slope
+        return found, float(found.abs().max())
     rows: list[Tensor] = []
 
     def looked_up(module: nn.Module, given: tuple[Tensor, ...], row: Tensor) -> Tensor | None:
@@ -135,8 +138,10 @@ def autograd(model: nn.Module, x: Tensor, weights: Tensor) -> Tensor:
             if isinstance(module, nn.Embedding):
                 hooks.callback(module.register_forward_hook(looked_up).remove)  # type: ignore[arg-type]
         slopes = torch.autograd.grad((model(x) * weights).sum(), rows)
-    parts = [(row * slope).detach().sum(-1) for row, slope in zip(rows, slopes, strict=True)]
-    return torch.stack(parts).sum(0)
+    terms = [(row * slope).detach() for row, slope in zip(rows, slopes, strict=True)]
+    parts = [term.sum(-1) for term in terms]
+    size = torch.stack([term.abs().sum(-1) for term in terms]).sum(0).max()
+    return torch.stack(parts).sum(0), float(size)
 
 
 def _ratio(model: nn.Module, program: Any, x: Tensor) -> float:

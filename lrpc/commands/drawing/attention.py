@@ -23,6 +23,7 @@ _TILE = 420  # pixels that a tile is about wide and high
 _COLUMNS = 3
 _MOST = 8  # attended queries that are drawn
 _TEXT = 14
+_IN_A_ROW = 3  # levels in the legend
 
 
 def written_looks(stem: Path, found: Sequence[Look], image: LoadedImage) -> dict[str, Any]:
@@ -71,15 +72,14 @@ def _tile(name: str, one: Attention, look: Look, photo: Pixels) -> Image.Image:
         legend = [(_attended(image, one, look, factor), draw.SOFT)]
     if look.box is not None:
         draw.draw_box(image, look.box, factor)
-    tile = Image.new("RGB", (image.width, image.height + round(_TEXT * 3.2)), draw.PAPER)
+    tile = Image.new("RGB", (image.width, image.height + round(_TEXT * 4.6)), draw.PAPER)
     tile.paste(image, (0, 0))
     pen, top = ImageDraw.Draw(tile), image.height + _TEXT * 0.4
     words = draw.shorten(shortened(name, 40), _TEXT, image.width)
     write(pen, (0, top), words, draw.INK, _TEXT)
-    left = 0.0
-    for said, colour in legend:
-        write(pen, (left, top + _TEXT * 1.4), said, colour, _TEXT)
-        left += image.width / len(legend)
+    for n, (said, colour) in enumerate(legend):
+        left = n % _IN_A_ROW * image.width / _IN_A_ROW
+        write(pen, (left, top + _TEXT * 1.4 * (1 + n // _IN_A_ROW)), said, colour, _TEXT)
     return tile
 
 
@@ -100,7 +100,7 @@ def _points(image: Image.Image, one: Attention) -> list[tuple[str, Colour]]:
         )
     shares = weights.sum((0, 2)) / weights.sum()
     return [
-        (f"{height} by {width}: {share:.0%}", colour_of(level + 1))
+        (f"{height}×{width}: {share:.0%}", colour_of(level + 1))
         for level, ((height, width), share) in enumerate(zip(one.levels, shares, strict=True))
     ]
 

@@ -19,7 +19,7 @@ USES: dict[str, tuple[Callable[[Apply, Tensor], Any], dict[str, Any]]] = {
     "time first": (lambda m, x: m.r(x.transpose(0, 1))[0], {}),
     "two ways": (lambda m, x: m.r(x)[0],
                  {"num_layers": 2, "batch_first": True, "bidirectional": True}),
-    "state": (lambda m, x: m.r(x)[1], {"num_layers": 2, "bias": False, "batch_first": True}),
+    "state": (lambda m, x: m.r(x)[1], {"bias": False, "batch_first": True}),
 }  # fmt: skip
 
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 from lrpc.frontend.lowering.context import Context
 from lrpc.ir.graph import Value
+from lrpc.ir.ops import Trait, with_trait
 from lrpc.ir.types import Dim, Sym
 
 Spans = Mapping[int, tuple[int, int]]  # axis → from where to where
-_ELEMENTWISE = ("add", "sub", "mul", "div")
+_ENTRYWISE = with_trait(Trait.ELEMENTWISE)
 
 
 def of_one_image(c: Context, x: Value, spans: Spans | None = None) -> Value | None:
@@ -35,9 +36,10 @@ def of_one_image(c: Context, x: Value, spans: Spans | None = None) -> Value | No
         return of_one_image(c, node.inputs[0], {**spans, axis: (start + first, start + last)})
     if node.op == "cat":
         return _joined(c, node.inputs, node.integer("dim") % x.type.rank, spans)
-    if node.op in _ELEMENTWISE:
-        parts = [_operand(c, one, x, spans) for one in node.inputs]
-        return c.op(node.op, *parts) if all(part is not None for part in parts) else None
+    if node.op in _ENTRYWISE:
+        parts = [part for one in node.inputs if (part := _operand(c, one, x, spans)) is not None]
+        whole = len(parts) == len(node.inputs)
+        return c.op(node.op, *parts, **dict(node.attrs)) if whole else None
     return None
 
 

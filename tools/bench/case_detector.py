@@ -35,7 +35,8 @@ def run(options: Options) -> dict[str, Any]:
         words = ["LRPC.COMPOSITE", f"[{', '.join(COMPOSITES)}]"]
         words += [] if options.quick else ["LRPC.SHAPES", "[[800, 1088]]"]
         run_alone(command_of(ROOT / name, output, words))
-        program = load(output, options.device, {})
+        kept = {} if options.gpu else {"keep_pages": True}  # by all rows: it is of the process
+        program = load(output, options.device, kept)
         weights = str(load_config(ROOT / name, []).MODEL.WEIGHTS)
         calls, errors = _calls(program, options.device, Path(weights) if weights else None)
         times = interleaved(calls, options.repeats, options.device)

@@ -33,7 +33,7 @@ def run(options: Options) -> dict[str, Any]:
         options.tell(f"sizes: {name}")
         output = Path(folder) / "program"
         run_alone(command_of(ROOT / name, output, ["LRPC.COMPOSITE", COMPOSITE]))
-        program = load(output, options.device, {})
+        program = load(output, options.device, {} if options.gpu else {"keep_pages": True})
         rows = [_row(program, output, size, options) for size in sizes]
     first = sizes[0][0] * sizes[0][1] / rows[0].time.median if rows[0].time else 0.0
     for row, (height, width) in zip(rows, sizes, strict=True):

@@ -105,26 +105,25 @@ def segment_sums(a: Tensor, b: Tensor, masked: bool) -> Tensor:
         rows, b = a.flatten(2), b.flatten(1)
     else:
         rows, b = a.reshape(seeds, images, -1, b.numel()), b.flatten()
-    size = 1 << 22 if a.is_cuda else 1 << 17
+    size = 1 << 22 if a.is_cuda else 1 << 19
     count = -(-rows.numel() // size)
     step = -(-rows.shape[2] // count)
     step += -step % 1024 if not channels else 0
-    total = a.new_zeros(seeds, images, dtype=torch.float64)
     exact = torch.promote_types(a.dtype, torch.float32)
     room = a.new_empty(rows[:, :, :step].numel(), dtype=exact)
+    sums = []
     for first in range(0, rows.shape[2], step):
         here = slice(first, first + step)
         own = b[here] if channels else b[:, here] if lead == 1 else b
         part = rows[:, :, here]
         t = torch.mul(part.to(exact), own, out=room[: part.numel()].view(part.shape))
-        total += row_sums((t.masked_fill_(part == 0, 0.0) if masked else t).flatten(2))
-    return total
+        sums += row_sums((t.masked_fill_(part == 0, 0.0) if masked else t).flatten(2))
+    return torch.cat(sums, -1).sum(-1, dtype=torch.float64)
 
 
-def row_sums(t: Tensor, added: int = 1024) -> Tensor:
-    """Σ over the last axis in float64. Torch adds few numbers in pairs, so that `added` of them in
-    their own precision are off by no more than what rounding each of them is."""
+def row_sums(t: Tensor, added: int = 1024) -> list[Tensor]:
+    """Sums of so many entries of the last axis at a time, and of the rest. Torch adds few numbers in
+    pairs, so that these sums are off by no more than what rounding each number is."""
     many = t.shape[-1] // added * added
-    parts = t[..., :many].reshape(*t.shape[:-1], -1, added).sum(-1)
-    total = parts.sum(-1, dtype=torch.float64)
-    return total + t[..., many:].sum(-1, dtype=torch.float64) if many < t.shape[-1] else total
+    parts = [t[..., :many].reshape(*t.shape[:-1], -1, added).sum(-1)] if many else []
+    return [*parts, t[..., many:].sum(-1, keepdim=True)] if many < t.shape[-1] else parts

@@ -122,8 +122,8 @@ def segment_sums(a: Tensor, b: Tensor, masked: bool) -> Tensor:
 
 
 def row_sums(t: Tensor, added: int = 1024) -> list[Tensor]:
-    """Sums of so many entries of the last axis at a time, and of the rest. Torch adds few numbers in
-    pairs, so that these sums are off by no more than what rounding each number is."""
+    """Sums of so many entries of the last axis at a time, and of the rest. Torch adds few numbers
+    in pairs, so that these sums are off by no more than what rounding each number is."""
     many = t.shape[-1] // added * added
     parts = [t[..., :many].reshape(*t.shape[:-1], -1, added).sum(-1)] if many else []
     return [*parts, t[..., many:].sum(-1, keepdim=True)] if many < t.shape[-1] else parts

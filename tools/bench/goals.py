@@ -43,7 +43,7 @@ GOALS = (
     Goal("vit/detached", "ViT-B/16 against autograd on the detached model", "speedup", 0.9, 1, ""),
     Goal("vit/gamma", "ViT-B/16 γ against the best alternative", "speedup", 2.5, 3.5, ""),
     Goal("detector/attnlrp", "R50, attnlrp, over forward and gradient", "slowdown", 1, 0.55, ""),
-    Goal("detector/maskdino", "R50, maskdino, over forward and gradient", "slowdown", 1, 0.55, ""),
+    Goal("detector/maskdino", "R50, maskdino, over forward and gradient", "slowdown", 1.25, 0.55, ""),
     Goal("ledger/attnlrp", "R50, attnlrp, ledger over relevance", "slowdown", 2.25, 1.3, ""),
     Goal("ledger/maskdino", "R50, maskdino, ledger over relevance", "slowdown", 2.25, 1.3, ""),
     Goal("checkpoint/50", "half the uncheckpointed peak, time", "slowdown", 1.25, 1.1, "any"),

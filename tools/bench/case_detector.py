@@ -48,7 +48,7 @@ def run(options: Options) -> dict[str, Any]:
             row = next(row for row in rows if row.name == ours)
             row.against = times[ours].median / times[of].median
             row.note = f"of {of}"
-            key = f"{'ledger' if what == LEDGER else 'detector'}/{composite}"
+            key = f"{'ledger' if what == LEDGER else 'r50'}/{composite}"
             values[key] = {"slowdown": (ours, row.against)}
     images = next(iter(example(program.manifest, 1).values()))
     shape = "×".join(map(str, images.shape[-2:]))

@@ -80,8 +80,11 @@ class Derives:
             names = frame.f_code.co_varnames[: frame.f_code.co_argcount]
             given = plain([frame.f_locals[name] for name in names])
             outer, self.runner.busy = self.runner.busy, True
-            self.last = (frame, is_derivative(function, given if _set_up(function) else given[1:]))
-            self.runner.busy = outer
+            try:
+                found = is_derivative(function, given if _set_up(function) else given[1:])
+            finally:
+                self.runner.busy = outer
+            self.last = (frame, found)
         return self.last[1]
 
 

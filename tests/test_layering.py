@@ -22,6 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "lrpc.config": set(),
     "lrpc.models": {"lrpc.config"},
     "lrpc.runtime": set(),  # what programs carry: torch alone
+    "lrpc.results": set(),  # files of jobs: read without torch
     "lrpc.ir": set(),
     "lrpc.rules": {"lrpc.ir"},
     "lrpc.frontend": {"lrpc.ir"},
@@ -42,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "lrpc.explainer": {"lrpc.compiler", "lrpc.frontend", "lrpc.rules"},
     "lrpc.commands": {
         *("lrpc.backend", "lrpc.compiler", "lrpc.config", "lrpc.export", "lrpc.ir", "lrpc.models"),
-        *("lrpc.program", "lrpc.rules", "lrpc.runtime", "passes"),
+        *("lrpc.program", "lrpc.results", "lrpc.rules", "lrpc.runtime", "passes"),
     },
     "lrpc.cli": {"lrpc.commands", "lrpc.runtime"},
     "lrpc.__main__": {"lrpc.cli"},
@@ -58,8 +59,9 @@ BELOW = ("lrpc.errors", "lrpc.support")
 COMMANDS: dict[str, set[str]] = {
     "session": set(),
     "drawing": {"session"},
+    "jobs": {"session"},
     **{
-        name: {"session", "drawing"}
+        name: {"session", "drawing", "jobs"}
         for name in (
             *("analyze", "bench", "compare", "compile", "evaluate", "example", "export", "opt"),
             *("plan", "rules", "run", "show", "verify"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,7 +24,8 @@ class State(Protocol):
 
 
 class Ledger(Protocol):
-    """Where relevance went, per seed and image; every tensor is [K, B]."""
+    """Where relevance went, per seed and image; every tensor is [K, B]. A row is (node, module
+    path, kind, amount)."""
 
     @property
     def start(self) -> Tensor: ...
@@ -34,6 +35,8 @@ class Ledger(Protocol):
     def sinks(self) -> Mapping[str, Tensor]: ...
     @property
     def closure(self) -> Tensor: ...
+    @property
+    def rows(self) -> Sequence[tuple[str, str, str, Tensor]]: ...
 
 
 class Relevance(Protocol):

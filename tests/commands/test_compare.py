@@ -20,7 +20,7 @@ from lrpc.cli import main
 from lrpc.commands.compare.runner import RECORD, ComparisonRunner
 from lrpc.commands.drawing import draw
 from lrpc.commands.session.options import Options
-from lrpc.commands.session.session import Outcome
+from lrpc.commands.session.writing import Outcome
 from lrpc.errors import ProgramError
 from tests.support.programs import DIGITS, Programs
 from tests.support.run_fakes import HEIGHT, MANIFEST, WIDTH, FakeProgram, write_image

@@ -16,8 +16,8 @@ from lrpc.commands.session import record
 from lrpc.commands.session.calls import Request
 from lrpc.commands.session.facts import RANDOM_WARNING, read_facts
 from lrpc.commands.session.options import Options
-from lrpc.commands.session.session import Outcome
 from lrpc.commands.session.targets import TargetError, parse_targets
+from lrpc.commands.session.writing import Outcome
 from lrpc.errors import ProgramError
 from lrpc.support import files
 from tests.support.run_fakes import HEIGHT, MANIFEST, WIDTH, FakeProgram, write_image

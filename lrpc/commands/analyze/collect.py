@@ -18,7 +18,7 @@ from lrpc.commands.session.calls import in_seed_chunks
 from lrpc.commands.session.changes import change_of
 from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.record import image_record
-from lrpc.commands.session.session import Outcome
+from lrpc.commands.session.writing import Outcome
 from lrpc.errors import AnalysisError, ImageError
 from lrpc.program.protocol import Ledger, Relevance
 from lrpc.support.files import shown

@@ -21,8 +21,8 @@ from lrpc.commands.analyze.table import pyarrow, rows
 from lrpc.commands.analyze.validate import report
 from lrpc.commands.analyze.write import write
 from lrpc.commands.session.images import find_images
-from lrpc.commands.session.session import Outcome
 from lrpc.commands.session.terminal import line, progress, stopped, warn_changes, warn_random
+from lrpc.commands.session.writing import Outcome
 from lrpc.errors import AnalysisError, ImageError
 from lrpc.program.devices import device_of
 from lrpc.support.files import make_folder, shown

@@ -29,7 +29,8 @@ from lrpc.commands.session.record import (
     write_maps,
 )
 from lrpc.commands.session.seeds import Seed
-from lrpc.commands.session.session import Outcome, Result, Session
+from lrpc.commands.session.session import Result
+from lrpc.commands.session.writing import Outcome, WritingSession
 from lrpc.errors import ProgramError
 from lrpc.program.protocol import Program
 from lrpc.support.files import complete, make_folder, shown
@@ -38,7 +39,7 @@ Record = dict[str, Any]
 RECORD = "comparison.json"
 
 
-class ComparisonRunner(Session):
+class ComparisonRunner(WritingSession):
     """Some program directories, opened side by side; of all composites, or of those named.
 
     `records` and `failed` hold what became of the images so far. Raises ProgramError where the

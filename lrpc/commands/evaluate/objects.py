@@ -15,8 +15,8 @@ from lrpc.commands.evaluate.truth import Annotated, frame_truth
 from lrpc.commands.session.batches import process
 from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.members import Member
-from lrpc.commands.session.session import Outcome
 from lrpc.commands.session.terminal import line
+from lrpc.commands.session.writing import Outcome
 from lrpc.program.protocol import Detection
 
 _DETECTIONS = 100

@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from lrpc.commands.jobs.sources.find import FORMS
 from lrpc.commands.session import arguments
+from lrpc.results.maps import PRECISIONS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `lrpc run` to its parser."""
     add = parser.add_argument
     add("program", type=Path, metavar="DIR", help="a compiled program")
-    arguments.images_and_output(parser)
+    _sources(parser)
     arguments.targets(parser)
     arguments.running(parser)
-    arguments.composite(parser)
+    arguments.composite(parser, several=True)
     place = "store a place's relevance too (globs), repeatable"
     add("--read", action="append", default=[], metavar="LAYER", help=place)
     add("--norm", choices=("none", "sum1", "sumT"), help="scale of the start")
@@ -23,3 +25,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     told = "draw what the queries of targets look at in these modules, as '*decoder.layers.2.*'"
     add("--attention", metavar="MODULES", help=told)
     arguments.display(parser)
+    _data(parser)
+
+
+def _sources(parser: argparse.ArgumentParser) -> None:
+    """Where images come from and results go."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    add = source.add_argument
+    add("--images", type=Path, nargs="+", metavar="PATH", help="files or folders: pictures of each")
+    told = f"a data set: {FORMS}; see docs/data.md"
+    add("--data", type=Path, nargs="+", metavar="SOURCE", help=told)
+    add = parser.add_argument
+    add("-o", "--output", type=Path, required=True, metavar="OUT")
+    told = "leave out what this call has explained before; with --data it always does"
+    add("--resume", action="store_true", help=told)
+
+
+def _data(parser: argparse.ArgumentParser) -> None:
+    """Arguments of data sets."""
+    add = parser.add_argument_group("data sets (with --data)").add_argument
+    add("--column", metavar="NAME", help="the column of a table that has the paths")
+    add("--image-folder", type=Path, metavar="DIR", help="of the images that annotations name")
+    told = "how maps are stored: " + "; ".join(f"{k}, {v}" for k, v in PRECISIONS.items())
+    add("--maps", choices=tuple(PRECISIONS), default="float32", help=told)
+    add("--retry", action="store_true", help="explain again what failed before")
+    add("--overwrite", action="store_true", help="begin this job anew")

@@ -10,13 +10,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lrpc.commands.jobs.command import main as job
 from lrpc.commands.run.runner import Runner
 from lrpc.commands.session.calls import Request
 from lrpc.commands.session.images import find_images
 from lrpc.commands.session.options import make_output, options_of
-from lrpc.commands.session.session import Outcome
 from lrpc.commands.session.terminal import watch
 from lrpc.commands.session.units import count
+from lrpc.commands.session.writing import Outcome
+from lrpc.errors import ConfigError
 from lrpc.program.loading import load_program
 from lrpc.support.files import shown
 from lrpc.support.terminal import Terminal
@@ -27,9 +29,13 @@ _ROWS = 40  # images shown in the closing table
 def main(args: argparse.Namespace, console: Console) -> int:
     """Run; the exit code is 0, or 1 where an image failed. Raises LrpcError where nothing can be
     started. Progress and failures go to stderr, the closing table to `console`."""
+    if args.data:
+        return job(args, console)
     errors = Terminal(stderr=True)
-    ledger = not args.no_ledger
-    request = Request(tuple(args.read), args.norm, ledger, args.seed_chunk, args.composite)
+    request = Request(
+        *(tuple(args.read), args.norm, not args.no_ledger, args.seed_chunk),
+        only_composite(args.composite),
+    )
     options = options_of(args, request)
     paths = find_images(args.images)
     runner = Runner(load_program(args.program, options.device), args.program, options)
@@ -38,6 +44,13 @@ def main(args: argparse.Namespace, console: Console) -> int:
     if ended.outcomes:
         console.print(summary(ended.outcomes, args.output))
     return ended.code(errors)
+
+
+def only_composite(names: Sequence[str]) -> str | None:
+    """The composite that is asked for; ConfigError for several, which data sets alone take."""
+    if len(set(names or ())) > 1:
+        raise ConfigError("--images takes one --composite; `lrpc compare` explains by several")
+    return names[0] if names else None
 
 
 def summary(outcomes: Sequence[Outcome], output: Path) -> Table:

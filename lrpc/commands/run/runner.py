@@ -27,12 +27,13 @@ from lrpc.commands.session.record import (
     write_json,
     write_tensors,
 )
-from lrpc.commands.session.session import Outcome, Result, Session
+from lrpc.commands.session.session import Result
+from lrpc.commands.session.writing import Outcome, WritingSession
 from lrpc.program.protocol import Program
 from lrpc.support.files import make_folder
 
 
-class Runner(Session):
+class Runner(WritingSession):
     """One composite of one program; `run` explains images, each with files of its own."""
 
     def __init__(self, program: Program, directory: Path, options: Options) -> None:

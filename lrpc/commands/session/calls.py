@@ -12,12 +12,13 @@ from torch import Tensor
 
 from lrpc.commands.session.classes import of_classes
 from lrpc.commands.session.facts import Facts
+from lrpc.commands.session.ledgers import LedgerValues, values_of
 from lrpc.commands.session.places import Places
 from lrpc.commands.session.seeds import Seed
 from lrpc.commands.session.targets import Layer
 from lrpc.config.target_kinds import KINDS
 from lrpc.errors import LrpcError, ProgramError
-from lrpc.program.protocol import Ledger, Program, Relevance, Size, State
+from lrpc.program.protocol import Program, Relevance, Size, State
 
 _APART = ("norm", "token")  # options that change nothing about what a call holds
 
@@ -32,16 +33,6 @@ class Request:
     ledger: bool = True
     chunk: int = 0
     composite: str | None = None
-
-
-@dataclass(frozen=True)
-class LedgerValues:
-    """One seed's ledger in one image: start = end + Σ sinks, up to `closure` (relative)."""
-
-    start: float
-    end: float
-    closure: float
-    sinks: Mapping[str, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,10 +102,12 @@ def explain(
         options = _options(target, layer, request, places)
         starts = _starts(mine, state)
         for part, result in in_seed_chunks(program, state, target, starts, request.chunk, options):
-            sinks = _checked(kind, result, len(part), len(seeds))
+            ledgers = _checked(kind, result, len(part), len(seeds))
             for b, image in enumerate(mine):
                 for k, seed in enumerate(image[part.start : part.stop]):
-                    done[b][seed.slug] = _one(result, sinks, k, b, seed)
+                    done[b][seed.slug] = _one(
+                        result, None if ledgers is None else ledgers[k][b], k, b, seed
+                    )
     return [[done[b][s.slug] for s in image] for b, image in enumerate(seeds)]
 
 
@@ -143,15 +136,17 @@ def in_seed_chunks(
         yield part, result
 
 
-def _checked(kind: str, result: Relevance, seeds: int, images: int) -> Mapping[str, Tensor]:
-    """The sinks of a result; ProgramError where it is of another shape than it should be."""
+def _checked(
+    kind: str, result: Relevance, seeds: int, images: int
+) -> list[list[LedgerValues]] | None:
+    """The ledgers of a result; ProgramError where it is of another shape than it should be."""
     with one_line():
         pixels = result.input
     if pixels.dim() != 5 or pixels.shape[:2] != (seeds, images):
         raise ProgramError(
             f"relevance of '{kind}' came as {list(pixels.shape)}, not [{seeds}, {images}, 3, H, W]"
         )
-    return result.ledger.sinks if result.ledger is not None else {}
+    return None if result.ledger is None else values_of(result.ledger)
 
 
 def _options(kind: str, layer: Layer | None, request: Request, places: Places) -> dict[str, Any]:
@@ -198,20 +193,12 @@ def _at(seeds: Sequence[Sequence[Seed]]) -> Tensor:
     return at
 
 
-def _one(result: Relevance, sinks: Mapping[str, Tensor], k: int, b: int, seed: Seed) -> Explained:
+def _one(result: Relevance, ledger: LedgerValues | None, k: int, b: int, seed: Seed) -> Explained:
     pixels = result.input[k, b].detach().cpu().clone()
     if not bool(torch.isfinite(pixels).all()):
         raise ProgramError(f"the relevance of {seed.slug} is not finite")
     layers = {name: value[k, b].detach().cpu().clone() for name, value in result.layers.items()}
-    ledger = None if result.ledger is None else _ledger_values(result.ledger, sinks, k, b)
     return Explained(seed, pixels, layers, ledger)
-
-
-def _ledger_values(ledger: Ledger, sinks: Mapping[str, Tensor], k: int, b: int) -> LedgerValues:
-    """The ledger of seed k of image b, as numbers."""
-    amounts = {name: float(amount[k, b]) for name, amount in sinks.items()}
-    start, end, closure = ledger.start[k, b], ledger.end[k, b], ledger.closure[k, b]
-    return LedgerValues(float(start), float(end), float(closure), amounts)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import warnings
@@ -147,12 +148,16 @@ def decoding(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def open_image(path: Path) -> Iterator[Image.Image]:
-    """An image file as Pillow opens it, not decoded yet; what goes wrong in the block is an
-    ImageError in one line."""
+def open_image(path: Path, data: bytes | None = None) -> Iterator[Image.Image]:
+    """An image file as Pillow opens it, not decoded yet, or its bytes where they are read already;
+    what goes wrong in the block is an ImageError in one line."""
     Image.init()
     known = [name for name in FORMATS if name in Image.OPEN]  # a build may lack some
-    with decoding(path), warnings.catch_warnings(), _open_regular(path) as file:
+    with (
+        decoding(path),
+        warnings.catch_warnings(),
+        _open_regular(path) if data is None else io.BytesIO(data) as file,
+    ):
         warnings.simplefilter("ignore")  # odd files: what matters raises
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(file, formats=known) as image:
@@ -170,13 +175,13 @@ def _open_regular(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
 
 
-def read_rgb(path: Path) -> Image.Image:
+def read_rgb(path: Path, data: bytes | None = None) -> Image.Image:
     """The image as RGB, turned upright by its EXIF orientation.
 
     Raises ImageError with one line for what is not an image, is cut short or corrupt, is too large
     for Pillow's limit, or has more than 8 bits per channel.
     """
-    with open_image(path) as image:
+    with open_image(path, data) as image:
         if image.mode in _DEEP_MODES:
             raise ImageError(
                 f"{shown(path)}: {image.mode} pixels; convert it to 8 bits per channel"
@@ -185,14 +190,15 @@ def read_rgb(path: Path) -> Image.Image:
         return ImageOps.exif_transpose(image).convert("RGB")
 
 
-def load_image(path: Path, sizing: Sizing) -> LoadedImage:
+def load_image(path: Path, sizing: Sizing, data: bytes | None = None) -> LoadedImage:
     """Read, resize (with Pillow, as detectron2 does) and pad one image at bottom and right.
 
     Where an image processor crops, the centre is all that is seen. The padding is the pixel mean:
-    the released code pads with zeros *after* normalisation. Raises ImageError as `read_rgb` does,
+    the released code pads with zeros *after* normalisation. `data` are the file's bytes, where they
+    are read already. Raises ImageError as `read_rgb` does,
     and where `sizing` does not allow that it is padded.
     """
-    image = read_rgb(path)
+    image = read_rgb(path, data)
     original = (image.height, image.width)
     frame, valid = fit(original, sizing)
     if refusal := sizing.refusal(frame, valid, original):

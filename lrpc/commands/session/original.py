@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lrpc.commands.session.images import LoadedImage, Window
 from lrpc.program.protocol import Box, Detection, Size
+from lrpc.results import resample
 
 
 def original_map(relevance: Tensor, image: LoadedImage) -> Tensor:
@@ -53,20 +54,5 @@ def placed(one: Detection, window: Window | None, original: Size) -> Detection:
 
 
 def spread(values: Tensor, size: Size, window: Window | None = None) -> Tensor:
-    """A map [h, w] at another resolution, its sum kept: each pixel's value goes to the pixels that
-    it overlaps, in proportion to the areas; float64. `window` is what of that size the map shows
-    (default: all)."""
-    top, left, height, width = window or (0.0, 0.0, *size)
-    rows = _shares(values.shape[0], size[0], top, height)
-    columns = _shares(values.shape[1], size[1], left, width)
-    return rows @ values.double() @ columns.T
-
-
-def _shares(before: int, after: int, start: float, length: float) -> Tensor:
-    """The share of each of `before` equal parts of a span in each of the `after` pixels of an edge,
-    on which the span starts there and is so long: [after, before]."""
-    old, new = torch.arange(before + 1.0), torch.arange(after + 1.0)
-    old = start / after + old.double() / before * (length / after)
-    new = new.double()[:, None] / after
-    overlap = torch.minimum(new[1:], old[1:]) - torch.maximum(new[:-1], old[:-1])
-    return overlap.clamp(min=0) * before * (after / length)
+    """A map [h, w] at another resolution, its sum kept: `lrpc.results.resample.spread`; float64."""
+    return torch.from_numpy(resample.spread(values.double().numpy(), size, window))

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from lrpc.commands.session.batches import process
 from lrpc.commands.session.calls import Explained, check_outputs
-from lrpc.commands.session.changes import Change
 from lrpc.commands.session.detect import best_probability
 from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.looks import Look, looks
 from lrpc.commands.session.members import Member, outputs_of, passes
-from lrpc.commands.session.names import output_stems
 from lrpc.commands.session.options import Options
 from lrpc.commands.session.seeds import Scene, Seed, resolve
 from lrpc.commands.session.segments import Segmentation, segmentations
@@ -23,18 +18,6 @@ from lrpc.commands.session.wanted import ALL
 from lrpc.config.target_kinds import OF_CLASSES
 from lrpc.program.attention import attention, check_modules
 from lrpc.program.protocol import Detection, State
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one image: targets explained, a note, or the error's one line."""
-
-    path: Path
-    targets: int = 0
-    note: str = ""
-    error: str = ""
-    closure: float | None = None  # the worst of its ledgers
-    change: Change | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,15 +33,12 @@ class Result:
     looks: Sequence[Look] = ()
 
 
-class Session(ABC):
-    """Members side by side, and what is asked of them; call `run` with the images.
+class Session:
+    """Members side by side, and what is asked of them; call `explain` with images of one size.
 
-    Detections, and so the targets, are those of the first member. A command says in a subclass
-    what becomes of each explained image. Raises TargetError and ProgramError for what a member's
-    program was not compiled for.
+    Detections, and so the targets, are those of the first member. Raises TargetError and
+    ProgramError for what a member's program was not compiled for.
     """
-
-    doing, does, did = "explaining", "explains", "explained"  # what is said of images
 
     def __init__(self, members: Sequence[Member], options: Options) -> None:
         self.members, self.facts = tuple(members), members[0].facts
@@ -79,32 +59,6 @@ class Session(ABC):
         own = [TargetSpec(kind) for kind in OF_CLASSES if kind in compiled]
         default = targets == (TargetSpec("class_logit"),) and "class_logit" not in compiled
         return tuple(own[:1]) if default and own else targets
-
-    def run(self, paths: Sequence[Path], report: Callable[[Outcome], None]) -> list[Outcome]:
-        """Explain every image and write its files; `report` hears of each as it is done.
-
-        A trouble with one image ends as its outcome's error, and the rest go on. Raises
-        TargetError for a target outside the model, and everything where `debug` is set.
-        """
-        outcomes: list[Outcome] = []
-
-        def tell(outcome: Outcome) -> None:
-            outcomes.append(outcome)
-            report(outcome)
-
-        def jobs() -> Iterator[tuple[Path, Path]]:
-            for path, stem in zip(paths, output_stems(paths), strict=True):
-                whole = self.options.output / stem
-                if self.options.resume and self.explained_before(path, whole):
-                    tell(Outcome(path, note=f"{self.did} before"))
-                else:
-                    yield path, whole
-
-        work = _Explaining(self, tell)
-        sizing = replace(self.facts.sizing, pad=self.options.pad)
-        size, debug = self.options.batch_size, self.options.debug
-        process(jobs(), work, sizing, size, debug=debug)
-        return outcomes
 
     def explain(self, images: Sequence[LoadedImage]) -> list[Result]:
         """Forward, detections, seeds, relevance of images of one size."""
@@ -168,32 +122,3 @@ class Session(ABC):
         score, best = self.options.score, best_probability(scene.outputs, scene.classes)
         asked = f" {words}" if (words := self.options.wanted.words()) else ""
         return f"no detection{asked} above {score:g} (largest class probability {best:.2f})"
-
-    @abstractmethod
-    def explained_before(self, path: Path, stem: Path) -> bool:
-        """Whether an image's results of the same call are there already."""
-
-    @abstractmethod
-    def write(self, image: LoadedImage, stem: Path, result: Result) -> Outcome:
-        """Write all of one image, to names that begin with `stem`."""
-
-    @abstractmethod
-    def write_failure(self, path: Path, stem: Path, error: str) -> str:
-        """Record that an image failed, and why; what is said of it."""
-
-
-@dataclass(frozen=True)
-class _Explaining:
-    """A session's images, as `process` takes them; the items are stems of outputs."""
-
-    session: Session
-    tell: Callable[[Outcome], None]
-
-    def explain(self, images: Sequence[LoadedImage], stems: Sequence[Path]) -> list[Result]:
-        return self.session.explain(images)
-
-    def keep(self, image: LoadedImage, stem: Path, result: Result) -> None:
-        self.tell(self.session.write(image, stem, result))
-
-    def fail(self, stem: Path, path: Path, error: str) -> None:
-        self.tell(Outcome(path, error=self.session.write_failure(path, stem, error)))

@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from lrpc.commands.session.changes import Change, notices
 from lrpc.commands.session.facts import RANDOM_WARNING, Facts
-from lrpc.commands.session.session import Outcome, Session
 from lrpc.commands.session.units import count
+from lrpc.commands.session.writing import Outcome, WritingSession
 from lrpc.support.files import shown
 from lrpc.support.signals import Stopped
 from lrpc.support.terminal import say
@@ -50,7 +50,7 @@ class Ended:
         return stopped(errors, self.stop, how_far, resume)
 
 
-def watch(session: Session, paths: Sequence[Path], errors: Console) -> Ended:
+def watch(session: WritingSession, paths: Sequence[Path], errors: Console) -> Ended:
     """Run a session on images with a bar on a terminal, elsewhere with one line per image; a signal
     ends it with what is done. Warnings about weights and images come before and after."""
     ended = Ended(len(paths), session.does)

@@ -1,0 +1,1 @@
+"""Where a job's images come from: folders, lists, tables, COCO annotations, tar shards."""

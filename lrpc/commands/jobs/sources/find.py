@@ -1,0 +1,88 @@
+"""From `--data` to a list of images."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lrpc.commands.jobs.sources.coco import in_coco
+from lrpc.commands.jobs.sources.files import by_pattern, in_folder, in_list
+from lrpc.commands.jobs.sources.items import Item, SourceError
+from lrpc.commands.jobs.sources.shards import in_tar
+from lrpc.commands.jobs.sources.tables import in_csv, in_parquet
+from lrpc.support.files import shown
+
+FORMS = (
+    "a folder (and those below it), a pattern such as 'photos/**/*.jpg', a list of paths (.txt),"
+    " a table (.csv, .tsv, .parquet), COCO annotations (.json), or a shard (.tar)"
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What `--data`, `--column` and `--image-folder` name."""
+
+    paths: tuple[Path, ...]
+    column: str | None = None
+    folder: Path | None = None
+
+    def record(self) -> dict[str, object]:
+        """The source, as a job keeps it: the same from whatever folder it is named."""
+        return {
+            "paths": [os.path.abspath(path) for path in self.paths],
+            "column": self.column,
+            "folder": None if self.folder is None else os.path.abspath(self.folder),
+        }
+
+
+def find(source: Source) -> list[Item]:
+    """Every image of a source, in order, each name once. Raises SourceError."""
+    listed: list[Item] = []
+    for path in source.paths:
+        found = list(_of(path, source))
+        if not found:
+            raise SourceError(f"{shown(path)}: no image in it")
+        listed += _named(found, path) if len(source.paths) > 1 else found
+    return _once(listed)
+
+
+def _of(path: Path, source: Source) -> Iterator[Item]:
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        return in_folder(path)
+    if not path.exists():
+        if any(mark in str(path) for mark in "*?["):
+            return by_pattern(str(path))
+        raise SourceError(f"{shown(path)}: no such file or folder; --data takes {FORMS}")
+    if suffix == ".json":
+        return in_coco(path, source.folder)
+    if suffix == ".parquet":
+        return in_parquet(path, source.column)
+    if suffix in (".csv", ".tsv"):
+        return in_csv(path, source.column)
+    if suffix in (".txt", ".lst"):
+        return in_list(path)
+    if ".tar" in path.suffixes or suffix == ".tgz":
+        return in_tar(path)
+    return iter([Item(path.name, path)])
+
+
+def _named(items: Sequence[Item], path: Path) -> list[Item]:
+    """Items of one of several sources: names begin with the source's, where that is a folder."""
+    if not path.is_dir():
+        return list(items)
+    return [replace(one, name=f"{path.resolve().name}/{one.name}") for one in items]
+
+
+def _once(items: Sequence[Item]) -> list[Item]:
+    """Each image once; names that several images have become their whole paths."""
+    found = {(os.path.abspath(one.path), one.start): one for one in reversed(items)}
+    kept = [one for one in items if found[os.path.abspath(one.path), one.start] is one]
+    count = Counter(one.name for one in kept)
+    return [
+        one if count[one.name] == 1 else replace(one, name=f"{one.path.resolve()}:{one.start}")
+        for one in kept
+    ]

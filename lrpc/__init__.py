@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lrpc.explainer import LRPExplainer
     from lrpc.program.attention import attention
     from lrpc.program.loading import load
+    from lrpc.results.opened import open
     from lrpc.rules.composite import composite
 
 __version__ = "0.1.0"
@@ -49,6 +50,7 @@ __all__ = [
     "compile",
     "composite",
     "load",
+    "open",
 ]
 
 #: Imported when they are asked for: `lrpc --help` need not wait for torch.
@@ -59,6 +61,7 @@ _LAZY = {
     "compile": "lrpc.compiler",
     "composite": "lrpc.rules.composite",
     "load": "lrpc.program.loading",
+    "open": "lrpc.results.opened",
 }
 
 

@@ -48,7 +48,8 @@ ALLOWED: dict[str, set[str]] = {
     "lrpc.cli": {"lrpc.commands", "lrpc.runtime"},
     "lrpc.__main__": {"lrpc.cli"},
     "lrpc": {  # on demand
-        *("lrpc.commands", "lrpc.compiler", "lrpc.explainer", "lrpc.program", "lrpc.rules"),
+        *("lrpc.commands", "lrpc.compiler", "lrpc.explainer", "lrpc.program", "lrpc.results"),
+        "lrpc.rules",
     },
 }
 

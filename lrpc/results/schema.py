@@ -132,6 +132,13 @@ def _target_row(record: Record, one: Record) -> dict[str, Any]:
     }
 
 
+def rows_of(table: str, record: Record, seconds: float) -> list[dict[str, Any]]:
+    """The rows of an image in one of the tables."""
+    if table == "seconds":
+        return [{"image": record["number"], "seconds": seconds}]
+    return target_rows(record) if table == "targets" else [image_row(record)]
+
+
 # -- as Parquet ------------------------------------------------------------------------------------
 
 

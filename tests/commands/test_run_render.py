@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from lrpc.commands.drawing import colour, draw, fonts, render
+from lrpc.commands.drawing import draw, fonts, render
+from lrpc.results import colour
 
 WHITE = (255, 255, 255)
 

@@ -70,7 +70,11 @@ class FakeProgram:
         }
         half = torch.full_like(code, 0.5)
         ledger = SimpleNamespace(
-            start=code + 1, end=code, sinks={"bias": half, "epsilon": half}, closure=code * 1e-9
+            start=code + 1,
+            end=code,
+            sinks={"bias": half, "epsilon": half},
+            closure=code * 1e-9,
+            rows=[("n0", "head", "bias", half), ("n1", "norm", "epsilon", half)],
         )
         return SimpleNamespace(
             input=values.expand(*code.shape, 3, HEIGHT, WIDTH),

@@ -12,13 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 from lrpc.commands.compare.sheet import Words, panel, sheet
-from lrpc.commands.drawing.colour import Map, Pixels
 from lrpc.commands.drawing.draw import totals
 from lrpc.commands.drawing.render import Marks
 from lrpc.commands.session.members import names_of
 from lrpc.commands.session.metrics import pairwise, positive_share
 from lrpc.errors import ProgramError
 from lrpc.program.protocol import Box
+from lrpc.results.colour import Map, Pixels
 
 
 @dataclass(frozen=True, eq=False)

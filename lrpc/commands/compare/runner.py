@@ -12,7 +12,6 @@ import torch
 
 from lrpc.commands.compare.comparison import figures
 from lrpc.commands.compare.sheet import Panel, Words, sheet
-from lrpc.commands.drawing import colour
 from lrpc.commands.drawing.pictures import map_of, marks_of, title_of, warning_of
 from lrpc.commands.drawing.segments import segmented
 from lrpc.commands.session.calls import Explained
@@ -33,6 +32,7 @@ from lrpc.commands.session.session import Result
 from lrpc.commands.session.writing import Outcome, WritingSession
 from lrpc.errors import ProgramError
 from lrpc.program.protocol import Program
+from lrpc.results import colour
 from lrpc.support.files import complete, make_folder, shown
 
 Record = dict[str, Any]

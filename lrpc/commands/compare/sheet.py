@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from PIL import Image, ImageDraw
 
 from lrpc.commands.drawing import draw
-from lrpc.commands.drawing.colour import Map, Pixels, colourise, robust_scale
 from lrpc.commands.drawing.fonts import write
 from lrpc.commands.drawing.render import Marks
 from lrpc.program.protocol import Size
+from lrpc.results.colour import Map, Pixels, colourise, robust_scale
 
 _TILE = 400  # pixels that a tile is about wide and high
 _ROW = 5  # tiles in a row at most

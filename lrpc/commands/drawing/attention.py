@@ -10,13 +10,13 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from lrpc.commands.drawing import draw
-from lrpc.commands.drawing.colour import Pixels
 from lrpc.commands.drawing.fonts import Colour, write
 from lrpc.commands.drawing.segments import colour_of
 from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.looks import Look, write_looks
 from lrpc.commands.session.units import shortened
 from lrpc.program.attention import Attention
+from lrpc.results.colour import Pixels
 from lrpc.support.files import complete
 
 _TILE = 420  # pixels that a tile is about wide and high

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from lrpc.commands.drawing.colour import colourise
 from lrpc.commands.drawing.fonts import Colour, length, write
 from lrpc.commands.drawing.fonts import font as font
 from lrpc.program.protocol import Box, Size
+from lrpc.results.colour import colourise
 
 INK: Colour = (24, 26, 30)
 SOFT: Colour = (98, 104, 114)

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from lrpc.commands.drawing import colour, render
+from lrpc.commands.drawing import render
 from lrpc.commands.drawing.draw import number, totals
 from lrpc.commands.session.calls import Explained
 from lrpc.commands.session.changes import change_of, remedy
@@ -15,6 +15,7 @@ from lrpc.commands.session.facts import RANDOM_WARNING, Facts
 from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.options import Display
 from lrpc.commands.session.seeds import Seed
+from lrpc.results import colour
 from lrpc.support.files import complete, shown
 
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from lrpc.commands.drawing import draw
-from lrpc.commands.drawing.colour import Map, Pixels, blend, colourise
 from lrpc.commands.drawing.fonts import write
 from lrpc.program.protocol import Box, Size
+from lrpc.results.colour import Map, Pixels, blend, colourise
 
 _LOW, _WIDE, _HIGH = 480, 840, 720  # a tile is at least _LOW high; in a panel at most the rest
 

@@ -11,12 +11,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from lrpc.commands.drawing import draw
-from lrpc.commands.drawing.colour import Pixels
 from lrpc.commands.drawing.fonts import length, write
 from lrpc.commands.drawing.render import enlarge, enlargement
 from lrpc.commands.session.facts import Facts
 from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.segments import Segmentation, segments_record
+from lrpc.results.colour import Pixels
 from lrpc.support.files import complete
 
 _COVER = 0.6

@@ -73,11 +73,12 @@ def _run(job: Job, worker: Worker, output: Path, errors: Console, console: Conso
 def _finishing(job: Job, todo: Iterator[Unit]) -> Iterator[Unit]:
     """The units; a part is made whole a while after its last one, when that is written."""
     waiting: list[int] = []
+    parts = job.parts()
     for unit in todo:
         part = job.images[unit[0]].part
         if part not in waiting:
             waiting.append(part)
-        if len(waiting) > 2 and finish(job.layout, waiting[0], job.part(waiting[0])):
+        if len(waiting) > 2 and finish(job.layout, waiting[0], parts[waiting[0]]):
             del waiting[0]
         yield unit
 

@@ -12,24 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrpc.commands.jobs.sources.items import Item
+from lrpc.commands.jobs.sources.items import Item, Truth
 from lrpc.commands.jobs.spec import differences, name_of
 from lrpc.errors import ProgramError
 from lrpc.results import layout
 from lrpc.results.layout import PART, Layout
+from lrpc.results.source import Listed, parts_of, read_listing
 from lrpc.support.files import make_folder, refusals, shown, write_text
-
-
-@dataclass(frozen=True)
-class Listed:
-    """An image of a job: its part, and what tells that the file is another now."""
-
-    item: Item
-    part: int
-    stamp: tuple[int, int]
-
-    def line(self) -> str:
-        return json.dumps([self.item.name, self.part, *self.stamp], ensure_ascii=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,22 +27,22 @@ class Job:
 
     layout: Layout
     images: Sequence[Listed]
+    truths: Mapping[str, tuple[Truth, ...]]  # by name, where the source has any
     notes: Sequence[str]  # what its user should know
 
-    def part(self, number: int) -> list[int]:
-        """The numbers of a part's images."""
-        return self._parts().get(number, [])
+    def item(self, number: int) -> Item:
+        """An image, with what the source says of it."""
+        one = self.images[number]
+        return Item(one.name, one.place, self.truths.get(one.name))
 
-    def _parts(self) -> dict[int, list[int]]:
-        found: dict[int, list[int]] = {}
-        for number, one in enumerate(self.images):
-            found.setdefault(one.part, []).append(number)
-        return found
+    def parts(self) -> dict[int, list[int]]:
+        """Part → the numbers of its images."""
+        return parts_of(dict(enumerate(self.images)))
 
     def open_parts(self) -> dict[int, list[int]]:
         """Part → its images, of the parts that are not whole."""
         whole = set(self.layout.parts())
-        return {part: numbers for part, numbers in self._parts().items() if part not in whole}
+        return {part: numbers for part, numbers in self.parts().items() if part not in whole}
 
 
 @contextmanager
@@ -82,7 +71,7 @@ def open_job(
             where.listing.unlink(missing_ok=True)
         for folder in ("images", "targets", "maps", "seconds", "unfinished"):
             make_folder(where.root / folder)
-        earlier = _read(where)
+        earlier = read_listing(where)
         images = _listed(items, earlier)
         _undo(where, earlier, images, retry)
         text = "".join(f"{one.line()}\n" for one in images)
@@ -90,37 +79,26 @@ def open_job(
         if not where.job.is_file():
             layout.write(where.job, {"id": name_of(identity), **identity})
         layout.write(output / layout.CURRENT, {"job": name})
-        yield Job(where, images, notes)
+        truths = {one.name: one.truth for one in items if one.truth is not None}
+        yield Job(where, images, truths, notes)
 
 
-def _listed(items: Sequence[Item], earlier: Mapping[str, tuple[int, int, int]]) -> list[Listed]:
+def _listed(items: Sequence[Item], earlier: Sequence[Listed]) -> list[Listed]:
     """The images: those of before under their numbers, then those that are new."""
-    now = {one.name: one for one in items}
+    now = {one.name: one.place for one in items}
     images = []
-    for name, (part, *_) in earlier.items():
-        item = now.get(name, Item(name, Path(name)))
-        images.append(Listed(item, part, item.stamp()))
+    for one in earlier:
+        place = now.pop(one.name, one.place)
+        images.append(Listed(one.name, one.part, place.stamp(), place))
     first = max((one.part for one in images), default=-1) + 1
-    new = [one for one in items if one.name not in earlier]
-    images += [Listed(one, first + n // PART, one.stamp()) for n, one in enumerate(new)]
+    for n, (name, place) in enumerate(now.items()):
+        images.append(Listed(name, first + n // PART, place.stamp(), place))
     return images
-
-
-def _read(where: Layout) -> dict[str, tuple[int, int, int]]:
-    """Name → part and stamp, as they were listed."""
-    if not where.listing.is_file():
-        return {}
-    try:
-        rows = [json.loads(line) for line in where.listing.read_text("utf-8").splitlines()]
-        return {name: (part, size, changed) for name, part, size, changed in rows}
-    except (OSError, ValueError) as error:
-        told = f"{shown(where.listing)}: not a listing of images; begin anew with --overwrite"
-        raise ProgramError(told) from error
 
 
 def _undo(
     where: Layout,
-    earlier: Mapping[str, tuple[int, int, int]],
+    earlier: Sequence[Listed],
     images: Sequence[Listed],
     retry: bool,
 ) -> None:
@@ -128,8 +106,8 @@ def _undo(
     whole = set(where.parts())
     failed = _failed(where, whole) if retry else set()
     for number, one in enumerate(images):
-        before = earlier.get(one.item.name)
-        changed = before is not None and tuple(before[1:]) != one.stamp and one.stamp[0] >= 0
+        before = earlier[number].stamp if number < len(earlier) else one.stamp
+        changed = before != one.stamp and one.stamp[0] >= 0
         if changed or number in failed:
             where.image(number).unlink(missing_ok=True)
             where.table("images", one.part).unlink(missing_ok=True)

@@ -48,7 +48,7 @@ def _ahead(
     """The images of each unit, read while those before are explained."""
 
     def read(unit: Unit) -> list[Read]:
-        return [worker.read(number, job.images[number].item) for number in unit]
+        return [worker.read(number, job.item(number)) for number in unit]
 
     waiting: deque[Future[list[Read]]] = deque()
     try:

@@ -39,7 +39,7 @@ def _of_part(job: Job, numbers: Sequence[int], sizing: Sizing, batch: int) -> It
         return
     sizes: dict[Size | int, list[int]] = {}
     for number in numbers:
-        size = _frame(job.images[number].item, sizing)
+        size = _frame(job.item(number), sizing)
         sizes.setdefault(-number - 1 if size is None else size, []).append(number)
     for some in sizes.values():
         for first in range(0, len(some), batch):

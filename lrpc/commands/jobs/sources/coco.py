@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lrpc.commands.jobs.sources.items import Item, SourceError, Truth
+from lrpc.results.source import Place
 from lrpc.support.files import shown
 from lrpc.support.untrusted import Unreadable, read_json
 
@@ -29,7 +30,7 @@ def in_coco(file: Path, folder: Path | None) -> Iterator[Item]:
         for image in content["images"]:
             name = str(image["file_name"])
             truth = None if objects is None else tuple(objects[image["id"]])
-            yield Item(name, (folder or file.parent) / name, truth=truth)
+            yield Item(name, Place((folder or file.parent) / name), truth)
     except (KeyError, TypeError, ValueError) as error:
         what = json.dumps(error.args[0] if error.args else None, default=str)
         raise SourceError(f"{shown(file)}: not COCO annotations ({what})") from error

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lrpc.commands.jobs.sources.items import Item, SourceError
 from lrpc.commands.session.images import SUFFIXES, annotates
+from lrpc.results.source import Place
 from lrpc.support.files import reason, shown
 from lrpc.support.untrusted import Unreadable, read_text
 
@@ -29,7 +30,7 @@ def in_folder(folder: Path) -> Iterator[Item]:
         for name in sorted(images):
             if not annotates(name, stems):
                 path = Path(where, name)
-                yield Item(path.relative_to(folder).as_posix(), path)
+                yield Item(path.relative_to(folder).as_posix(), Place(path))
 
 
 def by_pattern(pattern: str) -> Iterator[Item]:
@@ -37,7 +38,7 @@ def by_pattern(pattern: str) -> Iterator[Item]:
     for text in sorted(glob.glob(pattern, recursive=True)):
         path = Path(text)
         if _suffix(path.name) in SUFFIXES and path.is_file():
-            yield Item(path.as_posix(), path)
+            yield Item(path.as_posix(), Place(path))
 
 
 def in_list(file: Path) -> Iterator[Item]:
@@ -50,7 +51,7 @@ def in_list(file: Path) -> Iterator[Item]:
     for line in text.splitlines():
         name = line.strip()
         if name and not name.startswith("#"):
-            yield Item(name, file.parent / name)
+            yield Item(name, Place(file.parent / name))
 
 
 def _suffix(name: str) -> str:

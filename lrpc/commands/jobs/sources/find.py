@@ -13,6 +13,7 @@ from lrpc.commands.jobs.sources.files import by_pattern, in_folder, in_list
 from lrpc.commands.jobs.sources.items import Item, SourceError
 from lrpc.commands.jobs.sources.shards import in_tar
 from lrpc.commands.jobs.sources.tables import in_csv, in_parquet
+from lrpc.results.source import Place
 from lrpc.support.files import shown
 
 FORMS = (
@@ -67,7 +68,7 @@ def _of(path: Path, source: Source) -> Iterator[Item]:
         return in_list(path)
     if ".tar" in path.suffixes or suffix == ".tgz":
         return in_tar(path)
-    return iter([Item(path.name, path)])
+    return iter([Item(path.name, Place(path))])
 
 
 def _named(items: Sequence[Item], path: Path) -> list[Item]:
@@ -79,10 +80,13 @@ def _named(items: Sequence[Item], path: Path) -> list[Item]:
 
 def _once(items: Sequence[Item]) -> list[Item]:
     """Each image once; names that several images have become their whole paths."""
-    found = {(os.path.abspath(one.path), one.start): one for one in reversed(items)}
-    kept = [one for one in items if found[os.path.abspath(one.path), one.start] is one]
+    found = {(os.path.abspath(one.place.path), one.place.start): one for one in reversed(items)}
+    kept = [one for one in items if found[os.path.abspath(one.place.path), one.place.start] is one]
     count = Counter(one.name for one in kept)
-    return [
-        one if count[one.name] == 1 else replace(one, name=f"{one.path.resolve()}:{one.start}")
-        for one in kept
-    ]
+    return [one if count[one.name] == 1 else replace(one, name=_whole(one)) for one in kept]
+
+
+def _whole(item: Item) -> str:
+    """A name that no other image has."""
+    path = os.path.abspath(item.place.path)
+    return f"{path}:{item.place.start}" if item.place.size >= 0 else path

@@ -9,6 +9,7 @@ from pathlib import Path
 from lrpc.commands.jobs.sources.files import _suffix
 from lrpc.commands.jobs.sources.items import Item, SourceError
 from lrpc.commands.session.images import SUFFIXES
+from lrpc.results.source import Place
 from lrpc.support.files import reason, shown
 
 
@@ -20,7 +21,7 @@ def in_tar(file: Path) -> Iterator[Item]:
             for member in shard:
                 if member.isreg() and _suffix(member.name) in SUFFIXES:
                     name = f"{file.name}/{member.name}"
-                    yield Item(name, file, member.offset_data, member.size)
+                    yield Item(name, Place(file, member.offset_data, member.size))
     except tarfile.ReadError as error:
         if file.suffix in (".gz", ".tgz", ".bz2", ".xz", ".zst"):
             raise SourceError(f"{shown(file)}: is compressed; unpack it to a plain tar") from error

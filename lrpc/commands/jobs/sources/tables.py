@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lrpc.commands.jobs.sources.items import Item, SourceError
 from lrpc.results.schema import arrow
+from lrpc.results.source import Place
 from lrpc.support.files import reason, shown
 
 #: Names of the column of paths, the first that a table has.
@@ -23,7 +24,7 @@ def in_csv(file: Path, column: str | None) -> Iterator[Item]:
             name = _column(file, rows.fieldnames or (), column)
             for row in rows:
                 if row[name]:
-                    yield Item(row[name], file.parent / row[name])
+                    yield Item(row[name], Place(file.parent / row[name]))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f"{shown(file)}: cannot be read ({reason(error)})") from error
 
@@ -37,7 +38,7 @@ def in_parquet(file: Path, column: str | None) -> Iterator[Item]:
             for batch in table.iter_batches(columns=[name]):
                 for value in batch.column(0).to_pylist():
                     if value:
-                        yield Item(str(value), file.parent / str(value))
+                        yield Item(str(value), Place(file.parent / str(value)))
     except (OSError, pa.ArrowException) as error:
         raise SourceError(f"{shown(file)}: cannot be read ({reason(error)})") from error
 

@@ -1,0 +1,143 @@
+"""`lrpc.open`: the results of a job as tables, maps, masks and images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lrpc.errors import ProgramError
+from lrpc.results import layout, maps, resample, schema, shards, source
+from lrpc.results.target import Target
+
+
+def open(output: str | Path) -> Results:
+    """The results of a job: of an output folder its newest, or that of a job's own folder.
+
+    A job that is still running is opened with what it has so far. Raises ProgramError where there
+    are no results, and where pyarrow is not installed.
+    """
+    return Results(layout.current(Path(output)))
+
+
+class Results:
+    """The results of one job. Its targets are numbered by the rows of `targets`.
+
+    `job` says what it is: the program, what was asked, and the source.
+    """
+
+    def __init__(self, where: layout.Layout) -> None:
+        self.layout, self.job = where, layout.read(where.job)
+        self._listed = source.read_listing(where)
+
+    def __repr__(self) -> str:
+        failed = self.failures.num_rows
+        return (
+            f"<lrpc results {self.layout.root.name}: {self.images.num_rows} of"
+            f" {len(self._listed)} images, {len(self)} targets, {failed} failed>"
+        )
+
+    @cached_property
+    def images(self) -> Any:
+        """The images that are done, a pyarrow table; `lrpc.results.schema.IMAGES` are its
+        columns."""
+        return self._table("images")
+
+    @cached_property
+    def targets(self) -> Any:
+        """What was explained, a row for each target under each composite, a pyarrow table;
+        `lrpc.results.schema.TARGETS` are its columns."""
+        return self._table("targets")
+
+    @property
+    def failures(self) -> Any:
+        """The images that failed, with the reason in `error`."""
+        return self.images.filter(self.images["error"].is_valid())
+
+    @cached_property
+    def seconds(self) -> Any:
+        """How long each image took, its share of its batch; not part of what is reproduced."""
+        return self._table("seconds")
+
+    def frame(self, table: str = "targets") -> Any:
+        """One of the tables as a pandas data frame."""
+        return getattr(self, table).to_pandas()
+
+    def __len__(self) -> int:
+        return int(self.targets.num_rows)
+
+    def __getitem__(self, row: int) -> Target:
+        count = len(self)
+        if not -count <= row < count:
+            raise IndexError(f"target {row} of {count}")
+        return Target(self, row % count, self.targets.slice(row % count, 1).to_pylist()[0])
+
+    def __iter__(self) -> Iterator[Target]:
+        rows = (row for batch in self.targets.to_batches(1024) for row in batch.to_pylist())
+        for number, row in enumerate(rows):
+            yield Target(self, number, row)
+
+    def photo(self, image: int) -> Image.Image:
+        """An image of the source, RGB, upright; raises ImageError where it is gone."""
+        return self._listed[image].photo()
+
+    def tensor(self, image: int, name: str) -> NDArray[Any]:
+        """A stored tensor of an image, by its name in the tables."""
+        own = self.layout.image(image)
+        file = own if own.is_file() else self.layout.maps(self._listed[image].part)
+        return shards.tensor(file, name)
+
+    def map(self, row: dict[str, Any], original: bool = False) -> maps.Map:
+        """The relevance map of a target, given as its row: float32 [h, w], summed over channels, at
+        the size that the network sees, or at that of the `original` image on disk (its sum kept).
+        Raises ProgramError where the job stored none."""
+        if row["map"] is None:
+            raise ProgramError(f"{row['slug']}: its map is not stored (--maps none)")
+        values = maps.decode(self.tensor(row["image"], row["map"]), row["map_scale"])
+        if not original:
+            return values
+        image = self.image(row["image"])
+        seen = None if image["seen"] is None else tuple(image["seen"])
+        size = (image["height"], image["width"])
+        return resample.spread(values.astype(np.float64), size, seen).astype(np.float32)
+
+    def mask(self, row: dict[str, Any]) -> NDArray[np.bool_] | None:
+        """The mask of a target's object, bool [h, w] of the image on disk; None without one."""
+        if row["mask"] is None:
+            return None
+        image = self.image(row["image"])
+        lengths = self.tensor(row["image"], row["mask"])
+        return maps.from_runs(lengths, (image["height"], image["width"]))
+
+    def image(self, number: int) -> dict[str, Any]:
+        """The row of an image, by its number."""
+        found = self._rows.get(number)
+        if found is None:
+            raise ProgramError(f"image {number} has no results")
+        row: dict[str, Any] = self.images.slice(found, 1).to_pylist()[0]
+        return row
+
+    @cached_property
+    def _rows(self) -> dict[int, int]:
+        return {number: row for row, number in enumerate(self.images["image"].to_pylist())}
+
+    def _table(self, name: str) -> Any:
+        """The parts that are whole, then the images that are done beside, in their order."""
+        pa = schema.arrow()
+        whole = [self.layout.table(name, part) for part in self.layout.parts()]
+        tables = [pa.parquet.read_table(path) for path in whole]
+        rows: list[dict[str, Any]] = []
+        for number in self.layout.images():
+            try:
+                notes = shards.metadata(self.layout.image(number))
+            except ProgramError:  # a running job has made it part of a whole one meanwhile
+                continue
+            rows += schema.rows_of(name, json.loads(notes["record"]), float(notes["seconds"]))
+        tables.append(schema.table(name, rows))
+        return pa.concat_tables(tables).sort_by("image") if rows else pa.concat_tables(tables)

@@ -97,9 +97,8 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(
         with monkeypatch.context() as patch:
             patch.setattr(files, "complete", dying.complete(files.complete))
             for module in list(sys.modules.values()):
-                if getattr(module, "__name__", "").startswith("lrpc.results"):
-                    if hasattr(module, "complete"):
-                        patch.setattr(module, "complete", files.complete)
+                if hasattr(module, "complete") and module.__name__.startswith("lrpc.results"):
+                    patch.setattr(module, "complete", files.complete)
             try:
                 run(data, output, "--batch-size", batch)
             except Killed:
@@ -189,10 +188,8 @@ def test_another_option_is_another_job_and_says_why(
     capsys.readouterr()
     run(data, "out", "--score", "0.99")
     said = " ".join(capsys.readouterr().err.split())
-    assert (
-        f"a new job: asked.score is 0.99, was 0.5; the results so far stay in {first.root.name}"
-        in (said)
-    )
+    stay = f"the results so far stay in {first.root.name}"
+    assert f"a new job: score is 0.99, was 0.5; {stay}" in said
     assert len(lrpc.open(data / "out")) == 0
     assert len(lrpc.open(first.root)) == 12
     run(data)  # goes on with the first
@@ -227,6 +224,5 @@ def test_fewer_bits_cost_what_is_said(data: Path, kind: str, off: float) -> None
     for one, other in zip(exact, coarse, strict=True):
         assert abs(one.map - other.map).max() <= off * abs(one.map).max() * (1 + 1e-6)
     run(data, "none", "--maps", "none")
-    assert not (next(layout.jobs_in(data / "none")).root / "maps" / "00000.safetensors").exists()
     with pytest.raises(lrpc.ProgramError, match="its map is not stored"):
         print(lrpc.open(data / "none")[0].map)

@@ -63,7 +63,7 @@ def name_of(identity: Mapping[str, Any]) -> str:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> list[str]:
-    """In words, in what two jobs differ: `asked.score is 0.3, was 0.5`."""
+    """In words, in what two jobs differ: `score is 0.3, was 0.5`."""
     found: list[str] = []
     for key in sorted({*old, *new}):
         one, other = old.get(key), new.get(key)
@@ -71,7 +71,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") 
             continue
         name = f"{path}{key}"
         if isinstance(one, Mapping) and isinstance(other, Mapping):
-            found += differences(one, other, f"{name}.")
+            found += differences(one, other, "" if key == "asked" else f"{name}.")
         else:
             found.append(f"{name} is {_short(other)}, was {_short(one)}")
     return found

@@ -12,6 +12,8 @@ from rich.table import Table
 
 from lrpc.commands.jobs.job import Job, open_job
 from lrpc.commands.jobs.local import work
+from lrpc.commands.jobs.on_ray import Cluster
+from lrpc.commands.jobs.on_ray import work as work_on_ray
 from lrpc.commands.jobs.parts import finish
 from lrpc.commands.jobs.progress import Told
 from lrpc.commands.jobs.sources.find import Source, find
@@ -35,7 +37,9 @@ def main(args: argparse.Namespace, console: Console) -> int:
     errors = Terminal(stderr=True)
     request = Request(tuple(args.read), args.norm, not args.no_ledger, args.seed_chunk)
     composites = tuple(dict.fromkeys(args.composite or ()))
-    spec = Spec(args.program, options_of(args, request), composites, args.maps)
+    threads = args.threads or (1 if args.ray else 0)
+    spec = Spec(args.program, options_of(args, request), composites, args.maps, threads)
+    cluster = Cluster(args.ray, args.workers, args.seed_chunk or args.top) if args.ray else None
     source = Source(tuple(args.data), args.column, args.image_folder)
     items = find(source)
     worker = Worker(spec)
@@ -45,10 +49,17 @@ def main(args: argparse.Namespace, console: Console) -> int:
         for note in job.notes:
             say(errors, note, "yellow")
         warn_random(errors, [worker.session.facts])
-        return _run(job, worker, args.output, errors, console)
+        return _run(job, worker, cluster, args.output, errors, console)
 
 
-def _run(job: Job, worker: Worker, output: Path, errors: Console, console: Console) -> int:
+def _run(
+    job: Job,
+    worker: Worker,
+    cluster: Cluster | None,
+    output: Path,
+    errors: Console,
+    console: Console,
+) -> int:
     for part, numbers in job.open_parts().items():
         finish(job.layout, part, numbers)  # what a killed run had done but not put together
     todo = units(job, worker.sizing, worker.spec.options.batch_size)
@@ -57,7 +68,10 @@ def _run(job: Job, worker: Worker, output: Path, errors: Console, console: Conso
     stop = None
     try:
         with told.bar:
-            work(job, worker, _finishing(job, todo), told.tell)
+            if cluster is None:
+                work(job, worker, _finishing(job, todo), told.tell)
+            else:
+                work_on_ray(job, worker.spec, cluster, list(todo), told.tell)
     except Stopped as signal:
         stop = signal
     for part, numbers in job.open_parts().items():

@@ -8,29 +8,26 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from lrpc.commands.jobs.job import Job
 from lrpc.commands.jobs.units import Unit
-from lrpc.commands.jobs.worker import Done, Read, Worker
+from lrpc.commands.jobs.worker import Done, Note, Read, Worker
 from lrpc.support.signals import finishing
 
 _AHEAD = 2  # units that are read while one is explained, and that may wait to be written
 
 
 def work(
-    job: Job, worker: Worker, units: Iterable[Unit], tell: Callable[[Sequence[Done]], None]
+    job: Job, worker: Worker, units: Iterable[Unit], tell: Callable[[Sequence[Note]], None]
 ) -> None:
     """Every unit through the worker; `tell` hears of what is written. A signal waits until the unit
     at hand is explained and written, and ends this with Stopped; a second one does not wait."""
     with ThreadPoolExecutor(1) as readers, ThreadPoolExecutor(1) as writers:
-        written: deque[Future[Sequence[Done]]] = deque()
+        written: deque[Future[Sequence[Note]]] = deque()
 
         def settle(most: int) -> None:
             while len(written) > most:
                 tell(written.popleft().result())
 
-        def keep(done: Sequence[Done]) -> Sequence[Done]:
-            new = [one for one in done if not job.layout.image(one.record["number"]).is_file()]
-            for one in new:
-                one.write(job.layout)
-            return new
+        def keep(done: Sequence[Done]) -> Sequence[Note]:
+            return [one.note for one in done if one.write_new(job.layout)]
 
         try:
             for read in _ahead(job, worker, units, readers):

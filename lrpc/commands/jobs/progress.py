@@ -10,7 +10,7 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lrpc.commands.jobs.worker import Done
+from lrpc.commands.jobs.worker import Note
 from lrpc.commands.session.units import count
 from lrpc.support.files import shown
 from lrpc.support.terminal import say
@@ -49,18 +49,16 @@ class Told:
         """Images per second so far."""
         return self.images / max(time.monotonic() - self.begun, 1e-9)
 
-    def tell(self, done: Sequence[Done]) -> None:
+    def tell(self, done: Sequence[Note]) -> None:
         """Count images that are written, and say which failed."""
         for one in done:
-            record = one.record
             self.images += 1
-            self.targets += len(record["targets"])
-            closures = [t["ledger"]["closure"] for t in record["targets"] if t["ledger"]]
-            self.closure = max([self.closure, *closures])
-            if record["error"]:
+            self.targets += one.targets
+            self.closure = max(self.closure, one.closure)
+            if one.error:
                 self.failed += 1
-                name, error = shown(record["name"]), record["error"]
-                told = error if error.startswith(name) else f"{name}: {error}"
+                name = shown(one.name)
+                told = one.error if one.error.startswith(name) else f"{name}: {one.error}"
                 say(self.errors, told, "red")
         failed = f"{self.failed} failed" if self.failed else ""
         rate = f"{self.rate:.2g} images/s"

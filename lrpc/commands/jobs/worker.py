@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -39,6 +39,16 @@ class Read:
     error: str = ""
 
 
+class Note(NamedTuple):
+    """What is said of an image that is done: its targets, why it failed, and the worst of its
+    ledgers."""
+
+    name: str
+    targets: int
+    error: str
+    closure: float
+
+
 @dataclass(frozen=True, eq=False)
 class Done:
     """All of one image: its record, its tensors by name, and the seconds that it took."""
@@ -46,6 +56,22 @@ class Done:
     record: Mapping[str, Any]
     tensors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     seconds: float = 0.0
+
+    @property
+    def note(self) -> Note:
+        """What is said of it."""
+        told = self.record
+        ledgers = [one["ledger"]["closure"] for one in told["targets"] if one["ledger"]]
+        return Note(
+            told["name"], len(told["targets"]), told["error"] or "", max(ledgers, default=0)
+        )
+
+    def write_new(self, where: layout.Layout) -> bool:
+        """Write it, whole or not at all, where it is not written yet; whether it was not."""
+        if where.image(self.record["number"]).is_file():
+            return False
+        self.write(where)
+        return True
 
     def write(self, where: layout.Layout) -> None:
         """Write it, whole or not at all."""

@@ -48,5 +48,10 @@ def _data(parser: argparse.ArgumentParser) -> None:
     add("--image-folder", type=Path, metavar="DIR", help="of the images that annotations name")
     told = "how maps are stored: " + "; ".join(f"{k}, {v}" for k, v in PRECISIONS.items())
     add("--maps", choices=tuple(PRECISIONS), default="float32", help=told)
+    add("--threads", type=arguments.positive, default=0, help="of torch in each worker (its own)")
+    told = "on Ray Data, at this address or (without one) on this machine; pip install 'lrpc[ray]'"
+    add("--ray", nargs="?", const="local", metavar="ADDRESS", help=told)
+    told = "loaded programs on Ray (as many as fit by the plan)"
+    add("--workers", type=arguments.positive, default=0, metavar="N", help=told)
     add("--retry", action="store_true", help="explain again what failed before")
     add("--overwrite", action="store_true", help="begin this job anew")

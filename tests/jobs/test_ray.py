@@ -15,7 +15,11 @@ from lrpc.cli import main
 from lrpc.results import layout
 from tests.support.run_fakes import write_image, write_program
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),  # Ray's
+]
 pytest.importorskip("ray", reason="pip install 'lrpc[ray]'")
 
 SLOW = """\

@@ -65,7 +65,7 @@ COMMANDS: dict[str, set[str]] = {
         name: {"session", "drawing", "jobs"}
         for name in (
             *("analyze", "bench", "compare", "compile", "evaluate", "example", "export", "opt"),
-            *("plan", "rules", "run", "show", "verify"),
+            *("plan", "report", "rules", "run", "show", "verify"),
         )
     },
 }

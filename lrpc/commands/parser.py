@@ -54,6 +54,7 @@ COMMANDS = (
     Command("example", "write a small project: config, weights, two images", "example"),
     Command("compile", "compile a config into a program directory", "compile"),
     Command("run", "explain images: relevance as pictures and data", "run.command"),
+    Command("report", "pages to look through the results of a data set", "report.command"),
     Command("compare", "explain by several composites or programs", "compare.command"),
     Command("analyze", "contributions from one layer to the next", "analyze.command"),
     Command("validate", "check a table of `lrpc analyze`", "analyze.command", suffix="_validate"),

@@ -1,0 +1,124 @@
+"""The pictures of a report: each image, and of each target a map to lay over it and a thumbnail."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter
+
+from lrpc.commands.report.crops import Crop, crop_of
+from lrpc.errors import ImageError
+from lrpc.results import colour
+from lrpc.results.opened import Results
+
+_THUMB = 200  # pixels of a thumbnail's longer edge
+_COVER = 0.92  # of the image, by relevance in full colour
+_OUTLINE = (255, 196, 0, 255)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was drawn of a target: where full colour begins, whether it has a mask's outline, and
+    its relevance around its object."""
+
+    row: int
+    scale: float
+    outline: bool
+    crop: Crop | None
+
+
+def draw_image(
+    results: Results, folder: Path, rows: Sequence[tuple[int, dict[str, Any]]], edge: int
+) -> list[Drawn]:
+    """Draw an image and all of its targets, given with their rows' numbers: `photos/I.webp`,
+    `maps/N.webp`, `masks/N.webp`, `thumbs/N.webp`."""
+    number = rows[0][1]["image"]
+    about = results.image(number)
+    photo = _photo(results, about)
+    shown = _within(photo.size, edge)
+    photo = photo.resize(shown, Image.Resampling.LANCZOS) if shown != photo.size else photo
+    photo.save(folder / "photos" / f"{number:06}.webp", quality=82)
+    return [_target(results, folder, n, row, about, photo) for n, row in rows]
+
+
+def _photo(results: Results, about: dict[str, Any]) -> Image.Image:
+    """The image, or grey where its file is gone."""
+    try:
+        return results.photo(about["image"])
+    except ImageError:
+        return Image.new("RGB", (about["width"], about["height"]), (128, 128, 128))
+
+
+def _within(size: tuple[int, int], edge: int) -> tuple[int, int]:
+    """A size whose longer edge is `edge` at most, its aspect ratio kept."""
+    factor = min(1.0, edge / max(size))
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def _target(
+    results: Results,
+    folder: Path,
+    n: int,
+    row: dict[str, Any],
+    about: dict[str, Any],
+    photo: Image.Image,
+) -> Drawn:
+    if row["map"] is None:
+        thumb = photo.copy()
+        thumb.thumbnail((_THUMB, _THUMB))
+        thumb.save(folder / "thumbs" / f"{n:06}.webp", quality=70)
+        return Drawn(n, 0.0, False, None)
+    values = results.map(row).astype(np.float64)
+    scale = colour.robust_scale(values)
+    heat = Image.fromarray(_veil(values, scale))
+    heat.thumbnail(photo.size, Image.Resampling.BOX)
+    heat.save(folder / "maps" / f"{n:06}.webp", quality=70, alpha_quality=80, method=2)
+    outline = _outline(results, row, photo.size)
+    if outline is not None:
+        outline.save(folder / "masks" / f"{n:06}.webp", lossless=True)
+    _thumb(photo, heat, about, row).save(folder / "thumbs" / f"{n:06}.webp", quality=70)
+    return Drawn(n, scale, outline is not None, crop_of(values, row, about))
+
+
+def _veil(values: colour.Map, scale: float) -> NDArray[np.uint8]:
+    """A map as colours with an opacity, [h, w, 4]: red for, blue against, clear for nothing."""
+    unit = np.clip(values / scale, -1, 1) if scale > 0 else np.zeros_like(values)
+    tint = np.where(unit[..., None] >= 0, np.array(colour.POSITIVE), np.array(colour.NEGATIVE))
+    cover = _COVER * np.abs(unit)[..., None] ** 0.7 * 255
+    return np.concatenate([tint, cover], axis=-1).round().astype(np.uint8)
+
+
+def _outline(results: Results, row: dict[str, Any], size: tuple[int, int]) -> Image.Image | None:
+    """The outline of a target's mask over the image shown."""
+    mask = results.mask(row)
+    if mask is None or not mask.any():
+        return None
+    shape = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
+    inside = np.asarray(shape) > 127
+    inner = np.asarray(shape.filter(ImageFilter.MinFilter(3))) > 127
+    pixels = np.zeros((*inside.shape, 4), np.uint8)
+    pixels[inside & ~inner] = _OUTLINE
+    return Image.fromarray(pixels)
+
+
+def _thumb(
+    photo: Image.Image, heat: Image.Image, about: dict[str, Any], row: dict[str, Any]
+) -> Image.Image:
+    """The image in grey under the map, with the object's box."""
+    size = _within(photo.size, _THUMB)
+    picture = photo.convert("L").resize(size).point(lambda v: 56 + v * 188 // 255).convert("RGB")
+    down, across = size[1] / about["height"], size[0] / about["width"]
+    top, left, height, width = about["seen"] or (0, 0, about["height"], about["width"])
+    place = (round(left * across), round(top * down))
+    extent = (max(1, round(width * across)), max(1, round(height * down)))
+    veil = heat.resize(extent, Image.Resampling.BOX)
+    picture.paste(veil, place, veil)
+    if row["x0"] is not None:
+        edges = [row["x0"] * across, row["y0"] * down, row["x1"] * across, row["y1"] * down]
+        ImageDraw.Draw(picture).rectangle(edges, outline=(15, 15, 15))
+    return picture

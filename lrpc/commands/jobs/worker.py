@@ -140,8 +140,9 @@ class Worker:
         """The record and tensors of an image under every composite."""
         tensors: dict[str, NDArray[Any]] = {}
         targets = []
-        for member in self.session.members:
-            for one in result.found.get(member.name, ()):
+        members = self.session.members
+        for ones in zip(*(result.found.get(one.name, ()) for one in members), strict=True):
+            for member, one in zip(members, ones, strict=True):
                 record = target_record(one, image, member.facts)
                 name = f"{read.number}/{one.seed.slug}"
                 stored = self._tensors(f"{name}/{member.facts.composite}", one, image, tensors)

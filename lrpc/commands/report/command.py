@@ -39,7 +39,7 @@ def main(args: argparse.Namespace, console: Console) -> int:
     begun = time.monotonic()
     results = opened.open(args.results)
     output = args.output or results.layout.root.parent / "report"
-    title = args.title or Path(results.job["program"]["weights"]["file"] or "results").stem
+    title = args.title or Path(results.job["program"]["weights"].get("file") or "results").stem
     with _replacing(output) as folder:
         site = Site(results, folder, title)
         drawn = _draw(results, folder, site.rows, args)

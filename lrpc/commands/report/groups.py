@@ -20,7 +20,6 @@ Features = NDArray[np.float64]
 LEAST = 12  # maps of a class, below which they are not clustered
 MOST = 2000  # that are clustered; of more, evenly spread ones
 _CLUSTERS = 8
-_NEIGHBOURS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +71,7 @@ def spectral(table: Features) -> NDArray[np.int64]:
     there are, the largest gap of the eigenvalues tells."""
     neighbours = importlib.import_module("sklearn.neighbors")
     cluster = importlib.import_module("sklearn.cluster")
-    count = min(_NEIGHBOURS, len(table) - 1)
+    count = 1 + round(np.log2(len(table)))
     near = neighbours.kneighbors_graph(table, count).toarray()
     affinity = np.maximum(near, near.T)
     root = 1 / np.sqrt(affinity.sum(1))

@@ -17,6 +17,7 @@ from lrpc.results import colour
 from lrpc.results.opened import Results
 
 _THUMB = 200  # pixels of a thumbnail's longer edge
+_FINE = 640  # pixels of an outline's longer edge, at least
 _COVER = 0.92  # of the image, by relevance in full colour
 _OUTLINE = (255, 196, 0, 255)
 
@@ -98,9 +99,11 @@ def _outline(results: Results, row: dict[str, Any], size: tuple[int, int]) -> Im
     mask = results.mask(row)
     if mask is None or not mask.any():
         return None
-    shape = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
+    larger = -(-_FINE // max(size))  # so that the line of a small image is fine, too
+    size = (size[0] * larger, size[1] * larger)
+    shape = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
     inside = np.asarray(shape) > 127
-    inner = np.asarray(shape.filter(ImageFilter.MinFilter(3))) > 127
+    inner = np.asarray(shape.filter(ImageFilter.MinFilter(5))) > 127
     pixels = np.zeros((*inside.shape, 4), np.uint8)
     pixels[inside & ~inner] = _OUTLINE
     return Image.fromarray(pixels)

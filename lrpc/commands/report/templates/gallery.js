@@ -31,10 +31,12 @@ function card(row) {
   const words = document.createElement('span');
   words.textContent = score == null ? label : `${label} ${score.toFixed(2)}`;
   const more = document.createElement('small');
-  more.textContent = [share == null ? '' : `${share.toFixed(2)} on object`, composite].filter(Boolean).join(' · ');
+  more.textContent = share == null ? '' : `${share.toFixed(2)} on object`;
+  const rules = document.createElement('small');
+  rules.textContent = composite;
   const where = document.createElement('small');
   where.textContent = file;
-  link.append(image, words, more, where);
+  link.append(image, words, more, rules, where);
   return link;
 }
 
@@ -52,7 +54,7 @@ for (const id of ['label', 'kind', 'composite', 'score', 'low', 'high', 'find', 
 at('before').addEventListener('click', () => turn(-1));
 at('after').addEventListener('click', () => turn(1));
 addEventListener('keydown', event => {
-  const typing = /INPUT|SELECT/.test(event.target.tagName);
+  const typing = event.target.matches?.('select, input');
   if (event.key === 'Escape') document.activeElement.blur();
   if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === 'ArrowLeft') turn(-1);

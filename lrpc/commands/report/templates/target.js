@@ -7,7 +7,7 @@ at('grey')?.addEventListener('change', event => view.classList.toggle('colour', 
 at('box')?.addEventListener('change', event => show('.box', event.target.checked));
 at('mask')?.addEventListener('change', event => show('.mask', event.target.checked));
 addEventListener('keydown', event => {
-  if (/INPUT|SELECT/.test(event.target.tagName) || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.matches?.('select, input:not([type=checkbox])') || event.ctrlKey || event.metaKey || event.altKey) return;
   const step = { ArrowLeft: 'previous', ArrowRight: 'next' }[event.key];
   if (step) at(step)?.click();
 });

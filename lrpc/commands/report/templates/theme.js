@@ -11,6 +11,6 @@
   };
   addEventListener('DOMContentLoaded', () => document.getElementById('theme').addEventListener('click', turn));
   addEventListener('keydown', event => {
-    if (event.key === 'd' && !/INPUT|SELECT/.test(event.target.tagName)) turn();
+    if (event.key === 'd' && !event.target.matches?.('select, input:not([type=checkbox])')) turn();
   });
 })();

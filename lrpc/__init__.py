@@ -22,10 +22,12 @@ from lrpc.errors import (
 
 if TYPE_CHECKING:
     from lrpc.commands.compare.comparison import compare
+    from lrpc.commands.jobs.explain import explain, images
     from lrpc.compiler import compile
+    from lrpc.door import load
     from lrpc.explainer import LRPExplainer
     from lrpc.program.attention import attention
-    from lrpc.program.loading import load
+    from lrpc.results.colour import imgify
     from lrpc.results.opened import open
     from lrpc.rules.composite import composite
 
@@ -49,6 +51,9 @@ __all__ = [
     "compare",
     "compile",
     "composite",
+    "explain",
+    "images",
+    "imgify",
     "load",
     "open",
 ]
@@ -60,9 +65,16 @@ _LAZY = {
     "compare": "lrpc.commands.compare.comparison",
     "compile": "lrpc.compiler",
     "composite": "lrpc.rules.composite",
-    "load": "lrpc.program.loading",
+    "explain": "lrpc.commands.jobs.explain",
+    "images": "lrpc.commands.jobs.explain",
+    "imgify": "lrpc.results.colour",
+    "load": "lrpc.door",
     "open": "lrpc.results.opened",
 }
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def __getattr__(name: str) -> Any:

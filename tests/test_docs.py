@@ -74,7 +74,8 @@ ALONE = (
     "tutorials/compare-rules.md",
 )  # fmt: skip
 WITH_PROGRAM = (
-    "api/evaluate.md", "api/program.md", "tutorials/explain-a-detector.md", "tutorials/export.md",
+    "api/evaluate.md", "api/program.md", "tutorials/explain-a-data-set.md",
+    "tutorials/explain-a-detector.md", "tutorials/export.md",
 )  # fmt: skip
 WRITTEN = ("tutorials/read-a-program.md", "tutorials/write-a-rule.md")
 
@@ -94,12 +95,14 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program, image = str(folder / "build" / "digits"), f"{ROOT}/examples/digits/scenes/02.png"
     assert main(["compile", "--config", f"{ROOT}/examples/maskdino.yaml", "-o", program]) == 0
     assert main(["run", program, "--images", image, "-o", str(folder / "out")]) == 0
+    scenes = str(folder / "out" / "scenes")
+    assert main(["run", program, "--data", image, "-o", scenes]) == 0
     return folder
 
 
 @pytest.mark.parametrize("name", WITH_PROGRAM)
 def test_python_of_a_page_runs_with_a_program(name: str, digits: Path) -> None:
-    (code,) = blocks("python", DOCS / name)
+    code = "\n".join(blocks("python", DOCS / name))
     shown = [
         text for text in blocks("text", DOCS / name) if text.startswith(("{", "class_logit ("))
     ]

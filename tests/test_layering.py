@@ -47,9 +47,10 @@ ALLOWED: dict[str, set[str]] = {
     },
     "lrpc.cli": {"lrpc.commands", "lrpc.runtime"},
     "lrpc.__main__": {"lrpc.cli"},
+    "lrpc.door": {"lrpc.commands", "lrpc.program", "lrpc.results"},
     "lrpc": {  # on demand
-        *("lrpc.commands", "lrpc.compiler", "lrpc.explainer", "lrpc.program", "lrpc.results"),
-        "lrpc.rules",
+        *("lrpc.commands", "lrpc.compiler", "lrpc.door", "lrpc.explainer", "lrpc.program"),
+        *("lrpc.results", "lrpc.rules"),
     },
 }
 

@@ -68,30 +68,6 @@ def owned(program: Any, owner: Owner) -> None:
     program.owners = (*getattr(program, "owners", ()), owner)
 
 
-def load(
-    directory: str | Path,
-    device: str = "cpu",
-    *,
-    compile: bool = False,
-    capture: bool = False,
-    keep_pages: bool = False,
-) -> Program:
-    """Load a program directory; as many programs as one likes live in one process.
-
-    Args:
-        directory: what `lrpc compile -o` or `Program.save` has written.
-        device: `cpu`, `cuda` or `cuda:N`.
-        compile: run it through `torch.compile`.
-        capture: replay it as CUDA graphs.
-        keep_pages: keep memory that CPU tensors free (glibc).
-
-    Raises:
-        ProgramError: a file is missing or not as it was compiled, or the device cannot be used.
-    """
-    options = {"compile": compile, "capture": capture, "keep_pages": keep_pages}
-    return load_program(Path(directory), device, **options)
-
-
 def load_program(directory: Path, device: str, **options: bool) -> Program:
     """Import `directory/program.py` under a name of its own and load it on `device`.
 

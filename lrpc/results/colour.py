@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]  # [H, W, 3]
 Map = NDArray[np.float64]  # [H, W]
 
-# From -1 to +1 in equal steps; both arms darken alike, so that equal strength looks equal.
-_ANCHORS = np.array(
+#: From -1 to +1 in equal steps; both arms darken alike, so that equal strength looks equal.
+ANCHORS = np.array(
     [
         (8, 38, 110),
         (28, 84, 172),
@@ -66,9 +66,9 @@ def robust_scale(values: Map, percentile: float = 99.5) -> float:
 
 def colourise(values: Map, scale: float) -> Pixels:
     """Colours for a signed map, symmetric about white at zero, in full colour at ±scale."""
-    position = (_unit(values, scale) + 1) / 2 * (len(_ANCHORS) - 1)
-    knots = np.arange(len(_ANCHORS))
-    channels = [np.interp(position, knots, _ANCHORS[:, c]) for c in range(3)]
+    position = (_unit(values, scale) + 1) / 2 * (len(ANCHORS) - 1)
+    knots = np.arange(len(ANCHORS))
+    channels = [np.interp(position, knots, ANCHORS[:, c]) for c in range(3)]
     return np.stack(channels, axis=-1).round().astype(np.uint8)
 
 
@@ -91,3 +91,10 @@ def blend(photo: Pixels, values: Map, scale: float) -> Pixels:
 def _unit(values: Map, scale: float) -> Map:
     """Values over the scale, clipped to [-1, 1]; a scale of 0 gives zeros."""
     return np.clip(values / scale, -1, 1) if scale > 0 else np.zeros_like(values)
+
+
+def imgify(values: NDArray[np.floating], percentile: float = 99.5) -> Pixels:
+    """Relevance [h, w] or [3, h, w] as colours uint8 [h, w, 3]: red for, blue against, white for
+    nothing; in full colour from that percentile of |values| on."""
+    flat = signed_map(values if values.ndim == 3 else values[None])
+    return colourise(flat, robust_scale(flat, percentile))

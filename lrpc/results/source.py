@@ -66,12 +66,16 @@ class Listed:
 
     def photo(self) -> Image.Image:
         """The image as RGB, turned upright; raises ImageError."""
-        data = self.place.read(self.name)
-        try:
-            with Image.open(io.BytesIO(data)) as image:
-                return ImageOps.exif_transpose(image).convert("RGB")
-        except Exception as error:  # decoders give up in any way
-            raise ImageError(f"{shown(self.name)}: cannot be read ({reason(error)})") from error
+        return photo(self.name, self.place.read(self.name))
+
+
+def photo(name: str, data: bytes) -> Image.Image:
+    """The image in a file's bytes as RGB, turned upright; raises ImageError with its name."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except Exception as error:  # decoders give up in any way
+        raise ImageError(f"{shown(name)}: cannot be read ({reason(error)})") from error
 
 
 def read_listing(where: Layout) -> list[Listed]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import html
+import importlib
 import io
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from lrpc.results import colour
+from lrpc.results import colour, figure
 from lrpc.results.maps import Map
 
 if TYPE_CHECKING:
@@ -79,6 +81,28 @@ class Target:
             width = max(1, round(min(image.size) / 160))
             ImageDraw.Draw(image).rectangle(self.box, outline=(20, 20, 20), width=width)
         return image
+
+    def plot(self, axes: Any = None, cmap: str | None = None, percentile: float = 99.5) -> Any:
+        """Draw it with matplotlib, on given axes or in a figure of its own; returns the axes.
+
+        `cmap` is the name of one of matplotlib's colour maps (default: blue, white, red).
+        """
+        if axes is None:
+            pyplot = importlib.import_module("matplotlib.pyplot")
+            axes = pyplot.subplots(layout="constrained")[1]
+        return figure.draw(self, axes, cmap, percentile)
+
+    def save(
+        self,
+        path: str | Path,
+        width: float = 4.0,
+        dpi: float = 200,
+        cmap: str | None = None,
+        percentile: float = 99.5,
+    ) -> None:
+        """Write its figure as PNG, PDF, SVG, JPEG or WebP, `width` inches wide. Raises
+        ProgramError."""
+        figure.save(figure.figure(self, width, cmap, percentile), Path(path), dpi)
 
     def _repr_html_(self) -> str:
         picture = self.picture()

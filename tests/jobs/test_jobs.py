@@ -19,6 +19,7 @@ from lrpc.commands.jobs import job as jobs
 from lrpc.results import layout
 from lrpc.support import files
 from tests.support.run_fakes import FakeProgram, write_image, write_program
+from tools import make_results
 
 REPRODUCED = ("images", "targets", "maps")
 
@@ -226,3 +227,7 @@ def test_fewer_bits_cost_what_is_said(data: Path, kind: str, off: float) -> None
     run(data, "none", "--maps", "none")
     with pytest.raises(lrpc.ProgramError, match="its map is not stored"):
         print(lrpc.open(data / "none")[0].map)
+
+
+def test_the_page_of_columns_is_as_it_is_written() -> None:
+    assert make_results.PAGE.read_text("utf-8") == make_results.page()

@@ -96,7 +96,7 @@ def write_program(folder: Path) -> Path:
     for name in ("weights.safetensors", "graph.lrp", "manifest.json"):
         (folder / name).write_text("")
     lines = ["from tests.support.run_fakes import FakeProgram"]
-    lines += ["def load(device):", "    return FakeProgram()", ""]
+    lines += ["def load(device, **options):", "    return FakeProgram()", ""]
     text = "\n".join(lines)
     (folder / "program.py").write_text(text)
     return folder

@@ -23,7 +23,7 @@ from lrpc.commands.session.images import LoadedImage, load_image
 from lrpc.commands.session.record import failure_record, image_record, target_record
 from lrpc.commands.session.session import Result, Session
 from lrpc.errors import ImageError
-from lrpc.program.protocol import Box, Detection
+from lrpc.program.protocol import Box, Detection, Program
 from lrpc.results import layout, maps
 from lrpc.support.files import write_bytes
 
@@ -85,10 +85,11 @@ class Done:
 class Worker:
     """A loaded program that explains a job's images. Raises what `Session` does."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, program: Program | None = None) -> None:
         if spec.threads:
             torch.set_num_threads(spec.threads)
-        self.spec, self.session = spec, Session(spec.members(spec.load()), spec.options)
+        members = spec.members(spec.load() if program is None else program)
+        self.spec, self.session = spec, Session(members, spec.options)
         facts = self.session.facts
         self.sizing = replace(facts.sizing, pad=spec.options.pad)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from PIL import Image
 
 from lrpc.errors import LrpcError
 from lrpc.program.protocol import Box
-from lrpc.results.source import Place
+from lrpc.results.source import Place, photo
 
 
 class SourceError(LrpcError):
@@ -32,7 +34,14 @@ class Item:
     name: str
     place: Place
     truth: tuple[Truth, ...] | None = None
+    data: bytes | None = field(default=None, repr=False)  # of an image that is in no file
 
     def read(self, most: int = -1) -> bytes:
         """The bytes of the image's file, or its first ones; raises ImageError in one line."""
+        if self.data is not None:
+            return self.data if most < 0 else self.data[:most]
         return self.place.read(self.name, most)
+
+    def photo(self) -> Image.Image:
+        """The image as RGB, turned upright; raises ImageError."""
+        return photo(self.name, self.read())

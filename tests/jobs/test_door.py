@@ -1,0 +1,94 @@
+"""`program.explain`, `lrpc.images` and figures of what they give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import lrpc
+from lrpc.cli import main
+from tests.support.run_fakes import HEIGHT, WIDTH, write_image, write_program
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Any:
+    return lrpc.load(write_program(tmp_path / "DIR"))
+
+
+def test_all_forms_of_images_give_the_same(program: Any, tmp_path: Path) -> None:
+    path = write_image(tmp_path / "in" / "a.png", 250)
+    with Image.open(path) as opened:
+        image = opened.convert("RGB")
+    alone = program.explain(path)
+    assert [one.row["slug"] for one in alone] == ["class_logit-q1-c2", "class_logit-q3-c0"]
+    mixed = [str(path.parent), lrpc.images(path.parent)[0], image, np.asarray(image)]
+    found = program.explain(mixed, batch_size=3)
+    names = [one.row["name"] for one in found]
+    assert names == [name for name in ("a.png", "a.png", "image 2", "image 3") for _ in range(2)]
+    for n, one in enumerate(found):
+        assert np.array_equal(one.map, alone[n % 2].map)
+        assert one.box == alone[n % 2].box
+        assert np.array_equal(np.asarray(one.photo), np.asarray(image))
+    assert found.frame()["slug"].tolist() == [one.row["slug"] for one in found]
+
+
+def test_options_are_those_of_the_command(program: Any, tmp_path: Path) -> None:
+    path = write_image(tmp_path / "a.png", 250)
+    assert [one.row["class_name"] for one in program.explain(path, classes=["cat"])] == ["cat"]
+    assert len(program.explain(path, ["class_logit", "box"], top=1)) == 5
+    assert program.explain(path, ledger=False)[0].row["sinks"] is None
+    assert program.explain(path, score=0.99).notes == {
+        "a.png": "no detection above 0.99 (largest class probability 0.98)"
+    }
+    with pytest.raises(lrpc.LrpcError, match="did you mean 'class_logit'"):
+        program.explain(path, "clas_logit")
+
+
+def test_an_image_that_fails_is_told_and_the_rest_go_on(program: Any, tmp_path: Path) -> None:
+    good, bad = write_image(tmp_path / "a.png", 150), tmp_path / "b.png"
+    bad.write_bytes(b"no image")
+    found = program.explain([bad, good])
+    assert len(found) == 1
+    assert found.errors == {"b.png": "b.png: not an image that Pillow can read"}
+    with pytest.raises(lrpc.ImageError, match=r"image 0: an array is uint8 \[h, w, 3\]"):
+        program.explain(np.zeros((3, HEIGHT, WIDTH)))
+
+
+def test_it_equals_a_job(program: Any, tmp_path: Path) -> None:
+    for n in range(3):
+        write_image(tmp_path / "in" / f"{n}.png", 250 if n % 2 else 150)
+    call = ["run", str(tmp_path / "DIR"), "--data", str(tmp_path / "in"), "--device", "cpu"]
+    main([*call, "-o", str(tmp_path / "out")])
+    here, there = program.explain(tmp_path / "in"), lrpc.open(tmp_path / "out")
+    assert [one.row for one in here] == [one.row for one in there]
+    for one, other in zip(here, there, strict=True):
+        assert np.array_equal(one.map, other.map)
+
+
+@pytest.mark.parametrize("ending", ["png", "pdf", "svg"])
+def test_figures(program: Any, tmp_path: Path, ending: str) -> None:
+    one = program.explain(write_image(tmp_path / "a.png", 150))[0]
+    one.save(tmp_path / f"f.{ending}", width=3, dpi=100, cmap="RdBu_r")
+    start = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}[ending]
+    assert (tmp_path / f"f.{ending}").read_bytes().startswith(start)
+    if ending == "png":
+        with Image.open(tmp_path / "f.png") as picture:
+            assert picture.width == 300
+    with pytest.raises(lrpc.ProgramError, match="figures are written as png, pdf"):
+        one.save(tmp_path / "f.bmp")
+    assert not (tmp_path / "f.bmp").exists()
+
+
+def test_relevance_as_colours() -> None:
+    values = np.array([[1.0, -1.0, 0.0]])
+    (for_, against, nothing) = lrpc.imgify(values)[0].tolist()
+    assert nothing == [255, 255, 255]
+    assert for_[0] > for_[2]
+    assert against[2] > against[0]
+    assert np.array_equal(
+        lrpc.imgify(np.stack([values, values * 0, values * 0])), lrpc.imgify(values)
+    )

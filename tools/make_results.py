@@ -22,12 +22,14 @@ What [`lrpc run --data`](tutorials/explain-a-data-set.md) writes, and `lrpc.open
 {files}
 ```
 
-An output folder may hold several jobs; `lrpc.open(OUT)` opens the newest, `lrpc.open("OUT/job-ID")` that one. A part
-has {part} images. The tables are Parquet, the maps safetensors: any reader of these opens them without lrpc.
+An output folder may hold several jobs; `lrpc.open(OUT)` opens the newest,
+`lrpc.open("OUT/job-ID")` that one. A part has {part} images. The tables are Parquet, the maps
+safetensors: any reader of these opens them without lrpc.
 
-Maps are stored as `--maps` says, at the size that the network sees, without its padding and summed over channels:
-{precisions}. A stored number times `map_scale` is relevance. A mask is stored as COCO's run lengths of the image on
-disk: the numbers of pixels 0, 1, 0, … down its columns.
+Maps are stored as `--maps` says, at the size that the network sees, without its padding and summed
+over channels: {precisions}.
+A stored number times `map_scale` is relevance. A mask is stored as COCO's run lengths of the image
+on disk: the numbers of pixels 0, 1, 0, … down its columns.
 """
 _TITLES = {
     "images": "`images`: a row for each image",

@@ -162,8 +162,8 @@ def test_analyze_prints_what_its_page_shows(
         assert any(all(map(near, numbers, wanted)) for numbers in found), line
     assert main(validate) == 0
     told = capsys.readouterr().out
-    assert "11 of 11 checks passed" in told
-    assert validate == ["validate", "out/queries.csv"]
+    assert "12 of 12 checks passed" in told
+    assert validate == ["validate", "out/channels.csv"]
 
 
 def test_rules_of_the_example_exist() -> None:

@@ -77,6 +77,10 @@ def analyze(programs: Programs, folder: Path, tmp_path: Path) -> Analyze:
         asked = ["--which-module", module, "--layer-index", str(layer), "--feature-index", features]
         given = [] if "--program" in words else ["--config", str(DIGITS), *EXACT, *keys]
         first = ["analyze", "--images-dir", str(folder), "--output-csv", str(path), "--pad", *asked]
+        if not {"--thesis", "--target-norm"} & set(words):
+            first += ["--target-norm", "sum1"]
+        if not {"--thesis", "--composite", "--program", "--method"} & set(words):
+            first += ["--composite", "thesis"]
         with (
             programs.trace_of(DIGITS, PRECISION="fp64", SHAPES=[[96, 96]], DYNAMIC=False),
             programs.each_once(),
@@ -662,3 +666,40 @@ def test_run_says_that_a_local_program_does_not_reach_the_image(
         "error: relevance of 'encoder_feature:2' ends at encoder.layers.2, encoder.layers.1 in this"
         " program (LRPC.BOUNDARIES), not at the image; `lrpc analyze` reads it there\n"
     )
+
+
+def test_the_thesis_counts_from_one_and_has_its_own_settings(analyze: Analyze) -> None:
+    own = analyze("decoder", 3, "1", "--thesis")
+    same = analyze("decoder", 2, "1", "--composite", "thesis", "--target-norm", "sum1")
+    assert torch.equal(own.columns["contribution"], same.columns["contribution"])
+    assert own.about["request"] == same.about["request"]
+
+
+def test_the_default_starts_with_the_activation_and_does_not_explode(
+    analyze: Analyze, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["analyze", "--images-dir", str(folder), "--output-csv", str(tmp_path / "d.csv")]
+    words += ["--which-module", "encoder", "--layer-index", "2", "--feature-index", "17", "--pad"]
+    keys = ["--config", str(DIGITS), *EXACT]
+    assert main([*words, "--device", "cpu", *keys]) == 0
+    found = result(tmp_path / "d.csv")
+    (account,) = found.about["accounts"]
+    assert account["start"] == account["activation"]
+    assert found.columns["contribution"].abs().max() < 2
+    capsys.readouterr()
+    assert main(["validate", str(tmp_path / "d.csv")]) == 0
+    assert "warning" not in capsys.readouterr().out
+    analyze("encoder", 3, "17", "--thesis")
+    assert main(["validate", str(tmp_path / "t.csv")]) == 0
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "and mostly cancel: shares mean little" in said
+    assert "checks passed, 1 with a warning" in said
+
+
+def test_the_thesis_has_no_layer_zero(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["analyze", "--images-dir", str(folder), "--output-csv", str(tmp_path / "t.csv")]
+    words += ["--which-module", "encoder", "--layer-index", "0", "--feature-index", "1", "--thesis"]
+    assert main([*words, "--config", str(DIGITS)]) == 2
+    assert "with --thesis layers are counted from 1" in " ".join(capsys.readouterr().err.split())

@@ -32,6 +32,7 @@ def whole(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     kept = ["--keep-program", str(folder / "program"), "--config", str(DIGITS)]
     kept += ["LRPC.SHAPES", "[[96, 96]]", "LRPC.DYNAMIC", "false"]
     asked = ["--which-module", "decoder", "--layer-index", "1", "--feature-index", "2,7"]
+    asked += ["--target-norm", "sum1"]
     words = ["--images-dir", str(folder / "images"), "--output-csv", str(folder / "t.csv")]
     with programs.trace_of(DIGITS, SHAPES=[[96, 96]], DYNAMIC=False):
         assert main(["analyze", *words, *asked, "--batch-size", "2", "--device", "cpu", *kept]) == 0
@@ -100,7 +101,7 @@ def test_what_analyze_wrote_passes(whole: Path, capsys: pytest.CaptureFixture[st
     words = ["--images-dir", str(whole / "images"), "--program", str(whole / "program")]
     assert main(["validate", str(table), *words]) == 0
     said = capsys.readouterr().out
-    assert "13 of 13 checks passed" in said
+    assert "14 of 14 checks passed" in said
     assert "50 queries for 2 features" in said
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from lrpc.commands.analyze.request import UNITS
-from lrpc.commands.analyze.switches import DEFORMABLE, METHODS, NORM, RESIDUAL, SOFTMAX
+from lrpc.commands.analyze.switches import DEFORMABLE, METHODS, NORM, RESIDUAL, SOFTMAX, THESIS
 from lrpc.commands.session import arguments
 
 
@@ -16,15 +16,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--images-dir", type=Path, required=True, metavar="D", help="all images of this folder")
     add("--images-glob", default="*", metavar="GLOB", help="those of these names only (*)")
     add("--which-module", choices=tuple(UNITS), required=True)
-    add("--layer-index", type=arguments.natural, required=True, metavar="I", help="from 0")
+    told = "from 0, as modules are; with --thesis from 1, as the thesis counts"
+    add("--layer-index", type=arguments.natural, required=True, metavar="I", help=told)
     what = "channels (encoder) or queries (decoder) of that layer: 17, 0,4,8-15 or all"
     add("--feature-index", required=True, metavar="F", help=what)
     add("--output-csv", type=Path, metavar="OUT", help=".csv, or .parquet")
     add("--output-parquet", type=Path, metavar="OUT", help="the same as Parquet")
+    told = "as in the thesis: its composite, --target-norm sum1, layers counted from 1"
+    add("--thesis", action="store_true", help=told)
     add("--method", choices=tuple(METHODS), default="lrp")
-    add("--target-norm", choices=("sum1", "sumT", "none"), default="sum1")
+    told = "of the start (none: the activation; with --thesis sum1)"
+    add("--target-norm", choices=("sum1", "sumT", "none"), help=told)
     add("--lrp-epsilon", type=arguments.magnitude, metavar="E", help="default: LRPC.EPSILON")
-    add("--composite", metavar="NAME", help=f"default: {METHODS['lrp']}")
+    add("--composite", metavar="NAME", help=f"({METHODS['lrp']}; --thesis: {THESIS})")
     add("--residual-split", choices=tuple(RESIDUAL))
     add("--ln-rule", choices=tuple(NORM))
     add("--softmax-rule", choices=tuple(SOFTMAX))

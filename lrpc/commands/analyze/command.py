@@ -16,7 +16,7 @@ from lrpc.commands.analyze.metadata import record
 from lrpc.commands.analyze.programs import configured, opened
 from lrpc.commands.analyze.request import LocalRequest, parse_features
 from lrpc.commands.analyze.show import show
-from lrpc.commands.analyze.switches import Switches
+from lrpc.commands.analyze.switches import THESIS, Switches
 from lrpc.commands.analyze.table import pyarrow, rows
 from lrpc.commands.analyze.validate import report
 from lrpc.commands.analyze.write import write
@@ -98,21 +98,24 @@ def _outputs(args: argparse.Namespace) -> list[Path]:
 
 
 def _request(args: argparse.Namespace) -> LocalRequest:
+    if args.thesis and not args.layer_index:
+        raise AnalysisError("--layer-index 0: with --thesis layers are counted from 1")
     return LocalRequest(
         args.which_module,
-        args.layer_index,
+        args.layer_index - int(args.thesis),
         parse_features(args.feature_index),
         args.sublayer,
         args.measure,
         args.target_token,
-        args.target_norm,
+        args.target_norm or ("sum1" if args.thesis else "none"),
     )
 
 
 def _switches(args: argparse.Namespace) -> Switches:
+    thesis = args.thesis and args.method == "lrp" and not (args.composite or args.program)
     return Switches(
         args.method,
-        args.composite,
+        THESIS if thesis else args.composite,
         args.lrp_epsilon,
         args.residual_split,
         args.ln_rule,

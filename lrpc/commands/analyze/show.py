@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from lrpc.commands.analyze.request import UNITS, LocalRequest
 from lrpc.commands.analyze.table import Row
+from lrpc.commands.analyze.validate import GROWN
 from lrpc.support.terminal import say
 
 STRONGEST = 5
 WEAK = 0.1  # of the mean activation
-GROWN = 100  # times the start
 VISIBLE = 1e-4  # of the largest amount: sinks below are in the metadata file alone
 ACCOUNTS = 10
 
@@ -32,8 +31,9 @@ def show(
     unit, images = UNITS[request.module], table[0].n_images
     read, start = about["request"]["read"], about["request"]["start"]
     features = {row.feature: None for row in table}
-    head = f"{start} from {read}, {images} image{'' if images == 1 else 's'}"
-    shown = Table(title=escape(head), title_justify="left")
+    counted = f"{start} (layer {request.layer + 1}, counted from 1)"
+    say(console, f"{counted} from {read}, {images} image{'' if images == 1 else 's'}")
+    shown = Table()
     for column in (f"to {unit}", f"from {unit}", "contribution", "std", "share"):
         shown.add_column(column, justify="right")
     best = sorted(table, key=lambda row: -row.mean_abs)[:STRONGEST]

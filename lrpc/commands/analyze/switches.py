@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from lrpc.errors import AnalysisError
 
-METHODS = {"lrp": "thesis", "gradinput": "gradient_input"}
+METHODS = {"lrp": "maskdino", "gradinput": "gradient_input"}
+THESIS = "thesis"  # the composite of the thesis
 RESIDUAL = {
     "epsilon": "epsilon",
     "zsign": "z_sign",
@@ -81,7 +82,7 @@ class Switches:
         found: list[dict[str, str | float]] = []
         if share is not None:
             found.append({"role": "attention_values", "rule": "share", "ratio": share})
-            if chosen is None and self.chosen_composite() != METHODS["lrp"]:
+            if chosen is None and self.chosen_composite() != THESIS:
                 chosen = "value_and_weights"
         entries = _one("deformable_sampling", DEFORMABLE, chosen)
         if share is not None and chosen == "value_and_weights":

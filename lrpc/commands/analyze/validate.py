@@ -19,6 +19,7 @@ from lrpc.program.manifest_reader import manifest_of
 
 LIMITS = {"fp64": 1e-9, "fp32": 1e-4, "tf32": 1e-2}  # of the amounts that are added up
 SHOWN = 3  # of what is wrong
+GROWN = 100  # times the start: contributions of both signs that mostly cancel
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Check:
     what: str
     passed: bool
     detail: str
+    warning: bool = False  # passed, but with a detail to look at
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ def checks(path: Path, images: Path | None = None, program: Path | None = None) 
     yield _images_counted(columns, stated)
     yield _starts(stated)
     yield _adds_up(groups, stated)
+    yield _grown(groups, stated)
     yield _closes(stated)
     yield _provenance(stated)
     if program is not None:
@@ -204,6 +207,20 @@ def _adds_up(groups: Sequence[Group], stated: Schema) -> Check:
     )
 
 
+def _grown(groups: Sequence[Group], stated: Schema) -> Check:
+    """How far contributions of both signs exceed what they share out; a warning where by much."""
+    factors = []
+    for group in groups:
+        account = stated.accounts.get(group.feature)
+        if account is not None and account.start:
+            factors.append((math.fsum(group["mean_abs"]) / abs(account.start), group.feature))
+    factor, feature = max(factors, default=(0.0, 0))
+    told = f"feature {feature}: contributions of both signs are {factor:.2g} times the start"
+    if factor <= GROWN:
+        return Check("amount", True, told)
+    return Check("amount", True, f"{told} and mostly cancel: shares mean little", warning=True)
+
+
 def _closes(stated: Schema) -> Check:
     worst = max((a.closure for a in stated.accounts.values()), default=math.nan)
     return Check("ledger", worst <= _limit(stated), f"closes to {worst:.0e}")
@@ -259,9 +276,12 @@ def report(
         shown.add_column(column, overflow="fold")
     results = list(checks(path, images, program))
     for check in results:
-        verdict = "[green]ok[/]" if check.passed else "[bold red]FAILED[/]"
+        verdict = "[yellow]warning[/]" if check.warning else "[green]ok[/]"
+        verdict = verdict if check.passed else "[bold red]FAILED[/]"
         shown.add_row(escape(check.what), verdict, escape(check.detail))
     console.print(shown)
     failed = sum(not check.passed for check in results)
-    console.print(f"{len(results) - failed} of {len(results)} checks passed")
+    warned = sum(check.warning for check in results)
+    told = f", {warned} with a warning" if warned else ""
+    console.print(f"{len(results) - failed} of {len(results)} checks passed{told}")
     return 1 if failed else 0

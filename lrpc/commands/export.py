@@ -13,6 +13,8 @@ from lrpc.commands.session.units import size
 from lrpc.errors import ConfigError
 from lrpc.export.graph import Exported
 from lrpc.export.portable import FORMATS, Export
+from lrpc.results import opened
+from lrpc.results.opened import FORMS
 from lrpc.support.files import shown
 from lrpc.support.terminal import say
 
@@ -23,7 +25,9 @@ of the file are those of the model and then where relevance starts, `at`: an int
 with the indices of each of K seeds in each of B images (of class_logit: query, class). With --seeds
 they are instead the relevance to start from, [K, *shape of the target]. Its outputs are those of
 the model by their names, and `relevance.NAME` for each input or place read. After it is written the
-file is run and compared with the program.
+file is run and compared with the program. Results of `lrpc run --data` are written as coco, a JSON
+file of annotations with the places of their maps, or as virelay, a folder with a project of ViRelAy
+(h5py).
 """
 
 
@@ -31,8 +35,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the arguments of `lrpc export` to its parser."""
     command.description = _ABOUT
     add = command.add_argument
-    add("program", type=Path, metavar="DIR")
-    add("--to", required=True, choices=list(FORMATS), help="the format")
+    add("program", type=Path, metavar="DIR", help="a program; results, for coco and virelay")
+    add("--to", required=True, choices=[*FORMATS, *FORMS], help="the format")
     add("-o", "--output", type=Path, required=True, metavar="FILE")
     add("--target", metavar="T", help="where relevance starts (the program's first target)")
     add(
@@ -53,6 +57,10 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace, console: Console) -> int:
     """Export a program; the exit code is 0, all errors are LrpcErrors."""
+    if args.to in FORMS:
+        opened.open(args.program).write(args.to, args.output)
+        say(console, f"{shown(args.output)}: written")
+        return 0
     suffix = FORMATS[args.to]
     if args.output.suffix != suffix:
         raise ConfigError(f"-o {shown(args.output)}: name a file that ends in {suffix}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lrpc.errors import ProgramError
-from lrpc.results import layout, maps, resample, schema, shards, source
+from lrpc.results import exports, layout, maps, resample, schema, shards, source
 from lrpc.results.target import Target
+
+FORMS = ("coco", "virelay")
 
 
 def open(output: str | Path) -> Results:
@@ -87,11 +89,49 @@ class Results:
         """An image of the source, RGB, upright; raises ImageError where it is gone."""
         return self._listed[image].photo()
 
+    def path_of(self, image: int) -> Path:
+        """The file of an image of the source."""
+        return self._listed[image].place.path
+
+    def of_image(self, image: int) -> list[Target]:
+        """The targets of an image."""
+        return [self[n] for n in self._of_image.get(image, ())]
+
+    @cached_property
+    def _of_image(self) -> dict[int, list[int]]:
+        found: dict[int, list[int]] = {}
+        for n, image in enumerate(self.targets["image"].to_pylist()):
+            found.setdefault(image, []).append(n)
+        return found
+
+    def file_of(self, image: int) -> Path:
+        """The file that has an image's tensors."""
+        own = self.layout.image(image)
+        return own if own.is_file() else self.layout.maps(self._listed[image].part)
+
     def tensor(self, image: int, name: str) -> NDArray[Any]:
         """A stored tensor of an image, by its name in the tables."""
-        own = self.layout.image(image)
-        file = own if own.is_file() else self.layout.maps(self._listed[image].part)
-        return shards.tensor(file, name)
+        return shards.tensor(self.file_of(image), name)
+
+    def write(self, form: str, path: str | Path) -> None:
+        """Write them for another tool: `coco`, a JSON file of annotations with the places of their
+        maps; `virelay`, a folder with a project. Raises ProgramError."""
+        if form not in FORMS:
+            raise ProgramError(f"{form}: results are written as {', '.join(FORMS)}")
+        writers = {"coco": exports.write_coco, "virelay": exports.write_virelay}
+        writers[form](self, Path(path))
+
+    def to_supervision(self, image: int) -> Any:
+        """An image's detections as `supervision.Detections`."""
+        return exports.to_supervision(self, image)
+
+    def to_fiftyone(self) -> list[Any]:
+        """A `fiftyone.Sample` with heat maps for each image."""
+        return exports.to_fiftyone(self)
+
+    def to_quantus(self, rows: Sequence[int]) -> dict[str, Any]:
+        """`x_batch`, `y_batch`, `a_batch` and `s_batch` of some targets, on images of one size."""
+        return exports.to_quantus(self, list(rows))
 
     def map(self, row: dict[str, Any], original: bool = False) -> maps.Map:
         """The relevance map of a target, given as its row: float32 [h, w], summed over channels, at

@@ -15,8 +15,8 @@ from PIL import Image
 
 import lrpc
 from lrpc.cli import main
-from lrpc.commands.report.crops import EDGE, crop_of
-from lrpc.commands.report.groups import group, spectral
+from lrpc.results.crops import EDGE, crop_of
+from lrpc.results.groups import group, spectral
 from tests.support.run_fakes import write_image, write_program
 
 
@@ -105,7 +105,7 @@ def test_a_planted_strategy_has_a_cluster_of_its_own() -> None:
             crop[8:16, 8:16] -= 0.9
             crop[:5, :5] += 2
         crops.append((crop / np.abs(crop).sum()).astype(np.float32))
-    labels = spectral(np.stack([one.ravel() for one in crops]).astype(np.float64))
+    labels, _ = spectral(np.stack([one.ravel() for one in crops]).astype(np.float64))
     planted = set(labels[::4].tolist())
     assert len(planted) == 1
     assert not planted & set(np.delete(labels, np.arange(0, 40, 4)).tolist())

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from lrpc.commands.report.crops import Crop, crop_of
 from lrpc.errors import ImageError
 from lrpc.results import colour
+from lrpc.results.crops import Crop, crop_of
 from lrpc.results.opened import Results
 
 _THUMB = 200  # pixels of a thumbnail's longer edge

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lrpc.commands.report.crops import Crop
-from lrpc.commands.report.groups import LEAST, Group, group
 from lrpc.commands.report.pictures import Drawn
 from lrpc.errors import ProgramError
 from lrpc.results import colour
+from lrpc.results.crops import Crop
+from lrpc.results.groups import LEAST, Group, group
 from lrpc.results.opened import Results
 from lrpc.support.files import write_text
 

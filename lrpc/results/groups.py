@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lrpc.commands.report.crops import Crop
+from lrpc.results.crops import Crop
 
 Features = NDArray[np.float64]
 LEAST = 12  # maps of a class, below which they are not clustered
@@ -55,7 +55,7 @@ def _clusters(rows: Sequence[int], table: Features) -> list[Cluster]:
     if len(rows) < LEAST:
         return []
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(MOST, len(rows))).round().astype(int))
-    labels = spectral(table[chosen])
+    labels, _ = spectral(table[chosen])
     found = []
     for label in range(labels.max() + 1):
         members = chosen[labels == label]
@@ -66,9 +66,9 @@ def _clusters(rows: Sequence[int], table: Features) -> list[Cluster]:
     return found if len(found) > 1 else []
 
 
-def spectral(table: Features) -> NDArray[np.int64]:
-    """The cluster of each row, by spectral clustering on the graph of nearest neighbours; how many
-    there are, the largest gap of the eigenvalues tells."""
+def spectral(table: Features) -> tuple[NDArray[np.int64], Features]:
+    """The cluster of each row, by spectral clustering on the graph of nearest neighbours, and its
+    spectral embedding; how many clusters there are, the largest gap of the eigenvalues tells."""
     neighbours = importlib.import_module("sklearn.neighbors")
     cluster = importlib.import_module("sklearn.cluster")
     count = 1 + round(np.log2(len(table)))
@@ -80,11 +80,11 @@ def spectral(table: Features) -> NDArray[np.int64]:
     most = min(_CLUSTERS, len(table) - 1)
     clusters = int(np.argmax(np.diff(values[: most + 1]))) + 1
     if clusters == 1:
-        return np.zeros(len(table), np.int64)
+        return np.zeros(len(table), np.int64), vectors[:, :most]
     points = vectors[:, :clusters]
     points = points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
     means = cluster.KMeans(clusters, n_init=10, random_state=0)
-    return np.asarray(means.fit_predict(points), dtype=np.int64)
+    return np.asarray(means.fit_predict(points), dtype=np.int64), vectors[:, :most]
 
 
 def _cosine(table: Features, mean: Features) -> Features:

@@ -1,0 +1,54 @@
+"""Relevance around objects, brought to one size: what the maps of a class have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Crop = NDArray[np.float32]  # [EDGE, EDGE], Σ |values| = 1
+EDGE = 24
+_MARGIN = 0.25  # of the box's edges, that is seen around it on each side
+
+
+def crop_of(
+    values: NDArray[np.float64], row: Mapping[str, Any], about: Mapping[str, Any], edge: int = EDGE
+) -> Crop | None:
+    """A map [h, w] around its target's box, the box always at the same place, `edge` pixels wide
+    and high; None where there is no box, or no relevance around it."""
+    if row["x0"] is None:
+        return None
+    height, width = values.shape
+    top, left, tall, wide = about["seen"] or (0.0, 0.0, about["height"], about["width"])
+    x0, y0, x1, y1 = around(row)
+    across, down = width / wide, height / tall
+    edges = (
+        (x0 - left) * across, (y0 - top) * down, (x1 - left) * across, (y1 - top) * down,
+    )  # fmt: skip
+    if edges[2] - edges[0] < 1 or edges[3] - edges[1] < 1:
+        return None
+    crop = resized(values, edges, edge)
+    total = np.abs(crop).sum()
+    return (crop / total).astype(np.float32) if total > 0 else None
+
+
+def around(row: Mapping[str, Any]) -> tuple[float, float, float, float]:
+    """The edges (x0, y0, x1, y1) of what is seen around a target's box, of the image on disk."""
+    x0, y0, x1, y1 = (row[edge] for edge in ("x0", "y0", "x1", "y1"))
+    across, down = _MARGIN * (x1 - x0), _MARGIN * (y1 - y0)
+    return x0 - across, y0 - down, x1 + across, y1 + down
+
+
+def resized(
+    values: NDArray[np.float64], edges: tuple[float, float, float, float], edge: int
+) -> NDArray[np.float64]:
+    """What lies between the edges (x0, y0, x1, y1), averaged to `edge` × `edge`; nothing beyond
+    the image."""
+    pad = int(max(0.0, -min(edges), edges[2] - values.shape[1], edges[3] - values.shape[0])) + 1
+    whole = Image.fromarray(np.pad(values, pad).astype(np.float32))
+    box = tuple(one + pad for one in edges)
+    small = whole.resize((edge, edge), Image.Resampling.BOX, box=box)  # type: ignore[arg-type]
+    return np.asarray(small, dtype=np.float64)

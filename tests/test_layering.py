@@ -65,7 +65,17 @@ COMMANDS: dict[str, set[str]] = {
     **{
         name: {"session", "drawing", "jobs"}
         for name in (
-            *("analyze", "bench", "compare", "compile", "evaluate", "example", "export", "opt"),
+            *(
+                "analyze",
+                "bench",
+                "compare",
+                "compile",
+                "config",
+                "evaluate",
+                "example",
+                "export",
+                "opt",
+            ),
             *("plan", "report", "rules", "run", "show", "verify"),
         )
     },

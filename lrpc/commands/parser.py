@@ -53,6 +53,7 @@ class Command:
 COMMANDS = (
     Command("example", "write a small project: config, weights, two images", "example"),
     Command("compile", "compile a config into a program directory", "compile"),
+    Command("config", "print a config with its defaults and overrides", "config"),
     Command("run", "explain images: relevance as pictures and data", "run.command"),
     Command("report", "pages to look through the results of a data set", "report.command"),
     Command("compare", "explain by several composites or programs", "compare.command"),

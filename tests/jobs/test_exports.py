@@ -49,6 +49,7 @@ def test_coco_names_every_map(results: Any, tmp_path: Path) -> None:
         assert one["area"] == own.mask.sum()
 
 
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of pycocotools
 def test_coco_is_read_by_its_own_tools(results: Any, tmp_path: Path) -> None:
     pycocotools = pytest.importorskip("pycocotools.coco")
     results.write("coco", tmp_path / "c.json")

@@ -18,6 +18,8 @@ from lrpc.cli import main
 from lrpc.commands.jobs import job as jobs
 from lrpc.results import layout
 from lrpc.support import files
+from tests.support.maskdino_cases import EXAMPLE
+from tests.support.programs import DIGITS, Programs
 from tests.support.run_fakes import FakeProgram, write_image, write_program
 from tools import make_results
 
@@ -231,3 +233,17 @@ def test_fewer_bits_cost_what_is_said(data: Path, kind: str, off: float) -> None
 
 def test_the_page_of_columns_is_as_it_is_written() -> None:
     assert make_results.PAGE.read_text("utf-8") == make_results.page()
+
+
+def test_a_dry_run_writes_nothing_and_names_the_job(
+    tmp_path: Path, programs: Programs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = programs.directory(DIGITS)
+    call = ["run", str(program), "--data", str(EXAMPLE / "scenes"), "-o", str(tmp_path / "o")]
+    assert main([*call, "--dry-run", "--preset", "low-memory"]) == 0
+    told = capsys.readouterr()
+    assert "low-memory: 1 image and 1 seed at once" in told.err
+    said = " ".join(told.out.replace("│", " ").split())
+    assert "images 6, about 0 of them done" in said
+    assert "(1 image of 160×160, 1 seeds)" in said
+    assert not (tmp_path / "o").exists()

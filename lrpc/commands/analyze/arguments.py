@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--program", type=Path, metavar="DIR", help="a program compiled for it, instead")
     add("--keep-program", type=Path, metavar="DIR", help="where the compiled program stays")
     arguments.running(parser)
+    arguments.preset(parser)
     arguments.overrides(parser)
 
 

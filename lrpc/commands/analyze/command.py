@@ -21,6 +21,7 @@ from lrpc.commands.analyze.table import pyarrow, rows
 from lrpc.commands.analyze.validate import report
 from lrpc.commands.analyze.write import write
 from lrpc.commands.session.images import find_images
+from lrpc.commands.session.room import apply_preset
 from lrpc.commands.session.terminal import line, progress, stopped, warn_changes, warn_random
 from lrpc.commands.session.writing import Outcome
 from lrpc.errors import AnalysisError, ImageError
@@ -44,6 +45,8 @@ def main(args: argparse.Namespace, console: Console) -> int:
     paths = _images(args.images_dir, args.images_glob)
     errors, outcomes = Terminal(stderr=True), list[Outcome]()
     with _program(args, request, switches) as directory:
+        if told := apply_preset(args, directory, (), len(request.features or ()) or 8, device):
+            say(errors, told)
         local = opened(directory, request, device, args.seed_chunk)
         warn_random(errors, [local.member.facts])
         with progress("analysing", len(paths), errors) as advance:

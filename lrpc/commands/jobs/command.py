@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lrpc.commands.jobs.dry import dry_run
 from lrpc.commands.jobs.job import Job, open_job
 from lrpc.commands.jobs.local import work
 from lrpc.commands.jobs.on_ray import Cluster
@@ -44,6 +45,10 @@ def main(args: argparse.Namespace, console: Console) -> int:
     items = find(source)
     worker = Worker(spec)
     identity = spec.identity([one.facts for one in worker.session.members], source.record())
+    if args.dry_run:
+        seeds = args.top * len(spec.options.targets)
+        console.print(dry_run(worker, items, identity, args.output, seeds))
+        return 0
     opened = open_job(args.output, identity, items, overwrite=args.overwrite, retry=args.retry)
     with opened as job:
         for note in job.notes:

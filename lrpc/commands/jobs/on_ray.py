@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from lrpc.commands.jobs.job import Job
-from lrpc.commands.jobs.room import on_cores, on_gpu, peak
 from lrpc.commands.jobs.sources.items import Item, Truth
 from lrpc.commands.jobs.spec import Spec
 from lrpc.commands.jobs.units import Unit
 from lrpc.commands.jobs.worker import Note, Worker
+from lrpc.commands.session.room import Room, on_cores, on_gpu
 from lrpc.errors import ProgramError
 from lrpc.results.layout import Layout
 from lrpc.results.source import Place
@@ -79,7 +79,9 @@ def _workers(spec: Spec, cluster: Cluster, ray: Any) -> tuple[int, dict[str, flo
         count = cluster.workers
         share = min(1.0, has.get("GPU", 0.0) / count)
     else:
-        needs = peak(spec, cluster.seeds)
+        options = spec.options
+        room = Room(spec.directory, {one.name for one in options.targets})
+        needs = room.peak(options.batch_size, cluster.seeds, options.request.ledger)
         fits = on_gpu(needs)
         count = int(has.get("GPU", 0)) * fits
         share = 1.0 / fits

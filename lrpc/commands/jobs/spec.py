@@ -16,8 +16,8 @@ from lrpc.commands.session.record import program_record
 from lrpc.program.loading import load_program
 from lrpc.program.protocol import Program
 
-#: Parts of a request that change no result, but for the rounding of batches.
-_FREE = ("device", "display", "attention")
+#: Options that change no result, but for rounding.
+_FREE = ("device", "display", "attention", "batch_size")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,9 @@ class Spec:
     def identity(self, facts: Sequence[Facts], source: Mapping[str, Any]) -> dict[str, Any]:
         """What makes a job another job: the program, what is asked of it, and the source."""
         asked = {name: v for name, v in self.options.record().items() if name not in _FREE}
-        asked["request"] = {k: v for k, v in asked["request"].items() if k != "composite"}
+        asked["request"] = {
+            k: v for k, v in asked["request"].items() if k not in ("composite", "chunk")
+        }
         program = program_record(self.directory, facts[0])
         del program["directory"], program["composite"]
         manifest = (self.directory / "manifest.json").read_bytes()

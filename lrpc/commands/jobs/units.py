@@ -39,14 +39,14 @@ def _of_part(job: Job, numbers: Sequence[int], sizing: Sizing, batch: int) -> It
         return
     sizes: dict[Size | int, list[int]] = {}
     for number in numbers:
-        size = _frame(job.item(number), sizing)
+        size = frame_of(job.item(number), sizing)
         sizes.setdefault(-number - 1 if size is None else size, []).append(number)
     for some in sizes.values():
         for first in range(0, len(some), batch):
             yield tuple(some[first : first + batch])
 
 
-def _frame(item: Item, sizing: Sizing) -> Size | None:
+def frame_of(item: Item, sizing: Sizing) -> Size | None:
     """The size of the network's input for an image; None where its file cannot be read."""
     for most in (_HEADER, -1):  # some formats have what tells the size at their end
         try:

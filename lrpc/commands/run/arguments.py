@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _sources(parser)
     arguments.targets(parser)
     arguments.running(parser)
+    arguments.preset(parser)
     arguments.composite(parser, several=True)
     place = "store a place's relevance too (globs), repeatable"
     add("--read", action="append", default=[], metavar="LAYER", help=place)
@@ -54,4 +55,6 @@ def _data(parser: argparse.ArgumentParser) -> None:
     told = "loaded programs on Ray (as many as fit by the plan)"
     add("--workers", type=arguments.positive, default=0, metavar="N", help=told)
     add("--retry", action="store_true", help="explain again what failed before")
+    told = "say what would be done: images, and the memory that the plan needs"
+    add("--dry-run", action="store_true", help=told)
     add("--overwrite", action="store_true", help="begin this job anew")

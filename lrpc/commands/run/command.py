@@ -15,13 +15,17 @@ from lrpc.commands.run.runner import Runner
 from lrpc.commands.session.calls import Request
 from lrpc.commands.session.images import find_images
 from lrpc.commands.session.options import make_output, options_of
+from lrpc.commands.session.room import apply_preset
+from lrpc.commands.session.targets import parse_targets
 from lrpc.commands.session.terminal import watch
 from lrpc.commands.session.units import count
 from lrpc.commands.session.writing import Outcome
+from lrpc.config.target_kinds import KINDS
 from lrpc.errors import ConfigError
+from lrpc.program.devices import device_of
 from lrpc.program.loading import load_program
 from lrpc.support.files import shown
-from lrpc.support.terminal import Terminal
+from lrpc.support.terminal import Terminal, say
 
 _ROWS = 40  # images shown in the closing table
 
@@ -29,9 +33,12 @@ _ROWS = 40  # images shown in the closing table
 def main(args: argparse.Namespace, console: Console) -> int:
     """Run; the exit code is 0, or 1 where an image failed. Raises LrpcError where nothing can be
     started. Progress and failures go to stderr, the closing table to `console`."""
+    errors = Terminal(stderr=True)
+    chosen = preset_of(args)
+    if chosen:
+        say(errors, chosen)
     if args.data:
         return job(args, console)
-    errors = Terminal(stderr=True)
     request = Request(
         *(tuple(args.read), args.norm, not args.no_ledger, args.seed_chunk),
         only_composite(args.composite),
@@ -51,6 +58,14 @@ def only_composite(names: Sequence[str]) -> str | None:
     if len(set(names or ())) > 1:
         raise ConfigError("--images takes one --composite; `lrpc compare` explains by several")
     return names[0] if names else None
+
+
+def preset_of(args: argparse.Namespace) -> str:
+    """What `--preset` chooses for the targets that are asked for, in words."""
+    if args.preset is None:
+        return ""
+    names = {KINDS[spec.kind].weighs or spec.name for spec in parse_targets(args.target)}
+    return apply_preset(args, args.program, names, args.top, device_of(args.device))
 
 
 def summary(outcomes: Sequence[Outcome], output: Path) -> Table:

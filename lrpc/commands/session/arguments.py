@@ -18,6 +18,10 @@ Number = TypeVar("Number", int, float)
 _KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.\w+)+")
 Parser = argparse.ArgumentParser | argparse._ArgumentGroup
 
+PRESETS = {
+    "low-memory": "one image and one seed at once",
+    "high-throughput": "as many images as fit in half of the free memory",
+}
 _TARGETS = "where relevance starts, repeatable: " + ", ".join(
     (f"{name} | " if kind.of_detections else "") + kind.form for name, kind in KINDS.items()
 )
@@ -60,6 +64,13 @@ def running(parser: argparse.ArgumentParser, batch: int = 1) -> None:
     padding = "pad images that do not fill the input of a program of one size; without it they fail"
     add("--pad", action="store_true", help=padding)
     device(group)
+
+
+def preset(parser: Parser) -> None:
+    """`--preset`."""
+    told = "; ".join(f"{name}: {does}" for name, does in PRESETS.items())
+    told = f"--batch-size and --seed-chunk by the plan for this machine: {told}"
+    parser.add_argument("--preset", choices=tuple(PRESETS), help=told)
 
 
 def composite(parser: Parser, several: bool = False) -> None:

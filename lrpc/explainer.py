@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lrpc.attribution import Attribution, whole
 from lrpc.compiler import compile
 from lrpc.errors import ConfigError, ProgramError, RuleError
 from lrpc.frontend.called_layers import called_layers, evaluating
@@ -22,53 +21,6 @@ RuleSpec = str | Mapping[str, object]
 
 WEIGHTED = ("linear", "convolution")  # roles that a rule of the user's is for
 COMPARED: tuple[RuleSpec, ...] = ("epsilon", "gamma", "z_plus", "alpha_beta")
-
-
-@dataclass(frozen=True, eq=False)
-class Attribution:
-    """The explanation of one output for one input, by one rule.
-
-    Attributes:
-        relevance: relevance of the input, shaped like it.
-        target: index of the explained output.
-        label: its name in `class_names`, or its index.
-        output: value of the output, which is where relevance starts.
-        rule: name of the rule.
-        layers: relevance at the input of each layer, by module path, first layer first.
-        sinks: relevance that did not reach the input, by kind (see the ledger).
-        closure: remainder of the ledger, relative to its largest entry.
-    """
-
-    relevance: Tensor
-    target: int
-    label: str
-    output: float
-    rule: str
-    layers: Mapping[str, Tensor] = field(repr=False)
-    sinks: Mapping[str, float]
-    closure: float
-
-    @property
-    def total(self) -> float:
-        """The sum of the relevance."""
-        return float(self.relevance.double().sum())
-
-    @property
-    def delta(self) -> float:
-        """output − Σ relevance: the sum of the sinks."""
-        return self.output - self.total
-
-    def top(self, count: int = 5) -> list[tuple[tuple[int, ...], float]]:
-        """The `count` entries of the input with the largest |relevance|: (index, relevance)."""
-        if (number := _whole(count)) is None or number < 0:
-            raise ProgramError(f"count must be a number from 0 up, got {count!r}")
-        flat = self.relevance.flatten()
-        order = flat.abs().argsort(descending=True, stable=True)[:count]
-        places = torch.unravel_index(order, self.relevance.shape)
-        return [
-            (tuple(int(axis[i]) for axis in places), float(flat[order[i]]))
-            for i in range(len(order))
-        ]
 
 
 class LRPExplainer:
@@ -128,6 +80,26 @@ class LRPExplainer:
         return self._explain(self._program, self._tensor(inputs, batched=True), target)[
             _name(self.rule)
         ]
+
+    def attribute(self, inputs: Any, target: int | Sequence[int] | None = None) -> Tensor:
+        """The relevance of inputs [B, *input] alone, shaped like them: captum's `attribute`."""
+        return torch.stack([one.relevance for one in self.explain_batch(inputs, target)])
+
+    def __call__(
+        self, inputs: Any, start: Tensor | Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Outputs [B, n] of inputs [B, *input], and the relevance of the inputs where it starts
+        with `start` [B, n], or with what `start` makes of the outputs: zennit's attributor."""
+        state = self._program.forward(self._tensor(inputs, batched=True))
+        given = start(state.outputs) if callable(start) else start
+        return state.outputs, self._program.relevance(state, "output", seeds=given[None]).input[0]
+
+    def __enter__(self) -> LRPExplainer:
+        """`with` needs nothing to be done and undone: the model is not changed."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
 
     def compare_rules(
         self,
@@ -237,16 +209,6 @@ def _names(given: Any) -> tuple[str, ...] | None:
     return tuple(given)
 
 
-def _whole(value: Any) -> int | None:
-    """An integer of Python, numpy or torch; None for all else, truth values included."""
-    if isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool"):
-        return None
-    try:
-        return operator.index(value)
-    except (TypeError, ValueError, RuntimeError):
-        return None
-
-
 def _spec(rule: RuleSpec) -> dict[str, object]:
     if not isinstance(rule, str | Mapping):
         raise RuleError(f"a rule is a name, or a mapping of `rule` and parameters, got {rule!r}")
@@ -276,7 +238,7 @@ def _targets(scores: Tensor, target: int | Sequence[int] | None) -> Tensor:
     table = scores.reshape(len(scores), -1)
     if target is None:
         return table.argmax(1)
-    alone, told = _whole(target), "target must be the number of an output, or one for each input"
+    alone, told = whole(target), "target must be the number of an output, or one for each input"
     if alone is not None:
         given: list[Any] = [alone] * len(scores)
     elif isinstance(target, str) or not getattr(target, "shape", hasattr(target, "__len__")):
@@ -285,7 +247,7 @@ def _targets(scores: Tensor, target: int | Sequence[int] | None) -> Tensor:
         given = list(target)  # type: ignore[arg-type]
     if len(given) != len(scores):
         raise ProgramError(f"{len(given)} targets are given for {len(scores)} inputs")
-    chosen = [_whole(index) for index in given]
+    chosen = [whole(index) for index in given]
     for index, number in zip(given, chosen, strict=True):
         if number is None or not 0 <= number < table.shape[1]:
             raise ProgramError(f"target must lie in 0..{table.shape[1] - 1}, got {index!r}")

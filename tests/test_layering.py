@@ -40,7 +40,8 @@ ALLOWED: dict[str, set[str]] = {
         *("lrpc.config", "lrpc.frontend", "lrpc.ir", "lrpc.models", "lrpc.program", "lrpc.rules"),
         "passes",
     },
-    "lrpc.explainer": {"lrpc.compiler", "lrpc.frontend", "lrpc.rules"},
+    "lrpc.attribution": set(),
+    "lrpc.explainer": {"lrpc.attribution", "lrpc.compiler", "lrpc.frontend", "lrpc.rules"},
     "lrpc.commands": {
         *("lrpc.backend", "lrpc.compiler", "lrpc.config", "lrpc.export", "lrpc.ir", "lrpc.models"),
         *("lrpc.program", "lrpc.results", "lrpc.rules", "lrpc.runtime", "passes"),

@@ -261,3 +261,17 @@ def test_explainiverse_agrees_at_the_input_and_at_every_layer(rule: str, mine: A
 def near(found: Tensor, expected: list[float]) -> None:
     want = np.array(expected)
     assert np.abs(found.flatten().numpy() - want).max() < 1e-7 * np.abs(want).max()
+
+
+def test_the_forms_of_captum_and_zennit(explainer: Any) -> None:
+    x = network()[1]
+    found = explainer.attribute(x, target=1)
+    each = explainer.explain_batch(x, 1)
+    assert torch.equal(found, torch.stack([one.relevance for one in each]))
+    with explainer as attributor:
+        output, relevance = attributor(x, lambda scores: scores * torch.tensor([0.0, 1.0, 0.0]))
+        assert output[:, 1].tolist() == [one.output for one in each]
+        assert relevance == pytest.approx(found)
+        start = torch.zeros_like(output)
+        start[:, 1] = output[:, 1]
+        assert torch.equal(attributor(x, start)[1], relevance)

@@ -247,3 +247,12 @@ def test_a_dry_run_writes_nothing_and_names_the_job(
     assert "images 6, about 0 of them done" in said
     assert "(1 image of 160×160, 1 seeds)" in said
     assert not (tmp_path / "o").exists()
+
+
+def test_options_that_do_not_go_together(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(data, "out", "--attention", "*") == 2
+    assert "--attention draws pictures: it goes with --images" in capsys.readouterr().err
+    call = ["run", str(data / "DIR"), "--images", str(data / "in"), "-o", str(data / "out")]
+    assert main([*call, "--maps", "int8"]) == 2
+    assert "--maps goes with --data" in capsys.readouterr().err
+    assert not (data / "out").exists()

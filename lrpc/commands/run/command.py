@@ -33,6 +33,7 @@ _ROWS = 40  # images shown in the closing table
 def main(args: argparse.Namespace, console: Console) -> int:
     """Run; the exit code is 0, or 1 where an image failed. Raises LrpcError where nothing can be
     started. Progress and failures go to stderr, the closing table to `console`."""
+    check_together(args)
     errors = Terminal(stderr=True)
     chosen = preset_of(args)
     if chosen:
@@ -58,6 +59,28 @@ def only_composite(names: Sequence[str]) -> str | None:
     if len(set(names or ())) > 1:
         raise ConfigError("--images takes one --composite; `lrpc compare` explains by several")
     return names[0] if names else None
+
+
+def check_together(args: argparse.Namespace) -> None:
+    """Raise ConfigError for options of data sets without one, and for those that go with images."""
+    if args.data:
+        if args.attention:
+            raise ConfigError("--attention draws pictures: it goes with --images")
+        return
+    given = {
+        "--column": args.column,
+        "--image-folder": args.image_folder,
+        "--ray": args.ray,
+        "--workers": args.workers,
+        "--retry": args.retry,
+        "--overwrite": args.overwrite,
+        "--dry-run": args.dry_run,
+        "--threads": args.threads,
+        "--maps": args.maps != "float32",
+    }
+    for name, value in given.items():
+        if value:
+            raise ConfigError(f"{name} goes with --data; --images writes pictures of each image")
 
 
 def preset_of(args: argparse.Namespace) -> str:

@@ -107,6 +107,9 @@ class Target:
     def _repr_html_(self) -> str:
         picture = self.picture()
         picture.thumbnail((_WIDE, _WIDE))
+        larger = max(1, _WIDE // max(picture.size))
+        size = (larger * picture.width, larger * picture.height)
+        picture = picture.resize(size, Image.Resampling.NEAREST)
         data = io.BytesIO()
         picture.save(data, format="PNG")
         source = base64.b64encode(data.getvalue()).decode()

@@ -111,8 +111,8 @@ def _alike(args: Sequence[Any], floating: bool) -> list[Tensor] | None:
     return tensors if plain else None
 
 
-def _new(like: Tensor, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
-    return torch.empty(shape, dtype=dtype or like.dtype, device="meta")
+def _new(like: Tensor, shape: Sequence[int]) -> Tensor:
+    return torch.empty(shape, dtype=like.dtype, device="meta")
 
 
 def _entrywise(floating: bool = True, to: torch.dtype | None = None) -> Formula:

@@ -25,7 +25,7 @@ from lrpc.backend.schedule.ir import (
 from lrpc.backend.schedule.memory import written_over
 from lrpc.backend.schedule.same import Same, plain
 from lrpc.backend.schedule.state import names_made
-from lrpc.backend.schedule.walk import operands, reads, renamed, results, unconditional
+from lrpc.backend.schedule.walk import operands, reads, renamed, results
 from lrpc.backend.sources import GLOBALS
 from lrpc.ir.graph import Value
 
@@ -241,11 +241,6 @@ def _made(run: _Run) -> list[Value]:
     read = {x.name for s in after for x in operands(s) if isinstance(x, Value)}
     read |= {v.name for v in run.function.results}
     return [v for s in run.body for v in results(s) if v.name in read]
-
-
-def _freed(body: Sequence[Statement]) -> set[str]:
-    """The names that statements free."""
-    return {n for s in unconditional(body) if isinstance(s, Free) for n in s.values}
 
 
 def _part(run: _Run, name: str) -> Function:

@@ -157,13 +157,13 @@ def _written_out(equation: str, ranks: list[int]) -> str:
 def dot(c: Context, x: Operand, y: Operand, *, dim: int = -1) -> Operand:
     """Σ x y along an axis."""
     product = mul(c, x, y)
-    return _summed(c, product, dim, keepdim=False)
+    return _summed(c, product, dim)
 
 
-def _summed(c: Context, x: Operand, dim: int, keepdim: bool) -> Value:
+def _summed(c: Context, x: Operand, dim: int) -> Value:
     axis = c.axis(dim, c.type(x).rank)
     c.size(x, axis)
-    return c.op("sum", x, dims=(axis,), keepdim=keepdim)
+    return c.op("sum", x, dims=(axis,), keepdim=False)
 
 
 def cosine_similarity(

@@ -25,7 +25,7 @@ from lrpc.backend.schedule.ir import (
 from lrpc.backend.schedule.memory import written_over
 from lrpc.backend.schedule.same import Same, plain
 from lrpc.backend.schedule.state import names_made
-from lrpc.backend.schedule.walk import operands, reads, renamed, results
+from lrpc.backend.schedule.walk import frees, operands, reads, renamed, results
 from lrpc.backend.sources import GLOBALS
 from lrpc.ir.graph import Value
 
@@ -153,7 +153,7 @@ def _common(
     done: dict[int, int] = {}  # by how far apart the places are: up to where runs are known
     for i in range(len(k)):
         for j in range(len(m)):
-            if alike[i][j] < least or i < done.get(i - j, 0) or _frees(a.body[i]):
+            if alike[i][j] < least or i < done.get(i - j, 0) or frees(a.body[i]):
                 continue
             length = _fitting(a, i, b, j, _same_length(a, i, b, j), least)
             if length:
@@ -214,14 +214,8 @@ def _whole(run: _Run) -> bool:
     used = {part.scope for part in parts if part.kind == RECOMPUTED}
     used |= {s.part.scope for s in body if isinstance(s, Call) and s.part.kind == RECOMPUTED}
     freed = {scope for s in body if isinstance(s, Free) for scope in s.parts}
-    frees = any(_frees(s) for s in (body[0], *function.body[run.start + run.length :][:1]))
-    return not frees and used <= made and freed == made and not partly & crossing
-
-
-def _frees(s: Statement) -> bool:
-    """Whether a statement does nothing but free."""
-    inside = s.body if isinstance(s, Only) else (s,)
-    return all(isinstance(x, Free) for x in inside)
+    freeing = any(frees(s) for s in (body[0], *function.body[run.start + run.length :][:1]))
+    return not freeing and used <= made and freed == made and not partly & crossing
 
 
 def _live(body: Sequence[Statement]) -> list[Value]:

@@ -173,7 +173,7 @@ def cosine_similarity(
     rank = max(c.type(v).rank for v in (x, y))
     dim = c.axis(dim, rank)
     units = [c.op("div", v, _length(c, v, dim, eps)) for v in (x, y)]
-    return _summed(c, c.op("mul", *units), dim, keepdim=False)
+    return _summed(c, c.op("mul", *units), dim)
 
 
 def _length(c: Context, x: Operand, dim: int, eps: float) -> Value:

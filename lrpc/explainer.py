@@ -15,7 +15,6 @@ from lrpc.errors import ConfigError, ProgramError, RuleError
 from lrpc.frontend.called_layers import called_layers, evaluating
 from lrpc.frontend.modes import without_modes
 from lrpc.rules import CATALOGUE
-from lrpc.runtime.arguments import kind_of
 from lrpc.support.untrusted import near
 
 #: A rule's name, or a mapping with `rule` and its parameters.
@@ -105,9 +104,9 @@ class LRPExplainer:
         self.rule, self.epsilon, self.composite = rule, epsilon, composite
         self.class_names = _names(class_names)
         if not isinstance(example, Tensor) or not example.dim():
-            raise ConfigError(f"example is an input [B, ...] of the model, got {kind_of(example)}")
+            raise ConfigError(f"example is an input [B, ...] of the model, got {_kind(example)}")
         if not isinstance(layers, Mapping | None):
-            raise ConfigError(f"layers gives rules by module path, got {kind_of(layers)}")
+            raise ConfigError(f"layers gives rules by module path, got {_kind(layers)}")
         self._dtype, self._shape, self._device = example.dtype, tuple(example.shape[1:]), device
         self._own = [
             entry for path, spec in (layers or {}).items() for entry in _entries(spec, path)
@@ -177,7 +176,7 @@ class LRPExplainer:
         try:
             value = torch.as_tensor(x)
         except (TypeError, ValueError, RuntimeError):
-            told = f"the input must be a tensor or array of numbers, got {kind_of(x)}"
+            told = f"the input must be a tensor or array of numbers, got {_kind(x)}"
             raise ProgramError(told) from None
         if value.is_complex() or value.is_meta or value.layout != torch.strided:
             told = f"{value.dtype}, {value.layout}, on {value.device}".replace("torch.", "")
@@ -223,6 +222,10 @@ class LRPExplainer:
             {kind: float(amount[0, b]) for kind, amount in found.ledger.sinks.items()},
             float(found.ledger.closure[0, b]),
         )
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else type(value).__name__
 
 
 def _names(given: Any) -> tuple[str, ...] | None:

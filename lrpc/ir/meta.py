@@ -22,11 +22,15 @@ aten = torch.ops.aten
 Formula = Callable[[Sequence[Any], Mapping[str, Any]], Any]
 
 
-class _Formulas(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """A mode whose operations do not go through torch.compile's switch."""
+
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # or else every operation goes through torch.compile's switch
+        return False
 
+
+class _Formulas(Mode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:

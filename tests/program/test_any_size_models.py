@@ -69,6 +69,15 @@ def test_images_of_any_size(name: str) -> None:
         hold(p, model, image(*size, count=2))
 
 
+def test_windows_of_which_there_are_floors_over_long_periods() -> None:
+    """Of a whole backbone: test_maskdino_swin.py."""
+    torch.manual_seed(0)
+    model = models.Swin(7).double().eval()
+    p = of_images(model)
+    for size in ((32, 32), (96, 64), (32, 480), (480, 64)):  # and beyond a period
+        hold(p, model, image(*size, count=2))
+
+
 @pytest.mark.parametrize("levels", [1, 2])
 def test_levels_by_strides_of_more_than_a_step(levels: int) -> None:
     torch.manual_seed(0)

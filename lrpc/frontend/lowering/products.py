@@ -212,10 +212,6 @@ def _turned(c: Context, x: Operand, axis: int, by: int) -> Value:
     return c.op("cat", *ends, dim=axis)
 
 
-def vecdot(c: Context, x: Operand, y: Operand, *, dim: int = -1) -> Operand:
-    return dot(c, x, y, dim=dim)
-
-
 def linear_of_rows(c: Context, x: Operand, y: Operand) -> Operand:
     """`inner`: rows of one with rows of the other."""
     return linear(c, x, y)
@@ -225,7 +221,7 @@ ROWS: dict[str, Any] = {
     "addmm": addmm, "baddbmm": addmm, "addmv": addmm, "addbmm": addbmm, "addr": addr,
     "outer": outer, "ger": outer, "mv": matmul, "inner": linear_of_rows,
     "tensordot": tensordot, "bilinear": bilinear, "einsum": einsum,
-    "dot": dot, "vdot": dot, "linalg_vecdot": vecdot,
+    "dot": dot, "vdot": dot, "linalg_vecdot": dot,
     "cosine_similarity": cosine_similarity, "pairwise_distance": pairwise_distance,
     "cdist": cdist, "cross": cross, "linalg_cross": cross,
 }  # fmt: skip

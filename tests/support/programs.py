@@ -102,7 +102,7 @@ class Programs:
         """Compilations inside, whose configurations differ from this in rules alone, share its
         trace with each other and with programs that are compiled here."""
         wanted = _wanted(config, options)
-        traced = ("SHAPES", "DYNAMIC", "SCOPE", "PADDING_MASK")  # the rest is rules
+        traced = ("SHAPES", "SCOPE", "PADDING_MASK")  # the rest is rules
         dtype = DTYPES[wanted.LRPC.PRECISION]
         dino = wanted.MODEL.MaskDINO
         more = further_outputs(wanted.LRPC.TARGETS, dino.DEC_LAYERS, dino.TWO_STAGE)
@@ -162,7 +162,7 @@ class Programs:
         def known(*args: Any, **options: Any) -> Any:
             given = tree_leaves((args[1].args, args[1].kwargs))  # of the example
             shapes = tuple((x.name, x.value.dtype, *x.value.shape) for x in given)
-            full = (*key, shapes, tuple(options["places"]))
+            full = (*key, shapes, tuple(options["places"]), str(options["dynamic"]))
             if full not in self._traces:
                 self._traces[full] = trace(*args, **options)
             return self._traces[full]

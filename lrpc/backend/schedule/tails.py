@@ -155,20 +155,19 @@ def _common(
         for j in range(len(m)):
             if alike[i][j] < least or i < done.get(i - j, 0) or frees(a.body[i]):
                 continue
-            length = _fitting(a, i, b, j, _same_length(a, i, b, j), least)
+            length = _fitting(a, i, b, j, _same_length(a, i, b, j, alike[i][j]), least)
             if length:
                 done[i - j] = i + length
                 yield _Run(a, i, length)
 
 
-def _same_length(a: Function, i: int, b: Function, j: int) -> int:
-    """How many statements are the same from two places on."""
-    same, length = Same(), 0
-    for s, t in zip(a.body[i:], b.body[j:], strict=False):
-        if not same.statements(s, t):
-            break
-        length += 1
-    return length
+def _same_length(a: Function, i: int, b: Function, j: int, most: int) -> int:
+    """How many statements are the same from two places on, of `most` that are but for names."""
+    same = Same()
+    for length, (s, t) in enumerate(zip(a.body[i:], b.body[j : j + most], strict=False)):
+        if not same.names(s, t):
+            return length
+    return most
 
 
 def _fitting(a: Function, i: int, b: Function, j: int, length: int, least: int) -> int:

@@ -144,13 +144,17 @@ def near(found: str, wanted: str) -> bool:
 
 
 def test_analyze_prints_what_its_page_shows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    programs: Programs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Its commands as they stand there; numbers to the digits that are printed, less the last."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     (analyze, validate), (shown,) = commands(ANALYZE), blocks("text", ANALYZE)
-    assert main(analyze) == 0
+    with programs.trace_of(DIGITS):
+        assert main(analyze) == 0
     printed = capsys.readouterr().out.splitlines()
     for line in shown.splitlines():
         pattern = NUMBER.sub("#", line.removesuffix("…"))

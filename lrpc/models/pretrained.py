@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from lrpc.config import Config, filled
 from lrpc.config.checks import TRANSFORMERS
 from lrpc.errors import ConfigError, WeightsError
-from lrpc.models.normalize import Normalize
+from lrpc.models.maskdino.normalize import Normalize
 from lrpc.models.outputs import named, of_phrases
 from lrpc.models.processor import PROCESSORS, as_described
 from lrpc.models.records import WeightsInfo

@@ -15,7 +15,7 @@ from lrpc.config import Config
 from lrpc.config.schema import DEFAULTS, flatten
 from lrpc.errors import ConfigError
 from lrpc.models.maskdino.further import PROPOSALS, further_outputs
-from lrpc.models.normalize import Normalize
+from lrpc.models.maskdino.normalize import Normalize
 
 _OUTPUTS = ("pred_logits", "pred_boxes", "pred_masks")
 

@@ -12,13 +12,13 @@ from lrpc.models.fitting import fill
 from lrpc.models.maskdino.backbone_specs import BackboneSpec, SwinSpec
 from lrpc.models.maskdino.further import further_outputs
 from lrpc.models.maskdino.keys import read
+from lrpc.models.maskdino.normalize import Normalize
 from lrpc.models.maskdino.pixel_decoder import PixelDecoder, Pixels
 from lrpc.models.maskdino.predictor import Predictor
 from lrpc.models.maskdino.resnet import ResNet
 from lrpc.models.maskdino.seeding import Undrawn, seeded_weights
 from lrpc.models.maskdino.spec import MaskDINOSpec
 from lrpc.models.maskdino.swin import SwinTransformer
-from lrpc.models.normalize import Normalize
 
 #: How a message names the model.
 WHAT = "this MaskDINO configuration"

@@ -163,7 +163,7 @@ def test_refusals_are_one_line_and_write_nothing(
     options: list[str],
     text: str,
 ) -> None:
-    folder = programs.directory(DIGITS, **ANY_SIZE)
+    folder = programs.directory(DIGITS, COMPOSITE="attnlrp", **ANY_SIZE)
     out = tmp_path / "out"
     call = ["compare", str(folder), "--images", str(SCENE), "-o", str(out), "--device", "cpu"]
     assert main([*call, *options]) == 2

@@ -78,7 +78,7 @@ def test_the_digits_model_compiles_to_the_same_bytes(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def directory(programs: Programs) -> Path:
-    return programs.directory(DIGITS, **ANY_SIZE)
+    return programs.directory(DIGITS, COMPOSITE="attnlrp", **ANY_SIZE)
 
 
 def compiled_from(source: Path, output: Path, edit: tuple[str, str] | None, tmp: Path) -> Path:

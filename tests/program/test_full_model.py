@@ -19,7 +19,7 @@ def test_the_digits_program_costs_what_a_gradient_does(
     programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    program = programs.directory(DIGITS, **ANY_SIZE)
+    program = programs.directory(DIGITS, COMPOSITE="attnlrp", **ANY_SIZE)
     weights = str(DIGITS.parent / "digits" / "maskdino_digits.safetensors")
     assert cost(program, tmp_path, "--weights", weights) <= 1.2
 

@@ -104,13 +104,10 @@ def _quotients(node: Node, before: Before) -> list[tuple[Value, tuple[Value, flo
     """(numerator, (base, ε)) of every reading of `node` as numerator / √(mean(base²) + ε)."""
     if node.op not in ("div", "mul"):
         return []
-    exponent, pairs = (0.5, [node.inputs]) if node.op == "div" else (-0.5, _both_ways(node))
+    pairs = [node.inputs] if node.op == "div" else [node.inputs, node.inputs[::-1]]
+    exponent = 0.5 if node.op == "div" else -0.5
     found = [(a, b, _root(b, before, exponent)) for a, b in pairs]
     return [(a, root) for a, b, root in found if root is not None and _spans_rows(b, root[0])]
-
-
-def _both_ways(node: Node) -> list[tuple[Value, ...]]:
-    return [node.inputs, node.inputs[::-1]]
 
 
 def _spans_rows(value: Value, source: Value) -> bool:

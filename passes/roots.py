@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from lrpc.ir.graph import Graph, Node, Value
+from lrpc.ir.graph import Graph, Value
 from lrpc.ir.ops import View, views
 from lrpc.ir.types import DTYPES
 
@@ -39,9 +39,5 @@ def size(value: Value) -> int:
 def free(graph: Graph) -> set[str]:
     """Values whose memory is there anyway: inputs, outputs and what comes from weights alone."""
     found = {v.name for v in graph.inputs} | {v.name for _, v in graph.outputs}
-    found |= {v.name for node in graph.nodes if _is_weight(node) for v in node.outputs}
+    found |= {v.name for node in graph.nodes if node.op == "constant" for v in node.outputs}
     return found
-
-
-def _is_weight(node: Node) -> bool:
-    return node.op == "constant"

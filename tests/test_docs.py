@@ -18,6 +18,7 @@ import lrpc
 from lrpc.cli import main
 from lrpc.commands.parser import parse
 from lrpc.rules.composite import composite
+from tests.support.programs import DIGITS, Programs
 
 ROOT = Path(__file__).resolve().parents[1]
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -88,12 +89,12 @@ def test_python_of_pages_runs(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the README's two commands were run."""
+def digits(tmp_path_factory: pytest.TempPathFactory, programs: Programs) -> Path:
+    """A folder as the README's two commands leave it."""
     folder = tmp_path_factory.mktemp("docs")
     (folder / "examples").symlink_to(ROOT / "examples")
     program, image = str(folder / "build" / "digits"), f"{ROOT}/examples/digits/scenes/02.png"
-    assert main(["compile", "--config", f"{ROOT}/examples/maskdino.yaml", "-o", program]) == 0
+    shutil.copytree(programs.directory(DIGITS), program)
     assert main(["run", program, "--images", image, "-o", str(folder / "out")]) == 0
     scenes = str(folder / "out" / "scenes")
     assert main(["run", program, "--data", image, "-o", scenes]) == 0
@@ -146,13 +147,17 @@ def near(found: str, wanted: str) -> bool:
 
 
 def test_analyze_prints_what_its_page_shows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    programs: Programs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Its commands as they stand there; numbers to the digits that are printed, less the last."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     (analyze, validate), (shown,) = commands(ANALYZE), blocks("text", ANALYZE)
-    assert main(analyze) == 0
+    with programs.trace_of(DIGITS):
+        assert main(analyze) == 0
     printed = capsys.readouterr().out.splitlines()
     for line in shown.splitlines():
         pattern = NUMBER.sub("#", line.removesuffix("…"))

@@ -79,7 +79,7 @@ def _facts(rule: Declaration) -> Iterable[tuple[str, str]]:
     yield "conserves", rule.conserves
     yield "source", rule.source
     for param in rule.params:
-        yield param.name, f"{param.meaning}\n{param.takes}; {_default(param)}"
+        yield param.name, f"{param.meaning}\n{param.takes}; {needed(param)}"
 
 
 def _show_composite(composite: Composite, console: Console) -> None:
@@ -104,7 +104,7 @@ def setting(value: object) -> str:
     return value.name if isinstance(value, Option) else str(value)
 
 
-def needed(option: Option) -> str:
+def needed(option: Option | Param) -> str:
     """Its default, or that it has none."""
     return "must be given" if option.default is None else f"by default {option.default}"
 
@@ -135,7 +135,3 @@ def _signature(rule: Declaration) -> str:
 
 def _short(param: Param) -> str:
     return "…" if param.default is None else str(param.default)
-
-
-def _default(param: Param) -> str:
-    return "must be given" if param.default is None else f"by default {param.default}"

@@ -75,6 +75,13 @@ def default_config(overrides: Sequence[str] = ()) -> Config:
     return _assemble(_parse_overrides(overrides))
 
 
+def override_words(options: Mapping[str, Any]) -> list[str]:
+    """Options below LRPC as overrides: KEY VALUE …, each value a literal, exact for 1e-6 and
+    True."""
+    texts = {key: v if isinstance(v, str) else repr(v) for key, v in options.items()}
+    return [word for key, text in texts.items() for word in (f"LRPC.{key}", text)]
+
+
 def _parse_overrides(overrides: Sequence[str]) -> dict[str, Entry]:
     if len(overrides) % 2:
         raise ConfigError(

@@ -8,7 +8,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from lrpc.frontend.execute import call_name, execute
 from lrpc.frontend.gradients import values_only
@@ -16,7 +15,7 @@ from lrpc.frontend.leaves import shape_of_leaf
 from lrpc.frontend.records import found, mapped
 from lrpc.frontend.true_places import asks_for_places
 from lrpc.frontend.views import VIEWS
-from lrpc.ir.meta import FORMULAS, operands
+from lrpc.ir.meta import FORMULAS, Mode, operands
 
 TURN = torch.ops.aten.t.default
 
@@ -132,17 +131,13 @@ class _Shapes(FakeTensorMode):  # type: ignore[no-untyped-call]
         return x if isinstance(x, FakeTensor) else FakeTensor(self, x, torch.device("cpu"))
 
 
-class _Sizes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Sizes(Mode):
     """Finds operations inside a call that make a result as long as some of `values` tell."""
 
     def __init__(self, values: Iterable[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.values = {_memory(x) for x in values if x.layout is torch.strided} - {0}
         self.found = False
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # or else every operation goes through torch.compile's switch
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None

@@ -22,11 +22,15 @@ aten = torch.ops.aten
 Formula = Callable[[Sequence[Any], Mapping[str, Any]], Any]
 
 
-class _Formulas(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """A mode whose operations do not go through torch.compile's switch."""
+
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # or else every operation goes through torch.compile's switch
+        return False
 
+
+class _Formulas(Mode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
@@ -111,8 +115,8 @@ def _alike(args: Sequence[Any], floating: bool) -> list[Tensor] | None:
     return tensors if plain else None
 
 
-def _new(like: Tensor, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
-    return torch.empty(shape, dtype=dtype or like.dtype, device="meta")
+def _new(like: Tensor, shape: Sequence[int]) -> Tensor:
+    return torch.empty(shape, dtype=like.dtype, device="meta")
 
 
 def _entrywise(floating: bool = True, to: torch.dtype | None = None) -> Formula:

@@ -19,7 +19,7 @@ BARE_LOC = r'[^\s,():"#]++'
 def print_graph(graph: Graph) -> str:
     """The text of `graph`, ending in a newline; `parse_graph` of it gives an equal graph."""
     sizes = print_sizes(graph.sizes)
-    lines = [f"graph @{_name(graph.name)}{sizes}({_typed(graph.inputs)}) {{"]
+    lines = [f"graph @{_name(graph.name)}{sizes}({print_typed(graph.inputs)}) {{"]
     lines += [f"  weight {in_quotes(name)}: {kind}" for name, kind in graph.weights]
     lines += [f"  {print_node(node)}" for node in graph.nodes]
     lines += [f"  place {in_quotes(name)} {print_value(value)}" for name, value in graph.places]
@@ -30,7 +30,7 @@ def print_graph(graph: Graph) -> str:
 def print_node(node: Node) -> str:
     """One node as one line, without indentation."""
     inputs = ", ".join(map(print_value, node.inputs))
-    outputs = f"{_typed(node.outputs)} = " if node.outputs else ""
+    outputs = f"{print_typed(node.outputs)} = " if node.outputs else ""
     parts = [f"{outputs}{_word(node.op)}({inputs})"]
     if node.attrs:
         attrs = (f"{_word(key)}={print_attr(value)}" for key, value in node.attrs)
@@ -90,7 +90,8 @@ def print_sizes(sizes: Iterable[Size]) -> str:
     return f" [{said}]" if said else ""
 
 
-def _typed(values: Iterable[Value]) -> str:
+def print_typed(values: Iterable[Value]) -> str:
+    """Values with their types: `%x: f32[B,3], …`."""
     return ", ".join(f"{print_value(value)}: {value.type}" for value in values)
 
 

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from lrpc.config import Config, filled
 from lrpc.config.checks import TRANSFORMERS
 from lrpc.errors import ConfigError, WeightsError
+from lrpc.models.maskdino.normalize import Normalize
 from lrpc.models.outputs import named, of_phrases
 from lrpc.models.processor import PROCESSORS, as_described
 from lrpc.models.records import WeightsInfo
-from lrpc.models.released import Normalize
 from lrpc.models.texts import Text, phrases_of, read_text, takes_phrases
 from lrpc.models.weights import file_sha256
 

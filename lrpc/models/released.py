@@ -15,24 +15,9 @@ from lrpc.config import Config
 from lrpc.config.schema import DEFAULTS, flatten
 from lrpc.errors import ConfigError
 from lrpc.models.maskdino.further import PROPOSALS, further_outputs
+from lrpc.models.maskdino.normalize import Normalize
 
 _OUTPUTS = ("pred_logits", "pred_boxes", "pred_masks")
-
-
-class Normalize(nn.Module):
-    """(image − mean) / std; its output is where pixel relevance is read."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: Tensor, std: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("mean", mean, persistent=False)
-        self.register_buffer("std", std, persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """RGB in 0–255 [B, 3, H, W] → the normalised image [B, 3, H, W]."""
-        return (images - self.mean) / self.std
 
 
 class ReleasedMaskDINO(nn.Module):

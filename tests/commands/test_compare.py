@@ -22,7 +22,7 @@ from lrpc.commands.drawing import draw
 from lrpc.commands.session.options import Options
 from lrpc.commands.session.writing import Outcome
 from lrpc.errors import ProgramError
-from tests.support.programs import DIGITS, Programs
+from tests.support.programs import ANY_SIZE, DIGITS, Programs
 from tests.support.run_fakes import HEIGHT, MANIFEST, WIDTH, FakeProgram, write_image
 from tests.support.tiny import tiny
 
@@ -163,7 +163,7 @@ def test_refusals_are_one_line_and_write_nothing(
     options: list[str],
     text: str,
 ) -> None:
-    folder = programs.directory(DIGITS, COMPOSITE="attnlrp", TARGETS=["class_logit"])
+    folder = programs.directory(DIGITS, COMPOSITE="attnlrp", **ANY_SIZE)
     out = tmp_path / "out"
     call = ["compare", str(folder), "--images", str(SCENE), "-o", str(out), "--device", "cpu"]
     assert main([*call, *options]) == 2

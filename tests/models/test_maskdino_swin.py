@@ -76,9 +76,11 @@ def test_relevance_is_that_of_the_patched_model_and_gradients_are_autograd() -> 
         assert float(found.ledger.closure.max()) < 1e-10
 
 
-@pytest.mark.parametrize("window", [7, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("window", [7, 12])
 def test_one_program_for_all_sizes(window: int) -> None:
-    """Maps are padded to windows, of which there are floors of sizes over long periods."""
+    """Maps are padded to windows, of which there are floors of sizes over long periods; of one
+    block: test_any_size_models.py."""
     spec = MaskDINOSpec.from_config(
         small_config(**SWIN, SWIN__DEPTHS=DEPTHS, SWIN__WINDOW_SIZE=window, SWIN__EMBED_DIM=8)
     ).backbone

@@ -16,7 +16,7 @@ import torch
 from lrpc.cli import main
 from lrpc.program.loading import FILES, load_program
 from tests.support.maskdino_cases import digits_image
-from tests.support.programs import DIGITS, Programs, difference
+from tests.support.programs import ANY_SIZE, DIGITS, Programs, difference
 
 ROOT = Path(__file__).parents[2]
 SMALL = """
@@ -78,7 +78,7 @@ def test_the_digits_model_compiles_to_the_same_bytes(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def directory(programs: Programs) -> Path:
-    return programs.directory(DIGITS, COMPOSITE="attnlrp", TARGETS=["class_logit"])
+    return programs.directory(DIGITS, COMPOSITE="attnlrp", **ANY_SIZE)
 
 
 def compiled_from(source: Path, output: Path, edit: tuple[str, str] | None, tmp: Path) -> Path:

@@ -111,13 +111,14 @@ def test_results_are_equal(small: Any) -> None:
     assert torch.equal(found.ledger.closure, expected.ledger.closure)
 
 
-def test_more_shapes_than_torch_keeps_by_itself(small: Any) -> None:
-    program, example = again(small), tiny()[1]
+def test_more_shapes_than_torch_keeps_by_itself() -> None:
+    model, example = nn.Sequential(nn.Linear(4, 3), nn.ReLU()).eval(), X[:, 0, :4]
+    program = again(lrpc.compile(model, (example,), read={"block": "0"}))
     backend = counting(program)
     before = torch._dynamo.config.recompile_limit
     state = program.forward(example)
     for count in range(1, 9):
-        for places in (["block"], ["block", "input.images"]):
+        for places in (["block"], ["block", "input.input"]):
             program.relevance(state, at=[(0,)] * count, read=places)
     assert len(backend.graphs) == 17 > 2 * before
     assert torch._dynamo.config.recompile_limit == before

@@ -19,6 +19,8 @@ from torch.utils._pytree import tree_leaves
 import lrpc.compiler
 from lrpc.commands.evaluate import candidates
 from lrpc.config import Config, load_config
+from lrpc.frontend import Imported
+from lrpc.frontend.calls import ModelCall
 from lrpc.models.maskdino.further import further_outputs
 from lrpc.models.sources import build_model
 from lrpc.program.loading import load_program
@@ -40,13 +42,30 @@ Key = tuple[object, ...]
 
 
 @dataclass
+class Checked:
+    """The check of all programs of one trace: the first in each precision is held against the
+    model."""
+
+    model: ModelCheck
+    said: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def check(self, text: str, weights: Mapping[str, Tensor], precision: str) -> dict[str, Any]:
+        """What was said of the first."""
+        if precision not in self.said:
+            self.said[precision] = self.model.check(text, weights, precision)
+        return self.said[precision]
+
+
+@dataclass
 class Programs:
     """Compiles configurations into `folder`, each once, also where several processes share the
-    folder; what differs in rules alone shares a trace."""
+    folder; what differs in rules alone shares a trace, and the check of its first program: the
+    others have the same forward pass."""
 
     folder: Path
     _traces: dict[Key, Any] = field(default_factory=dict)
     _asked: dict[Key, Any] = field(default_factory=dict)
+    _checked: dict[int, Checked] = field(default_factory=dict)  # by the id of a trace
     _models: dict[Key, nn.Module] = field(default_factory=dict)
     _loaded: dict[Path, Any] = field(default_factory=dict)
 
@@ -83,7 +102,7 @@ class Programs:
         """Compilations inside, whose configurations differ from this in rules alone, share its
         trace with each other and with programs that are compiled here."""
         wanted = _wanted(config, options)
-        traced = ("SHAPES", "DYNAMIC", "SCOPE", "PADDING_MASK")  # the rest is rules
+        traced = ("SHAPES", "SCOPE", "PADDING_MASK")  # the rest is rules
         dtype = DTYPES[wanted.LRPC.PRECISION]
         dino = wanted.MODEL.MaskDINO
         more = further_outputs(wanted.LRPC.TARGETS, dino.DEC_LAYERS, dino.TWO_STAGE)
@@ -143,13 +162,19 @@ class Programs:
         def known(*args: Any, **options: Any) -> Any:
             given = tree_leaves((args[1].args, args[1].kwargs))  # of the example
             shapes = tuple((x.name, x.value.dtype, *x.value.shape) for x in given)
-            full = (*key, shapes, tuple(options["places"]))
+            full = (*key, shapes, tuple(options["places"]), str(options["dynamic"]))
             if full not in self._traces:
                 self._traces[full] = trace(*args, **options)
             return self._traces[full]
 
+        def checked(call: ModelCall, imported: Imported, ahead: bool = False) -> Checked:
+            if id(imported) not in self._checked:
+                self._checked[id(imported)] = Checked(ModelCheck(call, imported, ahead))
+            return self._checked[id(imported)]
+
         with (
             patch.object(lrpc.compiler, "import_model", known),
+            patch.object(lrpc.compiler, "ModelCheck", checked),
             patch.object(ModelCheck, "_of_model", self._once(key, ModelCheck._of_model)),
             patch.object(ModelCheck, "_other_calls", self._once(key, ModelCheck._other_calls)),
         ):

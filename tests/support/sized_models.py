@@ -167,26 +167,26 @@ class SegFormer(nn.Module):
 
 
 class Swin(nn.Module):
-    """Attention in windows of four, padded to whole windows and rolled by half of one."""
+    """Attention in windows, padded to whole windows and rolled by two cells."""
 
-    window = 4
-
-    def __init__(self) -> None:
+    def __init__(self, window: int = 4) -> None:
         super().__init__()
+        self.window = window
         self.patch, self.norm = nn.Conv2d(3, 8, 4, 4), nn.LayerNorm(8)
         self.attention, self.merge = Attention(8), nn.Linear(32, 8)
         self.head = nn.Linear(8, 3)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         x = self.patch(x).permute(0, 2, 3, 1)
-        b, h, w, c = x.shape
+        _, rows, columns, _ = x.shape
         m = self.window
-        x = F.pad(x, (0, 0, 0, (m - w % m) % m, 0, (m - h % m) % m))
+        x = F.pad(x, (0, 0, 0, (m - columns % m) % m, 0, (m - rows % m) % m))
+        b, h, w, c = x.shape
         y = torch.roll(self.norm(x), (-2, -2), (1, 2))
         y = y.view(b, h // m, m, w // m, m, c).permute(0, 1, 3, 2, 4, 5).reshape(-1, m * m, c)
         y = self.attention(y, m, m)
         y = y.view(b, h // m, w // m, m, m, c).permute(0, 1, 3, 2, 4, 5).reshape(b, h, w, c)
-        x = x + torch.roll(y, (2, 2), (1, 2))
+        x = (x + torch.roll(y, (2, 2), (1, 2)))[:, :rows, :columns]
         parts = [x[:, 0::2, 0::2], x[:, 1::2, 0::2], x[:, 0::2, 1::2], x[:, 1::2, 1::2]]
         return {"classes": self.head(self.merge(torch.cat(parts, -1)).mean((1, 2)))}
 

@@ -159,7 +159,7 @@ def load_as(name: str, directory: Path, device: str, tiny: bool) -> Loaded:
     """A program loaded as one of LOADINGS says; `tiny` needs no compiler of torch.compile."""
     how: dict[str, Any] = dict.fromkeys(name.split("+"), True)
     if tiny and "compile" in how:
-        how["compile"] = "aot_eager"
+        how["compile"] = "eager"
     return load(directory, device, **how)
 
 

@@ -17,10 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from lrpc.backend.sources import MODULES
-from lrpc.ir.meta import by_formula, rows
+from lrpc.ir.meta import Mode, by_formula, rows
 from lrpc.ir.types import DTYPES, TensorType
 
 META = torch.device("meta")
@@ -114,7 +113,7 @@ OTHERWISE: dict[Any, Callable[..., Any]] = {
 }
 
 
-class Storages(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Storages(Mode):
     """Counts live bytes of the storages that operations inside allocate."""
 
     def __init__(self, known: Iterable[Tensor]) -> None:
@@ -122,10 +121,6 @@ class Storages(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.before = {t.untyped_storage()._cdata for t in known}
         self.alive: dict[int, tuple[StorageWeakRef, int]] = {}
         self.most = 0
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # or else every operation goes through torch.compile's switch
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None

@@ -14,11 +14,6 @@ from dataclasses import dataclass, field, replace
 from lrpc.backend.memory.effect import Strided
 from lrpc.backend.schedule.ir import NEW, RECOMPUTED, Part
 
-#: What a buffer is: kept for relevance, handed out by the forward pass, a value of the forward
-#: pass, one computed again for relevance, where relevance starts, a value of the relevance pass,
-#: relevance read, or held inside one operation.
-PARTS = ("state", "output", "value", "recomputed", "seed", "adjoint", "result", "workspace")
-
 OUTSIDE = -1  # the storage of weights and inputs, which the program does not allocate
 Place = tuple[str, str]  # a part of the state, and a name there
 TensorHeld = tuple[Strided, int]  # a tensor, and the storage that it lies in
@@ -27,7 +22,13 @@ Tensors = dict[str, tuple[Strided, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A buffer with its part, and the value and module path that it was made for."""
+    """A buffer with its part, and the value and module path that it was made for.
+
+    Parts: `state` is kept for relevance, `output` handed out by the forward pass, `value` a value
+    of that pass, `recomputed` one computed again for relevance, `seed` where relevance starts,
+    `adjoint` a value of the relevance pass, `result` relevance read, `workspace` held inside one
+    operation.
+    """
 
     size: int
     start: int
@@ -52,16 +53,8 @@ class Held:
     end: int | None = None
 
     def copy(self) -> Held:
-        return Held(
-            self.size,
-            self.start,
-            self.part,
-            self.name,
-            self.module,
-            self.op,
-            self.holders,
-            self.end,
-        )
+        one = (self.size, self.start, self.part, self.name, self.module, self.op)
+        return Held(*one, self.holders, self.end)
 
 
 @dataclass
@@ -136,12 +129,7 @@ class Log:
 
     def storages(self) -> tuple[Storage, ...]:
         """All buffers so far; what is still held lives to the end."""
-        last = self.step
-        return tuple(
-            Storage(h.size, h.start, h.end or last, h.part, h.name, h.module, h.op)
-            for h in self.held
-            if h.size
-        )
+        return tuple(self.storage(i) for i, h in enumerate(self.held) if h.size)
 
     def storage(self, index: int) -> Storage:
         """One buffer, by the number that `allocate` gave it."""

@@ -9,7 +9,6 @@ import lrpc
 from lrpc.backend.interface import Description, TargetCode
 from lrpc.backend.quoting import comment, docstring, quoted
 from lrpc.backend.render.families import Family, alone, families
-from lrpc.backend.render.functions import block_function
 from lrpc.backend.render.interface import tables
 from lrpc.backend.render.layout import WIDTH, defined, laid_out, taken_out
 from lrpc.backend.render.statements import Lines
@@ -18,7 +17,14 @@ from lrpc.backend.schedule.ir import Call, Function, Schedule
 from lrpc.backend.schedule.names import parts_of
 from lrpc.backend.schedule.pipeline import Scheduler
 from lrpc.backend.schedule.walk import handed_over
-from lrpc.backend.schedule.words import WORDS, in_order, kernels_of, words_in, words_of
+from lrpc.backend.schedule.words import (
+    WORDS,
+    called_by_shape,
+    in_order,
+    kernels_of,
+    words_in,
+    words_of,
+)
 from lrpc.backend.sources import imports_text, needed, runtime_text
 from lrpc.ir.extents import Extent
 from lrpc.ir.graph import Graph
@@ -57,7 +63,7 @@ def program_text(
     of = families(blocks)
     texts = Texts(of, _words(blocks, of), parts_of(schedule), schedule.chunked, handed)
     kinds = {family.name: family for family in texts.families.values()}
-    functions = [block_function(family, texts) for family in kinds.values()]
+    functions = [_block_function(family, texts) for family in kinds.values()]
     if schedule.sizes is not None:
         functions.append(_of_sizes(schedule.sizes, forward, texts))
     functions.append(_forward(schedule.forward, forward, texts))
@@ -169,3 +175,24 @@ def _header(targets: Sequence[TargetCode], about: Description) -> str:
         notes="".join(f"\n{fill(comment(note), WIDTH)}\n" for note in about.notes),
     )
     return f"{docstring(text)}\n\n"
+
+
+def _block_function(family: Family, texts: Texts) -> str:
+    """The source of a block function, or of a rule."""
+    function = family.functions[0]
+    lines = Lines(function, family, texts)
+    body = lines.body()
+    results = ", ".join(map(lines.name, function.results))
+    if results and not lines.returned(results):
+        body.append(f"return {results}")
+    used = words_in(function, texts.words) if called_by_shape(function) else set[str]()
+    sizes = [word for word in ("K", "B") if word in used]
+    if sizes:
+        first = lines.name(function.parameters[0])
+        axes = ":2" if len(sizes) == 2 else 1 if sizes == ["B"] else 0
+        body = [f"{', '.join(sizes)} = {first}.shape[{axes}]", *body]
+    words = texts.words[function.name]
+    head = [word for word in words if word != "ledger"]
+    head += map(lines.name, function.parameters)
+    head += [*(["ledger"] if "ledger" in words else []), *family.arguments]
+    return defined(function.name, head, body or ["pass"])

@@ -36,7 +36,7 @@ from lrpc.backend.schedule.memo import remembered
 from lrpc.backend.schedule.memory import written_over
 from lrpc.backend.schedule.state import Application, application, steps_of
 from lrpc.backend.schedule.table import is_weight
-from lrpc.backend.schedule.walk import changed, loaded, operands, results, unconditional
+from lrpc.backend.schedule.walk import changed, frees, loaded, operands, results, unconditional
 from lrpc.ir.graph import Value
 from lrpc.ir.ops import TABLE
 
@@ -120,13 +120,13 @@ def _end(body: Sequence[Statement], start: int) -> int:
     made = {v.name for v in results(body[start])}
     for place in range(start + 1, len(body)):
         s = body[place]
-        if _frees(s):
+        if frees(s):
             continue
         if _key(s) != key or _joins(s, made):
             break
         made |= {v.name for v in results(s)}
         end = place + 1 if not _between(s) else end
-    while end < len(body) and _frees(body[end]):
+    while end < len(body) and frees(body[end]):
         end += 1
     return end
 
@@ -144,11 +144,6 @@ def _joins(s: Statement, made: set[str]) -> bool:
     read = [x for x in operands(s) if x.type.seeded]
     plain = isinstance(s, Compute) and s.op == "add" and len(read) == 2
     return plain and any(isinstance(x, Load) or x.name not in made for x in read)
-
-
-def _frees(s: Statement) -> bool:
-    """Whether a statement does nothing but free."""
-    return all(isinstance(x, Free) for x in (s.body if isinstance(s, Only) else (s,)))
 
 
 def _key(s: Statement) -> Application | None:

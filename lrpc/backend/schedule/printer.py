@@ -30,7 +30,14 @@ from lrpc.backend.schedule.ir import (
 )
 from lrpc.ir.extents import sizes_in
 from lrpc.ir.graph import Value
-from lrpc.ir.printer import print_attr, print_name, print_rule, print_sizes, print_value
+from lrpc.ir.printer import (
+    print_attr,
+    print_name,
+    print_rule,
+    print_sizes,
+    print_typed,
+    print_value,
+)
 from lrpc.ir.stand_ins import coefficient
 
 STEP = "  "
@@ -59,7 +66,7 @@ def _target(target: Target) -> Iterator[str]:
 
 def _function(function: Function) -> Iterator[str]:
     words = ["function", json.dumps(function.name), function.half, *["ledger"] * function.ledger]
-    yield f"{' '.join(words)} ({_typed(function.parameters)}) {{"
+    yield f"{' '.join(words)} ({print_typed(function.parameters)}) {{"
     yield from _indented(_body(function.body, function.results))
     yield "}"
 
@@ -72,7 +79,7 @@ def _body(body: Iterable[Statement], results: Iterable[Value]) -> Iterator[str]:
 
 def _statement(s: Statement) -> Iterator[str]:
     if isinstance(s, Compute):
-        row = f"{_typed(s.outputs)} = {s.op}({_operands(s.inputs)}){_attrs(s.attrs)}"
+        row = f"{print_typed(s.outputs)} = {s.op}({_operands(s.inputs)}){_attrs(s.attrs)}"
         row += f" over={s.over}" if s.over is not None else ""
         row += f" keeps={_entry(s.keeps)}" if s.keeps is not None else ""
         yield row + _origin(s.origin)
@@ -107,7 +114,7 @@ def _callee(s: Block | Call) -> Iterator[str]:
         if places
     )
     if isinstance(s, Call):
-        outputs = f"{_typed(s.results)} = " if s.results else ""
+        outputs = f"{print_typed(s.results)} = " if s.results else ""
         prefix = json.dumps(s.prefix) if isinstance(s.prefix, str) else _setting(s.prefix)
         head = f"call {json.dumps(s.function)} {prefix} {_part(s.part)}"
         yield f"{outputs}{head} ({_operands(s.arguments)}){over}"
@@ -123,10 +130,6 @@ def _callee(s: Block | Call) -> Iterator[str]:
 
 def _indented(lines: Iterable[str]) -> list[str]:
     return [f"{STEP}{line}" for line in lines]
-
-
-def _typed(values: Iterable[Value]) -> str:
-    return ", ".join(f"{print_value(v)}: {v.type}" for v in values)
 
 
 def _operands(operands: Iterable[Operand]) -> str:

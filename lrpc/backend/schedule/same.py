@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from lrpc.backend.schedule.ir import Call, Compute, Free, Load, Only, Read, Recompute, Statement
@@ -18,31 +19,35 @@ class Same:
 
     def statements(self, s: Statement, t: Statement) -> bool:
         """Whether two statements are the same, if values are called as in those before."""
-        pairs = self._pairs(s, t)
-        if pairs is None:
-            return False
-        there, here = dict(self.there), dict(self.here)
-        for a, b in pairs:
-            if there.setdefault(a, b) != b or here.setdefault(b, a) != a:
+        return type(s) is type(t) and plain(s) == plain(t) and self.names(s, t)
+
+    def names(self, s: Statement, t: Statement) -> bool:
+        """The same of statements that are the same but for the names of their values."""
+        new: list[tuple[str, str]] = []
+        for a, b in _pairs(s, t):
+            if a not in self.there and b not in self.here:
+                self.there[a], self.here[b] = b, a
+                new.append((a, b))
+            elif self.there.get(a) != b:
+                for x, y in new:
+                    del self.there[x], self.here[y]
                 return False
-        self.there, self.here = there, here
         return True
 
-    def _pairs(self, s: Statement, t: Statement) -> list[tuple[str, str]] | None:
-        """The names that have to be of one value each."""
-        if type(s) is not type(t) or plain(s) != plain(t):
-            return None
-        if isinstance(s, Only) and isinstance(t, Only):
-            inner = [self._pairs(a, b) for a, b in zip(s.body, t.body, strict=True)]
-            found = [pair for pairs in inner for pair in pairs or ()]
-            return None if None in inner else found
-        if isinstance(s, Free) and isinstance(t, Free):
-            return list(zip(s.values, t.values, strict=True))
-        values = [[x for x in (*operands(q), *results(q)) if isinstance(x, Value)] for q in (s, t)]
-        pairs = [(a.name, b.name) for a, b in zip(*values, strict=True)]
+
+def _pairs(s: Statement, t: Statement) -> Iterator[tuple[str, str]]:
+    """The names that have to be of one value each."""
+    if isinstance(s, Only) and isinstance(t, Only):
+        for a, b in zip(s.body, t.body, strict=True):
+            yield from _pairs(a, b)
+    elif isinstance(s, Free) and isinstance(t, Free):
+        yield from zip(s.values, t.values, strict=True)
+    else:
+        for x, y in zip((*operands(s), *results(s)), (*operands(t), *results(t)), strict=True):
+            if isinstance(x, Value) and isinstance(y, Value):
+                yield x.name, y.name
         if isinstance(s, Call) and isinstance(t, Call):
-            pairs += zip(s.values, t.values, strict=True)
-        return pairs
+            yield from zip(s.values, t.values, strict=True)
 
 
 def plain(s: Statement) -> object:

@@ -25,7 +25,7 @@ from lrpc.backend.schedule.ir import (
 from lrpc.backend.schedule.memory import written_over
 from lrpc.backend.schedule.same import Same, plain
 from lrpc.backend.schedule.state import names_made
-from lrpc.backend.schedule.walk import operands, reads, renamed, results, unconditional
+from lrpc.backend.schedule.walk import frees, operands, reads, renamed, results
 from lrpc.backend.sources import GLOBALS
 from lrpc.ir.graph import Value
 
@@ -153,22 +153,21 @@ def _common(
     done: dict[int, int] = {}  # by how far apart the places are: up to where runs are known
     for i in range(len(k)):
         for j in range(len(m)):
-            if alike[i][j] < least or i < done.get(i - j, 0) or _frees(a.body[i]):
+            if alike[i][j] < least or i < done.get(i - j, 0) or frees(a.body[i]):
                 continue
-            length = _fitting(a, i, b, j, _same_length(a, i, b, j), least)
+            length = _fitting(a, i, b, j, _same_length(a, i, b, j, alike[i][j]), least)
             if length:
                 done[i - j] = i + length
                 yield _Run(a, i, length)
 
 
-def _same_length(a: Function, i: int, b: Function, j: int) -> int:
-    """How many statements are the same from two places on."""
-    same, length = Same(), 0
-    for s, t in zip(a.body[i:], b.body[j:], strict=False):
-        if not same.statements(s, t):
-            break
-        length += 1
-    return length
+def _same_length(a: Function, i: int, b: Function, j: int, most: int) -> int:
+    """How many statements are the same from two places on, of `most` that are but for names."""
+    same = Same()
+    for length, (s, t) in enumerate(zip(a.body[i:], b.body[j : j + most], strict=False)):
+        if not same.names(s, t):
+            return length
+    return most
 
 
 def _fitting(a: Function, i: int, b: Function, j: int, length: int, least: int) -> int:
@@ -214,14 +213,8 @@ def _whole(run: _Run) -> bool:
     used = {part.scope for part in parts if part.kind == RECOMPUTED}
     used |= {s.part.scope for s in body if isinstance(s, Call) and s.part.kind == RECOMPUTED}
     freed = {scope for s in body if isinstance(s, Free) for scope in s.parts}
-    frees = any(_frees(s) for s in (body[0], *function.body[run.start + run.length :][:1]))
-    return not frees and used <= made and freed == made and not partly & crossing
-
-
-def _frees(s: Statement) -> bool:
-    """Whether a statement does nothing but free."""
-    inside = s.body if isinstance(s, Only) else (s,)
-    return all(isinstance(x, Free) for x in inside)
+    freeing = any(frees(s) for s in (body[0], *function.body[run.start + run.length :][:1]))
+    return not freeing and used <= made and freed == made and not partly & crossing
 
 
 def _live(body: Sequence[Statement]) -> list[Value]:
@@ -241,11 +234,6 @@ def _made(run: _Run) -> list[Value]:
     read = {x.name for s in after for x in operands(s) if isinstance(x, Value)}
     read |= {v.name for v in run.function.results}
     return [v for s in run.body for v in results(s) if v.name in read]
-
-
-def _freed(body: Sequence[Statement]) -> set[str]:
-    """The names that statements free."""
-    return {n for s in unconditional(body) if isinstance(s, Free) for n in s.values}
 
 
 def _part(run: _Run, name: str) -> Function:

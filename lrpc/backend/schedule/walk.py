@@ -57,6 +57,12 @@ def reads(statement: Statement) -> set[str]:
     return {x.name for x in operands(statement) if isinstance(x, Value)}
 
 
+def frees(statement: Statement) -> bool:
+    """Whether a statement does nothing but free."""
+    inside = statement.body if isinstance(statement, Only) else (statement,)
+    return all(isinstance(s, Free) for s in inside)
+
+
 def unconditional(body: Iterable[Statement]) -> Iterator[Statement]:
     """All statements of a body, those under a condition after the condition itself."""
     for s in body:

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from lrpc.commands.analyze.collect import Collected
-from lrpc.commands.analyze.metadata import record
+from lrpc.commands.analyze.metadata import metadata_path, record, with_table
 from lrpc.commands.analyze.programs import configured, opened
 from lrpc.commands.analyze.request import LocalRequest, parse_features
 from lrpc.commands.analyze.show import show
 from lrpc.commands.analyze.switches import THESIS, Switches
-from lrpc.commands.analyze.table import pyarrow, rows
+from lrpc.commands.analyze.table import Row, as_csv, as_parquet, pyarrow, rows
 from lrpc.commands.analyze.validate import report
-from lrpc.commands.analyze.write import write
 from lrpc.commands.session.images import find_images
 from lrpc.commands.session.room import apply_preset
 from lrpc.commands.session.terminal import line, progress, stopped, warn_changes, warn_random
 from lrpc.commands.session.writing import Outcome
 from lrpc.errors import AnalysisError, ImageError
 from lrpc.program.devices import device_of
-from lrpc.support.files import make_folder, shown
+from lrpc.support.files import complete, make_folder, shown
 from lrpc.support.signals import finishing
 from lrpc.support.terminal import Terminal, say
 
@@ -65,7 +65,7 @@ def main(args: argparse.Namespace, console: Console) -> int:
     about["failed"] = [{"file": shown(one.path.name), "error": one.error} for one in failed]
     about["images_left"] = len(paths) - len(outcomes)
     with finishing() if stop is None else nullcontext():
-        write(outputs, table, about)
+        _write(outputs, table, about)
     show(console, outputs, request, table, about)
     warn_changes(errors, [one.change for one in outcomes], len(outcomes))
     for one in failed:
@@ -148,3 +148,15 @@ def _program(args: argparse.Namespace, request: LocalRequest, switches: Switches
         directory = args.keep_program or Path(folder) / "program"
         compile_config(config, directory)
         yield directory
+
+
+def _write(outputs: Sequence[Path], table: Sequence[Row], about: Mapping[str, Any]) -> None:
+    """Write the table to every path, by its suffix; what stood there is replaced.
+
+    Raises ProgramError where the disk refuses.
+    """
+    for path in outputs:
+        data = as_parquet(table) if path.suffix == ".parquet" else as_csv(table)
+        with complete(path) as part, complete(metadata_path(path)) as beside:
+            part.write_bytes(data)
+            beside.write_bytes(with_table(about, path.name, data))

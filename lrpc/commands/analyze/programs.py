@@ -11,7 +11,7 @@ from lrpc.commands.analyze.request import LocalRequest, Route, check_features, c
 from lrpc.commands.analyze.switches import Switches
 from lrpc.commands.session.facts import read_facts
 from lrpc.commands.session.members import Member
-from lrpc.config import Config, load_config
+from lrpc.config import Config, load_config, override_words
 from lrpc.config.checks import SOURCES, TRANSFORMERS
 from lrpc.errors import AnalysisError
 from lrpc.ir.extents import at
@@ -105,8 +105,7 @@ def configured(
     own = given.where("LRPC.SEEDS") != "defaults"
     if request.module == "decoder" and features and not own:
         settings["SEEDS"] = len(features)
-    words = [word for key, value in settings.items() for word in (f"LRPC.{key}", _text(value))]
-    return load_config(path, [*overrides, *words])
+    return load_config(path, [*overrides, *override_words(settings)])
 
 
 def _stacks(given: Config) -> dict[str, int]:
@@ -132,10 +131,6 @@ def _entered(places: Sequence[str]) -> list[dict[str, Any]]:
 
 def _plain(rule: Mapping[str, Any]) -> dict[str, Any]:
     return {key: list(v) if isinstance(v, tuple) else v for key, v in rule.items()}
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else repr(value)
 
 
 def opened(directory: Path, request: LocalRequest, device: str, chunk: int = 0) -> Local:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -43,6 +43,27 @@ class Call:
     predicted: int | None = None
 
 
+@dataclass(frozen=True)
+class Subject:
+    """A program under one of its composites, and its inputs."""
+
+    program: Any
+    inputs: Mapping[str, Tensor]
+    composite: str
+
+    def forward(self) -> Any:
+        """A forward pass."""
+        return self.program.forward(**self.inputs)
+
+    def relevance(
+        self, target: Mapping[str, Any], state: Any = None, seeds: int = 1, ledger: bool = False
+    ) -> Any:
+        """Relevance on a state, by default that of a forward pass of its own."""
+        used = self.forward() if state is None else state
+        options = {"composite": self.composite, "ledger": ledger}
+        return self.program.relevance(used, target["name"], at=_at(target, seeds), **options)
+
+
 def main(args: Namespace, console: Console) -> int:
     """Check, time and print; 0, or an LrpcError."""
     program: Any = load_program(args.program, device_of(args.device))
@@ -53,10 +74,11 @@ def main(args: Namespace, console: Console) -> int:
     manifest = under_composite(program.manifest, composite)
     targets = _targets(manifest, args.target)
     inputs = {k: v.to(args.device) for k, v in example(manifest, args.batch).items()}
-    state = program.forward(**inputs)
+    subject = Subject(program, inputs, composite)
+    state = subject.forward()
     code = (args.source, args.plugin, args.overrides)
     other = rebuilt.original(manifest, inputs, args.device, args.weights, *code)
-    checked: dict[str, Any] = {"closures": _closures(program, state, targets, composite)}
+    checked: dict[str, Any] = {"closures": _closures(subject, state, targets)}
     notes = []
     if isinstance(other, str):
         notes.append(f"no model beside it: {other}")
@@ -65,22 +87,14 @@ def main(args: Namespace, console: Console) -> int:
         notes.append(f"outputs differ from the model's by {checked['outputs_differ_by']:.0e}")
     worst = max(checked["closures"].values())
     notes.append(f"ledgers close to {worst:.0e} at most")
-    others = _others(args, program, inputs, targets[0], composite)
+    others = _others(args, subject, targets[0])
     for one in others:
         notes.append(
             f"{one.loading}: first calls took {one.seconds:.1f} s, relevance of"
             f" {targets[0]['name']} differs by {one.apart:.0e}"
         )
-    calls = _calls(
-        program,
-        inputs,
-        state,
-        open_model(args.program, args.plugin),
-        targets,
-        composite,
-        args.seeds,
-    )
-    calls += [call for one in others for call in _loaded_calls(one, inputs, targets, composite)]
+    calls = _calls(subject, state, open_model(args.program, args.plugin), targets, args.seeds)
+    calls += [call for one in others for call in _loaded_calls(one, subject, targets)]
     calls.sort(key=lambda call: ["", *(t["name"] for t in targets)].index(call.target))
     first = [] if isinstance(other, str) else _model_calls(other)
     case = _measured([*first, *calls], args)
@@ -125,14 +139,13 @@ def _at(target: Mapping[str, Any], seeds: int) -> list[tuple[int, ...]]:
 
 
 def _closures(
-    program: Any, state: Any, targets: Sequence[Mapping[str, Any]], composite: str
+    subject: Subject, state: Any, targets: Sequence[Mapping[str, Any]]
 ) -> dict[str, float]:
     """How well the ledger of each target closes; ProgramError where one does not."""
     found = {}
-    limit = CLOSURE.get(str(program.manifest.get("precision")), 1e-3)
+    limit = CLOSURE.get(str(subject.program.manifest.get("precision")), 1e-3)
     for target in targets:
-        name, options = target["name"], {"composite": composite, "ledger": True}
-        ledger = program.relevance(state, name, at=_at(target, 1), **options).ledger
+        name, ledger = target["name"], subject.relevance(target, state, ledger=True).ledger
         found[name] = float(ledger.closure.max())
         if not found[name] <= limit:
             raise ProgramError(
@@ -153,45 +166,26 @@ def _agree(outputs: Any, other: rebuilt.Original, manifest: Mapping[str, Any]) -
     return found
 
 
-def _others(
-    args: Namespace,
-    program: Any,
-    inputs: Mapping[str, Tensor],
-    target: Mapping[str, Any],
-    composite: str,
-) -> list[Loaded]:
+def _others(args: Namespace, subject: Subject, target: Mapping[str, Any]) -> list[Loaded]:
     """The program loaded with the other options that were asked for, held against itself."""
     loadings = loadings_of(args.ways)
     if not loadings:
         return []
-    options = {"composite": composite, "at": _at(target, 1)}
-    expected = program.relevance(program.forward(**inputs), target["name"], **options)
-    asked = (target["name"], options)
-    return loaded(args.program, args.device, loadings, inputs, expected, asked)
+    asked = (target["name"], {"composite": subject.composite, "at": _at(target, 1)})
+    expected = subject.relevance(target)
+    return loaded(args.program, args.device, loadings, subject.inputs, expected, asked)
 
 
 def _loaded_calls(
-    one: Loaded,
-    inputs: Mapping[str, Tensor],
-    targets: Sequence[Mapping[str, Any]],
-    composite: str,
+    one: Loaded, subject: Subject, targets: Sequence[Mapping[str, Any]]
 ) -> list[Call]:
     """Calls of a program loaded with options: a captured one keeps its last state alone, so its
     relevance comes with its forward pass."""
-
-    def forward() -> Any:
-        return one.program.forward(**inputs)
-
-    def both(target: Mapping[str, Any]) -> Any:
-        options = {"composite": composite, "at": _at(target, 1)}
-        return one.program.relevance(forward(), target["name"], **options)
-
+    same = replace(subject, program=one.program)
+    what = f"{one.loading}: forward and relevance"
     return [
-        Call("", f"{one.loading}: forward", forward),
-        *(
-            Call(t["name"], f"{one.loading}: forward and relevance", partial(both, t))
-            for t in targets
-        ),
+        Call("", f"{one.loading}: forward", same.forward),
+        *(Call(t["name"], what, partial(same.relevance, t)) for t in targets),
     ]
 
 
@@ -203,37 +197,25 @@ def _model_calls(other: rebuilt.Original) -> list[Call]:
 
 
 def _calls(
-    program: Any,
-    inputs: Mapping[str, Tensor],
+    subject: Subject,
     state: Any,
     model: Model,
     targets: Sequence[Mapping[str, Any]],
-    composite: str,
     seeds: int,
 ) -> list[Call]:
     """The program's calls; relevance alone is of a state that has been used before."""
-    after = model.forward(next(x.shape[0] for x in inputs.values()))
-    codes = [(code.name, code.composite or composite) for code in model.codes]
-
-    def forward() -> Any:
-        return program.forward(**inputs)
-
-    def relevance(target: Mapping[str, Any], used: Any, count: int, ledger: bool = False) -> Any:
-        options = {"composite": composite, "ledger": ledger}
-        return program.relevance(used, target["name"], at=_at(target, count), **options)
-
-    def both(target: Mapping[str, Any]) -> Any:
-        return relevance(target, forward(), 1)
-
+    after = model.forward(next(x.shape[0] for x in subject.inputs.values()))
+    codes = [(code.name, code.composite or subject.composite) for code in model.codes]
+    relevance = subject.relevance
     found: list[Call] = []
     for target in targets:
         name = target["name"]
-        timeline = model.timeline(codes.index((name, composite)), 1, after)
+        timeline = model.timeline(codes.index((name, subject.composite)), 1, after)
         if not found:
-            found.append(Call("", "the program: forward", forward, timeline.forward_peak))
+            found.append(Call("", "the program: forward", subject.forward, timeline.forward_peak))
         found += [
-            Call(name, "forward and relevance", partial(both, target), max(timeline.live)),
-            Call(name, "relevance", partial(relevance, target, state, 1)),
+            Call(name, "forward and relevance", partial(relevance, target), max(timeline.live)),
+            Call(name, "relevance", partial(relevance, target, state)),
             Call(name, f"relevance of {seeds} seeds", partial(relevance, target, state, seeds)),
             Call(name, "relevance and ledger", partial(relevance, target, state, 1, True)),
         ]

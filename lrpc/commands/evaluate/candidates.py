@@ -13,7 +13,7 @@ from lrpc.commands.evaluate.model import load_models
 from lrpc.commands.session.facts import Facts
 from lrpc.commands.session.members import Member
 from lrpc.compiler import compile_config
-from lrpc.config import Config, limits, load_config
+from lrpc.config import Config, limits, load_config, override_words
 from lrpc.config.checks import SOURCES
 from lrpc.config.document import Document, DocumentError, Tag
 from lrpc.errors import ConfigError
@@ -38,7 +38,7 @@ class Candidate:
         """The changes as `lrpc compile` takes them: KEY VALUE …; `targets` empty leaves those of
         the config."""
         changes = {**({"TARGETS": list(targets)} if targets else {}), **_flat(self.options)}
-        return [word for k, v in changes.items() for word in (f"LRPC.{k}", _as_text(v))]
+        return override_words(changes)
 
 
 def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -51,10 +51,6 @@ def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _is_section(value: Any) -> bool:
     return isinstance(value, Mapping) and all(str(key).isupper() for key in value)
-
-
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else repr(value)  # a literal, exact for 1e-6 and True
 
 
 def from_composites(names: Sequence[str]) -> list[Candidate]:

@@ -51,7 +51,8 @@ def read_coco(
         )
     try:
         images = _images(content["images"], folder)
-        single = [one for one in _annotations(content["annotations"]) if not _crowd(one[1])]
+        every = _annotations(content["annotations"])
+        single = [one for one in every if one[1].get("iscrowd", 0) in (0, None, "0", "")]
         used = {_id_of(one, "category_id", place) for place, one in single}
         classes = match_categories(content["categories"], used, names, count)
         objects: dict[Id, list[Truth]] = {number: [] for number in images}
@@ -98,10 +99,6 @@ def _annotations(annotations: Any) -> list[tuple[str, Mapping[str, Any]]]:
         own = isinstance(name, int | float | str)
         found.append((f"annotation {shown(name if own else index + 1)}", one))
     return found
-
-
-def _crowd(one: Mapping[str, Any]) -> bool:
-    return one.get("iscrowd", 0) not in (0, None, "0", "")
 
 
 def _id_of(one: Mapping[str, Any], key: str, place: str) -> Id:

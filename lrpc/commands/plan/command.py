@@ -10,10 +10,9 @@ from rich.console import Console
 
 from lrpc.backend.memory.reasons import readers
 from lrpc.backend.memory.run import Model
-from lrpc.commands.plan.budget import budget_table
 from lrpc.commands.plan.picture import picture
 from lrpc.commands.plan.shapes import to_image, to_svg
-from lrpc.commands.plan.tables import chart, largest, layers, reasons, recomputed, summary
+from lrpc.commands.plan.tables import budgets, chart, largest, layers, reasons, recomputed, summary
 from lrpc.commands.plan.view import View, views
 from lrpc.commands.session.arguments import check_known
 from lrpc.commands.session.given_sizes import given_size
@@ -77,7 +76,7 @@ def _show(
         names = [model.codes[i].name for i in chosen]
         text = f"calls under the budget of {size(limits.budget)} (LRPC.MEMORY.BUDGET)"
         say(console, text, "bold")
-        console.print(budget_table(limits, composite, names, args.batch, args.seeds))
+        console.print(budgets(limits, composite, names, args.batch, args.seeds))
     say(console, f"{view.name} over program time", "bold")
     for line in chart(view, min(console.width, 120)):
         console.print(line, no_wrap=True, overflow="crop", crop=True)

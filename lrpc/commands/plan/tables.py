@@ -16,6 +16,8 @@ from lrpc.commands.plan.figures import LOOKS, alive, by_part, columns
 from lrpc.commands.plan.view import View
 from lrpc.commands.session.units import size
 from lrpc.ir.graph import Graph
+from lrpc.runtime.limits import Call, Limits
+from lrpc.runtime.loading import ProgramError
 
 HEIGHT, AXIS = 12, 9  # lines of the chart, characters of its axis
 BAR = 28
@@ -151,3 +153,32 @@ def reasons(graph: Graph, saved: Sequence[Storage], why: Mapping[str, Sequence[R
             Dotted("\n".join(map(str, why[value.name]))),
         )
     return table
+
+
+def budgets(
+    limits: Limits, composite: str, targets: Sequence[str], batch: int, seeds: int
+) -> Table:
+    """One line a target, without and with ledger: images, seeds from block to block and seeds in a
+    block at a time, and the most bytes that the call holds; or what keeps it from the budget."""
+    table = _table()
+    table.add_column("target", no_wrap=True)
+    for name in ("images", "seeds", "in a block", "at most", "results"):
+        table.add_column(name, justify="right")
+    for target in targets:
+        for ledger in (False, True):
+            places = frozenset(limits.own.plans[composite][target]["results"])
+            call = Call(composite, target, places, ledger, batch, seeds)
+            name = f"{target}, with its ledger" if ledger else target
+            table.add_row(Text(name), *_budget_row(limits, call))
+    return table
+
+
+def _budget_row(limits: Limits, call: Call) -> list[str]:
+    try:
+        split = limits.split(call, call.batch)
+    except ProgramError:
+        least = limits.least(call)
+        needed, results = limits.needs(call, least), limits.results(call, least)
+        return ["refused", "", "", f"{size(needed)} needed", size(results)]
+    shown = (str(split.images), str(split.per_pass), str(split.chunk))
+    return [*shown, size(limits.needs(call, split)), size(limits.results(call, split))]

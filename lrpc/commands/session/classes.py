@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lrpc.models.maskdino.segments import Sizes
 from lrpc.program.protocol import Detection, Size
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """The network's input, what of it is image, and the image on disk."""
-
-    frame: Size
-    valid: Size
-    original: Size
 
 
 def find_classes(

@@ -10,14 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lrpc.commands.session.classes import (
-    Sizes,
-    best_share,
-    describe_class,
-    find_classes,
-    of_classes,
-)
+from lrpc.commands.session.classes import best_share, describe_class, find_classes, of_classes
 from lrpc.models.maskdino.postprocess import PROBABILITIES, detections
+from lrpc.models.maskdino.segments import Sizes
 from lrpc.program.protocol import Box, Detection, Size
 
 _CANDIDATES = 100  # as the released code: the best (query, class) pairs by class probability

@@ -35,7 +35,8 @@ def header(graph: Graph, console: Console) -> None:
         console.print(_entry("input", Text(f"{print_value(value)}: {value.type}")))
     for name, value in graph.outputs:
         console.print(_entry("output", Text(f'"{name}" {print_value(value)}: {value.type}')))
-    roles, rules = counted(n.role for n in graph.nodes), _rule_counts(graph.nodes)
+    roles = counted(n.role for n in graph.nodes)
+    rules = counted(n.rule.name if n.rule else "" for n in graph.nodes)
     colours = rule_colours(name for name, _ in rules)
     console.print(_entry("roles", _facets([(name, n, role_colour(name)) for name, n in roles])))
     facets = _facets([(name, n, colours[name]) for name, n in rules])
@@ -44,10 +45,6 @@ def header(graph: Graph, console: Console) -> None:
 
 def _entry(label: str, content: Text) -> Text:
     return Text(f"{label:8}", style="dim").append_text(content)
-
-
-def _rule_counts(nodes: Iterable[Node]) -> list[tuple[str, int]]:
-    return counted(node.rule.name if node.rule else "" for node in nodes)
 
 
 def _facets(parts: Sequence[tuple[str, int, str]]) -> Text:

@@ -20,15 +20,11 @@ def by_number(op: str) -> Emit:
     """An operand and a number."""
 
     def emit(w: Writer, node: Node, x: Sequence[str]) -> str:
-        dtype = node.out.type.dtype
-        return w.op(op, *alike(w, node, x), w.number(_number(node, "by"), dtype))
+        by = node.attr("by")
+        number = by if isinstance(by, int) else node.number("by")
+        return w.op(op, *alike(w, node, x), constant(w, node, number))
 
     return emit
-
-
-def _number(node: Node, key: str) -> float | int:
-    value = node.attr(key)
-    return value if isinstance(value, int) else node.number(key)
 
 
 def constant(w: Writer, node: Node, value: float) -> str:
@@ -73,10 +69,6 @@ def bounds(node: Node) -> tuple[float | None, float | None]:
     return low, high
 
 
-def _relu6(w: Writer, node: Node, x: Sequence[str]) -> str:
-    return clip(w, x[0], node.out.type.dtype, 0, 6)
-
-
 def _leaky_relu(w: Writer, node: Node, x: Sequence[str]) -> str:
     above = w.op("Greater", x[0], constant(w, node, 0))
     return w.op("Where", above, x[0], w.op("Mul", x[0], constant(w, node, node.number("slope"))))
@@ -86,10 +78,6 @@ def _elu(w: Writer, node: Node, x: Sequence[str]) -> str:
     zero, dtype = constant(w, node, 0), node.out.type.dtype
     below = expm1(w, w.op("Min", x[0], zero), dtype)
     return w.op("Where", w.op("Greater", x[0], zero), x[0], below)
-
-
-def _gelu(w: Writer, node: Node, x: Sequence[str]) -> str:
-    return w.op("Mul", x[0], gelu_ratio(w, node, x))
 
 
 def gelu_ratio(w: Writer, node: Node, x: Sequence[str]) -> str:
@@ -103,27 +91,15 @@ def gelu_ratio(w: Writer, node: Node, x: Sequence[str]) -> str:
     return w.op("Sigmoid", w.op("Mul", scaled, w.op("Add", one, cube)))
 
 
-def _silu(w: Writer, node: Node, x: Sequence[str]) -> str:
-    return w.op("Mul", x[0], w.op("Sigmoid", x[0]))
-
-
 def hardswish_ratio(w: Writer, node: Node, x: Sequence[str]) -> str:
     """clip(x + 3, 0, 6) / 6."""
     risen = w.op("Add", x[0], constant(w, node, 3))
     return w.op("Div", clip(w, risen, node.out.type.dtype, 0, 6), constant(w, node, 6))
 
 
-def _hardswish(w: Writer, node: Node, x: Sequence[str]) -> str:
-    return w.op("Mul", x[0], hardswish_ratio(w, node, x))
-
-
 def mish_ratio(w: Writer, node: Node, x: Sequence[str]) -> str:
     """tanh(softplus(x))."""
     return w.op("Tanh", softplus(w, x[0], node.out.type.dtype))
-
-
-def _mish(w: Writer, node: Node, x: Sequence[str]) -> str:
-    return w.op("Mul", x[0], mish_ratio(w, node, x))
 
 
 def _centred_softplus(w: Writer, node: Node, x: Sequence[str]) -> str:
@@ -137,10 +113,6 @@ def _clamp(w: Writer, node: Node, x: Sequence[str]) -> str:
 
 def _pow(w: Writer, node: Node, x: Sequence[str]) -> str:
     return w.op("Pow", *alike(w, node, x), constant(w, node, node.number("exponent")))
-
-
-def _cast(w: Writer, node: Node, x: Sequence[str]) -> str:
-    return w.cast(x[0], node.inputs[0].type.dtype, node.out.type.dtype)
 
 
 _COMPARED = {
@@ -191,10 +163,6 @@ def _logical(w: Writer, node: Node, x: Sequence[str]) -> str:
     return w.op({"and": "And", "or": "Or"}[str(node.attr("kind"))], *_truths(w, node, x))
 
 
-def _logical_not(w: Writer, node: Node, x: Sequence[str]) -> str:
-    return w.op("Not", *_truths(w, node, x))
-
-
 def chosen(w: Writer, condition: str, a: str, b: str, dtype: str) -> str:
     """Where; onnxruntime has it for numbers alone."""
     if dtype != "bool":
@@ -231,20 +199,20 @@ ROWS: dict[str, Emit] = {
     "pow": _pow,
     "relu": simple("Relu"),
     "leaky_relu": _leaky_relu,
-    "relu6": _relu6,
+    "relu6": lambda w, node, x: clip(w, x[0], node.out.type.dtype, 0, 6),
     "elu": _elu,
-    "gelu": _gelu,
-    "silu": _silu,
-    "hardswish": _hardswish,
-    "mish": _mish,
+    "gelu": lambda w, node, x: w.op("Mul", x[0], gelu_ratio(w, node, x)),
+    "silu": lambda w, node, x: w.op("Mul", x[0], w.op("Sigmoid", x[0])),
+    "hardswish": lambda w, node, x: w.op("Mul", x[0], hardswish_ratio(w, node, x)),
+    "mish": lambda w, node, x: w.op("Mul", x[0], mish_ratio(w, node, x)),
     "centred_softplus": _centred_softplus,
     "clamp": _clamp,
     "detach": lambda w, node, x: x[0],
-    "cast": _cast,
+    "cast": lambda w, node, x: w.cast(x[0], node.inputs[0].type.dtype, node.out.type.dtype),
     "compare": _compare,
     "compare_scalar": _compare_scalar,
     "logical": _logical,
-    "logical_not": _logical_not,
+    "logical_not": lambda w, node, x: w.op("Not", *_truths(w, node, x)),
     "where": _where,
     "choose": _where,
     "masked_fill": _masked_fill,

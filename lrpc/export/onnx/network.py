@@ -24,10 +24,6 @@ def _linear(w: Writer, node: Node, x: Sequence[str]) -> str:
     return w.op("Add", found, bias) if bias else found
 
 
-def _linear_transpose(w: Writer, node: Node, x: Sequence[str]) -> str:
-    return w.op("MatMul", x[0], w.weight(str(node.attr("weight"))))
-
-
 def window(node: Node) -> dict[str, Any]:
     """Strides, padding, dilation and groups of a convolution."""
     return {
@@ -142,10 +138,6 @@ def _group_norm(w: Writer, node: Node, x: Sequence[str]) -> str:
     return _affine(w, found, weight, bias)
 
 
-def _softmax(w: Writer, node: Node, x: Sequence[str]) -> str:
-    return w.op("Softmax", *alike(w, node, x), axis=axis_of(node))
-
-
 def _embedding(w: Writer, node: Node, x: Sequence[str]) -> str:
     return w.op("Gather", w.weight(str(node.attr("weight"))), x[0], axis=0)
 
@@ -156,7 +148,7 @@ def _einsum(w: Writer, node: Node, x: Sequence[str]) -> str:
 
 ROWS: dict[str, Emit] = {
     "linear": _linear,
-    "linear_transpose": _linear_transpose,
+    "linear_transpose": lambda w, node, x: w.op("MatMul", x[0], w.weight(str(node.attr("weight")))),
     "conv2d": _conv2d,
     "conv_transpose2d": _conv_transpose2d,
     "conv2d_transpose": _conv2d_transpose,
@@ -165,7 +157,7 @@ ROWS: dict[str, Emit] = {
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,
     "group_norm": _group_norm,
-    "softmax": _softmax,
+    "softmax": lambda w, node, x: w.op("Softmax", *alike(w, node, x), axis=axis_of(node)),
     "embedding": _embedding,
     "matmul": simple("MatMul"),
     "einsum": _einsum,

@@ -24,19 +24,11 @@ from lrpc.export.onnx.writer import NUMPY, Emit, Writer, alike
 from lrpc.ir.graph import Node
 
 
-def _stab_ratio(w: Writer, node: Node, x: Sequence[str]) -> str:
-    return stabilised(w, x[0], node)
-
-
 def stabilised(w: Writer, z: str, node: Node) -> str:
     """|z| / (|z| + eps), 1 where z is infinite."""
     most = float(np.finfo(NUMPY[node.out.type.dtype]).max)
     size = w.op("Min", w.op("Abs", z), constant(w, node, most))
     return w.op("Div", size, w.op("Add", size, constant(w, node, node.number("eps"))))
-
-
-def _stab_mul(w: Writer, node: Node, x: Sequence[str]) -> str:
-    return w.op("Mul", x[0], stabilised(w, x[1], node))
 
 
 def _ratio(w: Writer, node: Node, x: Sequence[str]) -> str:
@@ -47,10 +39,6 @@ def _ratio(w: Writer, node: Node, x: Sequence[str]) -> str:
         z = w.op("Add", z, w.op("Where", w.op("GreaterOrEqual", z, zero), eps, w.op("Neg", eps)))
     none = w.op("Equal", z, zero)
     return w.op("Where", none, zero, w.op("Div", a, w.op("Where", none, one, z)))
-
-
-def _gate(w: Writer, node: Node, x: Sequence[str]) -> str:
-    return w.op("Where", x[1], x[0], constant(w, node, 0))
 
 
 def _leaky_relu_gate(w: Writer, node: Node, x: Sequence[str]) -> str:
@@ -101,10 +89,6 @@ def _centred_softplus_ratio(w: Writer, node: Node, x: Sequence[str]) -> str:
 
 def _exp_ratio(w: Writer, node: Node, x: Sequence[str]) -> str:
     return _where_zero(w, node, x[0], 1, lambda v: expm1(w, v, node.out.type.dtype))
-
-
-def _sin_ratio(w: Writer, node: Node, x: Sequence[str]) -> str:
-    return _where_zero(w, node, x[0], 1, lambda v: w.op("Sin", v))
 
 
 def _cos_ratio(w: Writer, node: Node, x: Sequence[str]) -> str:
@@ -190,10 +174,6 @@ def _gelu_slope(w: Writer, node: Node, x: str, kind: str) -> str:
     return w.op("Add", s, curve)
 
 
-def _activation_gradient(w: Writer, node: Node, x: Sequence[str]) -> str:
-    return w.op("Mul", x[0], _slope(w, node, x[1]))
-
-
 def _rstd(w: Writer, node: Node, x: Sequence[str]) -> str:
     groups, shape = node.integer("groups"), node.inputs[0].type.shape
     rows = grouped(w, x[0], shape, 1, groups) if groups else x[0]
@@ -261,10 +241,10 @@ def _softmax_jacobian(w: Writer, node: Node, x: Sequence[str]) -> str:
 
 
 ROWS: dict[str, Emit] = {
-    "stab_ratio": _stab_ratio,
-    "stab_mul": _stab_mul,
+    "stab_ratio": lambda w, node, x: stabilised(w, x[0], node),
+    "stab_mul": lambda w, node, x: w.op("Mul", x[0], stabilised(w, x[1], node)),
     "ratio": _ratio,
-    "gate": _gate,
+    "gate": lambda w, node, x: w.op("Where", x[1], x[0], constant(w, node, 0)),
     "leaky_relu_gate": _leaky_relu_gate,
     "gelu_ratio": gelu_ratio,
     "sigmoid_ratio": _sigmoid_ratio,
@@ -282,12 +262,12 @@ ROWS: dict[str, Emit] = {
     "erf_ratio": lambda w, node, x: _where_zero(
         w, node, x[0], 2 / math.sqrt(math.pi), lambda v: w.op("Erf", v)
     ),
-    "sin_ratio": _sin_ratio,
+    "sin_ratio": lambda w, node, x: _where_zero(w, node, x[0], 1, lambda v: w.op("Sin", v)),
     "cos_ratio": _cos_ratio,
     "clamp_ratio": _clamp_ratio,
     "clamp_gate": _clamp_gate,
     "power_gradient": _power_gradient,
-    "activation_gradient": _activation_gradient,
+    "activation_gradient": lambda w, node, x: w.op("Mul", x[0], _slope(w, node, x[1])),
     "rstd": _rstd,
     "reciprocal_rms": _reciprocal_rms,
     "layer_norm_transpose": _layer_norm_transpose,

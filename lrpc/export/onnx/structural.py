@@ -25,21 +25,9 @@ def dim_of(value: Attr | None) -> Dim:
     return value  # type: ignore[return-value]
 
 
-def _reshape(w: Writer, node: Node, x: Sequence[str]) -> str:
-    return w.reshape(x[0], node.out.type.shape)
-
-
 def _permute(w: Writer, node: Node, x: Sequence[str]) -> str:
     rank = node.inputs[0].type.rank
     return w.op("Transpose", x[0], perm=[d % rank for d in node.integers("dims")])
-
-
-def _expand(w: Writer, node: Node, x: Sequence[str]) -> str:
-    return w.op("Expand", x[0], w.extents(node.out.type.shape))
-
-
-def _cat(w: Writer, node: Node, x: Sequence[str]) -> str:
-    return w.op("Concat", *alike(w, node, x), axis=axis_of(node))
 
 
 def _slice(w: Writer, node: Node, x: Sequence[str]) -> str:
@@ -64,17 +52,9 @@ def _flip(w: Writer, node: Node, x: Sequence[str]) -> str:
     return w.op("Slice", x[0], *map(w.integers, (starts, ends, axes, steps)))
 
 
-def _gather(w: Writer, node: Node, x: Sequence[str]) -> str:
-    return w.op("GatherElements", *x, axis=axis_of(node))
-
-
 def _topk(w: Writer, node: Node, x: Sequence[str]) -> list[str]:
     count = w.extent(dim_of(node.attr("k")))
     return w.several("TopK", x[0], count, outputs=2, axis=axis_of(node))
-
-
-def _constant(w: Writer, node: Node, x: Sequence[str]) -> str:
-    return w.weight(str(node.attr("weight")))
 
 
 def _full(w: Writer, node: Node, x: Sequence[str]) -> str:
@@ -91,10 +71,6 @@ def range_of(w: Writer, size: Dim, dtype: str = "i64") -> str:
     stop = w.op("Squeeze", w.extent(size))
     found = w.op("Range", w.number(0, "i64"), stop, w.number(1, "i64"))
     return w.cast(found, "i64", dtype)
-
-
-def _arange(w: Writer, node: Node, x: Sequence[str]) -> str:
-    return range_of(w, dim_of(node.attr("size")), node.out.type.dtype)
 
 
 def _reduced(op: str) -> Emit:
@@ -151,18 +127,18 @@ def _slice_transpose(w: Writer, node: Node, x: Sequence[str]) -> str:
 
 
 ROWS: dict[str, Emit] = {
-    "reshape": _reshape,
+    "reshape": lambda w, node, x: w.reshape(x[0], node.out.type.shape),
     "permute": _permute,
-    "expand": _expand,
-    "cat": _cat,
+    "expand": lambda w, node, x: w.op("Expand", x[0], w.extents(node.out.type.shape)),
+    "cat": lambda w, node, x: w.op("Concat", *alike(w, node, x), axis=axis_of(node)),
     "slice": _slice,
     "pad": _pad,
     "flip": _flip,
-    "gather": _gather,
+    "gather": lambda w, node, x: w.op("GatherElements", *x, axis=axis_of(node)),
     "topk": _topk,
-    "constant": _constant,
+    "constant": lambda w, node, x: w.weight(str(node.attr("weight"))),
     "full": _full,
-    "arange": _arange,
+    "arange": lambda w, node, x: range_of(w, dim_of(node.attr("size")), node.out.type.dtype),
     "sum": _reduced("ReduceSum"),
     "mean": _reduced("ReduceMean"),
     "amax": _reduced("ReduceMax"),

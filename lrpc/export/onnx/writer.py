@@ -181,9 +181,9 @@ def counts(node: Node, key: str) -> list[int]:
     return [settled(value) for value in node.integers(key)]
 
 
-def axis_of(node: Node, key: str = "dim") -> int:
+def axis_of(node: Node) -> int:
     """An axis of the first operand, counted from the front."""
-    return node.integer(key) % node.inputs[0].type.rank
+    return node.integer("dim") % node.inputs[0].type.rank
 
 
 def alike(w: Writer, node: Node, x: Sequence[str]) -> list[str]:

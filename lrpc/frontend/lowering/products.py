@@ -157,13 +157,13 @@ def _written_out(equation: str, ranks: list[int]) -> str:
 def dot(c: Context, x: Operand, y: Operand, *, dim: int = -1) -> Operand:
     """Σ x y along an axis."""
     product = mul(c, x, y)
-    return _summed(c, product, dim, keepdim=False)
+    return _summed(c, product, dim)
 
 
-def _summed(c: Context, x: Operand, dim: int, keepdim: bool) -> Value:
+def _summed(c: Context, x: Operand, dim: int) -> Value:
     axis = c.axis(dim, c.type(x).rank)
     c.size(x, axis)
-    return c.op("sum", x, dims=(axis,), keepdim=keepdim)
+    return c.op("sum", x, dims=(axis,), keepdim=False)
 
 
 def cosine_similarity(
@@ -173,7 +173,7 @@ def cosine_similarity(
     rank = max(c.type(v).rank for v in (x, y))
     dim = c.axis(dim, rank)
     units = [c.op("div", v, _length(c, v, dim, eps)) for v in (x, y)]
-    return _summed(c, c.op("mul", *units), dim, keepdim=False)
+    return _summed(c, c.op("mul", *units), dim)
 
 
 def _length(c: Context, x: Operand, dim: int, eps: float) -> Value:
@@ -212,10 +212,6 @@ def _turned(c: Context, x: Operand, axis: int, by: int) -> Value:
     return c.op("cat", *ends, dim=axis)
 
 
-def vecdot(c: Context, x: Operand, y: Operand, *, dim: int = -1) -> Operand:
-    return dot(c, x, y, dim=dim)
-
-
 def linear_of_rows(c: Context, x: Operand, y: Operand) -> Operand:
     """`inner`: rows of one with rows of the other."""
     return linear(c, x, y)
@@ -225,7 +221,7 @@ ROWS: dict[str, Any] = {
     "addmm": addmm, "baddbmm": addmm, "addmv": addmm, "addbmm": addbmm, "addr": addr,
     "outer": outer, "ger": outer, "mv": matmul, "inner": linear_of_rows,
     "tensordot": tensordot, "bilinear": bilinear, "einsum": einsum,
-    "dot": dot, "vdot": dot, "linalg_vecdot": vecdot,
+    "dot": dot, "vdot": dot, "linalg_vecdot": dot,
     "cosine_similarity": cosine_similarity, "pairwise_distance": pairwise_distance,
     "cdist": cdist, "cross": cross, "linalg_cross": cross,
 }  # fmt: skip

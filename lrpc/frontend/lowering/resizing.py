@@ -16,7 +16,6 @@ from lrpc.frontend.ratios import of
 from lrpc.ir.graph import Value
 from lrpc.ir.types import Sym
 
-OF_TWO = ("nearest", "bilinear", "bicubic")
 LINEAR = ("linear", "bilinear", "trilinear")
 
 

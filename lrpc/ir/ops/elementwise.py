@@ -24,42 +24,6 @@ COMPARISONS = {
 LOGIC = {"and": torch.logical_and, "or": torch.logical_or}
 
 
-def _compare(a: Tensor, b: Tensor, kind: str) -> Tensor:
-    return COMPARISONS[kind](a, b)
-
-
-def _compare_scalar(a: Tensor, kind: str, value: float) -> Tensor:
-    return COMPARISONS[kind](a, value)
-
-
-def _logical(a: Tensor, b: Tensor, kind: str) -> Tensor:
-    return LOGIC[kind](a, b)
-
-
-def _clamp(x: Tensor, min: float | None = None, max: float | None = None) -> Tensor:
-    return torch.clamp(x, min, max)
-
-
-def _leaky(x: Tensor, slope: float) -> Tensor:
-    return torch.where(x > 0, x, x * slope)
-
-
-def _gelu(x: Tensor, approximate: str) -> Tensor:
-    return F.gelu(x, approximate=approximate)
-
-
-def _elu(x: Tensor) -> Tensor:
-    return torch.where(x > 0, x, torch.expm1(x.clamp(max=0)))
-
-
-def _hardswish(x: Tensor) -> Tensor:
-    return x * torch.clamp(x + 3, 0, 6) / 6
-
-
-def _centred_softplus(x: Tensor) -> Tensor:
-    return F.softplus(x) - math.log(2)
-
-
 def _masked_fill(x: Tensor, mask: Tensor, value: float) -> Tensor:
     return torch.where(mask, torch.full((), value, dtype=x.dtype, device=x.device), x)
 
@@ -86,28 +50,33 @@ ROWS = (
     Op("abs", 1, {}, torch.abs, Family.FUNCTION, ENTRYWISE | T.NOT_NEGATIVE),
     Op("relu", 1, {}, lambda x: torch.where(x > 0, x, torch.zeros_like(x)), Family.ACTIVATION,
        ENTRYWISE | T.EXACT | T.NOT_NEGATIVE),
-    Op("leaky_relu", 1, {"slope": "number"}, _leaky, Family.ACTIVATION, ENTRYWISE),
+    Op("leaky_relu", 1, {"slope": "number"}, lambda x, slope: torch.where(x > 0, x, x * slope),
+       Family.ACTIVATION, ENTRYWISE),
     Op("relu6", 1, {}, lambda x: torch.clamp(x, 0, 6), Family.ACTIVATION, T.ELEMENTWISE | T.CHEAP),
-    Op("elu", 1, {}, _elu, Family.ACTIVATION, T.ELEMENTWISE | T.CHEAP),
-    Op("gelu", 1, {"approximate": "none|tanh"}, _gelu, Family.ACTIVATION, T.ELEMENTWISE | T.CHEAP),
+    Op("elu", 1, {}, lambda x: torch.where(x > 0, x, torch.expm1(x.clamp(max=0))),
+       Family.ACTIVATION, T.ELEMENTWISE | T.CHEAP),
+    Op("gelu", 1, {"approximate": "none|tanh"}, F.gelu, Family.ACTIVATION, T.ELEMENTWISE | T.CHEAP),
     Op("silu", 1, {}, lambda x: x * torch.sigmoid(x), Family.ACTIVATION, ENTRYWISE),
-    Op("hardswish", 1, {}, _hardswish, Family.ACTIVATION, T.ELEMENTWISE | T.CHEAP),
+    Op("hardswish", 1, {}, lambda x: x * torch.clamp(x + 3, 0, 6) / 6, Family.ACTIVATION,
+       T.ELEMENTWISE | T.CHEAP),
     Op("mish", 1, {}, lambda x: x * torch.tanh(F.softplus(x)), Family.ACTIVATION,
        T.ELEMENTWISE | T.CHEAP),
-    Op("centred_softplus", 1, {}, _centred_softplus, Family.ACTIVATION, T.ELEMENTWISE),
+    Op("centred_softplus", 1, {}, lambda x: F.softplus(x) - math.log(2), Family.ACTIVATION,
+       T.ELEMENTWISE),
     Op("sigmoid", 1, {}, torch.sigmoid, Family.ACTIVATION, ENTRYWISE | T.NOT_NEGATIVE | T.BOUNDED),
     Op("tanh", 1, {}, torch.tanh, Family.ACTIVATION, ENTRYWISE | T.BOUNDED),
-    Op("clamp", 1, {"min": "number?", "max": "number?"}, _clamp, Family.FUNCTION, ENTRYWISE),
+    Op("clamp", 1, {"min": "number?", "max": "number?"}, torch.clamp, Family.FUNCTION, ENTRYWISE),
     Op("detach", 1, {}, lambda x: x.clone(), Family.DETACH, T.ELEMENTWISE | T.CHEAP | T.EXACT,
        view=View.SAME),
     Op("cast", 1, {"dtype": "dtype"}, lambda x, dtype: x.to(DTYPES[dtype]), Family.STRUCTURAL,
        T.ELEMENTWISE | T.CHEAP | T.KEEPS_SIGN),
-    Op("compare", 2, {"kind": "|".join(COMPARISONS)}, _compare, Family.PREDICATE,
-       T.ELEMENTWISE | T.CHEAP),
-    Op("compare_scalar", 1, {"kind": "|".join(COMPARISONS), "value": "number"}, _compare_scalar,
+    Op("compare", 2, {"kind": "|".join(COMPARISONS)}, lambda a, b, kind: COMPARISONS[kind](a, b),
        Family.PREDICATE, T.ELEMENTWISE | T.CHEAP),
-    Op("logical", 2, {"kind": "|".join(LOGIC)}, _logical, Family.PREDICATE,
+    Op("compare_scalar", 1, {"kind": "|".join(COMPARISONS), "value": "number"},
+       lambda a, kind, value: COMPARISONS[kind](a, value), Family.PREDICATE,
        T.ELEMENTWISE | T.CHEAP),
+    Op("logical", 2, {"kind": "|".join(LOGIC)}, lambda a, b, kind: LOGIC[kind](a, b),
+       Family.PREDICATE, T.ELEMENTWISE | T.CHEAP),
     Op("logical_not", 1, {}, torch.logical_not, Family.PREDICATE, T.ELEMENTWISE | T.CHEAP),
     Op("where", 3, {}, torch.where, Family.STRUCTURAL, T.ELEMENTWISE | T.CHEAP | T.JOINS),
     Op("masked_fill", 2, {"value": "number"}, _masked_fill, Family.STRUCTURAL, ENTRYWISE),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -29,16 +27,6 @@ AVERAGE = {**POOL, "ceil": "bool?", "uncounted": "bool?", "divisor": "count?"}
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     y = torch.matmul(x, weight.transpose(0, 1))
     return y if bias is None else y + bias
-
-
-def _conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, **options: Any) -> Tensor:
-    return F.conv2d(x, weight, bias, **options)
-
-
-def _conv_transpose2d(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, **options: Any
-) -> Tensor:
-    return F.conv_transpose2d(x, weight, bias, **options)
 
 
 def _batch_norm(
@@ -138,9 +126,9 @@ def _multi_head_attention(
 ROWS = (
     Op("linear", 1, {"weight": "weight", "bias": "weight?"}, _linear, Family.LINEAR,
        T.ALLOCATES | T.CHANNELS_LAST, contracted=(0,)),
-    Op("conv2d", 1, CONV, _conv2d, Family.CONVOLUTION, T.ALLOCATES | T.CHANNELS_FIRST,
+    Op("conv2d", 1, CONV, F.conv2d, Family.CONVOLUTION, T.ALLOCATES | T.CHANNELS_FIRST,
        contracted=(0,)),
-    Op("conv_transpose2d", 1, CONV_T, _conv_transpose2d, Family.CONVOLUTION,
+    Op("conv_transpose2d", 1, CONV_T, F.conv_transpose2d, Family.CONVOLUTION,
        T.ALLOCATES | T.CHANNELS_FIRST, contracted=(0,)),
     Op("batch_norm", 1,
        {"weight": "weight", "bias": "weight", "mean": "weight", "var": "weight", "eps": "number"},

@@ -108,10 +108,6 @@ def _norm_gradient(
     return back.reshape(back.shape[0], *x.shape)
 
 
-def _softmax_from(g: Tensor, s: Tensor, dim: int) -> Tensor:
-    return s * (g - (s * g).sum(dim, keepdim=True))
-
-
 def _softmax_jacobian(s: Tensor, dim: int) -> Tensor:
     rows = s.transpose(dim, -1)
     eye = torch.eye(rows.shape[-1], dtype=s.dtype, device=s.device)
@@ -154,7 +150,8 @@ ROWS = (
        Family.TRANSPOSE, T.ALLOCATES),
     Op("norm_gradient", 2, {"weight": "weight?", "groups": "int", "eps": "number"}, _norm_gradient,
        Family.TRANSPOSE, T.ALLOCATES),
-    Op("softmax_transpose", 2, {"dim": "axis"}, _softmax_from, Family.TRANSPOSE, T.ALLOCATES),
+    Op("softmax_transpose", 2, {"dim": "axis"},
+       lambda g, s, dim: s * (g - (s * g).sum(dim, keepdim=True)), Family.TRANSPOSE, T.ALLOCATES),
     Op("softmax_jacobian", 1, {"dim": "axis"}, _softmax_jacobian, Family.RELEVANCE),
 )  # fmt: skip
 

@@ -6,7 +6,8 @@ Where f(0) is not 0, the ratio is that of f(x) − f(0).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -23,58 +24,27 @@ def _gelu_ratio(x: Tensor, approximate: str) -> Tensor:
     return 0.5 * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)))
 
 
-def _sigmoid_ratio(x: Tensor) -> Tensor:
-    small = x.abs() < 1e-4
-    safe = torch.where(small, torch.ones_like(x), x)
-    return torch.where(small, 0.25 - x * x / 48, (torch.sigmoid(safe) - 0.5) / safe)
+def _over(function: Callable[[Tensor], Tensor], at_zero: float = 1.0) -> Callable[[Tensor], Tensor]:
+    """function(x) / x, and `at_zero` where x is 0."""
+
+    def ratio(x: Tensor) -> Tensor:
+        zero = x == 0
+        return torch.where(zero, at_zero, function(x) / torch.where(zero, 1.0, x))
+
+    return ratio
 
 
-def _tanh_ratio(x: Tensor) -> Tensor:
-    small = x.abs() < 1e-4
-    safe = torch.where(small, torch.ones_like(x), x)
-    return torch.where(small, 1 - x * x / 3, torch.tanh(safe) / safe)
+def _by_series(
+    function: Callable[[Tensor], Tensor], series: Callable[[Tensor], Tensor]
+) -> Callable[[Tensor], Tensor]:
+    """function(x) / x, and its series near 0, where the function cancels."""
 
+    def ratio(x: Tensor) -> Tensor:
+        small = x.abs() < 1e-4
+        safe = torch.where(small, torch.ones_like(x), x)
+        return torch.where(small, series(x), function(safe) / safe)
 
-def _relu6_ratio(x: Tensor) -> Tensor:
-    return torch.where(x > 0, torch.clamp(x, 0, 6) / x, torch.zeros_like(x))
-
-
-def _elu_ratio(x: Tensor) -> Tensor:
-    return torch.where(x < 0, torch.expm1(x) / x, torch.ones_like(x))
-
-
-def _centred_softplus_ratio(x: Tensor) -> Tensor:
-    small = x.abs() < 1e-4
-    safe = torch.where(small, torch.ones_like(x), x)
-    exact = (F.softplus(safe) - math.log(2)) / safe
-    return torch.where(small, 0.5 + x / 8 - x**3 / 192, exact)
-
-
-def _exp_ratio(x: Tensor) -> Tensor:
-    zero = x == 0
-    return torch.where(zero, 1.0, torch.expm1(x) / torch.where(zero, 1.0, x))
-
-
-def _log1p_ratio(x: Tensor) -> Tensor:
-    zero = x == 0
-    return torch.where(zero, 1.0, torch.log1p(x) / torch.where(zero, 1.0, x))
-
-
-def _erf_ratio(x: Tensor) -> Tensor:
-    zero = x == 0
-    ratio = torch.erf(x) / torch.where(zero, 1.0, x)
-    return torch.where(zero, 2 / math.sqrt(math.pi), ratio)
-
-
-def _sin_ratio(x: Tensor) -> Tensor:
-    zero = x == 0
-    return torch.where(zero, 1.0, torch.sin(x) / torch.where(zero, 1.0, x))
-
-
-def _cos_ratio(x: Tensor) -> Tensor:
-    """(cos x − 1) / x."""
-    safe = torch.where(x == 0, 1.0, x)
-    return torch.where(x == 0, 0.0, -2 * torch.sin(x / 2) ** 2 / safe)
+    return ratio
 
 
 def _clamp_ratio(x: Tensor, min: float | None = None, max: float | None = None) -> Tensor:
@@ -119,29 +89,38 @@ def _activation_gradient(g: Tensor, x: Tensor, kind: str) -> Tensor:
     return g * torch.autograd.grad(total, leaf)[0]
 
 
+def _quotient(
+    name: str, reference: Callable[..., Tensor], attrs: Mapping[str, str] = MappingProxyType({})
+) -> Op:
+    """A quotient entry by entry, as well computed in the forward half."""
+    return Op(name, 1, attrs, reference, Family.QUOTIENT, T.ELEMENTWISE | T.MOVABLE)
+
+
 BOUNDS = {"min": "number?", "max": "number?"}
-# Quotients entry by entry, as well computed in the forward half.
-SLOPE = T.ELEMENTWISE | T.MOVABLE
 ROWS = (
     Op("gate", 2, {}, lambda g, mask: torch.where(mask, g, torch.zeros_like(g)), Family.RELEVANCE,
        T.ALLOCATES | T.ELEMENTWISE),
     Op("leaky_relu_gate", 2, {"slope": "number"},
        lambda g, x, slope: torch.where(x > 0, g, slope * g), Family.RELEVANCE, T.ELEMENTWISE),
-    Op("gelu_ratio", 1, {"approximate": "none|tanh"}, _gelu_ratio, Family.QUOTIENT, SLOPE),
-    Op("sigmoid_ratio", 1, {}, _sigmoid_ratio, Family.QUOTIENT, SLOPE),
-    Op("tanh_ratio", 1, {}, _tanh_ratio, Family.QUOTIENT, SLOPE),
-    Op("relu6_ratio", 1, {}, _relu6_ratio, Family.QUOTIENT, SLOPE),
-    Op("elu_ratio", 1, {}, _elu_ratio, Family.QUOTIENT, SLOPE),
-    Op("hardswish_ratio", 1, {}, lambda x: torch.clamp(x + 3, 0, 6) / 6, Family.QUOTIENT, SLOPE),
-    Op("mish_ratio", 1, {}, lambda x: torch.tanh(F.softplus(x)), Family.QUOTIENT, SLOPE),
-    Op("centred_softplus_ratio", 1, {}, _centred_softplus_ratio, Family.QUOTIENT, SLOPE),
-    Op("abs_ratio", 1, {}, torch.sign, Family.QUOTIENT, SLOPE),
-    Op("exp_ratio", 1, {}, _exp_ratio, Family.QUOTIENT, SLOPE),
-    Op("log1p_ratio", 1, {}, _log1p_ratio, Family.QUOTIENT, SLOPE),
-    Op("erf_ratio", 1, {}, _erf_ratio, Family.QUOTIENT, SLOPE),
-    Op("sin_ratio", 1, {}, _sin_ratio, Family.QUOTIENT, SLOPE),
-    Op("cos_ratio", 1, {}, _cos_ratio, Family.QUOTIENT, SLOPE),
-    Op("clamp_ratio", 1, BOUNDS, _clamp_ratio, Family.QUOTIENT, SLOPE),
+    _quotient("gelu_ratio", _gelu_ratio, {"approximate": "none|tanh"}),
+    _quotient("sigmoid_ratio",
+              _by_series(lambda x: torch.sigmoid(x) - 0.5, lambda x: 0.25 - x * x / 48)),
+    _quotient("tanh_ratio", _by_series(torch.tanh, lambda x: 1 - x * x / 3)),
+    _quotient("relu6_ratio",
+              lambda x: torch.where(x > 0, torch.clamp(x, 0, 6) / x, torch.zeros_like(x))),
+    _quotient("elu_ratio", lambda x: torch.where(x < 0, torch.expm1(x) / x, torch.ones_like(x))),
+    _quotient("hardswish_ratio", lambda x: torch.clamp(x + 3, 0, 6) / 6),
+    _quotient("mish_ratio", lambda x: torch.tanh(F.softplus(x))),
+    _quotient("centred_softplus_ratio",
+              _by_series(lambda x: F.softplus(x) - math.log(2),
+                         lambda x: 0.5 + x / 8 - x**3 / 192)),
+    _quotient("abs_ratio", torch.sign),
+    _quotient("exp_ratio", _over(torch.expm1)),
+    _quotient("log1p_ratio", _over(torch.log1p)),
+    _quotient("erf_ratio", _over(torch.erf, 2 / math.sqrt(math.pi))),
+    _quotient("sin_ratio", _over(torch.sin)),
+    _quotient("cos_ratio", _over(lambda x: -2 * torch.sin(x / 2) ** 2, 0.0)),  # (cos x − 1) / x
+    _quotient("clamp_ratio", _clamp_ratio, BOUNDS),
     Op("clamp_gate", 2, BOUNDS, _clamp_gate, Family.RELEVANCE, T.ELEMENTWISE),
     Op("power_gradient", 2, {"exponent": "number", "by": "number"}, _power_gradient,
        Family.RELEVANCE, T.ELEMENTWISE),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lrpc.ir.ops.row import Op
@@ -16,17 +17,9 @@ def _slice(x: Tensor, dim: int, start: int, stop: int, step: int) -> Tensor:
     return x.index_select(dim, index)
 
 
-def _pad(x: Tensor, pad: tuple[int, ...], value: float) -> Tensor:
-    return torch.nn.functional.pad(x, pad, value=value)
-
-
 def _topk(x: Tensor, k: int, dim: int) -> tuple[Tensor, Tensor]:
     values, indices = torch.topk(x, k, dim)
     return values, indices
-
-
-def _full(shape: tuple[int, ...], value: float, dtype: str) -> Tensor:
-    return torch.full(shape, value, dtype=DTYPES[dtype])
 
 
 def scatter_sum(x: Tensor, index: Tensor, dim: int, size: int) -> Tensor:
@@ -52,14 +45,15 @@ ROWS = (
        T.CHEAP | T.KEEPS_SIGN | T.JOINS),
     Op("slice", 1, {"dim": "axis", "start": "int", "stop": "int", "step": "int"}, _slice,
        Family.STRUCTURAL, MOVES, view=View.PART),
-    Op("pad", 1, {"pad": "ints", "value": "number"}, _pad, Family.STRUCTURAL, T.CHEAP),
+    Op("pad", 1, {"pad": "ints", "value": "number"}, F.pad, Family.STRUCTURAL, T.CHEAP),
     Op("flip", 1, {"dims": "axes"}, lambda x, dims: x.flip(dims), Family.STRUCTURAL, MOVES),
     Op("gather", 2, {"dim": "axis"}, lambda x, i, dim: x.gather(dim, i), Family.SELECTION,
        T.EXACT | T.KEEPS_SIGN),
     Op("topk", 1, {"k": "int", "dim": "axis"}, _topk, Family.SELECTION, T.CHOOSES, outputs=2),
     Op("constant", 0, {"weight": "weight"}, lambda weight: weight.clone(), Family.SOURCE,
        T.MOVABLE),
-    Op("full", 0, {"shape": "dims", "value": "filling", "dtype": "dtype"}, _full, Family.SOURCE,
+    Op("full", 0, {"shape": "dims", "value": "filling", "dtype": "dtype"},
+       lambda shape, value, dtype: torch.full(shape, value, dtype=DTYPES[dtype]), Family.SOURCE,
        T.MOVABLE),
     Op("arange", 0, {"size": "dim", "dtype": "dtype"},
        lambda size, dtype: torch.arange(size, dtype=DTYPES[dtype]), Family.SOURCE, T.MOVABLE),

@@ -189,8 +189,8 @@ def _names() -> dict[str, Known]:
     }
     values["torch.storage.UntypedStorage"] = torch.uint8
     return {
-        **{name: Known(name, make) for name, make in makes.items()},
-        **{name: Known(name, value=value) for name, value in values.items()},
+        **{name: Known(make) for name, make in makes.items()},
+        **{name: Known(value=value) for name, value in values.items()},
     }
 
 

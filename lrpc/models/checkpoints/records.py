@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -96,7 +96,6 @@ class Known:
     """A name that stands for something here. `make` is what calling it yields, None where it is
     only mentioned; `value` is what the name stands for."""
 
-    name: str
     make: Callable[[tuple[Any, ...]], Any] | None = None
     value: Any = None
 
@@ -106,7 +105,6 @@ class Budget:
     """Bytes that values may take in all; a file that wants more is Broken."""
 
     left: int
-    seen: set[Any] = field(default_factory=set)
 
     def spend(self, count: int) -> None:
         """Take `count` bytes. Raises Broken."""

@@ -142,8 +142,8 @@ class Machine:
             raise Broken("a text lacks its quotes")
         self.push(codecs.escape_decode(line[1:-1])[0].decode("latin1"))
 
-    def text(self, form: str, encoding: str) -> None:
-        self.push(str(self.take(self.number(form)), encoding, "surrogatepass"))
+    def text(self, form: str) -> None:
+        self.push(str(self.take(self.number(form)), "utf-8", "surrogatepass"))
 
     def latin(self, form: str) -> None:
         self.push(str(self.take(self.number(form)), "latin1"))

@@ -12,6 +12,7 @@ from lrpc.models.fitting import fill
 from lrpc.models.maskdino.backbone_specs import BackboneSpec, SwinSpec
 from lrpc.models.maskdino.further import further_outputs
 from lrpc.models.maskdino.keys import read
+from lrpc.models.maskdino.normalize import Normalize
 from lrpc.models.maskdino.pixel_decoder import PixelDecoder, Pixels
 from lrpc.models.maskdino.predictor import Predictor
 from lrpc.models.maskdino.resnet import ResNet
@@ -21,23 +22,6 @@ from lrpc.models.maskdino.swin import SwinTransformer
 
 #: How a message names the model.
 WHAT = "this MaskDINO configuration"
-
-
-class Normalize(nn.Module):
-    """(image − mean) / std; its output is where pixel relevance is read."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, spec: MaskDINOSpec) -> None:
-        super().__init__()
-        # Not part of the state dict: the released checkpoints take both from the configuration.
-        self.register_buffer("mean", torch.tensor(spec.pixel_mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(spec.pixel_std).view(3, 1, 1), persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """RGB in 0–255 [B, 3, H, W] → the normalised image [B, 3, H, W]."""
-        return (images - self.mean) / self.std
 
 
 class Head(nn.Module):
@@ -76,7 +60,8 @@ class MaskDINO(nn.Module):
     def __init__(self, spec: MaskDINOSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.normalize = Normalize(spec)
+        pixels = (torch.tensor(v).view(3, 1, 1) for v in (spec.pixel_mean, spec.pixel_std))
+        self.normalize = Normalize(*pixels)
         self.backbone = _backbone(spec.backbone)
         self.sem_seg_head = Head(spec)
         self.criterion = Criterion(spec)

@@ -24,9 +24,10 @@ class RecogniseDeformable:
     `deform_sample`, however maps, locations and weights are split, moved and put together.
 
     Samples may be weighed, moved, put together and summed in any order, by products, sums,
-    einsum or matmul. Sampling is bilinear, with zeros outside and corners not aligned. Maps, locations and weights
-    are taken whole, level after level, each for the head and query that it belongs to. Levels with
-    fewer points get more of weight 0. Zhu et al. 2021, equation 3 (2010.04159).
+    einsum or matmul. Sampling is bilinear, with zeros outside and corners not aligned. Maps,
+    locations and weights are taken whole, level after level, each for the head and query that it
+    belongs to. Levels with fewer points get more of weight 0. Zhu et al. 2021, equation 3
+    (2010.04159).
     """
 
     name: ClassVar[str] = "recognise_deformable"

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lrpc.commands.session.detect import find_detections
+from lrpc.commands.session.facts import read_facts
 from lrpc.models.maskdino.segments import Results, Sizes
 from lrpc.models.query_segments import panoptic, semantic
 from tests.support.saved_models import library
@@ -103,3 +105,38 @@ def test_padding_is_left_out() -> None:
     padded = given | {"pred_masks": F.pad(given["pred_masks"], (0, 8, 0, 6), value=20.0)}
     places = Sizes((120, 160), (96, 128), LARGE)
     torch.testing.assert_close(semantic(padded, places), semantic(given, sizes(LARGE)))
+
+
+@pytest.mark.parametrize("task", ["instance", "semantic", "panoptic"])
+def test_the_task_of_a_program_says_which_results_there_are(task: str) -> None:
+    source = {"SOURCE": "transformers:folder", "TEXT": task}
+    manifest = {
+        "inputs": {"images": "f32[B,3,64,64]"},
+        "outputs": {"pred_logits": "f32[B,12,4]", "pred_masks": "f32[B,12,16,16]"},
+        "config": {"LRPC": source},
+    }
+    found = read_facts(manifest).results
+    assert (found.semantic, found.panoptic) == (task == "semantic", task == "panoptic")
+    assert found.processor
+    assert Results(**{**vars(found), "panoptic": True, "semantic": False}) == HOW
+
+
+@pytest.mark.parametrize(
+    ("processor", "apart"),
+    [("MaskFormerImageProcessor", 0.04), ("Mask2FormerImageProcessor", 5e-3)],
+)
+def test_instances_score_nearly_as_in_transformers(processor: str, apart: float) -> None:
+    """It counts masks on the grid of the model (MaskFormer) or at 384 × 384 (Mask2Former), we at
+    the size on disk: the classes and their order among sure ones are the same."""
+    given = outputs(0)
+    own = SimpleNamespace(
+        class_queries_logits=given["pred_logits"][None],
+        masks_queries_logits=given["pred_masks"][None],
+    )
+    make = getattr(library, processor).post_process_instance_segmentation
+    (found,) = make(None, own, threshold=0.2, target_sizes=[LARGE])
+    wanted = sorted((-s["score"], s["label_id"]) for s in found["segments_info"])[:6]
+    mine = find_detections(given, (96, 128), (96, 128), 0.2, 6, original=LARGE, classes=3)
+    assert [one.label for one in mine] == [label for _, label in wanted]
+    scores = [one.score for one in mine]
+    assert scores == pytest.approx([-score for score, _ in wanted], abs=apart)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 
 from lrpc.ir.graph import Attr, Module, Node, Value
 from lrpc.ir.ops import views
@@ -88,23 +89,21 @@ def double_scale(node: Node, before: Before, new: Rewriter) -> Outputs | None:
 
 
 def slice_of_cat(node: Node, before: Before, new: Rewriter) -> Outputs | None:
-    """Slicing one whole operand out of a concatenation."""
+    """Slicing whole operands out of a concatenation."""
     cat = before.get(node.inputs[0].name)
     if cat is None or cat.op != "cat" or node.attr("step") != 1:
         return None
     rank = cat.out.type.rank
     dim = cat.integer("dim") % rank
-    if node.integer("dim") % rank != dim:
+    sizes = [value.type.shape[dim] for value in cat.inputs]
+    if node.integer("dim") % rank != dim or not all(isinstance(size, int) for size in sizes):
         return None
-    start = 0
-    for value in cat.inputs:
-        size = value.type.shape[dim]
-        if not isinstance(size, int):
-            return None
-        if start == node.attr("start") and start + size == node.attr("stop"):
-            return (value,)
-        start += size
-    return None
+    starts = list(accumulate((size for size in sizes if isinstance(size, int)), initial=0))
+    start, stop = (int(number(node, key)) for key in ("start", "stop"))
+    if start not in starts or stop not in starts or start >= stop:
+        return None
+    own = cat.inputs[starts.index(start) : starts.index(stop)]
+    return own if len(own) == 1 else new.like(cat, *own, hint=node.out.name, attrs=dict(cat.attrs))
 
 
 def add_zero(node: Node, before: Before, new: Rewriter) -> Outputs | None:

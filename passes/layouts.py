@@ -130,7 +130,7 @@ def covered(shape: Sequence[Dim], parts: Iterable[Part]) -> tuple[Part, ...] | N
         return None
     found: list[Part] = []
     for axis, extent in enumerate(shape):
-        mine = sorted((p for p in own if p.axis == axis), key=lambda p: -_number(p.step))
+        mine = sorted((p for p in own if p.axis == axis), key=lambda p: -concrete_at(p.step))
         if tuple(mine) != (digits(Part(axis, 1, extent), [p.extent for p in mine]) if mine else ()):
             return None
         if product(mine) != extent:
@@ -139,7 +139,8 @@ def covered(shape: Sequence[Dim], parts: Iterable[Part]) -> tuple[Part, ...] | N
     return tuple(found) if len(found) == len(own) else None
 
 
-def _number(dim: Dim) -> int:
+def concrete_at(dim: Dim) -> int:
+    """An extent at the sizes by which extents are compared."""
     return concrete(dim, EXAMPLE)
 
 
@@ -154,7 +155,7 @@ def _reshaped(parts: list[Part], shape: tuple[Dim, ...]) -> tuple[tuple[Part, ..
         have: Dim = 1
         want: Dim = 1
         while not some or have != want:
-            behind = _number(have) <= _number(want)
+            behind = concrete_at(have) <= concrete_at(want)
             if not (parts if behind else wanted):
                 return None
             if behind:
@@ -167,7 +168,7 @@ def _reshaped(parts: list[Part], shape: tuple[Dim, ...]) -> tuple[tuple[Part, ..
             found += [(p,) for p in digits(some[0], extents)]
         elif len(extents) == 1:
             found.append(tuple(some))
-        elif (regrouped := _regrouped(some, extents)) is not None:
+        elif (regrouped := split(some, extents)) is not None:
             found += regrouped
         else:
             return None
@@ -175,12 +176,15 @@ def _reshaped(parts: list[Part], shape: tuple[Dim, ...]) -> tuple[tuple[Part, ..
     return tuple(() if n == 1 else next(rest) for n in shape)
 
 
-def _regrouped(parts: list[Part], shape: Sequence[Dim]) -> list[tuple[Part, ...]] | None:
-    """Parts by axis of `shape`, split where an axis ends within one."""
-    rest, found = [*parts], []
+def split(parts: Sequence[Part], shape: Sequence[Dim]) -> list[tuple[Part, ...]] | None:
+    """Parts by axis of `shape`, split where an axis ends within one; None where they are more or
+    fewer places."""
+    rest, found = [p for p in parts if p.extent != 1], list[tuple[Part, ...]]()
     for extent in shape:
         own, need = list[Part](), extent
         while need != 1:
+            if not rest:
+                return None
             part = rest.pop(0)
             if (left := _quotient(need, part.extent)) is not None:
                 need = left
@@ -192,11 +196,13 @@ def _regrouped(parts: list[Part], shape: Sequence[Dim]) -> list[tuple[Part, ...]
                 return None
             own.append(part)
         found.append(tuple(own))
-    return found
+    return None if rest else found
 
 
 def _quotient(a: Dim, b: Dim) -> Dim | None:
     """a / b where that is an extent at all sizes."""
+    if a == b:
+        return 1
     top, below = (n if isinstance(n, Sym) else Sym(n) for n in (a, b))
     batch, seeds = top.batch - below.batch, top.seeds - below.seeds
     try:

@@ -139,11 +139,19 @@ class _Finder:
             return None
         if node.op in SKIPPING:
             return node.inputs[0]
+        if node.op == "gather" and self._constant(node.inputs[1]):
+            return node.inputs[0]
         active = [x for x in node.inputs if self.flow.activation(x)]
         if node.op == "mul" and len(active) == 1:
             return active[0]
         ends = {self._skipped(x)[-1] for x in active} if node.op == "cat" else set()
         return ends.pop() if len(ends) == 1 else None
+
+    def _constant(self, value: Value) -> bool:
+        """Whether `value` is a constant of the program, moved or repeated."""
+        first = self.flow.back(value, lambda n: n.op in STRUCTURAL)[-1]
+        node = self.flow.graph.producers.get(first.name)
+        return node is not None and not node.inputs
 
     def _upsampled(self, transform: Value) -> bool:
         """Whether a resize stands after the operand's last learned map, as in a feature pyramid."""
@@ -154,8 +162,7 @@ class _Finder:
     def _projects(self, shortcut: Value, transform: Value, total: Value) -> bool:
         """Whether both operands leave one block input, `shortcut` by a single learned map."""
         flow = self.flow
-        last = flow.back(shortcut, lambda n: n.op in SKIPPING | NORMS)[-1]
-        projection = flow.graph.producers.get(last.name)
+        projection = flow.graph.producers.get(self._projected(shortcut).name)
         if projection is None or projection.op not in SHORTCUT_MAPS:
             return False
         for start in self._skipped(projection.inputs[0]):
@@ -165,6 +172,12 @@ class _Finder:
             if flow.maps(inside) > 1:
                 return self._closed(inside | flow.between(start.name, shortcut.name), total)
         return False
+
+    def _projected(self, value: Value) -> Value:
+        """What a shortcut makes of its map: normalised, moved, pooled, put together again."""
+        last = self.flow.back(value, lambda n: n.op in SKIPPING | NORMS)[-1]
+        before = self._taken_from(last)
+        return last if before is None else self._projected(before)
 
     def _closed(self, inside: frozenset[str], total: Value) -> bool:
         """Whether everything made inside goes nowhere but to the sum."""

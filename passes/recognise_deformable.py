@@ -11,10 +11,11 @@ from lrpc.ir.graph import Attr, Graph, Module, Node, Value
 from lrpc.ir.types import Dim
 from passes.eliminate_dead import EliminateDead
 from passes.fold_constants import FoldConstants
-from passes.layouts import Layout, Part
+from passes.layouts import Layout, Part, concrete_at, split
 from passes.rewrite import Rewriter, rewrite
+from passes.sample_stacks import Parts
 from passes.sampling_operands import Taken, locations, reshaped, taken, together, values
-from passes.weighed_samples import Finder, Operand, Parts, Weighed
+from passes.weighed_samples import Finder, Operand, Weighed
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,11 @@ class RecogniseDeformable:
     """Replaces Σ over levels and points of weight · grid_sample(map, 2·location − 1) by one
     `deform_sample`, however maps, locations and weights are split, moved and put together.
 
-    Sampling is bilinear, with zeros outside and corners not aligned. Maps, locations and weights
-    are taken whole, level after level, each for the head and query that it belongs to. Levels with
-    fewer points get more of weight 0. Zhu et al. 2021, equation 3 (2010.04159).
+    Samples may be weighed, moved, put together and summed in any order, by products, sums,
+    einsum or matmul. Sampling is bilinear, with zeros outside and corners not aligned. Maps,
+    locations and weights are taken whole, level after level, each for the head and query that it
+    belongs to. Levels with fewer points get more of weight 0. Zhu et al. 2021, equation 3
+    (2010.04159).
     """
 
     name: ClassVar[str] = "recognise_deformable"
@@ -132,8 +135,8 @@ def _planned(graph: Graph, finder: Finder, node: Node, weighed: Weighed) -> _Pla
     shapes = {(one.shape[0], one.shape[2]) for one in (*value, *located, *weights)}
     if len(shapes) > 1 or any(one.shape[1] != queries for one in (*located, *weights)):
         return None
-    end, turned = _end(graph, finder, node, weighed, (batch, queries, heads, width))
-    return _Plan(end, levels, counts, value, located, weights, turned)
+    end = _end(graph, finder, node, weighed, (batch, queries, heads, width))
+    return None if end is None else _Plan(end[0], levels, counts, value, located, weights, end[1])
 
 
 def _points(pieces: Sequence[Operand], counts: Sequence[int]) -> list[tuple[Dim, ...]]:
@@ -145,28 +148,45 @@ def _points(pieces: Sequence[Operand], counts: Sequence[int]) -> list[tuple[Dim,
 
 def _end(
     graph: Graph, finder: Finder, node: Node, weighed: Weighed, shape: tuple[Dim, ...]
-) -> tuple[Node, tuple[int, ...] | None]:
+) -> tuple[Node, tuple[int, ...] | None] | None:
     """The node whose result is that of the sampling, [B, Q, H·D], as it is; or `node`, and how
     [B, Q, H, D] is permuted to it."""
     batch, queries, heads, width = shape
     b, q, h, d = Part(0, 1, batch), Part(1, 1, queries), Part(2, width, heads), Part(2, 1, width)
     stand = {"n": (b, h), "d": (d,), "x": (q,), "y": (q,)}
-    layout: Layout | None = _bare(
-        tuple(p for part in dim for p in stand[str(part.axis)]) for dim in weighed.dims
-    )
-    wanted, end = _bare([(b,), (q,), (h, d)]), node
-    while layout is not None:
+    layout, end = _of_result(weighed.dims, stand), node
+    if layout is None:
+        return None
+    order, wanted = [p for dim in layout.dims for p in dim], _bare([(b,), (q,), (h, d)])
+    while True:
         if layout == wanted:
             return end, None
         users = graph.users.get(end.out.name, ())
         if end.out.name not in finder.once or users[0].op not in ("reshape", "permute"):
             break
         end = users[0]
-        layout = layout.moved(end)
-    letters = {"n": "bh", "d": "d", "x": "q", "y": "q"}
-    order = "".join(letters[str(part.axis)] for dim in weighed.dims for part in dim)
-    order += "".join(letter for letter in "bqhd" if letter not in order)
-    return node, tuple("bqhd".index(letter) for letter in order)
+        if (layout := layout.moved(end)) is None:
+            break
+    whole = [p for p in (b, q, h, d) if p.extent == 1 or p in order]
+    if len(whole) < 4:
+        return None
+    order += [p for p in whole if p.extent == 1]
+    turned = sorted(range(4), key=lambda i: order.index(whole[i]))
+    return node, tuple(turned)
+
+
+def _of_result(dims: Sequence[Parts], stand: dict[str, Parts]) -> Layout | None:
+    """`dims`, where `stand` says what axes of samples are in the result."""
+    found: dict[Part, Parts] = {}
+    for axis, own in stand.items():
+        parts = sorted(
+            (p for dim in dims for p in dim if p.axis == axis), key=lambda p: -concrete_at(p.step)
+        )
+        given = split(own, [p.extent for p in parts]) if parts else []
+        if given is None:
+            return None
+        found |= dict(zip(parts, given, strict=True))
+    return _bare(tuple(p for part in dim for p in found[part]) for dim in dims)
 
 
 def _bare(dims: Iterable[Parts]) -> Layout:

@@ -9,7 +9,8 @@ from lrpc.ir.graph import Graph, Loc, Node, Value
 from lrpc.ir.types import Dim
 from passes.layouts import MOVES, REPEATED, Cut, Part, chain, covered, digits, product
 from passes.rewrite import Rewriter
-from passes.weighed_samples import Operand, Parts, followed
+from passes.sample_stacks import Parts, followed
+from passes.weighed_samples import Operand
 
 AFFINE = frozenset({"scale", "shift"})
 Levels = Sequence[tuple[int, int]]

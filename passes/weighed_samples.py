@@ -6,13 +6,23 @@ from dataclasses import dataclass, replace
 
 from lrpc.ir.graph import Graph, Node, Value
 from lrpc.ir.types import Dim
-from passes.layouts import MOVES, REPEATED, Cut, Layout, Part, chain, product
+from passes.layouts import MOVES, Cut, chain
+from passes.sample_stacks import (
+    LEVELS,
+    Parts,
+    Stack,
+    Weights,
+    added,
+    axes_of,
+    extents,
+    joined,
+    moved,
+    sampled,
+    summed,
+    weighed,
+)
 
-LEVELS = "levels"
-OPTIONS = {"mode": "bilinear", "padding": "zeros", "align_corners": False}
-
-Parts = tuple[Part, ...]
-Stack = tuple[Layout, tuple[Node, ...]]
+PRODUCTS = frozenset({"mul", "einsum", "matmul"})
 
 
 @dataclass(frozen=True)
@@ -34,7 +44,7 @@ class Weighed:
     """A sum of weighed samples. Samples are [N, D, y, x], N images times heads, D channels; `point`
     is the axis of them that is summed over, y or x. `weights` are those of all levels, or one for
     each. `dims` are the parts n, d and y or x of each axis of the result; `sums` are the names of
-    the results that are summed."""
+    the sums inside."""
 
     samples: tuple[Node, ...]
     weights: tuple[Operand, ...]
@@ -66,123 +76,73 @@ class Finder:
         self.found: dict[str, Weighed] = {}
         self._stacks: dict[str, Stack] = {}
         for node in graph.nodes:
-            if node.op == "grid_sample" or node.op in {*MOVES, "cat"}:
-                if (stack := self._stacked(node)) is not None:
-                    self._stacks[node.out.name] = stack
-            elif (made := self._found(node)) is not None:
-                self.found[node.out.name] = made
-
-    def _found(self, node: Node) -> Weighed | None:
-        if any(value.name not in self.once for value in node.inputs):
-            return None
-        if node.op == "sum":
-            return self._product(node)
-        inner = [self.found[v.name] for v in node.inputs if v.name in self.found]
-        if node.op == "shift" and node.number("by") == 0 and inner:
-            return inner[0]  # what Python's sum() starts with
-        if node.op != "add" or len(inner) < 2:
-            return None
-        a, b = inner
-        levelled = all(len(f.weights) == len(f.samples) for f in inner)
-        if not levelled or (a.dims, a.point, a.extents()) != (b.dims, b.point, b.extents()):
-            return None
-        return replace(
-            a,
-            samples=a.samples + b.samples,
-            weights=a.weights + b.weights,
-            sums=(*a.sums, *b.sums, *(v.name for v in node.inputs)),
-        )
-
-    def _product(self, node: Node) -> Weighed | None:
-        times = self.graph.producers.get(node.inputs[0].name)
-        if times is None or times.op != "mul":
-            return None
-        for value, weight in (times.inputs, times.inputs[::-1]):
-            stack = self._stacks.get(value.name) if value.name in self.once else None
-            if stack is not None and value.type == times.out.type:
-                return self._summed(node, *stack, weight)
-        return None
+            stack = self._stacked(node)
+            if stack is None:
+                continue
+            name = node.out.name
+            whole = None if node.op in MOVES else _whole(stack)
+            if whole is not None:
+                self.found[name] = whole
+                stack = replace(stack, sums=(*stack.sums, name))
+            self._stacks[name] = stack
 
     def _stacked(self, node: Node) -> Stack | None:
-        """The samples that a result is made of, by the parts n, d, y, x and that of the levels."""
         if node.op == "grid_sample":
-            fits = all(node.attr(key) == wanted for key, wanted in OPTIONS.items())
-            shape = node.out.type.shape
-            return (Layout.of(shape, "ndyx"), (node,)) if fits and len(shape) == 4 else None
-        inner = [
-            self._stacks[v.name]
-            for v in node.inputs
-            if v.name in self._stacks and v.name in self.once
-        ]
-        if not inner or len(inner) < len(node.inputs):
+            return sampled(node)
+        stacks = [self._stacks.get(v.name) if v.name in self.once else None for v in node.inputs]
+        known = [stack for stack in stacks if stack is not None]
+        if not known:
             return None
+        if node.op in PRODUCTS:
+            return self._product(node, stacks)
+        if len(known) < len(stacks):
+            return self._beside_zeros(node, known[0])
+        if node.op in MOVES:
+            return moved(known[0], node)
+        if node.op == "shift" and node.number("by") == 0 and known[0].weights:
+            return known[0]  # what Python's sum() starts with
         if node.op == "cat":
-            return _joined(node, [layout for layout, _ in inner], [s for _, s in inner])
-        layout = inner[0][0].moved(node)
-        return None if layout is None or layout.cuts else (layout, inner[0][1])
+            return joined(node, known)
+        if node.op == "sum":
+            return summed(known[0], node)
+        return added(known) if node.op == "add" and len(known) == 2 else None
 
-    def _summed(
-        self, node: Node, layout: Layout, samples: tuple[Node, ...], weight: Value
-    ) -> Weighed | None:
-        rank = len(layout.dims)
-        over = {d % rank for d in node.integers("dims")}
-        kept = [p for d, dim in enumerate(layout.dims) for p in dim if d not in over]
-        gone = [p.axis for d in sorted(over) for p in layout.dims[d]]
-        axes = {p.axis for p in kept}
-        point, query = ("y", "x") if "y" in gone or "x" in axes else ("x", "y")
-        if gone not in ([], [LEVELS], [point], [LEVELS, point]) or not axes <= {"n", "d", query}:
-            return None
-        sizes = dict(zip("ndyx", samples[0].out.type.shape, strict=True))
-        if any(p.extent != sizes[str(p.axis)] for p in kept):
-            return None
-        operand = self._weight(weight, layout, over)
-        if operand is None:
-            return None
-        keeps = bool(node.attr("keepdim"))
-        dims = tuple(
-            () if d in over else dim for d, dim in enumerate(layout.dims) if keeps or d not in over
-        )
-        return Weighed(samples, (operand,), point, dims, (node.out.name,))
-
-    def _weight(self, weight: Value, layout: Layout, over: set[int]) -> Operand | None:
-        """The parts of the weight of every sample; None unless it has one for each head, query and
-        point, the same for all channels."""
-        source, nodes = chain(self.graph, weight, MOVES)
-        own = followed(source, nodes)
-        if own is None:
-            return None
-        more = len(layout.dims) - len(own.dims)
-        found: dict[str, Parts] = {"n": (), "q": (), "p": ()}
-        for d, (theirs, dim) in enumerate(zip(layout.dims, [()] * more + [*own.dims], strict=True)):
-            axes = {p.axis for p in theirs}
-            if axes <= {"d"}:
-                if any(p.axis != REPEATED for p in dim):
-                    return None
+    def _product(self, node: Node, stacks: list[Stack | None]) -> Stack | None:
+        for i, stack in enumerate(stacks):
+            if stack is None or len(stacks) != 2:
                 continue
-            role = "p" if d in over else "n" if axes == {"n"} else "q" if len(axes) == 1 else ""
-            if not role or product(dim) != product(theirs):
-                return None
-            found[role] += dim
-        return Operand(source, found["n"], found["q"], found["p"], cuts=own.cuts)
-
-
-def followed(source: Value, nodes: list[Node]) -> Layout | None:
-    """The layout after `nodes`, of the parts of `source`."""
-    layout: Layout | None = Layout.of(source.type.shape)
-    for node in nodes:
-        layout = layout if layout is None or node.op not in MOVES else layout.moved(node)
-    return layout
-
-
-def _joined(node: Node, layouts: list[Layout], samples: list[tuple[Node, ...]]) -> Stack | None:
-    """Levels along a new axis, or along that of their points."""
-    axis = node.integer("dim") % len(layouts[0].dims)
-    others = {(*layout.dims[:axis], (), *layout.dims[axis + 1 :]) for layout in layouts}
-    own = [layout.dims[axis] for layout in layouts]
-    points = all(len(dim) < 2 and {p.axis for p in dim} <= {"x", "y"} for dim in own)
-    names = {p.axis for dim in own for p in dim}
-    if len(others) > 1 or not points or len(names) > 1 or any(len(s) > 1 for s in samples):
+            other = node.inputs[1 - i]
+            axes = axes_of(node, (node.inputs[i].type.rank, other.type.rank), i == 1)
+            if (found := weighed(self.graph, stack, other, axes)) is not None:
+                return found
         return None
-    dims = list(layouts[0].dims)
-    dims[axis] = (Part(LEVELS, 1, node.out.type.shape[axis]),)
-    return Layout(tuple(dims)), tuple(one for s in samples for one in s)
+
+    def _beside_zeros(self, node: Node, stack: Stack) -> Stack | None:
+        """The sum with zeros, which accumulation starts with."""
+        if node.op != "add" or not stack.weights:
+            return None
+        for value, other in (node.inputs, node.inputs[::-1]):
+            made = self.graph.producers.get(chain(self.graph, other, MOVES)[0].name)
+            zeros = made is not None and made.op == "full" and made.attr("value") == 0
+            if zeros and value.name in self._stacks and value.type == node.out.type:
+                return stack
+        return None
+
+
+def _whole(stack: Stack) -> Weighed | None:
+    """The sum, where it goes over all levels and points, and over nothing else."""
+    left = extents(stack.layout.dims)
+    if not stack.weights or not left.keys() <= {"n", "d", "y", "x"}:
+        return None
+    for point, query in (("x", "y"), ("y", "x")):
+        axes = ["ndyx".index(axis) for axis in ("n", "d", query)]
+        sizes = {tuple(s.out.type.shape[i] for i in axes) for s in stack.samples}
+        if point not in left and sizes == {tuple(left.get(a, 1) for a in ("n", "d", query))}:
+            weights = tuple(_operand(one, point, query) for one in stack.weights)
+            return Weighed(stack.samples, weights, point, stack.layout.dims, stack.sums)
+    return None
+
+
+def _operand(own: Weights, point: str, query: str) -> Operand:
+    points = (*own.along(LEVELS), *own.along(point))
+    return Operand(own.source, own.along("n"), own.along(query), points, cuts=own.cuts)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, cast
 
+from lrpc.backend.broadcast import BROADCAST, repeated
 from lrpc.backend.emission import EMISSION
 from lrpc.backend.quoting import literal
 from lrpc.errors import ProgramError
@@ -91,11 +92,24 @@ def render(
         both = paired(node) if pair is not None else None
         fields["affine"] = pair(both) if both and pair else "{weight}, {bias}".format(**fields)
         fields["weights"] = fields["affine"] if node.attr("bias") else fields["weight"]
+    inputs = [_in_runs(text, *last) for text, last in zip(inputs, repeats(node), strict=True)]
     emission = EMISSION[node.op]
     more = [(key, fields[key]) for key, usual in emission.more if fields[key] != literal(usual)]
     fields["more"] = "".join(f", {key}={text}" for key, text in more)
     text = emission.text if over is None else emission.over[over]
     return _Template().vformat(text, tuple(inputs), fields)
+
+
+def repeats(node: Operation) -> tuple[tuple[int, ...], ...]:
+    """To which last axes each operand is repeated first."""
+    types = [value.type for value in node.inputs]
+    if node.op not in BROADCAST:
+        return ((),) * len(types)
+    return tuple(repeated(own, types) for own in types)
+
+
+def _in_runs(text: str, *last: int) -> str:
+    return f"in_runs({text}, {', '.join(map(str, last))})" if last else text
 
 
 def paired(node: Operation) -> Any:

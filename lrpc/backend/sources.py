@@ -34,6 +34,7 @@ from lrpc.runtime import program as runtime
 from lrpc.runtime import result_buffers as rooms
 from lrpc.runtime.kernels import (
     boxes,
+    broadcasts,
     cells,
     deformable,
     grids,
@@ -52,7 +53,7 @@ RUNTIME: tuple[ModuleType, ...] = (
     *(indices, seeds, interface, requests, calls, capture, pages, runtime, opening),
 )
 MODULES: tuple[ModuleType, ...] = (
-    *(weights, linears, transposes, ratios, slopes, softmaxes, ledgers),
+    *(weights, linears, transposes, broadcasts, ratios, slopes, softmaxes, ledgers),
     *(cells, deformable, grids, boxes, chunks),
 )
 TRITON: tuple[ModuleType, ...] = (triton_ratios, triton_deformable)  # on top of triton_support

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 SIZED = frozenset({
     "view", "reshape", "expand", "broadcast_to", "repeat", "tile", "flatten", "unflatten",
     "squeeze", "unsqueeze", "permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis",
-    "split", "split_with_sizes", "chunk", "tensor_split", "unbind", "narrow", "select", "flip",
-    "roll", "pad", "unfold", "topk", "cumsum", "softmax", "diagonal", "tril", "triu",
+    "split", "split_with_sizes", "chunk", "tensor_split", "vsplit", "hsplit", "dsplit",
+    "unbind", "narrow", "select", "flip", "roll", "pad", "unfold", "topk", "cumsum", "softmax",
+    "diagonal", "tril", "triu",
     "interpolate", "upsample", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool1d",
     "adaptive_max_pool2d", "pixel_shuffle", "pixel_unshuffle", "one_hot",
     "zeros_like", "ones_like", "empty_like", "rand_like", "randn_like",

@@ -40,7 +40,8 @@ def _shortest_table(graph: Graph) -> int:
 
 
 def strongest(value: Tensor, target: Mapping[str, Any], shape: tuple[object, ...]) -> Tensor:
-    """The indices [1, B, n] of the largest entry of each image."""
+    """The indices [1, B, n] of the largest entry of each image that is not 0, where there is one:
+    the logit of a class that no pixel has is 0, and has no relevance."""
     batch = next(i for i, d in enumerate(shape) if isinstance(d, Sym))
     rest = [i for i in range(value.dim()) if i != batch]
     axes = [rest[a] for a in target["axes"]]
@@ -50,7 +51,10 @@ def strongest(value: Tensor, target: Mapping[str, Any], shape: tuple[object, ...
     score = value.sum(others, keepdim=True) if others else value
     ordered = score.permute([batch, *axes, *others]).flatten(1)
     sizes = [value.shape[a] for a in axes]
-    return torch.stack(torch.unravel_index(ordered.argmax(1), sizes), -1)[None]
+    some = ordered.isfinite() & (ordered != 0)
+    best = torch.where(some, ordered, -torch.inf).argmax(1)
+    best = torch.where(some.any(1), best, ordered.argmax(1))
+    return torch.stack(torch.unravel_index(best, sizes), -1)[None]
 
 
 def one_hot(value: Tensor, target: Mapping[str, Any], at: Tensor) -> Tensor:

@@ -44,6 +44,16 @@ def exact_relevance(
     return reference_relevance(graph_in_double(joint.graph), tensors, given, known, doubled(seed))
 
 
+def rounded(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """float32 values in float64, each moved by up to half a unit in its last place."""
+    generator, found = torch.Generator().manual_seed(0), dict[str, Tensor]()
+    for name, value in values.items():
+        by = torch.rand(value.shape, generator=generator, dtype=torch.float64) * 2 - 1
+        own = value.dtype == torch.float32
+        found[name] = value.double() * (1 + by * 2**-24) if own else value
+    return found
+
+
 def read_out(parts: Sequence[Tensor]) -> Tensor:
     """What a `read` of these inputs hands out: G ⊙ value, R, or G ⊙ value + R."""
     if len(parts) == 1:

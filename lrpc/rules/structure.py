@@ -40,9 +40,21 @@ def _same(ctx: Context, node: Node) -> None:
 
 
 def _cast(ctx: Context, node: Node) -> None:
+    """What rounding to a narrower type takes or gives is booked: it is no relevance of `x`."""
     x = node.inputs[0]
-    whole = not x.type.is_float  # relevance of a whole number is none itself
-    ctx.move(node, x, lambda g: g if whole else ctx.op("cast", g, dtype=x.type.dtype))
+    if not x.type.is_float:  # relevance of a whole number is none itself
+        ctx.move(node, x, lambda g: g)
+        return
+    came = ctx.arrived(node)
+    ctx.absorb_all(node, "rescale")
+    if came.g is not None:
+        g = ctx.op("cast", came.g, dtype=x.type.dtype)
+        ctx.absorb("rescale", g, x, negative=True)
+        ctx.propagate(x, g)
+    if came.r is not None:
+        r = ctx.op("cast", came.r, dtype=x.type.dtype)
+        ctx.absorb_relevance("rescale", r, negative=True)
+        ctx.propagate_relevance(x, r)
 
 
 def _cat(ctx: Context, node: Node) -> None:

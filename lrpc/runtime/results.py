@@ -104,17 +104,18 @@ class Ledger:
         return rest.abs() / scale.clamp_min(torch.finfo(rest.dtype).tiny)
 
     def node_closure(self) -> dict[str, Tensor]:
-        """Node → |out − in − sinks|, relative to the start: [K, B]."""
+        """Node → |out − in − sinks|, relative to the start: [K, B]; 0 where nothing started."""
         rest: dict[str, Tensor] = {}
         for node, _, kind, amount in self.rows:
             part = amount if kind == "out" else -amount
             rest[node] = rest[node] + part if node in rest else part
-        return {node: r.abs() / self.start.abs() for node, r in rest.items()}
+        scale = self.start.abs().clamp_min(torch.finfo(self.start.dtype).tiny)
+        return {node: r.abs() / scale for node, r in rest.items()}
 
     def biggest(self, count: int = 10) -> list[tuple[str, str, str, float]]:
         """The largest sinks, by mean |amount| over seeds and images: (node, module path, kind,
         share of the start)."""
-        total = self.start.abs().mean()
+        total = self.start.abs().mean().clamp_min(torch.finfo(self.start.dtype).tiny)
         found = [
             (node, module, kind, float(amount.abs().mean() / total))
             for node, module, kind, amount in self.rows

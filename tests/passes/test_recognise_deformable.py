@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from lrpc.frontend import import_model
 from lrpc.ir.graph import Module
 from lrpc.ir.interpreter import interpret
 from lrpc.ir.parser import parse_graph
+from lrpc.models.maskdino.layers import MSDeformAttn
 from passes import Canonicalize, RecogniseDeformable
 from tests.support.graphs import rewritten
 from tests.support.sampled_models import (
@@ -25,9 +26,11 @@ from tests.support.sampled_models import (
     SampledAttention,
     concatenated,
     level_by_level,
+    parts,
     planes,
     result,
     sample,
+    samples,
     stacked,
 )
 from tests.support.sized_models import DeformableDetr
@@ -124,8 +127,8 @@ def by_head(value: Tensor, loc: Tensor, weight: Tensor, levels: Levels) -> Tenso
 
 def of_maps(value: Tensor, loc: Tensor, weight: Tensor, levels: Levels) -> Tensor:
     """Maps of levels that do not come from one value."""
-    parts = value.split([y * x for y, x in levels], 1)
-    return stacked(torch.cat([p.relu() for p in parts], 1), loc, weight, levels)
+    maps = value.split([y * x for y, x in levels], 1)
+    return stacked(torch.cat([p.relu() for p in maps], 1), loc, weight, levels)
 
 
 def of_constants(value: Tensor, loc: Tensor, weight: Tensor, levels: Levels) -> Tensor:
@@ -160,6 +163,22 @@ def test_constant_weights_take_no_relevance() -> None:
     )
     assert a.abs().amax() > 0.1
     torch.testing.assert_close(a, b)
+
+
+def relevance_of(form: Form) -> list[Tensor]:
+    """Of value, locations and weights."""
+    sizes = Sizes()
+    given, other = (tuple(sizes.given(batch).values()) for batch in (2, 3))
+    program = lrpc.compile(Sampling(form, LEVELS), given, composite="attnlrp", check=False)
+    found = program.relevance(program.forward(*other), "output", at=[(2, 3)]).inputs
+    return [found[name] for name in ("value", "weight")]
+
+
+@pytest.mark.parametrize("form", [name for name in FORMS if name != "stacked"])
+def test_relevance_does_not_hang_on_the_form(form: str) -> None:
+    torch.testing.assert_close(
+        relevance_of(FORMS[form]), relevance_of(stacked), rtol=1e-12, atol=1e-14
+    )
 
 
 # -- near misses -----------------------------------------------------------------------------------
@@ -206,6 +225,102 @@ NEAR: dict[str, tuple[Changed, Sizes]] = {
     ),
     "samples that are read elsewhere": (Changed(sampled=True), Sizes()),
 }
+
+
+def einsum_as(equation: str, of: Callable[[Tensor], Tensor] = lambda w: w) -> Callable[..., Any]:
+    def form(value: Tensor, loc: Tensor, weight: Tensor, levels: Levels) -> Any:
+        found = torch.stack(samples(value, loc, levels), -2)
+        return torch.einsum(equation, found, of(weight.transpose(1, 2).flatten(0, 1)))
+
+    return form
+
+
+def by_channel(weight: Tensor) -> Tensor:
+    return weight[:, None] * torch.arange(1.0, 4.0, dtype=weight.dtype)[:, None, None, None]
+
+
+def two_columns(value: Tensor, loc: Tensor, weight: Tensor, levels: Levels) -> Tensor:
+    """Two weights of each sample: the result has two of each channel."""
+    found = torch.cat(samples(value, loc, levels), -1).transpose(1, 2)
+    column = weight.transpose(1, 2).reshape(*found.shape[:2], -1, 1)
+    return found @ torch.cat([column, column.square()], -1)
+
+
+def levels_of(order: Sequence[int], start: float | None = None) -> Callable[..., Any]:
+    """These levels accumulated, from a tensor of this number on."""
+
+    def form(value: Tensor, loc: Tensor, weight: Tensor, levels: Levels) -> Tensor:
+        each = parts(value, loc, weight, levels)
+        first = torch.einsum("ncqp,nqp->ncq", *each[order[0]])
+        out = first if start is None else torch.full_like(first, start) + first
+        for i in order[1:]:
+            out = out + torch.einsum("ncqp,nqp->ncq", *each[i])
+        return out
+
+    return form
+
+
+def unweighed(value: Tensor, loc: Tensor, weight: Tensor, levels: Levels) -> Tensor:
+    """The weight comes after the sum of points."""
+    each = parts(value, loc, weight, levels)
+    return torch.stack([s.sum(-1) * w[:, None, :, 0] for s, w in each]).sum(0)
+
+
+def averaged(value: Tensor, loc: Tensor, weight: Tensor, levels: Levels) -> Tensor:
+    each = parts(value, loc, weight, levels)
+    return torch.stack([s * w[:, None] for s, w in each], -2).flatten(-2).mean(-1)
+
+
+def read_on_the_way(value: Tensor, loc: Tensor, weight: Tensor, levels: Levels) -> Any:
+    each = [s * w[:, None] for s, w in parts(value, loc, weight, levels)]
+    return torch.stack(each, -2).sum((-1, -2)), each[0]
+
+
+def over_heads(value: Tensor, loc: Tensor, weight: Tensor, levels: Levels) -> Tensor:
+    found = torch.stack(samples(value, loc, levels), -2).unflatten(0, value.shape[::2][:2])
+    return torch.einsum("bhcqlp,bqhlp->bqc", found, weight)
+
+
+def over_queries(value: Tensor, loc: Tensor, weight: Tensor, levels: Levels) -> Any:
+    each = parts(value, loc, weight, levels)
+    return torch.stack([s * w[:, None] for s, w in each], -2).sum((-1, -2, -3))
+
+
+MISSES: dict[str, Callable[..., Any]] = {
+    "summed over heads": over_heads,
+    "einsum over queries": einsum_as("ncqlp,nqlp->nc"),
+    "einsum that leaves levels": einsum_as("ncqlp,nqlp->ncql"),
+    "einsum with a weight for each channel": einsum_as("ncqlp,ncqlp->ncq", by_channel),
+    "einsum with one weight for all points": einsum_as("ncqlp,nql->ncq", lambda w: w[..., 0]),
+    "two columns": two_columns,
+    "a level twice": levels_of((0, 1, 2, 1)),
+    "levels in another order": levels_of((0, 2, 1)),
+    "from ones": levels_of((0, 1, 2), 1.0),
+    "weights after the sum": unweighed,
+    "the mean": averaged,
+    "read on the way": read_on_the_way,
+    "summed over queries": over_queries,
+}
+
+
+@pytest.mark.parametrize("name", MISSES)
+def test_misses_of_other_forms_stay(name: str) -> None:
+    ops = recognised_of(MISSES[name])
+    assert ops["grid_sample"] >= 2
+    assert not ops["deform_sample"]
+
+
+def recognised_of(form: Callable[..., Any]) -> Counter[str]:
+    """The operations afterwards."""
+    after = rewritten(RecogniseDeformable(), imported(form, Sizes())[1])
+    return Counter(node.op for node in after.graph.nodes)
+
+
+@pytest.mark.parametrize(
+    "form", [einsum_as("ncqlp,nqlp->ncq"), levels_of((0, 1, 2)), levels_of((0, 1, 2), 0.0)]
+)
+def test_misses_of_other_forms_are_near(form: Callable[..., Any]) -> None:
+    assert recognised_of(form)["deform_sample"] == 1
 
 
 @pytest.mark.parametrize("name", NEAR)
@@ -261,3 +376,43 @@ def test_of_any_size_it_is_what_the_module_is(form: Form) -> None:
         found.append((state.outputs["classes"], r.input, roles["deformable_sampling"]))
     torch.testing.assert_close(found[1][0], detector(form)(y)["classes"], rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(found[1], found[0], rtol=1e-10, atol=1e-12)
+
+
+class TokensFirst(nn.Module):
+    """A layer as packages around mmcv have it: tokens before images, and the position, a mask and
+    the residual inside of the attention."""
+
+    def __init__(self, form: Form | None) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        own = MSDeformAttn(8, 3, 2, 2)
+        self.attention = own if form is None else SampledAttention(own, form)
+        self.position = nn.Parameter(torch.randn(17, 8))
+        self.drop, self.norm, self.head = nn.Dropout(0.1), nn.LayerNorm(8), nn.Linear(8, 3)
+        for parameter in self.parameters():
+            parameter.data += 0.1 * torch.randn_like(parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        query = x.permute(1, 0, 2)
+        skip, query = query, query + self.position[:, None]
+        places = torch.linspace(0.1, 0.9, 17, dtype=x.dtype)[:, None, None].expand(17, 3, 2)
+        mask = (torch.arange(17) > 15).expand(x.shape[0], -1)
+        y = self.attention(
+            query.permute(1, 0, 2), places.expand(x.shape[0], -1, -1, -1), x, LEVELS, None, mask
+        )
+        y = self.drop(y.permute(1, 0, 2)) + skip
+        return self.head(self.norm(y)).permute(1, 0, 2)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("form", [stacked, FORMS["accumulated"], FORMS["einsum by head"]])
+def test_tokens_first(form: Form) -> None:
+    x, y = (torch.randn(n, 17, 8, dtype=torch.float64) for n in (2, 3))
+    found = []
+    for one in (None, form):
+        program = lrpc.compile(TokensFirst(one).double().eval(), (x,), composite="attnlrp")
+        graph = parse_graph((program.directory / "graph.lrp").read_text())
+        roles = Counter(n.role for n in graph.nodes)
+        wanted = ("residual", "positional", "deformable_sampling", "deformable_probabilities")
+        assert [roles[role] for role in wanted] == [1, 1, 1, 1]
+        found.append(program.relevance(program.forward(y), "output", at=[(9, 1)]).input)
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-13)

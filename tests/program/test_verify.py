@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 import lrpc
 from lrpc.cli import main
+from lrpc.ir.types import B
+from lrpc.program.example_inputs import strongest
+from lrpc.program.interpreted import rounded
 from lrpc.program.tolerance import TOLERANCES
 from lrpc.program.verify import checks, output_check
 from tests.support.programs import ANY_SIZE, DIGITS, Programs
@@ -77,3 +81,36 @@ def test_an_output_of_one_value_for_each_image() -> None:
     found = list(checks(Path(program.directory)))
     assert found
     assert all(check.passed for check in found)
+
+
+class Absent(nn.Module):
+    """Scores below 0, and a 0 that stands for none."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([-x.abs(), torch.zeros_like(x[:, :1])], 1)
+
+
+def test_an_entry_that_is_0_is_not_what_is_explained(tmp_path: Path) -> None:
+    """It has no relevance: nothing would be compared."""
+    x = torch.rand(2, 3) + 0.5
+    directory = Path(lrpc.compile(Absent(), (x,), composite="epsilon").save(tmp_path / "p"))
+    found = list(checks(directory))
+    assert all(check.passed for check in found)
+    value, target = torch.tensor([[-2.0, -1.0, 0.0], [0.0, 0.0, 0.0]]), {"axes": [0]}
+    assert strongest(value, target, (B, 3)).tolist() == [[[1], [0]]]
+
+
+def test_a_ledger_of_nothing_is_closed() -> None:
+    x = torch.rand(2, 3) + 0.5
+    program = lrpc.compile(Absent(), (x,), composite="epsilon")
+    ledger = program.relevance(program.forward(x), "output", at=[(3,)], ledger=True).ledger
+    assert all(float(rest.max()) == 0 for rest in ledger.node_closure().values())
+    assert all(share == 0 for *_, share in ledger.biggest())
+
+
+def test_rounding_moves_by_half_a_unit() -> None:
+    values = {"x": torch.rand(1000) + 1, "mask": torch.tensor([True, False])}
+    found = rounded(values)
+    by = (found["x"] - values["x"].double()).abs().max()
+    assert 2**-25 < float(by) <= 2**-23
+    assert found["mask"] is values["mask"]

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+import lrpc
 from lrpc.ir.types import B
 from tests.support.one_node import Case, flow
 from tests.support.twins import (
@@ -255,3 +256,18 @@ def test_gradient_input_on_division(constant: bool) -> None:
         lambda r: [*([] if constant else [back(to_a, r / z, A)]), back(to_d, r / z, D)],
     )  # fmt: skip
     assert list(found.sinks) == ["rescale"]
+
+
+def test_what_a_narrower_type_rounds_is_booked() -> None:
+    """A float64 model whose result is in float32 closes as if it were not."""
+
+    class Narrowing(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (3 * x).exp().float()
+
+    x = torch.rand(2, 5, dtype=torch.float64)
+    program = lrpc.compile(Narrowing(), (x,), composite="gradient_input", check=False)
+    found = program.relevance(program.forward(x), "output", at=[(2,)], ledger=True).ledger
+    rounding = (3 * x).exp() - (3 * x).exp().float()
+    assert float(rounding[:, 2].abs().max()) > 1e-9
+    assert max(float(v.max()) for v in (found.closure, *found.node_closure().values())) < 1e-14

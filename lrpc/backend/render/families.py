@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lrpc.backend.body import safe
-from lrpc.backend.expression import reshape_form, sizes
+from lrpc.backend.expression import repeats, reshape_form, sizes
 from lrpc.backend.quoting import literal
 from lrpc.backend.schedule.ir import (
     Book,
@@ -107,7 +107,8 @@ def _statement_key(s: Statement, called: Mapping[str, Family]) -> object:
         if s.op == "reshape":  # the same axes, split or joined
             method, axes, _ = reshape_form(s)
             parts = (*parts, method, *axes)
-        return (s.op, _operands(s.inputs), made, parts, rest, s.origin, s.over, s.keeps)
+        how = (s.over, s.keeps, repeats(s))
+        return (s.op, _operands(s.inputs), made, parts, rest, s.origin, *how)
     if isinstance(s, Call):
         family = id(called[s.function])
         return (family, s.prefix, s.part, _operands(s.arguments), made, s.over, s.gives)

@@ -6,7 +6,7 @@ import string
 from collections.abc import Iterator, Mapping, Sequence, Set
 from functools import cache
 
-from lrpc.backend.expression import paired, sizes
+from lrpc.backend.expression import paired, repeats, sizes
 from lrpc.backend.schedule.ir import (
     Book,
     Call,
@@ -100,6 +100,7 @@ def kernels_of(schedule: Schedule) -> set[str]:
             if isinstance(s, Compute):
                 found |= _named(template(s.op, s.over))
                 found |= {"pair"} if paired(s) else set()
+                found |= {"in_runs"} if any(repeats(s)) else set()
             elif isinstance(s, Book):
                 found.add("book")
             elif isinstance(s, Read):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -88,11 +88,16 @@ def read_facts(manifest: Mapping[str, Any]) -> Facts:
 
 
 def _results(config: Mapping[str, Any], outputs: Mapping[str, Any]) -> Results:
-    """MODEL.MaskDINO.TEST, of a MaskDINO: other models have inference of their own."""
+    """MODEL.MaskDINO.TEST, of a MaskDINO; of a OneFormer what its task says, as its image
+    processor makes it."""
     model, own = _mapping(config.get("MODEL")), _mapping(config.get("LRPC"))
     maskdino = _mapping(model.get("MaskDINO"))
     tests = _mapping(maskdino.get("TEST"))
-    if own.get("SOURCE") not in SOURCES or not {"pred_logits", "pred_masks"} <= set(outputs):
+    if not {"pred_logits", "pred_masks"} <= set(outputs):
+        return Results()
+    if str(own.get("SOURCE")).startswith("transformers:"):
+        return _of_task(str(own.get("TEXT")), own.get("THINGS") or ())
+    if own.get("SOURCE") not in SOURCES:
         return Results()
     semantic, whole = tests.get("SEMANTIC_ON", False), tests.get("PANOPTIC_ON", False)
     before = tests.get("SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE", False)
@@ -110,6 +115,20 @@ def _results(config: Mapping[str, Any], outputs: Mapping[str, Any]) -> Results:
         resize_last=not (before or whole or tests.get("INSTANCE_ON", False)),
         things=frozenset(things) if things else None,
         classes=int(_mapping(model.get("SEM_SEG_HEAD")).get("NUM_CLASSES", -1)),
+    )
+
+
+def _of_task(task: str, things: Collection[int]) -> Results:
+    """What the image processor of a OneFormer makes by default: nothing is merged but what is said
+    to be no thing."""
+    return Results(
+        semantic=task == "semantic",
+        panoptic=task == "panoptic",
+        threshold=0.5,
+        overlap=0.8,
+        cross_entropy=True,
+        things=frozenset(things) or None,
+        processor=True,
     )
 
 

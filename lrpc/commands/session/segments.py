@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lrpc.commands.session.facts import Facts
 from lrpc.commands.session.images import LoadedImage
+from lrpc.models import query_segments
 from lrpc.models.maskdino.segments import Segment, Sizes, panoptic, semantic
 
 RESULTS = ("semantic", "panoptic")
@@ -40,10 +41,13 @@ def segmentations(
 ) -> tuple[Segmentation, ...]:
     """The results of one image that the model's own inference makes, at its size on disk."""
     found = []
-    if facts.results.semantic:
-        found.append(of_scores(semantic(outputs, sizes_of(image), facts.results)))
-    if facts.results.panoptic:
-        numbers, segments = panoptic(outputs, sizes_of(image), facts.results)
+    how, sizes = facts.results, sizes_of(image)
+    if how.semantic:
+        own = query_segments.semantic(outputs, sizes) if how.processor else None
+        found.append(of_scores(semantic(outputs, sizes, how) if own is None else own))
+    if how.panoptic:
+        make = query_segments.panoptic if how.processor else panoptic
+        numbers, segments = make(outputs, sizes, how)
         found.append(Segmentation("panoptic", numbers.cpu(), tuple(segments)))
     return tuple(found)
 

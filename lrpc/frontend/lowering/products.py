@@ -20,8 +20,8 @@ def addmm(
     c: Context, bias: Operand, x: Operand, y: Operand, *, beta: float = 1, alpha: float = 1
 ) -> Operand:
     """β · bias + α · x y, of matrices or of batches of them."""
-    fixed = isinstance(bias, Stored) and isinstance(y, Stored) and bias.tensor.dim() == 1
-    if fixed and not y.varies and (beta, alpha) == (1, 1):
+    fixed = isinstance(bias, Stored) and isinstance(y, Stored) and not y.varies
+    if fixed and (bias.tensor.dim(), y.tensor.dim()) == (1, 2) and (beta, alpha) == (1, 1):
         weight = c.weight(c.constant(y.tensor.t().contiguous()))
         return c.op("linear", x, weight=weight, bias=c.weight(bias))
     return _weighed(c, bias, matmul(c, x, y), beta, alpha)

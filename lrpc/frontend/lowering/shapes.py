@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -154,6 +155,11 @@ def split(c: Context, x: Operand, sizes: Operand = None, dim: int = 0, **_: Oper
     return tuple(parts)
 
 
+def split_along(axis: int, c: Context, x: Operand, sizes: Operand = None, **_: Operand) -> Operand:
+    """`vsplit`, `hsplit` and `dsplit`; of tensors of one axis by that."""
+    return split(c, x, sizes, min(axis, c.type(x).rank - 1))
+
+
 def unbind(c: Context, x: Operand, dim: int = 0) -> Operand:
     dim = c.axis(dim, c.type(x).rank)
     c.size(x, dim)
@@ -286,6 +292,7 @@ ROWS: dict[str, Any] = {
     "cat": cat, "concat": cat, "concatenate": cat, "stack": stack,
     "split": split, "split_with_sizes": split, "chunk": split, "tensor_split": split,
     "unsafe_split": split, "unsafe_chunk": split,
+    **{op: partial(split_along, i) for i, op in enumerate(("vsplit", "hsplit", "dsplit"))},
     "unbind": unbind, "narrow": narrow, "select": select, "flip": flip, "roll": roll, "pad": pad,
     "diff": diff, "pixel_shuffle": pixel_shuffle, "pixel_unshuffle": pixel_unshuffle,
     "channel_shuffle": channel_shuffle,

@@ -17,7 +17,8 @@ _INSIDE = 0.5  # probability above which a pixel belongs to a mask
 
 @dataclass(frozen=True)
 class Results:
-    """MODEL.MaskDINO.TEST.*: which results there are, and how they are made.
+    """Which results there are, and how they are made: MODEL.MaskDINO.TEST.*, or, of a OneFormer of
+    transformers (`processor`), as its image processor makes them.
 
     `things` are classes whose objects stay apart (None: all); segments of others become one for
     each class. Masks are resized before what is made of them unless `resize_last`.
@@ -33,6 +34,7 @@ class Results:
     resize_last: bool = False
     things: frozenset[int] | None = None
     classes: int = -1  # an entry of the logits at this place stands for no object
+    processor: bool = False
 
 
 @dataclass(frozen=True)

@@ -138,20 +138,29 @@ class Search:
         return self.seen[configuration, call]
 
     def _timeline(self, configuration: Configuration, call: int) -> Timeline:
-        recomputed, chunk, _ = configuration
         if configuration not in self.programs:
-            model = replace(
-                self.model, recomputed=dict(recomputed), chunk=chunk, per_pass=run_of(configuration)
-            )
-            self.programs = {configuration: (model, model.forward(1))}  # the last one alone
+            self._run(configuration)
         model, after = self.programs[configuration]
         ledger, target = divmod(call, len(self.targets))
         found = model.timeline(target, 1 if ledger else self.seeds, after, bool(ledger))
         more = self._room(target) if ledger and self.seeds > 1 else 0
-        anew = dict(recomputed)
-        tables = sum(size for place, size in self.tables.items() if place[0] not in anew)
-        self.seen[configuration, call] = max(found.after_others(tables)) + more
+        kept = (size for place, size in self.tables.items() if place[0] not in model.recomputed)
+        self.seen[configuration, call] = max(found.after_others(sum(kept))) + more
         return found
+
+    def _run(self, configuration: Configuration, whole: bool = False) -> None:
+        """Look at the forward pass of a configuration, the last one alone. Calls after it are of
+        the target's own program, or of the `whole` one: ends that targets share hold more there."""
+        kept, chunk, run = dict(configuration[0]), configuration[1], run_of(configuration)
+        model = replace(self.model, recomputed=kept, chunk=chunk, per_pass=run)
+        _ = whole and model.schedule
+        self.programs = {configuration: (model, model.forward(1))}
+
+    def whole(self, configuration: Configuration) -> int:
+        """The most bytes of any call of the whole program."""
+        self._run(configuration, whole=True)
+        self.seen = {k: size for k, size in self.seen.items() if k[0] != configuration}
+        return self.most(*configuration)
 
     def _room(self, target: int) -> int:
         """The results of all seeds with a ledger, as `kernels/limits.py` counts them."""

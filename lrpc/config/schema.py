@@ -28,6 +28,8 @@ class Limit:
 
 
 CHECKPOINTS = ("auto", "none", "block")
+#: Filters that resize images, by Pillow's numbers.
+FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 
 
 def _one_of(*values: object) -> Limit:
@@ -101,7 +103,7 @@ LIMITS: dict[str, Limit] = {
     "LRPC.DETACH": _one_of("copy", "stop"),
     "LRPC.RESIZE": _one_of("shortest", "aspect", "exact", "crop", "pad"),
     "LRPC.DETECTIONS": _one_of("pairs", "queries"),
-    "LRPC.RESAMPLE": _one_of("bilinear", "bicubic"),
+    "LRPC.RESAMPLE": _one_of(*FILTERS),
     "LRPC.NO_GRAD": _one_of("detach", "ignore"),
     "LRPC.POSITION": _one_of("sink", "split"),
     "LRPC.INIT_SEED": _integer(0),

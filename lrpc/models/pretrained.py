@@ -204,23 +204,54 @@ def _cached(place: str, **_: Any) -> str:
 def _loaded(config: Config, load: Any, place: str, **options: Any) -> Any:
     """What transformers loads from a place on this machine; ConfigError in one line."""
     try:
-        return load(place, local_files_only=True, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().partition("\n")[0]
+        with _quiet():
+            return load(place, local_files_only=True, **options)
+    except Exception as error:  # its own code, which may raise anything on a damaged file
         raise ConfigError(
-            f"{config.where('LRPC.SOURCE')}: LRPC.SOURCE: {place}: {reason:.200}; name a folder"
-            " that save_pretrained wrote, or a model that is in the cache"
+            f"{config.where('LRPC.SOURCE')}: LRPC.SOURCE: {place}: {_reason(error):.200}; name a"
+            " folder that save_pretrained wrote, or a model that is in the cache"
         ) from error
 
 
+def _reason(error: Exception) -> str:
+    """What an error of transformers says, in one line that can be read alone."""
+    if "ignore_mismatched_sizes" in str(error):
+        return (
+            "the shapes of its weights are not those that its config.json asks for, as where"
+            " id2label has another number of classes"
+        )
+    lines = [line.strip() for line in str(error).strip().splitlines()] or [""]
+    text = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    plain = isinstance(error, (OSError, ValueError, ImportError, RuntimeError, SafetensorError))
+    return text if plain and text else f"{type(error).__name__}: {text}"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """While active, transformers neither draws progress nor reports weights in tables of its own:
+    an error says what matters."""
+    log: Any = importlib.import_module("transformers.utils.logging")
+    drawn, level = log.is_progress_bar_enabled(), log.get_verbosity()
+    log.disable_progress_bar()
+    log.set_verbosity(log.CRITICAL)
+    try:
+        yield
+    finally:
+        log.set_verbosity(level)
+        if drawn:
+            log.enable_progress_bar()
+
+
 def _class(config: Config, library: Any, settings: Any) -> Any:
-    names = settings.architectures or []
-    if not names or not hasattr(library, names[0]):
+    """The class of the model that its settings name; ConfigError where that is none."""
+    names = [str(name) for name in settings.architectures or []]
+    kind = getattr(library, names[0], None) if names else None
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
         raise ConfigError(
             f"{config.where('LRPC.SOURCE')}: LRPC.SOURCE: its config.json names no architecture"
             f" of this transformers ({', '.join(names) or 'none'}); save the whole model"
         )
-    return getattr(library, names[0])
+    return kind
 
 
 def _takes(config: Config, kind: Any) -> Mapping[str, inspect.Parameter]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lrpc.config import Config, filled
+from lrpc.config.schema import FILTERS
 from lrpc.config.show import show
 from lrpc.errors import ConfigError
 from lrpc.models.resizing import sizes_of
@@ -27,7 +28,7 @@ def as_described(config: Config, settings: Any, path: Path) -> Config:
     ConfigError.
     """
     processor = read_processor(path)
-    found = sizes_of(config, processor, str(path)) | _pixels(processor) | _classes(settings)
+    found = sizes_of(config, processor, str(path)) | _pixels(processor) | _classes(config, settings)
     if settings.model_type in _ONE_CLASS:
         found["LRPC.DETECTIONS"] = "queries"
     return filled(config, found, config.LRPC.SOURCE)
@@ -73,28 +74,45 @@ _KNOWN: dict[str, tuple[Callable[[Any], bool], str]] = {
     "size": (_is_size, "edges in pixels"),
     "crop_size": (_is_size, "edges in pixels"),
     "crop_pct": (lambda v: _is_number(v) and 0 < v <= 1, "a number in (0, 1]"),
+    "resample": (
+        lambda v: isinstance(v, int) and 0 <= v < len(FILTERS),
+        f"a filter of Pillow, 0 to {len(FILTERS) - 1}",
+    ),
     "size_divisor": (_is_edge, "a number of pixels"),
+    "ensure_multiple_of": (_is_edge, "a number of pixels"),
     "size_divisibility": (_is_edge, "a number of pixels"),
 }
 
 
 def _pixels(processor: Mapping[str, Any]) -> dict[str, Any]:
-    """What is taken from pixels in 0–255, and what they are divided by."""
-    scaled = processor.get("do_rescale", True)
+    """What is taken from pixels in 0–255, and what they are divided by.
+
+    An EfficientNet's processor may take 1 from the rescaled pixels (`rescale_offset`), and divides
+    once more by the deviation (`include_top`).
+    """
+    kind = str(processor.get("image_processor_type") or processor.get("feature_extractor_type"))
+    scaled, normal = processor.get("do_rescale", True), processor.get("do_normalize", True)
     scale = 1 / (processor.get("rescale_factor") or 1 / 255) if scaled else 1.0
-    mean, std = (0.0,) * 3, (1.0,) * 3
-    if processor.get("do_normalize", True):
-        mean, std = processor.get("image_mean") or mean, processor.get("image_std") or std
+    offset = 1.0 if scaled and processor.get("rescale_offset") else 0.0
+    mean = (processor.get("image_mean") if normal else None) or (0.0,) * 3
+    std = processor.get("image_std") or (1.0,) * 3
+    times = bool(normal) + bool(processor.get("include_top", kind.startswith("EfficientNet")))
     return {
-        "MODEL.PIXEL_MEAN": [value * scale for value in mean],
-        "MODEL.PIXEL_STD": [value * scale for value in std],
+        "MODEL.PIXEL_MEAN": [(value + offset) * scale for value in mean],
+        "MODEL.PIXEL_STD": [value**times * scale for value in std],
     }
 
 
-def _classes(settings: Any) -> dict[str, Any]:
-    """The classes, by name where they have names."""
-    names = [str(settings.id2label[i]) for i in sorted(settings.id2label)]
-    found: dict[str, Any] = {"MODEL.SEM_SEG_HEAD.NUM_CLASSES": len(names)}
-    if names != [f"LABEL_{i}" for i in range(len(names))]:
-        found["LRPC.CLASS_NAMES"] = names
+def _classes(config: Config, settings: Any) -> dict[str, Any]:
+    """The classes, by name where they have names. ConfigError where it is not known which is
+    which."""
+    count, names = len(settings.id2label), dict(settings.id2label)
+    if set(names) != set(range(count)) and config.where("LRPC.CLASS_NAMES") == "defaults":
+        raise ConfigError(
+            f"{config.LRPC.SOURCE}: id2label of its config.json names other classes than 0 to"
+            f" {count - 1}; number them so, or set LRPC.CLASS_NAMES"
+        )
+    found: dict[str, Any] = {"MODEL.SEM_SEG_HEAD.NUM_CLASSES": count}
+    if names != {i: f"LABEL_{i}" for i in range(count)}:
+        found["LRPC.CLASS_NAMES"] = [str(names[i]) for i in sorted(names)]
     return found

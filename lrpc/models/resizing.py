@@ -6,16 +6,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from lrpc.config import Config
+from lrpc.config.schema import FILTERS
 from lrpc.errors import ConfigError
 
-_FILTERS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 STEP = 32  # of backbones
 _WARPED = 384  # ConvNeXts crop images below this edge, and warp others
 #: Processors for which one number is the shorter edge, by the beginning of their names.
 _BY_EDGE = ("Bit", "CLIP", "ConvNext", "Levit", "MobileNet", "MobileViT", "PoolFormer")
+#: Switches that are followed, and those that leave the pixels of an image as they are.
+_SWITCHES = (
+    *("do_resize", "do_rescale", "do_normalize", "do_center_crop", "do_pad"),
+    *("do_convert_rgb", "do_convert_annotations", "do_reduce_labels"),
+)
 _UNREAD = {
     "do_split_image": "cuts an image into several squares",
+    "do_image_splitting": "cuts an image into several squares",
     "do_flip_channel_order": "turns the order of colours round",
+    "keep_aspect_ratio": "resizes by one edge's scale",
 }
 
 
@@ -25,12 +32,10 @@ def sizes_of(config: Config, processor: Mapping[str, Any], name: str) -> dict[st
     `processor` is the file of an image processor, which `name` names in errors. Raises ConfigError
     for what is not followed.
     """
-    for key, does in _UNREAD.items():
-        if processor.get(key):
-            raise ConfigError(f"{name}: {key} {does}, which is not followed; set it to false")
+    _refuse_unread(config, processor, name)
     kind = str(processor.get("image_processor_type") or processor.get("feature_extractor_type"))
     found: dict[str, Any] = {
-        "LRPC.RESAMPLE": _FILTERS.get(processor.get("resample", 2), "bilinear")
+        "LRPC.RESAMPLE": FILTERS[2 if (number := processor.get("resample")) is None else number]
     }
     step = processor.get("size_divisor") or processor.get("size_divisibility") or 1
     found["MODEL.MaskDINO.SIZE_DIVISIBILITY"] = step
@@ -59,6 +64,28 @@ def sizes_of(config: Config, processor: Mapping[str, Any], name: str) -> dict[st
     edges = (shortest, min(longest, shortest * 4 // 3))
     shape = (-(-edges[0] // STEP) * STEP, -(-edges[1] // STEP) * STEP)
     return found | {"LRPC.RESIZE": "aspect", "LRPC.SHAPES": [shape]}
+
+
+def _refuse_unread(config: Config, processor: Mapping[str, Any], name: str) -> None:
+    """ConfigError for what changes the pixels of an image and is not followed."""
+    for key, value in processor.items():
+        if key in _UNREAD or (key.startswith("do_") and key not in _SWITCHES):
+            does = _UNREAD.get(key, "changes images")
+            if value:
+                raise ConfigError(f"{name}: {key} {does}, which is not followed; set it to false")
+    if processor.get("do_pad") and processor.get("pad_size"):
+        raise ConfigError(f"{name}: pad_size pads images, which is not followed; set it to null")
+    if processor.get("do_resize") is False and config.where("LRPC.RESIZE") == "defaults":
+        raise ConfigError(
+            f"{name}: do_resize false leaves images at their own sizes, which is not followed; set"
+            " LRPC.RESIZE and LRPC.SHAPES"
+        )
+    step = processor.get("ensure_multiple_of") or 1
+    uneven = [edge for edge in _edges(processor.get("size")).values() if edge and edge % step]
+    if uneven:
+        raise ConfigError(
+            f"{name}: size: {uneven[0]} is not a multiple of ensure_multiple_of, {step}; correct it"
+        )
 
 
 def _edges(size: Any, by_edge: bool = False) -> dict[str, Any]:

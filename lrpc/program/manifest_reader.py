@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lrpc.config.checks import parse_budget
-from lrpc.config.schema import CHECKPOINTS
+from lrpc.config.schema import CHECKPOINTS, FILTERS
 from lrpc.errors import ProgramError
 from lrpc.program.targets import sayable
 from lrpc.runtime import loading
@@ -132,7 +132,7 @@ CONFIG = {
         "RESIZE?": _one_of("shortest", "aspect", "exact", "crop", "pad"),
         "CROP_FROM?": [COUNT],
         "DETECTIONS?": _one_of("pairs", "queries"),
-        "RESAMPLE?": _one_of("bilinear", "bicubic"),
+        "RESAMPLE?": _one_of(*FILTERS),
         "PADDING_MASK?": FLAG,
     },
     "MODEL?": {"WEIGHTS?": TEXT, "PIXEL_MEAN?": THREE, "SEM_SEG_HEAD?": {"NUM_CLASSES?": COUNT}},

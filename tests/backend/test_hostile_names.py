@@ -29,7 +29,7 @@ from lrpc.ir.printer import print_graph
 from lrpc.ir.types import TensorType
 from lrpc.program.reference import running
 from lrpc.support.terminal import Terminal
-from tests.support.hostile import CLOSED, FIELDS, attempt, attempts, filled
+from tests.support.hostile import CLOSED, FIELDS, VALUES, attempt, attempts, filled
 from tests.support.hostile_case import case
 from tests.support.hostile_names import CODE, MARK, NAMES, drawn
 from tests.support.program_shape import difference
@@ -56,6 +56,12 @@ def test_a_field_takes_code_for_a_name(field: str) -> None:
     assert bool(text) != (field in CLOSED)
     if text:
         running(text, {})
+
+
+@pytest.mark.parametrize("field", VALUES)
+@pytest.mark.parametrize("name", ["seed", "g"])
+def test_a_value_may_have_the_name_of_a_local(field: str, name: str) -> None:
+    assert attempt({field: name}, several=True)
 
 
 def test_the_shape_tells_code_from_a_name() -> None:

@@ -147,6 +147,17 @@ def test_classes_of_an_image(folders: Any, tmp_path: Path) -> None:
         (lambda folder: (folder / "preprocessor_config.json").write_text("[1]"), "image processor"),
         (lambda folder: _edit(folder / "config.json", architectures=["Nothing"]), "architecture"),
         (lambda folder: _edit(folder / "config.json", architectures=[]), "architecture"),
+        (
+            lambda folder: _edit(folder / "config.json", architectures=["AutoConfig"]),
+            "architecture",
+        ),
+        (lambda folder: (folder / "config.json").write_text("3"), "save_pretrained"),
+        (lambda folder: _edit(folder / "config.json", id2label=["cat", "dog"]), "save_pretrained"),
+        (lambda folder: _edit(folder / "config.json", hidden_size="32"), "expected int, got str"),
+        (lambda folder: _edit(folder / "config.json", num_attention_heads=0), "ZeroDivisionError"),
+        (lambda folder: _edit(folder / "config.json", hidden_act="no"), "KeyError: 'no'"),
+        (lambda folder: _edit(folder / "config.json", id2label={"0": "cat"}), "shapes of its"),
+        (lambda folder: _edit(folder / "config.json", id2label={"0": "cat", "2": "a"}), "id2label"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"no"), "save_pretrained"),
         (
             lambda folder: _edit(folder / "preprocessor_config.json", image_mean=["a", 1, 2]),
@@ -155,7 +166,7 @@ def test_classes_of_an_image(folders: Any, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_with_a_folder_is_said(
-    folders: Any, tmp_path: Path, change: Any, words: str
+    folders: Any, tmp_path: Path, change: Any, words: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = Path(shutil.copytree(folders("vit"), tmp_path / "vit"))
     change(folder)
@@ -163,6 +174,7 @@ def test_what_is_wrong_with_a_folder_is_said(
         compile_config(default_config(["LRPC.SOURCE", f"transformers:{folder}"]), tmp_path / "out")
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+    assert capfd.readouterr().err == ""
     assert not (tmp_path / "out").exists()
 
 

@@ -89,19 +89,21 @@ def choose(
     if not limit:
         recomputed = search.least[0] if checkpoint == "block" else ()
         return _choice(search, (recomputed, model.chunk, model.chunk), free, 0)
-    spare = 0  # of the limit, for sizes that need more than those of the search
-    while True:
-        found = search.within(limit - spare)
-        if found is None:
-            least = min(search.most(x, 1, y) for x in search.least for y in {1, model.chunk})
-            raise ConfigError(_too_small(budget, limit, free, least, checkpoint))
-        if search.most(*found) > limit - spare:
+    spare = 0  # of the limit, for what sizes and shared ends need more than the search sees
+    while (found := search.within(limit - spare)) is not None:
+        alone = search.most(*found)
+        if alone > limit - spare:
             search.watch(found)  # another call needs more there
             continue
-        over = max(one.most(*found) for one in searches) - limit
-        if over <= 0:
+        whole = max(one.whole(found) for one in searches)
+        if whole <= limit:
             return _choice(search, found, free, limit)
-        spare += over
+        spare = whole - alone
+    ends: list[Configuration] = [(x, 1, y) for x in search.least for y in {1, model.chunk}]
+    least, found = min((max(one.whole(x) for one in searches), x) for x in ends)
+    if least <= limit:
+        return _choice(search, found, free, limit)
+    raise ConfigError(_too_small(budget, limit, free, least, checkpoint))
 
 
 def _choice(search: Search, found: Configuration, free: int, limit: int) -> Choice:

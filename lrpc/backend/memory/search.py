@@ -1,13 +1,11 @@
 """The search for the cheapest configuration of a program within so many bytes.
 
-Configurations are priced by simulating the program that they make (`Model`), so the bytes are
-exact; of those within the limit the cheapest is taken, by an estimate of the work that it costs.
+Simulations of the program that it makes (`Model`) give its exact bytes, an estimate its work.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise, product
 from typing import Any
@@ -16,9 +14,7 @@ from lrpc.backend.memory.bounds import most_tables, records_of, results_of
 from lrpc.backend.memory.log import Log, Place
 from lrpc.backend.memory.options import Option, fronts
 from lrpc.backend.memory.run import Model, Timeline
-from lrpc.backend.memory.work import work_of
-from lrpc.ir.graph import Node
-from lrpc.ir.types import Sym
+from lrpc.backend.memory.work import work_of, works_of
 
 TRIED = 16  # simulations to take steps back, and as many to replace some by others
 FEW = 64  # steps down, up to which more is tried: all of them, or as many for equal blocks
@@ -83,7 +79,7 @@ class Search:
         self.least = [self.kept(levels) for levels in dict.fromkeys((self.all, self.trimmed))]
         sizes = {"B": 1, "K": 1, **model.sizes}
         self.forward = sum(work_of(n, model.weights, sizes) for n in model.reading.run)
-        works = [self._relevance(part) for part, _ in model.reading.parts]
+        works = [works_of(part, model.weights, sizes) for part, _ in model.reading.parts]
         self.of_seeds, self.once = max(works, key=sum)
         self.watched: list[int] = []
         self.watch(free)
@@ -98,22 +94,12 @@ class Search:
         ]
         return [i for _, i in sorted(prices)]
 
-    def _relevance(self, nodes: Sequence[Node]) -> tuple[float, float]:
-        """The work of a relevance pass for each seed, and for all of them."""
-        sizes, each, once = {"B": 1, "K": 1, **self.model.sizes}, 0.0, 0.0
-        for node in nodes:
-            own = work_of(node, self.model.weights, sizes)
-            if any(isinstance(d, Sym) and d.seeds for v in node.outputs for d in v.type.shape):
-                each += own
-            else:
-                once += own
-        return each, once
-
     def kept(self, levels: Levels) -> Kept:
         """What the blocks keep under these options."""
         options = [x.options[level] for x, level in zip(self.fronts, levels, strict=True)]
-        pairs = zip(self.fronts, options, strict=True)
-        return tuple((x.key, option.kept) for x, option in pairs if option.kept is not None)
+        return tuple(
+            (x.key, o.kept) for x, o in zip(self.fronts, options, strict=True) if o.kept is not None
+        )
 
     def watch(self, configuration: Configuration) -> None:
         """Let the call that needs most there decide as well."""
@@ -138,20 +124,29 @@ class Search:
         return self.seen[configuration, call]
 
     def _timeline(self, configuration: Configuration, call: int) -> Timeline:
-        recomputed, chunk, _ = configuration
         if configuration not in self.programs:
-            model = replace(
-                self.model, recomputed=dict(recomputed), chunk=chunk, per_pass=run_of(configuration)
-            )
-            self.programs = {configuration: (model, model.forward(1))}  # the last one alone
+            self._run(configuration)
         model, after = self.programs[configuration]
         ledger, target = divmod(call, len(self.targets))
         found = model.timeline(target, 1 if ledger else self.seeds, after, bool(ledger))
         more = self._room(target) if ledger and self.seeds > 1 else 0
-        anew = dict(recomputed)
-        tables = sum(size for place, size in self.tables.items() if place[0] not in anew)
+        tables = sum(n for place, n in self.tables.items() if place[0] not in model.recomputed)
         self.seen[configuration, call] = max(found.after_others(tables)) + more
         return found
+
+    def _run(self, configuration: Configuration, whole: bool = False) -> None:
+        """Run the forward pass of a configuration, for calls of one target alone at a time, or in
+        the `whole` program, where ends that targets share may hold more."""
+        kept, chunk, run = configuration[0], configuration[1], run_of(configuration)
+        model = replace(self.model, recomputed=dict(kept), chunk=chunk, per_pass=run)
+        _ = whole and model.schedule
+        self.programs = {configuration: (model, model.forward(1))}
+
+    def whole(self, configuration: Configuration) -> int:
+        """The most bytes of any call of the whole program."""
+        self._run(configuration, whole=True)
+        self.seen = {k: size for k, size in self.seen.items() if k[0] != configuration}
+        return self.most(*configuration)
 
     def _room(self, target: int) -> int:
         """The results of all seeds with a ledger, as `kernels/limits.py` counts them."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import prod
 
 from lrpc.backend.memory.effect import Strided
 from lrpc.ir.graph import Node, Value
 from lrpc.ir.ops import TABLE, Family, of_family, views
-from lrpc.ir.types import DTYPES
+from lrpc.ir.types import DTYPES, Sym
 
 #: Multiply-adds that take as long as moving one byte. Processors lie between 5 and 50.
 BALANCE = 10.0
@@ -33,6 +33,18 @@ def work_of(node: Node, weights: Mapping[str, Strided], sizes: Mapping[str, int]
     moved = sum(_bytes(v, sizes) for v in values) + sum(w.bytes for w in used)
     moved *= PASSES if node.op == "softmax" and _row(node, sizes) < SHORT else 1
     return max(float(moved), _multiplications(node, used, sizes) / BALANCE)
+
+
+def works_of(
+    nodes: Iterable[Node], weights: Mapping[str, Strided], sizes: Mapping[str, int]
+) -> tuple[float, float]:
+    """The cost of a relevance pass for each seed, and for all of them."""
+    each = once = 0.0
+    for node in nodes:
+        own, shapes = work_of(node, weights, sizes), (v.type.shape for v in node.outputs)
+        seeded = any(isinstance(d, Sym) and d.seeds for shape in shapes for d in shape)
+        each, once = each + own * seeded, once + own * (not seeded)
+    return each, once
 
 
 def work_of_tables(size: int) -> int:

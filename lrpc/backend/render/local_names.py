@@ -168,7 +168,8 @@ class LocalNames:
             and self.function.half != "recompute"
             and value.type.seeded
         ):
-            return "seed" if value.name == "seed" and self.function.half == "relevance" else "g"
+            start = stem(value.name) == "seed" and self.function.half == "relevance"
+            return "seed" if start else "g"
         base = stem(value.name).removesuffix("_recomputed")
         if base.startswith("r_"):
             base = base.removeprefix("r_")

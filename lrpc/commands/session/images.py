@@ -187,7 +187,8 @@ def read_rgb(path: Path, data: bytes | None = None) -> Image.Image:
                 f"{shown(path)}: {image.mode} pixels; convert it to 8 bits per channel"
             )
         image.load()
-        return ImageOps.exif_transpose(image).convert("RGB")
+        ImageOps.exif_transpose(image, in_place=True)
+        return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def load_image(path: Path, sizing: Sizing, data: bytes | None = None) -> LoadedImage:

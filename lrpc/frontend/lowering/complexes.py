@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ REMEDY = "take their real and imaginary parts"
 class Complex:
     """A complex tensor by its parts."""
 
+    called: ClassVar[str] = "complex numbers"
     re: Operand
     im: Operand
 

@@ -96,7 +96,8 @@ class Context:
         if isinstance(x, ImageNumbers):
             self.refuse("computes with the numbers of the images", "they can only pick entries")
         if not isinstance(x, Stored):
-            self.refuse(f"takes {type(x).__name__} where a tensor belongs")
+            what = getattr(x, "called", type(x).__name__)
+            self.refuse(f"takes {what} where a real tensor belongs")
         spread = spread or x.repeated is not None
         key = (id(x.tensor), spread and x.varies)
         if key not in self._emitted:

@@ -79,6 +79,20 @@ def attention(program: Any, state: Any, modules: str = "*") -> dict[str, Attenti
     return {name: _attention(name, node, found, sizes) for name, node in chosen.items()}
 
 
+def token_levels(program: Any, frame: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    """The (height, width) of the maps whose pixels are the tokens of deformable attention, one map
+    after the other, for an input of (H, W); none where a program has no such attention."""
+    graph = read_graph(Path(program.directory) / _GRAPH)
+    node = next((one for one in graph.nodes if one.op == _SAMPLED), None)
+    sizes = dict(zip(("H", "W"), frame, strict=True))
+    if node is None or not {size.name for size in graph.sizes} <= set(sizes):
+        return ()
+    levels = node.attr("levels")
+    assert isinstance(levels, tuple)  # as the op table has it
+    found: tuple[tuple[int, int], ...] = resolve(levels, sizes)
+    return found
+
+
 def needed(graph: Graph, values: Sequence[Value]) -> Graph:
     """The part of a graph that makes these values, which are its outputs, by their names."""
     wanted = {value.name for value in values}

@@ -147,6 +147,22 @@ class Results:
         size = (image["height"], image["width"])
         return resample.spread(values.astype(np.float64), size, seen).astype(np.float32)
 
+    def layers(self, row: dict[str, Any]) -> dict[str, NDArray[Any]]:
+        """Relevance at the places that were read for a target, summed over channels: maps [h, w] of
+        the network's input; tokens of several maps map by map, as `PLACE, h×w`; queries [N]."""
+        found: dict[str, NDArray[Any]] = {}
+        levels = self.image(row["image"])["levels"] or ()
+        for key in row["layers"] or ():
+            values, place = self.tensor(row["image"], key), key.removeprefix(f"{row['map']}/")
+            ends = np.cumsum([0, *(height * width for height, width in levels)])
+            if values.ndim == 1 and len(levels) and len(values) == ends[-1]:
+                for n, (height, width) in enumerate(levels):
+                    part = values[ends[n] : ends[n + 1]].reshape(height, width)
+                    found[f"{place}, {height}×{width}"] = part
+            else:
+                found[place] = values
+        return found
+
     def mask(self, row: dict[str, Any]) -> NDArray[np.bool_] | None:
         """The mask of a target's object, bool [h, w] of the image on disk; None without one."""
         if row["mask"] is None:

@@ -25,6 +25,7 @@ IMAGES = {
     "valid_width": ("int32", ""),
     "seen": ("list<double>", "top, left, height, width of what is not cropped; null: all"),
     "changed": ("string", "how it differs from what the model's own inference sees"),
+    "levels": ("list<list<int32>>", "height and width of the maps that encoder tokens are of"),
     "targets": ("int32", "rows of the table of targets"),
     "note": ("string", "why there are none"),
     "error": ("string", "why it failed"),
@@ -87,6 +88,7 @@ def image_row(record: Record) -> dict[str, Any]:
         **_size(about.get("resized_to"), "valid_"),
         "seen": about.get("seen"),
         "changed": about.get("changed"),
+        "levels": record.get("levels", []),
         "targets": len(record["targets"]),
         "note": record["note"] or None,
         "error": record["error"],
@@ -160,6 +162,7 @@ def table(name: str, rows: Iterable[Mapping[str, Any]]) -> Any:
     kinds = {
         "list<double>": pa.list_(pa.float64()),
         "list<list<double>>": pa.list_(pa.list_(pa.float64())),
+        "list<list<int32>>": pa.list_(pa.list_(pa.int32())),
         "list<string>": pa.list_(pa.string()),
         "list<int32>": pa.list_(pa.int32()),
         "map<string, double>": pa.map_(pa.string(), pa.float64()),

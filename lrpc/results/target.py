@@ -45,6 +45,12 @@ class Target:
         return self.results.map(self.row, original=True)
 
     @property
+    def layers(self) -> dict[str, NDArray[Any]]:
+        """Relevance at the places that were read: maps [h, w] of the network's input, queries
+        [N]."""
+        return self.results.layers(self.row)
+
+    @property
     def mask(self) -> NDArray[np.bool_] | None:
         """The mask of its object, bool [h, w] of the image on disk; None without one."""
         return self.results.mask(self.row)

@@ -11,6 +11,8 @@ from PIL import Image
 
 import lrpc
 from lrpc.cli import main
+from tests.support.maskdino_cases import EXAMPLE
+from tests.support.programs import DIGITS, Programs
 from tests.support.run_fakes import HEIGHT, WIDTH, write_image, write_program
 
 
@@ -92,3 +94,16 @@ def test_relevance_as_colours() -> None:
     assert np.array_equal(
         lrpc.imgify(np.stack([values, values * 0, values * 0])), lrpc.imgify(values)
     )
+
+
+def test_relevance_inside_the_network_as_maps(programs: Programs) -> None:
+    """Tokens of an encoder level by level, as the maps that they are made of."""
+    program: Any = lrpc.load(programs.directory(DIGITS))
+    read = ["encoder.input*", "backbone.res3", "decoder.layers.1"]
+    found = program.explain(EXAMPLE / "scenes" / "02.png", top=1, read=read)[0]
+    layers = found.layers
+    assert layers["backbone.res3"].shape == (20, 20)
+    assert layers["decoder.layers.1"].ndim == 1
+    for level, side in (("res3", 20), ("res4", 10), ("res5", 5)):
+        tokens = layers[f"encoder.input, {side}×{side}"]
+        assert tokens == pytest.approx(layers[f"encoder.input.{level}"], abs=1e-5)

@@ -23,7 +23,8 @@ from lrpc.commands.session.images import LoadedImage, load_image
 from lrpc.commands.session.record import failure_record, image_record, target_record
 from lrpc.commands.session.session import Result, Session
 from lrpc.errors import ImageError
-from lrpc.program.protocol import Box, Detection, Program
+from lrpc.program.attention import token_levels
+from lrpc.program.protocol import Box, Detection, Program, Size
 from lrpc.results import layout, maps
 from lrpc.support.files import write_bytes
 
@@ -92,6 +93,7 @@ class Worker:
         self.spec, self.session = spec, Session(members, spec.options)
         facts = self.session.facts
         self.sizing = replace(facts.sizing, pad=spec.options.pad)
+        self._known_levels: dict[Size, list[list[int]]] = {}
 
     def read(self, number: int, item: Item) -> Read:
         """Read, decode and resize an image."""
@@ -152,8 +154,16 @@ class Worker:
                 record |= stored | _overlap(read.item, record["detection"])
                 del record["tensors"]
                 targets.append(record)
-        about = {"image": image_record(image), "note": result.note, "error": None}
+        about: dict[str, Any] = {"image": image_record(image), "note": result.note, "error": None}
+        about["levels"] = self._levels(image.frame) if self.spec.options.request.read else []
         return Done(self._about(read) | about | {"targets": targets}, tensors, seconds)
+
+    def _levels(self, frame: Size) -> list[list[int]]:
+        """The maps that the tokens of an encoder are of."""
+        if frame not in self._known_levels:
+            found = token_levels(self.session.members[0].program, frame)
+            self._known_levels[frame] = [list(size) for size in found]
+        return self._known_levels[frame]
 
     def _tensors(
         self, name: str, one: Explained, image: LoadedImage, tensors: dict[str, NDArray[Any]]
@@ -169,7 +179,8 @@ class Worker:
         layers = []
         for place, value in one.layers.items():
             layers.append(f"{name}/{place}")
-            tensors[layers[-1]] = value.double().sum(-1).float().numpy()
+            channels = 0 if value.dim() == 3 else -1  # of maps [C, h, w], of tokens [N, C]
+            tensors[layers[-1]] = value.double().sum(channels).float().numpy()
         return {"map": name, "map_scale": scale, "layers": layers}
 
     def _mask(

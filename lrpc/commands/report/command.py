@@ -27,7 +27,7 @@ from lrpc.support.files import make_folder, refusals, shown, write_text
 from lrpc.support.terminal import Terminal, say
 
 _MARK = "report.json"  # what tells that a folder is a report
-_FOLDERS = ("photos", "maps", "masks", "thumbs", "targets", "data")
+_FOLDERS = ("photos", "maps", "layers", "masks", "thumbs", "targets", "data")
 
 _results: opened.Results | None = None  # of a process that draws
 

@@ -31,6 +31,7 @@ class Drawn:
     scale: float
     outline: bool
     crop: Crop | None
+    layers: tuple[str, ...] = ()
 
 
 def draw_image(
@@ -83,7 +84,19 @@ def _target(
     if outline is not None:
         outline.save(folder / "masks" / f"{n:06}.webp", lossless=True)
     _thumb(photo, heat, about, row).save(folder / "thumbs" / f"{n:06}.webp", quality=70)
-    return Drawn(n, scale, outline is not None, crop_of(values, row, about))
+    layers = _layers(results, folder, n, row)
+    return Drawn(n, scale, outline is not None, crop_of(values, row, about), layers)
+
+
+def _layers(results: Results, folder: Path, n: int, row: dict[str, Any]) -> tuple[str, ...]:
+    """Draw the relevance at each place that was read and is a map: `layers/N-K.webp`; their
+    names."""
+    places = {name: v for name, v in results.layers(row).items() if v.ndim == 2}
+    for k, values in enumerate(places.values()):
+        shown = values.astype(np.float64)
+        veil = Image.fromarray(_veil(shown, colour.robust_scale(shown)))
+        veil.save(folder / "layers" / f"{n:06}-{k}.webp", lossless=True)
+    return tuple(places)
 
 
 def _veil(values: colour.Map, scale: float) -> NDArray[np.uint8]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import matplotlib
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from lrpc.commands.drawing import draw, fonts, render
+from lrpc.errors import ProgramError
 from lrpc.results import colour
 
 WHITE = (255, 255, 255)
@@ -239,3 +243,18 @@ def test_words_in_other_letters_are_drawn_or_spelled(monkeypatch: pytest.MonkeyP
         without.setattr(fonts, "_large", lambda size: None)
         assert drawn("Straße") == drawn("Strasse")
         assert drawn("中") == drawn("<U+4E2D>")
+
+
+def test_a_font_of_the_user_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names that Pillow's own font cannot write are in it; a file that is none is refused."""
+
+    face = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf"
+    before = fonts.length("Ελληνικά", 40)
+    monkeypatch.setattr(fonts, "_own", [])
+    fonts.use(face)
+    assert fonts.length("Ελληνικά", 40) > 1.05 * before  # bold is wider
+    with pytest.raises(ProgramError, match="not a font that FreeType reads"):
+        fonts.use(Path(__file__))
+    monkeypatch.undo()
+    fonts._large.cache_clear()
+    fonts._has.cache_clear()

@@ -262,3 +262,16 @@ def test_a_manifest_without_images_is_refused() -> None:
     facts = read_facts({"inputs": {"images": "f64[B,3,64,96]", "padding_mask": "bool[B,64,96]"}})
     assert facts.sizing.shapes == ((64, 96),)
     assert (facts.dtype, facts.padding_mask) == (torch.float64, True)
+
+
+def test_files_of_another_target_go_with_their_record(tmp_path: Path) -> None:
+    image = write_image(tmp_path / "a.png", 250)
+    explain(FakeProgram(), tmp_path, [image], "class_logit")
+    mine = tmp_path / "out" / "a.notes.txt"
+    mine.write_text("the user's own")
+    explain(FakeProgram(), tmp_path, [image], "class_logit:1,2")
+    pictures = {f"a.class_logit-q1-c2.{n}.png" for n in ("heatmap", "overlay", "panel")}
+    assert written(tmp_path) == pictures | {"a.json", "a.relevance.safetensors", mine.name}
+    image.write_bytes(b"no image any more")
+    explain(FakeProgram(), tmp_path, [image], "class_logit")
+    assert written(tmp_path) == {"a.json", mine.name}

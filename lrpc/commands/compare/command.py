@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lrpc.commands.compare.runner import RECORD, ComparisonRunner, Record, rows_of
+from lrpc.commands.drawing.fonts import use
 from lrpc.commands.session.calls import Request
 from lrpc.commands.session.images import find_images
 from lrpc.commands.session.options import make_output, options_of
@@ -33,6 +34,8 @@ def main(args: argparse.Namespace, console: Console) -> int:
     """Compare; the exit code is 0, or 1 where an image failed. Raises LrpcError where nothing can
     be started. Progress and failures go to stderr, the closing table to `console`."""
     errors = Terminal(stderr=True)
+    if args.font is not None:
+        use(args.font)
     options = options_of(args, Request(chunk=args.seed_chunk))
     paths = find_images(args.images)
     programs = {path: load_program(path, options.device) for path in args.programs}

@@ -10,6 +10,8 @@ from typing import cast
 
 from PIL import ImageDraw, ImageFont
 
+from lrpc.errors import ProgramError
+
 Colour = tuple[int, int, int]
 #: How characters that a font lacks, and Unicode does not decompose, are spelled.
 _SPELLED = {
@@ -51,9 +53,26 @@ def font(size: int) -> ImageFont.FreeTypeFont:
     return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size))
 
 
+_own: list[Path] = []  # a font that the user has named
+
+
+def use(path: Path) -> None:
+    """Draw what Pillow's font lacks with the font in a file; ProgramError where it is none."""
+    try:
+        ImageFont.truetype(str(path), 20)
+    except (OSError, ValueError) as error:
+        raise ProgramError(f"--font {path}: not a font that FreeType reads") from error
+    _own[:] = [path]
+    _large.cache_clear()
+    _has.cache_clear()
+
+
 @lru_cache(maxsize=16)
 def _large(size: int) -> ImageFont.FreeTypeFont | None:
-    """DejaVu Sans (Latin, Greek, Cyrillic and more), which comes with matplotlib; None without."""
+    """The user's font, or DejaVu Sans (Latin, Greek, Cyrillic and more), which comes with
+    matplotlib; None without."""
+    if _own:
+        return ImageFont.truetype(str(_own[0]), size)
     found = importlib.util.find_spec("matplotlib")
     if found is None or found.origin is None:
         return None

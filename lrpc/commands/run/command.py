@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lrpc.commands.drawing.fonts import use
 from lrpc.commands.jobs.command import main as job
 from lrpc.commands.run.runner import Runner
 from lrpc.commands.session.calls import Request
@@ -44,6 +45,8 @@ def main(args: argparse.Namespace, console: Console) -> int:
         *(tuple(args.read), args.norm, not args.no_ledger, args.seed_chunk),
         only_composite(args.composite),
     )
+    if args.font is not None:
+        use(args.font)
     options = options_of(args, request)
     paths = find_images(args.images)
     runner = Runner(load_program(args.program, options.device), args.program, options)

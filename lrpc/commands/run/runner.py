@@ -23,6 +23,7 @@ from lrpc.commands.session.record import (
     finished,
     image_record,
     program_record,
+    remove_earlier,
     target_record,
     write_json,
     write_tensors,
@@ -47,6 +48,7 @@ class Runner(WritingSession):
     def write(self, image: LoadedImage, stem: Path, result: Result) -> Outcome:
         """All files of one image; the record comes last, so where it stands all else does."""
         make_folder(stem.parent)
+        remove_earlier(stem)
         results = result.found.get("", ())
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             targets = list(pool.map(partial(self._target, image, stem), results))
@@ -71,6 +73,7 @@ class Runner(WritingSession):
         """The image's record, which says why it has nothing else."""
         try:
             make_folder(stem.parent)
+            remove_earlier(stem)
             write_json(_record_of(stem), failure_record(path, error) | self._about())
         except TROUBLE as other:
             return f"{error}; it has no record: {line_of(other)}"

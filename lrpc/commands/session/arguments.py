@@ -100,6 +100,7 @@ def display(parser: argparse.ArgumentParser) -> None:
     """How pictures show relevance: `--smooth`, `--percentile`."""
     add = parser.add_argument_group("pictures").add_argument
     add("--smooth", type=sigma, default=0.0, metavar="SIGMA", help="Gaussian, pictures only (0)")
+    add("--font", type=Path, metavar="FILE", help="for names that Pillow's own font cannot write")
     add("--percentile", type=percentile, default=99.5, help="of |relevance| in full colour (99.5)")
 
 

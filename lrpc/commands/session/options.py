@@ -24,6 +24,12 @@ class Display:
 
     percentile: float = 99.5
     smooth: float = 0.0
+    font: Path | None = None
+
+    def record(self) -> dict[str, Any]:
+        """What changes pictures."""
+        own = {} if self.font is None else {"font": str(self.font)}
+        return {"percentile": self.percentile, "smooth": self.smooth, **own}
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Options:
             "pad": self.pad,
             "device": self.device,
             "request": asdict(self.request) | {"read": list(self.request.read)},
-            "display": asdict(self.display),
+            "display": self.display.record(),
             **({"attention": self.attention} if self.attention else {}),
             "torch": str(torch.__version__),
         }
@@ -74,7 +80,7 @@ def options_of(args: argparse.Namespace, request: Request) -> Options:
         batch_size=args.batch_size,
         pad=args.pad,
         request=request,
-        display=Display(args.percentile, args.smooth),
+        display=Display(args.percentile, args.smooth, args.font),
         attention=getattr(args, "attention", "") or "",
         resume=args.resume,
         debug=bool(getattr(args, "debug", False)),

@@ -122,14 +122,35 @@ def finished(stem: Path, about: Mapping[str, Any]) -> bool:
         told = json.loads(stem.with_name(f"{stem.name}.json").read_bytes())
         if told["error"] is not None or _asked(told) != _asked(json.loads(json.dumps(about))):
             return False
-        files = [name for target in told["targets"] for name in target["files"].values()]
-        files += [told["tensors"]] if told["tensors"] else []
-        files += [told[kind]["file"] for kind in RESULTS if kind in told]
-        looks = told.get("attention")
-        files += [looks["tensors"], *(one["file"] for one in looks["queries"])] if looks else []
-        return all((stem.parent / name).is_file() for name in files)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return all((stem.parent / name).is_file() for name in _files(told))
+    except _NOT_OURS:
         return False  # no record, or not one of ours
+
+
+_NOT_OURS = (OSError, ValueError, KeyError, TypeError, AttributeError)
+
+
+def _files(told: Mapping[str, Any]) -> list[str]:
+    """The names of the files that a record tells of."""
+    files = [name for target in told["targets"] for name in target["files"].values()]
+    files += [told["tensors"]] if told["tensors"] else []
+    files += [told[kind]["file"] for kind in RESULTS if kind in told]
+    looks = told.get("attention")
+    return files + ([looks["tensors"], *(one["file"] for one in looks["queries"])] if looks else [])
+
+
+def remove_earlier(stem: Path) -> None:
+    """Remove the record of an earlier call for an image, and the files that it tells of: none of
+    them stays beside those of another target."""
+    record = stem.with_name(f"{stem.name}.json")
+    try:
+        files = _files(json.loads(record.read_bytes()))
+    except _NOT_OURS:
+        return
+    record.unlink(missing_ok=True)
+    for name in files:
+        if Path(name).name == name and name.startswith(f"{stem.name}."):
+            (stem.parent / name).unlink(missing_ok=True)
 
 
 def _asked(record: Mapping[str, Any]) -> Any:

@@ -15,6 +15,7 @@ from PIL import Image
 
 import lrpc
 from lrpc.cli import main
+from lrpc.commands.session.facts import RANDOM_WARNING
 from lrpc.results.crops import EDGE, crop_of
 from lrpc.results.groups import group, spectral
 from tests.support.run_fakes import write_image, write_program
@@ -181,3 +182,16 @@ def test_a_target_shows_its_layers(site: Path, page: Any) -> None:
     before = page.evaluate(dark)
     page.keyboard.press("d")
     assert page.evaluate(dark) != before
+
+
+def test_weights_that_are_not_trained_are_said_on_every_page(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "RANDOM WEIGHTS" not in (site / "index.html").read_text()
+    results = lrpc.open(site.parent)
+    results.job["program"]["warning"] = RANDOM_WARNING
+    monkeypatch.setattr("lrpc.results.opened.open", lambda path: results)
+    call = ["report", str(site.parent), "-o", str(tmp_path / "r"), "--processes", "1"]
+    assert main(call) == 0
+    pages = [*(tmp_path / "r").glob("*.html"), *(tmp_path / "r" / "targets").glob("*.html")]
+    assert all(RANDOM_WARNING in page.read_text() for page in pages)

@@ -62,6 +62,7 @@ class Site:
         page = self._pages.get_template(template or name)
         failed = self.results.failures.num_rows
         common = {"title": self.title, "root": root, "failed": failed, "count": len(self.rows)}
+        common["warning"] = self.results.job["program"].get("warning")  # of weights not trained
         write_text(self.folder / name, page.render(**common, images=len(self.images), **given))
 
     def _gallery(self, drawn: Mapping[int, Drawn]) -> None:

@@ -18,7 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.targets(parser)
     arguments.running(parser)
     arguments.preset(parser)
-    arguments.composite(parser, several=True)
+    told = "one of the program's composites (its first); with --data repeatable"
+    add("--composite", action="append", metavar="NAME", help=told)
     place = "store a place's relevance too (globs), repeatable"
     add("--read", action="append", default=[], metavar="LAYER", help=place)
     add("--norm", choices=("none", "sum1", "sumT"), help="scale of the start")
@@ -34,7 +35,7 @@ def _sources(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     add = source.add_argument
     add("--images", type=Path, nargs="+", metavar="PATH", help="files or folders: pictures of each")
-    told = f"a data set: {FORMS}; see docs/data.md"
+    told = f"a data set: {FORMS}; see docs/tutorials/explain-a-data-set.md"
     add("--data", type=Path, nargs="+", metavar="SOURCE", help=told)
     add = parser.add_argument
     add("-o", "--output", type=Path, required=True, metavar="OUT")
@@ -48,6 +49,7 @@ def _data(parser: argparse.ArgumentParser) -> None:
     add("--column", metavar="NAME", help="the column of a table that has the paths")
     add("--image-folder", type=Path, metavar="DIR", help="of the images that annotations name")
     told = "how maps are stored: " + "; ".join(f"{k}, {v}" for k, v in PRECISIONS.items())
+    told = told.replace("%", "%%")  # as argparse reads it
     add("--maps", choices=tuple(PRECISIONS), default="float32", help=told)
     add("--threads", type=arguments.positive, default=0, help="of torch in each worker (its own)")
     told = "on Ray Data, at this address or (without one) on this machine; pip install 'lrpc[ray]'"

@@ -34,7 +34,7 @@ def _sources(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     add = source.add_argument
     add("--images", type=Path, nargs="+", metavar="PATH", help="files or folders: pictures of each")
-    told = f"a data set: {FORMS}; see docs/data.md"
+    told = f"a data set: {FORMS}; see docs/tutorials/explain-a-data-set.md"
     add("--data", type=Path, nargs="+", metavar="SOURCE", help=told)
     add = parser.add_argument
     add("-o", "--output", type=Path, required=True, metavar="OUT")

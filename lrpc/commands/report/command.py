@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -67,9 +68,13 @@ def _draw(
             processes, context, initializer=_open, initargs=(results.layout.root,)
         ) as pool,
     ):
-        for drawn in pool.map(draw, images, chunksize=8):
-            found |= {one.row: one for one in drawn}
-            advance(1, "")
+        try:
+            for drawn in pool.map(draw, images, chunksize=8):
+                found |= {one.row: one for one in drawn}
+                advance(1, "")
+        except BrokenProcessPool as error:
+            told = "a process that draws was killed; with fewer --processes they need less memory"
+            raise ProgramError(told) from error
     return found
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from lrpc.commands.jobs.explain import explain
@@ -45,5 +45,5 @@ def load(
     """
     options = {"compile": compile, "capture": capture, "keep_pages": keep_pages}
     program: Any = loading.load_program(Path(directory), device, **options)
-    program.explain = partial(explain, program)
+    program.explain = MethodType(explain, program)
     return cast(Explaining, program)

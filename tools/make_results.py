@@ -40,9 +40,8 @@ _TITLES = {
 
 def page() -> str:
     """The page's text."""
-    files = "\n".join(
-        line[4:] for line in (layout.__doc__ or "").splitlines() if line[:4] == "    "
-    )
+    lines = (layout.__doc__ or "").splitlines()
+    files = "\n".join(line for line in lines if line.startswith("OUT/"))
     precisions = "; ".join(f"`{name}`, {told}" for name, told in maps.PRECISIONS.items())
     text = _HEAD.format(files=files, part=layout.PART, precisions=precisions)
     for name, columns in schema.TABLES.items():

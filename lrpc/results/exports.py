@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,7 +49,11 @@ def write_coco(results: Results, path: Path) -> None:
             about["segmentation"] = {"size": [image["height"], image["width"]], "counts": counts}
         if row["map"] is not None:
             file = results.file_of(row["image"])
-            about["heatmap"] = {"file": str(file), "tensor": row["map"], "scale": row["map_scale"]}
+            about["heatmap"] = {
+                "file": os.path.abspath(file),
+                "tensor": row["map"],
+                "scale": row["map_scale"],
+            }
         annotations.append(about)
     images = [
         {name: one[key] for name, key in _IMAGE.items()}
@@ -78,7 +83,9 @@ def write_virelay(results: Results, folder: Path) -> None:
     h5py = _module("h5py")
     crops = [(one, crop) for one in results if (crop := _crop(one)) is not None]
     if not crops:
-        raise ProgramError("no target has a box with relevance around it: there is nothing to crop")
+        stored = any(one.row["map"] for one in results) or not len(results)
+        why = "no target has a box with relevance around it" if stored else "no map is stored"
+        raise ProgramError(f"{why}: there is nothing to crop")
     make_folder(folder)
     labels = _labels(results)
     numbers = np.array([one.row["class"] for one, _ in crops], np.uint16)

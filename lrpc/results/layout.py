@@ -25,6 +25,7 @@ from lrpc.support.untrusted import Unreadable, read_json
 #: Images of a part. A number, so that what a part holds is known before any image is explained.
 PART = 64
 CURRENT = "current.json"
+REPORT = "lrpc-report.json"  # what tells that a folder is a report
 _LARGEST = 2**24  # bytes of one of the JSON files
 
 
@@ -106,14 +107,31 @@ def current(output: Path) -> Layout:
     )
 
 
+def damaged(path: Path) -> ProgramError:
+    """The error for a file of a job that is not as it was written."""
+    what = "is damaged" if path.exists() else "is missing"
+    return ProgramError(
+        f"{shown(path)}: {what}; the same `lrpc run` with --overwrite begins the job anew"
+    )
+
+
 def read(path: Path) -> dict[str, Any]:
     """A JSON file of a job, as a mapping; raises ProgramError."""
     try:
         told = read_json(path, _LARGEST)
     except Unreadable as error:
-        raise ProgramError(f"{shown(path)}: {error}") from error
+        raise damaged(path) from error
     if not isinstance(told, dict):
-        raise ProgramError(f"{shown(path)}: not a file of a job")
+        raise damaged(path)
+    return told
+
+
+def read_job(where: Layout) -> dict[str, Any]:
+    """What a job is; raises ProgramError."""
+    told = read(where.job)
+    program = told.get("program")
+    if not isinstance(program, dict) or not isinstance(program.get("weights"), dict):
+        raise damaged(where.job)
     return told
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from lrpc.results import exports, layout, maps, resample, schema, shards, source
 from lrpc.results.target import Target
 
 FORMS = ("coco", "virelay")
+_Record = tuple[dict[str, Any], float]  # of an image, and the seconds that it took
 
 
 def open(output: str | Path) -> Results:
@@ -35,8 +35,12 @@ class Results:
     """
 
     def __init__(self, where: layout.Layout) -> None:
-        self.layout, self.job = where, layout.read(where.job)
+        self.layout, self.job = where, layout.read_job(where)
+        # In this order, since a running job makes parts whole of the images that are done.
+        own = {number: self._record(number) for number in where.images()}
+        self._parts = where.parts()
         self._listed = source.read_listing(where)
+        self._own = self._beside(own)
 
     def __repr__(self) -> str:
         failed = self.failures.num_rows
@@ -87,11 +91,32 @@ class Results:
 
     def photo(self, image: int) -> Image.Image:
         """An image of the source, RGB, upright; raises ImageError where it is gone."""
-        return self._listed[image].photo()
+        return self._entry(image).photo()
+
+    def _record(self, number: int) -> _Record | None:
+        """What the own file of an image that is done has, None where a running job has put it into
+        a part meanwhile."""
+        try:
+            return shards.record(self.layout.image(number))
+        except ProgramError:
+            if self.layout.image(number).exists():
+                raise
+            return None
+
+    def _beside(self, own: Mapping[int, _Record | None]) -> list[_Record]:
+        """The images that are done and in no whole part; a killed job may leave some in both."""
+        found = ((self._entry(number), record) for number, record in own.items())
+        whole = set(self._parts)
+        return [told for one, told in found if told is not None and one.part not in whole]
+
+    def _entry(self, image: int) -> source.Listed:
+        if not image < len(self._listed):
+            raise layout.damaged(self.layout.listing)
+        return self._listed[image]
 
     def path_of(self, image: int) -> Path:
         """The file of an image of the source."""
-        return self._listed[image].place.path
+        return self._entry(image).place.path
 
     def of_image(self, image: int) -> list[Target]:
         """The targets of an image."""
@@ -107,7 +132,7 @@ class Results:
     def file_of(self, image: int) -> Path:
         """The file that has an image's tensors."""
         own = self.layout.image(image)
-        return own if own.is_file() else self.layout.maps(self._listed[image].part)
+        return own if own.is_file() else self.layout.maps(self._entry(image).part)
 
     def tensor(self, image: int, name: str) -> NDArray[Any]:
         """A stored tensor of an image, by its name in the tables."""
@@ -186,14 +211,7 @@ class Results:
     def _table(self, name: str) -> Any:
         """The parts that are whole, then the images that are done beside, in their order."""
         pa = schema.arrow()
-        whole = [self.layout.table(name, part) for part in self.layout.parts()]
-        tables = [pa.parquet.read_table(path) for path in whole]
-        rows: list[dict[str, Any]] = []
-        for number in self.layout.images():
-            try:
-                notes = shards.metadata(self.layout.image(number))
-            except ProgramError:  # a running job has made it part of a whole one meanwhile
-                continue
-            rows += schema.rows_of(name, json.loads(notes["record"]), float(notes["seconds"]))
+        tables = [schema.read_table(self.layout.table(name, part)) for part in self._parts]
+        rows = [row for record in self._own for row in schema.rows_of(name, *record)]
         tables.append(schema.table(name, rows))
         return pa.concat_tables(tables).sort_by("image") if rows else pa.concat_tables(tables)

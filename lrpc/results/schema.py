@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lrpc.errors import ProgramError
+from lrpc.results.layout import damaged
 from lrpc.support.files import complete
 
 Record = Mapping[str, Any]
@@ -172,6 +173,15 @@ def table(name: str, rows: Iterable[Mapping[str, Any]]) -> Any:
         for column, (kind, _) in TABLES[name].items()
     ]
     return pa.Table.from_pylist(list(rows), schema=pa.schema(fields))
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> Any:
+    """A file of a table, or some of its columns; raises ProgramError."""
+    pa = arrow()
+    try:
+        return pa.parquet.read_table(path, columns=columns, partitioning=None)
+    except (OSError, pa.ArrowException) as error:
+        raise damaged(path) from error
 
 
 def write_table(path: Path, name: str, rows: Iterable[Mapping[str, Any]]) -> None:

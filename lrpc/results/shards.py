@@ -7,7 +7,7 @@ shape and place of each tensor, then the numbers.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from lrpc.errors import ProgramError
+from lrpc.results.layout import damaged
 from lrpc.support.files import complete, shown
 
 _TYPES = {"F32": np.float32, "F16": np.float16, "I8": np.int8, "I32": np.int32}
@@ -62,7 +63,7 @@ def opened(path: Path) -> Any:
     try:
         return safe_open(path, framework="np")
     except (OSError, SafetensorError) as error:
-        raise ProgramError(f"{shown(path)}: cannot be read ({error})") from error
+        raise damaged(path) from error
 
 
 def tensor(path: Path, key: str) -> NDArray[Any]:
@@ -75,7 +76,12 @@ def tensor(path: Path, key: str) -> NDArray[Any]:
     return found
 
 
-def metadata(path: Path) -> Mapping[str, str]:
-    """The notes in a file's header; raises ProgramError."""
+def record(path: Path) -> tuple[dict[str, Any], float]:
+    """The record of an image in its own file, and the seconds that it took; raises ProgramError."""
     with opened(path) as file:
-        return file.metadata() or {}
+        notes = file.metadata() or {}
+    try:
+        told = json.loads(notes["record"])
+        return told | {"number": int(told["number"])}, float(notes["seconds"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(path) from error

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import stat
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,22 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from lrpc.errors import ImageError, ProgramError
-from lrpc.results.layout import Layout
+from lrpc.errors import ImageError
+from lrpc.results.layout import Layout, damaged
 from lrpc.support.files import reason, shown
+
+#: Pillow's names of what is read. Its other decoders run programs (EPS runs Ghostscript), expand
+#: without a limit (FITS) or read no photographs.
+FORMATS = (
+    *("AVIF", "BMP", "DDS", "DIB", "GIF", "ICNS", "ICO", "JPEG", "JPEG2000"),
+    *("PCX", "PNG", "PPM", "PSD", "QOI", "SGI", "TGA", "TIFF", "WEBP"),
+)
+
+
+def formats() -> list[str]:
+    """Those of FORMATS that this build of Pillow has."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 @dataclass(frozen=True)
@@ -72,7 +86,8 @@ class Listed:
 def photo(name: str, data: bytes) -> Image.Image:
     """The image in a file's bytes as RGB, turned upright; raises ImageError with its name."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=formats()) as image:
+            warnings.simplefilter("ignore")  # odd files: what matters raises
             return ImageOps.exif_transpose(image).convert("RGB")
     except Exception as error:  # decoders give up in any way
         raise ImageError(f"{shown(name)}: cannot be read ({reason(error)})") from error
@@ -86,8 +101,7 @@ def read_listing(where: Layout) -> list[Listed]:
         lines = where.listing.read_text("utf-8").splitlines()
         return [_listed(*json.loads(line)) for line in lines]
     except (OSError, ValueError, TypeError) as error:
-        told = f"{shown(where.listing)}: not a listing of images; begin anew with --overwrite"
-        raise ProgramError(told) from error
+        raise damaged(where.listing) from error
 
 
 def _listed(

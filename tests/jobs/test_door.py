@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,11 @@ def test_options_are_those_of_the_command(program: Any, tmp_path: Path) -> None:
     }
     with pytest.raises(lrpc.LrpcError, match="did you mean 'class_logit'"):
         program.explain(path, "clas_logit")
+
+
+def test_the_method_has_the_help_of_the_function(program: Any) -> None:
+    assert program.explain.__doc__ == lrpc.explain.__doc__
+    assert list(inspect.signature(program.explain).parameters)[:2] == ["given", "target"]
 
 
 def test_an_image_that_fails_is_told_and_the_rest_go_on(program: Any, tmp_path: Path) -> None:

@@ -31,9 +31,12 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return lrpc.open(tmp / "out")
 
 
-def test_coco_names_every_map(results: Any, tmp_path: Path) -> None:
+def test_coco_names_every_map(
+    results: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = results.layout.root.parent
-    assert main(["export", str(out), "--to", "coco", "-o", str(tmp_path / "c.json")]) == 0
+    monkeypatch.chdir(out.parent)
+    assert main(["export", out.name, "--to", "coco", "-o", str(tmp_path / "c.json")]) == 0
     told = json.loads((tmp_path / "c.json").read_text())
     assert len(told["images"]) == 14
     assert told["categories"] == [{"id": 0, "name": "cat"}, {"id": 2, "name": "class 2"}]
@@ -42,6 +45,7 @@ def test_coco_names_every_map(results: Any, tmp_path: Path) -> None:
         x, y, width, height = one["bbox"]
         assert (x, y, x + width, y + height) == own.box
         heat = one["heatmap"]
+        assert Path(heat["file"]).is_absolute()
         stored = shards.tensor(Path(heat["file"]), heat["tensor"])
         assert np.array_equal(decode(stored, heat["scale"]), own.map)
         size, counts = one["segmentation"]["size"], one["segmentation"]["counts"]

@@ -233,6 +233,7 @@ def test_fewer_bits_cost_what_is_said(data: Path, kind: str, off: float) -> None
 
 def test_the_page_of_columns_is_as_it_is_written() -> None:
     assert make_results.PAGE.read_text("utf-8") == make_results.page()
+    assert "OUT/job-ID/maps/N.safetensors" in make_results.page()
 
 
 def test_a_dry_run_writes_nothing_and_names_the_job(

@@ -115,6 +115,31 @@ def test_a_planted_strategy_has_a_cluster_of_its_own() -> None:
     assert {row for row, _ in found.outliers} <= set(range(100, 140, 4))
 
 
+@pytest.mark.parametrize("more", [["--maps", "none", "--no-ledger"], ["--score", "0.999"]])
+def test_a_report_without_maps_or_targets(tmp_path: Path, more: list[str]) -> None:
+    """Its pages name no file that is not there, and say what there is."""
+    write_program(tmp_path / "DIR")
+    write_image(tmp_path / "in" / "a.png", 250)
+    out = tmp_path / "out"
+    call = ["run", str(tmp_path / "DIR"), "--data", str(tmp_path / "in"), "-o", str(out)]
+    assert main([*call, "--device", "cpu", *more]) == 0
+    (tmp_path / "in" / "a.png").unlink()
+    assert main(["report", str(out), "--processes", "1"]) == 0
+    pages = sorted((out / "report").rglob("*.html"))
+    for page in pages:
+        for name in re.findall(r'(?:src|href)="([^"#]+)"', page.read_text()):
+            assert name.startswith("data:") or (page.parent / name).exists(), (page, name)
+    index = (out / "report" / "index.html").read_text()
+    if "--maps" in more:
+        page_of_one = (out / "report" / "targets" / "000000.html").read_text()
+        assert "photos/000000.webp" in page_of_one
+        assert 'class="box"' in page_of_one
+        assert "No map is stored" in page_of_one
+        assert main(["export", str(out), "--to", "virelay", "-o", str(tmp_path / "v")]) == 2
+    else:
+        assert "Nothing was explained: no detection above 0.999" in index
+
+
 # -- in a browser ----------------------------------------------------------------------------------
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,9 +13,11 @@ from typing import Any
 
 from lrpc.commands.jobs.sources.items import Item, Truth
 from lrpc.commands.jobs.spec import differences, name_of
+from lrpc.commands.session.units import count
 from lrpc.errors import ProgramError
-from lrpc.results import layout
+from lrpc.results import layout, shards
 from lrpc.results.layout import PART, Layout
+from lrpc.results.schema import read_table
 from lrpc.results.source import Listed, parts_of, read_listing
 from lrpc.support.files import make_folder, refusals, shown, write_text
 
@@ -69,10 +70,15 @@ def open_job(
             for folder in ("images", "targets", "maps", "seconds", "unfinished"):
                 shutil.rmtree(where.root / folder, ignore_errors=True)
             where.listing.unlink(missing_ok=True)
+            where.job.unlink(missing_ok=True)
         for folder in ("images", "targets", "maps", "seconds", "unfinished"):
             make_folder(where.root / folder)
         earlier = read_listing(where)
+        if not {one.part for one in earlier}.issuperset(where.parts()):
+            raise layout.damaged(where.listing)
         images = _listed(items, earlier)
+        if gone := len({one.name for one in earlier} - {one.name for one in items}):
+            notes.append(f"{count(gone, 'image')} no longer in the source; what is done stays")
         _undo(where, earlier, images, retry)
         text = "".join(f"{one.line()}\n" for one in images)
         write_text(where.listing, text)
@@ -118,19 +124,12 @@ def _undo(
 
 def _failed(where: Layout, whole: set[int]) -> set[int]:
     """The images that failed."""
-    from lrpc.results.schema import arrow  # an extra
-
-    pa, found = arrow(), set()
+    found = set()
     for part in whole:
-        table = pa.parquet.read_table(where.table("images", part), columns=["image", "error"])
+        table = read_table(where.table("images", part), ["image", "error"])
         found |= {row["image"] for row in table.to_pylist() if row["error"] is not None}
-    return found | {n for n in where.images() if _record_failed(where.image(n))}
-
-
-def _record_failed(path: Path) -> bool:
-    from lrpc.results.shards import metadata
-
-    return json.loads(metadata(path)["record"])["error"] is not None
+    own = {n: shards.record(where.image(n))[0] for n in where.images()}
+    return found | {n for n, record in own.items() if record["error"] is not None}
 
 
 def _why_new(output: Path, identity: Mapping[str, Any]) -> list[str]:

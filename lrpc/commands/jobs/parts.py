@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from lrpc.results.layout import Layout
 from lrpc.results.schema import rows_of, write_table
 from lrpc.results.shards import Stored, merge, opened
+from lrpc.results.shards import record as record_of
 
 
 def finish(where: Layout, part: int, numbers: Sequence[int]) -> bool:
@@ -22,8 +22,8 @@ def finish(where: Layout, part: int, numbers: Sequence[int]) -> bool:
     done, stored = [], []
     for file in files:
         with opened(file) as one:
-            notes, keys = one.metadata(), sorted(one.keys())
-        done.append((json.loads(notes["record"]), float(notes["seconds"])))
+            keys = sorted(one.keys())
+        done.append(record_of(file))
         stored += [Stored(file, key, key) for key in keys]
     where.maps(part).unlink(missing_ok=True)
     if stored:

@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -23,10 +24,10 @@ from lrpc.commands.session.terminal import progress
 from lrpc.commands.session.units import count, size
 from lrpc.errors import ProgramError
 from lrpc.results import opened
+from lrpc.results.layout import REPORT
 from lrpc.support.files import make_folder, refusals, shown, write_text
 from lrpc.support.terminal import Terminal, say
 
-_MARK = "report.json"  # what tells that a folder is a report
 _FOLDERS = ("photos", "maps", "layers", "masks", "thumbs", "targets", "data")
 
 _results: opened.Results | None = None  # of a process that draws
@@ -67,9 +68,13 @@ def _draw(
             processes, context, initializer=_open, initargs=(results.layout.root,)
         ) as pool,
     ):
-        for drawn in pool.map(draw, images, chunksize=8):
-            found |= {one.row: one for one in drawn}
-            advance(1, "")
+        try:
+            for drawn in pool.map(draw, images, chunksize=8):
+                found |= {one.row: one for one in drawn}
+                advance(1, "")
+        except BrokenProcessPool as error:
+            told = "a process that draws was killed; with fewer --processes they need less memory"
+            raise ProgramError(told) from error
     return found
 
 
@@ -94,7 +99,7 @@ def _check_installed() -> None:
 def _replacing(output: Path) -> Iterator[Path]:
     """A new folder that takes the place of `output` when it is complete."""
     free = not output.exists() or (output.is_dir() and not any(output.iterdir()))
-    if not free and not (output / _MARK).is_file():
+    if not free and not (output / REPORT).is_file():
         told = "is there and is no report; name another folder with -o"
         raise ProgramError(f"{shown(output)}: {told}")
     make_folder(output.parent)
@@ -105,7 +110,7 @@ def _replacing(output: Path) -> Iterator[Path]:
             for name in _FOLDERS:
                 (building / name).mkdir(parents=True)
             yield building
-            write_text(building / _MARK, "{}\n")
+            write_text(building / REPORT, "{}\n")
             shutil.rmtree(output, ignore_errors=True)
             building.rename(output)
         finally:

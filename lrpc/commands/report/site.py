@@ -77,7 +77,8 @@ class Site:
         composites = sorted({row["composite"] for row in self.rows})
         kinds = sorted({row["target"] for row in self.rows})
         choices: dict[str, Any] = {"labels": labels, "composites": composites, "kinds": kinds}
-        self._page("index.html", files=files, **choices)
+        notes = [one["note"] for one in self.images.values() if one["note"]]
+        self._page("index.html", files=files, notes=notes, **choices)
 
     def _short(self, n: int, row: Mapping[str, Any]) -> list[Any]:
         """What the gallery shows of a target: see gallery.js for the order."""

@@ -21,15 +21,11 @@ from torch import Tensor
 from lrpc.commands.session.sizing import Sizing, fit
 from lrpc.errors import ImageError, LrpcError
 from lrpc.program.protocol import Size
+from lrpc.results.source import formats
 from lrpc.support.files import reason, shown
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-#: Pillow's names of what is read. Its other decoders run programs (EPS runs Ghostscript), expand
-#: without a limit (FITS) or read no photographs.
-FORMATS = (
-    *("AVIF", "BMP", "DDS", "DIB", "GIF", "ICNS", "ICO", "JPEG", "JPEG2000"),
-    *("PCX", "PNG", "PPM", "PSD", "QOI", "SGI", "TGA", "TIFF", "WEBP"),
-)
+PICTURES = (".heatmap.png", ".overlay.png", ".panel.png")  # that `lrpc run --images` draws
 _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow would clip, not scale these
 
 
@@ -116,9 +112,9 @@ def _inside(folder: Path) -> list[Path]:
 
 
 def annotates(name: str, stems: Collection[str]) -> bool:
-    """Whether a file is an annotation of an image with one of these stems, as `lrpc evaluate`
-    reads them: `STEM.instances.png` or `STEM.CLASS-NUMBER.mask.png`."""
-    for ending in (".instances.png", ".mask.png"):
+    """Whether a file is made for an image with one of these stems: an annotation as `lrpc evaluate`
+    reads them, `STEM.instances.png` or `STEM.CLASS-NUMBER.mask.png`, or a picture of `lrpc run`."""
+    for ending in (".instances.png", ".mask.png", *PICTURES):
         if name.endswith(ending):
             parts = name.removesuffix(ending).split(".")
             return any(".".join(parts[:n]) in stems for n in range(1, len(parts) + 1))
@@ -151,8 +147,6 @@ def decoding(path: Path) -> Iterator[None]:
 def open_image(path: Path, data: bytes | None = None) -> Iterator[Image.Image]:
     """An image file as Pillow opens it, not decoded yet, or its bytes where they are read already;
     what goes wrong in the block is an ImageError in one line."""
-    Image.init()
-    known = [name for name in FORMATS if name in Image.OPEN]  # a build may lack some
     with (
         decoding(path),
         warnings.catch_warnings(),
@@ -160,7 +154,7 @@ def open_image(path: Path, data: bytes | None = None) -> Iterator[Image.Image]:
     ):
         warnings.simplefilter("ignore")  # odd files: what matters raises
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(file, formats=known) as image:
+        with Image.open(file, formats=formats()) as image:
             if 0 in image.size:
                 raise ImageError(f"{shown(path)}: has no pixels")
             yield image

@@ -46,6 +46,8 @@ def find(source: Source) -> list[Item]:
         found = list(_of(path, source))
         if not found:
             raise SourceError(f"{shown(path)}: no image in it")
+        if not any(os.path.lexists(one.place.path) for one in found if "\0" not in one.name):
+            raise SourceError(_none_there(path, found))
         listed += _named(found, path) if len(source.paths) > 1 else found
     return _once(listed)
 
@@ -71,6 +73,13 @@ def _of(path: Path, source: Source) -> Iterator[Item]:
     return iter([Item(path.name, Place(path))])
 
 
+def _none_there(path: Path, items: Sequence[Item]) -> str:
+    """What to say of a source none of whose files is there."""
+    hint = "; --image-folder says where they are" if path.suffix.lower() == ".json" else ""
+    first = shown(items[0].place.path)
+    return f"{shown(path)}: none of the {len(items)} files that it names is there ({first}){hint}"
+
+
 def _named(items: Sequence[Item], path: Path) -> list[Item]:
     """Items of one of several sources: names begin with the source's, where that is a folder."""
     if not path.is_dir():
@@ -80,10 +89,21 @@ def _named(items: Sequence[Item], path: Path) -> list[Item]:
 
 def _once(items: Sequence[Item]) -> list[Item]:
     """Each image once; names that several images have become their whole paths."""
-    found = {(os.path.abspath(one.place.path), one.place.start): one for one in reversed(items)}
-    kept = [one for one in items if found[os.path.abspath(one.place.path), one.place.start] is one]
+    found: dict[tuple[str, int], Item] = {}
+    for one in items:
+        place = replace(one.place, path=Path(os.path.abspath(one.place.path)))
+        found.setdefault((_real(place.path), place.start), replace(one, place=place))
+    kept = list(found.values())
     count = Counter(one.name for one in kept)
     return [one if count[one.name] == 1 else replace(one, name=_whole(one)) for one in kept]
+
+
+def _real(path: Path) -> str:
+    """Where a file is without links; a name that no file has stays as it is."""
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):
+        return str(path)
 
 
 def _whole(item: Item) -> str:

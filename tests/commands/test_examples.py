@@ -59,7 +59,7 @@ def test_swin_example_is_a_swin_l_and_compiles_with_few_channels(tmp_path: Path)
     assert "the weights are RANDOM" in " ".join(report.notes)
     program = load_program(tmp_path / "out", "cpu")
     x = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0)) * 255
-    found = program(x, "class_logit", at=[(1, 17)], ledger=True)
+    found = program.relevance(program.forward(x), "class_logit", at=[(1, 17)])
     assert float(found.input.abs().max()) > 0
     assert len(found.layers) >= len(spec.backbone.places)
 

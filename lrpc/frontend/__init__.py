@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +22,7 @@ from lrpc.frontend.capture import (
 from lrpc.frontend.finish import finish
 from lrpc.frontend.gradients import with_backward_hooks
 from lrpc.frontend.lowering import lower
+from lrpc.frontend.periods import along, in_doubt, refuted
 from lrpc.frontend.places import Place, parse_place, watched
 from lrpc.frontend.records import RecordedProgram, Ref, memory_of
 from lrpc.frontend.running import ByShapes
@@ -166,14 +167,21 @@ def _one_program(
     """The program of these traces and of those at other sizes, at as few as tell its numbers."""
     if not call.varying.sizes:
         return unify(Traces(two, three))
-    known: dict[tuple[int, ...], Trace] = {}
+    example = {size.name: size.example for size in call.varying.sizes}
+    known = {(*example.values(),): two}
+
+    def at(points: Sequence[Mapping[str, int]]) -> tuple[Trace, ...]:
+        for point in points:
+            if (place := (*point.values(),)) not in known:
+                known[place] = _at_sizes(call, point, two, trace)
+        return tuple(known[(*point.values(),)] for point in points)
+
     refused = NotOneProgram("")
     for period in PERIODS:
         varying = call.varying.over(period)
-        for point in varying.points[1:]:
-            if (place := (*point.values(),)) not in known:
-                known[place] = _at_sizes(call, point, two, trace)
-        more = tuple(known[(*point.values(),)] for point in varying.points[1:])
+        if in_doubt(period) and refuted([at(line) for line in along(varying.sizes)], period):
+            continue
+        more = at(varying.points[1:])
         try:
             return unify(Traces(two, three, more, varying))
         except NotOneProgram as refusal:

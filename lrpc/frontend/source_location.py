@@ -50,6 +50,7 @@ def _ours(name: str) -> bool:
     return any(name == root or name.startswith(f"{root}.") for root in OURS)
 
 
+@cache
 def _path(module: str, filename: str) -> str:
     file = PurePath(filename).name
     packages = module.split(".") if file == "__init__.py" else module.split(".")[:-1]

@@ -96,6 +96,7 @@ class ValueTracer(Recorder):
             raise self._in_one_line(error) from error
         finally:
             self.active = False
+            del self._arguments  # large where the images are
         decisions = {
             told: d
             for told, d in self.decisions.items()

@@ -1,53 +1,20 @@
-"""Which statements do the same, whatever their values are called."""
+"""What statements do, whatever their values are called, and these names."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from lrpc.backend.schedule.ir import Call, Compute, Free, Load, Only, Read, Recompute, Statement
 from lrpc.backend.schedule.walk import operands, results
 from lrpc.ir.graph import Value
 
 
-@dataclass
-class Same:
-    """Statements of two functions that do the same; `there` has the names of the other."""
-
-    there: dict[str, str] = field(default_factory=dict)
-    here: dict[str, str] = field(default_factory=dict)
-
-    def statements(self, s: Statement, t: Statement) -> bool:
-        """Whether two statements are the same, if values are called as in those before."""
-        return type(s) is type(t) and plain(s) == plain(t) and self.names(s, t)
-
-    def names(self, s: Statement, t: Statement) -> bool:
-        """The same of statements that are the same but for the names of their values."""
-        new: list[tuple[str, str]] = []
-        for a, b in _pairs(s, t):
-            if a not in self.there and b not in self.here:
-                self.there[a], self.here[b] = b, a
-                new.append((a, b))
-            elif self.there.get(a) != b:
-                for x, y in new:
-                    del self.there[x], self.here[y]
-                return False
-        return True
-
-
-def _pairs(s: Statement, t: Statement) -> Iterator[tuple[str, str]]:
-    """The names that have to be of one value each."""
-    if isinstance(s, Only) and isinstance(t, Only):
-        for a, b in zip(s.body, t.body, strict=True):
-            yield from _pairs(a, b)
-    elif isinstance(s, Free) and isinstance(t, Free):
-        yield from zip(s.values, t.values, strict=True)
-    else:
-        for x, y in zip((*operands(s), *results(s)), (*operands(t), *results(t)), strict=True):
-            if isinstance(x, Value) and isinstance(y, Value):
-                yield x.name, y.name
-        if isinstance(s, Call) and isinstance(t, Call):
-            yield from zip(s.values, t.values, strict=True)
+def value_names(s: Statement) -> tuple[str, ...]:
+    """The names of a statement's values, in an order that those which do the same have."""
+    if isinstance(s, Only):
+        return tuple(name for inner in s.body for name in value_names(inner))
+    if isinstance(s, Free):
+        return s.values
+    names = (x.name for x in (*operands(s), *results(s)) if isinstance(x, Value))
+    return (*names, *(s.values if isinstance(s, Call) else ()))
 
 
 def plain(s: Statement) -> object:

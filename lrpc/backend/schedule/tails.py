@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 
 from lrpc.backend.quoting import ascii_word
-from lrpc.backend.schedule.conditions import partly_gone
 from lrpc.backend.schedule.ir import (
-    RECOMPUTED,
     SAVED,
     Call,
-    Free,
     Function,
-    Load,
-    Only,
     Part,
     Read,
-    Recompute,
     Schedule,
     Statement,
 )
 from lrpc.backend.schedule.memory import written_over
-from lrpc.backend.schedule.same import Same, plain
+from lrpc.backend.schedule.runs import Run, Runs
+from lrpc.backend.schedule.same import value_names
 from lrpc.backend.schedule.state import names_made
-from lrpc.backend.schedule.walk import frees, operands, reads, renamed, results
+from lrpc.backend.schedule.walk import operands, renamed, results
 from lrpc.backend.sources import GLOBALS
 from lrpc.ir.graph import Value
 
@@ -34,37 +29,21 @@ MOST_BEFORE = 2  # statements before a call that are not worth a function
 FEWEST_BETWEEN = 25  # and so does a shorter run that something else follows
 
 
-@dataclass(frozen=True)
-class _Run:
-    """Consecutive statements of a function: from `start` on, so many."""
-
-    function: Function
-    start: int
-    length: int
-
-    @property
-    def body(self) -> tuple[Statement, ...]:
-        return self.function.body[self.start : self.start + self.length]
-
-    @property
-    def last(self) -> bool:
-        """Whether it is the end of the whole calculation; a part's end is not, for its results are
-        used."""
-        at_end = self.start + self.length == len(self.function.body)
-        return at_end and self.function.half != "part"
-
-
 def tails(schedule: Schedule) -> Schedule:
     """The schedule with a function for each run of statements that several main functions of
     relevance have in common, whatever their values are called."""
     mains = {t.plain.name: t.plain for t in schedule.targets}
     found: dict[str, Function] = {}
-    while (run := _longest([*mains.values(), *found.values()])) is not None:
+    runs = Runs(FEWEST)
+    while (run := _longest([*mains.values(), *found.values()], runs)) is not None:
         part = _part(run, f"part {len(found)}")
         called = {**schedule.by_name, **found}
         gives = written_over(part.parameters, part.body, called)
-        mains = {name: _calling(f, part, gives) for name, f in mains.items()}
-        found = {part.name: part, **{name: _calling(f, part, gives) for name, f in found.items()}}
+        mains = {name: _calling(f, part, gives, runs) for name, f in mains.items()}
+        found = {
+            part.name: part,
+            **{name: _calling(f, part, gives, runs) for name, f in found.items()},
+        }
     short = {name: f for name, f in found.items() if _passes_on(f)}
     mains = {name: _with_short(f, short) for name, f in mains.items()}
     found = {name: _with_short(f, short) for name, f in found.items() if name not in short}
@@ -127,94 +106,16 @@ def _calling_by(function: Function, names: Mapping[str, str]) -> Function:
     return replace(function, body=tuple(body))
 
 
-def _longest(functions: Sequence[Function]) -> _Run | None:
+def _longest(functions: Sequence[Function], runs: Runs) -> Run | None:
     """The longest run that two functions have in common."""
-    numbers: dict[object, int] = {}
-    keys = [[numbers.setdefault(plain(s), len(numbers)) for s in f.body] for f in functions]
-    best: _Run | None = None
-    for (a, k), (b, m) in combinations(zip(functions, keys, strict=True), 2):
+    best: Run | None = None
+    for a, b in combinations(functions, 2):
         least = best.length + 1 if best is not None else FEWEST
-        for run in _common(a, k, b, m, least):
+        for run in runs.common(a, b, least):
             enough = FEWEST if run.last else FEWEST_BETWEEN
             if run.length >= enough and (best is None or run.length > best.length):
                 best = run
     return best
-
-
-def _common(
-    a: Function, k: Sequence[int], b: Function, m: Sequence[int], least: int
-) -> Iterator[_Run]:
-    """Runs of the first function, of this length at least, that are in the second one as well and
-    can be a function of their own; `k` and `m` have a number for what each statement does."""
-    alike = [[0] * (len(m) + 1) for _ in range(len(k) + 1)]
-    for i in range(len(k) - 1, -1, -1):
-        for j in range(len(m) - 1, -1, -1):
-            alike[i][j] = alike[i + 1][j + 1] + 1 if k[i] == m[j] else 0
-    done: dict[int, int] = {}  # by how far apart the places are: up to where runs are known
-    for i in range(len(k)):
-        for j in range(len(m)):
-            if alike[i][j] < least or i < done.get(i - j, 0) or frees(a.body[i]):
-                continue
-            length = _fitting(a, i, b, j, _same_length(a, i, b, j, alike[i][j]), least)
-            if length:
-                done[i - j] = i + length
-                yield _Run(a, i, length)
-
-
-def _same_length(a: Function, i: int, b: Function, j: int, most: int) -> int:
-    """How many statements are the same from two places on, of `most` that are but for names."""
-    same = Same()
-    for length, (s, t) in enumerate(zip(a.body[i:], b.body[j : j + most], strict=False)):
-        if not same.names(s, t):
-            return length
-    return most
-
-
-def _fitting(a: Function, i: int, b: Function, j: int, length: int, least: int) -> int:
-    """How many of them can be a function of their own; 0 for fewer than `least`."""
-    length = min(_reach(_Run(a, i, length)), _reach(_Run(b, j, length)))
-    while length >= least and not (_whole(_Run(a, i, length)) and _whole(_Run(b, j, length))):
-        length -= 1
-    alike = _Run(a, i, length).last == _Run(b, j, length).last
-    return length if length >= least and alike else 0
-
-
-def _reach(run: _Run) -> int:
-    """How many statements of a run use nothing from before it that a function cannot be handed:
-    what there is in one kind of call alone, parts that are computed again."""
-    partly = _partly(run.function) | partly_gone(run.function.body[: run.start])
-    made = set[object]()
-    for place, s in enumerate(run.body):
-        parts = {x.entry.part for x in operands(s) if isinstance(x, Load)}
-        parts |= {s.part} if isinstance(s, Call) else set()
-        again = {part for part in parts if part.kind == RECOMPUTED}
-        if not again <= made or any(name in partly and name not in made for name in reads(s)):
-            return place
-        made |= {v.name for v in results(s)}
-        made |= {Part(RECOMPUTED, s.scope)} if isinstance(s, Recompute) else set()
-    return run.length
-
-
-def _partly(function: Function) -> set[str]:
-    """What is made under a condition."""
-    return {v.name for s in function.body if isinstance(s, Only) for v in results(s)}
-
-
-def _whole(run: _Run) -> bool:
-    """Whether a run uses and makes nothing but values that are there with a ledger and without, and
-    freed in both or in neither; makes what it computes again of the state itself, and frees it."""
-    function, body = run.function, run.body
-    if run.length == len(function.body):
-        return False
-    partly = _partly(function) | partly_gone(function.body[: run.start]) | partly_gone(body)
-    crossing = {v.name for v in (*_live(body), *_made(run))}
-    made = {s.scope for s in body if isinstance(s, Recompute)}
-    parts = (x.entry.part for s in body for x in operands(s) if isinstance(x, Load))
-    used = {part.scope for part in parts if part.kind == RECOMPUTED}
-    used |= {s.part.scope for s in body if isinstance(s, Call) and s.part.kind == RECOMPUTED}
-    freed = {scope for s in body if isinstance(s, Free) for scope in s.parts}
-    freeing = any(frees(s) for s in (body[0], *function.body[run.start + run.length :][:1]))
-    return not freeing and used <= made and freed == made and not partly & crossing
 
 
 def _live(body: Sequence[Statement]) -> list[Value]:
@@ -228,7 +129,7 @@ def _live(body: Sequence[Statement]) -> list[Value]:
     return list(found.values())
 
 
-def _made(run: _Run) -> list[Value]:
+def _made(run: Run) -> list[Value]:
     """What a run makes that is read after it, or a result of the function."""
     after = run.function.body[run.start + run.length :]
     read = {x.name for s in after for x in operands(s) if isinstance(x, Value)}
@@ -236,7 +137,7 @@ def _made(run: _Run) -> list[Value]:
     return [v for s in run.body for v in results(s) if v.name in read]
 
 
-def _part(run: _Run, name: str) -> Function:
+def _part(run: Run, name: str) -> Function:
     return replace(
         run.function,
         name=name,
@@ -247,27 +148,33 @@ def _part(run: _Run, name: str) -> Function:
     )
 
 
-def _calling(function: Function, part: Function, gives: tuple[int, ...]) -> Function:
+def _calling(function: Function, part: Function, gives: tuple[int, ...], runs: Runs) -> Function:
     """A function that calls the part, which writes over what is at `gives`, wherever it does the
     same."""
     length, i = len(part.body), 0
     while i + length <= len(function.body) and function.name != part.name:
-        run, same = _Run(function, i, length), Same()
-        alike = all(map(same.statements, part.body, run.body))
-        if alike and run.last == (part.half == "tail") and _whole(run):
-            made = tuple(Value(same.there[v.name], v.type) for v in part.results)
+        run = Run(function, i, length)
+        if runs.same(part, run) and run.last == (part.half == "tail"):
+            there = _there(part.body, run.body)
+            made = tuple(Value(there[v.name], v.type) for v in part.results)
             if set(made) == set(_made(run)):
                 call = Call(
                     *(part.name, "", Part(SAVED)),
-                    tuple(Value(same.there[v.name], v.type) for v in part.parameters),
+                    tuple(Value(there[v.name], v.type) for v in part.parameters),
                     made,
                     gives=gives,
-                    values=tuple(same.there.get(name, name) for name in names_made(part.body)),
+                    values=tuple(there.get(name, name) for name in names_made(part.body)),
                 )
                 body = (*function.body[:i], call, *function.body[i + length :])
                 function = replace(function, body=body)
         i += 1
     return function
+
+
+def _there(body: Sequence[Statement], other: Sequence[Statement]) -> dict[str, str]:
+    """What the others, which do the same, call the values of statements."""
+    both = zip(body, other, strict=True)
+    return {x: y for s, t in both for x, y in zip(value_names(s), value_names(t), strict=True)}
 
 
 def _passes_on(function: Function) -> bool:

@@ -47,6 +47,7 @@ def open_model(directory: Path, plugins: Sequence[str] = ()) -> Model:
     made = lowered(variants, stated_targets(manifest), settings)
     model = memory_model(running(made, settings.precision), settings.chunk)
     model = Choice.from_json(manifest["memory"]).of(model)
+    model.scheduler.whole = True  # ends that targets share may hold more
     body = model.scheduler.blocks(Every()).forward.body if model.recomputed else ()
     blocks = {s.key for s in body if isinstance(s, Block)}
     for key in model.recomputed:

@@ -6,6 +6,7 @@ import json
 import xml.etree.ElementTree as ET
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,11 +15,12 @@ from PIL import Image
 
 import lrpc
 from lrpc.backend.memory.log import Storage
-from lrpc.backend.memory.run import Timeline
+from lrpc.backend.memory.run import Model, Timeline
 from lrpc.cli import main
 from lrpc.commands.plan.dotted import breaks
 from lrpc.commands.plan.figures import alive, by_part, columns, layers
 from lrpc.commands.session.units import shortened, size
+from lrpc.program.memory_of import open_model
 from tests.support.tiny import tiny
 
 BLUE = (0x2F, 0x6F, 0xDB)
@@ -55,6 +57,28 @@ def test_tables(program: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, many = (printed(capsys, program, "--batch", b, "--seeds", b) for b in (1, 3))
     assert one == text != many
     assert "output (gamma)" in printed(capsys, program, "--composite", "gamma")
+
+
+def test_one_target_alone_is_simulated(
+    program: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulated: list[str] = []
+    timeline = Model.timeline
+
+    def seen(model: Model, target: int, *rest: Any) -> Timeline:
+        simulated.append(model.codes[target].composite)
+        return timeline(model, target, *rest)
+
+    monkeypatch.setattr(Model, "timeline", seen)
+    text = printed(capsys, program, "--target", "output", "--composite", "gamma")
+    assert simulated == ["gamma"]
+    assert "output (gamma)" in text
+
+
+def test_a_target_is_simulated_as_the_program_runs_it(program: Path) -> None:
+    """Not alone: ends that targets share may hold more."""
+    model = open_model(program)
+    assert model.part(0) is model.schedule
 
 
 def test_why_values_are_saved(program: Path, capsys: pytest.CaptureFixture[str]) -> None:

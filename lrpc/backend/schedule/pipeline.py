@@ -34,6 +34,7 @@ class Scheduler:
 
     forward: Graph
     targets: Sequence[TargetCode]
+    whole: bool = False  # whether parts are those of the program, whose targets share ends
     _blocks: dict[object, tuple[Schedule, Schedule]] = field(default_factory=dict)
     _last: tuple[object, dict[Which, Stages]] = (None, {})
 
@@ -73,8 +74,8 @@ class Scheduler:
     def part(self, kept: Kept, chunked: bool, target: int) -> Schedule:
         """The forward pass and one target at least; the others may be empty."""
         known = self._of(kept, chunked)
-        if None in known:
-            return known[None][-1][1]
+        if self.whole or None in known:
+            return self.schedule(kept, chunked)
         if target not in known:
             targets = (
                 t if i == target else t.changed(_empty) for i, t in enumerate(self.flat.targets)

@@ -28,9 +28,9 @@ def main(args: argparse.Namespace, console: Console) -> int:
     """Print the plan of a program, and draw it where that is asked for."""
     model = open_model(args.program, args.plugin)
     model.sizes = given_size(args.size, model.graph.sizes)
-    targets = _targets(model, args.composite)
+    targets = _targets(model, args.composite, args.target)
     found = views(model, targets, args.batch, args.seeds)
-    view = _chosen(found, args.target)
+    view = max(found, key=lambda view: view.timeline.peak)
     chosen = targets[found.index(view)]
     if args.saved:
         why = readers(model, chosen)
@@ -88,21 +88,18 @@ def _show(
     console.print(layers(view.saved, console.width))
 
 
-def _targets(model: Model, composite: str | None) -> list[int]:
-    """The targets under one composite, by default the first."""
+def _targets(model: Model, composite: str | None, target: str | None) -> list[int]:
+    """The targets under one composite, by default the first; or one of them."""
     known = list(dict.fromkeys(code.composite for code in model.codes))
     wanted = known[0] if composite is None else composite
     if wanted not in known:
         check_known("--composite", wanted, known if known[0] else ["one alone, without a choice"])
-    return [i for i, code in enumerate(model.codes) if code.composite == wanted]
-
-
-def _chosen(found: list[View], name: str | None) -> View:
-    if name is None:
-        return max(found, key=lambda view: view.timeline.peak)
-    names = [view.name.split(" ")[0] for view in found]
-    check_known("--target", name, names)
-    return found[names.index(name)]
+    found = [i for i, code in enumerate(model.codes) if code.composite == wanted]
+    if target is None:
+        return found
+    names = [model.codes[i].name for i in found]
+    check_known("--target", target, names)
+    return [found[names.index(target)]]
 
 
 def _write_svg(path: Path, view: View, program: str) -> None:

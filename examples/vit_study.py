@@ -41,12 +41,13 @@ from torch import Tensor, nn
 
 import lrpc
 from lrpc.commands.compare.comparison import Comparison, comparison
-from lrpc.commands.drawing import colour, render
+from lrpc.commands.drawing import render
 from lrpc.commands.session.images import SUFFIXES, read_rgb
 from lrpc.commands.session.names import output_stems
 from lrpc.commands.session.record import write_json
 from lrpc.errors import LrpcError
 from lrpc.models.weights import read_weights
+from lrpc.results import colour
 from lrpc.support.files import complete
 
 GAMMAS = ((1.0, 0.5), (0.25, 0.05), (0.1, 0.0), (100.0, 1.0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from lrpc.ir.graph import Graph, Node, Value
+from lrpc.ir.ops import Family, of_family
 from lrpc.ir.types import Dim
 from passes.layouts import MOVES, Cut, chain
 from passes.sample_stacks import (
@@ -22,7 +23,7 @@ from passes.sample_stacks import (
     weighed,
 )
 
-PRODUCTS = frozenset({"mul", "einsum", "matmul"})
+PRODUCTS = of_family(Family.BILINEAR, Family.PRODUCT)
 
 
 @dataclass(frozen=True)

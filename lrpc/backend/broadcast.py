@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from math import prod
 
+from lrpc.ir.ops import TABLE, Family, Trait, of_family, with_trait
 from lrpc.ir.types import TensorType, concrete
 
-BROADCAST = frozenset({"add", "sub", "mul", "div"})
+_ELEMENTWISE = with_trait(Trait.ELEMENTWISE)
+_ARITHMETIC = of_family(Family.SUM, Family.PRODUCT, Family.SCALING)
+#: Sums, products and quotients of two operands.
+BROADCAST = frozenset(name for name in _ELEMENTWISE & _ARITHMETIC if TABLE[name].arity == 2)
 #: Entries of a run that vectors fill, and how often an operand is repeated at most.
 LONG = 16
 #: Results with fewer entries take no time.

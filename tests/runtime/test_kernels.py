@@ -28,6 +28,7 @@ KERNELS: dict[str, Callable[..., Any]] = {
 NO_ROW = {
     "widened",
     "pair",  # names of weights
+    "in_runs",  # repeats an operand: tests of broadcasts
     "book",  # a row of the ledger: tests of ledgers
     "hand_out",
     "narrowed",

@@ -200,8 +200,11 @@ def load_image(path: Path, sizing: Sizing, data: bytes | None = None) -> LoadedI
         raise ImageError(f"{shown(path)}: {refusal}")
     with decoding(path):
         image, window = _resized(image, valid, sizing)
-        pixels = torch.tensor(sizing.fill, dtype=torch.float32)[:, None, None].repeat(1, *frame)
-        pixels[:, : valid[0], : valid[1]] = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        # By NumPy: in a thread that reads ahead, torch would start threads of its own.
+        values = np.empty((3, *frame), np.float32)
+        values[:] = np.array(sizing.fill, np.float32)[:, None, None]
+        values[:, : valid[0], : valid[1]] = np.asarray(image).transpose(2, 0, 1)
+        pixels = torch.from_numpy(values)
     unmasked = sizing.unmasked(frame, valid, original)
     own = sizing.own(original)
     masked = sizing.in_a_batch(valid, original)

@@ -18,12 +18,11 @@ from lrpc.cli import main
 from lrpc.commands.jobs import job as jobs
 from lrpc.results import layout
 from lrpc.support import files
+from tests.support.jobs import content as reproduced
 from tests.support.maskdino_cases import EXAMPLE
 from tests.support.programs import DIGITS, Programs
 from tests.support.run_fakes import FakeProgram, write_image, write_program
 from tools import make_results
-
-REPRODUCED = ("images", "targets", "maps")
 
 
 class Killed(BaseException):
@@ -51,9 +50,7 @@ def run(tmp: Path, output: str = "out", *more: str) -> int:
 
 def content(tmp: Path, output: str = "out") -> dict[str, bytes]:
     """The files of an output that a run has to reproduce."""
-    (root,) = [one.root for one in layout.jobs_in(tmp / output)]
-    found = (path for name in REPRODUCED for path in sorted((root / name).iterdir()))
-    return {str(path.relative_to(root)): path.read_bytes() for path in found}
+    return reproduced(tmp / output)
 
 
 def test_a_row_for_each_target_and_a_record_of_what_failed(data: Path) -> None:

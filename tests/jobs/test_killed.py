@@ -13,6 +13,7 @@ import pytest
 
 import lrpc
 from lrpc.results import layout
+from tests.support.jobs import content
 from tests.support.run_fakes import write_image, write_program
 
 KILLS = 20
@@ -28,12 +29,6 @@ class Slow(FakeProgram):
 def load(device):
     return Slow()
 """
-
-
-def content(output: Path) -> dict[str, bytes]:
-    (root,) = [one.root for one in layout.jobs_in(output)]
-    found = (path for name in ("images", "targets", "maps") for path in (root / name).iterdir())
-    return {str(path.relative_to(root)): path.read_bytes() for path in found}
 
 
 @pytest.mark.slow

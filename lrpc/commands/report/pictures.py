@@ -49,11 +49,13 @@ def draw_image(
 
 
 def _photo(results: Results, about: dict[str, Any]) -> Image.Image:
-    """The image, or grey where its file is gone."""
+    """The image, or grey that says so where its file is gone."""
     try:
         return results.photo(about["image"])
     except ImageError:
-        return Image.new("RGB", (about["width"], about["height"]), (128, 128, 128))
+        grey = Image.new("RGB", (about["width"], about["height"]), (128, 128, 128))
+        ImageDraw.Draw(grey).text((4, 4), "the file of this image is gone", (255, 255, 255))
+        return grey
 
 
 def _within(size: tuple[int, int], edge: int) -> tuple[int, int]:

@@ -63,6 +63,13 @@ class TargetKind:
         return self.axes or tuple(range(len(self.index)))
 
     @property
+    def of_class(self) -> bool:
+        """Whether its last number is a class, which others can be contrasted with."""
+        return (
+            bool(self.output or self.layers) and self.index[-1].name == "class" and not self.weighs
+        )
+
+    @property
     def form(self) -> str:
         """Its expression, such as `encoder_feature:LAYER:channel`."""
         layer = ["LAYER"] if self.layered else []
@@ -76,6 +83,16 @@ class TargetKind:
         """An index in words, such as `query 12, class 5`."""
         return self.words.format(*(one.said(i) for one, i in zip(self.index, index, strict=True)))
 
+
+#: What a class may be contrasted with, besides another class, and in words.
+CONTRASTS = {
+    "mean": "the mean of the other classes",
+    "next": "the next class",
+    "softmax": "all classes by softmax",
+    "sigmoid": "all classes by sigmoid",
+    "clrp": "all classes alike (CLRP)",
+    "sglrp": "all classes by softmax (SGLRP)",
+}
 
 QUERY, CLASS = Index("query", "q", "q"), Index("class", "c", "c")
 ROW, COLUMN = Index("y", "y", "y"), Index("x", "x", "x")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from lrpc.commands.session.areas import (
@@ -13,6 +14,7 @@ from lrpc.commands.session.areas import (
     region_weights,
     semantic_weights,
 )
+from lrpc.commands.session.contrasts import Against, ContrastError, contrast, of_queries
 from lrpc.commands.session.detect import (
     describe,
     scored,
@@ -43,19 +45,30 @@ class Seed:
     detection: Detection | None = None
     value: float | None = None
     point: tuple[float, float] | None = None
-    weights: Tensor | None = None  # of mask logits [Q, h, w]: where it starts from many
+    start: Tensor | None = None  # relevance of the whole output, where it starts from many entries
+    against: Against | None = None
 
     @property
     def slug(self) -> str:
         """The target as part of a file name, such as `class_logit-q12-c5` or `box-q3-cx`."""
         layer = [] if self.layer is None else [f"L{self.layer}".replace(".", "_")]
-        return "-".join([self.kind, *layer, KINDS[self.kind].slug(self.index)])
+        kind = KINDS[self.kind]
+        against = [] if self.against is None else [self.against.slug(kind)]
+        return "-".join([self.kind, *layer, kind.slug(self.index), *against])
 
     @property
     def words(self) -> str:
         """The target in words, such as `class_logit, query 12, class 5`."""
         layer = [] if self.layer is None else [f"layer {self.layer}"]
-        return ", ".join([self.kind, *layer, KINDS[self.kind].say(self.index)])
+        kind = KINDS[self.kind]
+        against = "" if self.against is None else f" {self.against.words(kind)}"
+        return ", ".join([self.kind, *layer, kind.say(self.index) + against])
+
+    @property
+    def output(self) -> str:
+        """The name of the output that it starts from."""
+        kind = KINDS[self.kind]
+        return kind.output or f"{kind.layers.removeprefix('output.')}{self.layer}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +111,8 @@ def resolve(specs: Sequence[TargetSpec], scene: Scene) -> list[Seed]:
     seeds: dict[str, Seed] = {}
     for spec in specs:
         for seed in _of_spec(spec, scene):
-            seeds.setdefault(seed.slug, seed)
+            one = seed if spec.against is None else _contrasted(spec, spec.against, seed, scene)
+            seeds.setdefault(one.slug, one)
     return list(seeds.values())
 
 
@@ -120,6 +134,31 @@ def _of_spec(spec: TargetSpec, scene: Scene) -> Iterator[Seed]:
         for one in scene.found:
             for index in _own(spec.kind, one, scene):
                 yield _seed(spec.kind, index, one, scene)
+
+
+def _contrasted(spec: TargetSpec, against: Against, seed: Seed, scene: Scene) -> Seed:
+    """A seed less what it is contrasted with. Raises TargetError."""
+    values = scene.outputs[seed.output]
+    values = values.to(torch.promote_types(values.dtype, torch.float32))
+    other, last = against.number, against.place == len(seed.index) - 1
+    if other is not None and other == seed.index[against.place]:
+        raise TargetError(f"target '{spec}': it is contrasted with itself")
+    try:
+        if last or other is None:
+            kind: str | int = against.text if other is None else other
+            start = contrast(values, seed.index, kind, classes=_classes(values, scene))
+        else:
+            second = tuple(other if n == against.place else i for n, i in enumerate(seed.index))
+            _check(spec, second, scene)
+            start = of_queries(values, seed.index, other, against.place)
+    except ContrastError as error:
+        raise TargetError(f"target '{spec}': {error}") from error
+    return replace(seed, value=float(start.sum()), start=start, against=against)
+
+
+def _classes(values: Tensor, scene: Scene) -> int:
+    """How many of the logits are classes; the rest of a proposal's are as the last layer's."""
+    return min(scene.classes, values.shape[-1]) if scene.classes else 0
 
 
 def _of_layer(spec: TargetSpec, index: tuple[int, ...], scene: Scene) -> Seed:
@@ -151,8 +190,8 @@ def _of_many(spec: TargetSpec, scene: Scene) -> Iterator[Seed]:
     for index in wanted:
         weights, one = _weights(spec, index, scene)
         if weights is not None:
-            value = float((weights * scene.outputs["pred_masks"]).sum())
-            yield Seed(spec.kind, None, index, one, value, None, weights)
+            start = weights * scene.outputs["pred_masks"]
+            yield Seed(spec.kind, None, index, one, float(start.sum()), None, start)
         elif spec.index is not None:
             raise TargetError(f"target '{spec}': it has no pixel in this image")
 

@@ -108,6 +108,11 @@ _ALL = (
         output="pred_masks", query_of="pred_masks", of_detections=True),
     TargetKind("box", (QUERY, COORDINATE), "query {0}, {1}",
         output="pred_boxes", query_of="pred_boxes", of_detections=True),
+    # In inverse sigmoids: followed through all refinements, and the last refinement alone.
+    TargetKind("box_logit", (QUERY, COORDINATE), "query {0}, logit of {1}",
+        output="box_logits", query_of="pred_boxes", of_detections=True),
+    TargetKind("box_refinement", (QUERY, COORDINATE), "query {0}, refinement of {1}",
+        output="box_refinements", query_of="pred_boxes", of_detections=True),
     TargetKind("class", (CLASS,), "class {0}",
         output="logits", query_of="logits", of_detections=True),
     TargetKind("class_region", (Index("class", "c", "c"),), "pixels of class {0}",
@@ -131,6 +136,8 @@ _ALL = (
         "proposal {0}, class {1}", output="proposal_logits", query_of="proposal_logits"),
     # Many mask logits at once, with weights that sum to 1.
     TargetKind("mask", (QUERY,), "query {0}, its whole mask",
+        output="pred_masks", query_of="pred_masks", of_detections=True, weighs="mask_logit"),
+    TargetKind("mask_boundary", (QUERY,), "query {0}, the boundary of its mask",
         output="pred_masks", query_of="pred_masks", of_detections=True, weighs="mask_logit"),
     TargetKind("region",
         (QUERY, *(Index(name, name, name) for name in ("y0", "x0", "y1", "x1"))),

@@ -93,5 +93,5 @@ def test_what_is_missed_needs_a_class_and_a_place() -> None:
         with pytest.raises(TargetError, match="--missed: say what is missed: --class NAME and"):
             asked.check(True)
     Wanted(("cat",), missed=True).check(False)
-    with pytest.raises(TargetError, match="--class NAME$"):
+    with pytest.raises(TargetError, match=r"--class NAME$"):
         Wanted(missed=True).check(False)

@@ -65,8 +65,7 @@ def explain(
         score: only detections that score above it.
         classes: only detections of these classes, by name or number.
         at: only the detections with the smallest box around these (x, y) of the image.
-        missed: instead, of each class at each point the query that comes nearest, whatever its
-            score.
+        missed: instead, the query that comes nearest to each class at each point.
         composites: of the program (its first).
         read: places whose relevance is kept, too (names or globs).
         norm: scale of the start: none, sum1 or sumT.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lrpc.commands.session.areas import (
+    boundary_weights,
     mask_weights,
     panoptic_weights,
     region_weights,
@@ -169,7 +170,7 @@ def _of_layer(spec: TargetSpec, index: tuple[int, ...], scene: Scene) -> Seed:
     named = spec.kind == "layer_class_logit"
     one = scene.object(index[0], index[-1] if named else None)
     output = scene.outputs.get(f"{kind.layers}{spec.layer}".removeprefix("output."))
-    value = None if output is None or "box" in spec.kind else float(output[index])
+    value = None if output is None or spec.kind == "layer_box" else float(output[index])
     point = None
     if spec.kind == "layer_mask_logit":
         point = _point(scene.outputs["pred_masks"], index[1:], scene)
@@ -197,7 +198,7 @@ def _of_many(spec: TargetSpec, scene: Scene) -> Iterator[Seed]:
 
 
 def _every(kind: str, scene: Scene) -> list[tuple[int, ...]]:
-    if kind == "mask":
+    if kind in ("mask", "mask_boundary"):
         return [(one.query,) for one in scene.found]
     found = _segmentation(kind, scene).segments
     return [(one.id if kind == "panoptic_segment" else one.label,) for one in found]
@@ -223,6 +224,8 @@ def _weights(
     masks = outputs["pred_masks"]
     if spec.kind == "mask":
         return mask_weights(masks, index[0], *sizes), scene.object(index[0])
+    if spec.kind == "mask_boundary":
+        return boundary_weights(masks, index[0], *sizes), scene.object(index[0])
     if spec.kind == "region":
         return region_weights(masks, index[0], index[1:]), scene.object(index[0])
     found = _segmentation(spec.kind, scene)
@@ -251,7 +254,7 @@ def _own(kind: str, one: Detection, scene: Scene) -> list[tuple[int, ...]]:
         return [(one.label,)]
     if kind == "class_logit":
         return [(one.query, one.label)]
-    if kind == "box":
+    if kind in ("box", "box_logit", "box_refinement"):
         return [(one.query, i) for i in range(len(BOX_COORDINATES))]
     return [(one.query, *strongest_pixel(scene.outputs, one.query, *scene.sizes))]
 

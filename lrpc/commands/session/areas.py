@@ -30,7 +30,8 @@ def boundary_weights(masks: Tensor, query: int, frame: Size, valid: Size) -> Ten
     if not all(bool(edge.any()) for edge in edges):
         return None
     weights = torch.zeros_like(masks)
-    weights[query] = edges[0] / edges[0].sum() - edges[1] / edges[1].sum()
+    near, far = (edge.to(masks.dtype) / edge.sum() for edge in edges)
+    weights[query] = near - far
     return weights
 
 

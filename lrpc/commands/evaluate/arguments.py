@@ -60,7 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--annotations", type=Path, metavar="FILE", help="COCO instances of the scenes' images")
     add("-o", "--output", type=Path, default=_OUTPUT, metavar="OUT", help=_HELP["output"])
     _add_methods(parser)
-    _add_objects(parser)
+    add_objects(parser)
+    add_protocols(parser)
     _add_figures(parser)
     arguments.running(parser, _DEFAULT.batch)
     arguments.overrides(parser)
@@ -81,7 +82,7 @@ def _add_methods(parser: argparse.ArgumentParser) -> None:
     add("--contrast", type=_contrasts, default=(), metavar="A,B,…", help=_HELP["contrast"])
 
 
-def _add_objects(parser: argparse.ArgumentParser) -> None:
+def add_objects(parser: argparse.ArgumentParser) -> None:
     """Which objects take part."""
     add = parser.add_argument
     add("--limit", type=positive, default=0, metavar="N", help="at most N objects (all)")
@@ -92,7 +93,7 @@ def _add_objects(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_figures(parser: argparse.ArgumentParser) -> None:
+def add_protocols(parser: argparse.ArgumentParser) -> None:
     """How it is measured."""
     add = parser.add_argument
     add("--steps", type=positive, default=_DEFAULT.steps, metavar="N", help=_HELP["steps"])
@@ -102,6 +103,11 @@ def _add_figures(parser: argparse.ArgumentParser) -> None:
     grid.add_argument("--patch", type=_sizes, default=sizes, metavar="N,…", help=_HELP["patch"])
     grid.add_argument("--fill", type=_fills, default=fills, metavar="A,…", help=_HELP["fill"])
     grid.add_argument("--order", type=_orders, default=orders, metavar="A,…", help=_HELP["order"])
+
+
+def _add_figures(parser: argparse.ArgumentParser) -> None:
+    """What is measured besides."""
+    add = parser.add_argument
     add("--sensitivity", action="store_true", help=_HELP["sensitivity"])
     every, form = ",".join(PARTS), "PART,PART,…"
     add("--randomise", nargs="?", const=every, metavar=form, help=_HELP["randomise"])

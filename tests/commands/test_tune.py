@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -149,8 +150,6 @@ def test_what_has_no_meaning_is_refused(
     words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ["tune", "--config", str(DIGITS), "--scenes", str(EXAMPLE / "scenes"), "--no-plot"]
-    try:
+    with suppress(SystemExit):  # argparse's own
         assert main([*given, *words]) == 2
-    except SystemExit as ended:  # argparse's own
-        assert ended.code == 2
     assert message in capsys.readouterr().err

@@ -229,6 +229,12 @@ def twin(rule: str, m: Map, r: Tensor, p: dict[str, Any]) -> tuple[Tensor, float
     if rule == "w_square":
         s = over(r, (w**2).sum(1) + b**2, eps)
         return (w**2).T @ s, float(s @ b**2)
+    if rule == "epsilon":
+        s, factor = over(r, w @ x + b, eps), float(p.get("bias_factor", 1.0))
+        count = m.support.sum(1)
+        handed = (count > 0).double() * (factor * (p.get("bias") == "spread"))
+        spread = m.support.T @ (handed * b * s / count.clamp(min=1))
+        return x * (w.T @ s) + spread, float((1 - handed) * s @ b)
     assert rule == "flat"
     return m.support.T @ over(r, m.support.sum(1), eps), 0.0
 
@@ -277,6 +283,10 @@ def test_what_nothing_of_its_sign_contributes_to_is_a_sink_of_its_own(
 
 
 RULES: list[tuple[str, dict[str, Any]]] = [
+    ("epsilon", {"eps": 1e-6, "bias": "excluded"}),
+    ("epsilon", {"eps": 1e-6, "bias": "spread"}),
+    ("epsilon", {"eps": 0.2, "bias": "spread", "bias_factor": 0.3}),
+    ("epsilon", {"eps": 0.2, "bias": "spread", "bias_factor": 0.0}),
     ("gamma", {"gamma": 0.25, "eps": 1e-6}),
     ("gamma", {"gamma": 1.5, "eps": 0.3}),
     ("gamma", {"gamma": 0.0, "eps": 0.1, "bias": "excluded"}),

@@ -82,6 +82,24 @@ def check_class_names(config: Config) -> None:
         )
 
 
+def check_segments(config: Config) -> None:
+    """ConfigError for targets of segments that the model's own inference does not make."""
+    source, tests = str(config.LRPC.SOURCE), config.MODEL.MaskDINO.TEST
+    for kind, on in (("semantic", tests.SEMANTIC_ON), ("panoptic", tests.PANOPTIC_ON)):
+        if f"{kind}_segment" not in config.LRPC.TARGETS or config.LRPC.SCOPE:
+            continue
+        wants = f"MODEL.MaskDINO.TEST.{kind.upper()}_ON true"
+        if source.startswith(TRANSFORMERS):
+            on, wants = kind == config.LRPC.TEXT, f"a OneFormer, and LRPC.TEXT {kind}"
+        elif source not in SOURCES:
+            on, wants = False, "a MaskDINO or a OneFormer"
+        if not on:
+            raise ConfigError(
+                f"{config.where('LRPC.TARGETS')}: LRPC.TARGETS: {kind}_segment: this model makes no"
+                f" {kind} results; that wants {wants}"
+            )
+
+
 def step_of(config: Config) -> int:
     """The step that heights and widths go in; 0 where they do not vary."""
     given, least = config.LRPC.DYNAMIC, max(1, config.MODEL.MaskDINO.SIZE_DIVISIBILITY)

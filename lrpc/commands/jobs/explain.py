@@ -93,7 +93,7 @@ def explain(
     done = _explained(worker, items, batch_size)
     records = [{**one.record, "seconds": one.seconds} for one in done]
     tensors = {name: value for one in done for name, value in one.tensors.items()}
-    photos = {number: item.photo for number, item in enumerate(items)}
+    photos = {number: item.read for number, item in enumerate(items)}
     return Explanations(records, tensors, photos, {"asked": options.record()})
 
 

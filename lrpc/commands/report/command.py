@@ -42,7 +42,7 @@ def main(args: argparse.Namespace, console: Console) -> int:
     output = args.output or results.layout.root.parent / "report"
     title = args.title or Path(results.job["program"]["weights"].get("file") or "results").stem
     with _replacing(output) as folder:
-        site = Site(results, folder, title)
+        site = Site(results, folder, title, args.crop)
         drawn = _draw(results, folder, site.rows, args)
         site.write(drawn)
     files = [path for path in output.rglob("*") if path.is_file()]
@@ -61,7 +61,7 @@ def _draw(
     errors = Terminal(stderr=True)
     found: dict[int, Drawn] = {}
     context = multiprocessing.get_context("spawn")
-    draw = partial(_draw_one, folder, args.size)
+    draw = partial(_draw_one, folder, args.size, args.crop)
     with (
         progress("drawing", len(images), errors) as advance,
         ProcessPoolExecutor(
@@ -84,9 +84,11 @@ def _open(root: Path) -> None:
     _results = opened.open(root)
 
 
-def _draw_one(folder: Path, edge: int, rows: list[tuple[int, dict[str, Any]]]) -> list[Drawn]:
+def _draw_one(
+    folder: Path, edge: int, crop: str, rows: list[tuple[int, dict[str, Any]]]
+) -> list[Drawn]:
     assert _results is not None
-    return draw_image(_results, folder, rows, edge)
+    return draw_image(_results, folder, rows, edge, crop)
 
 
 def _check_installed() -> None:

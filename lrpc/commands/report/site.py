@@ -41,8 +41,8 @@ _FIGURES = (
 class Site:
     """The pages of the results of a job, written to `folder`."""
 
-    def __init__(self, results: Results, folder: Path, title: str) -> None:
-        self.results, self.folder, self.title = results, folder, title
+    def __init__(self, results: Results, folder: Path, title: str, crop: str) -> None:
+        self.results, self.folder, self.title, self.crop = results, folder, title, crop
         self.rows = results.targets.to_pylist()
         self.images = {one["image"]: one for one in results.images.to_pylist()}
         self._pages = _environment()
@@ -117,7 +117,7 @@ class Site:
         for n, row in enumerate(self.rows):
             groups[_label(row), row["target"], row["composite"]].append(n)
         told = [self._class(key, rows, drawn) for key, rows in sorted(groups.items())]
-        self._page("classes.html", classes=told, rows=self.rows, least=LEAST)
+        self._page("classes.html", classes=told, rows=self.rows, least=LEAST, crop=self.crop)
 
     def _class(
         self, key: tuple[str, str, str], rows: Sequence[int], drawn: Mapping[int, Drawn]

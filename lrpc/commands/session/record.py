@@ -205,8 +205,8 @@ def _detection(one: Detection, image: LoadedImage, name: str | None) -> dict[str
         "class": one.label,
         "class_name": name,
         "score": one.score,
-        "box_network": list(one.box),
-        "box_image": list(original_box(one.box, image)),
+        "box_network": None if one.whole else list(one.box),
+        "box_image": None if one.whole else list(original_box(one.box, image)),
         "mask_pixels_network": None if one.mask is None else int(one.mask.sum()),
         "mask_pixels_image": None if one.original_mask is None else int(one.original_mask.sum()),
     }
@@ -214,8 +214,9 @@ def _detection(one: Detection, image: LoadedImage, name: str | None) -> dict[str
 
 def _focus(visible: Tensor, one: Detection | None) -> dict[str, Any]:
     """How much of the positive relevance [h, w] lies in the object's mask, or in its box where it
-    has no mask, beside that one's share of the image: equal shares are chance."""
-    if one is None or (one.mask is not None and not one.mask.any()):
+    has no mask, beside that one's share of the image: equal shares are chance. Nothing where there
+    is no object."""
+    if one is None or one.whole or (one.mask is not None and not one.mask.any()):
         return {}
     height, width = visible.shape
     name, inside = "box", box_mask(one.box, (height, width))

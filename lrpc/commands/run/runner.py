@@ -29,6 +29,7 @@ from lrpc.commands.session.record import (
     write_tensors,
 )
 from lrpc.commands.session.session import Result
+from lrpc.commands.session.units import count
 from lrpc.commands.session.writing import Outcome, WritingSession
 from lrpc.program.protocol import Program
 from lrpc.support.files import make_folder
@@ -67,7 +68,11 @@ class Runner(WritingSession):
         }
         write_json(_record_of(stem), record)
         change = change_of(image)
-        return Outcome(image.path, len(results), result.note, "", worst_closure(results), change)
+        note = result.note
+        if image.frames > 1:
+            many = f"the first of {image.frames} frames"
+            note = f"{note}, {many}" if note else f"{count(len(results), 'target')} of {many}"
+        return Outcome(image.path, len(results), note, "", worst_closure(results), change)
 
     def write_failure(self, path: Path, stem: Path, error: str) -> str:
         """The image's record, which says why it has nothing else."""

@@ -96,7 +96,8 @@ def program_record(directory: Path, facts: Facts) -> dict[str, Any]:
 def image_record(image: LoadedImage) -> dict[str, Any]:
     """The image file and its sizes, all (height, width); `scale` is that of both edges from the
     original, `own_input` the network's input in the model's own inference, `changed` what is
-    otherwise here; `seen` is (top, left, height, width) of what is not cropped."""
+    otherwise here; `seen` is (top, left, height, width) of what is not cropped; of the `frames` of
+    an animation, or pages, the first is explained."""
     change = change_of(image)
     return {
         "file": shown(image.path),
@@ -104,6 +105,7 @@ def image_record(image: LoadedImage) -> dict[str, Any]:
         "resized_to": list(image.valid),
         "scale": [v / o for v, o in zip(image.valid, image.seen[2:], strict=True)],
         **({"seen": list(image.seen)} if image.window else {}),
+        "frames": image.frames,
         "network_input": list(image.frame),
         "padded": image.valid != image.frame,
         "own_input": list(image.own or image.frame),

@@ -20,6 +20,7 @@ from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.metrics import box_mask, share
 from lrpc.commands.session.original import original_box, original_map
 from lrpc.commands.session.segments import RESULTS, Segmentation
+from lrpc.config.target_kinds import KINDS
 from lrpc.program.protocol import Detection
 from lrpc.support.files import shown, write_bytes, write_text
 
@@ -174,6 +175,7 @@ def target_record(result: Explained, image: LoadedImage, facts: Facts) -> dict[s
         "target": seed.kind,
         "layer": seed.layer,
         "index": list(seed.index),
+        "against": None if seed.against is None else seed.against.words(KINDS[seed.kind]),
         "value": seed.value,
         "detection": None
         if seed.detection is None

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lrpc.config import Config, composite_options, filled
-from lrpc.config.checks import SOURCES, TRANSFORMERS
+from lrpc.config.checks import SOURCES, TRANSFORMERS, wanted_for_segments
 from lrpc.config.target_kinds import KINDS
 from lrpc.errors import ConfigError
 from lrpc.frontend.sizes import Dynamic
@@ -88,15 +88,12 @@ def check_segments(config: Config) -> None:
     for kind, on in (("semantic", tests.SEMANTIC_ON), ("panoptic", tests.PANOPTIC_ON)):
         if f"{kind}_segment" not in config.LRPC.TARGETS or config.LRPC.SCOPE:
             continue
-        wants = f"MODEL.MaskDINO.TEST.{kind.upper()}_ON true"
-        if source.startswith(TRANSFORMERS):
-            on, wants = kind == config.LRPC.TEXT, f"a OneFormer, and LRPC.TEXT {kind}"
-        elif source not in SOURCES:
-            on, wants = False, "a MaskDINO or a OneFormer"
+        if source not in SOURCES:
+            on = source.startswith(TRANSFORMERS) and kind == config.LRPC.TEXT
         if not on:
             raise ConfigError(
                 f"{config.where('LRPC.TARGETS')}: LRPC.TARGETS: {kind}_segment: this model makes no"
-                f" {kind} results; that wants {wants}"
+                f" {kind} results; that wants {wanted_for_segments(source, kind)}"
             )
 
 

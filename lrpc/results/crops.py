@@ -3,7 +3,7 @@ in common."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,11 @@ def crop_of(
     found = resized(values, edges, edge)
     total = np.abs(found).sum()
     return (found / total).astype(np.float32) if total > 0 else None
+
+
+def crops_of(row: Mapping[str, Any], crops: Sequence[str] = CROPS) -> tuple[str, ...]:
+    """Which of the crops a target has: without a box that of the whole image alone."""
+    return tuple(crops) if row["x0"] is not None else CROPS[1:]
 
 
 def window_of(row: Mapping[str, Any], about: Mapping[str, Any], crop: str = CROPS[0]) -> Edges:

@@ -141,7 +141,8 @@ def _analyses(rows: list[dict[str, Any]], maps: Any) -> Iterator[tuple[str, tupl
     for label, members in sorted(groups.items()):
         if len(members) >= LEAST:
             table = maps[members].reshape(len(members), -1).astype(np.float64)
-            yield label, (np.array(members, np.uint32), *spectral(table))
+            found = spectral(table)
+            yield label, (np.array(members, np.uint32), found.labels, found.embedding)
 
 
 def _project(results: Results, analysed: bool) -> dict[str, Any]:

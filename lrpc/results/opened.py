@@ -237,4 +237,6 @@ class Results:
         tables = [schema.read_table(self.layout.table(name, part)) for part in self._parts]
         rows = [row for record in self._own for row in schema.rows_of(name, *record)]
         tables.append(schema.table(name, rows))
-        return pa.concat_tables(tables).sort_by("image") if rows else pa.concat_tables(tables)
+        # What another release has written may lack columns, or have more: these are null, or kept.
+        found = pa.concat_tables(tables, promote_options="default")
+        return found.sort_by("image") if rows else found

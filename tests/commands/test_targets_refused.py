@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import lrpc
 from lrpc.cli import main
 from lrpc.compiler import compile_config
-from lrpc.config import default_config
+from lrpc.config import default_config, load_config
 from tests.support.maskdino_cases import EXAMPLE
 from tests.support.programs import DIGITS
 from tests.support.saved_models import save
@@ -97,6 +97,16 @@ def test_segments_that_the_model_does_not_make(
     scene = str(EXAMPLE / "scenes" / "02.png")
     run = ["run", str(tmp_path / "out"), "--images", scene, "-o", str(tmp_path / "run")]
     assert main([*run, "--target", f"{kind}_segment", "--no-ledger"]) == 0
+    before = ["LRPC.TARGETS", "[mask_logit]", "LRPC.COMPOSITE", "epsilon", "LRPC.DYNAMIC", "false"]
+    compile_config(load_config(DIGITS, before), tmp_path / "without", check=False)
+    capsys.readouterr()
+    job = ["run", str(tmp_path / "without"), "--data", str(EXAMPLE / "scenes"), "--target"]
+    assert main([*job, f"{kind}_segment", "-o", str(tmp_path / "job")]) == 2
+    assert " ".join(capsys.readouterr().err.split()) == (
+        f"error: target '{kind}_segment': this program makes no {kind} results; that wants {key}"
+        " true"
+    )
+    assert not (tmp_path / "job").exists()  # an earlier job there stays the newest
     source = ["LRPC.SOURCE", "tests.commands.test_targets_refused:named", "LRPC.TARGETS"]
     with pytest.raises(lrpc.ConfigError, match=f"{kind}_segment: this model makes no {kind} res"):
         compile_config(default_config([*source, f"[{kind}_segment]"]), tmp_path / "no")

@@ -48,6 +48,8 @@ MORE = (
     s("compare_scalar", "i64[B,5]", kind="gt", value=0.5),
     s("compare_scalar", M, kind="ne", value=1),
     s("logical", M, "i64[B,5,4]", kind="or"),
+    *(s(op, M, M) for op in ("add", "mul")),
+    s("mul", M, "i64[B,5,4]"),
     s("where", M, M, M),
     s("masked_fill", M, M, value=True),
     s("cast", X, dtype="i64"),

@@ -17,6 +17,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", type=Path, metavar="SITE", help=told)
     add("--title", help="of the pages (the program's name)")
     add("--size", type=positive, default=720, metavar="PIXELS", help="longest edge of images (720)")
-    told = "classes by what lies around each object, or by whole images (object)"
-    add("--crop", choices=CROPS, default=CROPS[0], help=told)
+    told = "compare the targets of a class around their objects, or in whole images alone (both)"
+    add("--crop", choices=CROPS, help=told)
     add("--processes", type=positive, metavar="N", help="that draw (one per core)")

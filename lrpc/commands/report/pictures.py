@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from lrpc.errors import ImageError
 from lrpc.results import colour
-from lrpc.results.crops import CROPS, Crop, crop_of
+from lrpc.results.crops import CROPS, Crop, crop_of, crops_of
 from lrpc.results.opened import Results
 from lrpc.support.files import shown
 
@@ -27,12 +27,13 @@ _OUTLINE = (255, 196, 0, 255)
 @dataclass(frozen=True)
 class Drawn:
     """What was drawn of a target: where full colour begins, whether it has a mask's outline, its
-    relevance around its object, the places that were read, and why its image is not shown."""
+    relevance in the crops by which classes are compared, the places that were read, and why its
+    image is not shown."""
 
     row: int
     scale: float
     outline: bool
-    crop: Crop | None = None
+    crops: Mapping[str, Crop] = field(default_factory=dict)
     layers: tuple[str, ...] = ()
     gone: str = ""
 
@@ -42,17 +43,17 @@ def draw_image(
     folder: Path,
     rows: Sequence[tuple[int, dict[str, Any]]],
     edge: int,
-    crop: str = CROPS[0],
+    crops: Sequence[str] = CROPS,
 ) -> list[Drawn]:
     """Draw an image and all of its targets, given with their rows' numbers: `photos/I.webp`,
-    `maps/N.webp`, `masks/N.webp`, `thumbs/N.webp`. Classes are compared by their `crop`."""
+    `maps/N.webp`, `masks/N.webp`, `thumbs/N.webp`. Classes are compared by their `crops`."""
     number = rows[0][1]["image"]
     about = results.image(number)
     photo, gone = _photo(results, about)
     small = _within(photo.size, edge)
     photo = photo.resize(small, Image.Resampling.LANCZOS) if small != photo.size else photo
     photo.save(folder / "photos" / f"{number:06}.webp", quality=82)
-    drawn = (_target(results, folder, n, row, about, photo, crop) for n, row in rows)
+    drawn = (_target(results, folder, n, row, about, photo, crops) for n, row in rows)
     return [replace(one, gone=gone) for one in drawn]
 
 
@@ -82,7 +83,7 @@ def _target(
     row: dict[str, Any],
     about: dict[str, Any],
     photo: Image.Image,
-    crop: str,
+    crops: Sequence[str],
 ) -> Drawn:
     if row["map"] is None:
         thumb = photo.copy()
@@ -99,7 +100,9 @@ def _target(
         outline.save(folder / "masks" / f"{n:06}.webp", lossless=True)
     _thumb(photo, heat, about, row).save(folder / "thumbs" / f"{n:06}.webp", quality=70)
     layers = _layers(results, folder, n, row)
-    return Drawn(n, scale, outline is not None, crop_of(values, row, about, crop=crop), layers)
+    found = {crop: crop_of(values, row, about, crop=crop) for crop in crops_of(row, crops)}
+    seen = {crop: one for crop, one in found.items() if one is not None}
+    return Drawn(n, scale, outline is not None, seen, layers)
 
 
 def _layers(results: Results, folder: Path, n: int, row: dict[str, Any]) -> tuple[str, ...]:

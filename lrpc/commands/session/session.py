@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from lrpc.commands.session.calls import Explained, check_outputs
 from lrpc.commands.session.detect import best_probability
+from lrpc.commands.session.facts import Facts
 from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.looks import Look, looks
 from lrpc.commands.session.members import Member, outputs_of, passes
@@ -15,8 +16,9 @@ from lrpc.commands.session.options import Options
 from lrpc.commands.session.original import in_network
 from lrpc.commands.session.seeds import Scene, Seed, resolve
 from lrpc.commands.session.segments import Segmentation, segmentations
-from lrpc.commands.session.targets import TargetSpec
+from lrpc.commands.session.targets import TargetError, TargetSpec
 from lrpc.commands.session.wanted import ALL
+from lrpc.config.checks import wanted_for_segments
 from lrpc.config.target_kinds import OF_CLASSES
 from lrpc.program.attention import attention, check_modules
 from lrpc.program.protocol import Detection, State
@@ -51,6 +53,7 @@ class Session:
             for spec in options.targets:
                 spec.check_compiled(tuple(one.facts.places.of))
                 one.facts.places.check_input(spec.name)
+                _check_made(spec, self.facts)
             one.facts.places.check(options.request.read)
         if options.attention:
             check_modules(members[0].program, options.attention)
@@ -136,3 +139,14 @@ class Session:
         score, best = self.options.score, best_probability(scene.outputs, scene.classes)
         asked = f" {words}" if (words := self.options.wanted.words()) else ""
         return f"no detection{asked} above {score:g} (largest class probability {best:.2f})"
+
+
+def _check_made(spec: TargetSpec, facts: Facts) -> None:
+    """Raise TargetError for a segment of a kind that the model's own inference does not make."""
+    made = {"semantic_segment": facts.results.semantic, "panoptic_segment": facts.results.panoptic}
+    if not made.get(spec.kind, True):
+        kind = spec.kind.removesuffix("_segment")
+        wants = wanted_for_segments(str(facts.settings.get("SOURCE")), kind)
+        raise TargetError(
+            f"target '{spec}': this program makes no {kind} results; that wants {wants}"
+        )

@@ -36,10 +36,12 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return lrpc.open(tmp / "out")
 
 
-def purity(labels: NDArray[np.int64], marked: NDArray[np.bool_]) -> float:
-    """The share of targets that are of the kind which is most frequent in their cluster."""
+def kept_together(labels: NDArray[np.int64], marked: NDArray[np.bool_]) -> tuple[float, float]:
+    """Of the cluster that has most of the marked targets, the share that is marked; and which share
+    of the marked it has."""
     parts = [marked[labels == label] for label in set(labels.tolist())]
-    return sum(max(part.sum(), (~part).sum()) for part in parts) / len(labels)
+    best = max(parts, key=lambda part: int(part.sum()))
+    return float(best.mean()), float(best.sum() / marked.sum())
 
 
 @pytest.mark.slow  # the training takes minutes on one thread
@@ -61,12 +63,13 @@ def test_a_watermark_that_the_model_uses_has_its_own_cluster(results: Any) -> No
         assert main([*words, "-o", str(out)]) == 0
         with h5py.File(out / "analysis.h5") as file:
             index = file[f"{LABEL}/index"][:]
-            found[crop] = purity(file[f"{LABEL}/cluster/spectral"][:], marked[index])
+            found[crop] = kept_together(file[f"{LABEL}/cluster/spectral"][:], marked[index])
         assert len(index) == len(results)
     corner = float(np.median(shares[marked]))
-    print(f"{marked.sum()} of {len(marked)} marked, {corner:.2f} on it, purity {found}")
-    assert found["image"] >= 0.9
-    assert found["image"] >= found["object"] + 0.1
+    print(f"{marked.sum()} of {len(marked)} marked, {corner:.2f} on it; of cluster, marked {found}")
+    assert min(found["image"]) >= 0.7
+    assert max(found["image"]) >= 0.85
+    assert sum(found["image"]) >= sum(found["object"]) + 0.1
 
 
 def _in_corner(values: NDArray[np.float32]) -> float:

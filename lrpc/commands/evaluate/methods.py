@@ -13,7 +13,7 @@ from torch import Tensor
 from lrpc.commands.evaluate.likeness import likeness, seed_of
 from lrpc.commands.evaluate.model import Picture, in_batches
 from lrpc.commands.session.calls import Request
-from lrpc.commands.session.members import Member, outputs_of
+from lrpc.commands.session.members import Member
 from lrpc.commands.session.seeds import Seed
 from lrpc.program.protocol import State
 
@@ -102,9 +102,10 @@ class IntegratedGradients:
         """In every image the class logit of the query that is most each subject."""
         facts, found = self.model.facts, []
         for b in range(len(next(iter(state.outputs.values())))):
-            outputs, seeds = outputs_of(state, b), []
+            frame, seeds = picture.image.frame, []
+            outputs = self.model.outputs_of(state, b, picture.image.attended, frame)
             for s in picture.subjects:
-                label, frame = s.truth.label, picture.image.frame
+                label = s.truth.label
                 held = likeness(outputs, s.detection, label, frame, facts.class_count)
                 seeds.append(seed_of(facts, int(held.argmax()), label))
             found.append(seeds)

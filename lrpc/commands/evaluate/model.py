@@ -16,7 +16,7 @@ from lrpc.commands.evaluate.likeness import check_outputs, likeness
 from lrpc.commands.evaluate.truth import Framed
 from lrpc.commands.session.facts import Facts
 from lrpc.commands.session.images import LoadedImage
-from lrpc.commands.session.members import Member, member, names_of, outputs_of
+from lrpc.commands.session.members import Member, member, names_of
 from lrpc.errors import ProgramError
 from lrpc.program.loading import load_program
 from lrpc.program.protocol import Detection, Size
@@ -76,7 +76,8 @@ def scores(model: Member, trials: Iterable[Trial], batch: int) -> list[float]:
     for some in in_batches(trials, batch):
         state = model.forward(torch.stack([t.pixels for t in some]), [t.attended for t in some])
         for b, trial in enumerate(some):
-            outputs, classes = outputs_of(state, b), model.facts.class_count
+            outputs = model.outputs_of(state, b, trial.attended, trial.frame)
+            classes = model.facts.class_count
             held = likeness(outputs, trial.detection, trial.label, trial.frame, classes)
             found.append(float(held.max()))
     return found

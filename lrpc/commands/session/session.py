@@ -10,7 +10,7 @@ from lrpc.commands.session.detect import best_probability
 from lrpc.commands.session.facts import Facts
 from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.looks import Look, looks
-from lrpc.commands.session.members import Member, outputs_of, passes
+from lrpc.commands.session.members import Member, passes
 from lrpc.commands.session.missed import missed
 from lrpc.commands.session.options import Options
 from lrpc.commands.session.original import in_network
@@ -72,15 +72,19 @@ class Session:
         state = self.members[0].forward_of(images)
         check_outputs(state)
         detected = self._detections(state, images)
+        outputs = [
+            self.members[0].outputs_of(state, b, image.attended, image.frame)
+            for b, image in enumerate(images)
+        ]
         scenes = [
             Scene(
-                *(outputs_of(state, b), image.frame, image.valid, found, image.original),
+                *(own, image.frame, image.valid, found, image.original),
                 self.facts.class_count,
-                segmentations(outputs_of(state, b), image, self.facts),
+                segmentations(own, image, self.facts),
                 self.facts.results,
                 image.window,
             )
-            for b, (image, found) in enumerate(zip(images, detected, strict=True))
+            for own, image, found in zip(outputs, images, detected, strict=True)
         ]
         if self.options.wanted.missed:
             scenes = [self._missed(*one) for one in zip(scenes, images, strict=True)]

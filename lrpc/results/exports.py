@@ -16,6 +16,7 @@ import yaml
 from lrpc.errors import ImageError, ProgramError
 from lrpc.results.crops import crop_of, resized, window_of
 from lrpc.results.groups import LEAST, spectral
+from lrpc.results.schema import TARGETS
 from lrpc.support.files import complete, make_folder, write_text
 
 if TYPE_CHECKING:
@@ -186,9 +187,9 @@ def to_supervision(results: Results, image: int) -> Any:
 
 
 def to_fiftyone(results: Results) -> list[Any]:
-    """A `fiftyone.Sample` for each image that was explained, with its detections in `lrpc` and each
-    target's map as a `Heatmap` under the target's slug and composite; where its file is gone or has
-    changed, `lrpc_note` says so instead."""
+    """A `fiftyone.Sample` for each image that was explained, with its detections in `lrpc`, each
+    once, and each target's map as a `Heatmap` under the target's slug and composite; where its file
+    is gone or has changed, `lrpc_note` says so instead."""
     fo = _module("fiftyone")
     samples = []
     for about in results.images.to_pylist():
@@ -201,7 +202,7 @@ def to_fiftyone(results: Results) -> list[Any]:
         except ImageError as error:  # its heat maps are of another picture
             sample["lrpc_note"] = str(error)
             continue
-        boxes = []
+        boxes: dict[tuple[Any, ...], Any] = {}  # an object once, whatever explains it
         for one in results.of_image(about["image"]):
             name = f"{one.row['slug']}_{one.row['composite']}".replace("-", "_").replace(".", "_")
             values = one.original_map
@@ -212,8 +213,9 @@ def to_fiftyone(results: Results) -> list[Any]:
                 box = [x0 / wide, y0 / high, (x1 - x0) / wide, (y1 - y0) / high]
                 label = one.row["class_name"] or str(one.row["class"])
                 score = one.row["score"]
-                boxes.append(fo.Detection(label=label, bounding_box=box, confidence=score))
-        sample["lrpc"] = fo.Detections(detections=boxes)
+                found = fo.Detection(label=label, bounding_box=box, confidence=score)
+                boxes.setdefault((one.row["query"], one.row["class"]), found)
+        sample["lrpc"] = fo.Detections(detections=list(boxes.values()))
     return samples
 
 
@@ -235,6 +237,26 @@ def to_quantus(results: Results, rows: list[int]) -> dict[str, Any]:
     if len(masks) == len(found):
         batch["s_batch"] = np.stack(masks)
     return batch
+
+
+def to_xarray(results: Results, rows: list[int], original: bool) -> Any:
+    """An `xarray.Dataset` of targets whose maps have one size: `relevance` [number, y, x], and the
+    columns of their table that hold one number or text each."""
+    xarray = _module("xarray")
+    found = [results[n] for n in rows]
+    stack = [one.original_map if original else one.map for one in found]
+    if len({values.shape for values in stack}) != 1:
+        raise ProgramError("maps of one size make an array: choose rows of images of one size")
+    columns: dict[str, Any] = {}
+    for name, (kind, _) in TARGETS.items():
+        values = [one.row[name] for one in found]
+        if kind == "string":
+            columns[name] = ("number", [value or "" for value in values])
+        elif kind in ("int32", "int64", "double"):
+            numbers = [np.nan if value is None else value for value in values]
+            columns[name] = ("number", np.array(numbers))
+    relevance = (("number", "y", "x"), np.stack(stack))
+    return xarray.Dataset({"relevance": relevance}, {"number": rows, **columns})
 
 
 def _module(name: str) -> Any:

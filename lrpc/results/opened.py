@@ -181,6 +181,12 @@ class Results:
         """`x_batch`, `y_batch`, `a_batch` and `s_batch` of some targets, on images of one size."""
         return exports.to_quantus(self, list(rows))
 
+    def to_xarray(self, rows: Sequence[int] | None = None, original: bool = False) -> Any:
+        """Maps of one size as an `xarray.Dataset`, of some targets (default: all), at the size that
+        the network sees, or at that of the `original` images."""
+        chosen = range(len(self)) if rows is None else rows
+        return exports.to_xarray(self, list(chosen), original)
+
     def map(self, row: dict[str, Any], original: bool = False) -> maps.Map:
         """The relevance map of a target, given as its row: float32 [h, w], summed over channels, at
         the size that the network sees, or at that of the `original` image on disk (its sum kept).

@@ -23,13 +23,14 @@ def out(tmp_path: Path) -> Path:
     for name in ("a", "b"):
         write_image(tmp_path / "in" / f"{name}.png", 150)
     call = ["run", str(tmp_path / "DIR"), "--data", str(tmp_path / "in"), "--device", "cpu"]
+    call += ["--target", "class_logit", "--target", "mask_logit"]
     assert main([*call, "-o", str(tmp_path / "out")]) == 0
     write_image(tmp_path / "in" / "a.png", 151)
     return tmp_path / "out"
 
 
 def test_pictures_of_it_are_refused(out: Path, tmp_path: Path) -> None:
-    changed, same = lrpc.open(out)
+    changed, _, same, _ = lrpc.open(out)
     assert changed.map.shape == same.map.shape
     calls: list[Any] = [
         lambda one: one.photo,
@@ -45,7 +46,7 @@ def test_pictures_of_it_are_refused(out: Path, tmp_path: Path) -> None:
 
 def test_the_report_says_so(out: Path) -> None:
     assert main(["report", str(out), "--processes", "1"]) == 0
-    pages = [(out / "report" / "targets" / f"00000{n}.html").read_text() for n in (0, 1)]
+    pages = [(out / "report" / "targets" / f"00000{n}.html").read_text() for n in (0, 2)]
     why = "The image is not shown: its file has changed since it was explained; explain it again."
     assert (why in pages[0], why in pages[1]) == (True, False)
     photos = [Image.open(out / "report" / "photos" / f"00000{n}.webp") for n in (0, 1)]
@@ -62,11 +63,13 @@ def test_exports_say_so(
     assert f"warning: shown in grey: {CHANGED}" in " ".join(capsys.readouterr().err.split())
     with h5py.File(tmp_path / "v" / "images.h5") as file:
         assert (file["data"][0] == 128).all()
-        assert not (file["data"][1] == 128).all()
+        assert not (file["data"][2] == 128).all()
     monkeypatch.setattr("lrpc.results.exports._module", lambda name: _FiftyOne)
     first, second = lrpc.open(out).to_fiftyone()
     assert first == {"lrpc_note": CHANGED}
-    assert set(second) == {"class_logit_q1_c2_attnlrp", "lrpc"}
+    maps = {"class_logit_q1_c2_attnlrp", "mask_logit_q1_y4_x5_attnlrp"}
+    assert set(second) == {*maps, "lrpc"}
+    assert len(second["lrpc"]["detections"]) == 1  # the object that both targets are of
 
 
 def test_explanations_in_memory_know_it_too(out: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from lrpc.program.manifest_reader import manifest_of
 from lrpc.program.mixed import as_run
 from lrpc.program.targets import boundaries_of
 from lrpc.program.tolerance import Tolerance, tolerance
-from lrpc.program.verify_sizes import Check, Point, folded, points, words
+from lrpc.program.verify_sizes import AMPLIFIED, Check, Point, folded, points, words
 from lrpc.rules.plugins import load_allowed
 from lrpc.runtime.results import flat
 from lrpc.support.untrusted import short
@@ -207,14 +207,18 @@ def _of_relevance(run: _Run, one: _Composite) -> Iterator[Check]:
         at = strongest(run.values[value.name], target, value.type.shape)
         with_ledger = relevance(name, at=at, ledger=True)
         ledger = with_ledger.ledger
-        node, path, kind, share = (ledger.biggest(1) or [("", "", "none", 0.0)])[0]
-        sink = f"biggest sink: {kind} at {path or node} ({share:.0%} of the start)"
+        where, kind, share = (ledger.biggest(1) or [("nothing", "none", 0.0)])[0]
+        sink = f"biggest sink: {kind} at {where} ({share:.0%} of the start)"
         closure = float(ledger.closure.max())
         yield Check(f"ledger {name}", closure, allowed.closed, sink, "ledgers")
         if allowed.nodes:
             worst = max(float(v.max()) for v in ledger.node_closure().values())
             kind = "ledgers, worst node"
             yield Check(f"ledger {name}, worst node", worst, allowed.closed, kind=kind)
+        grown = {place: float(one.max()) for place, one in with_ledger.amplification.items()}
+        place = max(grown, key=lambda name: grown[name])
+        said, kind = f"Σ |R| at {place}, over the start", "amplification"
+        yield Check(f"{kind} {name}", grown[place], AMPLIFIED, said, kind, warns=True)
         plain = relevance(name, at=at)
         pairs = zip(_places(plain), _places(with_ledger), strict=True)
         same, kind = max(distance(a, b) for a, b in pairs), "with and without ledger"

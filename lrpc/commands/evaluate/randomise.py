@@ -84,7 +84,7 @@ def relocate(model: Member, picture: Picture) -> Picture:
     """
     state = model.forward_of([picture.image])
     height, width = frame = picture.image.frame
-    outputs = model.outputs_of(state, 0, picture.image.attended, frame)
+    outputs = model.framed(state, 0, picture.image.attended, frame)
     corners = cxcywh_to_xyxy(outputs["pred_boxes"].float())
     corners = corners * corners.new_tensor([width, height, width, height])
     moved = []

@@ -184,6 +184,7 @@ def target_record(result: Explained, image: LoadedImage, facts: Facts) -> dict[s
             "sum": float(values.sum()),
             "positive": float(values[values > 0].sum()),
             "negative": float(values[values < 0].sum()),
+            "amplification": amplification(result),
             "in_padding": float(values[:, height:].sum() + values[:, :height, width:].sum()),
             **_focus(visible, seed.detection),
         },
@@ -191,6 +192,15 @@ def target_record(result: Explained, image: LoadedImage, facts: Facts) -> dict[s
         "tensors": [f"{seed.slug}/{name}" for name in ("input", *result.layers, "map")]
         + ([_mask_of(seed.detection)] if _has_mask(seed.detection) else []),
     }
+
+
+def amplification(result: Explained) -> float | None:
+    """Σ |R| of the input over the |relevance| that it started from; None where that is not known
+    or 0."""
+    start = result.seed.value if result.ledger is None else result.ledger.start
+    if not start:
+        return None
+    return float(result.input.abs().sum(dtype=torch.float64)) / abs(start)
 
 
 def _has_mask(one: Detection | None) -> TypeGuard[Detection]:

@@ -73,7 +73,7 @@ class Session:
         check_outputs(state)
         detected = self._detections(state, images)
         outputs = [
-            self.members[0].outputs_of(state, b, image.attended, image.frame)
+            self.members[0].framed(state, b, image.attended, image.frame)
             for b, image in enumerate(images)
         ]
         scenes = [

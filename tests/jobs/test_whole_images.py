@@ -71,7 +71,7 @@ def test_pictures_and_comparisons_have_none(folder: Path) -> None:
     assert main(["run", *call, "--composite", "epsilon", "-o", str(folder / "run")]) == 0
     (target,) = json.loads((folder / "run" / "00.json").read_text())["targets"]
     assert target["detection"]["box_image"] is None
-    assert set(target["relevance"]) == {"sum", "positive", "negative", "in_padding"}
+    assert not [key for key in target["relevance"] if "share" in key]
     assert main(["compare", *call, "-o", str(folder / "compare")]) == 0
     told = json.loads((folder / "compare" / "comparison.json").read_text())
     (target,) = told["images"][0]["targets"]

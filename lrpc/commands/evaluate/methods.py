@@ -13,7 +13,6 @@ from torch import Tensor
 from lrpc.commands.evaluate.likeness import contrasted, likeness, seed_of
 from lrpc.commands.evaluate.model import Picture, in_batches
 from lrpc.commands.session.calls import Request
-from lrpc.commands.session.facts import Facts
 from lrpc.commands.session.members import Member, outputs_of
 from lrpc.commands.session.seeds import Seed
 from lrpc.program.protocol import State
@@ -107,22 +106,23 @@ class IntegratedGradients:
             scale = alphas.to(mean.dtype)[:, None, None, None]
             images = mean + scale * (picture.image.pixels - mean)  # [b, 3, H, W]
             state = self.model.forward(images, [picture.image.attended] * len(alphas))
-            seeds = followed(state, picture, self.model.facts)
+            seeds = followed(state, picture, self.model)
             found = self.model.relevance(state, seeds, Request(ledger=False))
             products = torch.stack([torch.stack([k.input for k in one]) for one in found], 1)
             total += integrate(products.double(), alphas, self.steps).float()
         return list(total.sum(1))
 
 
-def followed(state: State, picture: Picture, facts: Facts) -> list[list[Seed]]:
+def followed(state: State, picture: Picture, model: Member) -> list[list[Seed]]:
     """In every changed image the class logit of the query that is most each subject."""
     found = []
     for b in range(len(next(iter(state.outputs.values())))):
-        outputs, seeds = outputs_of(state, b), []
+        frame, seeds = picture.image.frame, []
+        outputs = model.framed(state, b, picture.image.attended, frame)
         for s in picture.subjects:
-            label, frame = s.truth.label, picture.image.frame
-            held = likeness(outputs, s.detection, label, frame, facts.class_count)
-            seeds.append(seed_of(facts, int(held.argmax()), label))
+            label = s.truth.label
+            held = likeness(outputs, s.detection, label, frame, model.facts.class_count)
+            seeds.append(seed_of(model.facts, int(held.argmax()), label))
         found.append(seeds)
     return found
 

@@ -54,7 +54,7 @@ from lrpc.program.manifest import (
 )
 from lrpc.program.mixed import DTYPES, check_precision
 from lrpc.program.model_check import ModelCheck, warning_of
-from lrpc.program.places import startable
+from lrpc.program.places import chosen_conditions, startable
 from lrpc.program.protocol import Program
 from lrpc.program.recompile import compile_graph as compile_graph
 from lrpc.program.settings import Settings
@@ -84,6 +84,7 @@ def compile(
     seeds: int = 8,
     scope: str = "",
     read: Mapping[str, str] | None = None,
+    conditions: Sequence[str] = (),
     unbatched: Collection[str] = (),
     dynamic: Dynamic | None = None,
     fold_batch_norm: bool = True,
@@ -116,6 +117,8 @@ def compile(
         seeds: how many seeds are propagated at once.
         scope: path of a submodule to compile alone, on what the model feeds it.
         read: further places where relevance can be read: name → module path.
+        conditions: those of the places where relevance can be masked by channel (name), or by
+            position (`name:positions`).
         unbatched: names of inputs without a batch axis.
         dynamic: sizes that vary: input → axis → a name such as "H", or a name and the step that
             the size goes in, by default 32. The example has to be a multiple of it.
@@ -144,6 +147,7 @@ def compile(
     given.check_switches(fold_batch_norm=fold_batch_norm, check=check, **switches)
     check_load(device, capture)
     paths, limit = given.places_read(read), _limit(checkpoint, budget)
+    masked = given.names_of_conditions(conditions)
     count, own_inputs = given.seed_count(seeds), given.names_of_inputs(unbatched)
     chosen = composites(composite, SharedOptions(epsilon, listed_rules(rules)))
     how: Any = {"scope": scope, "places": paths, "unbatched": own_inputs}
@@ -169,6 +173,7 @@ def compile(
         example={} if scope or own != precision else example_tensors(model, args, kwargs or {}),
         checkpoint=checkpoint,
         budget=limit,
+        conditions=chosen_conditions(variants[0].module.graph, masked),
     )
     held = ModelCheck(call, imported) if check else None
     files = build(variants, startable(variants[0].module.graph), settings, check=held)
@@ -282,6 +287,7 @@ def _compiled(
         options.MEMORY.CHECKPOINT,
         options.MEMORY.BUDGET,
         planned,
+        chosen_conditions(variants[0].module.graph, options.CONDITIONS),
     )
     call = ModelCall(model, example, options.SCOPE, varying=varying(example, sizes))
     held = ModelCheck(call, imported, options.SOURCE == "embedded") if check else None

@@ -53,6 +53,16 @@ def places_read(read: Any) -> dict[str, str]:
     return dict(read)
 
 
+def names_of_conditions(conditions: Any) -> tuple[str, ...]:
+    """`conditions` as a tuple of names."""
+    listed = isinstance(conditions, Collection) and not isinstance(conditions, str)
+    if not listed or not all(isinstance(name, str) for name in conditions):
+        raise ConfigError(
+            f'conditions takes a list of places, as in conditions=["hidden"], got {conditions!r}'
+        )
+    return tuple(conditions)
+
+
 def names_of_inputs(unbatched: Any) -> tuple[str, ...]:
     """`unbatched` as a tuple of names."""
     if isinstance(unbatched, str) or not isinstance(unbatched, Collection):

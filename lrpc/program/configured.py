@@ -29,6 +29,7 @@ from lrpc.program.targets import (
     possible,
     with_boundaries,
 )
+from lrpc.rules.conditions import POSITIONS
 from lrpc.rules.composite import Composite
 from lrpc.rules.composite_set import SharedOptions, composites
 from lrpc.rules.plugins import load_plugins
@@ -149,7 +150,7 @@ def example_inputs(config: Config, shape: tuple[int, int], dtype: torch.dtype) -
 def places_of(config: Config, model: nn.Module) -> Places:
     """Where relevance can be read and where it ends."""
     if isinstance(model, Pretrained):
-        asked, shape = (*config.LRPC.READ, *config.LRPC.BOUNDARIES), shapes_of(config)[0]
+        asked, shape = _asked(config), shapes_of(config)[0]
         try:
             layers = _layers(model, shape, asked)
         except Exception as error:  # its own code, which may raise anything
@@ -167,10 +168,17 @@ def places_of(config: Config, model: nn.Module) -> Places:
         config.MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS,
         config.MODEL.MaskDINO.DEC_LAYERS,
         [*spec.encoder_features, *(f"extra{i}" for i in range(spec.extra_levels))],
-        asked_places(options.TARGETS, *options.READ, *options.BOUNDARIES),
+        asked_places(options.TARGETS, *_asked(config)),
         spec.backbone.places,
     )
     return with_boundaries(places, options.BOUNDARIES)
+
+
+def _asked(config: Config) -> tuple[str, ...]:
+    """The names and patterns of places that a config speaks of, targets aside."""
+    options = config.LRPC
+    masked = (name.removesuffix(POSITIONS) for name in options.CONDITIONS)
+    return (*options.READ, *options.BOUNDARIES, *masked)
 
 
 def _layers(model: Pretrained, shape: tuple[int, int], asked: Sequence[str] = ()) -> Places:

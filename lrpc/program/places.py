@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from fnmatch import fnmatchcase
 
 from lrpc.errors import ConfigError
 from lrpc.ir.graph import Graph
+from lrpc.rules.conditions import POSITIONS
+from lrpc.support.untrusted import meant
 from lrpc.program.targets import Places, Target, matching, output_targets
 from passes.reachable import relevance_reachable
 
@@ -48,3 +51,37 @@ def chosen_places(graph: Graph, places: Places, read: Sequence[str]) -> tuple[st
         return tuple(every)
     found = matching("LRPC.READ", read, every)
     return tuple(name for name in every if name in inputs or name in found)
+
+
+def chosen_conditions(graph: Graph, patterns: Sequence[str]) -> tuple[str, ...]:
+    """The conditions that LRPC.CONDITIONS names, each a place or `PLACE:positions` (globs
+    allowed); ConfigError where a pattern matches no place that a module makes."""
+    given = {value.name for value in graph.inputs}
+    every = [name for name, value in graph.value_at.items() if value.name not in given]
+    every = [name for name in every if not name.startswith("output.")]
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        own = pattern if pattern in every else pattern.removesuffix(POSITIONS)
+        end = pattern[len(own) :]
+        names = [own] if own in graph.value_at else [n for n in every if fnmatchcase(n, own)]
+        if not names:
+            raise ConfigError(
+                f"LRPC.CONDITIONS: no place matches {own!r}{meant(own, every)}; places:"
+                f" {', '.join(every) or 'none'}"
+            )
+        found |= dict.fromkeys(f"{name}{end}" for name in names)
+    return tuple(found)
+
+
+def check_conditions(
+    names: Sequence[str], graph: Graph, masked: Sequence[Collection[str]]
+) -> None:
+    """ConfigError for a condition that relevance of no target meets; `masked` has those that each
+    does."""
+    for name in names:
+        if not any(name in own for own in masked):
+            value = graph.value_at[name if name in graph.value_at else name[: -len(POSITIONS)]]
+            raise ConfigError(
+                f"a condition is set at {name!r} ({value.type}), which relevance of no target"
+                " passes on its way to an input; set it between the targets and the boundaries"
+            )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from lrpc.runtime.arguments import batch_of, given_inputs, indexing
 from lrpc.runtime.capture import chosen_calls
+from lrpc.runtime.conditions import conditions_of, seeds_of
 from lrpc.runtime.copies import copied, reopening
 from lrpc.runtime.interface import Interface, OfSizes, Request
 from lrpc.runtime.limits import Call, Limits, of_images, out_of_memory, say
@@ -105,6 +107,7 @@ class Program:
         *,
         composite: str | None = None,
         seeds: Tensor | None = None,
+        condition: Any = None,
         layer: int | None = None,
         token: int | None = None,
         norm: str = "none",
@@ -123,6 +126,9 @@ class Program:
                 image. A target without an index starts at [()].
             composite: one of the program's; by default its first.
             seeds: instead of `at`, the relevance itself, [K, *shape of the target].
+            condition: channels that relevance may pass through, by place, {"encoder.layers.3":
+                [7, 12]}, or a mask of them; or a list with one for each seed. A place is read
+                before its mask.
             layer: the layer of encoder_feature and decoder_query.
             token: start an encoder feature at one token; by default at the mean over all.
             norm: scale of the start: `none`, `sum1` (to a sum of 1) or `sumT` (to the number of
@@ -145,13 +151,15 @@ class Program:
         sizes = self.interface.sizes_of(state.inputs)
         places, token = places_of(chosen, name, read), token_of(chosen, name, token, at, sizes)
         index, seeds = starts_of(chosen, name, state, at, seeds, self.interface.dtype, sizes)
-        count = 1 if total else seed_count(index, seeds)
+        masks = conditions_of(chosen, name, condition, state.batch, sizes)
+        count = seeds_of(name, 1 if total else seed_count(index, seeds), masks, total)
         most = batch_of(self.interface.inputs, state.pieces[0]) if state.pieces else state.batch
         call = Call(composite, name, places, ledger, state.batch, count)
         split = self.limits.at(sizes).split(call, most)
         if split.images < most:
             self._take_apart(state, split.images)
-        request = Request(composite, name, chosen, token, norm, places, ledger, total, split)
+        more = (places, ledger, total, split, masks)
+        request = Request(composite, name, chosen, token, norm, *more)
         named = self.interface.read_inputs
         room = Room(state.batch, {named.get(k, k): axis for k, axis in chosen.image_axes.items()})
         self._fill(room, 0, state, request, index, seeds)
@@ -193,7 +201,9 @@ class Program:
         seed = start(target, request.name, value, at, seeds, request.token, request.norm)
         if request.total:
             seed = seed.total(request.split.per_pass)
-        for own, part in self._passes(state, request, seed):
+        seed = seed.repeated(max(seed.count, request.conditions.count))
+        own_request = replace(request, conditions=request.conditions.of_images(first, state.batch))
+        for own, part in self._passes(state, own_request, seed):
             room.put(part, own, seed.count, images)
             del part
 
@@ -205,14 +215,16 @@ class Program:
         rows = self._rows(name, request.composite) if request.ledger else None
         first = 0
         while first < seed.count:
-            part = g = None
+            part = g = given = None
             try:
                 g = seed.some(first, step)
-                part = self._pass(request, state, g, rows, min(request.split.chunk, step))
+                seeds = range(first, first + len(g))
+                given = [g, *request.conditions.some(seeds, state.batch, g)]
+                part = self._pass(request, state, given, rows, min(request.split.chunk, step))
             except RuntimeError as error:
                 if not out_of_memory(error) or step == 1:
                     raise
-            del g
+            del g, given
             if part is None:
                 step = min(step, seed.count - first) // 2 or 1
                 say(f"out of memory: relevance of {name} goes on with {step} seeds at a time")
@@ -291,13 +303,18 @@ class Program:
         return rows
 
     def _pass(
-        self, request: Request, state: State, g: Tensor, rows: list[list[str]] | None, chunk: int
+        self,
+        request: Request,
+        state: State,
+        given: Sequence[Tensor],
+        rows: list[list[str]] | None,
+        chunk: int,
     ) -> Relevance:
         target, ledger = request.target, rows is not None
         inner = chunk if self.interface.per_pass else 0
         with own_settings(self.interface.tf32, self.device):
             found, amounts = self.calls.relevance(
-                target.run, self.weights, state.saved, g, request.places, ledger, inner
+                target.run, self.weights, state.saved, given, request.places, ledger, inner
             )
         for place, value in found.items():
             what = "raise epsilon, or keep finite what the model computes and torch.where drops"

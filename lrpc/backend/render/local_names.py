@@ -168,8 +168,9 @@ class LocalNames:
             and self.function.half != "recompute"
             and value.type.seeded
         ):
-            start = stem(value.name) == "seed" and self.function.half == "relevance"
-            return "seed" if start else "g"
+            base = stem(value.name)
+            start = base == "seed" or base.startswith("mask_")
+            return base if start and self.function.half == "relevance" else "g"
         base = stem(value.name).removesuffix("_recomputed")
         if base.startswith("r_"):
             base = base.removeprefix("r_")

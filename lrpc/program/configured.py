@@ -29,9 +29,9 @@ from lrpc.program.targets import (
     possible,
     with_boundaries,
 )
-from lrpc.rules.conditions import POSITIONS
 from lrpc.rules.composite import Composite
 from lrpc.rules.composite_set import SharedOptions, composites
+from lrpc.rules.conditions import POSITIONS
 from lrpc.rules.plugins import load_plugins
 from passes import Pass
 

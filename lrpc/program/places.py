@@ -7,9 +7,9 @@ from fnmatch import fnmatchcase
 
 from lrpc.errors import ConfigError
 from lrpc.ir.graph import Graph
+from lrpc.program.targets import Places, Target, matching, output_targets
 from lrpc.rules.conditions import POSITIONS
 from lrpc.support.untrusted import meant
-from lrpc.program.targets import Places, Target, matching, output_targets
 from passes.reachable import relevance_reachable
 
 
@@ -73,9 +73,7 @@ def chosen_conditions(graph: Graph, patterns: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def check_conditions(
-    names: Sequence[str], graph: Graph, masked: Sequence[Collection[str]]
-) -> None:
+def check_conditions(names: Sequence[str], graph: Graph, masked: Sequence[Collection[str]]) -> None:
     """ConfigError for a condition that relevance of no target meets; `masked` has those that each
     does."""
     for name in names:

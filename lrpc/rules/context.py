@@ -64,7 +64,9 @@ class Context(LedgerRows):
         inside = block_of(node.loc.module) == block_of(self._loc.module)
         self._loc, self._node, self._rule = (node.loc if inside else Loc()), name, None
         if came.g is not None:
-            self._parts["g", value.name] = [(block_of(self._loc.module), self._masked(came.g, mask))]
+            self._parts["g", value.name] = [
+                (block_of(self._loc.module), self._masked(came.g, mask))
+            ]
             self.record("out", came.g, value)
             self.record("condition", self._parts["g", value.name][0][1], value, rest=True)
             self.record("in", self._parts["g", value.name][0][1], value)

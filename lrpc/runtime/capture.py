@@ -94,8 +94,8 @@ class RecordedForward:
 
 @dataclass(eq=False)
 class RecordedRelevance:
-    """A recorded relevance call: where its seeds and masks go, and what it fills. `added` is what it
-    leaves in the state for later calls: (block, name, value)."""
+    """A recorded relevance call: where its seeds and masks go, and what it fills. `added` is what
+    it leaves in the state for later calls: (block, name, value)."""
 
     given: Sequence[Tensor]
     found: dict[str, Tensor]
@@ -188,7 +188,10 @@ class Captured(Calls):
     def _recorded(
         self, run: Callable[..., Any], state: Kept, given: Sequence[Tensor], *asked: Any
     ) -> RecordedRelevance:
-        held, before = [x.clone() for x in given], {block: dict(part) for block, part in state.items()}
+        held, before = (
+            [x.clone() for x in given],
+            {block: dict(part) for block, part in state.items()},
+        )
 
         def call() -> tuple[dict[str, Tensor], list[Tensor], list[tuple[str, str, Any]]]:
             saved = {block: dict(part) for block, part in before.items()}

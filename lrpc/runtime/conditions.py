@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from lrpc.runtime.arguments import is_integer, kind_of, meant, plain_tensor, whole_number
 from lrpc.runtime.indices import is_list, shown
 from lrpc.runtime.loading import ProgramError, check_finite
-from lrpc.runtime.seeds import Mask, Target
+from lrpc.runtime.seeds import Start, Target
 from lrpc.runtime.sizes import extent
 
 
@@ -46,6 +46,31 @@ class Conditions:
         """Those of some of the images."""
         own = (m if m.shape[1] == 1 else m.narrow(1, first, count) for m in self.masks)
         return replace(self, masks=tuple(own))
+
+
+@dataclass(frozen=True)
+class Masked:
+    """Where relevance starts, and what passes: `some(first, count)` is G of some of the seeds, and
+    their masks."""
+
+    count: int
+    some: Callable[[int, int], list[Tensor]]
+
+
+def masked(seed: Start, conditions: Conditions, batch: int) -> Masked:
+    """Seeds with their masks; one seed goes with each of several conditions."""
+    count = max(seed.count, conditions.count)
+
+    def some(first: int, number: int) -> list[Tensor]:
+        own = range(first, min(first + number, count))
+        if seed.count == count:
+            g = seed.some(first, number)
+        else:
+            one = seed.some(0, 1)
+            g = one.expand(len(own), *one.shape[1:]).contiguous()
+        return [g, *conditions.some(own, batch, g)]
+
+    return Masked(count, some)
 
 
 def conditions_of(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,12 @@ from torch import Tensor
 
 from lrpc.runtime.arguments import batch_of, given_inputs, indexing
 from lrpc.runtime.capture import chosen_calls
-from lrpc.runtime.conditions import conditions_of, seeds_of
+from lrpc.runtime.conditions import Masked, conditions_of, masked, seeds_of
 from lrpc.runtime.copies import copied, reopening
 from lrpc.runtime.interface import Interface, OfSizes, Request
 from lrpc.runtime.limits import Call, Limits, of_images, out_of_memory, say
 from lrpc.runtime.loading import WEIGHTS, ProgramError, check_files, check_finite, read_weights
-from lrpc.runtime.manifests import read_manifest
+from lrpc.runtime.manifests import read_manifest, rows_of
 from lrpc.runtime.requests import (
     check_options,
     check_state,
@@ -31,7 +30,7 @@ from lrpc.runtime.requests import (
 )
 from lrpc.runtime.result_buffers import Outputs, Room, apart, apart_from
 from lrpc.runtime.results import Relevance, State, flat, ledger_of, rebuild
-from lrpc.runtime.seeds import Start, seed_count, start
+from lrpc.runtime.seeds import Target, seed_count, start
 from lrpc.runtime.settings import in_own_modes, own_settings
 
 
@@ -126,9 +125,8 @@ class Program:
                 image. A target without an index starts at [()].
             composite: one of the program's; by default its first.
             seeds: instead of `at`, the relevance itself, [K, *shape of the target].
-            condition: channels that relevance may pass through, by place, {"encoder.layers.3":
-                [7, 12]}, or a mask of them; or a list with one for each seed. A place is read
-                before its mask.
+            condition: the channels that pass at places, {"encoder.layers.3": [7, 12]}, or masks;
+                or a list of such, one for each seed. A place is read before its mask.
             layer: the layer of encoder_feature and decoder_query.
             token: start an encoder feature at one token; by default at the mean over all.
             norm: scale of the start: `none`, `sum1` (to a sum of 1) or `sumT` (to the number of
@@ -144,9 +142,7 @@ class Program:
         if not state.pieces:
             self.calls.check(state.saved)
         state.check_unchanged()
-        composite = find_composite(self.composites, composite)
-        targets = self.interface.others.get(composite, self.interface.targets)
-        name, chosen = find_target(targets, target, layer)
+        composite, name, chosen = self._target(composite, target, layer)
         check_options(norm, {"ledger": ledger, "total": total})
         sizes = self.interface.sizes_of(state.inputs)
         places, token = places_of(chosen, name, read), token_of(chosen, name, token, at, sizes)
@@ -158,8 +154,8 @@ class Program:
         split = self.limits.at(sizes).split(call, most)
         if split.images < most:
             self._take_apart(state, split.images)
-        more = (places, ledger, total, split, masks)
-        request = Request(composite, name, chosen, token, norm, *more)
+        how = (token, norm, places, ledger, total, split, masks)
+        request = Request(composite, name, chosen, *how)
         named = self.interface.read_inputs
         room = Room(state.batch, {named.get(k, k): axis for k, axis in chosen.image_axes.items()})
         self._fill(room, 0, state, request, index, seeds)
@@ -201,30 +197,25 @@ class Program:
         seed = start(target, request.name, value, at, seeds, request.token, request.norm)
         if request.total:
             seed = seed.total(request.split.per_pass)
-        seed = seed.repeated(max(seed.count, request.conditions.count))
-        own_request = replace(request, conditions=request.conditions.of_images(first, state.batch))
-        for own, part in self._passes(state, own_request, seed):
-            room.put(part, own, seed.count, images)
+        given = masked(seed, request.conditions.of_images(first, state.batch), state.batch)
+        for own, part in self._passes(state, request, given):
+            room.put(part, own, given.count, images)
             del part
 
     def _passes(
-        self, state: State, request: Request, seed: Start
+        self, state: State, request: Request, seed: Masked
     ) -> Iterator[tuple[range, Relevance]]:
         """As many seeds at once as the plan says, fewer where memory does not hold them."""
-        name, step = request.name, request.split.per_pass
-        rows = self._rows(name, request.composite) if request.ledger else None
-        first = 0
+        name, step, first = request.name, request.split.per_pass, 0
         while first < seed.count:
-            part = g = given = None
+            part = given = None
             try:
-                g = seed.some(first, step)
-                seeds = range(first, first + len(g))
-                given = [g, *request.conditions.some(seeds, state.batch, g)]
-                part = self._pass(request, state, given, rows, min(request.split.chunk, step))
+                given = seed.some(first, step)
+                part = self._pass(request, state, given, min(request.split.chunk, step))
             except RuntimeError as error:
                 if not out_of_memory(error) or step == 1:
                     raise
-            del g, given
+            del given
             if part is None:
                 step = min(step, seed.count - first) // 2 or 1
                 say(f"out of memory: relevance of {name} goes on with {step} seeds at a time")
@@ -249,9 +240,7 @@ class Program:
         """How many of `seeds` seeds one call of `relevance` can take within the budget of the
         program; 0 if not one. It is for images of the sizes in `state`, or of the largest that the
         budget is kept for. The options are those of `relevance`."""
-        composite = find_composite(self.composites, composite)
-        targets = self.interface.others.get(composite, self.interface.targets)
-        name, chosen = find_target(targets, target, layer)
+        composite, name, chosen = self._target(composite, target, layer)
         places = places_of(chosen, name, read)
         sizes = {} if state is None else self.interface.sizes_of(state.inputs)
         call = Call(composite, name, places, ledger, images, seeds)
@@ -295,22 +284,16 @@ class Program:
 
     # -- helpers ---------------------------------------------------------------------------------
 
-    def _rows(self, target: str, composite: str) -> list[list[str]]:
-        """What the rows of a target's ledger are, in the order that its code appends them."""
-        more = self.interface.others
-        own = self.manifest["composites"][composite] if composite in more else self.manifest
-        rows: list[list[str]] = own["ledger"][target]
-        return rows
+    def _target(self, composite: Any, target: Any, layer: Any) -> tuple[str, str, Target]:
+        """The composite, and the name of the target and what it is under that."""
+        own = find_composite(self.composites, composite)
+        targets = self.interface.others.get(own, self.interface.targets)
+        return own, *find_target(targets, target, layer)
 
     def _pass(
-        self,
-        request: Request,
-        state: State,
-        given: Sequence[Tensor],
-        rows: list[list[str]] | None,
-        chunk: int,
+        self, request: Request, state: State, given: Sequence[Tensor], chunk: int
     ) -> Relevance:
-        target, ledger = request.target, rows is not None
+        target, ledger = request.target, request.ledger
         inner = chunk if self.interface.per_pass else 0
         with own_settings(self.interface.tf32, self.device):
             found, amounts = self.calls.relevance(
@@ -322,7 +305,8 @@ class Program:
         named = self.interface.read_inputs
         inputs = {named[k]: v for k, v in found.items() if k in named}
         layers = {k: v for k, v in found.items() if k not in named}
-        return Relevance(inputs, layers, None if rows is None else ledger_of(rows, amounts))
+        rows = rows_of(self.manifest, request.name, request.composite)
+        return Relevance(inputs, layers, ledger_of(rows, amounts) if ledger else None)
 
     def _in_pieces(self, inputs: dict[str, Tensor], batch: int, count: int) -> State:
         """The model on `count` images at a time, which relevance will run it on again."""

@@ -129,13 +129,6 @@ class Start:
     count: int
     some: Callable[[int, int], Tensor]
 
-    def repeated(self, count: int) -> Start:
-        """One seed so many times, where each time has a condition of its own."""
-        if self.count == count:
-            return self
-        whole = self.some(0, 1)
-        return Start(count, lambda _, n: whole.expand(n, *whole.shape[1:]).contiguous())
-
     def total(self, chunk: int) -> Start:
         """The sum over the seeds as one seed: relevance is linear in where it starts."""
         whole = self.some(0, chunk).sum(0, keepdim=True)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lrpc.ir.graph import Graph, Module, Node
 from lrpc.ir.interpreter import run_node, sizes_of
+from lrpc.ir.types import DTYPES
 from lrpc.program.reference import doubled, graph_in_double
 
 
@@ -24,7 +25,7 @@ def reference_relevance(
     `masks` are those of its conditions, by name: others let everything pass."""
     known = {**values, **inputs, joint.inputs[-1].name: seed}
     sizes = sizes_of(joint, {**inputs, joint.inputs[-1].name: seed})
-    known |= masks_of(joint, sizes, seed, masks or {})
+    known |= masks_of(joint, sizes, masks or {})
     found: dict[str, Tensor] = {}
     for node in _missing(joint, known):
         if node.op == "read":
@@ -38,13 +39,14 @@ def reference_relevance(
 
 
 def masks_of(
-    joint: Graph, sizes: Mapping[str, int], seed: Tensor, given: Mapping[str, Tensor]
+    joint: Graph, sizes: Mapping[str, int], given: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """The masks of a joint graph, by the names of its inputs: those given, and ones."""
-    return {
-        value.name: given.get(name, seed.new_ones(value.type.sized(sizes)))
+    ones = {
+        name: torch.ones(value.type.sized(sizes), dtype=DTYPES[value.type.dtype])
         for name, value in joint.places
     }
+    return {value.name: given.get(name, ones[name]) for name, value in joint.places}
 
 
 def exact_relevance(

@@ -168,9 +168,10 @@ class LocalNames:
             and self.function.half != "recompute"
             and value.type.seeded
         ):
-            base = stem(value.name)
-            start = base == "seed" or base.startswith("mask_")
-            return base if start and self.function.half == "relevance" else "g"
+            if self.function.half != "relevance":
+                return "g"
+            mask = value.name.startswith("mask_")  # of a condition, called after its place
+            return value.name if mask else "seed" if stem(value.name) == "seed" else "g"
         base = stem(value.name).removesuffix("_recomputed")
         if base.startswith("r_"):
             base = base.removeprefix("r_")

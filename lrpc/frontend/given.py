@@ -53,14 +53,15 @@ def places_read(read: Any) -> dict[str, str]:
     return dict(read)
 
 
-def names_of_conditions(conditions: Any) -> tuple[str, ...]:
-    """`conditions` as a tuple of names."""
-    listed = isinstance(conditions, Collection) and not isinstance(conditions, str)
-    if not listed or not all(isinstance(name, str) for name in conditions):
-        raise ConfigError(
-            f'conditions takes a list of places, as in conditions=["hidden"], got {conditions!r}'
-        )
-    return tuple(conditions)
+def names_of_places(**listed: Any) -> dict[str, tuple[str, ...]]:
+    """What options list, as tuples of names of places."""
+    for option, names in listed.items():
+        a_list = isinstance(names, Collection) and not isinstance(names, str)
+        if not a_list or not all(isinstance(name, str) for name in names):
+            raise ConfigError(
+                f'{option} takes a list of places, as in {option}=["hidden"], got {names!r}'
+            )
+    return {option: tuple(names) for option, names in listed.items()}
 
 
 def names_of_inputs(unbatched: Any) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from lrpc.ir.graph import Module
 from lrpc.models.maskdino.spec import MaskDINOSpec
 from lrpc.models.pretrained import Pretrained
 from lrpc.models.resizing import STEP
+from lrpc.program.inner import inner_targets
 from lrpc.program.places import startable
 from lrpc.program.targets import (
     Places,
@@ -178,7 +179,7 @@ def _asked(config: Config) -> tuple[str, ...]:
     """The names and patterns of places that a config speaks of, targets aside."""
     options = config.LRPC
     masked = (name.removesuffix(POSITIONS) for name in options.CONDITIONS)
-    return (*options.READ, *options.BOUNDARIES, *masked)
+    return (*options.READ, *options.BOUNDARIES, *options.STARTS, *masked)
 
 
 def _layers(model: Pretrained, shape: tuple[int, int], asked: Sequence[str] = ()) -> Places:
@@ -194,6 +195,11 @@ def _layers(model: Pretrained, shape: tuple[int, int], asked: Sequence[str] = ()
 
 def targets_of(config: Config, module: Module) -> list[Target]:
     """What relevance can start from."""
+    return [*_of_outputs(config, module), *inner_targets(module.graph, config.LRPC.STARTS)]
+
+
+def _of_outputs(config: Config, module: Module) -> list[Target]:
+    """The targets that LRPC.TARGETS names, or those of all outputs."""
     if config.LRPC.SOURCE in SOURCES and not config.LRPC.SCOPE:
         return maskdino_targets(list(config.LRPC.TARGETS), module.graph)
     every = startable(module.graph)

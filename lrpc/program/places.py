@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from fnmatch import fnmatchcase
 
 from lrpc.errors import ConfigError
 from lrpc.ir.graph import Graph
 from lrpc.program.targets import Places, Target, matching, output_targets
 from lrpc.rules.conditions import POSITIONS
-from lrpc.support.untrusted import meant
 from passes.reachable import relevance_reachable
 
 
@@ -56,21 +54,21 @@ def chosen_places(graph: Graph, places: Places, read: Sequence[str]) -> tuple[st
 def chosen_conditions(graph: Graph, patterns: Sequence[str]) -> tuple[str, ...]:
     """The conditions that LRPC.CONDITIONS names, each a place or `PLACE:positions` (globs
     allowed); ConfigError where a pattern matches no place that a module makes."""
-    given = {value.name for value in graph.inputs}
-    every = [name for name, value in graph.value_at.items() if value.name not in given]
-    every = [name for name in every if not name.startswith("output.")]
     found: dict[str, None] = {}
     for pattern in patterns:
-        own = pattern if pattern in every else pattern.removesuffix(POSITIONS)
+        own = pattern if pattern in graph.value_at else pattern.removesuffix(POSITIONS)
         end = pattern[len(own) :]
-        names = [own] if own in graph.value_at else [n for n in every if fnmatchcase(n, own)]
-        if not names:
-            raise ConfigError(
-                f"LRPC.CONDITIONS: no place matches {own!r}{meant(own, every)}; places:"
-                f" {', '.join(every) or 'none'}"
-            )
+        names = matching_places("LRPC.CONDITIONS", graph, [own])
         found |= dict.fromkeys(f"{name}{end}" for name in names)
     return tuple(found)
+
+
+def matching_places(key: str, graph: Graph, patterns: Sequence[str]) -> list[str]:
+    """The places inside the model that patterns match; ConfigError that names `key` where one
+    matches none."""
+    given = {value.name for value in graph.inputs}
+    inner = (name for name, value in graph.value_at.items() if value.name not in given)
+    return matching(key, patterns, [name for name in inner if not name.startswith("output.")])
 
 
 def check_conditions(names: Sequence[str], graph: Graph, masked: Sequence[Collection[str]]) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
+from lrpc.config.checks import parse_budget
+from lrpc.config.schema import CHECKPOINTS
+from lrpc.errors import ConfigError
 from lrpc.program.targets import Places
 
 #: The fields that a manifest states as they are.
@@ -56,3 +59,13 @@ class Settings:
         lists = {name: tuple(data[name]) for name in ("read", "notes", "planned")}
         lists |= {name: tuple(data[name]) for name in STATED_IF_ANY if name in data}
         return Settings(**stated | lists, places=places, facts=facts)
+
+
+def budget_of(checkpoint: str, budget: str | int) -> str | int:
+    """The budget, where both are what a config may hold."""
+    if checkpoint not in CHECKPOINTS:
+        raise ConfigError(f"checkpoint={checkpoint!r}: choose among {', '.join(CHECKPOINTS)}")
+    try:
+        return parse_budget(budget)
+    except ValueError as error:
+        raise ConfigError(f"budget: {error}") from None

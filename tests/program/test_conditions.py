@@ -91,6 +91,9 @@ def compiled(
     torch.manual_seed(0)
     build, places = CASES[name]
     model, images = build().double().eval(), torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    for norm in model.modules():
+        if isinstance(norm, nn.LayerNorm):
+            nn.init.uniform_(norm.weight, 0.5, 1.5)
     read = {place: path for place, (path, _) in places.items()}
     conditions = [f"{n}:positions" if n == "rows" else n for n in read]
     more: dict[str, Any] = {"composite": composite, "read": read, "conditions": conditions}
@@ -240,6 +243,29 @@ def test_without_conditions_nothing_changes() -> None:
         program.relevance(program.forward(images), at=[(0,)], condition={"first": [0]})
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_starts_inside(name: str) -> None:
+    """Channels at all positions, positions with all channels, and units."""
+    place, (path, _) = next(iter(CASES[name][1].items()))
+    model, program, images = compiled(name, starts=[place])
+    values: list[Tensor] = []
+    hook = model.get_submodule(path).register_forward_hook(lambda _m, _x, y: values.append(y))
+    x = images.clone().requires_grad_()
+    model(x)
+    hook.remove()
+    value = values[0].transpose(0, 1) if name == "tokens first" else values[0]
+    value = value if name == "cnn" else value.transpose(1, 2)  # [B, C, ...]
+    position = (1, 2) if name == "cnn" else (5,)
+    every = (slice(None), slice(None), *position)
+    starts = {"channel": (value[:, 3], (3,)), "position": (value[every], position)}
+    starts["unit"] = (value[(slice(None), 3, *position)], (3, *position))
+    state = program.forward(images)
+    for kind, (start, at) in starts.items():
+        (gradient,) = torch.autograd.grad(start.sum(), x, retain_graph=True)
+        found = program.relevance(state, kind, layer=place, at=[at])
+        assert difference(found.input[0], (x * gradient).detach()) < LIMIT, kind
+
+
 BAD: list[tuple[Any, str]] = [
     ({"frist": [1]}, "did you mean 'first'"),
     ([1], "condition takes places"),
@@ -267,5 +293,7 @@ def test_errors() -> None:
         lrpc.compile(model, (images,), read={"first": "layers.0"}, conditions=["frist"])
     with pytest.raises(ConfigError, match="conditions takes a list of places"):
         lrpc.compile(model, (images,), conditions="first")
+    with pytest.raises(ConfigError, match=r"LRPC\.STARTS: no place matches 'frist'"):
+        lrpc.compile(model, (images,), read={"first": "layers.0"}, starts=["frist"])
     with pytest.raises(ConfigError, match="which relevance of no target passes"):
         lrpc.compile(Aside().eval(), (images.float(),), read={"s": "side"}, conditions=["s"])

@@ -154,9 +154,8 @@ def compile(
     how |= {"no_grad": no_grad, "held": check, "dynamic": dynamic}
     imported, call, fixed = import_call(model, args, kwargs, **how)
     given.check_places(paths, [value.name for value in imported.module.graph.inputs])
-    if imported.fixed:
-        warnings.warn(warning_of(imported.fixed), LrpcWarning, stacklevel=2)
-    for note in imported.unfollowed:
+    special = [warning_of(imported.fixed)] if imported.fixed else []
+    for note in (*special, *imported.unfollowed):
         warnings.warn(note, LrpcWarning, stacklevel=2)
     own = check_precision(precision, imported.module.graph)
     variants = annotate(imported.module, chosen, fold_batch_norm=fold_batch_norm)

@@ -13,6 +13,7 @@ from lrpc.commands.session.members import Member, outputs_of, passes
 from lrpc.commands.session.options import Options
 from lrpc.commands.session.seeds import Scene, Seed, resolve
 from lrpc.commands.session.segments import Segmentation, segmentations
+from lrpc.commands.session.sizing import Sizing
 from lrpc.commands.session.targets import TargetSpec
 from lrpc.commands.session.wanted import ALL
 from lrpc.config.target_kinds import OF_CLASSES
@@ -63,19 +64,7 @@ class Session:
     def explain(self, images: Sequence[LoadedImage]) -> list[Result]:
         """Forward, detections, seeds, relevance of images of one size."""
         state = self.members[0].forward_of(images)
-        check_outputs(state)
-        detected = self._detections(state, images)
-        scenes = [
-            Scene(
-                *(outputs_of(state, b), image.frame, image.valid, found, image.original),
-                self.facts.class_count,
-                segmentations(outputs_of(state, b), image, self.facts),
-                self.facts.results,
-                image.window,
-            )
-            for b, (image, found) in enumerate(zip(images, detected, strict=True))
-        ]
-        seeds = [resolve(self.options.targets, scene) for scene in scenes]
+        scenes, seeds = self.seeds(state, images)
         explained: dict[str, list[list[Explained]]] = {}
         for one, own in passes(self.members, images, state) if any(seeds) else ():
             explained[one.name] = one.relevance(own, seeds, self.options.request)
@@ -90,6 +79,29 @@ class Session:
             )
             for b, mine in enumerate(seeds)
         ]
+
+    @property
+    def sizing(self) -> Sizing:
+        """How images are resized."""
+        return replace(self.facts.sizing, pad=self.options.pad)
+
+    def seeds(
+        self, state: State, images: Sequence[LoadedImage]
+    ) -> tuple[list[Scene], list[list[Seed]]]:
+        """What is in images of one size, and where relevance starts in each."""
+        check_outputs(state)
+        detected = self._detections(state, images)
+        scenes = [
+            Scene(
+                *(outputs_of(state, b), image.frame, image.valid, found, image.original),
+                self.facts.class_count,
+                segmentations(outputs_of(state, b), image, self.facts),
+                self.facts.results,
+                image.window,
+            )
+            for b, (image, found) in enumerate(zip(images, detected, strict=True))
+        ]
+        return scenes, [resolve(self.options.targets, scene) for scene in scenes]
 
     def _detections(self, state: State, images: Sequence[LoadedImage]) -> list[list[Detection]]:
         """What is to be explained in each image."""

@@ -61,10 +61,11 @@ class PlaceAxes:
 def places_of(program: Any, target: str, wanted: Sequence[str]) -> list[PlaceAxes]:
     """The places that relevance of a target can be masked at by channel, in the order in which it
     passes them. Raises ProgramError for one of `wanted` that is none, and where there are none."""
-    said = program.interface.targets[target]
-    found = [
-        p for p in said.reads if p in said.masks and f"channel:{p}" in program.interface.targets
-    ]
+    starts = program.interface.targets
+    if target not in starts:
+        raise ProgramError(f"{program.directory}: relevance starts from {', '.join(starts)}")
+    said = starts[target]
+    found = [p for p in said.reads if p in said.masks and f"channel:{p}" in starts]
     for place in wanted:
         if place not in found:
             raise ProgramError(
@@ -90,7 +91,7 @@ def places_of(program: Any, target: str, wanted: Sequence[str]) -> list[PlaceAxe
 def activations(program: Any, state: State, place: PlaceAxes, image: int) -> Tensor:
     """What a place holds in an image [C, positions]: the start of the target `channel:PLACE`."""
     part, name = program.interface.targets[f"channel:{place.name}"].value
-    saved: Any = state.saved
+    saved: Any = getattr(state, "saved", None)
     if not saved:
         raise ProgramError(
             "the budget of this program keeps no state for so many images; use --batch-size 1 or a"

@@ -23,6 +23,7 @@ from lrpc.errors import (
 if TYPE_CHECKING:
     from lrpc.commands.compare.comparison import compare
     from lrpc.commands.jobs.explain import explain, images
+    from lrpc.commands.session.contrasts import contrast
     from lrpc.compiler import compile
     from lrpc.door import load
     from lrpc.explainer import LRPExplainer
@@ -51,6 +52,7 @@ __all__ = [
     "compare",
     "compile",
     "composite",
+    "contrast",
     "explain",
     "images",
     "imgify",
@@ -65,6 +67,7 @@ _LAZY = {
     "compare": "lrpc.commands.compare.comparison",
     "compile": "lrpc.compiler",
     "composite": "lrpc.rules.composite",
+    "contrast": "lrpc.commands.session.contrasts",
     "explain": "lrpc.commands.jobs.explain",
     "images": "lrpc.commands.jobs.explain",
     "imgify": "lrpc.results.colour",

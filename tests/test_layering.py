@@ -81,6 +81,7 @@ COMMANDS: dict[str, set[str]] = {
             *("plan", "report", "rules", "run", "show", "verify"),
         )
     },
+    "tune": {"session", "evaluate"},
 }
 
 #: Longer than the habit allows, and why.

@@ -61,6 +61,7 @@ COMMANDS = (
     Command("analyze", "contributions from one layer to the next", "analyze.command"),
     Command("validate", "check a table of `lrpc analyze`", "analyze.command", suffix="_validate"),
     Command("evaluate", "measure the faithfulness of maps on scenes", "evaluate.command"),
+    Command("tune", "choose rules by part on annotated images", "tune.command"),
     Command("verify", "check a program on this machine", "verify"),
     Command("show", "show, compare or draw the graph of a program", "show.command", "show.command"),
     Command("plan", "predict the memory of a program", "plan.command"),

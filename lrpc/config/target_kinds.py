@@ -63,6 +63,13 @@ class TargetKind:
         return self.axes or tuple(range(len(self.index)))
 
     @property
+    def of_class(self) -> bool:
+        """Whether its last number is a class, which others can be contrasted with."""
+        return (
+            bool(self.output or self.layers) and self.index[-1].name == "class" and not self.weighs
+        )
+
+    @property
     def form(self) -> str:
         """Its expression, such as `encoder_feature:LAYER:channel`."""
         layer = ["LAYER"] if self.layered else []
@@ -76,6 +83,16 @@ class TargetKind:
         """An index in words, such as `query 12, class 5`."""
         return self.words.format(*(one.said(i) for one, i in zip(self.index, index, strict=True)))
 
+
+#: What a class may be contrasted with, besides another class, and in words.
+CONTRASTS = {
+    "mean": "the mean of the other classes",
+    "next": "the next class",
+    "softmax": "all classes by softmax",
+    "sigmoid": "all classes by sigmoid",
+    "clrp": "all classes alike (CLRP)",
+    "sglrp": "all classes by softmax (SGLRP)",
+}
 
 QUERY, CLASS = Index("query", "q", "q"), Index("class", "c", "c")
 ROW, COLUMN = Index("y", "y", "y"), Index("x", "x", "x")
@@ -91,6 +108,11 @@ _ALL = (
         output="pred_masks", query_of="pred_masks", of_detections=True),
     TargetKind("box", (QUERY, COORDINATE), "query {0}, {1}",
         output="pred_boxes", query_of="pred_boxes", of_detections=True),
+    # In inverse sigmoids: followed through all refinements, and the last refinement alone.
+    TargetKind("box_logit", (QUERY, COORDINATE), "query {0}, logit of {1}",
+        output="box_logits", query_of="pred_boxes", of_detections=True),
+    TargetKind("box_refinement", (QUERY, COORDINATE), "query {0}, refinement of {1}",
+        output="box_refinements", query_of="pred_boxes", of_detections=True),
     TargetKind("class", (CLASS,), "class {0}",
         output="logits", query_of="logits", of_detections=True),
     TargetKind("class_region", (Index("class", "c", "c"),), "pixels of class {0}",
@@ -114,6 +136,8 @@ _ALL = (
         "proposal {0}, class {1}", output="proposal_logits", query_of="proposal_logits"),
     # Many mask logits at once, with weights that sum to 1.
     TargetKind("mask", (QUERY,), "query {0}, its whole mask",
+        output="pred_masks", query_of="pred_masks", of_detections=True, weighs="mask_logit"),
+    TargetKind("mask_boundary", (QUERY,), "query {0}, the boundary of its mask",
         output="pred_masks", query_of="pred_masks", of_detections=True, weighs="mask_logit"),
     TargetKind("region",
         (QUERY, *(Index(name, name, name) for name in ("y0", "x0", "y1", "x1"))),

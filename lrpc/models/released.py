@@ -71,6 +71,11 @@ def build_released(config: Config) -> ReleasedMaskDINO:
     # Construction draws numbers that nobody will see, and prints the weights of the losses.
     dino = config.MODEL.MaskDINO
     further = further_outputs(config.LRPC.TARGETS, dino.DEC_LAYERS, dino.TWO_STAGE)
+    if beside := {"box_logits", "box_refinements"} & set(further):
+        raise ConfigError(
+            f"{config.where('LRPC.TARGETS')}: LRPC.TARGETS: {min(beside)}: the released code does"
+            " not return them; set LRPC.SOURCE embedded"
+        )
     last = f"layer_masks.{dino.DEC_LAYERS - 1}"
     if any(name.startswith("layer_masks.") and name != last for name in further):
         raise ConfigError(

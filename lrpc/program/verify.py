@@ -25,7 +25,7 @@ from lrpc.program.mixed import as_run
 from lrpc.program.targets import boundaries_of
 from lrpc.program.tolerance import Tolerance, tolerance
 from lrpc.program.verify_figures import as_given, distance, output_check, random_masks
-from lrpc.program.verify_sizes import Check, Point, folded, points, words
+from lrpc.program.verify_sizes import AMPLIFIED, Check, Point, folded, points, words
 from lrpc.rules.plugins import load_allowed
 from lrpc.runtime.results import flat
 from lrpc.support.untrusted import short
@@ -209,14 +209,18 @@ def _of_relevance(run: _Run, one: _Composite) -> Iterator[Check]:
         at = strongest(run.values[value.name], target, value.type.shape)
         with_ledger = relevance(name, at=at, ledger=True)
         ledger = with_ledger.ledger
-        node, path, kind, share = (ledger.biggest(1) or [("", "", "none", 0.0)])[0]
-        sink = f"biggest sink: {kind} at {path or node} ({share:.0%} of the start)"
+        where, kind, share = (ledger.biggest(1) or [("nothing", "none", 0.0)])[0]
+        sink = f"biggest sink: {kind} at {where} ({share:.0%} of the start)"
         closure = float(ledger.closure.max())
         yield Check(f"ledger {name}", closure, allowed.closed, sink, "ledgers")
         if allowed.nodes:
             worst = max(float(v.max()) for v in ledger.node_closure().values())
             kind = "ledgers, worst node"
             yield Check(f"ledger {name}, worst node", worst, allowed.closed, kind=kind)
+        grown = {place: float(one.max()) for place, one in with_ledger.amplification.items()}
+        place = max(grown, key=lambda name: grown[name])
+        said, kind = f"Σ |R| at {place}, over the start", "amplification"
+        yield Check(f"{kind} {name}", grown[place], AMPLIFIED, said, kind, warns=True)
         plain = relevance(name, at=at)
         pairs = zip(_places(plain), _places(with_ledger), strict=True)
         same, kind = max(distance(a, b) for a, b in pairs), "with and without ledger"
@@ -229,21 +233,20 @@ def _of_relevance(run: _Run, one: _Composite) -> Iterator[Check]:
 def _conditioned(
     run: _Run, one: _Composite, target: Mapping[str, Any], at: Tensor
 ) -> Iterator[Check]:
-    """Relevance of a target through a random half of the channels of each of its conditions,
-    against the interpreter, and its ledger."""
+    """Relevance through a random half of what each condition masks: its ledger, and as above."""
     name, joint = target["name"], one.joint(target).graph
     masks = random_masks(joint, sizes_of(one.module.graph, run.inputs))
     given = {condition: as_given(joint.value_at[condition], m) for condition, m in masks.items()}
     if not given:
         return
-    kwargs = {"composite": one.manifest["composite"]} if one.name else {}
-    relevance = partial(run.opened.program.relevance, run.state, name, **kwargs)
-    found = relevance(at=at, condition=given, ledger=True)
-    closure, limit = float(found.ledger.closure.max()), run.opened.allowed.closed
-    yield Check(f"ledger {name}, conditions", closure, limit, kind="ledgers, conditions")
+    own = {"composite": one.manifest["composite"]} if one.name else {}
+    options: Any = {"at": at, "condition": given, "ledger": True, **own}
+    found = run.opened.program.relevance(run.state, name, **options)
+    figures = (float(found.ledger.closure.max()), run.opened.allowed.closed)
+    yield Check(f"ledger {name}, conditions", *figures, kind="ledgers, conditions")
     for check in _against_reference(run, one, target, at, found, masks):
-        kind = f"conditioned {check.kind}"
-        yield replace(check, what=f"conditioned {check.what}", kind=kind)
+        what, kind = f"conditioned {check.what}", f"conditioned {check.kind}"
+        yield replace(check, what=what, kind=kind)
 
 
 def _kept(directory: Path, manifest: Mapping[str, Any], state: Any) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ import torch
 
 from lrpc.cli import main
 from lrpc.commands.session.images import LoadedImage
+from lrpc.commands.session.missed import missed, nearest_query
 from lrpc.commands.session.targets import TargetError
 from lrpc.commands.session.wanted import Wanted
 from lrpc.program.protocol import Detection
@@ -65,3 +66,32 @@ def test_a_point_is_two_numbers(text: str, capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(SystemExit):
         main(["run", "DIR", "--images", "a.png", "-o", "out", "--at", text])
     assert "is not X,Y" in capsys.readouterr().err
+
+
+OUTPUTS = {
+    "pred_logits": torch.tensor([[0.0, -3.0], [-2.0, -1.0], [1.0, 2.0]]),
+    "pred_boxes": torch.tensor([[0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.2, 0.2], [0.1, 0.1, 0.1, 0.1]]),
+}
+MASKS = torch.full((3, 4, 8), -1.0)
+MASKS[0], MASKS[1, 1:3, 3:5], MASKS[2, 0, 0] = -0.5, 2.0, 3.0
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_what_is_missed_is_the_likeliest_query_at_the_point_or_the_nearest(masks: bool) -> None:
+    outputs = {**OUTPUTS} if not masks else {"pred_logits": OUTPUTS["pred_logits"]}
+    outputs |= {"pred_masks": MASKS} if masks else {}
+    frame, middle = (100, 200), (100.0, 50.0)
+    assert nearest_query(outputs, 1, middle, frame) == 1  # two boxes hold it
+    assert nearest_query(outputs, 0, middle, frame) == (1 if masks else 0)
+    assert nearest_query(outputs, 0, (10.0, 10.0), frame) == 2
+    assert nearest_query(outputs, 0, (199.0, 99.0), frame) == 0  # no box holds it
+    assert missed(outputs, [0, 1], [(10.0, 10.0), (12.0, 11.0)], frame) == [(2, 0), (2, 1)]
+
+
+def test_what_is_missed_needs_a_class_and_a_place() -> None:
+    for asked in (Wanted(missed=True), Wanted(("cat",), missed=True)):
+        with pytest.raises(TargetError, match="--missed: say what is missed: --class NAME and"):
+            asked.check(True)
+    Wanted(("cat",), missed=True).check(False)
+    with pytest.raises(TargetError, match=r"--class NAME$"):
+        Wanted(missed=True).check(False)

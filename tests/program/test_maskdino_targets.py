@@ -26,7 +26,15 @@ from tests.oracle.patched import relevance
 from tests.support.maskdino_cases import digits_image
 from tests.support.programs import DIGITS, Programs
 
-FURTHER = ("layer_logits.0", "layer_masks.0", "layer_boxes.0", "layer_logits.1", "proposal_logits")
+FURTHER = (
+    "layer_logits.0",
+    "layer_masks.0",
+    "layer_boxes.0",
+    "layer_logits.1",
+    "proposal_logits",
+    "box_logits",
+    "box_refinements",
+)
 
 
 class Outputs(nn.Module):
@@ -52,6 +60,7 @@ def test_relevance_of_layers_and_proposals_is_that_of_the_patched_model() -> Non
     last = state.outputs
     assert torch.equal(last["layer_logits.1"], last["pred_logits"])
     starts = {"layer_logits.0": (3, 1), "layer_masks.0": (2, 5, 7), "proposal_logits": (4, 0)}
+    starts |= {"box_logits": (2, 1), "box_refinements": (2, 3)}
     for name, at in (*starts.items(), ("layer_boxes.0", (1, 2))):
         for composite in ("attnlrp", "gradient"):
             if (name, composite) == ("layer_boxes.0", "attnlrp"):
@@ -74,6 +83,21 @@ def test_outputs_are_those_of_the_layers() -> None:
     assert torch.equal(found["layer_boxes.0"], whole["aux1_boxes"])  # the first is the start's
     assert torch.equal(found["layer_boxes.1"], whole["pred_boxes"])
     assert torch.equal(found["proposal_logits"], whole["interm_pred_logits"])
+
+
+@pytest.mark.parametrize("two_stage", [True, False])
+def test_box_logits_are_the_boxes_before_their_sigmoid(two_stage: bool) -> None:
+    config = small_config(
+        MaskDINO__TWO_STAGE=two_stage,
+        MaskDINO__INITIALIZE_BOX_TYPE="bitmask" if two_stage else "no",
+    )
+    model = build_maskdino(config).double()
+    model.sem_seg_head.predictor.further = ("box_logits", "box_refinements")
+    images = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0)) * 255
+    with torch.no_grad():
+        found = model(images.double())
+    torch.testing.assert_close(found["box_logits"].sigmoid(), found["pred_boxes"])
+    assert float(found["box_refinements"].abs().max()) > 0
 
 
 def test_what_targets_start_from_is_returned_and_nothing_else() -> None:
@@ -149,6 +173,28 @@ def test_whole_masks_and_rectangles_are_means_of_their_pixels(programs: Programs
     assert slugs == [f"mask-q{query}", "region-q0-y04-x05-y16-x19"]
 
 
+def test_a_boundary_is_what_is_just_inside_less_what_is_just_outside(programs: Programs) -> None:
+    scenes = Scenes(programs)
+    values = scenes.outputs["pred_masks"]
+    areas = (values > 0).sum((1, 2))
+    query = int(areas.where(areas > 4, areas.max() + 1).argmin())
+    (found,) = scenes.explained(f"mask_boundary:{query}")
+    inside = {tuple(cell) for cell in (values[query] > 0).nonzero().tolist()}
+    height, width = values.shape[1:]
+    edges: tuple[set[tuple[int, int]], ...] = set(), set()
+    for y in range(height):
+        for x in range(width):
+            here = (y, x) in inside
+            for near_by in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
+                there = 0 <= near_by[0] < height and 0 <= near_by[1] < width
+                if there and (near_by in inside) != here:
+                    edges[0 if here else 1].add((y, x))
+    own, other = (scenes.mean_of([(query, *cell) for cell in edge]) for edge in edges)
+    near(found.input + other, own)
+    assert found.ledger is not None
+    assert found.ledger.closure < 1e-10
+
+
 def test_segments_weigh_the_mask_logits_at_their_pixels(programs: Programs) -> None:
     scenes = Scenes(programs)
     first, *_ = scenes.scene.segmentations[0].segments
@@ -157,8 +203,8 @@ def test_segments_weigh_the_mask_logits_at_their_pixels(programs: Programs) -> N
     cells = (scenes.numbers[2::4, 2::4] == first.id).nonzero().tolist()  # centres of 4 × 4 pixels
     near(panoptic_one.input, scenes.mean_of([(query, y, x) for y, x in cells]))
     (of_class,) = scenes.explained(f"semantic_segment:{first.label}")
-    weights = of_class.seed.weights
-    assert weights is not None
+    assert of_class.seed.start is not None
+    weights = of_class.seed.start / scenes.outputs["pred_masks"]
     assert float(weights.sum()) == pytest.approx(1)
     places = scenes.best[2::4, 2::4] == first.label
     assert bool((weights.sum(0)[~places] == 0).all())

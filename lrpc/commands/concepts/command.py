@@ -23,6 +23,7 @@ from lrpc.commands.session.targets import parse_targets
 from lrpc.commands.session.terminal import progress, warn_random
 from lrpc.commands.session.units import count
 from lrpc.commands.session.wanted import Wanted
+from lrpc.config.target_kinds import KINDS
 from lrpc.errors import ProgramError
 from lrpc.program.devices import device_of
 from lrpc.results.schema import arrow
@@ -43,7 +44,7 @@ def main(args: argparse.Namespace, console: Console) -> int:
     items = find(Source(tuple(args.data), args.column, args.image_folder))
     session = _session(args)
     warn_random(errors, [session.facts])
-    target = session.options.targets[0].name
+    target = _target(session)
     places = places_of(session.members[0].program, target, args.place)
     failed: dict[str, str] = {}
     found = _samples(session, items, places, failed, errors)
@@ -71,12 +72,18 @@ def _session(args: argparse.Namespace) -> Session:
         targets=parse_targets(args.target),
         score=args.score,
         top=args.top,
-        wanted=Wanted(tuple(args.classes), tuple(args.at)),
+        wanted=Wanted(tuple(args.classes), tuple(args.at), args.missed),
         pad=args.pad,
         request=Request(ledger=False, chunk=args.seed_chunk),
     )
     spec = Spec(args.program, options)
     return Session(spec.members(spec.load()), options)
+
+
+def _target(session: Session) -> str:
+    """The program's name for what the first target starts from."""
+    spec = session.options.targets[0]
+    return KINDS[spec.kind].weighs or spec.name
 
 
 def _samples(

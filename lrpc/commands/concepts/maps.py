@@ -19,7 +19,7 @@ from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.members import Member
 from lrpc.commands.session.original import original_box, original_map
 from lrpc.commands.session.session import Session
-from lrpc.errors import ProgramError
+from lrpc.config.target_kinds import KINDS
 from lrpc.program.protocol import State
 
 
@@ -56,9 +56,10 @@ def concept_maps(
     for number in sorted(of_image):
         image = loaded(session, items[number])
         state = member.forward_of([image])
-        groups: dict[tuple[str, Any], list[Pair]] = defaultdict(list)
+        groups: dict[tuple[str, Any, bool], list[Pair]] = defaultdict(list)
         for pair in of_image[number]:
-            groups[pair.sample.seed.kind, pair.sample.seed.layer].append(pair)
+            seed = pair.sample.seed
+            groups[seed.kind, seed.layer, seed.start is None].append(pair)
         for group in groups.values():
             yield from _maps(member, state, image, group, places)
 
@@ -89,24 +90,30 @@ def conditional(
     """Relevance of pairs of one target in one image, [K, 1, ...], with the number of the first."""
     program: Any = member.program
     seed = pairs[0].sample.seed
-    if any(pair.sample.seed.weights is not None for pair in pairs):
-        raise ProgramError(f"{seed.kind} starts from many entries at once; ask for class_logit")
-    at = torch.tensor([[pair.sample.seed.index] for pair in pairs])  # [K, 1, n]
+    if seed.start is None:
+        how, given = "at", torch.tensor([[pair.sample.seed.index] for pair in pairs])  # [K, 1, n]
+    else:
+        how, given = "seeds", torch.stack([_start(pair)[None] for pair in pairs])
     options: dict[str, Any] = {} if seed.layer is None else {"layer": seed.layer}
     options |= {"read": [*member.facts.places.inputs, *read]}
     if member.composite is not None:
         options["composite"] = member.composite
-    step = max(1, program.at_once(seed.kind, len(pairs), 1, state=state, **options))
+    target = KINDS[seed.kind].weighs or seed.kind
+    step = max(1, program.at_once(target, len(pairs), 1, state=state, **options))
     for first in range(0, len(pairs), step):
         some = pairs[first : first + step]
         condition = [{pair.place: [pair.channel]} for pair in some]
+        start: Any = {how: given[first : first + step], "condition": condition}
         with one_line():
-            yield (
-                first,
-                program.relevance(
-                    state, seed.kind, at=at[first : first + step], condition=condition, **options
-                ),
-            )
+            result = program.relevance(state, target, **start, **options)
+        yield first, result
+
+
+def _start(pair: Pair) -> Tensor:
+    """Relevance of the whole output of a pair's target."""
+    start = pair.sample.seed.start
+    assert start is not None  # that of one group all have
+    return start
 
 
 def context_of(values: NDArray[np.float64], sample: Sample, image: LoadedImage) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
@@ -80,6 +80,14 @@ def scores(model: Member, trials: Iterable[Trial], batch: int) -> list[float]:
             held = likeness(outputs, trial.detection, trial.label, trial.frame, classes)
             found.append(float(held.max()))
     return found
+
+
+def scores_of_one(model: Member, trials: Sequence[Trial]) -> list[float]:
+    """The scores of several objects in one changed image, from one forward pass."""
+    first = trials[0]
+    state = model.forward(first.pixels[None], [first.attended])
+    outputs, classes = outputs_of(state, 0), model.facts.class_count
+    return [float(likeness(outputs, t.detection, t.label, t.frame, classes).max()) for t in trials]
 
 
 def class_count(manifest: Mapping[str, Any]) -> int | None:

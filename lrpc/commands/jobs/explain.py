@@ -46,6 +46,7 @@ def explain(
     score: float = 0.5,
     classes: Sequence[str] = (),
     at: Sequence[tuple[float, float]] = (),
+    missed: bool = False,
     composites: Sequence[str] = (),
     read: Sequence[str] = (),
     norm: str | None = None,
@@ -65,6 +66,7 @@ def explain(
         score: only detections that score above it.
         classes: only detections of these classes, by name or number.
         at: only the detections with the smallest box around these (x, y) of the image.
+        missed: instead, the query that comes nearest to each class at each point.
         composites: of the program (its first).
         read: places whose relevance is kept, too (names or globs).
         norm: scale of the start: none, sum1 or sumT.
@@ -84,7 +86,7 @@ def explain(
         targets=parse_targets(targets),
         score=score,
         top=top,
-        wanted=Wanted(tuple(map(str, classes)), tuple((float(x), float(y)) for x, y in at)),
+        wanted=Wanted(tuple(map(str, classes)), tuple((float(x), float(y)) for x, y in at), missed),
         batch_size=batch_size,
         pad=pad,
         request=Request(tuple(read), norm, ledger, condition=_listed(condition or {})),

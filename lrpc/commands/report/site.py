@@ -16,7 +16,7 @@ from PIL import Image
 
 from lrpc.commands.report.pictures import Drawn
 from lrpc.errors import ProgramError
-from lrpc.results import colour
+from lrpc.results import colour, waterfall
 from lrpc.results.crops import Crop
 from lrpc.results.groups import LEAST, Group, group
 from lrpc.results.opened import Results
@@ -105,6 +105,7 @@ class Site:
                 box=_box(row),
                 steps=_steps(row),
                 nodes=_bars(row["nodes"] or ()),
+                kinds=_bars(sorted(row["sinks"] or (), key=lambda item: -abs(item[1]))),
                 figures=[(name, row[name], told) for name, told in _FIGURES],
                 others=[(m, self.rows[m]) for m in beside[row["image"], row["slug"]]],
                 last=len(self.rows) - 1,
@@ -180,11 +181,22 @@ def _box(row: Mapping[str, Any]) -> dict[str, float] | None:
 
 
 def _steps(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Where the relevance of the target went: its start, what each kind of sink took, the image."""
+    """Where the relevance of the target went, part by part of the model: bars in per cent."""
     if row["start"] is None:
         return []
-    sinks = sorted(row["sinks"] or (), key=lambda item: -abs(item[1]))
-    return _bars([("target", row["start"]), *sinks, ("image", row["end"])])
+    found = waterfall.of_row(row)
+    low = min(one.low for one in found)
+    span = max(one.high for one in found) - low or 1.0
+    return [
+        {
+            "name": one.name,
+            "value": one.amount,
+            "left": 100 * (one.low - low) / span,
+            "share": 100 * (one.high - one.low) / span,
+            "whole": one.name in ("target", "image"),
+        }
+        for one in found
+    ]
 
 
 def _bars(values: Iterable[tuple[str, float]]) -> list[dict[str, Any]]:

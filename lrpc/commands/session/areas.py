@@ -19,6 +19,32 @@ def mask_weights(masks: Tensor, query: int, frame: Size, valid: Size) -> Tensor 
     return _equal(masks, query, inside)
 
 
+def boundary_weights(masks: Tensor, query: int, frame: Size, valid: Size) -> Tensor | None:
+    """What ends a predicted mask: equal weights, sum 1, at the cells inside that touch the outside,
+    and sum −1 at the cells outside that touch the inside; None where either has none. Cells touch
+    along their edges; those of padding do not count."""
+    seen = _visible(masks, frame, valid)
+    inside = (masks[query] > 0) & seen
+    outside = seen & ~inside
+    edges = [inside & _grown(outside), outside & _grown(inside)]
+    if not all(bool(edge.any()) for edge in edges):
+        return None
+    weights = torch.zeros_like(masks)
+    near, far = (edge.to(masks.dtype) / edge.sum() for edge in edges)
+    weights[query] = near - far
+    return weights
+
+
+def _grown(cells: Tensor) -> Tensor:
+    """Cells [h, w] and those that touch them along an edge."""
+    grown = cells.clone()
+    grown[1:] |= cells[:-1]
+    grown[:-1] |= cells[1:]
+    grown[:, 1:] |= cells[:, :-1]
+    grown[:, :-1] |= cells[:, 1:]
+    return grown
+
+
 def region_weights(masks: Tensor, query: int, area: Sequence[int]) -> Tensor | None:
     """Equal weights in rows y0 to y1 and columns x0 to x1, both ends included."""
     top, left, bottom, right = area

@@ -36,7 +36,7 @@ def images_and_output(parser: Parser) -> None:
 
 
 def targets(parser: argparse.ArgumentParser) -> None:
-    """`--target`, and of which detections: `--score`, `--top`, `--class`, `--at`."""
+    """`--target`, and of which detections: `--score`, `--top`, `--class`, `--at`, `--missed`."""
     group = parser.add_argument_group("what is explained")
     group.add_argument("--target", action="append", default=[], metavar="T", help=_TARGETS)
     score(group, 0.5)
@@ -46,6 +46,8 @@ def targets(parser: argparse.ArgumentParser) -> None:
     add("--class", dest="classes", metavar="NAME", help=told)
     told = "only the detection with the smallest box around this pixel of the image, repeatable"
     add("--at", type=pixel, metavar="X,Y", help=told)
+    told = "of each --class at each --at the query that comes nearest, whatever its score"
+    group.add_argument("--missed", action="store_true", help=told)
 
 
 def score(parser: Parser, default: float) -> None:

@@ -97,9 +97,10 @@ def explain(
     where a result is not finite or not of the shape it should be.
     """
     done: list[dict[str, Explained]] = [{} for _ in seeds]
-    groups = dict.fromkeys((s.kind, s.layer) for image in seeds for s in image)
-    for kind, layer in groups:
-        mine = [[s for s in image if (s.kind, s.layer) == (kind, layer)] for image in seeds]
+    groups = dict.fromkeys(_group(s) for image in seeds for s in image)
+    for group in groups:
+        kind, layer, _ = group
+        mine = [[s for s in image if _group(s) == group] for image in seeds]
         target = KINDS[kind].weighs or kind
         options = _options(target, layer, request, places)
         starts = _starts(mine, state)
@@ -111,6 +112,11 @@ def explain(
                         result, None if ledgers is None else ledgers[k][b], k, b, seed
                     )
     return [[done[b][s.slug] for s in image] for b, image in enumerate(seeds)]
+
+
+def _group(seed: Seed) -> tuple[str, Layer | None, bool]:
+    """Seeds of one group go in one call."""
+    return seed.kind, seed.layer, seed.start is None
 
 
 def in_seed_chunks(
@@ -171,18 +177,18 @@ def _options(kind: str, layer: Layer | None, request: Request, places: Places) -
 
 
 def _starts(seeds: Sequence[Sequence[Seed]], state: State) -> dict[str, Tensor]:
-    """Indices `at`, or where seeds weigh many entries `seeds`, relevance given outright [K, B, …]:
-    weight times value. Images with fewer seeds repeat their last, those with none weigh all
-    alike."""
-    if all(seed.weights is None for image in seeds for seed in image):
+    """Indices `at`, or where seeds start from many entries `seeds`, relevance given outright
+    [K, B, …]. Images with fewer seeds repeat their last, those with none start from all alike."""
+    first = next(seed for image in seeds for seed in image)
+    if first.start is None:
         return {"at": _at(seeds)}
-    masks = state.outputs["pred_masks"]  # [B, Q, h, w]
-    found = (masks / masks[0].numel()).repeat(max(map(len, seeds)), *[1] * masks.dim())
+    values = state.outputs[first.output]  # [B, ...]
+    found = (values / values[0].numel()).repeat(max(map(len, seeds)), *[1] * values.dim())
     for b, image in enumerate(seeds):
         for k in range(len(found) if image else 0):
-            weights = image[min(k, len(image) - 1)].weights
-            assert weights is not None  # seeds of one kind either all have weights or none has
-            found[k, b] = weights * masks[b]
+            start = image[min(k, len(image) - 1)].start
+            assert start is not None  # that of one group all have
+            found[k, b] = start
     return {"seeds": found}
 
 

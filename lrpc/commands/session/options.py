@@ -25,10 +25,12 @@ class Display:
     percentile: float = 99.5
     smooth: float = 0.0
     font: Path | None = None
+    waterfall: bool = False
 
     def record(self) -> dict[str, Any]:
         """What changes pictures."""
-        own = {} if self.font is None else {"font": str(self.font)}
+        own: dict[str, Any] = {} if self.font is None else {"font": str(self.font)}
+        own |= {"waterfall": True} if self.waterfall else {}
         return {"percentile": self.percentile, "smooth": self.smooth, **own}
 
 
@@ -60,6 +62,7 @@ class Options:
             "top": self.top,
             "classes": list(self.wanted.classes),
             "points": [list(point) for point in self.wanted.points],
+            **({"missed": True} if self.wanted.missed else {}),
             "batch_size": self.batch_size,
             "pad": self.pad,
             "device": self.device,
@@ -78,11 +81,13 @@ def options_of(args: argparse.Namespace, request: Request) -> Options:
         targets=parse_targets(args.target),
         score=args.score,
         top=args.top,
-        wanted=Wanted(tuple(args.classes), tuple(args.at)),
+        wanted=Wanted(tuple(args.classes), tuple(args.at), args.missed),
         batch_size=args.batch_size,
         pad=args.pad,
         request=request,
-        display=Display(args.percentile, args.smooth, args.font),
+        display=Display(
+            args.percentile, args.smooth, args.font, bool(getattr(args, "waterfall", False))
+        ),
         attention=getattr(args, "attention", "") or "",
         resume=args.resume,
         debug=bool(getattr(args, "debug", False)),

@@ -20,6 +20,7 @@ from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.metrics import box_mask, share
 from lrpc.commands.session.original import original_box, original_map
 from lrpc.commands.session.segments import RESULTS, Segmentation
+from lrpc.config.target_kinds import KINDS
 from lrpc.program.protocol import Detection
 from lrpc.support.files import shown, write_bytes, write_text
 
@@ -172,6 +173,7 @@ def target_record(result: Explained, image: LoadedImage, facts: Facts) -> dict[s
         "target": seed.kind,
         "layer": seed.layer,
         "index": list(seed.index),
+        "against": None if seed.against is None else seed.against.words(KINDS[seed.kind]),
         "value": seed.value,
         "detection": None
         if seed.detection is None
@@ -180,6 +182,7 @@ def target_record(result: Explained, image: LoadedImage, facts: Facts) -> dict[s
             "sum": float(values.sum()),
             "positive": float(values[values > 0].sum()),
             "negative": float(values[values < 0].sum()),
+            "amplification": amplification(result),
             "in_padding": float(values[:, height:].sum() + values[:, :height, width:].sum()),
             **_focus(visible, seed.detection),
         },
@@ -187,6 +190,15 @@ def target_record(result: Explained, image: LoadedImage, facts: Facts) -> dict[s
         "tensors": [f"{seed.slug}/{name}" for name in ("input", *result.layers, "map")]
         + ([_mask_of(seed.detection)] if _has_mask(seed.detection) else []),
     }
+
+
+def amplification(result: Explained) -> float | None:
+    """Σ |R| of the input over the |relevance| that it started from; None where that is not known
+    or 0."""
+    start = result.seed.value if result.ledger is None else result.ledger.start
+    if not start:
+        return None
+    return float(result.input.abs().sum(dtype=torch.float64)) / abs(start)
 
 
 def _has_mask(one: Detection | None) -> TypeGuard[Detection]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from lrpc.commands.session.areas import (
+    boundary_weights,
     mask_weights,
     panoptic_weights,
     region_weights,
     semantic_weights,
 )
+from lrpc.commands.session.contrasts import Against, ContrastError, contrast, of_queries
 from lrpc.commands.session.detect import (
     describe,
     scored,
@@ -43,19 +46,30 @@ class Seed:
     detection: Detection | None = None
     value: float | None = None
     point: tuple[float, float] | None = None
-    weights: Tensor | None = None  # of mask logits [Q, h, w]: where it starts from many
+    start: Tensor | None = None  # relevance of the whole output, where it starts from many entries
+    against: Against | None = None
 
     @property
     def slug(self) -> str:
         """The target as part of a file name, such as `class_logit-q12-c5` or `box-q3-cx`."""
         layer = [] if self.layer is None else [f"L{self.layer}".replace(".", "_")]
-        return "-".join([self.kind, *layer, KINDS[self.kind].slug(self.index)])
+        kind = KINDS[self.kind]
+        against = [] if self.against is None else [self.against.slug(kind)]
+        return "-".join([self.kind, *layer, kind.slug(self.index), *against])
 
     @property
     def words(self) -> str:
         """The target in words, such as `class_logit, query 12, class 5`."""
         layer = [] if self.layer is None else [f"layer {self.layer}"]
-        return ", ".join([self.kind, *layer, KINDS[self.kind].say(self.index)])
+        kind = KINDS[self.kind]
+        against = "" if self.against is None else f" {self.against.words(kind)}"
+        return ", ".join([self.kind, *layer, kind.say(self.index) + against])
+
+    @property
+    def output(self) -> str:
+        """The name of the output that it starts from."""
+        kind = KINDS[self.kind]
+        return kind.output or f"{kind.layers.removeprefix('output.')}{self.layer}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +112,8 @@ def resolve(specs: Sequence[TargetSpec], scene: Scene) -> list[Seed]:
     seeds: dict[str, Seed] = {}
     for spec in specs:
         for seed in _of_spec(spec, scene):
-            seeds.setdefault(seed.slug, seed)
+            one = seed if spec.against is None else _contrasted(spec, spec.against, seed, scene)
+            seeds.setdefault(one.slug, one)
     return list(seeds.values())
 
 
@@ -122,6 +137,31 @@ def _of_spec(spec: TargetSpec, scene: Scene) -> Iterator[Seed]:
                 yield _seed(spec.kind, index, one, scene)
 
 
+def _contrasted(spec: TargetSpec, against: Against, seed: Seed, scene: Scene) -> Seed:
+    """A seed less what it is contrasted with. Raises TargetError."""
+    values = scene.outputs[seed.output]
+    values = values.to(torch.promote_types(values.dtype, torch.float32))
+    other, last = against.number, against.place == len(seed.index) - 1
+    if other is not None and other == seed.index[against.place]:
+        raise TargetError(f"target '{spec}': it is contrasted with itself")
+    try:
+        if last or other is None:
+            kind: str | int = against.text if other is None else other
+            start = contrast(values, seed.index, kind, classes=_classes(values, scene))
+        else:
+            second = tuple(other if n == against.place else i for n, i in enumerate(seed.index))
+            _check(spec, second, scene)
+            start = of_queries(values, seed.index, other, against.place)
+    except ContrastError as error:
+        raise TargetError(f"target '{spec}': {error}") from error
+    return replace(seed, value=float(start.sum()), start=start, against=against)
+
+
+def _classes(values: Tensor, scene: Scene) -> int:
+    """How many of the logits are classes; the rest of a proposal's are as the last layer's."""
+    return min(scene.classes, values.shape[-1]) if scene.classes else 0
+
+
 def _of_layer(spec: TargetSpec, index: tuple[int, ...], scene: Scene) -> Seed:
     """The start in one layer: an entry of a place, or of what the layer predicts."""
     kind = KINDS[spec.kind]
@@ -130,7 +170,7 @@ def _of_layer(spec: TargetSpec, index: tuple[int, ...], scene: Scene) -> Seed:
     named = spec.kind == "layer_class_logit"
     one = scene.object(index[0], index[-1] if named else None)
     output = scene.outputs.get(f"{kind.layers}{spec.layer}".removeprefix("output."))
-    value = None if output is None or "box" in spec.kind else float(output[index])
+    value = None if output is None or spec.kind == "layer_box" else float(output[index])
     point = None
     if spec.kind == "layer_mask_logit":
         point = _point(scene.outputs["pred_masks"], index[1:], scene)
@@ -151,14 +191,14 @@ def _of_many(spec: TargetSpec, scene: Scene) -> Iterator[Seed]:
     for index in wanted:
         weights, one = _weights(spec, index, scene)
         if weights is not None:
-            value = float((weights * scene.outputs["pred_masks"]).sum())
-            yield Seed(spec.kind, None, index, one, value, None, weights)
+            start = weights * scene.outputs["pred_masks"]
+            yield Seed(spec.kind, None, index, one, float(start.sum()), None, start)
         elif spec.index is not None:
             raise TargetError(f"target '{spec}': it has no pixel in this image")
 
 
 def _every(kind: str, scene: Scene) -> list[tuple[int, ...]]:
-    if kind == "mask":
+    if kind in ("mask", "mask_boundary"):
         return [(one.query,) for one in scene.found]
     found = _segmentation(kind, scene).segments
     return [(one.id if kind == "panoptic_segment" else one.label,) for one in found]
@@ -184,6 +224,8 @@ def _weights(
     masks = outputs["pred_masks"]
     if spec.kind == "mask":
         return mask_weights(masks, index[0], *sizes), scene.object(index[0])
+    if spec.kind == "mask_boundary":
+        return boundary_weights(masks, index[0], *sizes), scene.object(index[0])
     if spec.kind == "region":
         return region_weights(masks, index[0], index[1:]), scene.object(index[0])
     found = _segmentation(spec.kind, scene)
@@ -212,7 +254,7 @@ def _own(kind: str, one: Detection, scene: Scene) -> list[tuple[int, ...]]:
         return [(one.label,)]
     if kind == "class_logit":
         return [(one.query, one.label)]
-    if kind == "box":
+    if kind in ("box", "box_logit", "box_refinement"):
         return [(one.query, i) for i in range(len(BOX_COORDINATES))]
     return [(one.query, *strongest_pixel(scene.outputs, one.query, *scene.sizes))]
 

@@ -10,7 +10,9 @@ from lrpc.commands.session.detect import best_probability
 from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.looks import Look, looks
 from lrpc.commands.session.members import Member, outputs_of, passes
+from lrpc.commands.session.missed import missed
 from lrpc.commands.session.options import Options
+from lrpc.commands.session.original import in_network
 from lrpc.commands.session.seeds import Scene, Seed, resolve
 from lrpc.commands.session.segments import Segmentation, segmentations
 from lrpc.commands.session.sizing import Sizing
@@ -43,7 +45,8 @@ class Session:
 
     def __init__(self, members: Sequence[Member], options: Options) -> None:
         self.members, self.facts = tuple(members), members[0].facts
-        options = replace(options, targets=self._usual(options.targets))
+        named = tuple(spec.numbered(self.facts.classes) for spec in self._usual(options.targets))
+        options = replace(options, targets=named)
         self.options = options
         for one in members:
             for spec in options.targets:
@@ -52,6 +55,7 @@ class Session:
             one.facts.places.check(options.request.read)
         if options.attention:
             check_modules(members[0].program, options.attention)
+        options.wanted.check("pred_logits" in self.facts.outputs)
         self.labels = options.wanted.labels(self.facts.classes, self.facts.class_count)
 
     def _usual(self, targets: tuple[TargetSpec, ...]) -> tuple[TargetSpec, ...]:
@@ -101,6 +105,8 @@ class Session:
             )
             for b, (image, found) in enumerate(zip(images, detected, strict=True))
         ]
+        if self.options.wanted.missed:
+            scenes = [self._missed(*one) for one in zip(scenes, images, strict=True)]
         return scenes, [resolve(self.options.targets, scene) for scene in scenes]
 
     def _detections(self, state: State, images: Sequence[LoadedImage]) -> list[list[Detection]]:
@@ -112,6 +118,14 @@ class Session:
             return found
         pairs = zip(found, images, strict=True)
         return [wanted.of(some, image, self.labels, top) for some, image in pairs]
+
+    def _missed(self, scene: Scene, image: LoadedImage) -> Scene:
+        """A scene whose detections are the queries nearest to what is missed."""
+        labels = sorted(self.labels)
+        points = [in_network(point, image) for point in self.options.wanted.points]
+        pairs = missed(scene.outputs, labels, points, scene.frame, scene.classes)
+        alone = replace(scene, found=())
+        return replace(scene, found=[alone.object(query, label) for query, label in pairs])
 
     def _looks(
         self,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from lrpc.config.target_kinds import KINDS
+from lrpc.commands.session.contrasts import Against, ContrastError
+from lrpc.config.target_kinds import CONTRASTS, KINDS, TargetKind
 from lrpc.errors import LrpcError
 from lrpc.support.untrusted import near
 
@@ -20,16 +21,30 @@ class TargetError(LrpcError):
 
 @dataclass(frozen=True)
 class TargetSpec:
-    """One parsed request; `index` None asks for each detection's own."""
+    """One parsed request; `index` None asks for each detection's own, `against` for a contrast."""
 
     kind: str
     layer: Layer | None = None
     index: tuple[int, ...] | None = None
+    against: Against | None = None
 
     def __str__(self) -> str:
         layer = "" if self.layer is None else f":{self.layer}"
-        index = "" if self.index is None else ":" + ",".join(map(str, self.index))
-        return self.kind + layer + index
+        numbers = [] if self.index is None else [str(number) for number in self.index]
+        if self.against is not None:
+            place = self.against.place if numbers else 0
+            numbers = numbers or [""]
+            numbers[place] += f"-{self.against.text}"
+        return self.kind + layer + (":" + ",".join(numbers) if numbers else "")
+
+    def numbered(self, names: Sequence[str]) -> TargetSpec:
+        """With numbers in place of the names of classes. Raises TargetError."""
+        if self.against is None:
+            return self
+        try:
+            return replace(self, against=self.against.numbered(names))
+        except ContrastError as error:
+            raise TargetError(f"target '{self}': {error}") from error
 
     @property
     def name(self) -> str:
@@ -68,10 +83,13 @@ def parse_target(text: str) -> TargetSpec:
         raise TargetError(f"target '{text}': unknown kind '{kind}'; {hint}")
     if not rest and form.of_detections:
         return TargetSpec(kind)
+    own = len(rest) == 1 and rest[0].startswith("-") and "," not in rest[0]
+    if own and form.of_detections:
+        return TargetSpec(kind, None, None, _against(form, -1, rest[0][1:], text))
     if len(rest) != (2 if form.layered else 1):
         raise TargetError(f"target '{text}': expected '{form.form}'")
     layer = _layer(rest[0], text) if form.layered else None
-    tokens = rest[-1].split(",")
+    tokens, against = _contrasted(form, rest[-1].split(","), text)
     if len(tokens) != len(form.index):
         raise TargetError(
             f"target '{text}': '{rest[-1]}' holds {len(tokens)} of the {len(form.index)} numbers "
@@ -85,7 +103,36 @@ def parse_target(text: str) -> TargetSpec:
                 f"target '{text}': {kind} {one.name} '{token}' is not {known} or"
                 f" {len(one.values) - 1}"
             )
-    return TargetSpec(kind, layer, index)
+    return TargetSpec(kind, layer, index, against)
+
+
+def _contrasted(form: TargetKind, tokens: list[str], text: str) -> tuple[list[str], Against | None]:
+    """The numbers of an index, and what one of them is contrasted with, as in `12,5-3`."""
+    against = None
+    for place, token in enumerate(tokens):
+        own, dash, other = token.partition("-")
+        if not (dash and own.strip()):
+            continue
+        if against is not None:
+            raise TargetError(f"target '{text}': '{token}' is a second contrast; give one")
+        against = _against(form, place, other, text)
+        tokens[place] = own
+    return tokens, against
+
+
+def _against(form: TargetKind, place: int, other: str, text: str) -> Against:
+    """What a number of the index is contrasted with; TargetError where that has no meaning."""
+    found = Against(other.strip(), place % len(form.index))
+    last = found.place == len(form.index) - 1
+    if not form.of_class:
+        able = ", ".join(kind.name for kind in KINDS.values() if kind.of_class)
+        raise TargetError(f"target '{text}': contrasts are of classes: {able}")
+    if found.number is None and not (last and found.text):
+        raise TargetError(
+            f"target '{text}': '-{other}' must be a number; a class may also be contrasted with"
+            f" {', '.join(CONTRASTS)}, or the name of a class"
+        )
+    return found
 
 
 def _layer(token: str, text: str) -> Layer:

@@ -17,10 +17,20 @@ ALL = 100  # detections of an image, among which is chosen; as many as the relea
 @dataclass(frozen=True)
 class Wanted:
     """What was asked for: names or numbers of `classes`, `points` (x, y) in pixels of the image on
-    disk. Where neither is, every detection is wanted."""
+    disk. Where neither is, every detection is wanted. `missed` asks for objects of these classes at
+    these points that are not detected."""
 
     classes: tuple[str, ...] = ()
     points: tuple[tuple[float, float], ...] = ()
+    missed: bool = False
+
+    def check(self, queries: bool) -> None:
+        """Raise TargetError where something missed has no class, or, in a model with `queries`, no
+        place."""
+        if self.missed and not (self.classes and (self.points or not queries)):
+            raise TargetError(
+                "--missed: say what is missed: --class NAME" + (" and --at X,Y" if queries else "")
+            )
 
     def labels(self, names: Sequence[str], count: int) -> set[int]:
         """The numbers of the classes; TargetError for one that the program does not have."""

@@ -8,6 +8,8 @@ from lrpc.config.target_kinds import KINDS
 from lrpc.errors import ConfigError
 
 PROPOSALS = "proposal_logits"
+BOX_LOGITS, REFINEMENTS = "box_logits", "box_refinements"
+_BESIDE = (PROPOSALS, BOX_LOGITS, REFINEMENTS)
 _OUTPUT = "output."
 _KEY = "LRPC.TARGETS"
 
@@ -22,8 +24,8 @@ def further_outputs(targets: Sequence[str], layers: int, two_stage: bool) -> tup
         kind = KINDS[name]
         if kind.output == PROPOSALS and not two_stage:
             raise ConfigError(f"{_KEY}: {target} needs MODEL.MaskDINO.TWO_STAGE, which is False")
-        if kind.output == PROPOSALS:
-            found[PROPOSALS] = None
+        if kind.output in _BESIDE:
+            found[kind.output] = None
         if kind.layers.startswith(_OUTPUT):
             stem = kind.layers.removeprefix(_OUTPUT)
             found |= {f"{stem}{number}": None for number in _numbers(target, layer, layers)}

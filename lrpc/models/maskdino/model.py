@@ -72,8 +72,8 @@ class MaskDINO(nn.Module):
         `padding_mask` (bool [B, H, W], True = padded) is optional: padded pixels count as mean grey
         and are not attended to. H and W are multiples of 32. Returns `pred_logits` [B, Q, K],
         `pred_boxes` (cx, cy, w, h in [0, 1]) [B, Q, 4] and `pred_masks` [B, Q, H/4, W/4]; where
-        targets (LRPC.TARGETS) start from them, `layer_logits.N` and the like of earlier layers and
-        `proposal_logits` [B, Q, K].
+        targets (LRPC.TARGETS) start from them, `layer_logits.N` and the like of earlier layers,
+        `proposal_logits` [B, Q, K], `box_logits` and `box_refinements` [B, Q, 4].
         """
         features = self.backbone(self._pixels(images, padding_mask))
         outputs: dict[str, Tensor] = self.sem_seg_head(features, padding_mask)

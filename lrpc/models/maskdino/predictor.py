@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lrpc.models.maskdino.boxes import inverse_sigmoid, xyxy_to_cxcywh
 from lrpc.models.maskdino.decoder import Decoder, Memory
-from lrpc.models.maskdino.further import PROPOSALS
+from lrpc.models.maskdino.further import BOX_LOGITS, PROPOSALS, REFINEMENTS
 from lrpc.models.maskdino.layers import MLP
 from lrpc.models.maskdino.mask_boxes import masks_to_boxes
 from lrpc.models.maskdino.pixel_decoder import Pixels
@@ -20,12 +20,14 @@ from lrpc.models.maskdino.spec import MaskDINOSpec
 class Start(NamedTuple):
     """Where the decoder starts: content [B, Q, C] and boxes in inverse sigmoids [B, Q, 4].
 
-    `selected` is what two-stage selection took from the memory, before any detaching.
+    `selected` is what two-stage selection took from the memory, and `proposed` the boxes, before
+    any detaching.
     """
 
     queries: Tensor
     boxes: Tensor
     selected: Tensor | None
+    proposed: Tensor
 
 
 class Predictor(nn.Module):
@@ -85,6 +87,11 @@ class Predictor(nn.Module):
         if name == PROPOSALS:
             assert start.selected is not None  # further_outputs has seen to it
             return self.classes(start.selected)
+        if name == REFINEMENTS:
+            return self._refinement(states, len(states) - 1)
+        if name == BOX_LOGITS:
+            steps = [self._refinement(states, layer) for layer in range(len(states))]
+            return start.proposed + sum(steps[1:], steps[0])
         kind, _, number = name.partition(".")
         layer = int(number)
         hidden = self.decoder.norm(states[layer])
@@ -92,6 +99,15 @@ class Predictor(nn.Module):
             return self.box(hidden, references[layer], layer)
         masks = kind == "layer_masks"
         return self.masks(hidden, pixels.mask_features) if masks else self.classes(hidden)
+
+    def _refinement(self, states: list[Tensor], layer: int) -> Tensor:
+        """How far a layer moves the boxes, in inverse sigmoids [B, Q, 4]; the last one's queries
+        are normed first."""
+        last = layer == len(states) - 1
+        step: Tensor = self.bbox_embed[layer](
+            self.decoder.norm(states[layer]) if last else states[layer]
+        )
+        return step
 
     def intermediates(self, pixels: Pixels) -> dict[str, Tensor]:
         """What `forward` returns, `interm_*` of the selection and `auxN_*` of earlier layers."""
@@ -135,7 +151,8 @@ class Predictor(nn.Module):
         batch = memory.tokens.shape[0]
         if not self.spec.two_stage:
             content = self.query_feat.weight.unsqueeze(0).expand(batch, -1, -1)
-            return Start(content, self.query_embed.weight.unsqueeze(0).expand(batch, -1, -1), None)
+            boxes = self.query_embed.weight.unsqueeze(0).expand(batch, -1, -1)
+            return Start(content, boxes, None, boxes)
         selected, top, logits = self._select(memory, pixels)
         if self.spec.box_init == "no":
             boxes = self._proposed(selected, top, logits)
@@ -144,7 +161,7 @@ class Predictor(nn.Module):
         content = selected.detach()
         if self.spec.learned_content:
             content = self.query_feat.weight.unsqueeze(0).expand(batch, -1, -1)
-        return Start(content, boxes.detach(), selected)
+        return Start(content, boxes.detach(), selected, boxes)
 
     def _select(self, memory: Memory, pixels: Pixels) -> tuple[Tensor, Tensor, Tensor]:
         """Selected tokens [B, Q, C], their indices [B, Q], and all proposals [1 or B, N, 4]."""

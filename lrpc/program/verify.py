@@ -239,14 +239,13 @@ def _conditioned(
     given = {condition: as_given(joint.value_at[condition], m) for condition, m in masks.items()}
     if not given:
         return
-    own = {"composite": one.manifest["composite"]} if one.name else {}
-    options: Any = {"at": at, "condition": given, "ledger": True, **own}
+    options: Any = {"composite": one.manifest["composite"]} if one.name else {}
+    options |= {"at": at, "condition": given, "ledger": True}
     found = run.opened.program.relevance(run.state, name, **options)
     figures = (float(found.ledger.closure.max()), run.opened.allowed.closed)
     yield Check(f"ledger {name}, conditions", *figures, kind="ledgers, conditions")
     for check in _against_reference(run, one, target, at, found, masks):
-        what, kind = f"conditioned {check.what}", f"conditioned {check.kind}"
-        yield replace(check, what=what, kind=kind)
+        yield replace(check, what=f"conditioned {check.what}", kind=f"conditioned {check.kind}")
 
 
 def _kept(directory: Path, manifest: Mapping[str, Any], state: Any) -> dict[str, Tensor]:

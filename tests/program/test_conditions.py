@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -297,3 +298,34 @@ def test_errors() -> None:
         lrpc.compile(model, (images,), read={"first": "layers.0"}, starts=["frist"])
     with pytest.raises(ConfigError, match="which relevance of no target passes"):
         lrpc.compile(Aside().eval(), (images.float(),), read={"s": "side"}, conditions=["s"])
+
+
+def test_composites_precision_and_copies() -> None:
+    """Each composite has its masks, in bfloat16 as well; a copy of the program gives the same."""
+    torch.manual_seed(0)
+    model, images = Tokens().eval(), torch.randn(1, 3, 16, 16)
+    given: dict[str, Any] = {"read": {"first": "layers.0"}, "conditions": ["first"]}
+    condition = {"first": [0, 1, 2]}
+    both: Any = lrpc.compile(model, (images,), composite={"a": "attnlrp", "b": "cp_lrp"}, **given)
+    state = both.forward(images)
+    options: dict[str, Any] = {"at": [(0,)], "condition": condition, "ledger": True}
+    found = [both.relevance(state, composite=name, **options) for name in "ab"]
+    assert all(float(one.ledger.closure.max()) < 1e-5 for one in found)
+    assert difference(found[0].input, found[1].input) > 1e-3
+    narrow: Any = lrpc.compile(model, (images,), precision="bf16", **given)
+    rounded = narrow.relevance(narrow.forward(images), at=[(0,)], condition=condition)
+    assert difference(rounded.input, found[0].input) < 0.05
+    again = pickle.loads(pickle.dumps(both))
+    same = again.relevance(again.forward(images), at=[(0,)], condition=condition)
+    assert torch.equal(same.input, found[0].input)
+
+
+@pytest.mark.slow  # torch.compile takes half a minute
+def test_compiled_by_torch() -> None:
+    _, program, images = compiled("vit", "attnlrp")
+    _, by_torch, _ = compiled("vit", "attnlrp", compile=True)
+    conditions = [{"first": [1, 2], "rows:positions": [3]}, {"inside": torch.rand(32).double()}]
+    found = [
+        p.relevance(p.forward(images), at=[(0,)], condition=conditions) for p in (program, by_torch)
+    ]
+    assert difference(found[1].input, found[0].input) < LIMIT

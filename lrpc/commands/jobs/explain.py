@@ -79,11 +79,10 @@ def explain(
         LrpcError: a target, class or composite that the program does not have. An image that fails
             is among the `errors` of what is returned.
     """
-    targets = (target,) if isinstance(target, str) else target
     options = Options(
         output=Path(),
         device=str(getattr(program, "device", "cpu")),
-        targets=parse_targets(targets),
+        targets=parse_targets((target,) if isinstance(target, str) else target),
         score=score,
         top=top,
         wanted=Wanted(tuple(map(str, classes)), tuple((float(x), float(y)) for x, y in at), missed),
@@ -91,9 +90,8 @@ def explain(
         pad=pad,
         request=Request(tuple(read), norm, ledger, condition=_listed(condition or {})),
     )
-    directory = Path(getattr(program, "directory", ""))
-    worker = Worker(Spec(directory, options, tuple(composites)), program)
-    items = list(_items(given))
+    spec = Spec(Path(getattr(program, "directory", "")), options, tuple(composites))
+    worker, items = Worker(spec, program), list(_items(given))
     done = _explained(worker, items, batch_size)
     records = [{**one.record, "seconds": one.seconds} for one in done]
     tensors = {name: value for one in done for name, value in one.tensors.items()}

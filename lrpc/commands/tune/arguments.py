@@ -11,6 +11,7 @@ from lrpc.commands.evaluate.settings import FORMS
 from lrpc.commands.session import arguments
 from lrpc.commands.session.arguments import natural, positive
 from lrpc.commands.tune.space import BASES, GAMMAS
+from lrpc.config.target_kinds import CONTRASTS
 from lrpc.rules.composite import COMPOSITES
 
 _OUTPUT = Path("build/tuned")
@@ -44,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     said = ",".join(f"{name}={weight:g}" for name, weight in _WEIGHTS.items())
     told = f"what is best: figures of lrpc evaluate with their weights ({said})"
     add("--weights", type=_weights, default=_WEIGHTS, metavar="NAME=W,…", help=told)
+    told = f"explain differences to other classes, not logits: {', '.join(CONTRASTS)}"
+    add("--contrast", choices=tuple(CONTRASTS), default="", metavar="WORD", help=told)
     evaluating.add_objects(parser)
     evaluating.add_protocols(parser)
     add("--seed", type=natural, default=0, help="of all that is random (0)")

@@ -110,9 +110,8 @@ class _Work:
     def _figures(
         self, programs: Sequence[Member], found: Found, more: Sequence[Method] = ()
     ) -> Results:
-        methods: list[Method] = [
-            Relevance(one, self.settings.batch, self.args.seed_chunk) for one in programs
-        ]
+        batch, chunk, against = self.settings.batch, self.args.seed_chunk, self.args.contrast
+        methods: list[Method] = [Relevance(one, batch, chunk, against) for one in programs]
         measured = Measured()
         measure_all([*methods, *more], programs[0], found.pictures, self.settings, found=measured)
         about = {"explained": found.subjects, "images": len(found.pictures)}

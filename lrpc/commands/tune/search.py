@@ -82,9 +82,9 @@ class Search:
     def _try(self, choices: Sequence[Choice]) -> None:
         """Measure candidates together."""
         results = self.measure(choices)
-        summary = results.summary()
+        found = results.summary()
         self.failed |= dict(results.failed)
         for choice in choices:
-            if choice.name in summary:
-                means = summary[choice.name]
+            if choice.name in found:
+                means = found[choice.name]
                 self.trials.append(Trial(choice, self.criterion.of(means), means))

@@ -71,6 +71,7 @@ COMMANDS: dict[str, set[str]] = {
                 "bench",
                 "compare",
                 "compile",
+                "concepts",
                 "config",
                 "evaluate",
                 "example",

@@ -233,6 +233,8 @@ PARSERS: dict[str, Parser] = {
     "LRPC.CROP_FROM": parse_crop,
     "LRPC.DYNAMIC": parse_dynamic,
     "LRPC.READ": _PLACES,
+    "LRPC.CONDITIONS": _PLACES,
+    "LRPC.STARTS": _PLACES,
     "LRPC.BOUNDARIES": _PLACES,
     "LRPC.CLASS_NAMES": _texts("class names"),
     "LRPC.THINGS": parse_things,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ def explain(
     read: Sequence[str] = (),
     norm: str | None = None,
     ledger: bool = True,
+    condition: Mapping[str, Sequence[int]] | None = None,
     batch_size: int = 1,
     pad: bool = False,
 ) -> Explanations:
@@ -71,6 +72,7 @@ def explain(
         read: places whose relevance is kept, too (names or globs).
         norm: scale of the start: none, sum1 or sumT.
         ledger: with the account of relevance.
+        condition: the channels that pass at places in LRPC.CONDITIONS: place → numbers.
         batch_size: images of one size that are explained together.
         pad: pad images that a program of one size would not take otherwise.
 
@@ -78,26 +80,29 @@ def explain(
         LrpcError: a target, class or composite that the program does not have. An image that fails
             is among the `errors` of what is returned.
     """
-    targets = (target,) if isinstance(target, str) else target
     options = Options(
         output=Path(),
         device=str(getattr(program, "device", "cpu")),
-        targets=parse_targets(targets),
+        targets=parse_targets((target,) if isinstance(target, str) else target),
         score=score,
         top=top,
         wanted=Wanted(tuple(map(str, classes)), tuple((float(x), float(y)) for x, y in at), missed),
         batch_size=batch_size,
         pad=pad,
-        request=Request(tuple(read), norm, ledger),
+        request=Request(tuple(read), norm, ledger, condition=_listed(condition or {})),
     )
-    directory = Path(getattr(program, "directory", ""))
-    worker = Worker(Spec(directory, options, tuple(composites)), program)
-    items = list(_items(given))
+    spec = Spec(Path(getattr(program, "directory", "")), options, tuple(composites))
+    worker, items = Worker(spec, program), list(_items(given))
     done = _explained(worker, items, batch_size)
     records = [{**one.record, "seconds": one.seconds} for one in done]
     tensors = {name: value for one in done for name, value in one.tensors.items()}
     photos = {number: item.read for number, item in enumerate(items)}
     return Explanations(records, tensors, photos, {"asked": options.record()})
+
+
+def _listed(condition: Mapping[str, Sequence[int]]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """A condition as it is recorded."""
+    return tuple((place, tuple(int(i) for i in numbers)) for place, numbers in condition.items())
 
 
 def _explained(worker: Worker, items: Sequence[Item], batch: int) -> list[Done]:

@@ -54,6 +54,8 @@ class Options:
 
     def record(self) -> dict[str, Any]:
         """What changes results or pictures, or says where they were made."""
+        request = asdict(self.request) | {"read": list(self.request.read)}
+        condition = {place: list(numbers) for place, numbers in request.pop("condition")}
         return {
             "targets": [str(spec) for spec in self.targets],
             "score": self.score,
@@ -64,7 +66,7 @@ class Options:
             "batch_size": self.batch_size,
             "pad": self.pad,
             "device": self.device,
-            "request": asdict(self.request) | {"read": list(self.request.read)},
+            "request": request | ({"condition": condition} if condition else {}),
             "display": self.display.record(),
             **({"attention": self.attention} if self.attention else {}),
             "torch": str(torch.__version__),

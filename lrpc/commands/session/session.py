@@ -16,6 +16,7 @@ from lrpc.commands.session.options import Options
 from lrpc.commands.session.original import in_network
 from lrpc.commands.session.seeds import Scene, Seed, resolve
 from lrpc.commands.session.segments import Segmentation, segmentations
+from lrpc.commands.session.sizing import Sizing
 from lrpc.commands.session.targets import TargetError, TargetSpec
 from lrpc.commands.session.wanted import ALL
 from lrpc.config.checks import wanted_for_segments
@@ -70,6 +71,31 @@ class Session:
     def explain(self, images: Sequence[LoadedImage]) -> list[Result]:
         """Forward, detections, seeds, relevance of images of one size."""
         state = self.members[0].forward_of(images)
+        scenes, seeds = self.seeds(state, images)
+        explained: dict[str, list[list[Explained]]] = {}
+        for one, own in passes(self.members, images, state) if any(seeds) else ():
+            explained[one.name] = one.relevance(own, seeds, self.options.request)
+        seen = self._looks(state, images, seeds, scenes)
+        return [
+            Result(
+                mine,
+                {name: every[b] for name, every in explained.items()},
+                "" if mine else self._nothing(scenes[b]),
+                scenes[b].segmentations,
+                seen[b],
+            )
+            for b, mine in enumerate(seeds)
+        ]
+
+    @property
+    def sizing(self) -> Sizing:
+        """How images are resized."""
+        return replace(self.facts.sizing, pad=self.options.pad)
+
+    def seeds(
+        self, state: State, images: Sequence[LoadedImage]
+    ) -> tuple[list[Scene], list[list[Seed]]]:
+        """What is in images of one size, and where relevance starts in each."""
         check_outputs(state)
         detected = self._detections(state, images)
         outputs = [
@@ -88,21 +114,7 @@ class Session:
         ]
         if self.options.wanted.missed:
             scenes = [self._missed(*one) for one in zip(scenes, images, strict=True)]
-        seeds = [resolve(self.options.targets, scene) for scene in scenes]
-        explained: dict[str, list[list[Explained]]] = {}
-        for one, own in passes(self.members, images, state) if any(seeds) else ():
-            explained[one.name] = one.relevance(own, seeds, self.options.request)
-        seen = self._looks(state, images, seeds, scenes)
-        return [
-            Result(
-                mine,
-                {name: every[b] for name, every in explained.items()},
-                "" if mine else self._nothing(scenes[b]),
-                scenes[b].segmentations,
-                seen[b],
-            )
-            for b, mine in enumerate(seeds)
-        ]
+        return scenes, [resolve(self.options.targets, scene) for scene in scenes]
 
     def _detections(self, state: State, images: Sequence[LoadedImage]) -> list[list[Detection]]:
         """What is to be explained in each image."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -12,8 +12,9 @@ from torch import Tensor
 
 from lrpc.commands.evaluate.likeness import contrasted, likeness, seed_of
 from lrpc.commands.evaluate.model import Picture, in_batches
-from lrpc.commands.session.calls import Request
+from lrpc.commands.session.calls import Explained, Request
 from lrpc.commands.session.members import Member, outputs_of
+from lrpc.commands.session.record import amplification
 from lrpc.commands.session.seeds import Seed
 from lrpc.program.protocol import State
 
@@ -39,6 +40,7 @@ class Relevance:
     batch: int
     chunk: int = 0  # seeds to a call; 0: all
     against: str = ""
+    amplified: list[float] = field(default_factory=list)  # of each map: Σ |R| over |start|
 
     @property
     def name(self) -> str:
@@ -54,24 +56,31 @@ class Relevance:
     def of(self, state: State, pictures: Sequence[Picture]) -> Maps:
         """The maps of these pictures, from a forward pass of the program on them."""
         pairs = [[(s.detection.query, s.truth.label) for s in p.subjects] for p in pictures]
-        return self.of_pairs(state, pairs)
+        found = self._explained(state, pairs)
+        self.amplified.extend(amplification(one) or 0.0 for image in found for one in image)
+        return [[one.input.sum(0) for one in image] for image in found]
 
     def of_pairs(self, state: State, pairs: Sequence[Sequence[tuple[int, int]]]) -> Maps:
         """The maps of (query, class), for each image of a forward pass."""
+        found = self._explained(state, pairs)
+        return [[one.input.sum(0) for one in image] for image in found]
+
+    def _explained(
+        self, state: State, pairs: Sequence[Sequence[tuple[int, int]]]
+    ) -> list[list[Explained]]:
         seeds = [
             [self._seed(state, b, query, label) for query, label in image]
             for b, image in enumerate(pairs)
         ]
         request = Request(ledger=False, chunk=self.chunk)
-        images = self.model.relevance(state, seeds, request)
-        return [[one.input.sum(0) for one in image] for image in images]
+        return self.model.relevance(state, seeds, request)
 
     def _seed(self, state: State, image: int, query: int, label: int) -> Seed:
         facts = self.model.facts
-        seed = seed_of(facts, query, label)
+        seed, outputs = seed_of(facts, query, label), outputs_of(state, image)
         if not self.against:
-            return seed
-        return contrasted(seed, outputs_of(state, image), self.against, facts.class_count)
+            return replace(seed, value=float(outputs[seed.output][seed.index]))
+        return contrasted(seed, outputs, self.against, facts.class_count)
 
 
 def forward(model: Member, pictures: Sequence[Picture]) -> State:

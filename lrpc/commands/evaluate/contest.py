@@ -125,9 +125,9 @@ def _of_gradients(job: Job, gradient: Member, alone: bool) -> Iterator[Method]:
     if "smoothgrad" in names:
         yield SmoothGrad(gradient, job.args.samples or 20, batch, job.settings.seed)
     places = gradient.facts.places.of.get(target_of(gradient.facts), ())
-    maps = [place for place in places if place.startswith("backbone.")]
-    if "hirescam" in names and maps:
-        yield HiResCAM(gradient, max(maps), batch)
+    maps = sorted(place for place in places if place.startswith("backbone."))
+    if "hirescam" in names and maps:  # the last maps are too coarse for small objects
+        yield HiResCAM(gradient, maps[min(1, len(maps) - 1)], batch)
 
 
 def _need_config(job: Job, name: str) -> None:

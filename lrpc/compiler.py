@@ -26,6 +26,7 @@ from lrpc.models.sources import build_model
 from lrpc.program.build import annotate, build
 from lrpc.program.configured import (
     check_class_names,
+    check_segments,
     configured_composites,
     dynamic_sizes,
     example_inputs,
@@ -231,6 +232,7 @@ def _compiled(
     chosen = tuple(chosen) or configured_composites(config)
     shapes, planned, sizes = shapes_of(config), planned_sizes(config), dynamic_sizes(config)
     check_class_names(config)
+    check_segments(config)
     extra = [extra_pass(path) for path in options.PASSES]
     model, weights = build_model(config)
     places = places_of(config, model)

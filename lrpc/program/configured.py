@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lrpc.config import Config, composite_options, filled
-from lrpc.config.checks import SOURCES, TRANSFORMERS
+from lrpc.config.checks import SOURCES, TRANSFORMERS, wanted_for_segments
 from lrpc.config.target_kinds import KINDS
 from lrpc.errors import ConfigError
 from lrpc.frontend.sizes import Dynamic
@@ -82,6 +82,21 @@ def check_class_names(config: Config) -> None:
             f"LRPC.THINGS: there is no class {max(config.LRPC.THINGS)}; "
             f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {count}"
         )
+
+
+def check_segments(config: Config) -> None:
+    """ConfigError for targets of segments that the model's own inference does not make."""
+    source, tests = str(config.LRPC.SOURCE), config.MODEL.MaskDINO.TEST
+    for kind, on in (("semantic", tests.SEMANTIC_ON), ("panoptic", tests.PANOPTIC_ON)):
+        if f"{kind}_segment" not in config.LRPC.TARGETS or config.LRPC.SCOPE:
+            continue
+        if source not in SOURCES:
+            on = source.startswith(TRANSFORMERS) and kind == config.LRPC.TEXT
+        if not on:
+            raise ConfigError(
+                f"{config.where('LRPC.TARGETS')}: LRPC.TARGETS: {kind}_segment: this model makes no"
+                f" {kind} results; that wants {wanted_for_segments(source, kind)}"
+            )
 
 
 def step_of(config: Config) -> int:

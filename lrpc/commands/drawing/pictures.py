@@ -81,7 +81,7 @@ def marks_of(seed: Seed, facts: Facts) -> render.Marks:
     if one is None:
         return render.Marks(point=seed.point)
     label = f"{_name(one.label, facts)}  {one.score:.2f}"
-    return render.Marks(label, one.box, one.mask, seed.point)
+    return render.Marks(label, None if one.whole else one.box, one.mask, seed.point)
 
 
 def caption_of(

@@ -30,7 +30,12 @@ from lrpc.commands.evaluate.truth import Annotated
 from lrpc.commands.session.changes import change_of
 from lrpc.commands.session.members import Member
 from lrpc.commands.session.record import program_record
-from lrpc.commands.session.terminal import stopped, warn_changes, warn_random
+from lrpc.commands.session.terminal import (
+    stopped,
+    warn_amplified,
+    warn_changes,
+    warn_random,
+)
 from lrpc.commands.session.units import count
 from lrpc.errors import ProgramError
 from lrpc.support.files import make_folder
@@ -101,6 +106,11 @@ def _evaluate(job: Job, errors: Console) -> tuple[Found, Results, Stopped | None
         if not measured.rows:
             raise
         stop = signal
+    for method in methods:
+        if isinstance(method, Relevance):
+            warn_amplified(
+                errors, max(method.amplified, default=0.0), f"relevance by {method.name}"
+            )
     done = {*measured.seconds, *measured.failed}
     left = [method.name for method in methods if method.name not in done]
     about = _about(job, running.models, found) | {"notes": notes, "methods_left": left}

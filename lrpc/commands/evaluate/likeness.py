@@ -55,7 +55,7 @@ def contrasted(seed: Seed, outputs: Mapping[str, Tensor], against: str, classes:
     """The same against other classes: `contrast` says which words there are."""
     values = outputs[seed.output]
     start = contrast(values, seed.index, against, classes=min(classes, values.shape[-1]))
-    return replace(seed, start=start, against=Against(against))
+    return replace(seed, value=float(start.sum()), start=start, against=Against(against))
 
 
 def logits_of(outputs: Mapping[str, Tensor], query: int) -> Tensor:

@@ -47,7 +47,7 @@ class SmoothGrad:
             noise = torch.randn((count, *pixels.shape), generator=generator) * sigma
             images = pixels + noise
             state = self.model.forward(images, [picture.image.attended] * count)
-            seeds = followed(state, picture, self.model.facts)
+            seeds = followed(state, picture, self.model)
             found = self.model.relevance(state, seeds, Request(ledger=False))
             products = torch.stack([torch.stack([k.input for k in one]) for one in found], 1)
             away = (images - mean).double()
@@ -124,7 +124,7 @@ class HiResCAM:
 
     def _picture(self, picture: Picture) -> list[Tensor]:
         state = self.model.forward_of([picture.image])
-        seeds = followed(state, picture, self.model.facts)
+        seeds = followed(state, picture, self.model)
         (found,) = self.model.relevance(state, seeds, Request((self.place,), ledger=False))
         maps = torch.stack([one.layers[self.place].float().sum(0) for one in found]).clamp(min=0)
         return list(

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from lrpc.commands.jobs.sources.find import Source, find
 from lrpc.commands.jobs.sources.items import Item
 from lrpc.commands.jobs.spec import Spec
 from lrpc.commands.jobs.worker import Done, Read, Worker
 from lrpc.commands.session.calls import Request
+from lrpc.commands.session.images import DEEP_MODES
 from lrpc.commands.session.options import Options
 from lrpc.commands.session.targets import parse_targets
 from lrpc.commands.session.wanted import Wanted
@@ -95,7 +96,7 @@ def explain(
     done = _explained(worker, items, batch_size)
     records = [{**one.record, "seconds": one.seconds} for one in done]
     tensors = {name: value for one in done for name, value in one.tensors.items()}
-    photos = {number: item.photo for number, item in enumerate(items)}
+    photos = {number: item.read for number, item in enumerate(items)}
     return Explanations(records, tensors, photos, {"asked": options.record()})
 
 
@@ -142,6 +143,8 @@ def _in_memory(one: Any, name: str) -> Item:
     if not isinstance(one, Image.Image):
         kinds = "a path, a PIL image, an array uint8 [h, w, 3] or one of lrpc.images"
         raise ImageError(f"{name}: an image is {kinds}, not {type(one).__name__}")
+    if one.mode in DEEP_MODES:
+        raise ImageError(f"{name}: {one.mode} pixels; convert it to 8 bits per channel")
     data = io.BytesIO()
-    one.convert("RGB").save(data, "PNG", compress_level=1)
+    ImageOps.exif_transpose(one).convert("RGB").save(data, "PNG", compress_level=1)
     return Item(name, Place(Path(name)), data=data.getvalue())

@@ -198,7 +198,7 @@ class Worker:
 def _overlap(item: Item, found: Mapping[str, Any] | None) -> dict[str, Any]:
     """The source's object that overlaps a detection's box most."""
     none = {"truth_class": None, "truth_iou": None}
-    if found is None or not item.truth:
+    if found is None or found["box_image"] is None or not item.truth:
         return none
     best = max(item.truth, key=lambda one: _iou(one.box, found["box_image"]))
     iou = _iou(best.box, found["box_image"])

@@ -30,6 +30,7 @@ from lrpc.commands.session.record import (
     write_tensors,
 )
 from lrpc.commands.session.session import Result
+from lrpc.commands.session.units import count
 from lrpc.commands.session.writing import Outcome, WritingSession
 from lrpc.program.protocol import Program
 from lrpc.support.files import make_folder
@@ -72,7 +73,11 @@ class Runner(WritingSession):
             self.accounts += [account(one, image.path.name) for one in results]
         worst, grown = worst_closure(results), most_amplified(results)
         change = change_of(image)
-        return Outcome(image.path, len(results), result.note, "", worst, change, grown)
+        note = result.note
+        if image.frames > 1:
+            many = f"the first of {image.frames} frames"
+            note = f"{note}, {many}" if note else f"{count(len(results), 'target')} of {many}"
+        return Outcome(image.path, len(results), note, "", worst, change, grown)
 
     def write_failure(self, path: Path, stem: Path, error: str) -> str:
         """The image's record, which says why it has nothing else."""

@@ -119,7 +119,7 @@ def one_mask(what: str, given: Any, shape: Sequence[int], batch: int) -> Tensor:
     is the mask, [*shape] or [B, *shape].
     """
     if given is None:
-        return torch.ones(1, *shape, dtype=torch.float64)
+        return torch.ones(1, *shape, dtype=torch.float64, device="cpu")
     if isinstance(given, Tensor) and not is_integer(given.dtype):
         mask = plain_tensor(what, given).to("cpu", torch.float64)
         if list(mask.shape) == list(shape):
@@ -136,7 +136,7 @@ def one_mask(what: str, given: Any, shape: Sequence[int], batch: int) -> Tensor:
         raise ProgramError(
             f"{what}: takes whole numbers or a mask {list(shape)}, got {kind_of(given)}"
         )
-    mask = torch.zeros(1, *shape, dtype=torch.float64)
+    mask = torch.zeros(1, *shape, dtype=torch.float64, device="cpu")
     for entry in entries:
         mask[(0, *where(what, entry, shape))] = 1.0
     return mask

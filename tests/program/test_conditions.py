@@ -315,6 +315,9 @@ def test_composites_precision_and_copies() -> None:
     narrow: Any = lrpc.compile(model, (images,), precision="bf16", **given)
     rounded = narrow.relevance(narrow.forward(images), at=[(0,)], condition=condition)
     assert difference(rounded.input, found[0].input) < 0.05
+    with torch.device("meta"):  # a default device of the caller's
+        placed = both.relevance(state, at=[(0,)], condition=condition)
+    assert torch.equal(placed.input, found[0].input)
     again = pickle.loads(pickle.dumps(both))
     same = again.relevance(again.forward(images), at=[(0,)], condition=condition)
     assert torch.equal(same.input, found[0].input)

@@ -114,6 +114,7 @@ def test_it_writes_a_composite_that_evaluate_takes(
     fixed = ("LRPC.DYNAMIC", "false")
     words = ["tune", "--config", DIGITS, "--scenes", scenes, "-o", out, "--bases", "epsilon"]
     words += ["--gammas", "0,0.25", "--parts", "backbone.res2", "--limit", 2, "--steps", 2]
+    words += ["--contrast", "mean"]
     with programs.trace_of(DIGITS, DYNAMIC=False):
         assert main([*map(str, words), "--no-plot", *fixed]) == 0
     assert "composite.yaml holds it" in " ".join(capsys.readouterr().out.split())
@@ -128,9 +129,11 @@ def test_it_writes_a_composite_that_evaluate_takes(
     assert written["tuned"]["COMPOSITE"] == "epsilon"
     again = ["evaluate", "--config", DIGITS, "--variants", out / "composite.yaml", "--no-plot"]
     again += ["--scenes", scenes, "-o", tmp_path / "again", "--limit", 2, "--steps", 2]
+    again += ["--contrast", "mean"]
     with programs.trace_of(DIGITS, DYNAMIC=False):
         assert main([*map(str, [*again, "--baselines", "none"]), *fixed, "--sensitivity"]) == 0
-    figures = json.loads((tmp_path / "again" / "metrics.json").read_text())["summary"]["tuned"]
+    figures = json.loads((tmp_path / "again" / "metrics.json").read_text())["summary"]
+    figures = figures["tuned, mean"]
     best = next(one for one in tuned["candidates"] if one["rules"] == tuned["best"])
     assert figures["abpc"] == best["figures"]["abpc"]
     assert figures["class_correlation"] == best["figures"]["class_correlation"]

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from lrpc.commands.evaluate.candidates import Candidate
 from lrpc.commands.evaluate.contest import contest, programs_of
+from lrpc.commands.evaluate.frontier import write_frontier
 from lrpc.commands.evaluate.job import Job, read_job, split_words
 from lrpc.commands.evaluate.measuring import Measured, measure_all
 from lrpc.commands.evaluate.methods import Method, Relevance
@@ -177,6 +178,7 @@ def _write(job: Job, results: Results) -> None:
     write_results(output, results)
     if not job.args.no_plot:
         write_curves(output, results)
+        write_frontier(output, results.summary())
 
 
 def _closing(job: Job, found: Found) -> str:

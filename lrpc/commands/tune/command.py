@@ -47,7 +47,7 @@ def main(args: argparse.Namespace, console: Console) -> int:
     with tempfile.TemporaryDirectory(prefix="lrpc-") as folder:
         work = _Work(args, Path(folder), errors)
         make_folder(args.output)
-        search = Search(work.measure, Criterion(args.weights), args.budget)
+        search = Search(work.measure, Criterion(args.weights), args.budget, args.contrast)
         parts = args.parts or parts_of(work.graph, args.most_parts)
         say(errors, f"parts: {', '.join(parts)}")
         for part, best in search.run(args.bases, parts, args.gammas):

@@ -45,13 +45,19 @@ class Trial:
 
 @dataclass
 class Search:
-    """Coordinate descent from the best of some composites; `budget` bounds the candidates."""
+    """Coordinate descent from the best of some composites; `budget` bounds the candidates.
+    `contrast` is the one that all of them are explained by, "" for logits."""
 
     measure: Measure
     criterion: Criterion
     budget: int
+    contrast: str = ""
     trials: list[Trial] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+
+    def called(self, choice: Choice) -> str:
+        """The name that results have for a candidate."""
+        return f"{choice.name}, {self.contrast}" if self.contrast else choice.name
 
     @property
     def best(self) -> Trial:
@@ -68,9 +74,9 @@ class Search:
         while True:
             before = self.best
             for part in parts:
-                known = {trial.choice.name for trial in self.trials} | set(self.failed)
+                known = {self.called(trial.choice) for trial in self.trials} | set(self.failed)
                 every = steps(self.best.choice, part, gammas)
-                new = [one for one in every if one.name not in known]
+                new = [one for one in every if self.called(one) not in known]
                 if len(self.trials) + len(new) > self.budget:
                     return
                 if new:
@@ -85,6 +91,6 @@ class Search:
         found = results.summary()
         self.failed |= dict(results.failed)
         for choice in choices:
-            if choice.name in found:
-                means = found[choice.name]
+            if self.called(choice) in found:
+                means = found[self.called(choice)]
                 self.trials.append(Trial(choice, self.criterion.of(means), means))

@@ -72,6 +72,7 @@ COMMANDS: dict[str, set[str]] = {
                 "compare",
                 "compile",
                 "config",
+                "demo",
                 "evaluate",
                 "example",
                 "export",

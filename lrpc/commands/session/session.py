@@ -66,6 +66,23 @@ class Session:
 
     def explain(self, images: Sequence[LoadedImage]) -> list[Result]:
         """Forward, detections, seeds, relevance of images of one size."""
+        state, scenes = self.scenes(images)
+        seeds = [resolve(self.options.targets, scene) for scene in scenes]
+        explained = self.relevance(images, state, seeds)
+        seen = self._looks(state, images, seeds, scenes)
+        return [
+            Result(
+                mine,
+                {name: every[b] for name, every in explained.items()},
+                "" if mine else self.nothing(scenes[b]),
+                scenes[b].segmentations,
+                seen[b],
+            )
+            for b, mine in enumerate(seeds)
+        ]
+
+    def scenes(self, images: Sequence[LoadedImage]) -> tuple[State, list[Scene]]:
+        """The first member's forward pass on images of one size, and what it finds in each."""
         state = self.members[0].forward_of(images)
         check_outputs(state)
         detected = self._detections(state, images)
@@ -81,21 +98,17 @@ class Session:
         ]
         if self.options.wanted.missed:
             scenes = [self._missed(*one) for one in zip(scenes, images, strict=True)]
-        seeds = [resolve(self.options.targets, scene) for scene in scenes]
+        return state, scenes
+
+    def relevance(
+        self, images: Sequence[LoadedImage], state: State, seeds: Sequence[Sequence[Seed]]
+    ) -> dict[str, list[list[Explained]]]:
+        """The relevance of each image's seeds by the name of each member; `state` is the first
+        member's. Empty where there are no seeds."""
         explained: dict[str, list[list[Explained]]] = {}
         for one, own in passes(self.members, images, state) if any(seeds) else ():
             explained[one.name] = one.relevance(own, seeds, self.options.request)
-        seen = self._looks(state, images, seeds, scenes)
-        return [
-            Result(
-                mine,
-                {name: every[b] for name, every in explained.items()},
-                "" if mine else self._nothing(scenes[b]),
-                scenes[b].segmentations,
-                seen[b],
-            )
-            for b, mine in enumerate(seeds)
-        ]
+        return explained
 
     def _detections(self, state: State, images: Sequence[LoadedImage]) -> list[list[Detection]]:
         """What is to be explained in each image."""
@@ -132,7 +145,8 @@ class Session:
             for b, image in enumerate(images)
         ]
 
-    def _nothing(self, scene: Scene) -> str:
+    def nothing(self, scene: Scene) -> str:
+        """Why nothing is explained in an image, in words."""
         score, best = self.options.score, best_probability(scene.outputs, scene.classes)
         asked = f" {words}" if (words := self.options.wanted.words()) else ""
         return f"no detection{asked} above {score:g} (largest class probability {best:.2f})"

@@ -73,6 +73,7 @@ COMMANDS: dict[str, set[str]] = {
                 "compile",
                 "concepts",
                 "config",
+                "demo",
                 "evaluate",
                 "example",
                 "export",

@@ -57,6 +57,7 @@ COMMANDS = (
     Command("run", "explain images: relevance as pictures and data", "run.command"),
     Command("report", "pages to look through the results of a data set", "report.command"),
     Command("concepts", "which channels decisions go through", "concepts.command"),
+    Command("demo", "explain images in the browser", "demo.command"),
     Command("compare", "explain by several composites or programs", "compare.command"),
     Command("analyze", "contributions from one layer to the next", "analyze.command"),
     Command("validate", "check a table of `lrpc analyze`", "analyze.command", suffix="_validate"),

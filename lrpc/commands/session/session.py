@@ -70,22 +70,35 @@ class Session:
 
     def explain(self, images: Sequence[LoadedImage]) -> list[Result]:
         """Forward, detections, seeds, relevance of images of one size."""
-        state = self.members[0].forward_of(images)
-        scenes, seeds = self.seeds(state, images)
-        explained: dict[str, list[list[Explained]]] = {}
-        for one, own in passes(self.members, images, state) if any(seeds) else ():
-            explained[one.name] = one.relevance(own, seeds, self.options.request)
+        state, scenes = self.scenes(images)
+        seeds = [resolve(self.options.targets, scene) for scene in scenes]
+        explained = self.relevance(images, state, seeds)
         seen = self._looks(state, images, seeds, scenes)
         return [
             Result(
                 mine,
                 {name: every[b] for name, every in explained.items()},
-                "" if mine else self._nothing(scenes[b]),
+                "" if mine else self.nothing(scenes[b]),
                 scenes[b].segmentations,
                 seen[b],
             )
             for b, mine in enumerate(seeds)
         ]
+
+    def scenes(self, images: Sequence[LoadedImage]) -> tuple[State, list[Scene]]:
+        """The first member's forward pass on images of one size, and what it finds in each."""
+        state = self.members[0].forward_of(images)
+        return state, self._found(state, images)
+
+    def relevance(
+        self, images: Sequence[LoadedImage], state: State, seeds: Sequence[Sequence[Seed]]
+    ) -> dict[str, list[list[Explained]]]:
+        """The relevance of each image's seeds by the name of each member; `state` is the first
+        member's. Empty where there are no seeds."""
+        explained: dict[str, list[list[Explained]]] = {}
+        for one, own in passes(self.members, images, state) if any(seeds) else ():
+            explained[one.name] = one.relevance(own, seeds, self.options.request)
+        return explained
 
     @property
     def sizing(self) -> Sizing:
@@ -96,6 +109,11 @@ class Session:
         self, state: State, images: Sequence[LoadedImage]
     ) -> tuple[list[Scene], list[list[Seed]]]:
         """What is in images of one size, and where relevance starts in each."""
+        scenes = self._found(state, images)
+        return scenes, [resolve(self.options.targets, scene) for scene in scenes]
+
+    def _found(self, state: State, images: Sequence[LoadedImage]) -> list[Scene]:
+        """What a forward pass finds in images of one size."""
         check_outputs(state)
         detected = self._detections(state, images)
         outputs = [
@@ -113,8 +131,8 @@ class Session:
             for own, image, found in zip(outputs, images, detected, strict=True)
         ]
         if self.options.wanted.missed:
-            scenes = [self._missed(*one) for one in zip(scenes, images, strict=True)]
-        return scenes, [resolve(self.options.targets, scene) for scene in scenes]
+            return [self._missed(*one) for one in zip(scenes, images, strict=True)]
+        return scenes
 
     def _detections(self, state: State, images: Sequence[LoadedImage]) -> list[list[Detection]]:
         """What is to be explained in each image."""
@@ -151,7 +169,8 @@ class Session:
             for b, image in enumerate(images)
         ]
 
-    def _nothing(self, scene: Scene) -> str:
+    def nothing(self, scene: Scene) -> str:
+        """Why nothing is explained in an image, in words."""
         score, best = self.options.score, best_probability(scene.outputs, scene.classes)
         asked = f" {words}" if (words := self.options.wanted.words()) else ""
         return f"no detection{asked} above {score:g} (largest class probability {best:.2f})"

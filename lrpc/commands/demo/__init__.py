@@ -1,0 +1,1 @@
+"""`lrpc demo`: a page in the browser on which images are explained."""

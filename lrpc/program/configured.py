@@ -178,7 +178,7 @@ def places_of(config: Config, model: nn.Module) -> Places:
             ) from error
         return with_boundaries(layers, config.LRPC.BOUNDARIES)
     if config.LRPC.SOURCE not in SOURCES:
-        return with_boundaries(Places(), config.LRPC.BOUNDARIES)
+        return with_boundaries(_image_of(config, model), config.LRPC.BOUNDARIES)
     spec, options = MaskDINOSpec.from_config(config), config.LRPC
     places = maskdino_places(
         config.MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS,
@@ -195,6 +195,34 @@ def _asked(config: Config) -> tuple[str, ...]:
     options = config.LRPC
     masked = (name.removesuffix(POSITIONS) for name in options.CONDITIONS)
     return (*options.READ, *options.BOUNDARIES, *options.STARTS, *masked)
+
+
+def _image_of(config: Config, model: nn.Module) -> Places:
+    """The image of a model of the user's own: what its submodule `normalize` makes of the images,
+    where it has one that makes images of the same shape; otherwise the images themselves."""
+    normalize = getattr(model, "normalize", None)
+    if not isinstance(normalize, nn.Module):
+        return Places()
+    dtype = next((p.dtype for p in model.parameters()), torch.float32)
+    given = example_inputs(config, shapes_of(config)[0], dtype)
+    found: list[bool] = []
+
+    def note(_module: nn.Module, args: tuple[object, ...], made: object) -> None:
+        image = args[0] if args else None
+        same = isinstance(made, Tensor) and made.shape == given["images"].shape
+        found.append(same and image is given["images"])
+
+    hook = normalize.register_forward_hook(note)
+    try:
+        with torch.no_grad():
+            model(**given)
+    except Exception:  # its own code, which may raise anything; the tracer says what and where
+        return Places()
+    finally:
+        hook.remove()
+    if found != [True]:
+        return Places()
+    return Places({"input": "normalize"}, ("input",), {"input": "images"})
 
 
 def _layers(model: Pretrained, shape: tuple[int, int], asked: Sequence[str] = ()) -> Places:

@@ -15,6 +15,7 @@ from lrpc.runtime import (
     capture,
     chunks,
     copies,
+    figures,
     indices,
     interface,
     ledgers,
@@ -49,7 +50,7 @@ from lrpc.runtime.kernels import (
 )
 
 RUNTIME: tuple[ModuleType, ...] = (
-    *(loading, given, sizes, settings, manifests, copies, results, rooms, limits),
+    *(loading, given, sizes, settings, manifests, copies, figures, results, rooms, limits),
     *(indices, seeds, interface, requests, calls, capture, pages, runtime, opening),
 )
 MODULES: tuple[ModuleType, ...] = (

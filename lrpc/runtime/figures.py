@@ -34,8 +34,8 @@ def draw_relevance(
     if axes is None:
         axes = _plotting("matplotlib.pyplot").subplots(layout="constrained")[1]
     size = values.abs().flatten()
-    scale = float(torch.quantile(size, percentile / 100)) if size.numel() <= 2**24 else 0.0
-    scale = scale or float(size.max()) or 1.0
+    rank = max(1, round(percentile / 100 * size.numel()))
+    scale = float(size.kthvalue(rank).values) or float(size.max()) or 1.0
     own: dict[str, Any] = {"vmin": -scale, "vmax": scale, "interpolation": "none"}
     if cmap not in _plotting("matplotlib").colormaps:
         raise ProgramError(f"matplotlib has no colour map {cmap!r}; 'RdBu_r' is one")

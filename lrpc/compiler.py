@@ -13,9 +13,7 @@ from typing import Any
 from torch import nn
 
 from lrpc.config import Config
-from lrpc.config.checks import parse_budget
-from lrpc.config.schema import CHECKPOINTS
-from lrpc.errors import ConfigError, LrpcWarning
+from lrpc.errors import LrpcWarning
 from lrpc.frontend import given, import_model
 from lrpc.frontend.arguments import Arguments, example_tensors, import_call
 from lrpc.frontend.batch import NotOneProgram
@@ -28,6 +26,7 @@ from lrpc.models.sources import build_model
 from lrpc.program.build import annotate, build
 from lrpc.program.configured import (
     check_class_names,
+    check_segments,
     configured_composites,
     dynamic_sizes,
     example_inputs,
@@ -42,6 +41,7 @@ from lrpc.program.configured import (
 )
 from lrpc.program.devices import check_load
 from lrpc.program.directory import dumping, write_files
+from lrpc.program.inner import inner_targets
 from lrpc.program.loading import (
     Owner,
     load_program,
@@ -54,10 +54,10 @@ from lrpc.program.manifest import (
 )
 from lrpc.program.mixed import DTYPES, check_precision
 from lrpc.program.model_check import ModelCheck, warning_of
-from lrpc.program.places import startable
+from lrpc.program.places import chosen_conditions, startable
 from lrpc.program.protocol import Program
 from lrpc.program.recompile import compile_graph as compile_graph
-from lrpc.program.settings import Settings
+from lrpc.program.settings import Settings, budget_of
 from lrpc.program.targets import (
     Places,
     inside,
@@ -84,6 +84,8 @@ def compile(
     seeds: int = 8,
     scope: str = "",
     read: Mapping[str, str] | None = None,
+    conditions: Sequence[str] = (),
+    starts: Sequence[str] = (),
     unbatched: Collection[str] = (),
     dynamic: Dynamic | None = None,
     fold_batch_norm: bool = True,
@@ -116,6 +118,8 @@ def compile(
         seeds: how many seeds are propagated at once.
         scope: path of a submodule to compile alone, on what the model feeds it.
         read: further places where relevance can be read: name → module path.
+        conditions: places where it can be masked by channel, or by position (`name:positions`).
+        starts: places it can start from, targets `channel:name`, `position:name`, `unit:name`.
         unbatched: names of inputs without a batch axis.
         dynamic: sizes that vary: input → axis → a name such as "H", or a name and the step that
             the size goes in, by default 32. The example has to be a multiple of it.
@@ -143,20 +147,21 @@ def compile(
     switches = {"compile": compile, "capture": capture, "keep_pages": keep_pages}
     given.check_switches(fold_batch_norm=fold_batch_norm, check=check, **switches)
     check_load(device, capture)
-    paths, limit = given.places_read(read), _limit(checkpoint, budget)
+    paths, limit = given.places_read(read), budget_of(checkpoint, budget)
+    inner = given.names_of_places(conditions=conditions, starts=starts)
     count, own_inputs = given.seed_count(seeds), given.names_of_inputs(unbatched)
     chosen = composites(composite, SharedOptions(epsilon, listed_rules(rules)))
     how: Any = {"scope": scope, "places": paths, "unbatched": own_inputs}
     how |= {"no_grad": no_grad, "held": check, "dynamic": dynamic}
     imported, call, fixed = import_call(model, args, kwargs, **how)
     given.check_places(paths, [value.name for value in imported.module.graph.inputs])
-    if imported.fixed:
-        warnings.warn(warning_of(imported.fixed), LrpcWarning, stacklevel=2)
-    for note in imported.unfollowed:
+    special = [warning_of(imported.fixed)] if imported.fixed else []
+    for note in (*special, *imported.unfollowed):
         warnings.warn(note, LrpcWarning, stacklevel=2)
     own = check_precision(precision, imported.module.graph)
     variants = annotate(imported.module, chosen, fold_batch_norm=fold_batch_norm)
-    check_chosen(chosen, variants[0].module.graph)
+    graph = variants[0].module.graph
+    check_chosen(chosen, graph)
     settings = Settings(
         type(model).__name__,
         imported.structure,
@@ -169,9 +174,11 @@ def compile(
         example={} if scope or own != precision else example_tensors(model, args, kwargs or {}),
         checkpoint=checkpoint,
         budget=limit,
+        conditions=chosen_conditions(graph, inner["conditions"]),
     )
     held = ModelCheck(call, imported) if check else None
-    files = build(variants, startable(variants[0].module.graph), settings, check=held)
+    starting = [*startable(graph), *inner_targets(graph, inner["starts"])]
+    files = build(variants, starting, settings, check=held)
     if held is not None:
         for warning in check_warnings(json.loads(files["manifest.json"])):
             warnings.warn(warning, LrpcWarning, stacklevel=2)
@@ -185,16 +192,6 @@ def _loaded(files: Mapping[str, bytes], device: str, **options: bool) -> Program
     program = load_program(folder / "program", device, **options)
     owned(program, Owner(shutil.rmtree, folder, True))
     return program
-
-
-def _limit(checkpoint: str, budget: str | int) -> str | int:
-    """The budget, where both are what a config may hold."""
-    if checkpoint not in CHECKPOINTS:
-        raise ConfigError(f"checkpoint={checkpoint!r}: choose among {', '.join(CHECKPOINTS)}")
-    try:
-        return parse_budget(budget)
-    except ValueError as error:
-        raise ConfigError(f"budget: {error}") from None
 
 
 def _first(chosen: Sequence[Composite], precision: str) -> dict[str, Any]:
@@ -235,6 +232,7 @@ def _compiled(
     chosen = tuple(chosen) or configured_composites(config)
     shapes, planned, sizes = shapes_of(config), planned_sizes(config), dynamic_sizes(config)
     check_class_names(config)
+    check_segments(config)
     extra = [extra_pass(path) for path in options.PASSES]
     model, weights = build_model(config)
     places = places_of(config, model)
@@ -282,6 +280,7 @@ def _compiled(
         options.MEMORY.CHECKPOINT,
         options.MEMORY.BUDGET,
         planned,
+        chosen_conditions(variants[0].module.graph, options.CONDITIONS),
     )
     call = ModelCall(model, example, options.SCOPE, varying=varying(example, sizes))
     held = ModelCheck(call, imported, options.SOURCE == "embedded") if check else None

@@ -10,6 +10,7 @@ from lrpc.ir.builder import Builder
 from lrpc.ir.graph import Graph, Loc, Module, Node, Value
 from lrpc.ir.types import K, TensorType
 from lrpc.rules import find
+from lrpc.rules.conditions import Condition, condition
 from lrpc.rules.context import Context, dependents
 from lrpc.rules.derived import Derived
 from passes.reachable import relevance_reachable
@@ -25,12 +26,17 @@ class LowerRelevance:
     target's activation), a `read` for every place in `reads` that relevance reaches, with inputs G
     and the value, R, or all three, and with `ledger` a `record` for everything that each node takes
     in, passes on and loses. Weights that rules derive from the model's join the graph.
+
+    Each of `conditions` that relevance reaches gives an input before %seed, a mask [K, …] that
+    relevance is multiplied by where it has arrived at that place and has been read: the place of
+    the joint graph of the same name.
     """
 
     target: str
     reads: tuple[str, ...]
     boundaries: tuple[str, ...] = ()
     ledger: bool = False
+    conditions: tuple[str, ...] = ()
     name: ClassVar[str] = "lower_relevance"
 
     def run(self, module: Module) -> Module:
@@ -55,18 +61,21 @@ class LowerRelevance:
         ctx.weights = weights
         ctx.seed(start, seed)
         ctx.record("start", seed, start)
-        self._walk(graph, ctx)
+        masks = self._walk(graph, ctx)
         joint = replace(
             graph,
-            inputs=(*graph.inputs, seed),
+            inputs=(*graph.inputs, *(mask for _, mask in masks), seed),
             nodes=tuple(builder.nodes),
             outputs=(),
             weights=tuple(builder.weights.items()),
-            places=(),
+            places=masks,
         )
         return Module(joint, ctx.tensors)
 
-    def _walk(self, graph: Graph, ctx: Context) -> None:
+    def _walk(self, graph: Graph, ctx: Context) -> tuple[tuple[str, Value], ...]:
+        """Relevance from the last node to the first; the masks that it met, by condition."""
+        found = {one.name: one for one in (condition(graph, name) for name in self.conditions)}
+        masks: dict[str, Value] = {}
         reads: dict[str, list[str]] = {}
         for name in self.reads:
             reads.setdefault(self._mark(graph, name).name, []).append(name)
@@ -80,12 +89,21 @@ class LowerRelevance:
             if arrived[0].name in boundaries:
                 self._finish(ctx, arrived[0])
                 continue
+            for one in found.values():
+                if one.value in arrived:
+                    masks[one.name] = self._mask(ctx, node, one)
             self._emit(ctx, node)
         ctx.leave()
         for value in graph.inputs:
             if ctx.take(value) is not None:
                 self._read(ctx, value, reads)
                 self._finish(ctx, value)
+        return tuple((name, masks[name]) for name in found if name in masks)
+
+    def _mask(self, ctx: Context, node: Node, one: Condition) -> Value:
+        mask = Value(ctx.builder.name(f"mask_{one.name}"), one.mask)
+        ctx.mask(one.name, node, one.value, mask)
+        return mask
 
     def _emit(self, ctx: Context, node: Node) -> None:
         if node.rule is None:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,26 @@ PAGES = [
 OWN = re.compile(r"\b(FOLDER|val2017|mine|build/(other|a|b)|model\.pth|pytest|bench|pip)\b")
 
 
+def lines(page: Path) -> Iterator[str]:
+    """The commands of a page that are run, without those with a name of the reader's own; folders
+    of images are the example's."""
+    for block in blocks("bash", page):
+        text = re.sub(r"(--images|--data) FOLDER", r"\1 examples/digits/scenes", block)
+        for line in text.replace("\\\n", " ").splitlines():
+            if line.startswith(("lrpc", "PYTHONPATH")) and not OWN.search(line.split("#")[0]):
+                yield line.replace("PYTHONPATH=. ", "")
+
+
+def follow(page: Path, folder: Path, given: Mapping[str, str]) -> None:
+    """Run the commands of a page in a folder, one after the other."""
+    for line in lines(page):
+        done = subprocess.run(
+            line, shell=True, cwd=folder, env=given, text=True, capture_output=True
+        )
+        right = (0, 1) if "--diff" in line else (0,)  # as diff, 1 where there are some
+        assert done.returncode in right, f"{page}: {line}\n{done.stderr[-3000:]}"
+
+
 @pytest.mark.slow  # minutes: test_commands_parse parses all of them
 def test_commands_of_the_pages_run(tmp_path: Path) -> None:
     for name in ("examples", "tests"):
@@ -31,13 +52,4 @@ def test_commands_of_the_pages_run(tmp_path: Path) -> None:
     path = os.pathsep.join([str(command.parent), os.environ["PATH"]])
     given = {**os.environ, "PATH": path, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
     for page in PAGES:
-        for block in blocks("bash", ROOT / page):
-            for line in block.replace("\\\n", " ").splitlines():
-                if not line.startswith(("lrpc", "PYTHONPATH")) or OWN.search(line.split("#")[0]):
-                    continue
-                line = line.replace("PYTHONPATH=. ", "")
-                done = subprocess.run(
-                    line, shell=True, cwd=tmp_path, env=given, text=True, capture_output=True
-                )
-                right = (0, 1) if "--diff" in line else (0,)  # as diff, 1 where there are some
-                assert done.returncode in right, f"{page}: {line}\n{done.stderr[-3000:]}"
+        follow(ROOT / page, tmp_path, given)

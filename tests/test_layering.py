@@ -71,6 +71,7 @@ COMMANDS: dict[str, set[str]] = {
                 "bench",
                 "compare",
                 "compile",
+                "concepts",
                 "config",
                 "demo",
                 "evaluate",
@@ -81,6 +82,7 @@ COMMANDS: dict[str, set[str]] = {
             *("plan", "report", "rules", "run", "show", "verify"),
         )
     },
+    "tune": {"session", "evaluate"},
 }
 
 #: Longer than the habit allows, and why.

@@ -24,7 +24,8 @@ What [`lrpc run --data`](tutorials/explain-a-data-set.md) writes, and `lrpc.open
 
 An output folder may hold several jobs; `lrpc.open(OUT)` opens the newest,
 `lrpc.open("OUT/job-ID")` that one. A part has {part} images. The tables are Parquet, the maps
-safetensors: any reader of these opens them without lrpc.
+safetensors: any reader of these opens them without lrpc. Relevance hardly compresses: of 300 maps
+of 480×640, Zarr with zstd saved 6 % of the bytes and took longer to read one.
 
 Maps are stored as `--maps` says, at the size that the network sees, without its padding and summed
 over channels: {precisions}.

@@ -11,7 +11,8 @@ from lrpc.ir.graph import Graph, Value
 @dataclass(frozen=True)
 class TargetCode:
     """One target under one composite: its value, its joint graphs without and with ledger, and how
-    `at` indexes it. `composite` is empty where a program has one."""
+    `at` indexes it. `composite` is empty where a program has one. `conditions` are the masks that
+    its relevance takes before the seed, by name, each with those of its axes that are not 1."""
 
     name: str
     value: Value
@@ -21,6 +22,7 @@ class TargetCode:
     index_names: tuple[str, ...]
     token_axis: int | None
     composite: str = ""
+    conditions: Mapping[str, tuple[Value, tuple[int, ...]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from lrpc.runtime import (
     calls,
     capture,
     chunks,
+    conditions,
     copies,
     figures,
     indices,
@@ -51,7 +52,7 @@ from lrpc.runtime.kernels import (
 
 RUNTIME: tuple[ModuleType, ...] = (
     *(loading, given, sizes, settings, manifests, copies, figures, results, rooms, limits),
-    *(indices, seeds, interface, requests, calls, capture, pages, runtime, opening),
+    *(indices, seeds, conditions, interface, requests, calls, capture, pages, runtime, opening),
 )
 MODULES: tuple[ModuleType, ...] = (
     *(weights, linears, transposes, broadcasts, ratios, slopes, softmaxes, ledgers),

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import argparse
 import time
+import warnings
 from pathlib import Path
 
 from rich.console import Console
 
 from lrpc.commands.session import arguments
 from lrpc.commands.session.units import size
-from lrpc.errors import ConfigError
+from lrpc.errors import ConfigError, LrpcWarning
 from lrpc.export.graph import Exported
 from lrpc.export.portable import FORMATS, Export
 from lrpc.results import opened
+from lrpc.results.crops import CROPS
 from lrpc.results.opened import FORMS
 from lrpc.support.files import shown
-from lrpc.support.terminal import say
+from lrpc.support.terminal import Terminal, say
 
 _ABOUT = """\
 Writes forward pass and relevance of one target as one file that needs neither lrpc nor the program:
@@ -51,6 +53,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="relevance to start from is an input, [K, *shape of the target], in place of indices",
     )
+    told = "of virelay: what lies around each object, or the whole image (object)"
+    add("--crop", choices=CROPS, help=told)
     arguments.composite(command)
     arguments.plugins(command)
 
@@ -58,9 +62,15 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace, console: Console) -> int:
     """Export a program; the exit code is 0, all errors are LrpcErrors."""
     if args.to in FORMS:
-        opened.open(args.program).write(args.to, args.output)
+        _check_crop(args)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", LrpcWarning)
+            opened.open(args.program).write(args.to, args.output, args.crop or CROPS[0])
+        for one in told:
+            say(Terminal(stderr=True), f"warning: {one.message}", "yellow")
         say(console, f"{shown(args.output)}: written")
         return 0
+    _check_crop(args)
     suffix = FORMATS[args.to]
     if args.output.suffix != suffix:
         raise ConfigError(f"-o {shown(args.output)}: name a file that ends in {suffix}")
@@ -74,6 +84,11 @@ def main(args: argparse.Namespace, console: Console) -> int:
     for difference in differences:
         say(console, f"  checked  {difference}")
     return 0
+
+
+def _check_crop(args: argparse.Namespace) -> None:
+    if args.crop and args.to != "virelay":
+        raise ConfigError("--crop goes with --to virelay")
 
 
 def _describe(made: Exported, console: Console) -> None:

@@ -83,6 +83,7 @@ def _show(found: Iterable[Check], title: str, console: Console) -> list[Check]:
             table.add_section()
             table.add_row(Text(f"at {at}", "bold"))
         verdict = "[green]ok[/]" if check.passed else "[bold red]FAILED[/]"
+        verdict = "[yellow]look[/]" if check.over and check.warns else verdict
         figures = (f"{check.figure:.2e}", f"{check.limit:.0e}", verdict)
         table.add_row(Text(check.what), *figures, Text(check.remark))
     console.print(table)

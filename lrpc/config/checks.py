@@ -54,6 +54,15 @@ def parse_scope(value: Any) -> str:
     raise ValueError(f'expected a module path such as "sem_seg_head.predictor", got {show(value)}')
 
 
+def wanted_for_segments(source: str, kind: str) -> str:
+    """What a model of this LRPC.SOURCE needs to make semantic or panoptic results."""
+    if source.startswith(TRANSFORMERS):
+        return f"a OneFormer, and LRPC.TEXT {kind}"
+    if source in SOURCES:
+        return f"MODEL.MaskDINO.TEST.{kind.upper()}_ON true"
+    return "a MaskDINO or a OneFormer"
+
+
 def parse_targets(value: Any) -> tuple[str, ...]:
     """Return target names, the layered ones optionally with ":LAYER"."""
     names = _strings(value, "target names")
@@ -224,6 +233,8 @@ PARSERS: dict[str, Parser] = {
     "LRPC.CROP_FROM": parse_crop,
     "LRPC.DYNAMIC": parse_dynamic,
     "LRPC.READ": _PLACES,
+    "LRPC.CONDITIONS": _PLACES,
+    "LRPC.STARTS": _PLACES,
     "LRPC.BOUNDARIES": _PLACES,
     "LRPC.CLASS_NAMES": _texts("class names"),
     "LRPC.THINGS": parse_things,

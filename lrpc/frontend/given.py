@@ -53,6 +53,17 @@ def places_read(read: Any) -> dict[str, str]:
     return dict(read)
 
 
+def names_of_places(**listed: Any) -> dict[str, tuple[str, ...]]:
+    """What options list, as tuples of names of places."""
+    for option, names in listed.items():
+        a_list = isinstance(names, Collection) and not isinstance(names, str)
+        if not a_list or not all(isinstance(name, str) for name in names):
+            raise ConfigError(
+                f'{option} takes a list of places, as in {option}=["hidden"], got {names!r}'
+            )
+    return {option: tuple(names) for option, names in listed.items()}
+
+
 def names_of_inputs(unbatched: Any) -> tuple[str, ...]:
     """`unbatched` as a tuple of names."""
     if isinstance(unbatched, str) or not isinstance(unbatched, Collection):

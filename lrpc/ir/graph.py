@@ -54,9 +54,10 @@ class Rule:
         """A parameter that is a word; it is left out where it has its default."""
         return str(dict(self.params).get(key, default))
 
-    def number(self, key: str) -> float:
-        """A numeric parameter."""
-        value = dict(self.params)[key]
+    def number(self, key: str, default: float | None = None) -> float:
+        """A numeric parameter; one that is left out where it has its default has `default`."""
+        given = dict(self.params)
+        value = given[key] if default is None else given.get(key, default)
         if isinstance(value, tuple):
             raise TypeError(f"{self.name}.{key} is a list, not a number")
         return float(value)

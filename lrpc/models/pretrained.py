@@ -245,7 +245,14 @@ def _quiet() -> Iterator[None]:
 def _class(config: Config, library: Any, settings: Any) -> Any:
     """The class of the model that its settings name; ConfigError where that is none."""
     names = [str(name) for name in settings.architectures or []]
-    kind = getattr(library, names[0], None) if names else None
+    try:
+        kind = getattr(library, names[0], None) if names else None
+    except ImportError as error:  # of a package that the model wants, such as torchvision
+        cause = str(error.__cause__ or error).strip().partition("\n")[0]
+        raise ConfigError(
+            f"{config.where('LRPC.SOURCE')}: LRPC.SOURCE: transformers cannot import {names[0]}"
+            f" ({cause:.200}); install what it wants"
+        ) from error
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
         raise ConfigError(
             f"{config.where('LRPC.SOURCE')}: LRPC.SOURCE: its config.json names no architecture"

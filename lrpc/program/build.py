@@ -29,11 +29,12 @@ from lrpc.program.manifest import Lowered, graph_file, manifest
 from lrpc.program.memory_model import memory_model
 from lrpc.program.mixed import running, used_weights
 from lrpc.program.model_check import UNCHECKED, Check
-from lrpc.program.places import chosen_places, with_inputs
+from lrpc.program.places import check_conditions, chosen_places, with_inputs
 from lrpc.program.precision import Compared, precision_report
 from lrpc.program.settings import Settings
 from lrpc.program.targets import Target, boundaries_of
 from lrpc.rules.composite import Composite
+from lrpc.rules.conditions import condition
 from lrpc.rules.derived import Derived
 from lrpc.support.escaping import file_word
 from passes import (
@@ -215,6 +216,7 @@ def _lowered(
         plain, ledger = lower(target, False, watch), lower(target, True, None)
         tensors += [plain.tensors, ledger.tensors]
         codes.append(_code(target, pruned.graph, plain.graph, ledger.graph))
+    check_conditions(settings.conditions, pruned.graph, [code.conditions for code in codes])
     return Lowered(variant.composite, variant.epsilon, pruned.graph, tuple(codes), tuple(tensors))
 
 
@@ -250,7 +252,8 @@ def _lower(
     watch: Watch | None,
 ) -> Module:
     boundaries = boundaries_of(target.place, settings.places.boundaries, module.graph)
-    lower = _Lowering(LowerRelevance(target.place, reads, boundaries, ledger), weights)
+    job = LowerRelevance(target.place, reads, boundaries, ledger, settings.conditions)
+    lower = _Lowering(job, weights)
 
     def say(name: str, result: Module) -> None:
         if watch is not None:
@@ -271,4 +274,5 @@ def _code(target: Target, graph: Graph, plain: Graph, ledger: Graph) -> TargetCo
         tuple(rest[i] for i in target.axes),
         target.index_names,
         None if target.token is None else rest[target.token],
+        conditions={n: (mask, condition(graph, n).axes) for n, mask in plain.places},
     )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lrpc.config import Config, composite_options, filled
-from lrpc.config.checks import SOURCES, TRANSFORMERS
+from lrpc.config.checks import SOURCES, TRANSFORMERS, wanted_for_segments
 from lrpc.config.target_kinds import KINDS
 from lrpc.errors import ConfigError
 from lrpc.frontend.sizes import Dynamic
@@ -19,6 +19,7 @@ from lrpc.ir.graph import Module
 from lrpc.models.maskdino.spec import MaskDINOSpec
 from lrpc.models.pretrained import Pretrained
 from lrpc.models.resizing import STEP
+from lrpc.program.inner import inner_targets
 from lrpc.program.places import startable
 from lrpc.program.targets import (
     Places,
@@ -31,6 +32,7 @@ from lrpc.program.targets import (
 )
 from lrpc.rules.composite import Composite
 from lrpc.rules.composite_set import SharedOptions, composites
+from lrpc.rules.conditions import POSITIONS
 from lrpc.rules.plugins import load_plugins
 from passes import Pass
 
@@ -80,6 +82,21 @@ def check_class_names(config: Config) -> None:
             f"LRPC.THINGS: there is no class {max(config.LRPC.THINGS)}; "
             f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {count}"
         )
+
+
+def check_segments(config: Config) -> None:
+    """ConfigError for targets of segments that the model's own inference does not make."""
+    source, tests = str(config.LRPC.SOURCE), config.MODEL.MaskDINO.TEST
+    for kind, on in (("semantic", tests.SEMANTIC_ON), ("panoptic", tests.PANOPTIC_ON)):
+        if f"{kind}_segment" not in config.LRPC.TARGETS or config.LRPC.SCOPE:
+            continue
+        if source not in SOURCES:
+            on = source.startswith(TRANSFORMERS) and kind == config.LRPC.TEXT
+        if not on:
+            raise ConfigError(
+                f"{config.where('LRPC.TARGETS')}: LRPC.TARGETS: {kind}_segment: this model makes no"
+                f" {kind} results; that wants {wanted_for_segments(source, kind)}"
+            )
 
 
 def step_of(config: Config) -> int:
@@ -149,7 +166,7 @@ def example_inputs(config: Config, shape: tuple[int, int], dtype: torch.dtype) -
 def places_of(config: Config, model: nn.Module) -> Places:
     """Where relevance can be read and where it ends."""
     if isinstance(model, Pretrained):
-        asked, shape = (*config.LRPC.READ, *config.LRPC.BOUNDARIES), shapes_of(config)[0]
+        asked, shape = _asked(config), shapes_of(config)[0]
         try:
             layers = _layers(model, shape, asked)
         except Exception as error:  # its own code, which may raise anything
@@ -167,10 +184,17 @@ def places_of(config: Config, model: nn.Module) -> Places:
         config.MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS,
         config.MODEL.MaskDINO.DEC_LAYERS,
         [*spec.encoder_features, *(f"extra{i}" for i in range(spec.extra_levels))],
-        asked_places(options.TARGETS, *options.READ, *options.BOUNDARIES),
+        asked_places(options.TARGETS, *_asked(config)),
         spec.backbone.places,
     )
     return with_boundaries(places, options.BOUNDARIES)
+
+
+def _asked(config: Config) -> tuple[str, ...]:
+    """The names and patterns of places that a config speaks of, targets aside."""
+    options = config.LRPC
+    masked = (name.removesuffix(POSITIONS) for name in options.CONDITIONS)
+    return (*options.READ, *options.BOUNDARIES, *options.STARTS, *masked)
 
 
 def _layers(model: Pretrained, shape: tuple[int, int], asked: Sequence[str] = ()) -> Places:
@@ -186,6 +210,11 @@ def _layers(model: Pretrained, shape: tuple[int, int], asked: Sequence[str] = ()
 
 def targets_of(config: Config, module: Module) -> list[Target]:
     """What relevance can start from."""
+    return [*_of_outputs(config, module), *inner_targets(module.graph, config.LRPC.STARTS)]
+
+
+def _of_outputs(config: Config, module: Module) -> list[Target]:
+    """The targets that LRPC.TARGETS names, or those of all outputs."""
     if config.LRPC.SOURCE in SOURCES and not config.LRPC.SCOPE:
         return maskdino_targets(list(config.LRPC.TARGETS), module.graph)
     every = startable(module.graph)

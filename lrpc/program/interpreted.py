@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lrpc.ir.graph import Graph, Module, Node
 from lrpc.ir.interpreter import run_node, sizes_of
+from lrpc.ir.types import DTYPES
 from lrpc.program.reference import doubled, graph_in_double
 
 
@@ -18,10 +19,13 @@ def reference_relevance(
     inputs: Mapping[str, Tensor],
     values: Mapping[str, Tensor],
     seed: Tensor,
+    masks: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """Relevance at every read of a joint graph by reference semantics, from forward `values`."""
+    """Relevance at every read of a joint graph by reference semantics, from forward `values`;
+    `masks` are those of its conditions, by name: others let everything pass."""
     known = {**values, **inputs, joint.inputs[-1].name: seed}
     sizes = sizes_of(joint, {**inputs, joint.inputs[-1].name: seed})
+    known |= masks_of(joint, sizes, masks or {})
     found: dict[str, Tensor] = {}
     for node in _missing(joint, known):
         if node.op == "read":
@@ -34,14 +38,31 @@ def reference_relevance(
     return found
 
 
+def masks_of(
+    joint: Graph, sizes: Mapping[str, int], given: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The masks of a joint graph, by the names of its inputs: those given, and ones."""
+    ones = {
+        name: torch.ones(value.type.sized(sizes), dtype=DTYPES[value.type.dtype])
+        for name, value in joint.places
+    }
+    return {value.name: given.get(name, ones[name]) for name, value in joint.places}
+
+
 def exact_relevance(
-    joint: Module, inputs: Mapping[str, Tensor], values: Mapping[str, Tensor], seed: Tensor
+    joint: Module,
+    inputs: Mapping[str, Tensor],
+    values: Mapping[str, Tensor],
+    seed: Tensor,
+    masks: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """The same in float64, from the same values."""
     tensors, given, known = (
         {k: doubled(t) for k, t in part.items()} for part in (joint.tensors, inputs, values)
     )
-    return reference_relevance(graph_in_double(joint.graph), tensors, given, known, doubled(seed))
+    wide = {name: doubled(mask) for name, mask in (masks or {}).items()}
+    graph = graph_in_double(joint.graph)
+    return reference_relevance(graph, tensors, given, known, doubled(seed), wide)
 
 
 def rounded(values: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -111,6 +111,7 @@ SETTINGS = {
     "name": TEXT,
     "structure": Kind("a nesting of outputs", _structure),
     "read": [TEXT],
+    "conditions?": [TEXT],
     "tf32": FLAG,
     "chunk": Kind("an integer from 1 to 1000000", lambda v: whole(v, 1, 10**6)),
     "notes": [TEXT],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from lrpc.errors import ConfigError
 from lrpc.ir.graph import Graph
 from lrpc.program.targets import Places, Target, matching, output_targets
+from lrpc.rules.conditions import POSITIONS
 from passes.reachable import relevance_reachable
 
 
@@ -48,3 +49,35 @@ def chosen_places(graph: Graph, places: Places, read: Sequence[str]) -> tuple[st
         return tuple(every)
     found = matching("LRPC.READ", read, every)
     return tuple(name for name in every if name in inputs or name in found)
+
+
+def chosen_conditions(graph: Graph, patterns: Sequence[str]) -> tuple[str, ...]:
+    """The conditions that LRPC.CONDITIONS names, each a place or `PLACE:positions` (globs
+    allowed); ConfigError where a pattern matches no place that a module makes."""
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        own = pattern if pattern in graph.value_at else pattern.removesuffix(POSITIONS)
+        end = pattern[len(own) :]
+        names = matching_places("LRPC.CONDITIONS", graph, [own])
+        found |= dict.fromkeys(f"{name}{end}" for name in names)
+    return tuple(found)
+
+
+def matching_places(key: str, graph: Graph, patterns: Sequence[str]) -> list[str]:
+    """The places inside the model that patterns match; ConfigError that names `key` where one
+    matches none."""
+    given = {value.name for value in graph.inputs}
+    inner = (name for name, value in graph.value_at.items() if value.name not in given)
+    return matching(key, patterns, [name for name in inner if not name.startswith("output.")])
+
+
+def check_conditions(names: Sequence[str], graph: Graph, masked: Sequence[Collection[str]]) -> None:
+    """ConfigError for a condition that relevance of no target meets; `masked` has those that each
+    does."""
+    for name in names:
+        if not any(name in own for own in masked):
+            value = graph.value_at[name if name in graph.value_at else name[: -len(POSITIONS)]]
+            raise ConfigError(
+                f"a condition is set at {name!r} ({value.type}), which relevance of no target"
+                " passes on its way to an input; set it between the targets and the boundaries"
+            )

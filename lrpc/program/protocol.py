@@ -64,7 +64,7 @@ class Program(Protocol):
 class Detection:
     """One detected object: its query, class, score, box and mask in the network's input frame, and
     its mask at the size that the image has on disk (None: not kept). A model without masks gives
-    none."""
+    none. A class of the `whole` image is of no object in it: its box is all of the image."""
 
     query: int
     label: int
@@ -72,3 +72,4 @@ class Detection:
     box: Box
     mask: NDArray[np.bool_] | None  # [H, W]
     original_mask: NDArray[np.bool_] | None = None
+    whole: bool = False

@@ -132,7 +132,11 @@ class Running:
         chunk = [self.interface.chunk] if self.interface.per_pass else []
         every = frozenset(chosen.reads)
         places = every & set(self.interface.read_inputs) or every
-        found = chosen.run(self.weights, saved, g, places, *chunk, amounts if ledger else None)
+        extents = {"K": g.shape[0], "B": g.shape[1 + chosen.batch_axis]}
+        shapes = ([extents.get(s, 1) for s in mask.shape] for mask in chosen.masks.values())
+        masks = [g.new_ones(shape) for shape in shapes]  # everything passes
+        given = (self.weights, saved, g, *masks, places, *chunk)
+        found = chosen.run(*given, amounts if ledger else None)
         return torch.cat([found[place].flatten() for place in sorted(places)]), amounts
 
 

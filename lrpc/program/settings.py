@@ -8,6 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
+from lrpc.config.checks import parse_budget
+from lrpc.config.schema import CHECKPOINTS
+from lrpc.errors import ConfigError
 from lrpc.program.targets import Places
 
 #: The fields that a manifest states as they are.
@@ -15,6 +18,8 @@ STATED = (
     *("name", "structure", "read", "tf32", "chunk", "notes"),
     *("checkpoint", "budget", "planned", "precision", "bound"),
 )
+#: Those that it states where there are some.
+STATED_IF_ANY = ("conditions",)
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Settings:
     checkpoint: str = "none"
     budget: str | int = ""
     planned: tuple[Mapping[str, int], ...] = ()  # sizes of images that the budget is kept for
+    conditions: tuple[str, ...] = ()  # where relevance can be masked
     example: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -42,7 +48,8 @@ class Settings:
             "boundaries": list(self.places.boundaries),
             "inputs": dict(self.places.inputs),
         }
-        return {**{name: getattr(self, name) for name in STATED}, "places": places}
+        some = (name for name in STATED_IF_ANY if getattr(self, name))
+        return {**{name: getattr(self, name) for name in (*STATED, *some)}, "places": places}
 
     @staticmethod
     def from_json(data: Mapping[str, Any], facts: Mapping[str, Any]) -> Settings:
@@ -50,4 +57,15 @@ class Settings:
         places = Places({}, tuple(data["places"]["boundaries"]), data["places"]["inputs"])
         stated = {name: data[name] for name in STATED}
         lists = {name: tuple(data[name]) for name in ("read", "notes", "planned")}
+        lists |= {name: tuple(data[name]) for name in STATED_IF_ANY if name in data}
         return Settings(**stated | lists, places=places, facts=facts)
+
+
+def budget_of(checkpoint: str, budget: str | int) -> str | int:
+    """The budget, where both are what a config may hold."""
+    if checkpoint not in CHECKPOINTS:
+        raise ConfigError(f"checkpoint={checkpoint!r}: choose among {', '.join(CHECKPOINTS)}")
+    try:
+        return parse_budget(budget)
+    except ValueError as error:
+        raise ConfigError(f"budget: {error}") from None

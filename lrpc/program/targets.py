@@ -158,8 +158,10 @@ def _expand(name: str, graph: Graph) -> list[Target]:
     prefix, places, names = kind.layers, kind.places, kind.names
     if not kind.layered:
         if f"output.{kind.output}" not in graph.value_at:
+            able = [name for name, one in KINDS.items() if not one.weighs and possible(name, graph)]
             raise ConfigError(
-                f"LRPC.TARGETS: {own} starts from {kind.output}, which is none of the outputs"
+                f"LRPC.TARGETS: {own} starts from {kind.output}, which is none of the outputs; this"
+                f" model has: {', '.join(able) or 'none by name'}"
             )
         return [Target(own, f"output.{kind.output}", places, names, kind.token)]
     starts = [m for m in graph.value_at if m.startswith(prefix)]

@@ -9,12 +9,11 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from lrpc.errors import ProgramError
 from lrpc.ir.graph import Module
-from lrpc.ir.interpreter import interpret
+from lrpc.ir.interpreter import interpret, sizes_of
 from lrpc.ir.parser import read_graph
 from lrpc.models.weights import load_weights
 from lrpc.program.call_limits import limits_of
@@ -25,7 +24,8 @@ from lrpc.program.manifest_reader import manifest_of
 from lrpc.program.mixed import as_run
 from lrpc.program.targets import boundaries_of
 from lrpc.program.tolerance import Tolerance, tolerance
-from lrpc.program.verify_sizes import Check, Point, folded, points, words
+from lrpc.program.verify_figures import as_given, distance, output_check, random_masks
+from lrpc.program.verify_sizes import AMPLIFIED, Check, Point, folded, points, words
 from lrpc.rules.plugins import load_allowed
 from lrpc.runtime.results import flat
 from lrpc.support.untrusted import short
@@ -86,7 +86,9 @@ class _Composite:
             mark, reads = target["mark"], tuple(target["reads"])
             settings = self.manifest["settings"]
             ends = boundaries_of(mark, settings["places"]["boundaries"], self.module.graph)
-            joint = run_pipeline(self.module, (LowerRelevance(mark, reads, ends),))
+            masked = tuple(settings.get("conditions", ()))
+            lower = LowerRelevance(mark, reads, ends, conditions=masked)
+            joint = run_pipeline(self.module, (lower,))
             precision = str(settings["precision"])
             self.joints[target["name"]] = as_run(joint, precision, self.module.graph)
         return self.joints[target["name"]]
@@ -207,20 +209,43 @@ def _of_relevance(run: _Run, one: _Composite) -> Iterator[Check]:
         at = strongest(run.values[value.name], target, value.type.shape)
         with_ledger = relevance(name, at=at, ledger=True)
         ledger = with_ledger.ledger
-        node, path, kind, share = (ledger.biggest(1) or [("", "", "none", 0.0)])[0]
-        sink = f"biggest sink: {kind} at {path or node} ({share:.0%} of the start)"
+        where, kind, share = (ledger.biggest(1) or [("nothing", "none", 0.0)])[0]
+        sink = f"biggest sink: {kind} at {where} ({share:.0%} of the start)"
         closure = float(ledger.closure.max())
         yield Check(f"ledger {name}", closure, allowed.closed, sink, "ledgers")
         if allowed.nodes:
             worst = max(float(v.max()) for v in ledger.node_closure().values())
             kind = "ledgers, worst node"
             yield Check(f"ledger {name}, worst node", worst, allowed.closed, kind=kind)
+        grown = {place: float(one.max()) for place, one in with_ledger.amplification.items()}
+        place = max(grown, key=lambda name: grown[name])
+        said, kind = f"Σ |R| at {place}, over the start", "amplification"
+        yield Check(f"{kind} {name}", grown[place], AMPLIFIED, said, kind, warns=True)
         plain = relevance(name, at=at)
         pairs = zip(_places(plain), _places(with_ledger), strict=True)
         same, kind = max(distance(a, b) for a, b in pairs), "with and without ledger"
         yield Check(f"{kind}, {name}", same, allowed.near, kind=kind)
         if i == 0 or opened.every:
             yield from _against_reference(run, one, target, at, plain)
+            yield from _conditioned(run, one, target, at)
+
+
+def _conditioned(
+    run: _Run, one: _Composite, target: Mapping[str, Any], at: Tensor
+) -> Iterator[Check]:
+    """Relevance through a random half of what each condition masks: its ledger, and as above."""
+    name, joint = target["name"], one.joint(target).graph
+    masks = random_masks(joint, sizes_of(one.module.graph, run.inputs))
+    given = {condition: as_given(joint.value_at[condition], m) for condition, m in masks.items()}
+    if not given:
+        return
+    options: Any = {"composite": one.manifest["composite"]} if one.name else {}
+    options |= {"at": at, "condition": given, "ledger": True}
+    found = run.opened.program.relevance(run.state, name, **options)
+    figures = (float(found.ledger.closure.max()), run.opened.allowed.closed)
+    yield Check(f"ledger {name}, conditions", *figures, kind="ledgers, conditions")
+    for check in _against_reference(run, one, target, at, found, masks):
+        yield replace(check, what=f"conditioned {check.what}", kind=f"conditioned {check.kind}")
 
 
 def _kept(directory: Path, manifest: Mapping[str, Any], state: Any) -> dict[str, Tensor]:
@@ -238,13 +263,18 @@ def _kept(directory: Path, manifest: Mapping[str, Any], state: Any) -> dict[str,
 
 
 def _against_reference(
-    run: _Run, one: _Composite, target: Mapping[str, Any], at: Tensor, result: Any
+    run: _Run,
+    one: _Composite,
+    target: Mapping[str, Any],
+    at: Tensor,
+    result: Any,
+    masks: Mapping[str, Tensor] | None = None,
 ) -> Iterator[Check]:
     """Relevance of a target at all its places, from what the program itself saved."""
     values = _kept(run.opened.directory, one.manifest, run.state)
     value = values[one.module.graph.value_at[target["mark"]].name]
     joint, seed = one.joint(target), one_hot(value, target, at)
-    reference = reference_relevance(joint.graph, joint.tensors, run.inputs, values, seed)
+    reference = reference_relevance(joint.graph, joint.tensors, run.inputs, values, seed, masks)
     inputs = one.manifest["settings"]["places"]["inputs"]
     got = {
         **result.layers,
@@ -258,37 +288,12 @@ def _against_reference(
             yield Check(what, figure, near, "against the interpreter", kind)
             continue
         # Rounding alone may be more, where a rule amplifies it: float64 tells.
-        exact = exact or exact_relevance(joint, run.inputs, values, seed)
-        moved = moved or exact_relevance(joint, run.inputs, rounded(values), seed)
+        exact = exact or exact_relevance(joint, run.inputs, values, seed, masks)
+        moved = moved or exact_relevance(joint, run.inputs, rounded(values), seed, masks)
         own = max(distance(found[name], exact[name]) for found in (reference, moved))
         remark = f"against float64, which rounding moves by {own:.1e}"
         figure = distance(got[name].cpu(), exact[name])
         yield Check(what, figure, max(near, AS_MUCH * own), remark, kind)
-
-
-def output_check(
-    name: str, got: Tensor, expected: Tensor, allowed: Tolerance, by: str = "the interpreter"
-) -> Check:
-    """The largest difference of the share of entries that must be near; how many moved is
-    stated."""
-    what, kind = f"output {name}", f"outputs, against {by}"
-    apart = (got.double() - expected.double()).abs().flatten()
-    apart = apart / expected.double().abs().max().clamp_min(1e-300)
-    if allowed.share == 1 or not bool(torch.isfinite(apart).all()):
-        figure = distance(got, expected)
-        return Check(what, figure, allowed.near, f"against {by}", kind)
-    moved = int((apart > allowed.near).sum())
-    figure = float(apart.sort().values[: max(1, round(allowed.share * apart.numel()))][-1])
-    remark = f"; {moved} of {apart.numel()} entries differ, at near-ties" if moved else ""
-    return Check(what, figure, allowed.near, f"against {by}{remark}", kind)
-
-
-def distance(a: Tensor, b: Tensor) -> float:
-    """Largest difference relative to the largest magnitude; infinity where one is not finite."""
-    if a.numel() == 0:
-        return 0.0
-    rest = (a.double() - b.double()).abs().max() / b.double().abs().max().clamp_min(1e-300)
-    return float(rest) if bool(torch.isfinite(rest)) else float("inf")
 
 
 def _places(result: Any) -> list[Tensor]:

@@ -14,8 +14,9 @@ import numpy as np
 import yaml
 
 from lrpc.errors import ImageError, ProgramError
-from lrpc.results.crops import around, crop_of, resized
+from lrpc.results.crops import crop_of, resized, window_of
 from lrpc.results.groups import LEAST, spectral
+from lrpc.results.schema import TARGETS
 from lrpc.support.files import complete, make_folder, write_text
 
 if TYPE_CHECKING:
@@ -76,22 +77,23 @@ def _labels(results: Results) -> dict[int, str]:
     return {label: found[label] for label in sorted(key for key in found if key is not None)}
 
 
-def write_virelay(results: Results, folder: Path) -> None:
-    """Write a project of ViRelAy 0.6 (`project.yaml` and HDF5 files): crops of images and relevance
-    around the objects, and of each class with enough of them spectral clusters. Raises ProgramError
-    without h5py."""
+def write_virelay(results: Results, folder: Path, crop: str) -> list[str]:
+    """Write a project of ViRelAy 0.6 (`project.yaml` and HDF5 files): images and relevance around
+    the objects, or all of them (`crop` image), and of each class with enough of them spectral
+    clusters. Returns why images are grey in it. Raises ProgramError without h5py."""
     h5py = _module("h5py")
-    crops = [(one, crop) for one in results if (crop := _crop(one)) is not None]
+    crops = [(one, found) for one in results if (found := _crop(one, crop)) is not None]
     if not crops:
         stored = any(one.row["map"] for one in results) or not len(results)
-        why = "no target has a box with relevance around it" if stored else "no map is stored"
+        why = "no target has a class and relevance there" if stored else "no map is stored"
         raise ProgramError(f"{why}: there is nothing to crop")
+    gone: dict[str, None] = {}
     make_folder(folder)
     labels = _labels(results)
     numbers = np.array([one.row["class"] for one, _ in crops], np.uint16)
     maps = np.stack([crop for _, crop in crops])[..., None]
     with complete(folder / "images.h5") as part, h5py.File(part, "w") as file:
-        file["data"] = np.stack([_photo(one) for one, _ in crops])
+        file["data"] = np.stack([_photo(one, crop, gone) for one, _ in crops])
         file["label"] = numbers
     with complete(folder / "attributions.h5") as part, h5py.File(part, "w") as file:
         file["attribution"], file["label"] = maps, numbers
@@ -108,22 +110,25 @@ def write_virelay(results: Results, folder: Path) -> None:
     told = [{"index": n, "word_net_id": str(n), "name": name} for n, name in labels.items()]
     write_text(folder / "labels.json", json.dumps(told, ensure_ascii=False))
     write_text(folder / "project.yaml", yaml.safe_dump(_project(results, bool(analysed))))
+    return list(gone)
 
 
-def _crop(one: Any) -> Any:
+def _crop(one: Any, crop: str) -> Any:
     if one.row["class"] is None or one.row["map"] is None:
         return None
     about = one.results.image(one.row["image"])
-    return crop_of(one.map.astype(np.float64), one.row, about, _EDGE)
+    return crop_of(one.map.astype(np.float64), one.row, about, _EDGE, crop)
 
 
-def _photo(one: Any) -> Any:
-    """The image around an object, grey where its file is gone."""
+def _photo(one: Any, crop: str, gone: dict[str, None]) -> Any:
+    """The image around an object, or grey where its file is gone or has changed, as `gone` says."""
     try:
         pixels = np.asarray(one.photo, dtype=np.float64)
-    except ImageError:
+    except ImageError as error:
+        gone[str(error)] = None
         return np.full((_EDGE, _EDGE, 3), 128, np.uint8)
-    channels = [resized(pixels[..., c], around(one.row), _EDGE) for c in range(3)]
+    edges = window_of(one.row, one.results.image(one.row["image"]), crop)
+    channels = [resized(pixels[..., c], edges, _EDGE) for c in range(3)]
     return np.stack(channels, -1).round().clip(0, 255).astype(np.uint8)
 
 
@@ -137,7 +142,8 @@ def _analyses(rows: list[dict[str, Any]], maps: Any) -> Iterator[tuple[str, tupl
     for label, members in sorted(groups.items()):
         if len(members) >= LEAST:
             table = maps[members].reshape(len(members), -1).astype(np.float64)
-            yield label, (np.array(members, np.uint32), *spectral(table))
+            found = spectral(table)
+            yield label, (np.array(members, np.uint32), found.labels, found.embedding)
 
 
 def _project(results: Results, analysed: bool) -> dict[str, Any]:
@@ -181,15 +187,22 @@ def to_supervision(results: Results, image: int) -> Any:
 
 
 def to_fiftyone(results: Results) -> list[Any]:
-    """A `fiftyone.Sample` for each image that was explained, with its detections in `lrpc` and each
-    target's map as a `Heatmap` under the target's slug and composite."""
+    """A `fiftyone.Sample` for each image that was explained, with its detections in `lrpc`, each
+    once, and each target's map as a `Heatmap` under the target's slug and composite; where its file
+    is gone or has changed, `lrpc_note` says so instead."""
     fo = _module("fiftyone")
     samples = []
     for about in results.images.to_pylist():
         if about["error"] is not None:
             continue
         sample = fo.Sample(filepath=str(results.path_of(about["image"])))
-        boxes = []
+        samples.append(sample)
+        try:
+            results.check_photo(about["image"])
+        except ImageError as error:  # its heat maps are of another picture
+            sample["lrpc_note"] = str(error)
+            continue
+        boxes: dict[tuple[Any, ...], Any] = {}  # an object once, whatever explains it
         for one in results.of_image(about["image"]):
             name = f"{one.row['slug']}_{one.row['composite']}".replace("-", "_").replace(".", "_")
             values = one.original_map
@@ -200,9 +213,9 @@ def to_fiftyone(results: Results) -> list[Any]:
                 box = [x0 / wide, y0 / high, (x1 - x0) / wide, (y1 - y0) / high]
                 label = one.row["class_name"] or str(one.row["class"])
                 score = one.row["score"]
-                boxes.append(fo.Detection(label=label, bounding_box=box, confidence=score))
-        sample["lrpc"] = fo.Detections(detections=boxes)
-        samples.append(sample)
+                found = fo.Detection(label=label, bounding_box=box, confidence=score)
+                boxes.setdefault((one.row["query"], one.row["class"]), found)
+        sample["lrpc"] = fo.Detections(detections=list(boxes.values()))
     return samples
 
 
@@ -224,6 +237,26 @@ def to_quantus(results: Results, rows: list[int]) -> dict[str, Any]:
     if len(masks) == len(found):
         batch["s_batch"] = np.stack(masks)
     return batch
+
+
+def to_xarray(results: Results, rows: list[int], original: bool) -> Any:
+    """An `xarray.Dataset` of targets whose maps have one size: `relevance` [number, y, x], and the
+    columns of their table that hold one number or text each."""
+    xarray = _module("xarray")
+    found = [results[n] for n in rows]
+    stack = [one.original_map if original else one.map for one in found]
+    if len({values.shape for values in stack}) != 1:
+        raise ProgramError("maps of one size make an array: choose rows of images of one size")
+    columns: dict[str, Any] = {}
+    for name, (kind, _) in TARGETS.items():
+        values = [one.row[name] for one in found]
+        if kind == "string":
+            columns[name] = ("number", [value or "" for value in values])
+        elif kind in ("int32", "int64", "double"):
+            numbers = [np.nan if value is None else value for value in values]
+            columns[name] = ("number", np.array(numbers))
+    relevance = (("number", "y", "x"), np.stack(stack))
+    return xarray.Dataset({"relevance": relevance}, {"number": rows, **columns})
 
 
 def _module(name: str) -> Any:

@@ -1,8 +1,10 @@
 """What the targets of a class have in common, and which differ: means, outliers, clusters.
 
 Clusters are those of spectral relevance analysis (Lapuschkin et al. 2019, 1902.10178): spectral
-clustering of the maps, here of their crops around the objects, with as many clusters as the largest
-gap between the eigenvalues of the Laplacian tells.
+clustering (Ng, Jordan and Weiss 2001) of crops of the maps, on the graph of nearest neighbours by
+cosine. Behind how many clusters the largest gap between the eigenvalues of the Laplacian lies, from
+two on, so many there are. How far they are apart is another question: a figure says which share of
+neighbours are of one cluster, beside what chance would give.
 """
 
 from __future__ import annotations
@@ -34,11 +36,25 @@ class Cluster:
 @dataclass(frozen=True, eq=False)
 class Group:
     """The targets of one class under one composite: the mean of their crops, the rows least like
-    it with their cosines, and clusters (none: too few, or no gap)."""
+    it with their cosines, and clusters (none: too few targets), with the share of nearest
+    neighbours that are of one cluster and what chance would give."""
 
     mean: Crop
     outliers: tuple[tuple[int, float], ...]
     clusters: tuple[Cluster, ...]
+    together: float = 1.0
+    chance: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Spectral:
+    """The cluster of each row of a table, its spectral embedding [n, clusters], the share of
+    nearest neighbours that are of one cluster, and the share that chance would give."""
+
+    labels: NDArray[np.int64]
+    embedding: Features
+    together: float
+    chance: float
 
 
 def group(rows: Sequence[int], crops: Sequence[Crop], outliers: int = 6) -> Group:
@@ -48,43 +64,47 @@ def group(rows: Sequence[int], crops: Sequence[Crop], outliers: int = 6) -> Grou
     likeness = _cosine(table, mean)
     order = np.argsort(likeness, kind="stable")[: outliers if len(rows) > outliers else 0]
     odd = tuple((rows[i], float(likeness[i])) for i in order)
-    return Group(_square(mean), odd, tuple(_clusters(rows, table)))
-
-
-def _clusters(rows: Sequence[int], table: Features) -> list[Cluster]:
     if len(rows) < LEAST:
-        return []
+        return Group(_square(mean), odd, ())
+    clusters, parts = _clusters(rows, table)
+    return Group(_square(mean), odd, tuple(clusters), parts.together, parts.chance)
+
+
+def _clusters(rows: Sequence[int], table: Features) -> tuple[list[Cluster], Spectral]:
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(MOST, len(rows))).round().astype(int))
-    labels, _ = spectral(table[chosen])
+    parts = spectral(table[chosen])
     found = []
-    for label in range(labels.max() + 1):
-        members = chosen[labels == label]
+    for label in range(parts.labels.max() + 1):
+        members = chosen[parts.labels == label]
         mean = table[members].mean(0)
         typical = np.argsort(-_cosine(table[members], mean), kind="stable")
         found.append(Cluster(tuple(rows[members[i]] for i in typical), _square(mean)))
     found.sort(key=lambda one: -len(one.rows))
-    return found if len(found) > 1 else []
+    return found, parts
 
 
-def spectral(table: Features) -> tuple[NDArray[np.int64], Features]:
-    """The cluster of each row, by spectral clustering on the graph of nearest neighbours, and its
-    spectral embedding; how many clusters there are, the largest gap of the eigenvalues tells."""
+def spectral(table: Features) -> Spectral:
+    """Spectral clustering of the rows of a table, two clusters or more."""
     neighbours = importlib.import_module("sklearn.neighbors")
     cluster = importlib.import_module("sklearn.cluster")
     count = 1 + round(np.log2(len(table)))
-    near = neighbours.kneighbors_graph(table, count).toarray()
+    near = neighbours.kneighbors_graph(_unit(table), count).toarray()
     affinity = np.maximum(near, near.T)
     root = 1 / np.sqrt(affinity.sum(1))
     laplacian = np.eye(len(table)) - root[:, None] * affinity * root
     values, vectors = np.linalg.eigh(laplacian)
     most = min(_CLUSTERS, len(table) - 1)
-    clusters = int(np.argmax(np.diff(values[: most + 1]))) + 1
-    if clusters == 1:
-        return np.zeros(len(table), np.int64), vectors[:, :most]
-    points = vectors[:, :clusters]
-    points = points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
+    clusters = int(np.argmax(np.diff(values[1 : most + 1]))) + 2
     means = cluster.KMeans(clusters, n_init=10, random_state=0)
-    return np.asarray(means.fit_predict(points), dtype=np.int64), vectors[:, :most]
+    labels = np.asarray(means.fit_predict(_unit(vectors[:, :clusters])), dtype=np.int64)
+    alike = labels[:, None] == labels
+    together = float(affinity[alike].sum() / affinity.sum())
+    return Spectral(labels, vectors[:, :most], together, float(alike.mean()))
+
+
+def _unit(rows: Features) -> Features:
+    """Rows of length 1."""
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30))
 
 
 def _cosine(table: Features, mean: Features) -> Features:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lrpc.errors import ProgramError
-from lrpc.results import schema
+from lrpc.results import schema, source
 from lrpc.results.opened import Results
 from lrpc.results.target import Target
 
@@ -25,7 +25,7 @@ class Explanations(Results):
         self,
         records: Sequence[Mapping[str, Any]],
         tensors: Mapping[str, NDArray[Any]],
-        photos: Mapping[int, Callable[[], Image.Image]],
+        photos: Mapping[int, Callable[[], bytes]],
         job: dict[str, Any],
     ) -> None:
         self.job, self.records = job, sorted(records, key=lambda one: one["number"])
@@ -66,8 +66,10 @@ class Explanations(Results):
         return (self[n] for n in range(len(self)))
 
     def photo(self, image: int) -> Image.Image:
-        """An image as it was given, RGB, upright."""
-        return self._photos[image]()
+        """An image as it was given, RGB, upright; raises ImageError where its file has changed."""
+        about, data = self.image(image), self._photos[image]()
+        source.check_same(about["name"], data, about["sha256"])
+        return source.photo(about["name"], data)
 
     def tensor(self, image: int, name: str) -> NDArray[Any]:
         """A tensor by its name in the tables."""

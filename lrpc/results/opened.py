@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lrpc.errors import ProgramError
+from lrpc.errors import LrpcWarning, ProgramError
 from lrpc.results import exports, layout, maps, resample, schema, shards, source
+from lrpc.results.crops import CROPS
 from lrpc.results.target import Target
 
 FORMS = ("coco", "virelay")
@@ -90,8 +92,22 @@ class Results:
             yield Target(self, number, row)
 
     def photo(self, image: int) -> Image.Image:
-        """An image of the source, RGB, upright; raises ImageError where it is gone."""
-        return self._entry(image).photo()
+        """An image of the source, RGB, upright; raises ImageError where it is gone, and where it is
+        not the one that was explained, by its checksum."""
+        one = self._entry(image)
+        return source.photo(one.name, self._bytes(image))
+
+    def check_photo(self, image: int) -> None:
+        """Raise ImageError where the file of an image is gone, or not the one that was
+        explained."""
+        self._bytes(image)
+
+    def _bytes(self, image: int) -> bytes:
+        one = self._entry(image)
+        data = one.place.read(one.name)
+        if image in self._rows:
+            source.check_same(one.name, data, self.image(image)["sha256"])
+        return data
 
     def _record(self, number: int) -> _Record | None:
         """What the own file of an image that is done has, None where a running job has put it into
@@ -138,13 +154,20 @@ class Results:
         """A stored tensor of an image, by its name in the tables."""
         return shards.tensor(self.file_of(image), name)
 
-    def write(self, form: str, path: str | Path) -> None:
+    def write(self, form: str, path: str | Path, crop: str = CROPS[0]) -> None:
         """Write them for another tool: `coco`, a JSON file of annotations with the places of their
-        maps; `virelay`, a folder with a project. Raises ProgramError."""
+        maps; `virelay`, a folder with a project, of what lies around each object or with `crop`
+        image of whole images. Warns where images are not those that were explained. Raises
+        ProgramError."""
         if form not in FORMS:
             raise ProgramError(f"{form}: results are written as {', '.join(FORMS)}")
-        writers = {"coco": exports.write_coco, "virelay": exports.write_virelay}
-        writers[form](self, Path(path))
+        if crop not in CROPS:
+            raise ProgramError(f"crop {crop!r}: is one of {', '.join(CROPS)}")
+        if form == "coco":
+            exports.write_coco(self, Path(path))
+        elif gone := exports.write_virelay(self, Path(path), crop):
+            more = f", and {len(gone) - 1} more" if len(gone) > 1 else ""
+            warnings.warn(f"shown in grey: {gone[0]}{more}", LrpcWarning, stacklevel=2)
 
     def to_supervision(self, image: int) -> Any:
         """An image's detections as `supervision.Detections`."""
@@ -157,6 +180,12 @@ class Results:
     def to_quantus(self, rows: Sequence[int]) -> dict[str, Any]:
         """`x_batch`, `y_batch`, `a_batch` and `s_batch` of some targets, on images of one size."""
         return exports.to_quantus(self, list(rows))
+
+    def to_xarray(self, rows: Sequence[int] | None = None, original: bool = False) -> Any:
+        """Maps of one size as an `xarray.Dataset`, of some targets (default: all), at the size that
+        the network sees, or at that of the `original` images."""
+        chosen = range(len(self)) if rows is None else rows
+        return exports.to_xarray(self, list(chosen), original)
 
     def map(self, row: dict[str, Any], original: bool = False) -> maps.Map:
         """The relevance map of a target, given as its row: float32 [h, w], summed over channels, at
@@ -214,4 +243,6 @@ class Results:
         tables = [schema.read_table(self.layout.table(name, part)) for part in self._parts]
         rows = [row for record in self._own for row in schema.rows_of(name, *record)]
         tables.append(schema.table(name, rows))
-        return pa.concat_tables(tables).sort_by("image") if rows else pa.concat_tables(tables)
+        # What another release has written may lack columns, or have more: these are null, or kept.
+        found = pa.concat_tables(tables, promote_options="default")
+        return found.sort_by("image") if rows else found

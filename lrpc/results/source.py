@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -78,9 +79,13 @@ class Listed:
         row = [self.name, self.part, *self.stamp, str(where.path), where.start, where.size]
         return json.dumps(row)
 
-    def photo(self) -> Image.Image:
-        """The image as RGB, turned upright; raises ImageError."""
-        return photo(self.name, self.place.read(self.name))
+
+def check_same(name: str, data: bytes, sha256: str | None) -> None:
+    """Raise ImageError where a file that was explained has another content now."""
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise ImageError(
+            f"{shown(name)}: its file has changed since it was explained; explain it again"
+        )
 
 
 def photo(name: str, data: bytes) -> Image.Image:

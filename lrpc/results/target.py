@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from lrpc.results import colour, figure
+from lrpc.results import colour, figure, waterfall
 from lrpc.results.maps import Map
 
 if TYPE_CHECKING:
@@ -109,6 +109,19 @@ class Target:
         """Write its figure as PNG, PDF, SVG, JPEG or WebP, `width` inches wide. Raises
         ProgramError."""
         figure.save(figure.figure(self, width, cmap, percentile), Path(path), dpi)
+
+    def waterfall(self, axes: Any = None) -> Any:
+        """Draw how relevance comes from the target to the image, part by part of the model; returns
+        the axes. Raises ProgramError where there is no ledger."""
+        if axes is None:
+            pyplot = importlib.import_module("matplotlib.pyplot")
+            axes = pyplot.subplots(layout="constrained")[1]
+        return waterfall.draw(self.title, waterfall.of_row(self.row), axes)
+
+    @property
+    def account(self) -> str:
+        """The same as text, of at most 80 columns."""
+        return waterfall.text(self.title, waterfall.of_row(self.row))
 
     def _repr_html_(self) -> str:
         picture = self.picture()

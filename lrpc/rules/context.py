@@ -53,6 +53,38 @@ class Context(LedgerRows):
             self.flush()
         self._loc, self._node, self._rule = node.loc, node.outputs[0].name, node.rule
 
+    def mask(self, name: str, node: Node, value: Value, mask: Value) -> None:
+        """Let pass of what arrived at `value`, which `node` made, what a mask [K, …] does; the rest
+        goes to sink `condition`. Rows of the ledger are those of the condition's own `name`.
+
+        What crosses blocks is masked between them, so that equal blocks share a function.
+        """
+        came = self.take(value)
+        assert came is not None
+        inside = block_of(node.loc.module) == block_of(self._loc.module)
+        self._loc, self._node, self._rule = (node.loc if inside else Loc()), name, None
+        if came.g is not None:
+            self._parts["g", value.name] = [
+                (block_of(self._loc.module), self._masked(came.g, mask))
+            ]
+            self.record("out", came.g, value)
+            self.record("condition", self._parts["g", value.name][0][1], value, rest=True)
+            self.record("in", self._parts["g", value.name][0][1], value)
+        if came.r is not None:
+            r = self.op("mul", came.r, mask)
+            self._parts["r", value.name] = [(block_of(self._loc.module), r)]
+            self.record_relevance("out", came.r)
+            self.absorb_relevance("condition", came.r)
+            self.absorb_relevance("condition", r, negative=True)
+            self.record_relevance("in", r)
+
+    def _masked(self, g: Value, mask: Value) -> Value:
+        """`g` times a mask, before the gate of a ReLU: its output may still stand for its input."""
+        gate = self.builder.made_by(g)
+        if gate is None or gate.op != "gate":
+            return self.op("mul", g, mask)
+        return self.op("gate", self.op("mul", gate.inputs[0], mask), gate.inputs[1])
+
     def leave(self) -> None:
         """No node is being worked on any more."""
         self.flush()

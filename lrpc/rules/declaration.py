@@ -31,6 +31,7 @@ class Param:
     words: tuple[str, ...] = ()
     many: bool = False
     meaning: str = ""
+    quiet: bool = False  # left out of what is printed where it has its default
 
     def check(self, rule: str, value: object) -> Setting:
         """The value in its proper type, or RuleError with the reason."""
@@ -112,7 +113,9 @@ class Declaration:
                 )
         values = {p.name: p.check(self.name, given.get(p.name, p.default)) for p in self.params}
         # A word left at its default says nothing: rules read short.
-        silent = {p.name for p in self.params if p.words and values[p.name] == p.default}
+        silent = {
+            p.name for p in self.params if (p.words or p.quiet) and values[p.name] == p.default
+        }
         rule = Rule(self.name, tuple((k, v) for k, v in values.items() if k not in silent))
         if reason := self.refuse(rule):
             raise RuleError(f"rule {self.name}: {reason}")

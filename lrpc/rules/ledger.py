@@ -14,7 +14,10 @@ from lrpc.ir.graph import Attr, Graph, Node, Value
 from lrpc.rules.emission import Emission
 from lrpc.rules.folds import batch_axis, folded, images_last
 
-SINKS = ("bias", "epsilon", "softmax", "position", "detached", "border", "rescale")
+SINKS = (
+    *("bias", "epsilon", "sign", "softmax", "position", "detached", "border", "rescale"),
+    "condition",
+)
 
 
 class LedgerRows(Emission):

@@ -8,7 +8,7 @@ from lrpc.errors import RuleError
 from lrpc.ir.graph import Node, Rule
 from lrpc.rules.context import Context
 from lrpc.rules.declaration import EPS, Declaration, Param
-from lrpc.rules.maps import MAPS, bias_of, transpose
+from lrpc.rules.maps import MAPS, ONES, apply, bias_of, entries, transpose
 
 BIAS = Param(
     "bias",
@@ -18,8 +18,28 @@ BIAS = Param(
 )
 
 
+SPREAD = Param(
+    "bias",
+    "absorb",
+    words=("absorb", "excluded", "spread"),
+    meaning="whether b takes its share of the relevance, stays out of the denominator, or hands its"
+    " share on to the inputs, equally",
+)
+FACTOR = Param(
+    "bias_factor",
+    1.0,
+    low=0.0,
+    high=1.0,
+    meaning="δ, the part of b's share that `spread` hands on",
+    quiet=True,
+)
+
+
 def epsilon(ctx: Context, node: Node, rule: Rule) -> None:
     eps = rule.number("eps")
+    if rule.word("bias", "absorb") == "spread":
+        _spreading(ctx, node, eps, rule.number("bias_factor", 1.0))
+        return
     if rule.word("bias", "absorb") == "excluded" and (bias := bias_of(ctx, node)) is not None:
         pure = ctx.op("sub", ctx.output(node), bias)
         s = ctx.divided(node, pure, eps)
@@ -31,6 +51,22 @@ def epsilon(ctx: Context, node: Node, rule: Rule) -> None:
         if ctx.ledger and (bias := bias_of(ctx, node)) is not None:
             ctx.absorb("bias", s, bias)
     ctx.propagate(node.inputs[0], transpose(ctx, node, s))
+
+
+def _spreading(ctx: Context, node: Node, eps: float, factor: float) -> None:
+    """The ε rule; δ of the bias's share goes to all inputs that the output sees, in equal parts."""
+    s, x = ctx.per_output(node, eps), node.inputs[0]
+    ctx.propagate(x, transpose(ctx, node, s))
+    if (bias := bias_of(ctx, node)) is None:
+        return
+    ctx.absorb("bias", s, bias)
+    if factor == 0:
+        return
+    seen = apply(ctx, node, entries(ctx, node, 1.0), ONES)  # padding is not counted
+    share = ctx.op("ratio", ctx.scaled(ctx.op("mul", s, bias), factor), seen, eps=0.0)
+    given = transpose(ctx, node, share, ONES)
+    ctx.absorb_relevance("bias", given, negative=True)
+    ctx.propagate_relevance(x, given)
 
 
 def gradient_input(ctx: Context, node: Node, rule: Rule) -> None:
@@ -54,7 +90,9 @@ RULES = (
     Declaration("epsilon", MAPS, epsilon,
         "R_x = x ⊙ f_Wᵀ(R_z / stab_ε(f_W(x) + b))",
         "Bach et al. 2015, eq. 58 (10.1371/journal.pone.0130140)",
-        "all but the bias's share and ε's", (EPS, BIAS)),
+        "all but the bias's share and ε's; with `bias: spread` δ of that share goes to the n inputs"
+        " that an output sees, b/n each (Lapuschkin et al. 2016, LRP toolbox)",
+        (EPS, SPREAD, FACTOR)),
     # An interpolation to the same size is dropped.
     Declaration("pass", tuple(op for op in MAPS if op != "interpolate"), passing,
         "R_x = R_z; input and output have one shape",

@@ -13,6 +13,7 @@ from lrpc.ir.graph import Node, Rule, Value
 from lrpc.ir.types import K
 from lrpc.rules.context import Context
 from lrpc.rules.declaration import EPS, Declaration
+from lrpc.rules.linear import SPREAD
 from lrpc.rules.structure import extent
 
 NORMS = ("layer_norm", "group_norm")
@@ -88,10 +89,30 @@ def _wide_weight(ctx: Context, name: str) -> str:
 
 
 def detach_sigma(ctx: Context, node: Node, rule: Rule) -> None:
-    s = ctx.per_output(node, rule.number("eps"))
-    if ctx.ledger and (beta := _affine(ctx, node, "bias")) is not None:
-        ctx.absorb("bias", s, beta)
+    eps, how = rule.number("eps"), rule.word("bias", "absorb")
+    beta = _affine(ctx, node, "bias")
+    if beta is not None and how == "excluded":
+        pure = ctx.op("sub", ctx.output(node), beta)
+        s = ctx.divided(node, pure, eps)
+        if ctx.ledger:
+            ctx.absorb_all(node, "epsilon")
+            ctx.record("epsilon", s, pure, negative=True)
+    else:
+        s = ctx.per_output(node, eps)
+        if beta is not None and how == "absorb":
+            ctx.absorb("bias", s, beta)
     ctx.propagate(node.inputs[0], _transposed(ctx, node, s))
+    if beta is not None and how == "spread":
+        _spread(ctx, node, ctx.op("mul", s, beta))
+
+
+def _spread(ctx: Context, node: Node, r: Value) -> None:
+    """Relevance of the outputs, in equal parts to all inputs of its row."""
+    rows, x = _rows(ctx, node, r), node.inputs[0]
+    mean = ctx.op("mean", rows, dims=(-1,), keepdim=True)
+    ones = ctx.op("full", shape=(1,) * (rows.type.rank - 1) + rows.type.shape[-1:],
+        value=1.0, dtype=rows.type.dtype)  # fmt: skip
+    ctx.propagate_relevance(x, ctx.reshape(ctx.op("mul", mean, ones), (K, *x.type.shape)))
 
 
 def identity(ctx: Context, node: Node, rule: Rule) -> None:
@@ -169,7 +190,8 @@ RULES = (
     Declaration("detach_sigma", NORMS, detach_sigma,
         "σ constant, μ linear: epsilon rule through diag(γ/σ)(I − 11ᵀ/C)",
         "Achtibat et al. 2024 (2402.05602); Ali et al. 2022 (2202.07304)",
-        "all but β's share and ε's", (EPS,)),
+        "all but β's share and ε's; with `bias: spread` that goes to the row's inputs, equally",
+        (EPS, SPREAD)),
     Declaration("identity", ALL_NORMS, identity,
         "R_x = R_y",
         "Achtibat et al. 2024, proposition 3.4 (2402.05602)",

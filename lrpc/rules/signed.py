@@ -93,6 +93,22 @@ def _book(ctx: Context, node: Node, parts: list[tuple[Half, Value, Value]]) -> N
             ctx.absorb("bias", s, half.bias)
 
 
+def _book_lost(ctx: Context, node: Node, divisor: Value, share: float) -> None:
+    """Of what sink `epsilon` has, the share of a half that nothing contributes to: sink `sign`."""
+    if not ctx.ledger:
+        return
+    none = ctx.op("compare_scalar", divisor, kind="eq", value=0.0)
+    came = ctx.arrived(node)
+    if came.g is not None:
+        lost = ctx.scaled(ctx.op("gate", came.g, none), share)
+        ctx.absorb("sign", lost, node.out)
+        ctx.absorb("epsilon", lost, node.out, negative=True)
+    if came.r is not None:
+        lost = ctx.scaled(ctx.op("gate", came.r, none), share)
+        ctx.absorb_relevance("sign", lost)
+        ctx.absorb_relevance("epsilon", lost, negative=True)
+
+
 def gamma(ctx: Context, node: Node, rule: Rule) -> None:
     factor, x = rule.number("gamma"), node.inputs[0]
     if factor and not (ctx.nothing_below_zero(node) and not_negative(ctx, x)):
@@ -210,6 +226,8 @@ def _alpha_beta(ctx: Context, node: Node, rule: Rule, alpha: float, beta: float)
         s = _where(ctx, node, some, divisor, rule.number("eps"))
         parts.append((half, ctx.scaled(s, share), divisor))
     _book(ctx, node, parts)
+    for (_, share), (_, _, divisor) in zip(halves, parts, strict=True):
+        _book_lost(ctx, node, divisor, share)
     _give(ctx, node, [(half, s) for half, s, _ in parts])
 
 
@@ -263,12 +281,12 @@ RULES = (
         " p = R_z / stab_ε(W⁺x⁺ + W⁻x⁻ + b⁺), n = R_z / stab_ε(W⁻x⁺ + W⁺x⁻ + b⁻)",
         "Bach et al. 2015, eq. 60 (10.1371/journal.pone.0130140)",
         "all but b⁺'s and b⁻'s shares and ε's; an output without contributions of one sign loses"
-        " that sign's part to sink `epsilon`",
+        " that sign's part to sink `sign`",
         (ALPHA, BETA, EPS, BIAS), _refuse_shares),
     Declaration("z_plus", MAPS, z_plus,
         "R_x = x⁺ ⊙ W⁺ᵀp + x⁻ ⊙ W⁻ᵀp; p = R_z / stab_ε(W⁺x⁺ + W⁻x⁻ + b⁺)",
         "Montavon et al. 2017 (10.1016/j.patcog.2016.11.008); alpha_beta with α = 1, β = 0",
         "all but b⁺'s share and ε's; an output without positive contributions loses all to sink"
-        " `epsilon`",
+        " `sign`",
         (EPS, BIAS)),
 )  # fmt: skip

@@ -31,16 +31,17 @@ class Calls:
         function: Function,
         weights: Mapping[str, Tensor],
         saved: Saved,
-        g: Tensor,
+        given: Sequence[Tensor],
         places: frozenset[str],
         ledger: bool,
         chunk: int = 0,
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """Relevance at `places` by name from `g` [K, ...], and the amounts that a ledger books.
+        """Relevance at `places` by name from what is `given`, G [K, ...] and the masks of
+        conditions; and the amounts that a ledger books.
         `chunk` is for functions that take the seeds through blocks so many at a time."""
         amounts: list[Tensor] = []
         more = [*([chunk] if chunk else []), amounts if ledger else None]
-        return self.run(function, weights, saved, g, places, *more), amounts
+        return self.run(function, weights, saved, *given, places, *more), amounts
 
     def check(self, saved: Saved) -> None:
         """Refuse what an earlier forward pass saved, where it is not there any more."""

@@ -94,10 +94,10 @@ class RecordedForward:
 
 @dataclass(eq=False)
 class RecordedRelevance:
-    """A recorded relevance call: where its seeds go, and what it fills. `added` is what it leaves
-    in the state for later calls: (block, name, value)."""
+    """A recorded relevance call: where its seeds and masks go, and what it fills. `added` is what
+    it leaves in the state for later calls: (block, name, value)."""
 
-    g: Tensor
+    given: Sequence[Tensor]
     found: dict[str, Tensor]
     amounts: list[Tensor]
     added: list[tuple[str, str, Any]] = field(repr=False)
@@ -148,20 +148,21 @@ class Captured(Calls):
         function: Function,
         weights: Mapping[str, Tensor],
         saved: Saved,
-        g: Tensor,
+        given: Sequence[Tensor],
         places: frozenset[str],
         ledger: bool,
         chunk: int = 0,
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
         """Relevance and amounts, copied."""
         state = self._current(saved)
-        call = (id(state.source), function, tuple(g.shape), places, ledger, chunk)
+        call = (id(state.source), function, tuple(x.shape for x in given), places, ledger, chunk)
         key = (settings(), *call, state.added)
         if key not in self.relevances:
             run = partial(self.calls.relevance, function, weights)
-            self.relevances[key] = self._recorded(run, state, g, places, ledger, chunk)
+            self.relevances[key] = self._recorded(run, state, given, places, ledger, chunk)
         recorded = self.relevances[key]
-        recorded.g.copy_(g)
+        for buffer, x in zip(recorded.given, given, strict=True):
+            buffer.copy_(x)
         recorded.replay()
         for block, name, value in recorded.added:
             state[block][name] = value
@@ -185,9 +186,12 @@ class Captured(Calls):
         return saved
 
     def _recorded(
-        self, run: Callable[..., Any], state: Kept, g: Tensor, *asked: Any
+        self, run: Callable[..., Any], state: Kept, given: Sequence[Tensor], *asked: Any
     ) -> RecordedRelevance:
-        held, before = g.clone(), {block: dict(part) for block, part in state.items()}
+        held, before = (
+            [x.clone() for x in given],
+            {block: dict(part) for block, part in state.items()},
+        )
 
         def call() -> tuple[dict[str, Tensor], list[Tensor], list[tuple[str, str, Any]]]:
             saved = {block: dict(part) for block, part in before.items()}

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lrpc.runtime.conditions import Conditions
 from lrpc.runtime.limits import Split
 from lrpc.runtime.seeds import Target
 from lrpc.runtime.sizes import sizes_of
@@ -80,3 +81,4 @@ class Request:
     ledger: bool
     total: bool
     split: Split
+    conditions: Conditions

@@ -117,3 +117,10 @@ def read_manifest(directory: Path, wanted: Mapping[str, Any] = READ) -> dict[str
         raise ProgramError(f"{path}: is no manifest: {reason}; compile the program again") from None
     check(data, wanted, str(path))
     return {**data}
+
+
+def rows_of(manifest: Mapping[str, Any], target: str, composite: str) -> list[list[str]]:
+    """What the rows of a target's ledger are, in the order that its code appends them."""
+    own = manifest.get("composites", {}).get(composite, {})
+    rows: list[list[str]] = own.get("ledger", manifest["ledger"])[target]
+    return rows

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from lrpc.runtime.arguments import batch_of, given_inputs, indexing
 from lrpc.runtime.capture import chosen_calls
+from lrpc.runtime.conditions import Masked, conditions_of, masked, seeds_of
 from lrpc.runtime.copies import copied, reopening
 from lrpc.runtime.interface import Interface, OfSizes, Request
 from lrpc.runtime.limits import Call, Limits, of_images, out_of_memory, say
 from lrpc.runtime.loading import WEIGHTS, ProgramError, check_files, check_finite, read_weights
-from lrpc.runtime.manifests import read_manifest
+from lrpc.runtime.manifests import read_manifest, rows_of
 from lrpc.runtime.requests import (
     check_options,
     check_state,
@@ -29,7 +30,7 @@ from lrpc.runtime.requests import (
 )
 from lrpc.runtime.result_buffers import Outputs, Room, apart, apart_from
 from lrpc.runtime.results import Relevance, State, flat, ledger_of, rebuild
-from lrpc.runtime.seeds import Start, seed_count, start
+from lrpc.runtime.seeds import Target, seed_count, start
 from lrpc.runtime.settings import in_own_modes, own_settings
 
 
@@ -105,6 +106,7 @@ class Program:
         *,
         composite: str | None = None,
         seeds: Tensor | None = None,
+        condition: Any = None,
         layer: int | None = None,
         token: int | None = None,
         norm: str = "none",
@@ -123,6 +125,8 @@ class Program:
                 image. A target without an index starts at [()].
             composite: one of the program's; by default its first.
             seeds: instead of `at`, the relevance itself, [K, *shape of the target].
+            condition: the channels that pass at places, {"encoder.layers.3": [7, 12]}, or masks;
+                or a list of such, one for each seed. A place is read before its mask.
             layer: the layer of encoder_feature and decoder_query.
             token: start an encoder feature at one token; by default at the mean over all.
             norm: scale of the start: `none`, `sum1` (to a sum of 1) or `sumT` (to the number of
@@ -138,20 +142,20 @@ class Program:
         if not state.pieces:
             self.calls.check(state.saved)
         state.check_unchanged()
-        composite = find_composite(self.composites, composite)
-        targets = self.interface.others.get(composite, self.interface.targets)
-        name, chosen = find_target(targets, target, layer)
+        composite, name, chosen = self._target(composite, target, layer)
         check_options(norm, {"ledger": ledger, "total": total})
         sizes = self.interface.sizes_of(state.inputs)
         places, token = places_of(chosen, name, read), token_of(chosen, name, token, at, sizes)
         index, seeds = starts_of(chosen, name, state, at, seeds, self.interface.dtype, sizes)
-        count = 1 if total else seed_count(index, seeds)
+        masks = conditions_of(chosen, name, condition, state.batch, sizes)
+        count = seeds_of(name, 1 if total else seed_count(index, seeds), masks, total)
         most = batch_of(self.interface.inputs, state.pieces[0]) if state.pieces else state.batch
         call = Call(composite, name, places, ledger, state.batch, count)
         split = self.limits.at(sizes).split(call, most)
         if split.images < most:
             self._take_apart(state, split.images)
-        request = Request(composite, name, chosen, token, norm, places, ledger, total, split)
+        how = (token, norm, places, ledger, total, split, masks)
+        request = Request(composite, name, chosen, *how)
         named = self.interface.read_inputs
         room = Room(state.batch, {named.get(k, k): axis for k, axis in chosen.image_axes.items()})
         self._fill(room, 0, state, request, index, seeds)
@@ -193,26 +197,25 @@ class Program:
         seed = start(target, request.name, value, at, seeds, request.token, request.norm)
         if request.total:
             seed = seed.total(request.split.per_pass)
-        for own, part in self._passes(state, request, seed):
-            room.put(part, own, seed.count, images)
+        given = masked(seed, request.conditions.of_images(first, state.batch), state.batch)
+        for own, part in self._passes(state, request, given):
+            room.put(part, own, given.count, images)
             del part
 
     def _passes(
-        self, state: State, request: Request, seed: Start
+        self, state: State, request: Request, seed: Masked
     ) -> Iterator[tuple[range, Relevance]]:
         """As many seeds at once as the plan says, fewer where memory does not hold them."""
-        name, step = request.name, request.split.per_pass
-        rows = self._rows(name, request.composite) if request.ledger else None
-        first = 0
+        name, step, first = request.name, request.split.per_pass, 0
         while first < seed.count:
-            part = g = None
+            part = given = None
             try:
-                g = seed.some(first, step)
-                part = self._pass(request, state, g, rows, min(request.split.chunk, step))
+                given = seed.some(first, step)
+                part = self._pass(request, state, given, min(request.split.chunk, step))
             except RuntimeError as error:
                 if not out_of_memory(error) or step == 1:
                     raise
-            del g
+            del given
             if part is None:
                 step = min(step, seed.count - first) // 2 or 1
                 say(f"out of memory: relevance of {name} goes on with {step} seeds at a time")
@@ -237,9 +240,7 @@ class Program:
         """How many of `seeds` seeds one call of `relevance` can take within the budget of the
         program; 0 if not one. It is for images of the sizes in `state`, or of the largest that the
         budget is kept for. The options are those of `relevance`."""
-        composite = find_composite(self.composites, composite)
-        targets = self.interface.others.get(composite, self.interface.targets)
-        name, chosen = find_target(targets, target, layer)
+        composite, name, chosen = self._target(composite, target, layer)
         places = places_of(chosen, name, read)
         sizes = {} if state is None else self.interface.sizes_of(state.inputs)
         call = Call(composite, name, places, ledger, images, seeds)
@@ -283,21 +284,20 @@ class Program:
 
     # -- helpers ---------------------------------------------------------------------------------
 
-    def _rows(self, target: str, composite: str) -> list[list[str]]:
-        """What the rows of a target's ledger are, in the order that its code appends them."""
-        more = self.interface.others
-        own = self.manifest["composites"][composite] if composite in more else self.manifest
-        rows: list[list[str]] = own["ledger"][target]
-        return rows
+    def _target(self, composite: Any, target: Any, layer: Any) -> tuple[str, str, Target]:
+        """The composite, and the name of the target and what it is under that."""
+        own = find_composite(self.composites, composite)
+        targets = self.interface.others.get(own, self.interface.targets)
+        return own, *find_target(targets, target, layer)
 
     def _pass(
-        self, request: Request, state: State, g: Tensor, rows: list[list[str]] | None, chunk: int
+        self, request: Request, state: State, given: Sequence[Tensor], chunk: int
     ) -> Relevance:
-        target, ledger = request.target, rows is not None
+        target, ledger = request.target, request.ledger
         inner = chunk if self.interface.per_pass else 0
         with own_settings(self.interface.tf32, self.device):
             found, amounts = self.calls.relevance(
-                target.run, self.weights, state.saved, g, request.places, ledger, inner
+                target.run, self.weights, state.saved, given, request.places, ledger, inner
             )
         for place, value in found.items():
             what = "raise epsilon, or keep finite what the model computes and torch.where drops"
@@ -305,7 +305,8 @@ class Program:
         named = self.interface.read_inputs
         inputs = {named[k]: v for k, v in found.items() if k in named}
         layers = {k: v for k, v in found.items() if k not in named}
-        return Relevance(inputs, layers, None if rows is None else ledger_of(rows, amounts))
+        rows = rows_of(self.manifest, request.name, request.composite)
+        return Relevance(inputs, layers, ledger_of(rows, amounts) if ledger else None)
 
     def _in_pieces(self, inputs: dict[str, Tensor], batch: int, count: int) -> State:
         """The model on `count` images at a time, which relevance will run it on again."""

@@ -114,16 +114,39 @@ class Ledger:
         scale = self.start.abs().clamp_min(torch.finfo(self.start.dtype).tiny)
         return {node: r.abs() / scale for node, r in rest.items()}
 
-    def biggest(self, count: int = 10) -> list[tuple[str, str, str, float]]:
-        """The largest sinks, by mean |amount| over seeds and images: (node, module path, kind,
-        share of the start)."""
+    def net(self, by: str = "module") -> dict[tuple[str, str], Tensor]:
+        """Sinks summed with their signs, [K, B], by (name, kind): rows that cancel are gone.
+
+        `by` says what the name is of: a `node`, a `module` (its path; a node's name where it has
+        none), which may be called several times, a `part` of the model (`part_of` the module), or
+        the `kind` alone (the name is "").
+        """
+        known = ("node", "module", "part", "kind")
+        if by not in known:
+            raise ProgramError(f"sinks are summed by {', '.join(known)}; got {by!r}")
+        found: dict[tuple[str, str], Tensor] = {}
+        for node, module, kind, amount in self.rows:
+            if kind not in ("out", "in"):
+                path = module or node
+                key = (node, path, part_of(path), "")[known.index(by)], kind
+                found[key] = found[key] + amount if key in found else amount
+        return found
+
+    def biggest(self, count: int = 10, by: str = "module") -> list[tuple[str, str, float]]:
+        """The largest sinks of `net`, by mean |amount| over seeds and images: (name, kind, mean
+        amount over the mean |start|), with its sign."""
         total = self.start.abs().mean().clamp_min(torch.finfo(self.start.dtype).tiny)
-        found = [
-            (node, module, kind, float(amount.abs().mean() / total))
-            for node, module, kind, amount in self.rows
-            if kind not in ("out", "in")
-        ]
-        return sorted(found, key=lambda row: -row[3])[:count]
+        found = self.net(by).items()
+        largest = sorted(found, key=lambda item: -float(item[1].abs().mean()))[:count]
+        return [(name, kind, float(amount.mean() / total)) for (name, kind), amount in largest]
+
+
+def part_of(module: str) -> str:
+    """The part of a model that a module path lies in: the path up to its first number, less the
+    name of the list there. `decoder.layers.2.linear1` lies in `decoder`."""
+    names = module.split(".")
+    first = next((n for n, name in enumerate(names) if name.isdigit()), len(names))
+    return ".".join(names[: max(1, first - 1)] if first < len(names) else names)
 
 
 @dataclass
@@ -197,6 +220,18 @@ class Relevance:
         if place not in every:
             raise ProgramError(f"relevance at {place!r} was not read; there is: {', '.join(every)}")
         return every[place]
+
+    @property
+    def amplification(self) -> dict[str, Tensor]:
+        """Place → Σ |R| there over Σ |start|, both over all images: [K], in float64. Far above 1
+        where contributions of both signs grow and cancel. Needs the ledger."""
+        if self.ledger is None:
+            raise ProgramError("amplification is relative to the start: give ledger=True")
+        start = self.ledger.start.abs().sum(1).clamp_min(torch.finfo(torch.float64).tiny)
+        return {
+            place: value.abs().flatten(1).sum(1, dtype=torch.float64).to(start.device) / start
+            for place, value in {**self.inputs, **self.layers}.items()
+        }
 
 
 def rebuild(structure: Any, outputs: Mapping[str, Tensor]) -> Any:

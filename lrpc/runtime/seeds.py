@@ -14,10 +14,20 @@ from lrpc.runtime.loading import ProgramError, check_finite
 
 
 @dataclass(frozen=True)
+class Mask:
+    """A mask on relevance at a place: its shape, with "K" and "B", and the axes that differ from
+    1, the images' aside."""
+
+    shape: tuple[int | str, ...]
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Target:
     """A value that relevance can start from. Axes count in the value, its batch axis included.
 
-    `image_axes` is the axis of the images in results [K, ...] of places where it is not 1.
+    `image_axes` is the axis of the images in results [K, ...] of places where it is not 1; `masks`
+    are those that `run` takes after the seed, by condition.
     """
 
     run: Callable[..., dict[str, Tensor]]
@@ -29,6 +39,7 @@ class Target:
     token_axis: int | None
     reads: tuple[str, ...]
     image_axes: Mapping[str, int] = field(default_factory=dict)
+    masks: Mapping[str, Mask] = field(default_factory=dict)
 
 
 def one_hot(target: Target, value: Tensor, index: Tensor, token: int | None) -> Tensor:

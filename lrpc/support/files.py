@@ -25,6 +25,8 @@ def shown(path: str | os.PathLike[str]) -> str:
 def reason(error: BaseException) -> str:
     """Why the system, or a library, refused: one line without the file's name."""
     text = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    system = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else ""
+    text = system if system and system in text else text  # HDF5 puts a paragraph around it
     line = str(text).splitlines()[0]
     return shown(line[:1].lower() + line[1:] if isinstance(error, OSError) else line)
 

@@ -112,11 +112,11 @@ def test_an_operation_without_the_rule_of_its_role(line: Line) -> None:
         ),
         (
             "{role: linear, rule: epsilon, bias: some}",
-            "rule epsilon: bias='some' is not one of absorb, excluded",
+            "rule epsilon: bias='some' is not one of absorb, excluded, spread",
         ),
         (
             "{op: linear, rule: epsilon, gamma: 1}",
-            "rule epsilon has no parameter 'gamma'; it has: eps, bias",
+            "rule epsilon has no parameter 'gamma'; it has: eps, bias, bias_factor",
         ),
     ],
 )

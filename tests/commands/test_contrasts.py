@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+import lrpc
 from lrpc.commands.session.calls import Request, explain
 from lrpc.commands.session.contrasts import Against, ContrastError, contrast
 from lrpc.commands.session.facts import read_facts
 from lrpc.commands.session.seeds import Scene, Seed, resolve
 from lrpc.commands.session.targets import TargetError, TargetSpec, parse_target, parse_targets
+from lrpc.commands.session.terminal import warn_amplified
 from lrpc.program.loading import under_composite
+from lrpc.support.terminal import Terminal
 from tests.commands.test_run_targets import scene
 from tests.support.maskdino_cases import digits_image
 from tests.support.programs import Programs
@@ -174,3 +178,42 @@ def test_relevance_of_a_contrast_is_the_same_sum_of_classes(
 def _start(seed: Seed) -> Tensor:
     assert seed.start is not None
     return seed.start
+
+
+class Steep(nn.Module):
+    """Two classes whose logits are small differences of what their rules multiply."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        widths = [3, 16, 16, 16, 16, 16, 16, 2]
+        pairs = pairwise(widths)
+        self.layers = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in pairs)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        x = x.mean((2, 3)) / 100
+        for layer in self.layers:
+            x = layer(x)
+        return {"logits": x}
+
+
+def test_relevance_that_explodes_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """γ on a network without biases and activations: contributions of both signs grow, and records
+    hold by how much."""
+    model, rules = Steep().eval(), [{"role": "linear", "rule": "gamma", "gamma": 50.0}]
+    x = torch.rand(1, 3, 8, 8) * 255
+    composite = {"own": {"composite": "epsilon", "rules": rules}}
+    program = lrpc.compile(model, (x,), composite=composite)
+    state = program.forward(x)
+    found = program.relevance(state, "logits", at=[(0,)], ledger=True)
+    grown = found.amplification["x"]
+    assert float(grown) == pytest.approx(
+        float(found.input.abs().sum() / found.ledger.start.abs()), rel=1e-6
+    )
+    warn_amplified(Terminal(stderr=True), float(grown))
+    told = " ".join(capsys.readouterr().err.split())
+    assert (f"{float(grown):.2g} times what it starts from" in told) == (float(grown) > 100)
+    warn_amplified(Terminal(stderr=True), 99.0)
+    assert not capsys.readouterr().err
+    warn_amplified(Terminal(stderr=True), 3e30, "relevance by gamma")
+    assert "warning: relevance by gamma is up to 3e+30 times" in capsys.readouterr().err

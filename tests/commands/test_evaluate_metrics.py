@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 import torch
 
+from lrpc.commands.evaluate.intervals import Mean, mean
 from lrpc.commands.evaluate.likeness import similarity
 from lrpc.commands.evaluate.perturb import (
     Curve,
+    Fill,
+    Inpainted,
     blur_fill,
     counts,
     deletions,
+    inpaint,
     insertions,
     make_curve,
     mean_fill,
@@ -21,7 +25,8 @@ from lrpc.commands.evaluate.perturb import (
 )
 from lrpc.commands.evaluate.plot import average
 from lrpc.commands.evaluate.randomise import replace_part
-from lrpc.commands.evaluate.results import mean
+from lrpc.commands.evaluate.sensitivity import Asked, rank_one
+from lrpc.commands.evaluate.trivial import centre, sobel
 from lrpc.commands.session.metrics import box_iou, localise, pointing, spearman, ssim, unit
 
 
@@ -54,7 +59,7 @@ def test_patches_may_be_cut_and_padding_is_never_touched() -> None:
     expected = [[0, 0, 3, 4], [0, 0, 3, 4], [1, 1, 2, 4], [4, 4, 4, 4]]
     assert order.rank.tolist() == expected
     pixels = torch.full((3, 4, 4), 7.0)
-    (gone,) = deletions(pixels, torch.zeros(3, 4, 4), order, [4])
+    (gone,) = deletions(pixels, Fill(torch.zeros(3, 4, 4)), order, [4])
     assert torch.equal(gone[:, :3, :3], torch.zeros(3, 3, 3))
     assert bool((gone[:, 3] == 7).all())
     assert bool((gone[:, :, 3] == 7).all())
@@ -72,15 +77,15 @@ def test_equal_patches_go_in_an_order_of_their_own_seed() -> None:
 def test_deletion_and_insertion_are_each_others_rest() -> None:
     pixels, fill = torch.rand(3, 4, 4, generator=seeded()), torch.full((3, 4, 4), -1.0)
     order = patch_order(MAP, (4, 4), 2, seeded())
-    gone = list(deletions(pixels, fill, order, [1, 2]))
-    back = list(insertions(pixels, fill, order, [1, 2]))
+    gone = list(deletions(pixels, Fill(fill), order, [1, 2]))
+    back = list(insertions(pixels, Fill(fill), order, [1, 2]))
     assert bool((gone[0][:, 2:, :2] == -1).all())
     assert torch.equal(gone[0][:, :2], pixels[:, :2])
     assert torch.equal(back[0][:, 2:, :2], pixels[:, 2:, :2])
     assert int((back[0] == -1).sum()) == 3 * 12
     # the least relevant first, taken away: what insertion passes through, from the other end
     opposite = patch_order(-MAP, (4, 4), 2, seeded())
-    least = list(deletions(pixels, fill, opposite, [3, 2]))
+    least = list(deletions(pixels, Fill(fill), opposite, [3, 2]))
     assert torch.equal(torch.stack(back), torch.stack(least))
 
 
@@ -213,3 +218,99 @@ def test_curves_are_averaged_between_their_points() -> None:
     centre, error = average(curves)
     assert centre[[0, 100, 200]] == pytest.approx([1.0, 0.25, 0.0])
     assert error[100] == pytest.approx(np.std([0, 0.5], ddof=1) / math.sqrt(2))
+
+
+# -- intervals, sensitivity, fills, baselines that explain nothing ---------------------------------
+
+
+def test_intervals_are_of_images_and_not_of_objects() -> None:
+    """Objects of one image that are all alike count as one: the interval does not shrink."""
+    values = [float(v) for v in torch.randn(30, generator=torch.Generator().manual_seed(0))]
+    alone = mean(values)
+    repeated = mean([v for v in values for _ in range(8)], [n for n in range(30) for _ in range(8)])
+    assert alone is not None
+    assert repeated is not None
+    assert (repeated.low, repeated.high) == pytest.approx((alone.low, alone.high))
+    as_if_independent = mean([v for v in values for _ in range(8)])
+    assert as_if_independent is not None
+    assert width(as_if_independent) < 0.5 * width(repeated)
+    # the bootstrap's interval of a mean is about 1.96 standard errors to each side
+    assert width(alone) == pytest.approx(2 * 1.96 * (alone.error or 0), rel=0.1)
+
+
+def width(one: Mean) -> float:
+    assert one.low is not None
+    assert one.high is not None
+    return one.high - one.low
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    """Images of one to five objects that share half of their variance."""
+    random = np.random.default_rng(3)
+    covered = 0
+    for _ in range(200):
+        values, images = [], []
+        for image in range(40):
+            shared = random.normal()
+            for _ in range(random.integers(1, 6)):
+                values.append(float(shared + random.normal()))
+                images.append(image)
+        found = mean(values, images)
+        assert found is not None
+        covered += not found.apart
+    assert 0.90 <= covered / 200 <= 0.98
+
+
+def test_an_interval_of_one_image_is_not_known() -> None:
+    found = mean([1.0, 2.0], ["a", "a"])
+    assert found is not None
+    assert (found.low, found.high, str(found)) == (None, None, "1.500")
+    assert not found.apart
+
+
+def test_maps_that_are_multiples_do_not_depend_on_the_class() -> None:
+    one = torch.randn(6, 5, generator=torch.Generator().manual_seed(1))
+    same = Asked(torch.stack([one, 2 * one + 1, -one]), one[None][:0]).sensitivity()
+    assert same.class_correlation == pytest.approx(1)
+    assert same.class_likeness == pytest.approx(0)  # one alike, one opposite
+    assert same.query_correlation is None
+    rows = torch.eye(4).reshape(4, 2, 2)
+    apart = Asked(rows, rows[1:]).sensitivity()
+    assert apart.rank_one == pytest.approx(0.25)
+    assert apart.class_correlation == pytest.approx(1 / 3)  # Pearson's of two one-hot vectors
+    assert rank_one(torch.stack([one, torch.zeros_like(one)])) is None
+
+
+def test_inpainting_keeps_what_is_known_and_continues_it() -> None:
+    ramp = torch.arange(32.0).expand(3, 24, 32).clone()
+    known = torch.ones(24, 32, dtype=torch.bool)
+    known[8:12, 10:16] = False
+    filled = inpaint(ramp, known)
+    assert torch.equal(filled[:, known], ramp[:, known])
+    assert float((filled - ramp)[:, ~known].abs().max()) < 3  # the mean colour is off by 6
+    assert torch.equal(inpaint(ramp, torch.ones_like(known)), ramp)
+
+
+def test_what_is_inpainted_never_shows_what_is_gone() -> None:
+    """Whatever stood there, the fill is the same; padding stays."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.rand(3, 20, 24, generator=generator)
+    gone = torch.rand(20, 24, generator=generator) < 0.4
+    other = torch.where(gone, torch.rand(3, 20, 24, generator=generator), pixels)
+    fill = Inpainted(torch.zeros(3, 20, 24), (18, 20))
+    found = fill.without(pixels, gone), fill.without(other, gone)
+    inside = (slice(None), slice(0, 18), slice(0, 20))
+    assert torch.equal(found[0][inside], found[1][inside])
+    assert torch.equal(found[0][:, 18:], pixels[:, 18:])
+    everything = fill.without(pixels, torch.ones_like(gone))
+    assert not everything[inside].any()
+
+
+def test_edges_are_slopes_and_the_centre_is_the_centre() -> None:
+    step = torch.zeros(3, 8, 10)
+    step[:, :, 5:] = 1
+    found = sobel(step)
+    assert found[4].nonzero().flatten().tolist() == [4, 5]
+    assert float(found[4, 4]) == 4  # 1 + 2 + 1
+    middle = centre((9, 13), (9, 11))
+    assert divmod(int(middle.argmax()), 13) == (4, 5)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import lrpc
 from lrpc.commands.evaluate.methods import integrate, midpoints
-from lrpc.commands.evaluate.perturb import deletions, patch_order
+from lrpc.commands.evaluate.perturb import Fill, deletions, patch_order
 from lrpc.commands.session.metrics import pointing, rank_accuracy, share
 from tests.support.programs import difference
 from tests.support.torchvision_shim import torchvision_models
@@ -52,7 +52,7 @@ def ours(model: nn.Module, patch: int, sign: int = 1) -> list[list[float]]:
     for image, relevance, label in zip(images, maps, classes, strict=True):
         order = patch_order(sign * relevance, (SIZE, SIZE), patch, torch.Generator())
         fill = torch.full_like(image, FILL)
-        some = torch.stack(list(deletions(image, fill, order, range(1, order.count + 1))))
+        some = torch.stack(list(deletions(image, Fill(fill), order, range(1, order.count + 1))))
         with torch.no_grad():
             scores.append(model(some).softmax(1)[:, label].tolist())
     return scores
@@ -106,7 +106,7 @@ def test_pixels_removed_as_by_pixel_flipping(quantus: ModuleType) -> None:
     for b, label in enumerate(classes):
         order = patch_order(maps[b], (SIZE, SIZE), 1, torch.Generator())
         fill = torch.full_like(grey[b], FILL)
-        some = torch.stack(list(deletions(grey[b], fill, order, range(4, 65, 4))))
+        some = torch.stack(list(deletions(grey[b], Fill(fill), order, range(4, 65, 4))))
         with torch.no_grad():
             expected = model(some).softmax(1)[:, label].tolist()
         assert found[b] == pytest.approx(expected, abs=1e-6)

@@ -159,7 +159,7 @@ def several(programs: Programs) -> Path:
 def test_a_program_is_evaluated_for_each_of_its_composites(
     tmp_path: Path, programs: Programs, several: Path
 ) -> None:
-    words = ("--scenes", SCENES, *QUICK)
+    words = ("--scenes", SCENES, *QUICK, "--baselines", "random")
     assert run(several, *words, "-o", tmp_path / "a") == 0
     found = record(tmp_path / "a")
     assert list(found["summary"]) == ["cp_lrp", "weak", "random"]
@@ -206,7 +206,7 @@ def test_names_and_composites_that_do_not_fit(
 
 
 def test_one_run_of_a_grid_gives_what_single_runs_give(tmp_path: Path, several: Path) -> None:
-    words = (several, "--scenes", SCENES, *QUICK)
+    words = (several, "--scenes", SCENES, *QUICK, "--baselines", "random")
     asked = ("--order", "both", "--patch", "8,40", "--fill", "mean, blur")
     assert run(*words, *asked, "-o", tmp_path / "grid") == 0
     found = record(tmp_path / "grid")
@@ -294,7 +294,7 @@ def test_the_grid_is_printed_and_drawn(
     ("words", "said"),
     [
         (("--order", "signed,up"), "argument --order: no 'up'; signed, absolute, or both"),
-        (("--fill", "grey"), "argument --fill: no 'grey'; mean, blur, or both"),
+        (("--fill", "grey"), "argument --fill: no 'grey'; mean, blur, inpaint, or both"),
         (("--patch", "8,0"), "argument --patch: '0' is not a whole number from 1 to 1e+06"),
     ],
 )

@@ -127,7 +127,7 @@ def test_find_images_sorts_folders_and_drops_repeats(tmp_path: Path) -> None:
 def test_find_images_names_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"gone\.png: no such file or folder"):
         find_images([tmp_path / "gone.png"])
-    with pytest.raises(ImageError, match=r"no image in this folder \(known: \.bmp"):
+    with pytest.raises(ImageError, match=r"no image in this folder \(known: \.avif"):
         find_images([tmp_path])
 
 

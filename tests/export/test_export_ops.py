@@ -48,6 +48,8 @@ MORE = (
     s("compare_scalar", "i64[B,5]", kind="gt", value=0.5),
     s("compare_scalar", M, kind="ne", value=1),
     s("logical", M, "i64[B,5,4]", kind="or"),
+    *(s(op, M, M) for op in ("add", "mul")),
+    s("mul", M, "i64[B,5,4]"),
     s("where", M, M, M),
     s("masked_fill", M, M, value=True),
     s("cast", X, dtype="i64"),
@@ -141,6 +143,9 @@ def test_operations(sample: Sample, tmp_path: Path) -> None:
         with pytest.raises(ProgramError, match=r"computes in bfloat16, .* LRPC.PRECISION fp32"):
             onnx_model(module, {})
         return
-    path.write_bytes(onnx_model(module, {}).SerializeToString())
+    model = onnx_model(module, {})
+    # With some axes named, onnxruntime mistakes them when it moves a transpose past the padding.
+    assert all(len(node.input) < 4 for node in model.graph.node if node.op_type == "Pad")
+    path.write_bytes(model.SerializeToString())
     near(opened(path)(list(inputs.values())), wanted)
     assert SIZES == {"B": 2, "K": 3}

@@ -113,3 +113,19 @@ def test_relevance_inside_the_network_as_maps(programs: Programs) -> None:
     for level, side in (("res3", 20), ("res4", 10), ("res5", 5)):
         tokens = layers[f"encoder.input, {side}×{side}"]
         assert tokens == pytest.approx(layers[f"encoder.input.{level}"], abs=1e-5)
+
+
+def test_a_condition_for_all_targets(programs: Programs) -> None:
+    """What passes is part of what is asked; the program has to be compiled for it."""
+    own = programs.digits(TARGETS="[class_logit]", CONDITIONS=["encoder.layers.1"])
+    program = lrpc.load(own.directory)
+    chosen = [range(128), range(128, 256)]
+    halves = [program.explain(EXAMPLE, condition={"encoder.layers.1": one}) for one in chosen]
+    whole = program.explain(EXAMPLE)
+    total = halves[0][0].map + halves[1][0].map
+    assert np.abs(total - whole[0].map).max() < 1e-4 * np.abs(whole[0].map).max()
+    assert halves[0].job["asked"]["request"]["condition"] == {"encoder.layers.1": [*range(128)]}
+    assert "condition" not in whole.job["asked"]["request"]
+    alone = lrpc.load(programs.digits(TARGETS="[class_logit]").directory)
+    failed = alone.explain(EXAMPLE, condition={"encoder.layers.1": [0]}).errors
+    assert "compile with LRPC.CONDITIONS" in str(failed)

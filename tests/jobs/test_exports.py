@@ -95,6 +95,20 @@ def test_quantus_takes_targets_on_images_of_one_size(results: Any) -> None:
         results.to_quantus(range(8))
 
 
+def test_arrays_of_xarray(results: Any) -> None:
+    pytest.importorskip("xarray")
+    found = results.to_xarray()
+    assert found.relevance.dims == ("number", "y", "x")
+    assert np.array_equal(found.relevance.sel(number=5), results[5].map)
+    best = found.relevance.where(found["class"] == 2, drop=True).mean("number")
+    mine = [one.map for one in results if one.row["class"] == 2]
+    assert np.allclose(best, np.mean(mine, 0))
+    assert found["name"].values.tolist() == [one.row["name"] for one in results]
+    with pytest.raises(lrpc.ProgramError, match="choose rows of images of one size"):
+        results.to_xarray(original=True)
+    assert results.to_xarray([0, 1], original=True).relevance.shape == (2, 32, 48)
+
+
 def test_detections_of_supervision(results: Any) -> None:
     pytest.importorskip("supervision")
     found = results.to_supervision(1)

@@ -106,7 +106,9 @@ def test_a_planted_strategy_has_a_cluster_of_its_own() -> None:
             crop[8:16, 8:16] -= 0.9
             crop[:5, :5] += 2
         crops.append((crop / np.abs(crop).sum()).astype(np.float32))
-    labels, _ = spectral(np.stack([one.ravel() for one in crops]).astype(np.float64))
+    parts = spectral(np.stack([one.ravel() for one in crops]).astype(np.float64))
+    labels = parts.labels
+    assert (parts.together, parts.chance) == (1, pytest.approx(0.25**2 + 0.75**2))
     planted = set(labels[::4].tolist())
     assert len(planted) == 1
     assert not planted & set(np.delete(labels, np.arange(0, 40, 4)).tolist())

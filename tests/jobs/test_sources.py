@@ -177,6 +177,29 @@ def test_tables_as_programs_of_offices_write_them(folder: Path) -> None:
         assert found.read() == (folder / "b.png").read_bytes()
 
 
+def test_entries_of_one_file_share_their_objects(folder: Path) -> None:
+    """Two COCO images of one file name, and one file that two sources annotate."""
+    boxes = ([1, 2, 3, 4], [5, 6, 7, 8], [1, 2, 3, 4])
+    told = {
+        "images": [{"id": n, "file_name": "a.jpg"} for n in range(3)],
+        "annotations": [
+            {"image_id": n, "category_id": 5, "bbox": box} for n, box in enumerate(boxes)
+        ],
+        "categories": [{"id": 5, "name": "cat"}],
+    }
+    (folder / "coco.json").write_text(json.dumps(told))
+    told["categories"] = [{"id": 5, "name": "animal"}]
+    (folder / "more.json").write_text(json.dumps(told))
+    (one,) = find(Source((folder / "coco.json",)))
+    own = [("cat", (1, 2, 4, 6)), ("cat", (5, 6, 12, 14))]
+    assert [(o.label, o.box) for o in one.truth or ()] == own
+    (one,) = find(Source((folder / "a.jpg", folder / "coco.json", folder / "more.json")))
+    assert [(o.label, o.box) for o in one.truth or ()] == [
+        *own,
+        *(("animal", box) for _, box in own),
+    ]
+
+
 def test_coco_ids_are_numbers_or_texts(folder: Path) -> None:
     told = {
         "images": [{"id": "3", "file_name": "b.png"}],

@@ -67,7 +67,8 @@ def test_a_detector_finds_what_transformers_finds(folders: Any, tmp_path: Path, 
     assert [one["class_name"] for one in mine] == [NAMES[i] for i in wanted["labels"][order]]
     np.testing.assert_allclose([o["score"] for o in mine], wanted["scores"][order], atol=2e-3)
     boxes = wanted["boxes"][order].clamp(torch.zeros(4), torch.tensor([640.0, 480, 640, 480]))
-    np.testing.assert_allclose([o["box_image"] for o in mine], boxes, atol=2)
+    found = sorted(one["box_image"] for one in mine)  # near-ties stand in any order
+    np.testing.assert_allclose(found, sorted(boxes.tolist()), atol=2)
     assert all(one["mask_pixels_network"] is None for one in mine)
     assert all(t["ledger"]["closure"] < 1e-4 for t in record["targets"])
     assert "positive_share_in_box" in record["targets"][0]["relevance"]

@@ -17,7 +17,8 @@ from lrpc.ir.types import B
 from lrpc.program.example_inputs import strongest
 from lrpc.program.interpreted import rounded
 from lrpc.program.tolerance import TOLERANCES
-from lrpc.program.verify import checks, output_check
+from lrpc.program.verify import checks
+from lrpc.program.verify_figures import output_check
 from tests.support.programs import ANY_SIZE, DIGITS, Programs
 
 SMALL = ("--size", "H=64", "W=96")

@@ -65,7 +65,7 @@ def test_a_program_is_run_at_its_example_a_larger_a_turned_and_the_smallest_size
     told = [check.what for check in found if check.at == sizes[1]]
     assert told == [
         *("outputs, against the interpreter", "ledgers", "ledgers, worst node"),
-        *("with and without ledger", "classes → its places"),
+        *("amplification", "with and without ledger", "classes → its places"),
     ]
 
 

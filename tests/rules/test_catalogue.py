@@ -32,10 +32,15 @@ DEFORMABLE = (
         ("linear", "epsilon", {"eps": "x"}, "rule epsilon: eps='x' must be a finite number"),
         ("linear", "epsilon", {"eps": math.inf}, "rule epsilon: eps=inf must be a finite number"),
         ("linear", "epsilon", {"eps": True}, "rule epsilon: eps=True must be a finite number"),
-        ("linear", "epsilon", {"bias": 0}, "rule epsilon: bias=0 is not one of absorb, excluded"),
+        (
+            "linear",
+            "epsilon",
+            {"bias": 0},
+            "rule epsilon: bias=0 is not one of absorb, excluded, spread",
+        ),
         (
             *("linear", "epsilon", {"gamma": 1}),
-            "rule epsilon has no parameter 'gamma'; it has: eps, bias",
+            "rule epsilon has no parameter 'gamma'; it has: eps, bias, bias_factor",
         ),
         ("matmul", "share", {"ratio": 1.5}, "rule share: ratio=1.5 is outside [0, 1]"),
         ("softmax", "taylor", {"eps": 0}, "rule taylor has no parameter 'eps'; it has: none"),

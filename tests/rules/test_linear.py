@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import lrpc
 from lrpc.errors import RuleError
 from tests.support.one_node import Case, flow
 from tests.support.twins import (
@@ -228,6 +229,12 @@ def twin(rule: str, m: Map, r: Tensor, p: dict[str, Any]) -> tuple[Tensor, float
     if rule == "w_square":
         s = over(r, (w**2).sum(1) + b**2, eps)
         return (w**2).T @ s, float(s @ b**2)
+    if rule == "epsilon":
+        s, factor = over(r, w @ x + b, eps), float(p.get("bias_factor", 1.0))
+        count = m.support.sum(1)
+        handed = (count > 0).double() * (factor * (p.get("bias") == "spread"))
+        spread = m.support.T @ (handed * b * s / count.clamp(min=1))
+        return x * (w.T @ s) + spread, float((1 - handed) * s @ b)
     assert rule == "flat"
     return m.support.T @ over(r, m.support.sum(1), eps), 0.0
 
@@ -239,7 +246,7 @@ def held_to_twin(m: Map, rule: str, **params: Any) -> None:
     weight = n(shape[-1], shape[-1])
     for behind, relevance in ((None, m.output * g), (weight, m.output @ weight.T * g)):
         found = flow(replace(m.case, behind=behind), rule, g, **params)
-        assert set(found.sinks) <= {"bias", "epsilon"}
+        assert set(found.sinks) <= {"bias", "epsilon", "sign"}
         sinks = {k: v.sum(1) for k, v in found.sinks.items()}  # over the batch
         nothing = torch.zeros(SEEDS, dtype=torch.float64)
         for k in range(SEEDS):
@@ -248,7 +255,7 @@ def held_to_twin(m: Map, rule: str, **params: Any) -> None:
             near = {"rtol": 1e-9, "atol": 1e-9 * float(expected.abs().max() + r.abs().max())}
             torch.testing.assert_close(found.inputs[0][k].flatten(), expected, **near)
             lost = r.sum() - expected.sum()
-            booked = sinks.get("epsilon", nothing)[k] + sinks.get("bias", nothing)[k]
+            booked = sum((sink[k] for sink in sinks.values()), nothing[k])
             torch.testing.assert_close(booked, lost, **near)
             assert float(sinks.get("bias", nothing)[k]) == pytest.approx(bias, abs=near["atol"])
         rest = found.booked["start"] - found.booked["end"] - sum(found.sinks.values())
@@ -256,7 +263,30 @@ def held_to_twin(m: Map, rule: str, **params: Any) -> None:
         assert float(rest.abs().max()) <= 1e-10 * scale
 
 
+@pytest.mark.parametrize(("rule", "alpha"), [("z_plus", 1.0), ("alpha_beta", 2.0)])
+def test_what_nothing_of_its_sign_contributes_to_is_a_sink_of_its_own(
+    rule: str, alpha: float
+) -> None:
+    """Output 1 has negative contributions alone, so its positive part, α of it, is lost whole."""
+    model = torch.nn.Linear(2, 2).double().eval()
+    model.weight.data = torch.tensor([[1.0, -0.5], [-1.0, -2.0]], dtype=torch.float64)
+    model.bias.data.zero_()
+    x = torch.tensor([[2.0, 1.0]], dtype=torch.float64)
+    rules = [{"role": "linear", "rule": rule, "eps": 1e-9}]
+    program = lrpc.compile(model, (x,), composite={"one": {"composite": "epsilon", "rules": rules}})
+    state = program.forward(x)
+    found = program.relevance(state, "output", seeds=state.outputs[None], ledger=True).ledger
+    assert float(found.start) == pytest.approx(1.5 - 4.0)
+    assert float(found.sinks["sign"]) == pytest.approx(alpha * -4.0)
+    assert abs(float(found.sinks["epsilon"])) < 1e-8
+    assert float(found.closure) < 1e-14
+
+
 RULES: list[tuple[str, dict[str, Any]]] = [
+    ("epsilon", {"eps": 1e-6, "bias": "excluded"}),
+    ("epsilon", {"eps": 1e-6, "bias": "spread"}),
+    ("epsilon", {"eps": 0.2, "bias": "spread", "bias_factor": 0.3}),
+    ("epsilon", {"eps": 0.2, "bias": "spread", "bias_factor": 0.0}),
     ("gamma", {"gamma": 0.25, "eps": 1e-6}),
     ("gamma", {"gamma": 1.5, "eps": 0.3}),
     ("gamma", {"gamma": 0.0, "eps": 0.1, "bias": "excluded"}),

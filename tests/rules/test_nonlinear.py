@@ -71,6 +71,25 @@ def test_detach_sigma(which: int, affine: bool, eps: float) -> None:
     assert ("bias" in found.sinks) == affine
 
 
+@pytest.mark.parametrize("how", ["excluded", "spread"])
+@pytest.mark.parametrize("which", [0, 1], ids=["layer_norm", "group_norm"])
+def test_detach_sigma_keeps_what_its_shift_would_take(which: int, how: str) -> None:
+    """Without β in the denominator, or with β's share given to the inputs of its row, equally."""
+    case, whole, matrix, beta = norm_cases(True)[which]
+    (x,) = case.inputs
+    z, size = whole(x), 3 if case.op == "layer_norm" else x[0].numel() // 2
+
+    def expected(r: Tensor) -> list[Tensor]:
+        if how == "excluded":
+            return [back(matrix, r / stab(z - beta, 0.1), x)]
+        s = r / stab(z, 0.1)
+        mean = (s * beta).reshape(-1, size).mean(1, keepdim=True)
+        return [back(matrix, s, x) + mean.expand(-1, size).reshape(x.shape)]
+
+    found = check(case, "detach_sigma", z, expected, eps=0.1, bias=how)
+    assert set(found.sinks) <= {"epsilon"}
+
+
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("which", [0, 1], ids=["layer_norm", "group_norm"])
 def test_gradient_input_on_norms(which: int, affine: bool) -> None:

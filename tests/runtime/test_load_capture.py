@@ -219,3 +219,18 @@ def test_cuda_graphs(compile: bool) -> None:
                     assert float(found.ledger.closure.max()) < 1e-4
     with pytest.raises(Exception, match="not there any more"):
         program.forward(tokens) and program.relevance(state, seeds=SEEDS.cuda())
+
+
+def test_masks_are_copied_into_a_recording() -> None:
+    """Conditions of one shape share a recording, which each call fills with its own masks."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    x, read = torch.randn(2, 6), {"hidden": "1"}
+    plain: Any = lrpc.compile(model.eval(), (x,), read=read, conditions=["hidden"])
+    program, recorder = recorded(plain)
+    state, own = program.forward(x), plain.forward(x)
+    for channels in ([0, 1, 2], [5], [0, 1, 2]):
+        options: dict[str, Any] = {"at": [(1,)], "condition": {"hidden": channels}}
+        found = program.relevance(state, **options)
+        assert torch.equal(found.input, plain.relevance(own, **options).input)
+    assert recorder.recorded == 2  # forward, relevance

@@ -112,15 +112,17 @@ def test_the_biggest_sinks_have_names(programs: Programs) -> None:
     images = digits_image("02").double()
     _, _, ledger = check(program, images, "class_logit", LIMITS["fp64"])
     biggest = ledger.biggest(6)
-    assert [share for *_, share in biggest] == sorted((s for *_, s in biggest), reverse=True)
+    shares = [abs(share) for *_, share in biggest]
+    assert shares == sorted(shares, reverse=True)
     modules = programs.model_names()
-    for node, module, kind, share in biggest:
-        assert module in modules, node
+    for module, kind, share in biggest:
+        assert module in modules
         assert kind in SINKS
-        assert share > 0.05
-    node, module, kind, share = biggest[0]
-    amounts = [a for n, m, k, a in ledger.rows if (n, m, k) == (node, module, kind)]
-    assert max(float((a / ledger.start).abs().max()) for a in amounts) == pytest.approx(share)
+        assert abs(share) > 0.05
+    module, kind, share = biggest[0]
+    assert module.endswith("decoder_norm")  # its shift counts twice, and nothing cancels it
+    amounts = [a for _, m, k, a in ledger.rows if (m, k) == (module, kind)]
+    assert float((sum(amounts) / ledger.start).mean()) == pytest.approx(share)
 
 
 # -- a rule that loses relevance without saying so -------------------------------------------------

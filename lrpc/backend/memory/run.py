@@ -206,10 +206,15 @@ class Model:
         schedule = self.part(target)
         own = schedule.targets[target]
         function, value = own.with_ledger if ledger else own.plain, self.codes[target].value
-        (seed,) = function.parameters
+        seed, *masks = function.parameters
         kind = Strided.contiguous(seed.type, log.sizes)
         start = log.allocate(kind.bytes, "seed", value.name)
         log.hold(start)
+        starts = {seed.name: (kind, start)}
+        for mask in masks:
+            kind = Strided.contiguous(mask.type, log.sizes)
+            starts[mask.name] = (kind, log.allocate(kind.bytes, "seed", mask.name))
+            log.hold(starts[mask.name][1])
         log.work(_starting(value, log.sizes), "start")
         log.advance()
         chunk = self.chunk if self.per_pass else 0
@@ -219,13 +224,14 @@ class Model:
             label="adjoint",
         )
         with frame(log, Part("saved")) as main:
-            main.names[seed.name] = (kind, start)
+            main.names.update(starts)
             machine.body(function.body, main)
         reads = [given for given in machine.given if given.place]
         for given in reads:
             log.held[given.storage].part = "result"
             check(log, given.kind, given.place)
-        log.drop(start, log.step)
+        for _, storage in starts.values():
+            log.drop(storage, log.step)
         return reads, [given for given in machine.given if not given.place]
 
 

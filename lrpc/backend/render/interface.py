@@ -87,6 +87,12 @@ def _target_row(target: TargetCode, own: Target) -> str:
     }
     axes = _image_axes(target)
     fields |= {"image_axes": literal(axes)} if axes else {}
+    if target.conditions:
+        masks = (
+            f"{quoted(name)}: Mask({_shape(mask.type.shape)}, {literal(own_axes)})"
+            for name, (mask, own_axes) in target.conditions.items()
+        )
+        fields["masks"] = f"{{{', '.join(masks)}}}"
     start = literal((own.start.part.scope, own.start.name))
     inner = ", ".join(f"{key}={text}" for key, text in fields.items())
     return f"{quoted(target.name)}: Target({own.plain.name}, {start}, {inner})"

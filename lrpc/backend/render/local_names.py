@@ -168,8 +168,10 @@ class LocalNames:
             and self.function.half != "recompute"
             and value.type.seeded
         ):
-            start = stem(value.name) == "seed" and self.function.half == "relevance"
-            return "seed" if start else "g"
+            if self.function.half != "relevance":
+                return "g"
+            mask = value.name.startswith("mask_")  # of a condition, called after its place
+            return value.name if mask else "seed" if stem(value.name) == "seed" else "g"
         base = stem(value.name).removesuffix("_recomputed")
         if base.startswith("r_"):
             base = base.removeprefix("r_")

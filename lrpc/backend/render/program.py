@@ -135,7 +135,7 @@ def _relevance(function: Function, texts: Texts) -> str:
     body = lines.body()
     body = [*_sizes(function, lines, texts), "out = {}", *body]
     body += [] if any(s.startswith("return ") for s in body) else ["return out"]
-    head = ["w", "saved", lines.name(function.parameters[0]), "read"]
+    head = ["w", "saved", *map(lines.name, function.parameters), "read"]
     return defined(function.name, [*head, *["chunk"] * texts.chunked, "ledger=None"], body)
 
 

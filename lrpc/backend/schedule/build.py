@@ -125,8 +125,9 @@ def _targets(
         ):
             steps = [with_tables(_step(node, own), tables, own) for node in run]
             body = tuple(_gathered(steps))
-            seed = graph.inputs[-1]
-            pair.append(Function(name + end, (seed,), body, (), bool(end), "relevance"))
+            *masks, seed = graph.inputs[-1 - len(code.conditions) :]
+            given = (seed, *masks)
+            pair.append(Function(name + end, given, body, (), bool(end), "relevance"))
         start = Entry(STATE, code.value.name)
         found.append(Target(code.name, code.composite, start, tuple(pair)))
     return found

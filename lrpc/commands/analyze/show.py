@@ -11,7 +11,7 @@ from rich.table import Table
 
 from lrpc.commands.analyze.request import UNITS, LocalRequest
 from lrpc.commands.analyze.table import Row
-from lrpc.commands.analyze.validate import GROWN
+from lrpc.program.verify_sizes import AMPLIFIED
 from lrpc.support.terminal import say
 
 STRONGEST = 5
@@ -73,7 +73,7 @@ def _warn_grown(
     grown: list[tuple[float, int]] = []
     for account in about["accounts"]:
         total = sum(row.mean_abs for row in table if row.feature == account["feature"])
-        if total > GROWN * abs(account["start"]):
+        if total > AMPLIFIED * abs(account["start"]):
             grown.append((total / (abs(account["start"]) or 1.0), account["feature"]))
     if grown:
         factor, feature = max(grown)

@@ -16,10 +16,10 @@ from lrpc.commands.analyze.schema import Schema, read_stated
 from lrpc.commands.analyze.table import WHOLE, Columns, read_table
 from lrpc.errors import AnalysisError
 from lrpc.program.manifest_reader import manifest_of
+from lrpc.program.verify_sizes import AMPLIFIED
 
 LIMITS = {"fp64": 1e-9, "fp32": 1e-4, "tf32": 1e-2}  # of the amounts that are added up
 SHOWN = 3  # of what is wrong
-GROWN = 100  # times the start: contributions of both signs that mostly cancel
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ def _grown(groups: Sequence[Group], stated: Schema) -> Check:
             factors.append((math.fsum(group["mean_abs"]) / abs(account.start), group.feature))
     factor, feature = max(factors, default=(0.0, 0))
     told = f"feature {feature}: contributions of both signs are {factor:.2g} times the start"
-    if factor <= GROWN:
+    if factor <= AMPLIFIED:
         return Check("amount", True, told)
     return Check("amount", True, f"{told} and mostly cancel: shares mean little", warning=True)
 

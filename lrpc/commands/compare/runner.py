@@ -145,8 +145,8 @@ class ComparisonRunner(WritingSession):
         parts: Record = {}
         panels = []
         for i, (one, result, values) in enumerate(zip(self.members, found, maps, strict=True)):
-            box = None if seed.detection is None else seed.detection.box
-            inside = None if box is None else positive_share(torch.from_numpy(values), box)
+            found_in = None if seed.detection is None or seed.detection.whole else seed.detection
+            inside = positive_share(torch.from_numpy(values), found_in.box) if found_in else None
             same = (alike["spearman"][0][i], alike["cosine"][0][i]) if i else None
             told = target_record(result, image, one.facts)
             start = None if result.ledger is None else result.ledger.start

@@ -13,9 +13,10 @@ from lrpc.commands.session.calls import Explained
 from lrpc.commands.session.changes import change_of, remedy
 from lrpc.commands.session.facts import RANDOM_WARNING, Facts
 from lrpc.commands.session.images import LoadedImage
+from lrpc.commands.session.ledgers import LedgerValues
 from lrpc.commands.session.options import Display
 from lrpc.commands.session.seeds import Seed
-from lrpc.results import colour
+from lrpc.results import colour, figure, waterfall
 from lrpc.support.files import complete, shown
 
 
@@ -35,6 +36,10 @@ def write_pictures(
         "panel": render.panel(image.whole(), whole, scale, marks, caption, visible),
     }
     files = {}
+    if display.waterfall and result.ledger is not None:
+        path = stem.with_name(f"{stem.name}.{result.seed.slug}.waterfall.png")
+        figure.save(waterfall.figure(result.seed.words, _steps(result.ledger)), path, 200)
+        files["waterfall"] = path.name
     for name, picture in pictures.items():
         path = stem.with_name(f"{stem.name}.{result.seed.slug}.{name}.png")
         _save(picture, path)
@@ -48,6 +53,16 @@ def write_pictures(
             "channels": "summed",
         },
     }
+
+
+def account(result: Explained, name: str) -> str:
+    """Where a target's relevance went, as text; the image's name stands above it."""
+    title = f"\n{name}: {result.seed.words}"
+    return waterfall.text(title, [] if result.ledger is None else _steps(result.ledger))
+
+
+def _steps(ledger: LedgerValues) -> list[waterfall.Step]:
+    return waterfall.steps(ledger.start, ledger.end, ledger.parts)
 
 
 def map_of(result: Explained, image: LoadedImage, sigma: float) -> colour.Map:
@@ -66,7 +81,7 @@ def marks_of(seed: Seed, facts: Facts) -> render.Marks:
     if one is None:
         return render.Marks(point=seed.point)
     label = f"{_name(one.label, facts)}  {one.score:.2f}"
-    return render.Marks(label, one.box, one.mask, seed.point)
+    return render.Marks(label, None if one.whole else one.box, one.mask, seed.point)
 
 
 def caption_of(

@@ -17,6 +17,7 @@ from lrpc.commands.evaluate.settings import (
 )
 from lrpc.commands.session import arguments
 from lrpc.commands.session.arguments import fraction, natural, positive
+from lrpc.config.target_kinds import CONTRASTS
 
 _OUTPUT = Path("build/evaluation")
 _DEFAULT = Settings()
@@ -37,9 +38,12 @@ _HELP = {
     "baselines": f"none, or some of {', '.join(BASELINES)} (those that can be made: all with "
     "--config, random without)",
     "iou": f"least overlap of a detection with its object ({_DEFAULT.iou})",
+    "sensitivity": "explain other classes and queries, too: how much maps depend on what was asked",
+    "contrast": f"explain differences to other classes, too: {', '.join(CONTRASTS)}",
+    "samples": "of SmoothGrad and D-RISE (20 and 500)",
     "steps": f"steps of each curve, finer at its start ({_DEFAULT.steps})",
     "patch": f"side of what is removed or inserted at once; 1: pixels ({_PROTOCOL.patch})",
-    "fill": "what removed patches become: mean (the mean colour) or blur (mean)",
+    "fill": "what removed patches become: mean (the mean colour), blur, inpaint (mean)",
     "order": "patches by the sum of relevance (signed) or of its magnitude (absolute) (signed)",
     "randomise": "randomisation check (needs --config): module paths whose weights become random "
     f"one after the other, outputs first; alone: {', '.join(PARTS)}",
@@ -56,7 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--annotations", type=Path, metavar="FILE", help="COCO instances of the scenes' images")
     add("-o", "--output", type=Path, default=_OUTPUT, metavar="OUT", help=_HELP["output"])
     _add_methods(parser)
-    _add_objects(parser)
+    add_objects(parser)
+    add_protocols(parser)
     _add_figures(parser)
     arguments.running(parser, _DEFAULT.batch)
     arguments.overrides(parser)
@@ -73,9 +78,11 @@ def _add_methods(parser: argparse.ArgumentParser) -> None:
     add("--variants", type=Path, metavar="FILE", help=_HELP["variants"])
     add("--baselines", metavar="A,B,…", help=_HELP["baselines"])
     add("--ig-steps", type=positive, default=20, metavar="N", help="of integrated gradients (20)")
+    add("--samples", type=positive, metavar="N", help=_HELP["samples"])
+    add("--contrast", type=_contrasts, default=(), metavar="A,B,…", help=_HELP["contrast"])
 
 
-def _add_objects(parser: argparse.ArgumentParser) -> None:
+def add_objects(parser: argparse.ArgumentParser) -> None:
     """Which objects take part."""
     add = parser.add_argument
     add("--limit", type=positive, default=0, metavar="N", help="at most N objects (all)")
@@ -86,7 +93,7 @@ def _add_objects(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_figures(parser: argparse.ArgumentParser) -> None:
+def add_protocols(parser: argparse.ArgumentParser) -> None:
     """How it is measured."""
     add = parser.add_argument
     add("--steps", type=positive, default=_DEFAULT.steps, metavar="N", help=_HELP["steps"])
@@ -96,6 +103,12 @@ def _add_figures(parser: argparse.ArgumentParser) -> None:
     grid.add_argument("--patch", type=_sizes, default=sizes, metavar="N,…", help=_HELP["patch"])
     grid.add_argument("--fill", type=_fills, default=fills, metavar="A,…", help=_HELP["fill"])
     grid.add_argument("--order", type=_orders, default=orders, metavar="A,…", help=_HELP["order"])
+
+
+def _add_figures(parser: argparse.ArgumentParser) -> None:
+    """What is measured besides."""
+    add = parser.add_argument
+    add("--sensitivity", action="store_true", help=_HELP["sensitivity"])
     every, form = ",".join(PARTS), "PART,PART,…"
     add("--randomise", nargs="?", const=every, metavar=form, help=_HELP["randomise"])
     add("--seed", type=natural, default=_DEFAULT.seed, help="of all that is random (0)")
@@ -109,12 +122,16 @@ def _fills(text: str) -> tuple[str, ...]:
     return _some(FILLS, text)
 
 
+def _contrasts(text: str) -> tuple[str, ...]:
+    return _some(tuple(CONTRASTS), text)
+
+
 def _orders(text: str) -> tuple[str, ...]:
     return _some(ORDERS, text)
 
 
 def _some(known: tuple[str, ...], text: str) -> tuple[str, ...]:
-    """One or several of two `known` words, with commas; `both` is the two."""
+    """One or several of the `known` words, with commas; `both` is all of them."""
     words = known if text == "both" else tuple(word.strip() for word in text.split(","))
     for word in words:
         if word not in known:

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from lrpc.commands.evaluate.candidates import Candidate
 from lrpc.commands.evaluate.contest import contest, programs_of
+from lrpc.commands.evaluate.frontier import write_frontier
 from lrpc.commands.evaluate.job import Job, read_job, split_words
 from lrpc.commands.evaluate.measuring import Measured, measure_all
 from lrpc.commands.evaluate.methods import Method, Relevance
@@ -30,7 +31,12 @@ from lrpc.commands.evaluate.truth import Annotated
 from lrpc.commands.session.changes import change_of
 from lrpc.commands.session.members import Member
 from lrpc.commands.session.record import program_record
-from lrpc.commands.session.terminal import stopped, warn_changes, warn_random
+from lrpc.commands.session.terminal import (
+    stopped,
+    warn_amplified,
+    warn_changes,
+    warn_random,
+)
 from lrpc.commands.session.units import count
 from lrpc.errors import ProgramError
 from lrpc.support.files import make_folder
@@ -101,6 +107,11 @@ def _evaluate(job: Job, errors: Console) -> tuple[Found, Results, Stopped | None
         if not measured.rows:
             raise
         stop = signal
+    for method in methods:
+        if isinstance(method, Relevance):
+            warn_amplified(
+                errors, max(method.amplified, default=0.0), f"relevance by {method.name}"
+            )
     done = {*measured.seconds, *measured.failed}
     left = [method.name for method in methods if method.name not in done]
     about = _about(job, running.models, found) | {"notes": notes, "methods_left": left}
@@ -167,6 +178,7 @@ def _write(job: Job, results: Results) -> None:
     write_results(output, results)
     if not job.args.no_plot:
         write_curves(output, results)
+        write_frontier(output, results.summary())
 
 
 def _closing(job: Job, found: Found) -> str:

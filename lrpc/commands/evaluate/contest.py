@@ -8,15 +8,19 @@ from dataclasses import dataclass
 
 from lrpc.commands.evaluate.candidates import Candidate
 from lrpc.commands.evaluate.job import Job
+from lrpc.commands.evaluate.likeness import target_of
 from lrpc.commands.evaluate.methods import IntegratedGradients, Method, Random
 from lrpc.commands.evaluate.model import load_models
 from lrpc.commands.evaluate.rollout import Rollout
+from lrpc.commands.evaluate.sampled import DRise, HiResCAM, SmoothGrad
+from lrpc.commands.evaluate.trivial import KINDS, Trivial
 from lrpc.commands.session.members import Member, labels_of
 from lrpc.errors import ConfigError, ProgramError
 from lrpc.models.maskdino import MaskDINO
 from lrpc.models.sources import build_model
 
 _GRADIENT = "gradient_input"
+_OF_GRADIENTS = {_GRADIENT, "integrated_gradients", "smoothgrad", "hirescam"}
 _BASELINE = Candidate(_GRADIENT, {"COMPOSITE": _GRADIENT, "RULES": []})
 
 
@@ -42,7 +46,7 @@ def contest(job: Job, models: Sequence[Member]) -> Contest:
         if _is_plain(candidate.member or options.COMPOSITE, options.RULES):
             plain.append(candidate.name)
     wanted = list(job.candidates)
-    if not plain and {_GRADIENT, "integrated_gradients"} & set(job.baselines):
+    if not plain and _OF_GRADIENTS & set(job.baselines):
         _need_config(job, _GRADIENT)
         wanted.append(_BASELINE)
     made = job.compile(wanted)
@@ -50,8 +54,11 @@ def contest(job: Job, models: Sequence[Member]) -> Contest:
     everyone = [*models, *made]
     check_same(everyone)
     gradient = next((m for m in everyone if m.name == next(iter(plain), _GRADIENT)), None)
-    methods: list[Method] = [job.relevance(model) for model in own]
+    methods: list[Method] = [
+        job.relevance(model, against) for model in own for against in ("", *job.settings.contrasts)
+    ]
     methods += _baselines(job, gradient, alone=not plain)
+    methods += _sampled(job, own[0])
     counts = Counter(method.name for method in methods)
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
@@ -84,21 +91,43 @@ def check_same(models: Sequence[Member]) -> None:
 
 def _baselines(job: Job, gradient: Member | None, *, alone: bool) -> Iterator[Method]:
     """The baselines; input × gradient itself only where no program that is compared is it."""
-    batch = job.settings.batch
-    if gradient is not None and alone and _GRADIENT in job.baselines:
-        yield job.relevance(gradient)
-    if gradient is not None and "integrated_gradients" in job.baselines:
-        yield IntegratedGradients(gradient, job.args.ig_steps, batch)
+    if gradient is not None:
+        yield from _of_gradients(job, gradient, alone)
     if "rollout" in job.baselines:
         _need_config(job, "rollout")
         config = job.config()
         network, _ = build_model(config)
         if isinstance(network, MaskDINO):
-            yield Rollout(network.to(job.device), batch, config.LRPC.PADDING_MASK)
+            yield Rollout(network.to(job.device), job.settings.batch, config.LRPC.PADDING_MASK)
         elif job.args.baselines is not None:
             raise ConfigError("--baselines rollout needs LRPC.SOURCE embedded, to see attention")
+
+
+def _sampled(job: Job, first: Member) -> Iterator[Method]:
+    """Baselines that need no gradients."""
+    settings = job.settings
+    if "drise" in job.baselines:
+        yield DRise(first, job.args.samples or 500, settings.batch, settings.seed)
+    for name in KINDS:
+        if name in job.baselines:
+            yield Trivial(name)
     if "random" in job.baselines:
-        yield Random(job.settings.seed)
+        yield Random(settings.seed)
+
+
+def _of_gradients(job: Job, gradient: Member, alone: bool) -> Iterator[Method]:
+    """Baselines that a program of input × gradient gives."""
+    batch, names = job.settings.batch, job.baselines
+    if alone and _GRADIENT in names:
+        yield job.relevance(gradient)
+    if "integrated_gradients" in names:
+        yield IntegratedGradients(gradient, job.args.ig_steps, batch)
+    if "smoothgrad" in names:
+        yield SmoothGrad(gradient, job.args.samples or 20, batch, job.settings.seed)
+    places = gradient.facts.places.of.get(target_of(gradient.facts), ())
+    maps = sorted(place for place in places if place.startswith("backbone."))
+    if "hirescam" in names and maps:  # the last maps are too coarse for small objects
+        yield HiResCAM(gradient, maps[min(1, len(maps) - 1)], batch)
 
 
 def _need_config(job: Job, name: str) -> None:

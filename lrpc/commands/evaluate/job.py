@@ -17,7 +17,7 @@ from lrpc.commands.evaluate.candidates import (
 )
 from lrpc.commands.evaluate.methods import Relevance
 from lrpc.commands.evaluate.plot import need_matplotlib
-from lrpc.commands.evaluate.settings import BASELINES, Settings, grid
+from lrpc.commands.evaluate.settings import BASELINES, STANDARD, TRIVIAL, Settings, grid
 from lrpc.commands.session.arguments import split_overrides
 from lrpc.commands.session.members import Member
 from lrpc.config import Config, load_config
@@ -49,9 +49,9 @@ class Job:
             return []
         return compiled(candidates, self.recipe(weights), self.folder, self.device)
 
-    def relevance(self, model: Member) -> Relevance:
-        """A program's own maps."""
-        return Relevance(model, self.settings.batch, self.args.seed_chunk)
+    def relevance(self, model: Member, against: str = "") -> Relevance:
+        """A program's own maps, of logits or of contrasts."""
+        return Relevance(model, self.settings.batch, self.args.seed_chunk, against)
 
     def config(self) -> Config:
         """--config with its overrides, and what the model that it names says of itself."""
@@ -73,6 +73,8 @@ def read_job(args: argparse.Namespace, folder: Path) -> Job:
         batch=args.batch_size,
         pad=args.pad,
         seed=args.seed,
+        sensitivity=args.sensitivity,
+        contrasts=args.contrast,
     )
     programs, overrides = split_overrides([*args.programs, *args.overrides])
     overrides = [*(word for pair in args.set for word in pair), *overrides]
@@ -111,7 +113,7 @@ def _candidates(
 
 def _baselines(args: argparse.Namespace) -> tuple[str, ...]:
     if args.baselines is None:
-        return BASELINES if args.config else ("random",)
+        return (*STANDARD, *TRIVIAL) if args.config else TRIVIAL
     names = split_words(args.baselines) if args.baselines != "none" else []
     for name in names:
         if name not in BASELINES:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lrpc.commands.session.classes import of_classes
+from lrpc.commands.session.contrasts import Against, contrast
 from lrpc.commands.session.detect import scored
 from lrpc.commands.session.facts import Facts
 from lrpc.commands.session.metrics import box_iou
@@ -47,6 +49,20 @@ def seed_of(facts: Facts, query: int, label: int) -> Seed:
     """Where the relevance of an object starts."""
     kind = target_of(facts)
     return Seed(kind, None, (query, label) if kind == TARGETS[0] else (label,))
+
+
+def contrasted(seed: Seed, outputs: Mapping[str, Tensor], against: str, classes: int) -> Seed:
+    """The same against other classes: `contrast` says which words there are."""
+    values = outputs[seed.output]
+    start = contrast(values, seed.index, against, classes=min(classes, values.shape[-1]))
+    return replace(seed, value=float(start.sum()), start=start, against=Against(against))
+
+
+def logits_of(outputs: Mapping[str, Tensor], query: int) -> Tensor:
+    """The logits of the classes [C] that the relevance of a query starts from."""
+    if "pred_logits" in outputs:
+        return outputs["pred_logits"][query]
+    return outputs["region_logits"] if "region_logits" in outputs else outputs["logits"]
 
 
 def likeness(

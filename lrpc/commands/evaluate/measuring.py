@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
 from lrpc.commands.evaluate.explaining import explained
-from lrpc.commands.evaluate.methods import Maps, Method, generator_for
+from lrpc.commands.evaluate.methods import Maps, Method, Relevance, generator_for
 from lrpc.commands.evaluate.model import Picture, Subject, Trial, scores
 from lrpc.commands.evaluate.perturb import (
+    Fill,
+    Inpainted,
     Order,
     blur_fill,
     counts,
@@ -22,6 +24,7 @@ from lrpc.commands.evaluate.perturb import (
     patch_order,
 )
 from lrpc.commands.evaluate.results import Row
+from lrpc.commands.evaluate.sensitivity import Asked, asked
 from lrpc.commands.evaluate.settings import Protocol, Settings
 from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.members import Member
@@ -36,7 +39,7 @@ class Ends:
     """What every method shares: the fill of each picture, and each subject's score in the whole
     image and in the fill alone."""
 
-    fills: tuple[Tensor, ...]
+    fills: tuple[Fill, ...]
     whole: tuple[tuple[float, ...], ...]
     empty: tuple[tuple[float, ...], ...]
 
@@ -48,7 +51,7 @@ def ends(model: Member, pictures: Sequence[Picture], fill: str, batch: int) -> E
         _trial(pixels, picture, subject)
         for picture, empty in zip(pictures, fills, strict=True)
         for subject in picture.subjects
-        for pixels in (picture.image.pixels, empty)
+        for pixels in (picture.image.pixels, empty.whole)
     )
     found = iter(scores(model, trials, batch))
     pairs = [[(next(found), next(found)) for _ in picture.subjects] for picture in pictures]
@@ -90,6 +93,8 @@ def measure_all(
             if one.error is not None:
                 raise one.error
             rows = [row for ground in grounds for row in measure(name, one.maps, ground)]
+            if settings.sensitivity and isinstance(one.method, Relevance):
+                rows = with_sensitivity(one.method, rows, grounds)
         except LrpcError as error:
             kept.failed[name] = str(error).partition("\n")[0]
             report(name, kept.failed[name])
@@ -101,6 +106,52 @@ def measure_all(
             kept.seconds[name] = one.seconds
             report(name, f"{one.seconds + time.perf_counter() - began:.1f} s")
     return kept
+
+
+def with_sensitivity(
+    method: Relevance, rows: Sequence[Row], grounds: Sequence[Ground]
+) -> list[Row]:
+    """Rows of `measure`, protocol by protocol, with what maps of other classes and queries say."""
+    pictures = grounds[0].pictures
+    found = list(asked(method, pictures))
+    alike = [one.sensitivity() for image in found for one in image]
+    done: list[Row] = []
+    for ground in grounds:
+        part = rows[len(done) : len(done) + len(alike)]
+        areas = _by_other_class(found, ground)
+        for row, one, area in zip(part, alike, areas, strict=True):
+            swap = None if area is None else area - row.deletion.area()
+            done.append(replace(row, sensitivity=one, swap=swap))
+    return done
+
+
+def _by_other_class(found: Sequence[Sequence[Asked]], ground: Ground) -> list[float | None]:
+    """The areas under each object's score while what speaks for its next class is removed."""
+    plans = []
+    for p, image in enumerate(found):
+        for s, one in enumerate(image):
+            if len(one.classes) > 1:
+                order = _order(ground.pictures[p], s, one.classes[1], ground)
+                plans.append((p, s, order))
+    steps = ground.settings.steps
+    trials = (
+        _trial(pixels, ground.pictures[p], ground.pictures[p].subjects[s])
+        for p, s, order in plans
+        for pixels in deletions(
+            ground.pictures[p].image.pixels,
+            ground.shared.fills[p],
+            order,
+            counts(order.count, steps),
+        )
+    )
+    scored = scores(ground.model, trials, ground.settings.batch)
+    left, areas = iter(scored), {}
+    for p, s, order in plans:
+        chosen = counts(order.count, steps)
+        whole, empty = ground.shared.whole[p][s], ground.shared.empty[p][s]
+        gone = [next(left) / whole for _ in chosen]
+        areas[p, s] = make_curve(gone, chosen, order.count, 1.0, empty / whole).area()
+    return [areas.get((p, s)) for p, image in enumerate(found) for s in range(len(image))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,10 +213,11 @@ def _row(
     )
 
 
-def _fill(image: LoadedImage, model: Member, kind: str) -> Tensor:
+def _fill(image: LoadedImage, model: Member, kind: str) -> Fill:
     if kind == "blur":
-        return blur_fill(image.pixels, image.valid)
-    return mean_fill(image.pixels, model.facts.sizing.mean)
+        return Fill(blur_fill(image.pixels, image.valid))
+    whole = mean_fill(image.pixels, model.facts.sizing.mean)
+    return Inpainted(whole, image.valid) if kind == "inpaint" else Fill(whole)
 
 
 def _trial(pixels: Tensor, picture: Picture, subject: Subject) -> Trial:
@@ -179,7 +231,7 @@ def _order(picture: Picture, subject: int, relevance: Tensor, ground: Ground) ->
 
 
 def _trials(
-    picture: Picture, subject: Subject, order: Order, fill: Tensor, steps: int
+    picture: Picture, subject: Subject, order: Order, fill: Fill, steps: int
 ) -> Iterator[Trial]:
     """The images of both curves, their ends left out."""
     chosen, pixels = counts(order.count, steps), picture.image.pixels

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from lrpc.commands.evaluate.likeness import likeness, seed_of
+from lrpc.commands.evaluate.likeness import contrasted, likeness, seed_of
 from lrpc.commands.evaluate.model import Picture, in_batches
-from lrpc.commands.session.calls import Request
+from lrpc.commands.session.calls import Explained, Request
 from lrpc.commands.session.members import Member, outputs_of
+from lrpc.commands.session.record import amplification
 from lrpc.commands.session.seeds import Seed
 from lrpc.program.protocol import State
 
@@ -32,15 +33,18 @@ class Method(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Relevance:
-    """Relevance of the class logit by a program, summed over colours."""
+    """Relevance of the class logit by a program, summed over colours; `against` other classes,
+    where that is given (`contrast`)."""
 
     model: Member
     batch: int
     chunk: int = 0  # seeds to a call; 0: all
+    against: str = ""
+    amplified: list[float] = field(default_factory=list)  # of each map: Σ |R| over |start|
 
     @property
     def name(self) -> str:
-        return self.model.name
+        return f"{self.model.name}, {self.against}" if self.against else self.model.name
 
     def maps(self, pictures: Sequence[Picture]) -> Maps:
         """All objects of `batch` pictures at once."""
@@ -51,13 +55,32 @@ class Relevance:
 
     def of(self, state: State, pictures: Sequence[Picture]) -> Maps:
         """The maps of these pictures, from a forward pass of the program on them."""
+        pairs = [[(s.detection.query, s.truth.label) for s in p.subjects] for p in pictures]
+        found = self._explained(state, pairs)
+        self.amplified.extend(amplification(one) or 0.0 for image in found for one in image)
+        return [[one.input.sum(0) for one in image] for image in found]
+
+    def of_pairs(self, state: State, pairs: Sequence[Sequence[tuple[int, int]]]) -> Maps:
+        """The maps of (query, class), for each image of a forward pass."""
+        found = self._explained(state, pairs)
+        return [[one.input.sum(0) for one in image] for image in found]
+
+    def _explained(
+        self, state: State, pairs: Sequence[Sequence[tuple[int, int]]]
+    ) -> list[list[Explained]]:
         seeds = [
-            [seed_of(self.model.facts, s.detection.query, s.truth.label) for s in p.subjects]
-            for p in pictures
+            [self._seed(state, b, query, label) for query, label in image]
+            for b, image in enumerate(pairs)
         ]
         request = Request(ledger=False, chunk=self.chunk)
-        images = self.model.relevance(state, seeds, request)
-        return [[one.input.sum(0) for one in image] for image in images]
+        return self.model.relevance(state, seeds, request)
+
+    def _seed(self, state: State, image: int, query: int, label: int) -> Seed:
+        facts = self.model.facts
+        seed, outputs = seed_of(facts, query, label), outputs_of(state, image)
+        if not self.against:
+            return replace(seed, value=float(outputs[seed.output][seed.index]))
+        return contrasted(seed, outputs, self.against, facts.class_count)
 
 
 def forward(model: Member, pictures: Sequence[Picture]) -> State:
@@ -92,23 +115,25 @@ class IntegratedGradients:
             scale = alphas.to(mean.dtype)[:, None, None, None]
             images = mean + scale * (picture.image.pixels - mean)  # [b, 3, H, W]
             state = self.model.forward(images, [picture.image.attended] * len(alphas))
-            seeds = self._followed(state, picture)
+            seeds = followed(state, picture, self.model)
             found = self.model.relevance(state, seeds, Request(ledger=False))
             products = torch.stack([torch.stack([k.input for k in one]) for one in found], 1)
             total += integrate(products.double(), alphas, self.steps).float()
         return list(total.sum(1))
 
-    def _followed(self, state: State, picture: Picture) -> list[list[Seed]]:
-        """In every image the class logit of the query that is most each subject."""
-        facts, found = self.model.facts, []
-        for b in range(len(next(iter(state.outputs.values())))):
-            outputs, seeds = outputs_of(state, b), []
-            for s in picture.subjects:
-                label, frame = s.truth.label, picture.image.frame
-                held = likeness(outputs, s.detection, label, frame, facts.class_count)
-                seeds.append(seed_of(facts, int(held.argmax()), label))
-            found.append(seeds)
-        return found
+
+def followed(state: State, picture: Picture, model: Member) -> list[list[Seed]]:
+    """In every changed image the class logit of the query that is most each subject."""
+    found = []
+    for b in range(len(next(iter(state.outputs.values())))):
+        frame, seeds = picture.image.frame, []
+        outputs = model.framed(state, b, picture.image.attended, frame)
+        for s in picture.subjects:
+            label = s.truth.label
+            held = likeness(outputs, s.detection, label, frame, model.facts.class_count)
+            seeds.append(seed_of(model.facts, int(held.argmax()), label))
+        found.append(seeds)
+    return found
 
 
 def midpoints(steps: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
@@ -16,7 +16,7 @@ from lrpc.commands.evaluate.likeness import check_outputs, likeness
 from lrpc.commands.evaluate.truth import Framed
 from lrpc.commands.session.facts import Facts
 from lrpc.commands.session.images import LoadedImage
-from lrpc.commands.session.members import Member, member, names_of, outputs_of
+from lrpc.commands.session.members import Member, member, names_of
 from lrpc.errors import ProgramError
 from lrpc.program.loading import load_program
 from lrpc.program.protocol import Detection, Size
@@ -76,10 +76,20 @@ def scores(model: Member, trials: Iterable[Trial], batch: int) -> list[float]:
     for some in in_batches(trials, batch):
         state = model.forward(torch.stack([t.pixels for t in some]), [t.attended for t in some])
         for b, trial in enumerate(some):
-            outputs, classes = outputs_of(state, b), model.facts.class_count
+            outputs = model.framed(state, b, trial.attended, trial.frame)
+            classes = model.facts.class_count
             held = likeness(outputs, trial.detection, trial.label, trial.frame, classes)
             found.append(float(held.max()))
     return found
+
+
+def scores_of_one(model: Member, trials: Sequence[Trial]) -> list[float]:
+    """The scores of several objects in one changed image, from one forward pass."""
+    first = trials[0]
+    state = model.forward(first.pixels[None], [first.attended])
+    outputs = model.framed(state, 0, first.attended, first.frame)
+    classes = model.facts.class_count
+    return [float(likeness(outputs, t.detection, t.label, t.frame, classes).max()) for t in trials]
 
 
 def class_count(manifest: Mapping[str, Any]) -> int | None:

@@ -78,20 +78,45 @@ def counts(total: int, steps: int) -> list[int]:
     return sorted({count for count in wanted if 0 < count < total})
 
 
-def deletions(
-    pixels: Tensor, fill: Tensor, order: Order, chosen: Sequence[int]
-) -> Iterator[Tensor]:
-    """Images [3, H, W] without the most relevant patches: there they are `fill` [3, H, W]."""
-    for k in chosen:
-        yield torch.where(order.removed(k), fill, pixels)
+class Fill:
+    """What is in the place of pixels that are gone: one image [3, H, W], whichever they are."""
+
+    def __init__(self, whole: Tensor) -> None:
+        self.whole = whole  # with all pixels gone
+
+    def without(self, pixels: Tensor, gone: Tensor) -> Tensor:
+        """An image [3, H, W] whose pixels where `gone` bool [H, W] are filled."""
+        return torch.where(gone, self.whole, pixels)
 
 
-def insertions(
-    pixels: Tensor, fill: Tensor, order: Order, chosen: Sequence[int]
-) -> Iterator[Tensor]:
-    """Images [3, H, W] with the most relevant patches only: `fill` [3, H, W] elsewhere."""
+class Inpainted(Fill):
+    """What the pixels that are left suggest, by `inpaint`; the mean colour where none is left."""
+
+    def __init__(self, whole: Tensor, valid: Size) -> None:
+        super().__init__(whole)
+        self.valid = valid
+
+    def without(self, pixels: Tensor, gone: Tensor) -> Tensor:
+        height, width = self.valid
+        filled = pixels.clone()
+        part, left = pixels[:, :height, :width], ~gone[:height, :width]
+        if bool(left.any()):
+            filled[:, :height, :width] = inpaint(part, left)
+        else:
+            filled[:, :height, :width] = self.whole[:, :height, :width]
+        return filled
+
+
+def deletions(pixels: Tensor, fill: Fill, order: Order, chosen: Sequence[int]) -> Iterator[Tensor]:
+    """Images [3, H, W] without the most relevant patches, which are filled."""
     for k in chosen:
-        yield torch.where(order.missing(k), fill, pixels)
+        yield fill.without(pixels, order.removed(k))
+
+
+def insertions(pixels: Tensor, fill: Fill, order: Order, chosen: Sequence[int]) -> Iterator[Tensor]:
+    """Images [3, H, W] with the most relevant patches only; the others are filled."""
+    for k in chosen:
+        yield fill.without(pixels, order.missing(k))
 
 
 def make_curve(
@@ -105,6 +130,23 @@ def make_curve(
 def mean_fill(pixels: Tensor, mean: Sequence[float]) -> Tensor:
     """The mean colour everywhere: what the network sees as zero."""
     return torch.tensor(mean, dtype=pixels.dtype)[:, None, None].expand_as(pixels)
+
+
+def inpaint(pixels: Tensor, known: Tensor) -> Tensor:
+    """An image [3, h, w] whose pixels that are not `known` bool [h, w] are interpolated from the
+    known ones, by a pyramid: means of what is known going up, and the next coarser level wherever
+    nothing is known going down (push-pull, Gortler et al. 1996, 10.1145/237170.237200)."""
+    weight = known.to(torch.float32)[None, None]
+    values = pixels.to(torch.float32)[None] * weight
+    if weight.shape[-2:] == (1, 1) or bool(known.all()):
+        return pixels
+    size = [-(-edge // 2) for edge in weight.shape[-2:]]
+    pad = (0, 2 * size[1] - weight.shape[-1], 0, 2 * size[0] - weight.shape[-2])
+    share = F.avg_pool2d(F.pad(weight, pad), 2)
+    coarse = F.avg_pool2d(F.pad(values, pad), 2) / share.clamp(min=1e-6)
+    coarse = inpaint(coarse[0], share[0, 0] > 0)[None]
+    finer = F.interpolate(coarse, weight.shape[-2:], mode="bilinear", align_corners=False)
+    return torch.where(known, pixels, finer[0].to(pixels.dtype))
 
 
 def blur_fill(pixels: Tensor, valid: Size) -> Tensor:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lrpc.commands.evaluate.intervals import Mean
 from lrpc.commands.evaluate.perturb import Curve
-from lrpc.commands.evaluate.results import Mean, Results
+from lrpc.commands.evaluate.results import Results
 from lrpc.commands.evaluate.settings import Protocol
 from lrpc.errors import LrpcError
 from lrpc.support.files import complete

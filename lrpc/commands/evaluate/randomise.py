@@ -83,8 +83,9 @@ def relocate(model: Member, picture: Picture) -> Picture:
     so that what changes in the map is not merely where it looks.
     """
     state = model.forward_of([picture.image])
-    height, width = picture.image.frame
-    corners = cxcywh_to_xyxy(state.outputs["pred_boxes"][0].float())
+    height, width = frame = picture.image.frame
+    outputs = model.framed(state, 0, picture.image.attended, frame)
+    corners = cxcywh_to_xyxy(outputs["pred_boxes"].float())
     corners = corners * corners.new_tensor([width, height, width, height])
     moved = []
     for subject in picture.subjects:

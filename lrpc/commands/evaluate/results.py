@@ -10,8 +10,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lrpc.commands.evaluate.intervals import Mean, mean
 from lrpc.commands.evaluate.perturb import Curve
 from lrpc.commands.evaluate.randomise import Similarity
+from lrpc.commands.evaluate.sensitivity import Sensitivity
 from lrpc.commands.evaluate.settings import Protocol
 from lrpc.commands.session.metrics import Localisation
 from lrpc.commands.session.record import write_json
@@ -29,6 +31,11 @@ METRICS: Mapping[str, bool | None] = {
     "absolute_in_box": True,
     "rank": True,
     "pointing": True,
+    "class_correlation": False,
+    "class_likeness": False,
+    "rank_one": False,
+    "query_correlation": False,
+    "swap": True,
     "mask_area": None,
     "box_area": None,
 }
@@ -58,6 +65,8 @@ class Row:
     deletion: Curve
     insertion: Curve
     localisation: Localisation
+    sensitivity: Sensitivity | None = None
+    swap: float | None = None  # deletion by the next class's map less deletion by its own
 
     def metrics(self) -> Figures:
         """All figures by the names in `METRICS`.
@@ -69,24 +78,13 @@ class Row:
         """
         deletion, insertion = self.deletion.area(), self.insertion.area()
         areas = {"deletion": deletion, "insertion": insertion, "abpc": insertion - deletion}
-        return {**areas, **asdict(self.localisation)}
+        alike = asdict(self.sensitivity or Sensitivity(None, None, None, None))
+        return {**areas, **asdict(self.localisation), **alike, "swap": self.swap}
 
 
-_APART = ("method", "protocol", "localisation")
+_APART = ("method", "protocol", "localisation", "sensitivity", "swap")
 #: In metrics.csv the figures are the columns of METRICS, and there are no lists.
 _NESTED = ("box_image", "deletion", "insertion", "metrics")
-
-
-@dataclass(frozen=True)
-class Mean:
-    """A mean over `n` objects with its standard error (None: of fewer than two)."""
-
-    mean: float
-    error: float | None
-    n: int
-
-    def __str__(self) -> str:
-        return f"{self.mean:.3f}" + ("" if self.error is None else f" ± {self.error:.3f}")
 
 
 @dataclass(frozen=True)
@@ -114,12 +112,34 @@ class Results:
         """
         found: dict[str, dict[str, Mean]] = {}
         for method in self.methods():
-            objects: dict[str, list[Figures]] = {}
-            for row in self.rows:
-                if row.method == method and protocol in (None, row.protocol):
-                    objects.setdefault(row.subject, []).append(row.metrics())
-            figures = [_over_protocols(some) for some in objects.values()]
-            means = {name: mean([f[name] for f in figures]) for name in METRICS}
+            images, figures = self.figures(method, protocol)
+            means = {name: mean([f[name] for f in figures], images) for name in METRICS}
+            found[method] = {name: value for name, value in means.items() if value is not None}
+        return found
+
+    def figures(
+        self, method: str, protocol: Protocol | None = None
+    ) -> tuple[list[str], list[Figures]]:
+        """The images of a method's objects, and the objects' figures, in their order."""
+        objects: dict[tuple[str, str], list[Figures]] = {}
+        for row in self.rows:
+            if row.method == method and protocol in (None, row.protocol):
+                objects.setdefault((row.image, row.subject), []).append(row.metrics())
+        return [image for image, _ in objects], [_over_protocols(f) for f in objects.values()]
+
+    def differences(self, reference: str) -> dict[str, dict[str, Mean]]:
+        """Method → metric → mean over the objects of its figure less that of the `reference`, each
+        its mean over all protocols."""
+        own = self.figures(reference)[1]
+        found: dict[str, dict[str, Mean]] = {}
+        for method in self.methods():
+            images, figures = self.figures(method)
+            if method == reference or len(figures) != len(own):
+                continue
+            pairs = list(zip(figures, own, strict=True))
+            means = {
+                name: mean([_less(a[name], b[name]) for a, b in pairs], images) for name in METRICS
+            }
             found[method] = {name: value for name, value in means.items() if value is not None}
         return found
 
@@ -150,23 +170,14 @@ class Results:
         return found
 
 
+def _less(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one - other
+
+
 def _over_protocols(rows: Sequence[Figures]) -> Figures:
     """One object's figures, each its mean over the protocols that have it."""
     means = {name: mean([figures[name] for figures in rows]) for name in METRICS}
     return {name: None if value is None else value.mean for name, value in means.items()}
-
-
-def mean(values: Sequence[float | None]) -> Mean | None:
-    """The mean of what is there, with its standard error s / √n; None where nothing is."""
-    known = [value for value in values if value is not None]
-    n = len(known)
-    if not n:
-        return None
-    average = math.fsum(known) / n
-    if n == 1:
-        return Mean(average, None, 1)
-    variance = math.fsum((value - average) ** 2 for value in known) / (n - 1)
-    return Mean(average, math.sqrt(variance / n), n)
 
 
 def write_results(folder: Path, results: Results) -> None:
@@ -190,6 +201,10 @@ def record(results: Results) -> dict[str, Any]:
         "failed_methods": dict(results.failed),
         "summary": _plain(results.summary()),
         "mean_place": results.mean_places(),
+        "differences": {
+            "reference": next(iter(results.methods()), None),
+            **_plain(results.differences(next(iter(results.methods()), ""))),
+        },
         "protocols": [
             {
                 **asdict(protocol),

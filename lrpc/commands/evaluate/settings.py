@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-FILLS = ("mean", "blur")
+FILLS = ("mean", "blur", "inpaint")
 ORDERS = ("signed", "absolute")
 MATCHES = ("mask", "box")
-BASELINES = ("gradient_input", "integrated_gradients", "rollout", "random")
+TRIVIAL = ("own_box", "own_mask", "edges", "centre", "random")
+STANDARD = ("gradient_input", "integrated_gradients", "smoothgrad", "hirescam", "rollout")
+BASELINES = (*STANDARD, "drise", *TRIVIAL)
 INDEX = "scenes.json"
 #: What annotated images may be.
 FORMS = (
@@ -51,6 +53,8 @@ class Settings:
     batch: int = 16
     pad: bool = False  # images that do not fill the input of programs of one size
     seed: int = 0
+    sensitivity: bool = False  # whether other classes and queries are explained, too
+    contrasts: tuple[str, ...] = ()  # of every program, beside its logits
 
 
 def grid(

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from rich.markup import escape
 from rich.table import Table
 
-from lrpc.commands.evaluate.results import METRICS, Mean, Results
+from lrpc.commands.evaluate.intervals import Mean
+from lrpc.commands.evaluate.results import METRICS, Results
 
 Summary = Mapping[str, Mapping[str, Mean]]
 _FAITHFUL = {"deletion": "deletion", "insertion": "insertion", "abpc": "ABPC"}
@@ -18,6 +19,19 @@ _LOCAL = {
     "absolute_in_box": "|·| in box",
     "rank": "rank",
     "pointing": "pointing",
+}
+_ALIKE = {
+    "class_correlation": "classes, |·|",
+    "class_likeness": "classes",
+    "rank_one": "one map's share",
+    "query_correlation": "queries",
+    "swap": "swap",
+}
+_DIFFERENT = {
+    "abpc": "ABPC",
+    "positive_in_box": "+ in box",
+    "rank": "rank",
+    "class_correlation": "classes, |·|",
 }
 _ARROWS = {True: " ↑", False: " ↓", None: ""}
 
@@ -32,11 +46,43 @@ def tables(results: Results) -> list[Table]:
         found[-1].add_row(escape(method), *_cells(_LOCAL, means, summary))
     area = next(iter(summary.values()))
     found[-1].caption = (
+        "± is half of the 95 % interval, by bootstrap over images; "
         f"the mask is {area['mask_area'].mean:.1%} of the image and the box "
         f"{area['box_area'].mean:.1%}, on average"
     )
+    if any("class_correlation" in means for means in summary.values()):
+        found.append(_table("sensitivity to what was asked", _ALIKE, summary))
+        for method, means in summary.items():
+            if "class_correlation" in means:
+                found[-1].add_row(escape(method), *_cells(_ALIKE, means, summary))
+        found[-1].caption = (
+            "correlation with maps of the query's other classes, and |·| of other queries; swap: "
+            "deletion by the next class's map less deletion by its own"
+        )
+    if len(summary) > 1:
+        found.append(_differences(results))
     checks = results.checks()
     return [*found, _checks(checks)] if checks else found
+
+
+def _differences(results: Results) -> Table:
+    """Each method's figures less those of the first, object by object."""
+    reference = results.methods()[0]
+    found = results.differences(reference)
+    table = _table(f"less {escape(reference)}, paired by object", _DIFFERENT, found)
+    for method, means in found.items():
+        cells = []
+        for metric in _DIFFERENT:
+            mean = means.get(metric)
+            text = "–" if mean is None else _signed(mean)
+            cells.append(f"[bold]{text}[/]" if mean is not None and mean.apart else text)
+        table.add_row(escape(method), *cells)
+    table.caption = "bold where the 95 % interval leaves 0 out"
+    return table
+
+
+def _signed(mean: Mean) -> str:
+    return f"{'' if mean.mean < 0 else '+'}{mean}"
 
 
 def _faithful(results: Results, summary: Summary) -> Table:

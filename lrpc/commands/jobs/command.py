@@ -23,7 +23,7 @@ from lrpc.commands.jobs.units import Unit, units
 from lrpc.commands.jobs.worker import Worker
 from lrpc.commands.session.calls import Request
 from lrpc.commands.session.options import options_of
-from lrpc.commands.session.terminal import stopped, warn_random
+from lrpc.commands.session.terminal import stopped, warn_amplified, warn_random
 from lrpc.commands.session.units import count
 from lrpc.results.schema import arrow
 from lrpc.support.files import shown
@@ -82,6 +82,7 @@ def _run(
     for part, numbers in job.open_parts().items():
         finish(job.layout, part, numbers)
     console.print(summary(job, told, output))
+    warn_amplified(errors, told.amplification)
     if stop is not None:
         rest = told.left - told.images
         how_far = f": {count(told.images, 'image')} done, {rest} left"

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from lrpc.commands.jobs.sources.find import Source, find
 from lrpc.commands.jobs.sources.items import Item
 from lrpc.commands.jobs.spec import Spec
 from lrpc.commands.jobs.worker import Done, Read, Worker
 from lrpc.commands.session.calls import Request
+from lrpc.commands.session.images import DEEP_MODES
 from lrpc.commands.session.options import Options
 from lrpc.commands.session.targets import parse_targets
 from lrpc.commands.session.wanted import Wanted
@@ -51,6 +52,7 @@ def explain(
     read: Sequence[str] = (),
     norm: str | None = None,
     ledger: bool = True,
+    condition: Mapping[str, Sequence[int]] | None = None,
     batch_size: int = 1,
     pad: bool = False,
 ) -> Explanations:
@@ -70,6 +72,7 @@ def explain(
         read: places whose relevance is kept, too (names or globs).
         norm: scale of the start: none, sum1 or sumT.
         ledger: with the account of relevance.
+        condition: the channels that pass at places in LRPC.CONDITIONS: place → numbers.
         batch_size: images of one size that are explained together.
         pad: pad images that a program of one size would not take otherwise.
 
@@ -77,26 +80,29 @@ def explain(
         LrpcError: a target, class or composite that the program does not have. An image that fails
             is among the `errors` of what is returned.
     """
-    targets = (target,) if isinstance(target, str) else target
     options = Options(
         output=Path(),
         device=str(getattr(program, "device", "cpu")),
-        targets=parse_targets(targets),
+        targets=parse_targets((target,) if isinstance(target, str) else target),
         score=score,
         top=top,
         wanted=Wanted(tuple(map(str, classes)), tuple((float(x), float(y)) for x, y in at), missed),
         batch_size=batch_size,
         pad=pad,
-        request=Request(tuple(read), norm, ledger),
+        request=Request(tuple(read), norm, ledger, condition=_listed(condition or {})),
     )
-    directory = Path(getattr(program, "directory", ""))
-    worker = Worker(Spec(directory, options, tuple(composites)), program)
-    items = list(_items(given))
+    spec = Spec(Path(getattr(program, "directory", "")), options, tuple(composites))
+    worker, items = Worker(spec, program), list(_items(given))
     done = _explained(worker, items, batch_size)
     records = [{**one.record, "seconds": one.seconds} for one in done]
     tensors = {name: value for one in done for name, value in one.tensors.items()}
-    photos = {number: item.photo for number, item in enumerate(items)}
+    photos = {number: item.read for number, item in enumerate(items)}
     return Explanations(records, tensors, photos, {"asked": options.record()})
+
+
+def _listed(condition: Mapping[str, Sequence[int]]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """A condition as it is recorded."""
+    return tuple((place, tuple(int(i) for i in numbers)) for place, numbers in condition.items())
 
 
 def _explained(worker: Worker, items: Sequence[Item], batch: int) -> list[Done]:
@@ -137,6 +143,8 @@ def _in_memory(one: Any, name: str) -> Item:
     if not isinstance(one, Image.Image):
         kinds = "a path, a PIL image, an array uint8 [h, w, 3] or one of lrpc.images"
         raise ImageError(f"{name}: an image is {kinds}, not {type(one).__name__}")
+    if one.mode in DEEP_MODES:
+        raise ImageError(f"{name}: {one.mode} pixels; convert it to 8 bits per channel")
     data = io.BytesIO()
-    one.convert("RGB").save(data, "PNG", compress_level=1)
+    ImageOps.exif_transpose(one).convert("RGB").save(data, "PNG", compress_level=1)
     return Item(name, Place(Path(name)), data=data.getvalue())

@@ -28,6 +28,7 @@ class Told:
     targets: int = 0
     failed: int = 0
     closure: float = 0.0
+    amplification: float = 0.0
     begun: float = field(default_factory=time.monotonic)
     _said: float = field(default_factory=time.monotonic)
 
@@ -55,6 +56,7 @@ class Told:
             self.images += 1
             self.targets += one.targets
             self.closure = max(self.closure, one.closure)
+            self.amplification = max(self.amplification, one.amplification)
             if one.error:
                 self.failed += 1
                 name = shown(one.name)

@@ -16,6 +16,7 @@ from lrpc.program.protocol import Size
 Unit = tuple[int, ...]  # numbers of images
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that lay an image on its side
 _ORIENTATION = 0x0112
+_WIDTH = 0x0100
 _HEADER = 2**18  # bytes, in which most files tell their size
 
 
@@ -52,7 +53,9 @@ def frame_of(item: Item, sizing: Sizing) -> Size | None:
         try:
             with open_image(Path(item.name), item.read(most)) as image:
                 width, height = image.size
-                if image.getexif().get(_ORIENTATION) in _TURNED:
+                stored = getattr(image, "tag_v2", {}).get(_WIDTH, width)  # of a TIFF
+                # Some releases of Pillow give the size of a TIFF as it is when turned.
+                if image.getexif().get(_ORIENTATION) in _TURNED and stored == width:
                     width, height = height, width
                 return fit((height, width), sizing)[0]
         except ImageError:

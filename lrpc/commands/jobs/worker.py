@@ -41,13 +41,14 @@ class Read:
 
 
 class Note(NamedTuple):
-    """What is said of an image that is done: its targets, why it failed, and the worst of its
-    ledgers."""
+    """What is said of an image that is done: its targets, why it failed, the worst of its
+    ledgers, and the largest amplification."""
 
     name: str
     targets: int
     error: str
     closure: float
+    amplification: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +64,9 @@ class Done:
         """What is said of it."""
         told = self.record
         ledgers = [one["ledger"]["closure"] for one in told["targets"] if one["ledger"]]
-        return Note(
-            told["name"], len(told["targets"]), told["error"] or "", max(ledgers, default=0)
-        )
+        grown = [one["relevance"]["amplification"] or 0.0 for one in told["targets"]]
+        closure, most = max(ledgers, default=0.0), max(grown, default=0.0)
+        return Note(told["name"], len(told["targets"]), told["error"] or "", closure, most)
 
     def write_new(self, where: layout.Layout) -> bool:
         """Write it, whole or not at all, where it is not written yet; whether it was not."""
@@ -197,7 +198,7 @@ class Worker:
 def _overlap(item: Item, found: Mapping[str, Any] | None) -> dict[str, Any]:
     """The source's object that overlaps a detection's box most."""
     none = {"truth_class": None, "truth_iou": None}
-    if found is None or not item.truth:
+    if found is None or found["box_image"] is None or not item.truth:
         return none
     best = max(item.truth, key=lambda one: _iou(one.box, found["box_image"]))
     iou = _iou(best.box, found["box_image"])

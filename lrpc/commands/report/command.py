@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -24,6 +24,7 @@ from lrpc.commands.session.terminal import progress
 from lrpc.commands.session.units import count, size
 from lrpc.errors import ProgramError
 from lrpc.results import opened
+from lrpc.results.crops import CROPS
 from lrpc.results.layout import REPORT
 from lrpc.support.files import make_folder, refusals, shown, write_text
 from lrpc.support.terminal import Terminal, say
@@ -61,7 +62,7 @@ def _draw(
     errors = Terminal(stderr=True)
     found: dict[int, Drawn] = {}
     context = multiprocessing.get_context("spawn")
-    draw = partial(_draw_one, folder, args.size)
+    draw = partial(_draw_one, folder, args.size, (args.crop,) if args.crop else CROPS)
     with (
         progress("drawing", len(images), errors) as advance,
         ProcessPoolExecutor(
@@ -84,9 +85,11 @@ def _open(root: Path) -> None:
     _results = opened.open(root)
 
 
-def _draw_one(folder: Path, edge: int, rows: list[tuple[int, dict[str, Any]]]) -> list[Drawn]:
+def _draw_one(
+    folder: Path, edge: int, crops: Sequence[str], rows: list[tuple[int, dict[str, Any]]]
+) -> list[Drawn]:
     assert _results is not None
-    return draw_image(_results, folder, rows, edge)
+    return draw_image(_results, folder, rows, edge, crops)
 
 
 def _check_installed() -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from lrpc.errors import ImageError
 from lrpc.results import colour
-from lrpc.results.crops import Crop, crop_of
+from lrpc.results.crops import CROPS, Crop, crop_of, crops_of
 from lrpc.results.opened import Results
+from lrpc.support.files import shown
 
 _THUMB = 200  # pixels of a thumbnail's longer edge
 _FINE = 640  # pixels of an outline's longer edge, at least
@@ -24,38 +26,48 @@ _OUTLINE = (255, 196, 0, 255)
 
 @dataclass(frozen=True)
 class Drawn:
-    """What was drawn of a target: where full colour begins, whether it has a mask's outline, and
-    its relevance around its object."""
+    """What was drawn of a target: where full colour begins, whether it has a mask's outline, its
+    relevance in the crops by which classes are compared, the places that were read, and why its
+    image is not shown."""
 
     row: int
     scale: float
     outline: bool
-    crop: Crop | None
+    crops: Mapping[str, Crop] = field(default_factory=dict)
     layers: tuple[str, ...] = ()
+    gone: str = ""
 
 
 def draw_image(
-    results: Results, folder: Path, rows: Sequence[tuple[int, dict[str, Any]]], edge: int
+    results: Results,
+    folder: Path,
+    rows: Sequence[tuple[int, dict[str, Any]]],
+    edge: int,
+    crops: Sequence[str] = CROPS,
 ) -> list[Drawn]:
     """Draw an image and all of its targets, given with their rows' numbers: `photos/I.webp`,
-    `maps/N.webp`, `masks/N.webp`, `thumbs/N.webp`."""
+    `maps/N.webp`, `masks/N.webp`, `thumbs/N.webp`. Classes are compared by their `crops`."""
     number = rows[0][1]["image"]
     about = results.image(number)
-    photo = _photo(results, about)
-    shown = _within(photo.size, edge)
-    photo = photo.resize(shown, Image.Resampling.LANCZOS) if shown != photo.size else photo
+    photo, gone = _photo(results, about)
+    small = _within(photo.size, edge)
+    photo = photo.resize(small, Image.Resampling.LANCZOS) if small != photo.size else photo
     photo.save(folder / "photos" / f"{number:06}.webp", quality=82)
-    return [_target(results, folder, n, row, about, photo) for n, row in rows]
+    drawn = (_target(results, folder, n, row, about, photo, crops) for n, row in rows)
+    return [replace(one, gone=gone) for one in drawn]
 
 
-def _photo(results: Results, about: dict[str, Any]) -> Image.Image:
-    """The image, or grey that says so where its file is gone."""
+def _photo(results: Results, about: dict[str, Any]) -> tuple[Image.Image, str]:
+    """The image, or grey that says why it is not shown: its file is gone, or another one now."""
     try:
-        return results.photo(about["image"])
-    except ImageError:
+        return results.photo(about["image"]), ""
+    except ImageError as error:
+        why = str(error).removeprefix(f"{shown(about['name'])}: ")
         grey = Image.new("RGB", (about["width"], about["height"]), (128, 128, 128))
-        ImageDraw.Draw(grey).text((4, 4), "the file of this image is gone", (255, 255, 255))
-        return grey
+        pen, size = ImageDraw.Draw(grey), max(10, min(grey.size) // 20)
+        lines = textwrap.wrap(why, max(8, int(grey.width / (0.6 * size))))
+        pen.multiline_text((4, 4), "\n".join(lines), (255, 255, 255), ImageFont.load_default(size))
+        return grey, why
 
 
 def _within(size: tuple[int, int], edge: int) -> tuple[int, int]:
@@ -71,12 +83,13 @@ def _target(
     row: dict[str, Any],
     about: dict[str, Any],
     photo: Image.Image,
+    crops: Sequence[str],
 ) -> Drawn:
     if row["map"] is None:
         thumb = photo.copy()
         thumb.thumbnail((_THUMB, _THUMB))
         thumb.save(folder / "thumbs" / f"{n:06}.webp", quality=70)
-        return Drawn(n, 0.0, False, None)
+        return Drawn(n, 0.0, False)
     values = results.map(row).astype(np.float64)
     scale = colour.robust_scale(values)
     heat = Image.fromarray(_veil(values, scale))
@@ -87,7 +100,9 @@ def _target(
         outline.save(folder / "masks" / f"{n:06}.webp", lossless=True)
     _thumb(photo, heat, about, row).save(folder / "thumbs" / f"{n:06}.webp", quality=70)
     layers = _layers(results, folder, n, row)
-    return Drawn(n, scale, outline is not None, crop_of(values, row, about), layers)
+    found = {crop: crop_of(values, row, about, crop=crop) for crop in crops_of(row, crops)}
+    seen = {crop: one for crop, one in found.items() if one is not None}
+    return Drawn(n, scale, outline is not None, seen, layers)
 
 
 def _layers(results: Results, folder: Path, n: int, row: dict[str, Any]) -> tuple[str, ...]:

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import importlib
-import io
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
+from lrpc.commands.report.classes import class_of
 from lrpc.commands.report.pictures import Drawn
 from lrpc.errors import ProgramError
-from lrpc.results import colour
-from lrpc.results.crops import Crop
-from lrpc.results.groups import LEAST, Group, group
+from lrpc.results import waterfall
+from lrpc.results.groups import LEAST
 from lrpc.results.opened import Results
 from lrpc.support.files import write_text
 
 CHUNK = 1000  # rows of a file of the gallery's data
 _TEMPLATES = Path(__file__).parent / "templates"
-_ENDS = 6  # targets that are shown as those with the most and the least relevance on the object
 _FIGURES = (
     ("value", "the target itself"),
     ("sum", "relevance of the image"),
@@ -105,6 +99,7 @@ class Site:
                 box=_box(row),
                 steps=_steps(row),
                 nodes=_bars(row["nodes"] or ()),
+                kinds=_bars(sorted(row["sinks"] or (), key=lambda item: -abs(item[1]))),
                 figures=[(name, row[name], told) for name, told in _FIGURES],
                 others=[(m, self.rows[m]) for m in beside[row["image"], row["slug"]]],
                 last=len(self.rows) - 1,
@@ -116,41 +111,8 @@ class Site:
         groups: dict[tuple[str, str, str], list[int]] = defaultdict(list)
         for n, row in enumerate(self.rows):
             groups[_label(row), row["target"], row["composite"]].append(n)
-        told = [self._class(key, rows, drawn) for key, rows in sorted(groups.items())]
+        told = [class_of(key, rows, self.rows, drawn) for key, rows in sorted(groups.items())]
         self._page("classes.html", classes=told, rows=self.rows, least=LEAST)
-
-    def _class(
-        self, key: tuple[str, str, str], rows: Sequence[int], drawn: Mapping[int, Drawn]
-    ) -> dict[str, Any]:
-        crops = {n: crop for n in rows if (crop := drawn[n].crop) is not None}
-        found: Group | None = group(list(crops), list(crops.values())) if crops else None
-        shares = [(self.rows[n]["positive_share"], n) for n in rows]
-        ranked = sorted((share, n) for share, n in shares if share is not None)
-        ends = min(_ENDS, len(ranked) // 2)
-        return {
-            "label": key[0],
-            "target": key[1],
-            "composite": key[2],
-            "count": len(rows),
-            "share": float(np.median([share for share, _ in ranked])) if ranked else None,
-            "mean": picture_of(found.mean) if found else None,
-            "outliers": found.outliers if found else (),
-            "clusters": [
-                {"count": len(one.rows), "rows": one.rows[:6], "mean": picture_of(one.mean)}
-                for one in (found.clusters if found else ())
-            ],
-            "most": [n for _, n in reversed(ranked[len(ranked) - ends :])],
-            "least": [n for _, n in ranked[:ends]],
-        }
-
-
-def picture_of(crop: Crop) -> str:
-    """A mean of crops as the source of an `img`."""
-    values = crop.astype(np.float64)
-    pixels = colour.colourise(values, float(np.abs(values).max()))
-    data = io.BytesIO()
-    Image.fromarray(pixels).resize((120, 120), Image.Resampling.NEAREST).save(data, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
 def _label(row: Mapping[str, Any]) -> str:
@@ -180,11 +142,22 @@ def _box(row: Mapping[str, Any]) -> dict[str, float] | None:
 
 
 def _steps(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Where the relevance of the target went: its start, what each kind of sink took, the image."""
+    """Where the relevance of the target went, part by part of the model: bars in per cent."""
     if row["start"] is None:
         return []
-    sinks = sorted(row["sinks"] or (), key=lambda item: -abs(item[1]))
-    return _bars([("target", row["start"]), *sinks, ("image", row["end"])])
+    found = waterfall.of_row(row)
+    low = min(one.low for one in found)
+    span = max(one.high for one in found) - low or 1.0
+    return [
+        {
+            "name": one.name,
+            "value": one.amount,
+            "left": 100 * (one.low - low) / span,
+            "share": 100 * (one.high - one.low) / span,
+            "whole": one.name in ("target", "image"),
+        }
+        for one in found
+    ]
 
 
 def _bars(values: Iterable[tuple[str, float]]) -> list[dict[str, Any]]:

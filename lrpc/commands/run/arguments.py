@@ -26,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--no-ledger", action="store_true", help="leave the ledger out: faster")
     told = "draw what the queries of targets look at in these modules, as '*decoder.layers.2.*'"
     add("--attention", metavar="MODULES", help=told)
+    told = "draw and print what each part of the model took of the relevance (needs matplotlib)"
+    add("--waterfall", action="store_true", help=told)
     arguments.display(parser)
     _data(parser)
 

@@ -54,6 +54,8 @@ def main(args: argparse.Namespace, console: Console) -> int:
     ended = watch(runner, paths, errors)
     if ended.outcomes:
         console.print(summary(ended.outcomes, args.output))
+    for account in runner.accounts:
+        console.print(account, highlight=False, markup=False, soft_wrap=True)
     return ended.code(errors)
 
 
@@ -67,9 +69,12 @@ def only_composite(names: Sequence[str]) -> str | None:
 def check_together(args: argparse.Namespace) -> None:
     """Raise ConfigError for options of data sets without one, and for those that go with images."""
     if args.data:
-        if args.attention:
-            raise ConfigError("--attention draws pictures: it goes with --images")
+        for name, value in (("--attention", args.attention), ("--waterfall", args.waterfall)):
+            if value:
+                raise ConfigError(f"{name} draws pictures: it goes with --images")
         return
+    if args.waterfall and args.no_ledger:
+        raise ConfigError("--waterfall shows the ledger: leave --no-ledger out")
     given = {
         "--column": args.column,
         "--image-folder": args.image_folder,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lrpc.commands.drawing.attention import written_looks
-from lrpc.commands.drawing.pictures import write_pictures
+from lrpc.commands.drawing.pictures import account, write_pictures
 from lrpc.commands.drawing.segments import segmented
 from lrpc.commands.session.batches import TROUBLE, line_of
 from lrpc.commands.session.calls import Explained
@@ -19,6 +19,7 @@ from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.members import member
 from lrpc.commands.session.options import Options
 from lrpc.commands.session.record import (
+    amplification,
     failure_record,
     finished,
     image_record,
@@ -29,6 +30,7 @@ from lrpc.commands.session.record import (
     write_tensors,
 )
 from lrpc.commands.session.session import Result
+from lrpc.commands.session.units import count
 from lrpc.commands.session.writing import Outcome, WritingSession
 from lrpc.program.protocol import Program
 from lrpc.support.files import make_folder
@@ -40,6 +42,7 @@ class Runner(WritingSession):
     def __init__(self, program: Program, directory: Path, options: Options) -> None:
         composite = options.request.composite
         super().__init__([member("", program, options.device, composite, directory)], options)
+        self.accounts: list[str] = []  # where relevance went, as text, if that was asked for
 
     def explained_before(self, path: Path, stem: Path) -> bool:
         """Whether the image has its record and all files, of the same program asked the same."""
@@ -66,8 +69,15 @@ class Runner(WritingSession):
             **written_looks(stem, result.looks, image),
         }
         write_json(_record_of(stem), record)
+        if self.options.display.waterfall:
+            self.accounts += [account(one, image.path.name) for one in results]
+        worst, grown = worst_closure(results), most_amplified(results)
         change = change_of(image)
-        return Outcome(image.path, len(results), result.note, "", worst_closure(results), change)
+        note = result.note
+        if image.frames > 1:
+            many = f"the first of {image.frames} frames"
+            note = f"{note}, {many}" if note else f"{count(len(results), 'target')} of {many}"
+        return Outcome(image.path, len(results), note, "", worst, change, grown)
 
     def write_failure(self, path: Path, stem: Path, error: str) -> str:
         """The image's record, which says why it has nothing else."""
@@ -93,6 +103,11 @@ class Runner(WritingSession):
 def worst_closure(results: Sequence[Explained]) -> float | None:
     """The largest closure of some ledgers; None where there is none."""
     return max((one.ledger.closure for one in results if one.ledger is not None), default=None)
+
+
+def most_amplified(results: Sequence[Explained]) -> float:
+    """The largest amplification of some targets; 0 where none is known."""
+    return max((amplification(one) or 0.0 for one in results), default=0.0)
 
 
 def _record_of(stem: Path) -> Path:

@@ -20,19 +20,21 @@ from lrpc.config.target_kinds import KINDS
 from lrpc.errors import LrpcError, ProgramError
 from lrpc.program.protocol import Program, Relevance, Size, State
 
-_APART = ("norm", "token")  # options that change nothing about what a call holds
+_APART = ("norm", "token", "condition")  # options that change nothing about what a call holds
 
 
 @dataclass(frozen=True)
 class Request:
     """What to ask of every relevance call; `chunk` bounds the seeds per call (0: all at once),
-    `composite` None is the program's first."""
+    `composite` None is the program's first. `condition` has what passes at places that the program
+    can mask: names and numbers."""
 
     read: tuple[str, ...] = ()
     norm: str | None = None
     ledger: bool = True
     chunk: int = 0
     composite: str | None = None
+    condition: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,6 +171,8 @@ def _options(kind: str, layer: Layer | None, request: Request, places: Places) -
         options["norm"] = request.norm
     if request.ledger:
         options["ledger"] = True
+    if request.condition:
+        options["condition"] = {place: list(numbers) for place, numbers in request.condition}
     return options
 
 

@@ -52,7 +52,8 @@ def of_classes(outputs: Mapping[str, Tensor]) -> bool:
 
 
 def _of_image(shares: Tensor, label: int, valid: Size) -> Detection:
-    return Detection(0, label, float(shares[label]), (0.0, 0.0, valid[1], valid[0]), None)
+    box = (0.0, 0.0, float(valid[1]), float(valid[0]))
+    return Detection(0, label, float(shares[label]), box, None, whole=True)
 
 
 def _regions(logits: Tensor, sizes: Sizes) -> list[Detection]:

@@ -18,15 +18,18 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from lrpc.commands.session.sizing import Sizing, fit
+from lrpc.commands.session.sizing import Sizing, fit, words
 from lrpc.errors import ImageError, LrpcError
 from lrpc.program.protocol import Size
 from lrpc.results.source import formats
 from lrpc.support.files import reason, shown
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+SUFFIXES = (
+    *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
+    *(".png", ".ppm", ".tif", ".tiff", ".webp"),
+)
 PICTURES = (".heatmap.png", ".overlay.png", ".panel.png")  # that `lrpc run --images` draws
-_DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow would clip, not scale these
+DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow would clip, not scale these
 
 
 Window = tuple[float, float, float, float]
@@ -40,7 +43,8 @@ class LoadedImage:
     model's own inference would resize it to `wanted` and pad it to `own` (None: not known). A mask
     of padding leaves `unmasked` (None: `valid`) at the top left. `masked` says that it is padded as
     transformers pads the images of a batch. `window` is what of the image on disk is seen, as
-    (top, left, height, width) in its pixels (None: all of it).
+    (top, left, height, width) in its pixels (None: all of it). Of a file's `frames` or pages it is
+    the first.
     """
 
     path: Path
@@ -52,6 +56,7 @@ class LoadedImage:
     unmasked: Size | None = None
     masked: bool = False
     window: Window | None = None
+    frames: int = 1
 
     @property
     def seen(self) -> Window:
@@ -170,19 +175,26 @@ def _open_regular(path: Path) -> BinaryIO:
 
 
 def read_rgb(path: Path, data: bytes | None = None) -> Image.Image:
-    """The image as RGB, turned upright by its EXIF orientation.
+    """The image as RGB, turned upright: the first part of `read_first`."""
+    return read_first(path, data)[0]
+
+
+def read_first(path: Path, data: bytes | None = None) -> tuple[Image.Image, int]:
+    """The image as RGB, turned upright by its EXIF orientation; of an animation, or of pages, the
+    first. And how many of these its file has.
 
     Raises ImageError with one line for what is not an image, is cut short or corrupt, is too large
     for Pillow's limit, or has more than 8 bits per channel.
     """
     with open_image(path, data) as image:
-        if image.mode in _DEEP_MODES:
+        if image.mode in DEEP_MODES:
             raise ImageError(
                 f"{shown(path)}: {image.mode} pixels; convert it to 8 bits per channel"
             )
+        frames = int(getattr(image, "n_frames", 1))
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
-        return image if image.mode == "RGB" else image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB"), frames
 
 
 def load_image(path: Path, sizing: Sizing, data: bytes | None = None) -> LoadedImage:
@@ -193,9 +205,13 @@ def load_image(path: Path, sizing: Sizing, data: bytes | None = None) -> LoadedI
     are read already. Raises ImageError as `read_rgb` does,
     and where `sizing` does not allow that it is padded.
     """
-    image = read_rgb(path, data)
+    image, frames = read_first(path, data)
     original = (image.height, image.width)
     frame, valid = fit(original, sizing)
+    if 0 in valid:
+        raise ImageError(
+            f"{shown(path)}: is too narrow: the model's own inference makes it {words(valid)}"
+        )
     if refusal := sizing.refusal(frame, valid, original):
         raise ImageError(f"{shown(path)}: {refusal}")
     with decoding(path):
@@ -208,7 +224,7 @@ def load_image(path: Path, sizing: Sizing, data: bytes | None = None) -> LoadedI
     unmasked = sizing.unmasked(frame, valid, original)
     own = sizing.own(original)
     masked = sizing.in_a_batch(valid, original)
-    return LoadedImage(path, pixels, valid, original, *own, unmasked, masked, window)
+    return LoadedImage(path, pixels, valid, original, *own, unmasked, masked, window, frames)
 
 
 def _resized(image: Image.Image, size: Size, sizing: Sizing) -> tuple[Image.Image, Window | None]:

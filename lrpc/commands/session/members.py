@@ -51,7 +51,7 @@ class Member:
         found = []
         for b, image in enumerate(images):
             some = find_detections(
-                outputs_of(state, b),
+                self.framed(state, b, image.attended, image.frame),
                 image.frame,
                 image.valid,
                 score,
@@ -65,6 +65,19 @@ class Member:
             found.append([placed(one, image.window, image.original) for one in some])
         return found
 
+    def framed(self, state: State, image: int, attended: Size, frame: Size) -> dict[str, Tensor]:
+        """One image's outputs, without a batch axis; boxes [Q, 4] over the frame.
+
+        Detectors of transformers give boxes over what the mask of padding leaves, as DETR's do
+        (Carion et al. 2020, 2005.12872: relative to the image size).
+        """
+        found, facts = outputs_of(state, image), self.facts
+        if "pred_boxes" in found and facts.padding_mask and facts.sizing.masks:
+            boxes = found["pred_boxes"]
+            down, across = (a / b for a, b in zip(attended, frame, strict=True))
+            found["pred_boxes"] = boxes * boxes.new_tensor([across, down, across, down])
+        return found
+
     def relevance(
         self, state: State, seeds: Sequence[Sequence[Seed]], request: Request
     ) -> list[list[Explained]]:
@@ -74,7 +87,7 @@ class Member:
 
 
 def outputs_of(state: State, image: int) -> dict[str, Tensor]:
-    """One image's outputs, without a batch axis."""
+    """One image's outputs as the model gives them, without a batch axis."""
     return {name: value[image].detach() for name, value in state.outputs.items()}
 
 

@@ -25,10 +25,12 @@ class Display:
     percentile: float = 99.5
     smooth: float = 0.0
     font: Path | None = None
+    waterfall: bool = False
 
     def record(self) -> dict[str, Any]:
         """What changes pictures."""
-        own = {} if self.font is None else {"font": str(self.font)}
+        own: dict[str, Any] = {} if self.font is None else {"font": str(self.font)}
+        own |= {"waterfall": True} if self.waterfall else {}
         return {"percentile": self.percentile, "smooth": self.smooth, **own}
 
 
@@ -52,6 +54,8 @@ class Options:
 
     def record(self) -> dict[str, Any]:
         """What changes results or pictures, or says where they were made."""
+        request = asdict(self.request) | {"read": list(self.request.read)}
+        condition = {place: list(numbers) for place, numbers in request.pop("condition")}
         return {
             "targets": [str(spec) for spec in self.targets],
             "score": self.score,
@@ -62,7 +66,7 @@ class Options:
             "batch_size": self.batch_size,
             "pad": self.pad,
             "device": self.device,
-            "request": asdict(self.request) | {"read": list(self.request.read)},
+            "request": request | ({"condition": condition} if condition else {}),
             "display": self.display.record(),
             **({"attention": self.attention} if self.attention else {}),
             "torch": str(torch.__version__),
@@ -81,7 +85,9 @@ def options_of(args: argparse.Namespace, request: Request) -> Options:
         batch_size=args.batch_size,
         pad=args.pad,
         request=request,
-        display=Display(args.percentile, args.smooth, args.font),
+        display=Display(
+            args.percentile, args.smooth, args.font, bool(getattr(args, "waterfall", False))
+        ),
         attention=getattr(args, "attention", "") or "",
         resume=args.resume,
         debug=bool(getattr(args, "debug", False)),

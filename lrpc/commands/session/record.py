@@ -97,7 +97,8 @@ def program_record(directory: Path, facts: Facts) -> dict[str, Any]:
 def image_record(image: LoadedImage) -> dict[str, Any]:
     """The image file and its sizes, all (height, width); `scale` is that of both edges from the
     original, `own_input` the network's input in the model's own inference, `changed` what is
-    otherwise here; `seen` is (top, left, height, width) of what is not cropped."""
+    otherwise here; `seen` is (top, left, height, width) of what is not cropped; of the `frames` of
+    an animation, or pages, the first is explained."""
     change = change_of(image)
     return {
         "file": shown(image.path),
@@ -105,6 +106,7 @@ def image_record(image: LoadedImage) -> dict[str, Any]:
         "resized_to": list(image.valid),
         "scale": [v / o for v, o in zip(image.valid, image.seen[2:], strict=True)],
         **({"seen": list(image.seen)} if image.window else {}),
+        "frames": image.frames,
         "network_input": list(image.frame),
         "padded": image.valid != image.frame,
         "own_input": list(image.own or image.frame),
@@ -182,6 +184,7 @@ def target_record(result: Explained, image: LoadedImage, facts: Facts) -> dict[s
             "sum": float(values.sum()),
             "positive": float(values[values > 0].sum()),
             "negative": float(values[values < 0].sum()),
+            "amplification": amplification(result),
             "in_padding": float(values[:, height:].sum() + values[:, :height, width:].sum()),
             **_focus(visible, seed.detection),
         },
@@ -189,6 +192,15 @@ def target_record(result: Explained, image: LoadedImage, facts: Facts) -> dict[s
         "tensors": [f"{seed.slug}/{name}" for name in ("input", *result.layers, "map")]
         + ([_mask_of(seed.detection)] if _has_mask(seed.detection) else []),
     }
+
+
+def amplification(result: Explained) -> float | None:
+    """Σ |R| of the input over the |relevance| that it started from; None where that is not known
+    or 0."""
+    start = result.seed.value if result.ledger is None else result.ledger.start
+    if not start:
+        return None
+    return float(result.input.abs().sum(dtype=torch.float64)) / abs(start)
 
 
 def _has_mask(one: Detection | None) -> TypeGuard[Detection]:
@@ -207,8 +219,8 @@ def _detection(one: Detection, image: LoadedImage, name: str | None) -> dict[str
         "class": one.label,
         "class_name": name,
         "score": one.score,
-        "box_network": list(one.box),
-        "box_image": list(original_box(one.box, image)),
+        "box_network": None if one.whole else list(one.box),
+        "box_image": None if one.whole else list(original_box(one.box, image)),
         "mask_pixels_network": None if one.mask is None else int(one.mask.sum()),
         "mask_pixels_image": None if one.original_mask is None else int(one.original_mask.sum()),
     }
@@ -216,8 +228,9 @@ def _detection(one: Detection, image: LoadedImage, name: str | None) -> dict[str
 
 def _focus(visible: Tensor, one: Detection | None) -> dict[str, Any]:
     """How much of the positive relevance [h, w] lies in the object's mask, or in its box where it
-    has no mask, beside that one's share of the image: equal shares are chance."""
-    if one is None or (one.mask is not None and not one.mask.any()):
+    has no mask, beside that one's share of the image: equal shares are chance. Nothing where there
+    is no object."""
+    if one is None or one.whole or (one.mask is not None and not one.mask.any()):
         return {}
     height, width = visible.shape
     name, inside = "box", box_mask(one.box, (height, width))

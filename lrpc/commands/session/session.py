@@ -7,16 +7,19 @@ from dataclasses import dataclass, replace
 
 from lrpc.commands.session.calls import Explained, check_outputs
 from lrpc.commands.session.detect import best_probability
+from lrpc.commands.session.facts import Facts
 from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.looks import Look, looks
-from lrpc.commands.session.members import Member, outputs_of, passes
+from lrpc.commands.session.members import Member, passes
 from lrpc.commands.session.missed import missed
 from lrpc.commands.session.options import Options
 from lrpc.commands.session.original import in_network
 from lrpc.commands.session.seeds import Scene, Seed, resolve
 from lrpc.commands.session.segments import Segmentation, segmentations
-from lrpc.commands.session.targets import TargetSpec
+from lrpc.commands.session.sizing import Sizing
+from lrpc.commands.session.targets import TargetError, TargetSpec
 from lrpc.commands.session.wanted import ALL
+from lrpc.config.checks import wanted_for_segments
 from lrpc.config.target_kinds import OF_CLASSES
 from lrpc.program.attention import attention, check_modules
 from lrpc.program.protocol import Detection, State
@@ -51,6 +54,7 @@ class Session:
             for spec in options.targets:
                 spec.check_compiled(tuple(one.facts.places.of))
                 one.facts.places.check_input(spec.name)
+                _check_made(spec, self.facts)
             one.facts.places.check(options.request.read)
         if options.attention:
             check_modules(members[0].program, options.attention)
@@ -84,21 +88,7 @@ class Session:
     def scenes(self, images: Sequence[LoadedImage]) -> tuple[State, list[Scene]]:
         """The first member's forward pass on images of one size, and what it finds in each."""
         state = self.members[0].forward_of(images)
-        check_outputs(state)
-        detected = self._detections(state, images)
-        scenes = [
-            Scene(
-                *(outputs_of(state, b), image.frame, image.valid, found, image.original),
-                self.facts.class_count,
-                segmentations(outputs_of(state, b), image, self.facts),
-                self.facts.results,
-                image.window,
-            )
-            for b, (image, found) in enumerate(zip(images, detected, strict=True))
-        ]
-        if self.options.wanted.missed:
-            scenes = [self._missed(*one) for one in zip(scenes, images, strict=True)]
-        return state, scenes
+        return state, self._found(state, images)
 
     def relevance(
         self, images: Sequence[LoadedImage], state: State, seeds: Sequence[Sequence[Seed]]
@@ -109,6 +99,40 @@ class Session:
         for one, own in passes(self.members, images, state) if any(seeds) else ():
             explained[one.name] = one.relevance(own, seeds, self.options.request)
         return explained
+
+    @property
+    def sizing(self) -> Sizing:
+        """How images are resized."""
+        return replace(self.facts.sizing, pad=self.options.pad)
+
+    def seeds(
+        self, state: State, images: Sequence[LoadedImage]
+    ) -> tuple[list[Scene], list[list[Seed]]]:
+        """What is in images of one size, and where relevance starts in each."""
+        scenes = self._found(state, images)
+        return scenes, [resolve(self.options.targets, scene) for scene in scenes]
+
+    def _found(self, state: State, images: Sequence[LoadedImage]) -> list[Scene]:
+        """What a forward pass finds in images of one size."""
+        check_outputs(state)
+        detected = self._detections(state, images)
+        outputs = [
+            self.members[0].framed(state, b, image.attended, image.frame)
+            for b, image in enumerate(images)
+        ]
+        scenes = [
+            Scene(
+                *(own, image.frame, image.valid, found, image.original),
+                self.facts.class_count,
+                segmentations(own, image, self.facts),
+                self.facts.results,
+                image.window,
+            )
+            for own, image, found in zip(outputs, images, detected, strict=True)
+        ]
+        if self.options.wanted.missed:
+            return [self._missed(*one) for one in zip(scenes, images, strict=True)]
+        return scenes
 
     def _detections(self, state: State, images: Sequence[LoadedImage]) -> list[list[Detection]]:
         """What is to be explained in each image."""
@@ -150,3 +174,14 @@ class Session:
         score, best = self.options.score, best_probability(scene.outputs, scene.classes)
         asked = f" {words}" if (words := self.options.wanted.words()) else ""
         return f"no detection{asked} above {score:g} (largest class probability {best:.2f})"
+
+
+def _check_made(spec: TargetSpec, facts: Facts) -> None:
+    """Raise TargetError for a segment of a kind that the model's own inference does not make."""
+    made = {"semantic_segment": facts.results.semantic, "panoptic_segment": facts.results.panoptic}
+    if not made.get(spec.kind, True):
+        kind = spec.kind.removesuffix("_segment")
+        wants = wanted_for_segments(str(facts.settings.get("SOURCE")), kind)
+        raise TargetError(
+            f"target '{spec}': this program makes no {kind} results; that wants {wants}"
+        )

@@ -54,11 +54,20 @@ class TargetSpec:
     def check_compiled(self, targets: Sequence[str]) -> None:
         """Raise TargetError where a program's targets (`KIND` or `KIND:LAYER`; none: unknown) do
         not hold this one."""
-        if targets and (KINDS[self.kind].weighs or self.name) not in targets:
+        if not targets or (KINDS[self.kind].weighs or self.name) in targets:
+            return
+        listed = ", ".join(targets)
+        if not any(name.partition(":")[0] in KINDS for name in targets):
             raise TargetError(
-                f"target '{self}': the program was compiled for {', '.join(targets)}; "
-                f"add it to LRPC.TARGETS and compile again"
+                f"target '{self}': commands do not know this program's own ({listed}); explain them"
+                f" from Python, as lrpc.load(DIR).relevance(state, {targets[0]!r}, …), or compile a"
+                " folder of transformers (LRPC.SOURCE transformers:PATH), or a model with outputs"
+                " as docs/models.md names them, such as pixel_logits for logits [B, C, h, w]"
             )
+        raise TargetError(
+            f"target '{self}': the program was compiled for {listed}; add it to LRPC.TARGETS and"
+            " compile again"
+        )
 
 
 def parse_targets(expressions: Sequence[str]) -> tuple[TargetSpec, ...]:

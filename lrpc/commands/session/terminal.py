@@ -14,6 +14,7 @@ from lrpc.commands.session.changes import Change, notices
 from lrpc.commands.session.facts import RANDOM_WARNING, Facts
 from lrpc.commands.session.units import count
 from lrpc.commands.session.writing import Outcome, WritingSession
+from lrpc.program.verify_sizes import AMPLIFIED
 from lrpc.support.files import shown
 from lrpc.support.signals import Stopped
 from lrpc.support.terminal import say
@@ -71,6 +72,7 @@ def watch(session: WritingSession, paths: Sequence[Path], errors: Console) -> En
     ended.outcomes.sort(key=lambda one: order[one.path])
     changes = [one.change for one in ended.outcomes]
     warn_changes(errors, changes, len(changes))
+    warn_amplified(errors, max((one.amplification for one in ended.outcomes), default=0.0))
     return ended
 
 
@@ -107,6 +109,16 @@ def warn_random(errors: Console, facts: Sequence[Facts]) -> None:
     """Say loudly where the weights of some program are not trained."""
     if any(one.random_weights for one in facts):
         say(errors, f"warning: {RANDOM_WARNING}", "bold red")
+
+
+def warn_amplified(errors: Console, worst: float, what: str = "relevance of the image") -> None:
+    """Say where contributions of both signs have grown far beyond the start."""
+    if worst > AMPLIFIED:
+        told = (
+            f"warning: {what} is up to {worst:.2g} times what it starts from, in contributions of"
+            " both signs that cancel: such maps show noise; choose other rules (gamma, maskdino)"
+        )
+        say(errors, told, "yellow")
 
 
 def warn_changes(errors: Console, changes: Sequence[Change | None], total: int) -> None:

@@ -24,6 +24,7 @@ class Outcome:
     error: str = ""
     closure: float | None = None  # the worst of its ledgers
     change: Change | None = None
+    amplification: float = 0.0  # the largest of its targets
 
 
 class WritingSession(Session, ABC):

@@ -76,7 +76,7 @@ def _summed(w: Writer, rows: str, ends: str, dtype: str) -> str:
     some = w.op("Unsqueeze", w.op("Greater", ends, zero), w.integers([1]))
     until = w.op("Where", some, until, w.number(0, "f64"))
     before = w.op("Slice", until, w.integers([0]), w.integers([-1]), w.integers([0]))
-    shifted = w.op("Pad", before, w.integers([1, 0]), w.number(0, "f64"), w.integers([0]))
+    shifted = w.padded(before, 2, 0, [1], [0], w.number(0, "f64"))
     return w.cast(w.op("Sub", until, shifted), "f64", dtype)
 
 
@@ -228,7 +228,7 @@ def _corner(
     plane = w.op("Transpose", w.slice(value, 1, rows[level], rows[level + 1]), perm=[0, 2, 1, 3])
     plane = w.op("Reshape", plane, w.extents([-1, high, wide, width]))
     zero = w.number(0, points.dtype)
-    framed = w.op("Pad", plane, w.integers([1, 1, 1, 1]), zero, w.integers([1, 2]))
+    framed = w.padded(plane, 4, 1, [1, 1], [1, 1], zero)
     table = w.op("Reshape", framed, w.extents([-1, width]))
     first = range_of(w, points.shape[0] * points.heads)
     first = w.op("Reshape", first, w.extents([points.shape[0], points.heads, 1, 1]))

@@ -11,9 +11,15 @@ from lrpc.export.onnx.writer import DTYPES, NUMPY, Emit, Writer, alike
 from lrpc.ir.graph import Node
 
 
-def simple(op: str) -> Emit:
-    """One operator, on operands in the type of the result."""
-    return lambda w, node, x: w.op(op, *alike(w, node, x))
+def simple(op: str, of_truths: str = "") -> Emit:
+    """One operator, on operands in the type of the result; another where these are truth values,
+    with which onnxruntime does not reckon."""
+
+    def emit(w: Writer, node: Node, x: Sequence[str]) -> str:
+        truths = of_truths and node.out.type.dtype == "bool"
+        return w.op(of_truths if truths else op, *alike(w, node, x))
+
+    return emit
 
 
 def by_number(op: str) -> Emit:
@@ -190,9 +196,9 @@ def _add_product(w: Writer, node: Node, x: Sequence[str]) -> str:
 
 
 ROWS: dict[str, Emit] = {
-    "add": simple("Add"),
+    "add": simple("Add", "Or"),
     "sub": simple("Sub"),
-    "mul": simple("Mul"),
+    "mul": simple("Mul", "And"),
     "div": simple("Div"),
     "scale": by_number("Mul"),
     "shift": by_number("Add"),

@@ -81,8 +81,7 @@ class _Windows:
     def _padded(self, x: str, before: Sequence[int], after: Sequence[int]) -> str:
         if not any((*before, *after)):
             return x
-        pads = self.w.integers([*before, *after])
-        return self.w.op("Pad", x, pads, self.w.number(0, self.dtype), self.w.integers([2, 3]))
+        return self.w.padded(x, 4, 2, before, after, self.w.number(0, self.dtype))
 
     def spread(self, g: str) -> str:
         """The transpose of `sums`."""
@@ -101,8 +100,7 @@ class _Windows:
         inside = w.op("Expand", one, w.extents([1, 1, *self.size]))
         if not self.uncounted:  # padding counts, what windows reach beyond it does not
             ends = [min(p, a) for p, a in zip(self.padding, self.after, strict=True)]
-            pads = w.integers([*self.padding, *ends])
-            inside = w.op("Pad", inside, pads, one, w.integers([2, 3]))
+            inside = w.padded(inside, 4, 2, self.padding, ends, one)
             rest = [a - e for a, e in zip(self.after, ends, strict=True)]
             return w.op("Conv", self._padded(inside, [0, 0], rest), self.ones,
                         strides=list(self.stride))  # fmt: skip

@@ -121,9 +121,9 @@ def _slice_transpose(w: Writer, node: Node, x: Sequence[str]) -> str:
     used = count if step == 1 else count * step - (step - 1)
     rest = w.op("Sub", w.extent(size), w.extent(start))
     after = w.op("Sub", rest, w.extent(used))
-    pads = w.op("Concat", w.extent(start), after, axis=0)
-    zero = w.number(0, g.type.dtype)
-    return w.op("Pad", found, pads, zero, w.integers([axis]))
+    first, last = w.integers([0] * axis), w.integers([0] * (g.type.rank - axis - 1))
+    pads = w.op("Concat", first, w.extent(start), last, first, after, last, axis=0)
+    return w.op("Pad", found, pads, w.number(0, g.type.dtype))  # of all axes: see `padded`
 
 
 ROWS: dict[str, Emit] = {

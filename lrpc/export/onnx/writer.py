@@ -144,6 +144,16 @@ class Writer:
         """`x` in another type, where it is not in it."""
         return x if have == want else self.op("Cast", x, to=DTYPES[want])
 
+    def padded(
+        self, x: str, rank: int, axis: int, before: Sequence[int], after: Sequence[int], value: str
+    ) -> str:
+        """x with so many entries more along the axes from `axis` on. The pads of all axes
+        are given: where they are of some, onnxruntime 1.32 mistakes them when it moves a transpose
+        past them."""
+        rest = rank - axis - len(before)
+        ends = [[0] * axis + list(some) + [0] * rest for some in (before, after)]
+        return self.op("Pad", x, self.integers([*ends[0], *ends[1]]), value)
+
     def reduce(self, op: str, x: str, axes: Sequence[int], keepdim: bool = True) -> str:
         """ReduceSum and its like, over all axes where none is named."""
         given = [self.integers(axes)] if axes else []

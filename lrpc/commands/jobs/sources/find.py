@@ -88,11 +88,16 @@ def _named(items: Sequence[Item], path: Path) -> list[Item]:
 
 
 def _once(items: Sequence[Item]) -> list[Item]:
-    """Each image once; names that several images have become their whole paths."""
+    """Each image once, with the objects of all its entries; names that several images have become
+    their whole paths."""
     found: dict[tuple[str, int], Item] = {}
     for one in items:
         place = replace(one.place, path=Path(os.path.abspath(one.place.path)))
-        found.setdefault((_real(place.path), place.start), replace(one, place=place))
+        key = (_real(place.path), place.start)
+        first = found.setdefault(key, replace(one, place=place))
+        if one.truth is not None and one.truth != first.truth:
+            truth = tuple(dict.fromkeys((*(first.truth or ()), *one.truth)))
+            found[key] = replace(first, truth=truth)
     kept = list(found.values())
     count = Counter(one.name for one in kept)
     return [one if count[one.name] == 1 else replace(one, name=_whole(one)) for one in kept]

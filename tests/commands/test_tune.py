@@ -1,0 +1,158 @@
+"""`lrpc tune`: the search over rules by part, and what it writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lrpc.cli import main
+from lrpc.commands.evaluate.intervals import Mean
+from lrpc.commands.tune.search import Criterion, Search
+from lrpc.commands.tune.space import Choice, parts_of, steps
+from lrpc.ir.graph import Graph
+from lrpc.ir.parser import read_graph
+from tests.support.maskdino_cases import EXAMPLE
+from tests.support.programs import DIGITS, Programs
+
+
+class Landscape:
+    """Figures of candidates from a formula, in place of images."""
+
+    failed: dict[str, str] = {}  # noqa: RUF012
+
+    def __init__(self, choices: Sequence[Choice]) -> None:
+        self.choices = choices
+
+    def summary(self) -> dict[str, dict[str, Mean]]:
+        return {
+            one.name: {"abpc": Mean(self.height(one), None, 1), "rank": Mean(0.5, None, 1)}
+            for one in self.choices
+            if one.gammas.get("b") != 9.0  # which fails
+        }
+
+    @staticmethod
+    def height(one: Choice) -> float:
+        """Largest at a = 0.25 and b = 0.1, of the composite `good`."""
+        a, b = one.gammas.get("a", 1.0), one.gammas.get("b", 1.0)
+        return (one.base == "good") - abs(a - 0.25) - abs(b - 0.1) - abs(a * b)
+
+
+def search(budget: int) -> Search:
+    def measure(choices: Sequence[Choice]) -> Any:
+        return Landscape(choices)
+
+    return Search(measure, Criterion({"abpc": 1.0, "rank": -2.0}), budget)
+
+
+def test_each_part_takes_its_best_rule_until_nothing_is_better() -> None:
+    found = search(100)
+    told = list(found.run(["bad", "good"], ["a", "b"], (0.0, 0.1, 0.25, 0.5, 9.0)))
+    assert found.best.choice == Choice("good", {"a": 0.25, "b": 0.1})
+    assert [part for part, _ in told][:3] == ["composite", "a", "b"]
+    assert found.best.value == pytest.approx(Landscape.height(found.best.choice) - 1)
+    names = [trial.choice.name for trial in found.trials]
+    assert len(names) == len(set(names))  # none is measured twice
+    assert found.criterion.words() == "abpc − 2 rank"
+
+
+def test_a_budget_ends_the_search_before_a_step_that_would_pass_it() -> None:
+    found = search(6)
+    list(found.run(["good"], ["a", "b"], (0.0, 0.25, 0.5)))
+    assert len(found.trials) == 4
+    assert found.best.choice == Choice("good", {"a": 0.0})  # of equals the first
+
+
+def test_a_figure_that_is_missing_is_the_worst() -> None:
+    assert Criterion({"swap": 1.0}).of({"abpc": Mean(1.0, None, 1)}) == float("-inf")
+
+
+def test_choices_are_rules_of_their_part() -> None:
+    one = Choice("epsilon").with_gamma("backbone.res2", 0.25).with_gamma("head", 0.0)
+    assert one.name == "epsilon, backbone.res2 0.25, head 0"
+    rules = one.rules()
+    assert {r["module"] for r in rules} == {
+        "backbone.res2", "backbone.res2.*", "head", "head.*"
+    }  # fmt: skip
+    assert {(r["rule"], r.get("gamma")) for r in rules} == {("gamma", 0.25), ("epsilon", None)}
+    assert steps(one, "head", (0.0, 0.5)) == [one.with_gamma("head", 0.5)]
+
+
+@pytest.fixture(scope="module")
+def graph(programs: Programs) -> Graph:
+    directory = programs.directory(DIGITS, COMPOSITE="epsilon", DYNAMIC=False)
+    return read_graph(directory / "graph.lrp")
+
+
+@pytest.mark.parametrize("most", [30, 8, 3, 1])
+def test_parts_cover_all_weighted_maps_once(graph: Graph, most: int) -> None:
+    parts = parts_of(graph, most)
+    assert len(parts) <= max(most, 2)
+    modules = {n.loc.module for n in graph.nodes if n.role in ("linear", "convolution")}
+    for module in modules:
+        inside = [part for part in parts if f"{module}.".startswith(f"{part}.")]
+        assert len(inside) == 1, module
+    if most == 30:
+        assert {"backbone.res2", "backbone.res5"} <= set(parts)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_once(programs: Programs) -> Iterator[None]:
+    with programs.each_once():
+        yield
+
+
+def test_it_writes_a_composite_that_evaluate_takes(
+    tmp_path: Path, programs: Programs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenes, out = EXAMPLE / "scenes", tmp_path / "out"
+    fixed = ("LRPC.DYNAMIC", "false")
+    words = ["tune", "--config", DIGITS, "--scenes", scenes, "-o", out, "--bases", "epsilon"]
+    words += ["--gammas", "0,0.25", "--parts", "backbone.res2", "--limit", 2, "--steps", 2]
+    words += ["--contrast", "mean"]
+    with programs.trace_of(DIGITS, DYNAMIC=False):
+        assert main([*map(str, words), "--no-plot", *fixed]) == 0
+    assert "composite.yaml holds it" in " ".join(capsys.readouterr().out.split())
+    tuned = json.loads((out / "tuned.json").read_text())
+    assert [one["rules"] for one in tuned["candidates"]] == [
+        "epsilon", "epsilon, backbone.res2 0", "epsilon, backbone.res2 0.25"
+    ]  # fmt: skip
+    first, same, other = (one["criterion"] for one in tuned["candidates"])
+    assert first == same != other  # the composite's own rule is ε there
+    assert tuned["best"] == max(tuned["candidates"], key=lambda one: one["criterion"])["rules"]
+    written = yaml.safe_load((out / "composite.yaml").read_text())
+    assert written["tuned"]["COMPOSITE"] == "epsilon"
+    again = ["evaluate", "--config", DIGITS, "--variants", out / "composite.yaml", "--no-plot"]
+    again += ["--scenes", scenes, "-o", tmp_path / "again", "--limit", 2, "--steps", 2]
+    again += ["--contrast", "mean"]
+    with programs.trace_of(DIGITS, DYNAMIC=False):
+        assert main([*map(str, [*again, "--baselines", "none"]), *fixed, "--sensitivity"]) == 0
+    figures = json.loads((tmp_path / "again" / "metrics.json").read_text())["summary"]
+    figures = figures["tuned, mean"]
+    best = next(one for one in tuned["candidates"] if one["rules"] == tuned["best"])
+    assert figures["abpc"] == best["figures"]["abpc"]
+    assert figures["class_correlation"] == best["figures"]["class_correlation"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--bases", "gama"), "no composite 'gama'"),
+        (("--gammas", "0,-1"), "numbers of at least 0"),
+        (("--weights", "abcp=1"), "no figure 'abcp'"),
+        (("--weights", "abpc"), "'abpc' is not NAME=NUMBER"),
+        (("--held-out", str(EXAMPLE / "scenes")), "these are the images that are tuned on"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(
+    words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["tune", "--config", str(DIGITS), "--scenes", str(EXAMPLE / "scenes"), "--no-plot"]
+    with suppress(SystemExit):  # argparse's own
+        assert main([*given, *words]) == 2
+    assert message in capsys.readouterr().err

@@ -16,6 +16,7 @@ from lrpc.runtime import (
     chunks,
     conditions,
     copies,
+    figures,
     indices,
     interface,
     ledgers,
@@ -50,7 +51,7 @@ from lrpc.runtime.kernels import (
 )
 
 RUNTIME: tuple[ModuleType, ...] = (
-    *(loading, given, sizes, settings, manifests, copies, results, rooms, limits),
+    *(loading, given, sizes, settings, manifests, copies, figures, results, rooms, limits),
     *(indices, seeds, conditions, interface, requests, calls, capture, pages, runtime, opening),
 )
 MODULES: tuple[ModuleType, ...] = (

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from lrpc.runtime.figures import draw_relevance, relevance_map, save_relevance
 from lrpc.runtime.loading import ProgramError
 
 INPUTS = "inputs of the state"  # beside the names of blocks
@@ -161,6 +163,63 @@ class Relevance:
         if not self.inputs:
             raise ProgramError("relevance at the input was not read; add it to read=[...]")
         return next(iter(self.inputs.values()))
+
+    def plot(
+        self,
+        image: Any = None,
+        *,
+        seed: int = 0,
+        item: int = 0,
+        place: str | None = None,
+        axes: Any = None,
+        cmap: str = "RdBu_r",
+        percentile: float = 99.5,
+        title: str = "",
+    ) -> Any:
+        """Draw one map with matplotlib, summed over channels; returns the axes.
+
+        Args:
+            image: drawn in grey below it: [3, H, W] or [H, W, 3], in any range.
+            seed: which of the K seeds.
+            item: which of the B images.
+            place: an input or a layer that is maps [K, B, C, H, W] (the first input).
+            axes: of matplotlib, to draw on (a new figure).
+            cmap: a colour map of matplotlib.
+            percentile: of |relevance| that is shown in full colour.
+            title: above it.
+
+        Raises:
+            ProgramError: the place is no map, or matplotlib is not installed.
+        """
+        values = relevance_map(self._at(place), place or "input", seed, item)
+        return draw_relevance(values, image, axes, cmap, percentile, title)
+
+    def save(
+        self,
+        path: str | Path,
+        image: Any = None,
+        *,
+        seed: int = 0,
+        item: int = 0,
+        place: str | None = None,
+        width: float = 4.0,
+        dpi: float = 200,
+        cmap: str = "RdBu_r",
+        percentile: float = 99.5,
+        title: str = "",
+    ) -> None:
+        """Write the figure of `plot` as PNG, PDF, SVG, JPEG or WebP, `width` inches wide. Raises
+        ProgramError."""
+        values = relevance_map(self._at(place), place or "input", seed, item)
+        save_relevance(values, path, image, width, dpi, cmap, percentile, title)
+
+    def _at(self, place: str | None) -> Tensor:
+        if place is None:
+            return self.input
+        every = {**self.layers, **self.inputs}
+        if place not in every:
+            raise ProgramError(f"relevance at {place!r} was not read; there is: {', '.join(every)}")
+        return every[place]
 
     @property
     def amplification(self) -> dict[str, Tensor]:

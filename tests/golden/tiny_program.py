@@ -18,7 +18,9 @@ import ctypes
 import difflib
 import functools
 import hashlib
+import importlib
 import inspect
+import io
 import json
 import math
 import os

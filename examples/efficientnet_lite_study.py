@@ -7,7 +7,6 @@ composites. For each it prints, as means over the photographs: the share of the 
 that arrives at the image, and the share in the sink `bias`; and |r|, the correlation of the top
 class's map with those of nearby classes (ranks 2 to 6) and of others (ranks 101, 301, …, 901).
 `--scenes` writes the photographs for `lrpc evaluate`, each as one object of the class predicted.
-With `--variants`, the composites as a file that the same command takes.
 """
 
 from __future__ import annotations

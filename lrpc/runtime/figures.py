@@ -16,7 +16,7 @@ from lrpc.runtime.loading import ProgramError
 FIGURE_FORMATS = ("png", "pdf", "svg", "jpg", "webp")
 
 
-def relevance_map(value: Tensor, place: str, seed: int, item: int) -> Tensor:
+def drawn_map(value: Tensor, place: str, seed: int, item: int) -> Tensor:
     """One map [H, W] of relevance [K, B, C, H, W], summed over channels, float64 on the CPU."""
     if value.dim() != 5:
         shape = ", ".join(map(str, value.shape))

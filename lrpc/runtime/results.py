@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from lrpc.runtime.figures import draw_relevance, relevance_map, save_relevance
+from lrpc.runtime.figures import draw_relevance, drawn_map, save_relevance
 from lrpc.runtime.loading import ProgramError
 
 INPUTS = "inputs of the state"  # beside the names of blocks
@@ -191,7 +191,7 @@ class Relevance:
         Raises:
             ProgramError: the place is no map, or matplotlib is not installed.
         """
-        values = relevance_map(self._at(place), place or "input", seed, item)
+        values = drawn_map(self._at(place), place or "input", seed, item)
         return draw_relevance(values, image, axes, cmap, percentile, title)
 
     def save(
@@ -210,7 +210,7 @@ class Relevance:
     ) -> None:
         """Write the figure of `plot` as PNG, PDF, SVG, JPEG or WebP, `width` inches wide. Raises
         ProgramError."""
-        values = relevance_map(self._at(place), place or "input", seed, item)
+        values = drawn_map(self._at(place), place or "input", seed, item)
         save_relevance(values, path, image, width, dpi, cmap, percentile, title)
 
     def _at(self, place: str | None) -> Tensor:

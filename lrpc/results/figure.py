@@ -65,6 +65,11 @@ def save(made: Any, path: Path, dpi: float) -> None:
         made.savefig(part, format=kind, dpi=dpi)
 
 
+def need_matplotlib() -> None:
+    """Raise ProgramError where no figures can be drawn."""
+    _matplotlib("matplotlib")
+
+
 def _matplotlib(module: str) -> Any:
     try:
         return importlib.import_module(module)

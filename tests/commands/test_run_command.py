@@ -169,3 +169,15 @@ def test_images_that_are_padded_are_told_on_the_terminal_in_the_record_and_in_th
         lines_in = (pixels == draw.SOFT).all(axis=-1).mean(axis=1)  # of each row
         hatched[name] = bool(lines_in[3 * len(pixels) // 5 : -len(pixels) // 5].min() > 0)
     assert alarmed == hatched == {"plain": False, "padded": True}
+
+
+def test_a_waterfall_is_refused_before_anything_where_it_cannot_be_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", str(tmp_path / "none"), "--images", str(tmp_path), "-o", str(tmp_path / "out")]
+    assert main([*words, "--waterfall", "--no-ledger"]) == 2
+    assert "--waterfall shows the ledger: leave --no-ledger out" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main([*words, "--waterfall"]) == 2
+    assert "figures need matplotlib: pip install 'lrpc[evaluate]'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

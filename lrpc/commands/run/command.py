@@ -25,6 +25,7 @@ from lrpc.config.target_kinds import KINDS
 from lrpc.errors import ConfigError
 from lrpc.program.devices import device_of
 from lrpc.program.loading import load_program
+from lrpc.results.figure import need_matplotlib
 from lrpc.support.files import shown
 from lrpc.support.terminal import Terminal, say
 
@@ -75,6 +76,8 @@ def check_together(args: argparse.Namespace) -> None:
         return
     if args.waterfall and args.no_ledger:
         raise ConfigError("--waterfall shows the ledger: leave --no-ledger out")
+    if args.waterfall:
+        need_matplotlib()
     given = {
         "--column": args.column,
         "--image-folder": args.image_folder,

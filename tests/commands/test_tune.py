@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -110,11 +111,16 @@ def compiled_once(programs: Programs) -> Iterator[None]:
 def test_it_writes_a_composite_that_evaluate_takes(
     tmp_path: Path, programs: Programs, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scenes, out = EXAMPLE / "scenes", tmp_path / "out"
+    scenes, out, held = EXAMPLE / "scenes", tmp_path / "out", tmp_path / "held"
+    held.mkdir()
+    for name in ("05.png", "05.instances.png"):
+        shutil.copy(scenes / name, held)
+    told = json.loads((scenes / "scenes.json").read_text())
+    (held / "scenes.json").write_text(json.dumps([s for s in told if s["file"] == "05.png"]))
     fixed = ("LRPC.DYNAMIC", "false")
     words = ["tune", "--config", DIGITS, "--scenes", scenes, "-o", out, "--bases", "epsilon"]
     words += ["--gammas", "0,0.25", "--parts", "backbone.res2", "--limit", 2, "--steps", 2]
-    words += ["--contrast", "mean"]
+    words += ["--contrast", "mean", "--held-out", held]
     with programs.trace_of(DIGITS, DYNAMIC=False):
         assert main([*map(str, words), "--no-plot", *fixed]) == 0
     assert "composite.yaml holds it" in " ".join(capsys.readouterr().out.split())
@@ -125,6 +131,11 @@ def test_it_writes_a_composite_that_evaluate_takes(
     first, same, other = (one["criterion"] for one in tuned["candidates"])
     assert first == same != other  # the composite's own rule is ε there
     assert tuned["best"] == max(tuned["candidates"], key=lambda one: one["criterion"])["rules"]
+    figures = tuned["held_out_figures"]
+    assert {*figures} == {f"{one}, mean" for one in (tuned["best"], "epsilon")} | {
+        "own_box", "own_mask"
+    }  # fmt: skip
+    assert {*tuned["held_out_differences"]} == {*figures} - {f"{tuned['best']}, mean"}
     written = yaml.safe_load((out / "composite.yaml").read_text())
     assert written["tuned"]["COMPOSITE"] == "epsilon"
     again = ["evaluate", "--config", DIGITS, "--variants", out / "composite.yaml", "--no-plot"]

@@ -102,8 +102,8 @@ class _Work:
         """The figures of the best and of what the search began with, on the held-out images, beside
         the detection's own box and mask."""
         args = self.args
-        choices = dict.fromkeys([search.best.choice, *(Choice(base) for base in args.bases)])
-        programs = self.programs(list(choices))
+        every = [search.best.choice, *(Choice(base) for base in args.bases)]
+        programs = self.programs(list({one.name: one for one in every}.values()))
         found = self._objects(programs[0], args.held_out, args.held_out_annotations)
         return self._figures(programs, found, [Trivial("own_box"), Trivial("own_mask")])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -63,7 +64,9 @@ def parts_of(graph: Graph, most: int) -> list[str]:
         deepest = max(part.count(".") for part in parts)
         if not deepest:
             break
-        parts = list(dict.fromkeys(_shorter(part, deepest) for part in parts))
+        outer = Counter(p.rpartition(".")[0] for p in parts if p.count(".") == deepest)
+        largest = max(outer, key=lambda one: outer[one])
+        parts = list(dict.fromkeys(_within(part, largest, deepest) for part in parts))
     return _apart(parts)
 
 
@@ -73,8 +76,10 @@ def _part(module: str) -> str:
     return ".".join(names[: max(first, 1)])
 
 
-def _shorter(part: str, depth: int) -> str:
-    return part.rpartition(".")[0] if part.count(".") == depth else part
+def _within(part: str, outer: str, depth: int) -> str:
+    """The outer module of the parts that lie in it at this depth; any other part as it is."""
+    parent = part.rpartition(".")[0]
+    return outer if part.count(".") == depth and parent == outer else part
 
 
 def _apart(parts: Iterable[str]) -> list[str]:

@@ -132,20 +132,21 @@ MASKDINO = Composite(
             Entry(
                 "gamma",
                 role="convolution",
-                params={"gamma": Option("conv_gamma", 0.25, "γ of convolutions")},
+                params={"gamma": Option("conv_gamma", 0.5, "γ of convolutions")},
             ),
             Entry(
                 "gamma",
                 role="linear",
                 module="*encoder.layers.*",
-                params={"gamma": Option("linear_gamma", 0.1, "γ of the encoder's linear maps")},
+                params={"gamma": Option("linear_gamma", 0.02, "γ of the encoder's linear maps")},
             ),
         ),
         EPSILON.entries,
     ),
-    doc="For MaskDINO, rules by part: γ on the convolutions of backbone and pixel decoder, a"
-    " smaller one on the encoder's linear maps, where epsilon is noisy; deformable attention by"
-    " its values; decoder and heads as in AttnLRP. docs/evaluate.md has the figures behind it.",
+    doc="For MaskDINO, rules by part: class heads by what sets a class apart from the others"
+    " (contrast); γ on the convolutions of backbone and pixel decoder, a small one on the encoder's"
+    " linear maps, where epsilon is noisy; deformable attention by its values; decoder and heads as"
+    " in AttnLRP. docs/evaluate.md has the figures behind it.",
 )
 _ALL = (
     *(MASKDINO, ATTNLRP, CP_LRP, EPSILON, GAMMA),

@@ -46,8 +46,13 @@ class Stored:
 
     @cached_property
     def uniform(self) -> float | int | bool | None:
-        """The finite number that all entries of a constant are, if they are."""
-        if self.name or self.tensor.numel() == 0 or self.tensor.is_complex():
+        """The finite number that all entries of a constant are, if they are; None for weights."""
+        return None if self.name else self.everywhere
+
+    @cached_property
+    def everywhere(self) -> float | int | bool | None:
+        """The finite number that all entries are, if they are, of a weight as well."""
+        if self.tensor.numel() == 0 or self.tensor.is_complex():
             return None
         first = self.tensor.reshape(-1)[0]
         if not bool(torch.isfinite(first)) or not bool((self.tensor == first).all()):

@@ -181,7 +181,7 @@ def test_a_run_that_ends_one_target_and_goes_on_in_another_is_no_end() -> None:
     assert all(users[function.name] == 2 for function in found.functions)
 
 
-@pytest.mark.parametrize("kind", ["made", "freed", "freed before"])
+@pytest.mark.parametrize("kind", ["made", "made twice", "freed", "freed before"])
 def test_what_is_there_in_one_kind_of_call_alone_is_neither_handed_over_nor_taken(
     kind: str,
 ) -> None:
@@ -195,6 +195,13 @@ def test_what_is_there_in_one_kind_of_call_alone_is_neither_handed_over_nor_take
         row = f"only ledger {{\nbook ({last}, %m) {{batch=1}}\n}}"
         lines = {
             "made": [start, f"only ledger {{\n{made}\n}}", run, end, row],
+            "made twice": [
+                f"only ledger {{\n{made}\n}}",
+                start,
+                f"only plain {{\n{made}\n}}\n{used}",
+                run.replace("%s", "%u"),
+                end,
+            ],
             "freed": [made, start, used, run, end, row],
             "freed before": [made, used.replace("%s", "%g"), start, run, row, end, row],
         }

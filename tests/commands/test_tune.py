@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -100,6 +101,17 @@ def test_parts_cover_all_weighted_maps_once(graph: Graph, most: int) -> None:
         assert len(inside) == 1, module
     if most == 30:
         assert {"backbone.res2", "backbone.res5"} <= set(parts)
+
+
+def test_parts_of_a_model_inside_another_are_not_all_one() -> None:
+    """As transformers nests them: everything lies in `model`."""
+    maps = {"backbone.stages": 3, "encoder.layers": 2, "head": 1, "decoder.layers": 2, "tail": 1}
+    names = [f"model.{part}.{n}" for part, count in maps.items() for n in range(count)]
+    graph = SimpleNamespace(
+        nodes=[SimpleNamespace(role="linear", loc=SimpleNamespace(module=name)) for name in names]
+    )
+    assert parts_of(graph, 3) == ["model.backbone", "model.encoder", "model.decoder"]  # type: ignore[arg-type]
+    assert parts_of(graph, 1) == ["model"]  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -46,6 +46,10 @@ RIGHT: dict[str, Function] = {
     ],
     "numbers that nobody has set": lambda m, x: torch.empty_like(x).fill_(2.0) * x,
     "a traced fill": lambda m, x: x.clone().fill_(3) + x,
+    "powers that a module holds": lambda m, x: [
+        x.abs() ** m.b[3:], x.abs().pow(m.b[-1]), x ** torch.full((6,), 2.0),
+        x.abs() ** m.scale[None, 2:3],
+    ],
 }  # fmt: skip
 
 
@@ -121,6 +125,10 @@ REFUSED: dict[str, tuple[Function, str]] = {
         lambda m, x: 2 ** (x > 0).long(),
         "rpow raises a traced tensor, or whole numbers, to a traced power",
     ),
+    "powers that differ": (
+        lambda m, x: x.abs() ** m.scale,
+        "pow raises a tensor to powers that differ; raise parts of it, each to one power",
+    ),
     "an empty output": (
         lambda m, x: x[:, 4:], "getitem gives an empty tensor, f64[B,0,6], which the model returns",
     ),
@@ -141,6 +149,19 @@ def test_is_refused_with_its_place(name: str) -> None:
         import_model(Apply(function), {"x": random(2, 4, 6)})
     text = re.sub(r"\.py:\d+", ".py:LINE", str(error.value))
     assert text == f"{what}, at tests/frontend/test_calls.py:LINE{end}"
+
+
+def test_a_learned_exponent_of_one_number_is_fixed() -> None:
+    class Pools(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.p = nn.Parameter(torch.tensor([3.0]))
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = x.clamp(min=1e-3).pow(self.p).mean(-1).pow(1 / self.p)
+            return y
+
+    check(Pools(), (4, 6))
 
 
 def test_tokens_first_where_images_are() -> None:

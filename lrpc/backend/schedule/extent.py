@@ -25,12 +25,15 @@ class Extent:
     again: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     used: list[tuple[int, str]] = field(default_factory=list)  # parts that are computed again
     given_back: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    partly: set[str] = field(default_factory=set)  # what is made under a condition
+    partly: dict[str, dict[bool, list[int]]] = field(default_factory=dict)  # with a ledger, without
 
     def __post_init__(self) -> None:
         for place, s in enumerate(self.function.body):
             for v in results(s):
                 self.made[v.name].append(place)
+                if isinstance(s, Only):
+                    kinds = self.partly.setdefault(v.name, {False: [], True: []})
+                    kinds[s.ledger].append(place)
             for name in reads(s):
                 self.read[name].append(place)
             parts = {x.entry.part for x in operands(s) if isinstance(x, Load)}
@@ -44,7 +47,6 @@ class Extent:
                         self.freed[name].setdefault(ledger, place)
             for scope in s.parts if isinstance(s, Free) else ():
                 self.given_back[scope].append(place)
-            self.partly.update(v.name for v in results(s) if isinstance(s, Only))
         for v in self.function.results:
             self.read[v.name].append(self.end)
 
@@ -79,9 +81,12 @@ class Extent:
         """Places, with the first and the last start from which they use what is missing."""
         for place, scope in self.used:
             yield place, _last(self.again[scope], place) + 1, place
-        for name in self.partly:
+        for name, kinds in self.partly.items():
             for place in self.read[name]:
-                yield place, _last(self.made[name], place) + 1, min(place, self.end - 1)
+                # Made at different places with a ledger and without, it is there from the later on.
+                known = [at for made in kinds.values() if (at := _last(made, place)) > BEFORE]
+                first = min(known, default=BEFORE)
+                yield place, first + 1, min(place, self.end - 1)
         for name, (low, high) in self.half_freed.items():
             for place in self.read[name]:
                 yield place, low + 1, min(high, place, self.end - 1)

@@ -57,8 +57,9 @@ def _rule(gamma: float) -> dict[str, Any]:
 
 def parts_of(graph: Graph, most: int) -> list[str]:
     """The parts of a model that have linear maps or convolutions, in their order: module paths down
-    to the first number. Where there are more than `most`, those that lie in one module are one."""
-    modules = dict.fromkeys(n.loc.module for n in graph.nodes if n.role in ROLES and n.loc.module)
+    to the first number. Where there are more than `most`, those that lie in one module are one; if
+    that were all of them, those with the fewest maps are left out."""
+    modules = [n.loc.module for n in graph.nodes if n.role in ROLES and n.loc.module]
     parts = list(dict.fromkeys(_part(module) for module in modules))
     while len(parts) > most:
         deepest = max(part.count(".") for part in parts)
@@ -66,8 +67,18 @@ def parts_of(graph: Graph, most: int) -> list[str]:
             break
         outer = Counter(p.rpartition(".")[0] for p in parts if p.count(".") == deepest)
         largest = max(outer, key=lambda one: outer[one])
-        parts = list(dict.fromkeys(_within(part, largest, deepest) for part in parts))
+        joined = list(dict.fromkeys(_within(part, largest, deepest) for part in parts))
+        if len(_apart(joined)) == 1 < most:
+            return _largest(_apart(parts), modules, most)
+        parts = joined
     return _apart(parts)
+
+
+def _largest(parts: Sequence[str], modules: Sequence[str], most: int) -> list[str]:
+    """As many of the parts as have the most maps, in the parts' order."""
+    maps = {part: sum(f"{m}.".startswith(f"{part}.") for m in modules) for part in parts}
+    chosen = sorted(parts, key=lambda part: -maps[part])[:most]
+    return [part for part in parts if part in chosen]
 
 
 def _part(module: str) -> str:

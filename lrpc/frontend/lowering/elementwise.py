@@ -105,14 +105,23 @@ def neg(c: Context, x: Operand) -> Operand:
 
 
 def power(c: Context, x: Operand, exponent: Operand) -> Operand:
-    if (number := _number(c, exponent)) is not None:
+    if (number := _exponent(c, exponent, x)) is not None:
         if number < 0 and not c.result.is_float:
             c.refuse("raises whole numbers to a negative power")
         return c.op("pow", c.cast(x, c.result.dtype), exponent=number)
+    if isinstance(exponent, Stored) and isinstance(x, Value):
+        c.refuse("raises a tensor to powers that differ", "raise parts of it, each to one power")
     base = _number(c, x)
     if base is None or base <= 0 or not c.result.is_float:
         c.refuse("raises a traced tensor, or whole numbers, to a traced power")
     return c.op("exp", scale(c, exponent, math.log(base)))
+
+
+def _exponent(c: Context, exponent: Operand, x: Operand) -> float | int | None:
+    """The number that an exponent is everywhere. One that is learned is fixed to its value."""
+    if isinstance(exponent, Stored) and exponent.name and c.type(x).shape == c.result.shape:
+        return exponent.everywhere
+    return _number(c, exponent, x)
 
 
 def rsqrt(c: Context, x: Operand) -> Operand:

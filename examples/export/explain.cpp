@@ -3,13 +3,15 @@
 //   explain FILE.pt2 IMAGE HEIGHT WIDTH QUERY CLASS OUT
 //
 // IMAGE holds the float32 numbers of one image [3, HEIGHT, WIDTH] as they lie in memory; the
-// relevance of the image is written to OUT in the same form. See docs/tutorials/export.md.
+// relevance of the image is written to OUT in the same form. Of a file with a ledger, it prints what
+// relevance started with and what has arrived at the image. See docs/tutorials/export.md.
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
 
 #include <cstdint>
 #include <fstream>
+#include <iomanip>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -33,11 +35,18 @@ int main(int argc, char** argv) {
 
   c10::InferenceMode guard;
   torch::inductor::AOTIModelPackageLoader program(argv[1]);
-  for (const auto& [name, value] : program.get_metadata()) {
+  const auto facts = program.get_metadata();
+  for (const auto& [name, value] : facts) {
     if (name == "target" || name == "outputs") std::cout << name << ": " << value << "\n";
   }
-  const std::vector<at::Tensor> found = program.run({images, at});
-  const at::Tensor relevance = found.back().contiguous();  // the outputs, then relevance
+  std::vector<at::Tensor> found = program.run({images, at});  // outputs, relevance, the ledger
+  if (facts.count("ledger")) {
+    const at::Tensor rows = found.back();  // [R, K, B]
+    found.pop_back();
+    std::cout << std::setprecision(17) << "start: " << rows[0].item<double>()
+              << "\nend: " << rows[1].item<double>() << "\n";
+  }
+  const at::Tensor relevance = found.back().contiguous();
   std::ofstream out(argv[7], std::ios::binary);
   out.write(static_cast<const char*>(relevance.const_data_ptr()),
             static_cast<std::streamsize>(relevance.nbytes()));

@@ -26,10 +26,11 @@ onnx for onnxruntime, pt2 (torch.export, AOTInductor) for Python and C++ with li
 of the file are those of the model and then where relevance starts, `at`: an int64 tensor [K, B, n]
 with the indices of each of K seeds in each of B images (of class_logit: query, class). With --seeds
 they are instead the relevance to start from, [K, *shape of the target]. Its outputs are those of
-the model by their names, and `relevance.NAME` for each input or place read. After it is written the
-file is run and compared with the program. Results of `lrpc run --data` are written as coco, a JSON
-file of annotations with the places of their maps, or as virelay, a folder with a project of ViRelAy
-(h5py).
+the model by their names, and `relevance.NAME` for each input or place read. With --ledger the last
+output is `ledger`, float64 [R, K, B]: its start, its end, and the rows of the program's ledger,
+named in the metadata. After it is written the file is run and compared with the program. Results of
+`lrpc run --data` are written as coco, a JSON file of annotations with the places of their maps, or
+as virelay, a folder with a project of ViRelAy (h5py).
 """
 
 
@@ -53,6 +54,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="relevance to start from is an input, [K, *shape of the target], in place of indices",
     )
+    add("--ledger", action="store_true", help="the ledger is an output, its rows in the metadata")
     told = "of virelay: what lies around each object, or the whole image (object)"
     add("--crop", choices=CROPS, help=told)
     arguments.composite(command)
@@ -76,7 +78,7 @@ def main(args: argparse.Namespace, console: Console) -> int:
         raise ConfigError(f"-o {shown(args.output)}: name a file that ends in {suffix}")
     began = time.perf_counter()
     export = Export(args.program, args.to, args.plugin)
-    made = export.made(args.target, args.composite, args.read, args.seeds)
+    made = export.made(args.target, args.composite, args.read, args.seeds, args.ledger)
     differences = list(export.write(made, args.output))
     seconds = time.perf_counter() - began
     say(console, f"{shown(args.output)}: {size(args.output.stat().st_size)}, {seconds:.1f} s")

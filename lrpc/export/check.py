@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lrpc.errors import MismatchError
 from lrpc.export.graph import RELEVANCE, Exported
+from lrpc.export.ledger import LEDGER, amounts
 from lrpc.ir.interpreter import interpret
 from lrpc.ir.types import B, Sizes
 from lrpc.program.call_limits import limits_of
@@ -31,21 +32,23 @@ Results = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Difference:
-    """The largest difference of outputs and of relevance from the program's, over the largest
-    entry, on inputs of these sizes. Where it is more than usual, `rounding` is how far the program
-    itself is from float64."""
+    """The largest difference of outputs, of relevance and of the ledger, where there is one, from
+    the program's, over the largest entry, on inputs of these sizes. Where it is more than usual,
+    `rounding` is how far the program itself is from float64."""
 
     sizes: Sizes
     outputs: float
     relevance: float
     rounding: float | None = None
+    ledger: float | None = None
 
     def __str__(self) -> str:
         said = ", ".join(f"{name} = {size}" for name, size in self.sizes.items())
         own = f"; the program's own from float64: {self.rounding:.1e}" if self.rounding else ""
+        booked = "" if self.ledger is None else f", the ledger by {self.ledger:.1e}"
         return (
             f"outputs differ from the program's by {self.outputs:.1e} of their largest entry,"
-            f" relevance by {self.relevance:.1e}{own} ({said})"
+            f" relevance by {self.relevance:.1e}{booked}{own} ({said})"
         )
 
 
@@ -96,10 +99,11 @@ class Check:
             far = {name: d for name, d in apart.items() if not d <= self.allowed.near}
             own = self._rounding(far, inputs, got, wanted) if far else 0.0
             if own is not None:
+                booked = apart.pop(LEDGER) if self.made.rows else None
                 ends = [d for name, d in apart.items() if name in self.made.places]
                 rest = [d for name, d in apart.items() if name not in self.made.places]
                 found = max(rest, default=0.0), max(ends, default=0.0)
-                return Difference(sizes, *found, own if far else None)
+                return Difference(sizes, *found, own if far else None, booked)
             worst = max(far.items(), key=lambda item: item[1])
         raise MismatchError(
             f"{worst[0]} of the exported file differs from the program's by {worst[1]:.1e} of its"
@@ -135,11 +139,17 @@ class Check:
         state = self.program.forward(*own)
         begin = {"seeds" if asked.seeds else "at": start}
         found = self.program.relevance(
-            state, asked.target["name"], composite=self.made.composite, read=asked.read, **begin
+            state,
+            asked.target["name"],
+            composite=self.made.composite,
+            read=asked.read,
+            ledger=asked.ledger,
+            **begin,
         )
         named = found.inputs | found.layers
         relevance = {name: named[name.removeprefix(f"{RELEVANCE}.")] for name in self.made.places}
-        return flat(self.structure, state.outputs) | relevance
+        booked = {LEDGER: amounts(found.ledger)} if asked.ledger else {}
+        return flat(self.structure, state.outputs) | relevance | booked
 
     def _rounding(
         self, far: Mapping[str, float], inputs: Sequence[Tensor], got: Results, wanted: Results

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from lrpc.errors import ProgramError
+from lrpc.export.ledger import Booked, Row, names_of
 from lrpc.ir.builder import Builder
 from lrpc.ir.graph import Graph, Module, Node, Value
 from lrpc.ir.parser import read_graph
@@ -19,6 +20,7 @@ from lrpc.program.mixed import as_run
 from lrpc.program.places import with_inputs
 from lrpc.program.settings import Settings
 from lrpc.program.targets import boundaries_of
+from lrpc.runtime.manifests import rows_of
 from passes import CLEANING, pruning, run_pipeline
 from passes.lower_relevance import LowerRelevance
 from passes.rewrite import prune_weights
@@ -28,24 +30,27 @@ RELEVANCE = "relevance"
 
 @dataclass(frozen=True)
 class Asked:
-    """What is exported: a target of the manifest, the places to read, and whether relevance starts
-    from indices `at` or from `seeds` given outright."""
+    """What is exported: a target of the manifest, the places to read, whether relevance starts
+    from indices `at` or from `seeds` given outright, and whether the ledger is an output."""
 
     target: Mapping[str, Any]
     read: tuple[str, ...]
     seeds: bool = False
+    ledger: bool = False
 
 
 @dataclass(frozen=True)
 class Exported:
     """A graph of forward and relevance with its weights. `start` names the input that says where
-    relevance starts; `places` has the place that each output of relevance is read at."""
+    relevance starts; `places` has the place that each output of relevance is read at, `rows` what
+    the rows of the output `ledger` are."""
 
     module: Module
     asked: Asked
     composite: str
     start: str
     places: Mapping[str, str]
+    rows: tuple[Row, ...] = ()
 
     @property
     def inputs(self) -> tuple[Value, ...]:
@@ -66,13 +71,18 @@ def exported(
     forward = run_pipeline(module, pruning(places.boundaries))
     mark = str(asked.target["mark"])
     boundaries = boundaries_of(mark, places.boundaries, forward.graph)
-    joint = LowerRelevance(mark, asked.read, boundaries)
+    joint = LowerRelevance(mark, asked.read, boundaries, asked.ledger)
     joined = _Joined(forward.graph, asked, places.inputs)
     whole = run_pipeline(forward, (joint, joined, *CLEANING))
     made = as_run(whole, settings.precision, forward.graph)
+    rows: tuple[Row, ...] = ()
+    if asked.ledger:
+        program = rows_of(manifest, str(asked.target["name"]), composite)
+        rows = names_of(made.graph, program)
+        made = run_pipeline(made, (Booked(),))
     made = prune_weights(made)
     said = {_output(place, places.inputs): place for place in asked.read}
-    return Exported(made, asked, composite, made.graph.inputs[-1].name, said)
+    return Exported(made, asked, composite, made.graph.inputs[-1].name, said, rows)
 
 
 def _output(place: str, inputs: Mapping[str, str]) -> str:

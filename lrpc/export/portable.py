@@ -14,6 +14,7 @@ import lrpc
 from lrpc.errors import ConfigError, ProgramError
 from lrpc.export.check import Check, Difference, Run
 from lrpc.export.graph import Asked, Exported, exported
+from lrpc.export.ledger import LEDGER, as_text
 from lrpc.program.loading import composites_of, load_program, under_composite
 from lrpc.program.manifest_reader import manifest_of
 from lrpc.program.targets import matching
@@ -35,7 +36,12 @@ class Export:
         load_allowed(self.manifest, plugins)
 
     def made(
-        self, target: str | None, composite: str | None, read: Sequence[str], seeds: bool
+        self,
+        target: str | None,
+        composite: str | None,
+        read: Sequence[str],
+        seeds: bool,
+        ledger: bool = False,
     ) -> Exported:
         """The graph of a target under a composite, by default the first of each, that reads the
         places which a pattern in `read` matches, by default those at inputs."""
@@ -46,7 +52,7 @@ class Export:
             raise ConfigError(f"--target {target}: the program starts from {', '.join(known)}")
         chosen = own["targets"][0 if target is None else known.index(target)]
         places = _places(chosen["reads"], self.program.interface.read_inputs, read)
-        asked = Asked(chosen, places, seeds)
+        asked = Asked(chosen, places, seeds, ledger)
         return exported(self.directory, self.manifest, asked, name)
 
     def write(self, made: Exported, path: Path) -> Iterator[Difference]:
@@ -85,6 +91,7 @@ class Export:
     def facts(self, made: Exported) -> dict[str, str]:
         """What the file says of itself."""
         graph, target = made.module.graph, made.asked.target
+        booked = {LEDGER: as_text(made.rows)} if made.rows else {}
         return {
             "lrpc": lrpc.__version__,
             "program": str(self.manifest["settings"]["name"]),
@@ -94,6 +101,7 @@ class Export:
             "index_names": ",".join(target["index_names"]),
             "inputs": ",".join(f"{v.name}: {v.type}" for v in graph.inputs),
             "outputs": ",".join(f"{name}: {v.type}" for name, v in graph.outputs),
+            **booked,
         }
 
 

@@ -177,3 +177,19 @@ def test_a_view_of_a_new_storage_counts_whole() -> None:
     found = effect_of("(x[0] * 2)[:1]", (kind_of(8, 4),))
     assert found.new == (128,)
     assert found.results[0].kind.bytes == 16
+
+
+@pytest.mark.parametrize("text", ["gelu_ratio(x[0], 'none')", "sigmoid_ratio(x[0])"])
+def test_quotients_hold_segments_alone(text: str) -> None:
+    """Beside their result they hold what they compute for a segment of 2^18 entries."""
+    x = torch.randn(4, 1 << 18)
+    effect = effect_of(text, (Strided.of(x),))
+    assert effect.new == (x.nbytes,)
+    assert effect.workspace <= 8 * (1 << 20)
+    scope: dict[str, Any] = {"x": [x]}
+    for module in MODULES:
+        scope |= {k: v for k, v in vars(module).items() if k in FUNCTIONS}
+    with torch.no_grad(), Tracker() as tracker:
+        made = eval(text, scope)
+    assert tracker.peak == effect.most
+    assert made.shape == x.shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,10 @@ def test_what_it_prints(
     assert checked.startswith("  checked  outputs differ from the program's by ")
     assert checked.endswith("(B = 2, K = 2)")
     assert list(tmp_path.iterdir()) == [path]
+    text = printed(capsys, directory, "--to", "onnx", "-o", path, "--ledger")
+    *_, output, checked = text.splitlines()
+    assert re.fullmatch(r"  output   ledger: f64\[\d+,K,B\]", output)
+    assert re.search(r", the ledger by \d\.\de-\d\d", checked)
 
 
 REFUSED = {

@@ -11,9 +11,10 @@ import torch
 
 from lrpc.cli import main
 from lrpc.export import pt2
+from lrpc.export.ledger import amounts
 from lrpc.program.loading import load_program
 from tests.export.test_export_programs import MODELS, Near, scene
-from tests.support.programs import ANY_SIZE, DIGITS, EXAMPLES, Programs
+from tests.support.programs import ANY_SIZE, DIGITS, EXAMPLES, Programs, difference
 
 SOURCE = EXAMPLES / "export" / "explain.cpp"
 
@@ -46,16 +47,25 @@ def compiled(source: Path, folder: Path) -> Path:
 def test_digits_from_python_and_from_c(programs: Programs, tmp_path: Path) -> None:
     directory = programs.directory(DIGITS, **ANY_SIZE)
     package, given, made = (tmp_path / name for name in ("digits.pt2", "image.raw", "out.raw"))
-    assert main(["export", str(directory), "--to", "pt2", "-o", str(package)]) == 0
+    words = ["export", str(directory), "--to", "pt2", "-o", str(package), "--ledger"]
+    assert main(words) == 0
     program, run, near = load_program(directory, "cpu"), pt2.opened(package), Near(directory)
     explain = compiled(SOURCE, tmp_path)
     for height, width in ((160, 160), (96, 128)):
         image, at = scene("02", height, width), torch.tensor([[[0, 5]]])
-        wanted = program(image, "class_logit", at=at).input
-        assert near(run([image, at])["relevance.images"], wanted, image, at)
+        relevance = program(image, "class_logit", at=at, ledger=True)
+        wanted, ledger = relevance.input, relevance.ledger
+        outputs = run([image, at])
+        assert near(outputs["relevance.images"], wanted, image, at)
+        assert len(outputs["ledger"]) == len(ledger.rows) + 2
+        assert difference(outputs["ledger"], amounts(ledger)) < 1e-5
         image.numpy().tofile(given)
-        words = [package, given, height, width, 0, 5, made]
-        said = subprocess.run([explain, *map(str, words)], check=True, capture_output=True)
+        options = [package, given, height, width, 0, 5, made]
+        said = subprocess.run([explain, *map(str, options)], check=True, capture_output=True)
         assert b"target: class_logit" in said.stdout
+        totals = [float(line.split()[1]) for line in said.stdout.splitlines()[-2:]]
+        booked = amounts(ledger)
+        apart = (torch.tensor(totals).double() - booked[:2].flatten()).abs().max()
+        assert apart < 1e-5 * booked.abs().max()
         found = torch.from_numpy(np.fromfile(made, np.float32)).view(wanted.shape)
         assert near(found, wanted, image, at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 import lrpc
 from lrpc.cli import main
-from lrpc.errors import MismatchError
+from lrpc.errors import MismatchError, ProgramError
 from lrpc.export.onnx import file
 from lrpc.export.portable import Export
 from lrpc.export.pt2 import traced_program
@@ -30,6 +31,7 @@ from tests.support.networks import small
 from tests.support.programs import ANY_SIZE, DIGITS, EXAMPLES, Programs, difference
 
 OF_ANY_SIZE = {"x": {2: "H", 3: "W"}}
+BOOKED = ("convolutions", "GPT-2", "pyramid", "adaptive pooling")  # exported with ledger
 FAST = ("convolutions", "deformable encoder", "adaptive pooling")  # torch.export takes seconds
 
 
@@ -71,8 +73,10 @@ MODELS = {
 def test_onnx(name: str, tmp_path: Path) -> None:
     directory = MODELS[name].compiled(tmp_path, torch.float32)
     export = Export(directory, "onnx")
-    made = export.made(None, None, ["*"], seeds=name == "ViT")
+    made = export.made(None, None, ["*"], seeds=name == "ViT", ledger=name in BOOKED)
     found = list(export.write(made, tmp_path / "made.onnx"))
+    assert all((d.ledger is not None) == (name in BOOKED) for d in found)
+    assert all((d.ledger or 0) < 5e-6 for d in found)
     assert len(found) == (2 if MODELS[name].dynamic else 1)
     assert all(d.outputs < 5e-6 for d in found)
     assert all(d.relevance < 2e-5 or d.relevance < 3 * (d.rounding or 0) for d in found)
@@ -81,8 +85,9 @@ def test_onnx(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["deformable encoder", "GPT-2"])
 def test_onnx_in_float64(name: str, tmp_path: Path) -> None:
     export = Export(MODELS[name].compiled(tmp_path, torch.float64), "onnx")
-    found = list(export.write(export.made(None, None, ["*"], False), tmp_path / "made.onnx"))
-    assert all(max(d.outputs, d.relevance) < 1e-11 for d in found)
+    made = export.made(None, None, ["*"], seeds=False, ledger=True)
+    found = list(export.write(made, tmp_path / "made.onnx"))
+    assert all(max(d.outputs, d.relevance, d.ledger or 1) < 1e-11 for d in found)
 
 
 @pytest.mark.parametrize(
@@ -91,13 +96,13 @@ def test_onnx_in_float64(name: str, tmp_path: Path) -> None:
 def test_torch_export(name: str, tmp_path: Path) -> None:
     """One trace for all images, seeds and sizes, one of each among them."""
     export = Export(MODELS[name].compiled(tmp_path, torch.float64), "pt2")
-    made = export.made(None, None, ["*"], seeds=name == "GPT-2")
+    made = export.made(None, None, ["*"], seeds=name == "GPT-2", ledger=True)
     check = export.check(made)
     first, *others = check.cases()
     module = traced_program(made, check.example(first)).module(check_guards=False)
     for sizes in (first, *others, first | {"B": 1, "K": 1}, first | {"B": 3, "K": 2}):
         found = check.hold(lambda inputs: module(*inputs), sizes)
-        assert max(found.outputs, found.relevance) < 1e-10
+        assert max(found.outputs, found.relevance, found.ledger or 1) < 1e-10
 
 
 def scene(name: str, height: int, width: int) -> Tensor:
@@ -168,3 +173,62 @@ def test_a_file_that_differs_is_refused(tmp_path: Path) -> None:
         MismatchError, match=r"relevance.images of the exported file differs .* 1.0e-03"
     ):
         check.hold(wrong, sizes)
+
+
+class Rows(nn.Module):
+    """Tokens of all images as rows, counted image by image and the other way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = torch.relu(self.first(x.reshape(-1, 6))).reshape(-1, 5, 8)
+        return self.last(rows.transpose(0, 1).reshape(-1, 8)).reshape(5, -1, 3).transpose(0, 1)
+
+
+def test_the_ledger_of_a_file(tmp_path: Path) -> None:
+    """Its rows are the program's by name and order, each image's own, and close."""
+    directory = Model(lambda: (Rows(), torch.randn(2, 5, 6))).compiled(tmp_path, torch.float64)
+    export, path = Export(directory, "onnx"), tmp_path / "x.onnx"
+    made = export.made(None, None, [], seeds=False, ledger=True)
+    (found,) = export.write(made, path)
+    assert (found.ledger or 1) < 1e-14
+    x, at = torch.randn(4, 5, 6).double(), torch.randint(0, 3, (3, 4, 2))
+    wanted = load_program(directory, "cpu")(x, "output", at=at, ledger=True).ledger
+    booked = file.opened(path)([x, at])["ledger"]
+    names = json.loads({p.key: p.value for p in onnx.load(path).metadata_props}["ledger"])
+    assert names[:2] == [["", "", "start"], ["", "", "end"]]
+    assert names[2:] == [list(row[:3]) for row in wanted.rows]
+    own = [wanted.start, wanted.end, *(row[3] for row in wanted.rows)]
+    for amount, row in zip(booked, own, strict=True):
+        assert torch.allclose(amount, row, rtol=1e-12, atol=1e-15)
+    sunk = [name[2] not in ("start", "end", "out", "in") for name in names]
+    sinks = booked[torch.tensor(sunk)].sum(0)
+    assert (booked[0] - booked[1] - sinks).abs().max() < 1e-10 * booked[0].abs().max()
+
+
+def test_a_ledger_of_other_rows_is_refused(tmp_path: Path) -> None:
+    export = Export(MODELS["convolutions"].compiled(tmp_path, torch.float32), "onnx")
+    export.manifest["ledger"]["output"].pop()
+    with pytest.raises(ProgramError, match=r"other rows than the program's; compile the program"):
+        export.made(None, None, [], seeds=False, ledger=True)
+
+
+class Named(nn.Module):
+    """A model with an output of its own called ledger."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"ledger": self.map(x)}
+
+
+def test_an_output_called_ledger(tmp_path: Path) -> None:
+    directory = Model(lambda: (Named(), torch.randn(2, 6))).compiled(tmp_path, torch.float32)
+    export = Export(directory, "onnx")
+    assert export.made(None, None, [], seeds=False).rows == ()
+    with pytest.raises(ProgramError, match="two outputs are called 'ledger'; rename that of"):
+        export.made(None, None, [], seeds=False, ledger=True)

@@ -27,6 +27,7 @@ KERNELS: dict[str, Callable[..., Any]] = {
 }
 NO_ROW = {
     "widened",
+    "entrywise",  # tests of what calls it
     "pair",  # names of weights
     "in_runs",  # repeats an operand: tests of broadcasts
     "book",  # a row of the ledger: tests of ledgers
@@ -103,6 +104,18 @@ CASES: list[tuple[str, Callable[[], tuple[Tensor, ...]], dict[str, Any]]] = [
     ("ratio", lambda: (n(4), n(3, 4)), {"eps": 0.25}),
     ("gelu_ratio", lambda: (6 * n(50),), {"approximate": "none"}),
     ("gelu_ratio", lambda: (6 * n(50),), {"approximate": "tanh"}),
+    *(  # more than one segment, and of another order in memory
+        (name, lambda turn=turn: (turn(6 * n(5, 1 << 16)),), more)
+        for turn in (torch.clone, torch.t)
+        for name, more in (
+            ("gelu_ratio", {"approximate": "none"}),
+            ("gelu_ratio", {"approximate": "tanh"}),
+            ("sigmoid_ratio", {}),
+            ("relu6_ratio", {}),
+            ("elu_ratio", {}),
+            ("centred_softplus_ratio", {}),
+        )
+    ),
     ("sigmoid_ratio", lambda: (torch.cat((6 * n(50), 1e-4 * n(50))),), {}),
     ("tanh_ratio", lambda: (torch.cat((6 * n(50), 1e-4 * n(50))),), {}),
     *(

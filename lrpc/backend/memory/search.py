@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise, product
 from typing import Any
 
@@ -77,10 +78,6 @@ class Search:
         #: One option before where something is recomputed there as well.
         self.trimmed: Levels = tuple(max(1, level - 1) for level in self.all)
         self.least = [self.kept(levels) for levels in dict.fromkeys((self.all, self.trimmed))]
-        sizes = {"B": 1, "K": 1, **model.sizes}
-        self.forward = sum(work_of(n, model.weights, sizes) for n in model.reading.run)
-        works = [works_of(part, model.weights, sizes) for part, _ in model.reading.parts]
-        self.of_seeds, self.once = max(works, key=sum)
         self.watched: list[int] = []
         self.watch(free)
 
@@ -281,9 +278,20 @@ class Search:
         share of it."""
         recomputed, chunk, per_pass = configuration
         passes, chunks = math.ceil(self.seeds / per_pass), math.ceil(self.seeds / chunk)
-        alone = self.forward + self.once + self.seeds * self.of_seeds
+        if not recomputed and chunks == 1:
+            return 0.0
+        forward, of_seeds, once = self._works
+        alone = forward + once + self.seeds * of_seeds
         work = sum(self.options[pair].work for pair in recomputed)
-        return (passes * work + (chunks - 1) * self.once) / alone
+        return (passes * work + (chunks - 1) * once) / alone
+
+    @cached_property
+    def _works(self) -> tuple[float, float, float]:
+        """The estimated work of the forward pass, and of the costliest target: by seed, once."""
+        model, sizes = self.model, {"B": 1, "K": 1, **self.model.sizes}
+        forward = sum(work_of(n, model.weights, sizes) for n in model.reading.run)
+        works = (works_of(part, model.weights, sizes) for part, _ in model.reading.parts)
+        return (forward, *max(works, key=sum))
 
 
 def _moved(levels: Levels, block: int, by: int) -> Levels:

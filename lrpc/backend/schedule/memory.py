@@ -56,7 +56,8 @@ class Memory:
 
     def owns(self, name: str) -> bool:
         """Whether a value lies in memory that the function allocated and nobody else sees."""
-        return name in self.of and self.of[name] not in self.outside | self.lent
+        root = self.of.get(name)
+        return root is not None and root not in self.outside and root not in self.lent
 
     def shared(self, s: Compute, name: str) -> bool:
         """Whether a statement reads the memory of a value by another operand as well."""

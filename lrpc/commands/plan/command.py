@@ -8,11 +8,21 @@ from pathlib import Path
 
 from rich.console import Console
 
+from lrpc.backend.memory.expressions import Peak, peaks
 from lrpc.backend.memory.reasons import readers
 from lrpc.backend.memory.run import Model
 from lrpc.commands.plan.picture import picture
 from lrpc.commands.plan.shapes import to_image, to_svg
-from lrpc.commands.plan.tables import budgets, chart, largest, layers, reasons, recomputed, summary
+from lrpc.commands.plan.tables import (
+    any_size,
+    budgets,
+    chart,
+    largest,
+    layers,
+    reasons,
+    recomputed,
+    summary,
+)
 from lrpc.commands.plan.view import View, views
 from lrpc.commands.session.arguments import check_known
 from lrpc.commands.session.given_sizes import given_size
@@ -63,6 +73,8 @@ def _show(
         console.print("recomputed for relevance", style="bold", highlight=False)
         console.print(recomputed(model.scheduler.kept_and_made(model.recomputed)))
     console.print(summary(found))
+    if model.graph.sizes and not args.size:
+        _show_any_size(found, peaks(model, chosen, args.batch, args.seeds), model, console)
     limits = limits_of(manifest_of(args.program))
     if not limits.keeps(model.sizes):
         known = ", ".join(map(str, limits.planned))
@@ -86,6 +98,17 @@ def _show(
     console.print(largest(view, console.width))
     console.print("saved by layer", style="bold")
     console.print(layers(view.saved, console.width))
+
+
+def _show_any_size(
+    found: list[View], expressions: list[Peak | None], model: Model, console: Console
+) -> None:
+    by_step: dict[int, list[str]] = {}
+    for one in model.graph.sizes:
+        by_step.setdefault(one.step, []).append(one.name)
+    told = "; ".join(f"{', '.join(names)} in steps of {n}" for n, names in by_step.items())
+    say(console, f"peak in bytes at any {told}: the largest of its rows", "bold")
+    console.print(any_size([view.name for view in found], expressions))
 
 
 def _targets(model: Model, composite: str | None, target: str | None) -> list[int]:

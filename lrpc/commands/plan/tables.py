@@ -8,6 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from lrpc.backend.memory.expressions import Peak, text
 from lrpc.backend.memory.log import Storage
 from lrpc.backend.memory.plan import by_layer, layer_name
 from lrpc.backend.memory.reasons import Reader
@@ -38,6 +39,18 @@ def summary(found: Sequence[View]) -> Table:
             f"+{size(view.timeline.relevance_peak)}",
             size(view.timeline.peak),
         )
+    return table
+
+
+def any_size(names: Sequence[str], peaks: Sequence[Peak | None]) -> Table:
+    """The peak of each target as an expression in the sizes of images."""
+    table = _table()
+    table.add_column("target", no_wrap=True)
+    table.add_column("peak", overflow="fold")
+    for name, peak in zip(names, peaks, strict=True):
+        rows = ["no polynomial of degree 2; give --size"] if peak is None else map(text, peak.rows)
+        for i, row in enumerate(rows):
+            table.add_row(Text("" if i else name), row)
     return table
 
 

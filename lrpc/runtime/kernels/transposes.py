@@ -6,6 +6,8 @@ semantics of the op of the same name.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,42 +26,66 @@ def narrowed(x: Tensor, dtype: torch.dtype) -> Tensor:
     return x.clamp(-most, most).to(dtype)
 
 
+def entrywise(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """`function`, which keeps the dtype and looks at each entry alone, of a segment of x at a
+    time, so that what it computes in between takes no memory to speak of."""
+    size = 1 << 22 if x.is_cuda else 1 << 18
+    if torch.compiler.is_compiling() or not x.is_contiguous() or x.numel() <= size:
+        return function(x)
+    out = torch.empty_like(x)
+    flat, made = x.view(-1), out.view(-1)
+    for first in range(0, x.numel(), size):
+        here = slice(first, first + size)
+        made[here] = function(flat[here])
+    return out
+
+
 def gelu_ratio(x: Tensor, approximate: str) -> Tensor:
     """gelu(x) / x."""
     if approximate == "none":
-        normal: Tensor = torch.special.ndtr(x)
-        return normal
-    return torch.sigmoid(1.5957691216057308 * x * (1 + 0.044715 * x * x))
+        return entrywise(torch.special.ndtr, x)
+    return entrywise(lambda x: torch.sigmoid(1.5957691216057308 * x * (1 + 0.044715 * x * x)), x)
 
 
 def sigmoid_ratio(x: Tensor) -> Tensor:
     """(sigmoid(x) - sigmoid(0)) / x = tanh(x / 2) / (2 x)."""
-    return 0.25 * tanh_ratio(0.5 * x)
+    return entrywise(lambda x: 0.25 * tanh_ratio(0.5 * x), x)
 
 
 def tanh_ratio(x: Tensor) -> Tensor:
     """tanh(x) / x, by its series near 0."""
-    small = x.abs() < 1e-4
-    return torch.where(small, 1 - x * x / 3, torch.tanh(x) / torch.where(small, 1.0, x))
+
+    def of(x: Tensor) -> Tensor:
+        small = x.abs() < 1e-4
+        return torch.where(small, 1 - x * x / 3, torch.tanh(x) / torch.where(small, 1.0, x))
+
+    return entrywise(of, x)
 
 
 def relu6_ratio(x: Tensor) -> Tensor:
     """relu6(x) / x."""
-    r: Tensor = (x > 0) * (6 / x.clamp_min(6))
-    return r
+    return entrywise(lambda x: (x > 0) * (6 / x.clamp_min(6)), x)
 
 
 def elu_ratio(x: Tensor) -> Tensor:
     """elu(x) / x."""
-    below = x.clamp_max(0)
-    return torch.where(below < 0, torch.expm1(below) / below, 1.0)
+
+    def of(x: Tensor) -> Tensor:
+        below = x.clamp_max(0)
+        return torch.where(below < 0, torch.expm1(below) / below, 1.0)
+
+    return entrywise(of, x)
 
 
 def centred_softplus_ratio(x: Tensor) -> Tensor:
     """(softplus(x) - log 2) / x, without cancellation near 0."""
-    near = torch.log1p(torch.expm1(x.clamp(-1, 1)) / 2)
-    risen = torch.where(x.abs() < 1, near, F.softplus(x) - 0.6931471805599453)
-    return torch.where(x == 0, 0.5, risen / x)
+
+    def of(x: Tensor) -> Tensor:
+        near = torch.log1p(torch.expm1(x.clamp(-1, 1)) / 2)
+        risen = torch.where(x.abs() < 1, near, F.softplus(x) - 0.6931471805599453)
+        return torch.where(x == 0, 0.5, risen / x)
+
+    return entrywise(of, x)
 
 
 def conv2d_transpose(

@@ -16,11 +16,14 @@ from lrpc.commands.evaluate.sampled import DRise, SmoothGrad
 from lrpc.commands.evaluate.settings import ATTENTION, CAMS, GRADIENTS
 from lrpc.commands.evaluate.trivial import KINDS, Trivial
 from lrpc.commands.session.members import Member, labels_of
+from lrpc.commands.session.sizing import Sizing, up_to
 from lrpc.errors import ConfigError, ProgramError
 from lrpc.models.maskdino import MaskDINO
 from lrpc.models.sources import build_model
+from lrpc.program.protocol import Size
 
 _GRADIENT = "gradient_input"
+_SIDE = 256  # pixels, of a size that is tried
 _BASELINE = Candidate(_GRADIENT, {"COMPOSITE": _GRADIENT, "RULES": []})
 
 
@@ -111,7 +114,7 @@ def _of_the_model(job: Job, first: Member) -> Iterator[Method]:
     cams = [name for name in names if name in CAMS]
     if cams:
         try:
-            place = map_place(network, first.facts.sizing.shapes[0])
+            place = map_place(network, _size(first.facts.sizing))
         except ProgramError as error:
             if asked:
                 raise ConfigError(f"--baselines {cams[0]}: {error}") from error
@@ -123,6 +126,14 @@ def _of_the_model(job: Job, first: Member) -> Iterator[Method]:
             yield kind(network, job.settings.batch, padding)
         elif name in ATTENTION and asked:
             raise ConfigError(f"--baselines {name} needs LRPC.SOURCE embedded, to see attention")
+
+
+def _size(sizing: Sizing) -> Size:
+    """A size that the model takes, no smaller than its maps need."""
+    if sizing.shapes:
+        return sizing.shapes[0]
+    down, across = sizing.steps or (1, 1)
+    return up_to((_SIDE, _SIDE), (down, across))
 
 
 def _sampled(job: Job, first: Member) -> Iterator[Method]:

@@ -7,6 +7,7 @@ import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -86,7 +87,17 @@ class CommandParser(Arguments):
         if self._command is not None:
             command, self._command = self._command, None
             command.add_arguments(self)
+            messages(self, argparse.SUPPRESS)
         return super().parse_known_args(args, namespace)
+
+
+def messages(parser: argparse.ArgumentParser, default: Any = None) -> None:
+    """`--log` and `--verbose`, before a command and after it; what is not given is `default`."""
+    add = parser.add_argument_group("messages").add_argument
+    told = "add what is done and said to a file: a line each, with time and level"
+    add("--log", type=Path, default=default, metavar="FILE", help=told)
+    told = "tell steps and their seconds on the terminal"
+    add("-v", "--verbose", action="store_true", default=default or False, help=told)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -94,6 +105,7 @@ def parser() -> argparse.ArgumentParser:
     top = Arguments(prog="lrpc", description="A compiler for layer-wise relevance propagation.")
     top.add_argument("--version", action="version", version=f"lrpc {lrpc.__version__}")
     top.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    messages(top)
     commands = top.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=CommandParser
     )

@@ -27,6 +27,7 @@ from lrpc.commands.session.writing import Outcome
 from lrpc.errors import AnalysisError, ImageError
 from lrpc.program.devices import device_of
 from lrpc.support.files import complete, make_folder, shown
+from lrpc.support.log import LOG
 from lrpc.support.signals import finishing
 from lrpc.support.terminal import Terminal, say
 
@@ -53,6 +54,8 @@ def main(args: argparse.Namespace, console: Console) -> int:
 
             def tell(outcome: Outcome) -> None:
                 outcomes.append(outcome)
+                if not outcome.error:
+                    LOG.info("%s: analysed", shown(outcome.path))
                 advance(1, outcome.path.name)
 
             found = Collected(local, request, tell, args.pad)

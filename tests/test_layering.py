@@ -83,6 +83,7 @@ COMMANDS: dict[str, set[str]] = {
         )
     },
     "tune": {"session", "evaluate"},
+    "completion": {"parser"},  # of which it reads all arguments
 }
 
 #: Longer than the habit allows, and why.

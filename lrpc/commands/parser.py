@@ -70,6 +70,7 @@ COMMANDS = (
     Command("bench", "measure time and memory of a program", "bench.command"),
     Command("export", "write a program for onnxruntime or C++", "export"),
     Command("opt", "run passes by name over the text of a graph", "opt.command", "opt.command"),
+    Command("completion", "completion of these by bash, zsh or fish", "completion.command"),
     Command("rules", "list rules and composites, with formulas and sources", "rules"),
 )
 
@@ -81,13 +82,17 @@ class CommandParser(Arguments):
         super().__init__(*args, **kwargs)
         self._command = command
 
-    def parse_known_args(  # type: ignore[override]
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> tuple[argparse.Namespace, list[str]]:
+    def declare(self) -> None:
+        """Declare the command's arguments, if that is still to be done."""
         if self._command is not None:
             command, self._command = self._command, None
             command.add_arguments(self)
             messages(self, argparse.SUPPRESS)
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        self.declare()
         return super().parse_known_args(args, namespace)
 
 

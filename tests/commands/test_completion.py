@@ -143,7 +143,9 @@ def test_zsh_completes_at_a_terminal(scripts: Path) -> None:
 def test_every_command_and_option_is_there() -> None:
     top, commands = everything()
     assert [one.name for one in commands] == [one.name for one in COMMANDS]
-    assert {"--log", "--verbose", "--version", "--help"} <= {n for o in top.options for n in o.names}
+    assert {"--log", "--verbose", "--version", "--help"} <= {
+        n for o in top.options for n in o.names
+    }
     for one in commands:
         names = {name for option in one.options for name in option.names}
         assert {"--help", "--log", "-v"} <= names, one.name

@@ -14,10 +14,12 @@ from lrpc.commands.evaluate.model import load_models
 from lrpc.commands.evaluate.rollout import Rollout
 from lrpc.commands.evaluate.sampled import DRise, HiResCAM, SmoothGrad
 from lrpc.commands.evaluate.trivial import KINDS, Trivial
-from lrpc.commands.session.members import Member, labels_of
+from lrpc.commands.session.labels import labels_of
+from lrpc.commands.session.members import Member
 from lrpc.errors import ConfigError, ProgramError
 from lrpc.models.maskdino import MaskDINO
 from lrpc.models.sources import build_model
+from lrpc.program.manifest_reader import manifest_of
 
 _GRADIENT = "gradient_input"
 _OF_GRADIENTS = {_GRADIENT, "integrated_gradients", "smoothgrad", "hirescam"}
@@ -34,7 +36,10 @@ class Contest:
 
 def programs_of(job: Job) -> list[Member]:
     """Every composite of the directories that were named."""
-    labels = labels_of(job.programs) if job.programs else {}
+    if not job.programs:
+        return []
+    manifests = {path: manifest_of(path) for path in job.programs}
+    labels = labels_of(manifests, [one.name for one in job.candidates])
     return [one for path, label in labels.items() for one in load_models(path, job.device, label)]
 
 

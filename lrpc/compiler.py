@@ -8,7 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -55,7 +55,6 @@ from lrpc.program.manifest import (
 from lrpc.program.mixed import DTYPES, check_precision
 from lrpc.program.model_check import ModelCheck, warning_of
 from lrpc.program.places import chosen_conditions, startable
-from lrpc.program.protocol import Program
 from lrpc.program.recompile import compile_graph as compile_graph
 from lrpc.program.settings import Settings, budget_of
 from lrpc.program.targets import (
@@ -65,6 +64,7 @@ from lrpc.program.targets import (
 from lrpc.rules.composite import Composite, listed_rules
 from lrpc.rules.composite_set import CompositeSpec, SharedOptions, composites
 from lrpc.rules.unmatched import check_chosen
+from lrpc.runtime.program import Program
 from lrpc.support.garbage import garbage_waits
 from lrpc.support.log import step
 
@@ -190,7 +190,7 @@ def _loaded(files: Mapping[str, bytes], device: str, **options: bool) -> Program
     """The program of these files, which go with it."""
     folder = Path(tempfile.mkdtemp(prefix="lrpc-"))
     write_files(folder / "program", files)
-    program = load_program(folder / "program", device, **options)
+    program = cast(Program, load_program(folder / "program", device, **options))
     owned(program, Owner(shutil.rmtree, folder, True))
     return program
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
@@ -11,11 +12,13 @@ from passes.kinds import CONVOLUTIONS
 from passes.reachable import COORDINATE, carries, receiving, relevance_reachable
 from passes.rewrite import map_nodes
 
+CLASS_LOGITS = re.compile(r"output\.((pred_|proposal_)?logits|layer_logits\.\d+)")
+
 
 class RuleMap(Protocol):
     """What this pass needs of a composite."""
 
-    def rule_for(self, node: Node, first: bool) -> Rule | None: ...
+    def rule_for(self, node: Node, first: bool, classes: bool) -> Rule | None: ...
 
 
 @dataclass(frozen=True)
@@ -30,20 +33,25 @@ class AssignRules:
 
     def run(self, module: Module) -> Module:
         able, reached = relevance_reachable(module.graph), receiving(module.graph)
-        first = first_maps(module.graph)
+        which = first_maps(module.graph), class_maps(module.graph)
 
         def change(node: Node) -> Node:
-            return replace(node, rule=self._rule(node, able, reached, first))
+            return replace(node, rule=self._rule(node, able, reached, which))
 
         return map_nodes(module, change)
 
     def _rule(
-        self, node: Node, able: frozenset[str], reached: frozenset[str], first: frozenset[str]
+        self,
+        node: Node,
+        able: frozenset[str],
+        reached: frozenset[str],
+        which: tuple[frozenset[str], ...],
     ) -> Rule | None:
         if not carries(node, able) and node.role != COORDINATE:
             return None
         try:
-            return self.composite.rule_for(node, bool(node.outputs) and node.out.name in first)
+            is_first, is_class = (bool(node.outputs) and node.out.name in one for one in which)
+            return self.composite.rule_for(node, is_first, is_class)
         except RuleError as error:
             if not carries(node, reached):  # nothing arrives here, so no rule is missed
                 return None
@@ -66,4 +74,23 @@ def first_maps(graph: Graph) -> frozenset[str]:
             found.update(names)
         else:
             plain.update(names)
+    return frozenset(found)
+
+
+def class_maps(graph: Graph) -> frozenset[str]:
+    """Names of the outputs of those linear maps that give logits of classes: what is returned under
+    the names that they have in detectors and classifiers, as it is or moved about."""
+    found, seen = set(), set()
+    places = {**graph.value_at, **{f"output.{name}": value for name, value in graph.outputs}}
+    values = [value for place, value in places.items() if CLASS_LOGITS.fullmatch(place)]
+    while values:
+        value = values.pop()
+        node = graph.producers.get(value.name)
+        if node is None or value.name in seen:
+            continue
+        seen.add(value.name)
+        if node.op == "linear":
+            found.add(value.name)
+        elif node.role == "structural":
+            values += node.inputs
     return frozenset(found)

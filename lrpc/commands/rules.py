@@ -94,7 +94,8 @@ def _show_composite(composite: Composite, console: Console) -> None:
         where = [f"role {entry.role}"] * (entry.role != "*") + [f"op {entry.op}"] * (
             entry.op != "*"
         )
-        words = f"{'first, ' if entry.first else ''}{', '.join(where) or 'all others'}"
+        marks = ["first"] * entry.first + ["logits of classes"] * entry.classes
+        words = ", ".join([*marks, *(where or ["all others"])])
         table.add_row(Text(words), Text(f"{entry.rule}({params})" if params else entry.rule))
     console.print(Padding(table, (0, 0, 1, 2)))
 

@@ -128,6 +128,7 @@ MASKDINO = Composite(
     "maskdino",
     in_place_of(
         (
+            Entry("contrast", role="linear", classes=True),
             Entry(
                 "gamma",
                 role="convolution",
@@ -167,7 +168,7 @@ def composite(
         name: one of the composites that `lrpc rules` lists.
         epsilon: stabiliser ε of every rule that has one.
         rules: exceptions: mappings with `rule`, its parameters, and any of `role`, `op`, `module`,
-            `layers` and `first`.
+            `layers`, `first` and `classes`.
         stop_at_detach: whether relevance ends at `.detach()`.
         split_positions: whether position encodings propagate their share instead of absorbing it.
         **options: options of the composite, such as `conv_gamma`; `lrpc rules NAME` lists them.
@@ -231,11 +232,15 @@ def entry(spec: Mapping[str, object]) -> Entry:
             where[key] = _pattern(name, key, rest.pop(key))
     layers = rest.pop("layers", None)
     bounds = None if layers is None else _bounds(name, layers)
-    first = rest.pop("first", False)
-    if not isinstance(first, bool):
-        raise RuleError(f"rule {name}: first must be true or false, got {first!r}")
+    first, classes = (_switch(name, key, rest.pop(key, False)) for key in ("first", "classes"))
     _check_params(name, where.get("op"), rest)
-    return Entry(name, layers=bounds, params=rest, first=first, **where)
+    return Entry(name, layers=bounds, params=rest, first=first, classes=classes, **where)
+
+
+def _switch(name: str, key: str, given: object) -> bool:
+    if not isinstance(given, bool):
+        raise RuleError(f"rule {name}: {key} must be true or false, got {given!r}")
+    return given
 
 
 def _pattern(name: str, key: str, given: object) -> str:

@@ -33,8 +33,8 @@ class Option:
 
 @dataclass(frozen=True)
 class Entry:
-    """Nodes by role, op, module glob, layer range (first index in the module path) and whether they
-    are the `first` maps → a rule.
+    """Nodes by role, op, module glob, layer range (first index in the module path), whether they
+    are the `first` maps and whether they give the logits of `classes` → a rule.
 
     First are the linear maps and convolutions that a graph input reaches through no other. Nodes of
     role `coordinate` (sampling locations, boxes) match only where `role` names that role: relevance
@@ -48,13 +48,15 @@ class Entry:
     layers: tuple[int, int] | None = None
     params: Mapping[str, object] = field(default_factory=dict)
     first: bool = False
+    classes: bool = False
 
-    def matches(self, node: Node, first: bool = False) -> bool:
+    def matches(self, node: Node, first: bool = False, classes: bool = False) -> bool:
         path = node.loc.module
         named = node.role != "coordinate" or self.role == "coordinate"
         return (
             named
             and (first or not self.first)
+            and (classes or not self.classes)
             and fnmatchcase(node.role, self.role)
             and fnmatchcase(node.op, self.op)
             and fnmatchcase(path, self.module)
@@ -71,7 +73,7 @@ def in_place_of(own: tuple[Entry, ...], rest: tuple[Entry, ...]) -> tuple[Entry,
     """`own`, then those of `rest` that choose other nodes than any of `own`."""
 
     def chosen(entry: Entry) -> tuple[object, ...]:
-        return (entry.role, entry.op, entry.module, entry.layers, entry.first)
+        return (entry.role, entry.op, entry.module, entry.layers, entry.first, entry.classes)
 
     taken = {chosen(entry) for entry in own}
     return (*own, *(entry for entry in rest if chosen(entry) not in taken))
@@ -88,10 +90,11 @@ class Composite:
     doc: str = ""
     settings: Mapping[str, object] = field(default_factory=dict)
 
-    def rule_for(self, node: Node, first: bool = False) -> Rule | None:
-        """The rule for `node`, a first map or not; None where no entry matches it."""
+    def rule_for(self, node: Node, first: bool = False, classes: bool = False) -> Rule | None:
+        """The rule for `node`, a first map or not, which gives logits of classes or not; None where
+        no entry matches it."""
         for entry in self.entries:
-            if entry.matches(node, first):
+            if entry.matches(node, first, classes):
                 declaration = find(node.op, entry.rule)
                 params = {key: self._set(value) for key, value in entry.params.items()}
                 if any(p.name == "eps" for p in declaration.params):

@@ -16,7 +16,7 @@ from lrpc.rules.folds import batch_axis, folded, images_last
 
 SINKS = (
     *("bias", "epsilon", "sign", "softmax", "position", "detached", "border", "rescale"),
-    "condition",
+    *("condition", "shared"),
 )
 
 

@@ -69,6 +69,18 @@ def _spreading(ctx: Context, node: Node, eps: float, factor: float) -> None:
     ctx.propagate_relevance(x, given)
 
 
+def contrast(ctx: Context, node: Node, rule: Rule) -> None:
+    s = ctx.per_output(node, rule.number("eps"))
+    if node.out.type.shape[-1] != 1:  # one class has no others
+        own = ctx.op("sub", s, ctx.op("mean", s, dims=(-1,), keepdim=True))
+        if ctx.ledger:
+            ctx.absorb("shared", ctx.op("sub", s, own), ctx.output(node))
+        s = own
+    if ctx.ledger and (bias := bias_of(ctx, node)) is not None:
+        ctx.absorb("bias", s, bias)
+    ctx.propagate(node.inputs[0], transpose(ctx, node, s))
+
+
 def gradient_input(ctx: Context, node: Node, rule: Rule) -> None:
     g = ctx.per_output(node, 0.0)
     if ctx.ledger and (bias := bias_of(ctx, node)) is not None:
@@ -93,6 +105,12 @@ RULES = (
         "all but the bias's share and ε's; with `bias: spread` δ of that share goes to the n inputs"
         " that an output sees, b/n each (Lapuschkin et al. 2016, LRP toolbox)",
         (EPS, SPREAD, FACTOR)),
+    Declaration("contrast", ("linear",), contrast,
+        "R_x = x ⊙ (W − mean_c W)ᵀ(R_z / stab_ε(z)), c over the outputs, which are classes",
+        "the start of contrastive LRP (Gu et al. 2018, 1812.02093) against the mean of all classes,"
+        " as a rule: weights that all classes share say that something is there, not what",
+        "what sets a class apart from the others; the mean of all logits goes to sink `shared`",
+        (EPS,)),
     # An interpolation to the same size is dropped.
     Declaration("pass", tuple(op for op in MAPS if op != "interpolate"), passing,
         "R_x = R_z; input and output have one shape",

@@ -429,3 +429,43 @@ def test_objects_get_the_detection_of_their_class_that_overlaps_most() -> None:
     assert match(truths[:1], found[:1], 0.51) == [None]
     by_box = match(truths[:1], [detection(7, 0, picture("#...", "...#"))], 0.5, "box")
     assert [one and one.query for one in by_box] == [7]
+
+
+def vps(**changes: Any) -> dict[str, Any]:
+    return {"file_name": "a.png", "category": "dog", "bbox": [1, 0.5, 4, 3], "id": 7} | changes
+
+
+def test_cases_of_the_vps_benchmark(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        photo(tmp_path / name)
+    file, told = tmp_path / "correct.json", []
+    cases = [vps(), vps(file_name="b.png"), vps(category="cat", bbox=[0, 0, 1, 1])]
+    file.write_text(json.dumps({"case1": cases, "case2": []}))
+    names = ["cat", "dog"]
+    a, b = read_scenes(tmp_path, file, names, boxes=True, tell=told.append)
+    assert [(one.label, one.box) for one in a.objects] == [
+        (1, (1.0, 0.5, 4.0, 3.0)),
+        (0, (0.0, 0.0, 1.0, 1.0)),
+    ]
+    assert [(one.name, one.label) for one in b.objects] == [("1#2", 1)]
+    assert told == [f"{file}: objects without an outline: 3, whose boxes serve as one"]
+
+
+@pytest.mark.parametrize(
+    ("case", "line"),
+    [
+        (3, "entry 2: is no mapping; expected file_name, category, bbox"),
+        ({"file_name": "a.png"}, "entry 2: lacks category; expected file_name, category, bbox"),
+        (vps(category=3), "entry 2: its category is no text"),
+        (vps(bbox=[3, 0, 1, 1]), "entry 2: its bbox is not [x0, y0, x1, y1] in pixels"),
+        (vps(bbox=[0, 0, 1, float("nan")]), "entry 2: its bbox is not [x0, y0, x1, y1] in pixels"),
+        (vps(bbox=[0, 0, True, 1]), "entry 2: its bbox is not [x0, y0, x1, y1] in pixels"),
+    ],
+)
+def test_a_case_of_the_vps_benchmark_that_is_none(tmp_path: Path, case: Any, line: str) -> None:
+    photo(tmp_path / "a.png")
+    file = tmp_path / "correct.json"
+    file.write_text(json.dumps({"case1": [vps(), case]}))
+    with pytest.raises(ScenesError) as caught:
+        read_scenes(tmp_path, file, boxes=True)
+    assert str(caught.value) == f"{file}: case1, {line}"

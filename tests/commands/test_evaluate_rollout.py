@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lrpc.commands.evaluate.model import Picture, Subject
-from lrpc.commands.evaluate.rollout import Rollout, to_pixels
+from lrpc.commands.evaluate.rollout import CrossAttention, Rollout, to_pixels
 from lrpc.commands.evaluate.truth import Framed
 from lrpc.commands.session.detect import describe
 from lrpc.commands.session.images import LoadedImage
@@ -131,6 +131,21 @@ def test_rollout_with_more_levels_padding_and_learned_queries(case: str) -> None
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, 3, *FRAME, generator=generator, dtype=torch.float64) * 255
     check(network, [image], [0, 5], (48, 96))
+
+
+def test_cross_attention_is_the_mean_over_layers() -> None:
+    network = digits_model(torch.float64)
+    image = digits_image("02")[:, :, :96, :96].double()
+    queries = [0, 1, 17]
+    (found,) = CrossAttention(network, 2).maps([picture(image, network, queries, (96, 96))])
+    expected = Forward(network, image, None)
+    layers = network.sem_seg_head.predictor.decoder.layers
+    seen = [dense(one.cross_attn, expected.layers[one.cross_attn])[queries] for one in layers]
+    levels = (sum(seen) / len(seen)).split([h * w for h, w in expected.shapes[::-1]], 1)
+    rows = to_pixels(torch.cat(levels[::-1], 1), expected.shapes, (96, 96))
+    for one, row in zip(found, rows, strict=True):
+        assert 0.5 < float(one.sum()) <= 1 + 1e-9
+        assert torch.allclose(one, row, rtol=1e-9, atol=1e-15)
 
 
 def test_tokens_spread_evenly_over_their_cells() -> None:

@@ -253,7 +253,7 @@ def test_maps_are_made_once_and_places_are_means(several: Path) -> None:
     methods = [Fixed("up", 1.0), Fixed("down", -1.0), Fixed("again", 1.0)]
     measured = measure_all(methods, model, pictures, settings)
     assert [method.calls for method in methods] == [1, 1, 1]
-    results = Results(measured.rows, measured.seconds)
+    results = Results(measured.rows, measured.seconds, measured.passes)
     assert results.protocols() == list(settings.protocols)
     means: dict[str, list[float]] = {"up": [], "down": [], "again": []}
     for protocol in results.protocols():

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import json
+from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
 
 import lrpc
 from lrpc.cli import main
+from lrpc.commands.session.conditions import condition_part, joined
+from lrpc.errors import ProgramError
 from tests.support.maskdino_cases import EXAMPLE
 from tests.support.programs import DIGITS, Programs
 from tests.support.run_fakes import HEIGHT, WIDTH, write_image, write_program
@@ -127,5 +132,43 @@ def test_a_condition_for_all_targets(programs: Programs) -> None:
     assert halves[0].job["asked"]["request"]["condition"] == {"encoder.layers.1": [*range(128)]}
     assert "condition" not in whole.job["asked"]["request"]
     alone = lrpc.load(programs.digits(TARGETS="[class_logit]").directory)
-    failed = alone.explain(EXAMPLE, condition={"encoder.layers.1": [0]}).errors
-    assert "compile with LRPC.CONDITIONS" in str(failed)
+    with pytest.raises(ProgramError, match=r"it was compiled without any \(LRPC.CONDITIONS\)"):
+        alone.explain(EXAMPLE, condition={"encoder.layers.1": [0]})
+
+
+def test_a_condition_from_the_command_line(
+    programs: Programs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pictures and data sets are of what passes, and say so; the same as from Python."""
+    own = programs.digits(TARGETS="[class_logit]", CONDITIONS=["encoder.layers.1"])
+    words = ["run", str(own.directory), "--top", "1"]
+    some = ["--condition", "encoder.layers.1=0-126", "--condition", "encoder.layers.1=127"]
+    for source in ("--images", "--data"):
+        out = tmp_path / source.strip("-")
+        assert main([*words, source, str(EXAMPLE / "scenes/02.png"), "-o", str(out), *some]) == 0
+    (file,) = (tmp_path / "images").glob("*.json")
+    record = json.loads(file.read_text())
+    passed = {"encoder.layers.1": [*range(128)]}
+    assert record["run"]["request"]["condition"] == passed
+    whole = lrpc.load(own.directory).explain(EXAMPLE / "scenes/02.png", top=1, condition=passed)
+    tensors = load_file(tmp_path / "images" / record["tensors"])
+    ((_, drawn),) = ((k, v) for k, v in tensors.items() if k.endswith("input"))
+    assert drawn.sum().item() == pytest.approx(float(whole[0].map.sum()), rel=1e-4)
+    assert np.allclose(lrpc.open(tmp_path / "data")[0].map, whole[0].map, atol=1e-6)
+    capsys.readouterr()
+    for given, line in {
+        "encoder.layers.2=0": "passes no such mask; did you mean 'encoder.layers.1'?",
+        "encoder.layers.1=256": "condition at 'encoder.layers.1': channel 256; it has 0..255",
+    }.items():
+        out = tmp_path / "refused"
+        assert main([*words, "--data", str(EXAMPLE), "-o", str(out), "--condition", given]) == 2
+        assert line in " ".join(capsys.readouterr().err.split())
+        assert not out.exists()
+
+
+def test_conditions_in_words() -> None:
+    assert condition_part("a.b=7,12-14") == ("a.b", (7, 12, 13, 14))
+    assert joined([("a", (3, 1)), ("b", (0,)), ("a", (1, 2))]) == (("a", (1, 2, 3)), ("b", (0,)))
+    for text in ("a", "a=", "=1", "a=1-", "a=-1", "a=x", "a=1,,2", "a=3-1", "a=9999999"):
+        with pytest.raises(ArgumentTypeError, match="is not PLACE=CHANNELS"):
+            condition_part(text)

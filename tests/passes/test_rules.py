@@ -9,6 +9,7 @@ import pytest
 from lrpc.errors import IRError, RuleError
 from lrpc.ir.graph import Module, Node, Rule
 from passes import MARKING, AssignRules, CheckCoverage, annotating, run_pipeline
+from passes.assign_rules import class_maps
 from tests.support.graphs import check_text, module, rewritten
 
 
@@ -19,7 +20,7 @@ class Only:
     ops: tuple[str, ...]
     refused: tuple[str, ...] = ()
 
-    def rule_for(self, node: Node, first: bool) -> Rule | None:
+    def rule_for(self, node: Node, first: bool, classes: bool) -> Rule | None:
         if node.op in self.refused:
             raise RuleError(f"rule epsilon is not defined for {node.op}; it has: none")
         return Rule("epsilon", (("eps", 0.001),)) if node.op in self.ops else None
@@ -96,3 +97,30 @@ def test_annotation_keeps_nodes_as_they_are() -> None:
     before = module(TEXT.format(rule=""))
     after = rewritten(AssignRules(Only(())), before)
     assert after.graph == before.graph
+
+
+HEADS = """
+graph @g(%x: f64[B,3,4]) {
+  weight "w": f64[5,4]
+  weight "v": f64[4,4]
+  %a: f64[B,3,4] = linear(%x) {weight="v"} role=linear loc(net.inner, net.py:6)
+  %b: f64[B,3,5] = linear(%a) {weight="w"} role=linear loc(net.head, net.py:7)
+  %c: f64[B,5,3] = permute(%b) {dims=[0,2,1]} role=structural loc(net, net.py:8)
+  %d: f64[B,3,4] = linear(%a) {weight="v"} role=linear loc(net.boxes, net.py:9)
+  return "pred_logits" %c, "pred_boxes" %d
+}
+"""
+
+
+@pytest.mark.parametrize("name", ["pred_logits", "logits", "proposal_logits"])
+def test_maps_that_give_logits_of_classes(name: str) -> None:
+    """By the name of what is returned, through what only moves entries; no other map."""
+    graph = module(HEADS.replace("pred_logits", name)).graph
+    assert class_maps(graph) == {"b"}
+
+
+def test_outputs_of_other_names_are_no_classes() -> None:
+    assert not class_maps(module(HEADS.replace("pred_logits", "scores")).graph)
+    place = 'place "output.layer_logits.0" %b\n  return "x" %c'
+    inner = HEADS.replace('return "pred_logits" %c', place)
+    assert class_maps(module(inner).graph) == {"b"}

@@ -102,7 +102,7 @@ def twin_tested() -> set[tuple[str, str]]:
     held |= {(op, rule) for op in linear | {"add", "sub"} for rule in ("epsilon", "gradient_input")}
     held |= {(op, rule) for op in ("add", "sub") for rule in SUMS}
     held |= {(op, rule) for op in linear for rule, _ in RULES}
-    held |= {(op, "pass") for op in linear - {"interpolate"}}
+    held |= {(op, "pass") for op in linear - {"interpolate"}} | {("linear", "contrast")}
     held |= {(op, "epsilon") for op in ("sum", "mean", "cumsum", "scatter_sum")} | {
         ("cumsum", "gradient_input")
     }

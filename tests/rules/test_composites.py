@@ -137,7 +137,7 @@ def test_wrong_options(name: str, options: dict[str, Any], text: str) -> None:
 def test_no_entry_hides_another() -> None:
     """An entry that chooses the same nodes as one before it would never be used."""
     for each in COMPOSITES.values():
-        keys = [(e.role, e.op, e.module, e.layers, e.first) for e in each.entries]
+        keys = [(e.role, e.op, e.module, e.layers, e.first, e.classes) for e in each.entries]
         assert len(keys) == len(set(keys)), each.name
 
 
@@ -146,6 +146,15 @@ def test_first_narrows_an_entry() -> None:
     assert Entry("flat", role="convolution", first=True).matches(node, first=True)
     assert not Entry("flat", role="convolution", first=True).matches(node)
     assert Entry("flat", role="convolution").matches(node, first=True)
+
+
+def test_classes_narrow_an_entry() -> None:
+    node = Node("linear", (), (), role="linear")
+    assert Entry("contrast", role="linear", classes=True).matches(node, classes=True)
+    assert not Entry("contrast", role="linear", classes=True).matches(node)
+    assert Entry("epsilon", role="linear").matches(node, classes=True)
+    with pytest.raises(RuleError, match="classes must be true or false, got 1"):
+        lrpc.composite("epsilon", rules=[{"role": "linear", "classes": 1, "rule": "contrast"}])
 
 
 # -- configs ---------------------------------------------------------------------------------------

@@ -114,6 +114,35 @@ def test_epsilon_with_the_bias_excluded(name: str, eps: float) -> None:
     assert "bias" not in found.sinks
 
 
+@pytest.mark.parametrize("eps", [0.0, 1e-6, 0.5])
+@pytest.mark.parametrize("name", ["linear", "linear without bias"])
+def test_contrast_is_epsilon_with_weights_less_their_mean(name: str, eps: float) -> None:
+    case, f, bias = linear_cases()[name]
+    (x,) = case.inputs
+    w, z = case.weights["weight"], f(x) + bias
+    matrix = columns(lambda v: v @ (w - w.mean(0)).T, x)
+    found = check(case, "contrast", z, lambda r: [back(matrix, r / stab(z, eps), x)], eps=eps)
+    assert ("epsilon" in found.sinks) == (eps > 0)
+    assert ("bias" in found.sinks) == ("bias" in case.weights)
+    assert "shared" in found.sinks
+
+
+def test_contrast_of_one_class_is_epsilon_and_of_a_difference_too() -> None:
+    torch.manual_seed(2)
+    x, w, b = n(2, 4), n(1, 4), n(1)
+    one = Case("linear", (x,), {}, {"weight": w, "bias": b})
+    alone, plain = (
+        flow(one, rule, n(3, 2, 1) * 0 + 1, eps=0.1) for rule in ("contrast", "epsilon")
+    )
+    assert torch.equal(alone.inputs[0], plain.inputs[0])
+    assert "shared" not in alone.sinks
+    several = Case("linear", (x,), {}, {"weight": n(3, 4), "bias": n(3)})
+    g = torch.tensor([[[1.0, -1.0, 0.0]] * 2], dtype=torch.float64)
+    differing, plain = (flow(several, rule, g, eps=0.0) for rule in ("contrast", "epsilon"))
+    assert torch.allclose(differing.inputs[0], plain.inputs[0], rtol=1e-12)
+    assert float(differing.sinks["shared"].abs().max()) < 1e-12
+
+
 @pytest.mark.parametrize("name", list(linear_cases()))
 def test_gradient_input_on_linear_maps(name: str) -> None:
     case, f, bias = linear_cases()[name]

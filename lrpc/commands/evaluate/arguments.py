@@ -32,6 +32,7 @@ _GRID = (
     "measured, from the same maps"
 )
 _HELP = {
+    "annotations": "COCO instances of the scenes' images, or cases of the VPS benchmark",
     "output": f"folder of metrics.json, metrics.csv, curves.png and .svg ({_OUTPUT})",
     "config": "compile candidates from this config into a temporary folder",
     "variants": "YAML of further candidates, NAME: {COMPOSITE: …, RULES: […]}, keys as below LRPC",
@@ -42,6 +43,8 @@ _HELP = {
     "contrast": f"explain differences to other classes, too: {', '.join(CONTRASTS)}",
     "samples": "of SmoothGrad and D-RISE (20 and 500)",
     "steps": f"steps of each curve, finer at its start ({_DEFAULT.steps})",
+    "removed": "share of the image after whose removal the score is told, beside the areas "
+    f"({_DEFAULT.removed})",
     "patch": f"side of what is removed or inserted at once; 1: pixels ({_PROTOCOL.patch})",
     "fill": "what removed patches become: mean (the mean colour), blur, inpaint (mean)",
     "order": "patches by the sum of relevance (signed) or of its magnitude (absolute) (signed)",
@@ -57,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     told = "compiled programs of one model, and KEY VALUE of --config at the end"
     add("programs", nargs="*", metavar="DIR", help=told)
     add("--scenes", type=Path, required=True, metavar="FOLDER", help=FORMS)
-    add("--annotations", type=Path, metavar="FILE", help="COCO instances of the scenes' images")
+    add("--annotations", type=Path, metavar="FILE", help=_HELP["annotations"])
     add("-o", "--output", type=Path, default=_OUTPUT, metavar="OUT", help=_HELP["output"])
     _add_methods(parser)
     add_objects(parser)
@@ -97,6 +100,8 @@ def add_protocols(parser: argparse.ArgumentParser) -> None:
     """How it is measured."""
     add = parser.add_argument
     add("--steps", type=positive, default=_DEFAULT.steps, metavar="N", help=_HELP["steps"])
+    share = _DEFAULT.removed
+    add("--removed", type=fraction, default=share, metavar="SHARE", help=_HELP["removed"])
     grid = parser.add_argument_group("protocols", _GRID)
     one = _PROTOCOL
     sizes, fills, orders = (one.patch,), (one.fill,), (one.order,)

@@ -16,6 +16,7 @@ from lrpc.commands.evaluate.outlines import (
     parse_counts,
 )
 from lrpc.commands.evaluate.truth import Annotated, Truth
+from lrpc.commands.evaluate.vps import as_coco, is_vps
 from lrpc.program.protocol import Box
 
 Tell = Callable[[str], None]
@@ -44,6 +45,8 @@ def read_coco(
     Objects without an outline have their box as one where `boxes` are matched, and are left out
     otherwise. What is left out or done so is told, in one line each. Raises ScenesError.
     """
+    if is_vps(content):
+        content = as_coco(content, file)
     if not is_coco(content):
         lacks = [part for part in _PARTS if not isinstance(content, dict) or part not in content]
         raise ScenesError(

@@ -115,8 +115,8 @@ def _evaluate(job: Job, errors: Console) -> tuple[Found, Results, Stopped | None
     done = {*measured.seconds, *measured.failed}
     left = [method.name for method in methods if method.name not in done]
     about = _about(job, running.models, found) | {"notes": notes, "methods_left": left}
-    rows, seconds = measured.rows, measured.seconds
-    return found, Results(rows, seconds, measured.failed, likeness, about), stop
+    rows, cost = measured.rows, (measured.seconds, measured.passes)
+    return found, Results(rows, *cost, measured.failed, likeness, about), stop
 
 
 def _scenes(job: Job, models: Sequence[Member], notes: list[str]) -> list[Annotated]:

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from lrpc.commands.evaluate.cams import Cam, map_place
 from lrpc.commands.evaluate.candidates import Candidate
 from lrpc.commands.evaluate.job import Job
-from lrpc.commands.evaluate.likeness import target_of
 from lrpc.commands.evaluate.methods import IntegratedGradients, Method, Random
 from lrpc.commands.evaluate.model import load_models
-from lrpc.commands.evaluate.rollout import Rollout
-from lrpc.commands.evaluate.sampled import DRise, HiResCAM, SmoothGrad
+from lrpc.commands.evaluate.rollout import CrossAttention, Rollout
+from lrpc.commands.evaluate.sampled import DRise, SmoothGrad
+from lrpc.commands.evaluate.settings import ATTENTION, CAMS, GRADIENTS
 from lrpc.commands.evaluate.trivial import KINDS, Trivial
 from lrpc.commands.session.labels import labels_of
 from lrpc.commands.session.members import Member
@@ -22,7 +23,6 @@ from lrpc.models.sources import build_model
 from lrpc.program.manifest_reader import manifest_of
 
 _GRADIENT = "gradient_input"
-_OF_GRADIENTS = {_GRADIENT, "integrated_gradients", "smoothgrad", "hirescam"}
 _BASELINE = Candidate(_GRADIENT, {"COMPOSITE": _GRADIENT, "RULES": []})
 
 
@@ -51,7 +51,7 @@ def contest(job: Job, models: Sequence[Member]) -> Contest:
         if _is_plain(candidate.member or options.COMPOSITE, options.RULES):
             plain.append(candidate.name)
     wanted = list(job.candidates)
-    if not plain and _OF_GRADIENTS & set(job.baselines):
+    if not plain and set(GRADIENTS) & set(job.baselines):
         _need_config(job, _GRADIENT)
         wanted.append(_BASELINE)
     made = job.compile(wanted)
@@ -62,7 +62,7 @@ def contest(job: Job, models: Sequence[Member]) -> Contest:
     methods: list[Method] = [
         job.relevance(model, against) for model in own for against in ("", *job.settings.contrasts)
     ]
-    methods += _baselines(job, gradient, alone=not plain)
+    methods += _baselines(job, own[0], gradient, alone=not plain)
     methods += _sampled(job, own[0])
     counts = Counter(method.name for method in methods)
     twice = [name for name, count in counts.items() if count > 1]
@@ -94,18 +94,40 @@ def check_same(models: Sequence[Member]) -> None:
         )
 
 
-def _baselines(job: Job, gradient: Member | None, *, alone: bool) -> Iterator[Method]:
+def _baselines(
+    job: Job, first: Member, gradient: Member | None, *, alone: bool
+) -> Iterator[Method]:
     """The baselines; input × gradient itself only where no program that is compared is it."""
     if gradient is not None:
         yield from _of_gradients(job, gradient, alone)
-    if "rollout" in job.baselines:
-        _need_config(job, "rollout")
-        config = job.config()
-        network, _ = build_model(config)
-        if isinstance(network, MaskDINO):
-            yield Rollout(network.to(job.device), job.settings.batch, config.LRPC.PADDING_MASK)
-        elif job.args.baselines is not None:
-            raise ConfigError("--baselines rollout needs LRPC.SOURCE embedded, to see attention")
+    if {*CAMS, *ATTENTION} & set(job.baselines):
+        yield from _of_the_model(job, first)
+
+
+def _of_the_model(job: Job, first: Member) -> Iterator[Method]:
+    """Baselines that look into the model itself; those that were not named are left out where they
+    cannot be made."""
+    names = [name for name in (*CAMS, *ATTENTION) if name in job.baselines]
+    asked = job.args.baselines is not None
+    _need_config(job, names[0])
+    config = job.config()
+    network = build_model(config)[0].to(job.device)
+    padding: bool = config.LRPC.PADDING_MASK
+    cams = [name for name in names if name in CAMS]
+    if cams:
+        try:
+            place = map_place(network, first.facts.sizing.shapes[0])
+        except ProgramError as error:
+            if asked:
+                raise ConfigError(f"--baselines {cams[0]}: {error}") from error
+        else:
+            yield from (Cam(network, name, place, padding) for name in cams)
+    for name in names:
+        if name in ATTENTION and isinstance(network, MaskDINO):
+            kind = Rollout if name == "rollout" else CrossAttention
+            yield kind(network, job.settings.batch, padding)
+        elif name in ATTENTION and asked:
+            raise ConfigError(f"--baselines {name} needs LRPC.SOURCE embedded, to see attention")
 
 
 def _sampled(job: Job, first: Member) -> Iterator[Method]:
@@ -129,10 +151,6 @@ def _of_gradients(job: Job, gradient: Member, alone: bool) -> Iterator[Method]:
         yield IntegratedGradients(gradient, job.args.ig_steps, batch)
     if "smoothgrad" in names:
         yield SmoothGrad(gradient, job.args.samples or 20, batch, job.settings.seed)
-    places = gradient.facts.places.of.get(target_of(gradient.facts), ())
-    maps = sorted(place for place in places if place.startswith("backbone."))
-    if "hirescam" in names and maps:  # the last maps are too coarse for small objects
-        yield HiResCAM(gradient, maps[min(1, len(maps) - 1)], batch)
 
 
 def _need_config(job: Job, name: str) -> None:

@@ -69,6 +69,7 @@ def read_job(args: argparse.Namespace, folder: Path) -> Job:
         match=args.match,
         limit=args.limit,
         steps=args.steps,
+        removed=args.removed,
         protocols=grid(args.order, args.patch, args.fill),
         batch=args.batch_size,
         pad=args.pad,

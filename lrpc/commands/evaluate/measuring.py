@@ -61,11 +61,13 @@ def ends(model: Member, pictures: Sequence[Picture], fill: str, batch: int) -> E
 
 @dataclass
 class Measured:
-    """The rows of all methods that worked, protocol by protocol within each, the seconds that their
-    maps took, and by name the error of each that did not."""
+    """The rows of all methods that worked, protocol by protocol within each, the seconds and the
+    model's forward passes for each object that their maps took, and by name the error of each that
+    did not."""
 
     rows: list[Row] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    passes: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
 
@@ -86,6 +88,7 @@ def measure_all(
     fills = dict.fromkeys(protocol.fill for protocol in settings.protocols)
     shared = {fill: ends(model, pictures, fill, settings.batch) for fill in fills}
     kept = Measured() if found is None else found
+    alike = [subject for picture in pictures for subject in picture.subjects]
     grounds = [Ground(model, pictures, shared[p.fill], p, settings) for p in settings.protocols]
     for one in explained(methods, pictures):
         name, began = one.method.name, time.perf_counter()
@@ -104,6 +107,8 @@ def measure_all(
         with finishing():
             kept.rows += rows
             kept.seconds[name] = one.seconds
+            if (passes := getattr(one.method, "passes", None)) is not None:
+                kept.passes[name] = passes * len(pictures) / len(alike)
             report(name, f"{one.seconds + time.perf_counter() - began:.1f} s")
     return kept
 
@@ -167,7 +172,7 @@ class Ground:
 
 def measure(name: str, maps: Maps, ground: Ground) -> list[Row]:
     """The rows of one method's maps, object by object."""
-    pictures, shared, steps = ground.pictures, ground.shared, ground.settings.steps
+    pictures, shared, settings = ground.pictures, ground.shared, ground.settings
     plans = [
         (p, s, _order(picture, s, maps[p][s], ground))
         for p, picture in enumerate(pictures)
@@ -176,7 +181,7 @@ def measure(name: str, maps: Maps, ground: Ground) -> list[Row]:
     trials = (
         trial
         for p, s, order in plans
-        for trial in _trials(pictures[p], pictures[p].subjects[s], order, shared.fills[p], steps)
+        for trial in _trials(pictures[p], pictures[p].subjects[s], order, shared.fills[p], settings)
     )
     found = iter(scores(ground.model, trials, ground.settings.batch))
     return [_row(name, ground, (p, s), maps[p][s], order, found) for p, s, order in plans]
@@ -190,12 +195,14 @@ def _row(
     order: Order,
     found: Iterator[float],
 ) -> Row:
-    """One object's figures: curves over the score in the whole image from the next scores, deletion
-    first, and shares of its map. `place` numbers its picture, and the object there."""
+    """One object's figures: what is left of the score in the whole image, and curves over it, from
+    the next scores, deletion first, and shares of its map. `place` numbers its picture, and the
+    object there."""
     p, s = place
     picture, whole, empty = ground.pictures[p], ground.shared.whole[p][s], ground.shared.empty[p][s]
     truth, detection = picture.subjects[s].truth, picture.subjects[s].detection
     chosen, (height, width) = counts(order.count, ground.settings.steps), picture.image.valid
+    left = next(found) / whole
     gone, back = [next(found) / whole for _ in chosen], [next(found) / whole for _ in chosen]
     return Row(
         method,
@@ -210,6 +217,7 @@ def _row(
         make_curve(gone, chosen, order.count, 1.0, empty / whole),
         make_curve(back, chosen, order.count, empty / whole, 1.0),
         localise(relevance[:height, :width], truth.mask, truth.box),
+        left=left,
     )
 
 
@@ -231,9 +239,11 @@ def _order(picture: Picture, subject: int, relevance: Tensor, ground: Ground) ->
 
 
 def _trials(
-    picture: Picture, subject: Subject, order: Order, fill: Fill, steps: int
+    picture: Picture, subject: Subject, order: Order, fill: Fill, settings: Settings
 ) -> Iterator[Trial]:
-    """The images of both curves, their ends left out."""
-    chosen, pixels = counts(order.count, steps), picture.image.pixels
+    """The image with the first patches removed, and those of both curves, their ends left out."""
+    chosen, pixels = counts(order.count, settings.steps), picture.image.pixels
+    first = [max(1, round(order.count * settings.removed))]
+    yield from (_trial(one, picture, subject) for one in deletions(pixels, fill, order, first))
     for changed in (deletions, insertions):
         yield from (_trial(one, picture, subject) for one in changed(pixels, fill, order, chosen))

@@ -22,7 +22,8 @@ Maps = list[list[Tensor]]  # per picture, per object: [H, W], float, on the CPU
 
 
 class Method(Protocol):
-    """A method that explains detections: any object with a name and `maps`."""
+    """A method that explains detections: any object with a name and `maps`. Where it has `passes`,
+    the model's forward passes for each image, they are told beside its seconds."""
 
     @property
     def name(self) -> str: ...
@@ -41,6 +42,7 @@ class Relevance:
     chunk: int = 0  # seeds to a call; 0: all
     against: str = ""
     amplified: list[float] = field(default_factory=list)  # of each map: Σ |R| over |start|
+    passes: float = 1
 
     @property
     def name(self) -> str:
@@ -102,6 +104,11 @@ class IntegratedGradients:
     batch: int
     name: str = "integrated_gradients"
 
+    @property
+    def passes(self) -> float:
+        """Forward passes for each image."""
+        return self.steps
+
     def maps(self, pictures: Sequence[Picture]) -> Maps:
         """Midpoints of `steps` equal parts of the path, so many at a time that `batch` maps or
         fewer are under way."""
@@ -157,6 +164,7 @@ class Random:
 
     seed: int
     name: str = "random"
+    passes: float = 0
 
     def maps(self, pictures: Sequence[Picture]) -> Maps:
         """Each object's noise depends on its name and the seed alone."""

@@ -25,6 +25,7 @@ METRICS: Mapping[str, bool | None] = {
     "deletion": False,
     "insertion": True,
     "abpc": True,
+    "left": False,
     "positive_in_mask": True,
     "absolute_in_mask": True,
     "positive_in_box": True,
@@ -66,6 +67,7 @@ class Row:
     insertion: Curve
     localisation: Localisation
     sensitivity: Sensitivity | None = None
+    left: float | None = None  # of the score, where the share `Settings.removed` is gone
     swap: float | None = None  # deletion by the next class's map less deletion by its own
 
     def metrics(self) -> Figures:
@@ -79,10 +81,11 @@ class Row:
         deletion, insertion = self.deletion.area(), self.insertion.area()
         areas = {"deletion": deletion, "insertion": insertion, "abpc": insertion - deletion}
         alike = asdict(self.sensitivity or Sensitivity(None, None, None, None))
-        return {**areas, **asdict(self.localisation), **alike, "swap": self.swap}
+        shares = asdict(self.localisation)
+        return {**areas, "left": self.left, **shares, **alike, "swap": self.swap}
 
 
-_APART = ("method", "protocol", "localisation", "sensitivity", "swap")
+_APART = ("method", "protocol", "localisation", "sensitivity", "left", "swap")
 #: In metrics.csv the figures are the columns of METRICS, and there are no lists.
 _NESTED = ("box_image", "deletion", "insertion", "metrics")
 
@@ -93,6 +96,7 @@ class Results:
 
     rows: Sequence[Row]
     seconds: Mapping[str, float]  # per method
+    passes: Mapping[str, float] = field(default_factory=dict)  # per method, for each object
     failed: Mapping[str, str] = field(default_factory=dict)  # methods with their errors
     likeness: tuple[Similarity, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -201,6 +205,7 @@ def record(results: Results) -> dict[str, Any]:
         "failed_methods": dict(results.failed),
         "summary": _plain(results.summary()),
         "mean_place": results.mean_places(),
+        "forward_passes": dict(results.passes),
         "differences": {
             "reference": next(iter(results.methods()), None),
             **_plain(results.differences(next(iter(results.methods()), ""))),

@@ -80,6 +80,7 @@ class Rollout:
     batch: int
     padding_mask: bool = False
     name: str = "rollout"
+    passes: float = 1  # of the model, for each image
 
     def maps(self, pictures: Sequence[Picture]) -> Maps:
         """`batch` pictures at a time."""
@@ -109,7 +110,28 @@ class Rollout:
             for k, subject in enumerate(picture.subjects):
                 start[b, k, subject.detection.query] = 1.0
         shapes: Shapes = seen.calls[_encoder(self.network)[0].self_attn][0][0][3]
-        return roll_back(self.network, seen, start), shapes
+        return self.back(seen, start), shapes
+
+    def back(self, seen: Seen, mass: Tensor) -> Tensor:
+        """From mass on queries [B, S, Q] to mass on the encoder's input tokens [B, S, N]."""
+        return roll_back(self.network, seen, mass)
+
+
+@dataclass(frozen=True, eq=False)
+class CrossAttention(Rollout):
+    """What a detection's query looks at in the memory, by deformable cross-attention: weights of
+    its sampling points, heads and layers of the decoder averaged. It is the raw attention map."""
+
+    name: str = "cross_attention"
+
+    def back(self, seen: Seen, mass: Tensor) -> Tensor:
+        """Mass on queries stays the same through all layers."""
+        memory, shapes, layers = mass.new_zeros(()), (), _decoder(self.network)
+        for layer in layers:
+            ((crossing, _),) = seen.calls[layer.cross_attn]
+            shapes = crossing[3]
+            memory = memory + sampling(layer.cross_attn, crossing).back(mass) / len(layers)
+        return in_order(memory, shapes)
 
 
 def roll_back(network: MaskDINO, seen: Seen, mass: Tensor) -> Tensor:
@@ -131,12 +153,18 @@ def roll_back(network: MaskDINO, seen: Seen, mass: Tensor) -> Tensor:
         scores = seen.calls[predictor.class_embed][0][1].amax(-1)  # [B, N]: the first call selects
         top = scores.topk(network.spec.queries, dim=1)[1]
         memory = memory.scatter_add(2, top.unsqueeze(1).expand_as(mass), mass)
-    levels = torch.split(memory, [height * width for height, width in shapes], dim=2)
-    tokens = torch.cat(levels[::-1], 2)  # the decoder has the levels in reverse
+    tokens = in_order(memory, shapes)
     for attention in [layer.self_attn for layer in reversed(_encoder(network))]:
         ((looking, _),) = seen.calls[attention]
         tokens = 0.5 * (tokens + sampling(attention, looking).back(tokens))
     return tokens
+
+
+def in_order(memory: Tensor, shapes: Shapes) -> Tensor:
+    """Mass on the decoder's tokens [B, S, N] as mass on the encoder's, whose levels are in
+    reverse."""
+    levels = torch.split(memory, [height * width for height, width in shapes], dim=2)
+    return torch.cat(levels[::-1], 2)
 
 
 def sampling(attention: MSDeformAttn, inputs: Inputs) -> Sampling:

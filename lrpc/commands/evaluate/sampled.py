@@ -31,6 +31,11 @@ class SmoothGrad:
     spread: float = 0.15
     name: str = "smoothgrad"
 
+    @property
+    def passes(self) -> float:
+        """Forward passes for each image."""
+        return self.samples
+
     def maps(self, pictures: Sequence[Picture]) -> Maps:
         """So many samples at a time that `batch` maps or fewer are under way."""
         return [self._picture(picture) for picture in pictures]
@@ -74,6 +79,11 @@ class DRise:
     kept: float = 0.5
     name: str = "drise"
 
+    @property
+    def passes(self) -> float:
+        """Forward passes for each image."""
+        return self.samples
+
     def maps(self, pictures: Sequence[Picture]) -> Maps:
         """`samples` forward passes for each picture and object."""
         return [self._picture(picture) for picture in pictures]
@@ -103,30 +113,3 @@ class DRise:
             y = int(torch.randint(tall, (), generator=generator))
             x = int(torch.randint(wide, (), generator=generator))
             yield large[y : y + height, x : x + width]
-
-
-@dataclass(frozen=True, eq=False)
-class HiResCAM:
-    """HiResCAM (Draelos & Carin 2020, 2011.08891, eq. 2): Σ over channels of gradient × activation
-    at a map of the backbone, its positive part, resized to the image.
-
-    `model` is a program of gradient × input that reads `place`, [C, h, w] of each image.
-    """
-
-    model: Member
-    place: str
-    batch: int
-    name: str = "hirescam"
-
-    def maps(self, pictures: Sequence[Picture]) -> Maps:
-        """All objects of a picture at once."""
-        return [self._picture(picture) for picture in pictures]
-
-    def _picture(self, picture: Picture) -> list[Tensor]:
-        state = self.model.forward_of([picture.image])
-        seeds = followed(state, picture, self.model)
-        (found,) = self.model.relevance(state, seeds, Request((self.place,), ledger=False))
-        maps = torch.stack([one.layers[self.place].float().sum(0) for one in found]).clamp(min=0)
-        return list(
-            F.interpolate(maps[:, None], picture.frame, mode="bilinear", align_corners=False)[:, 0]
-        )

@@ -35,7 +35,8 @@ def read_scenes(
 
     Args:
         folder: the images, and their annotations unless `annotations` is given.
-        annotations: a COCO instances file whose `file_name`s lie in `folder`.
+        annotations: a COCO instances file, or cases of the VPS benchmark, whose `file_name`s lie in
+            `folder`.
         names: names of the program's classes, by which masks and COCO categories are matched.
         count: the number of classes.
         boxes: whether objects are matched by their boxes, so that they need no mask.

@@ -10,8 +10,12 @@ FILLS = ("mean", "blur", "inpaint")
 ORDERS = ("signed", "absolute")
 MATCHES = ("mask", "box")
 TRIVIAL = ("own_box", "own_mask", "edges", "centre", "random")
-STANDARD = ("gradient_input", "integrated_gradients", "smoothgrad", "hirescam", "rollout")
-BASELINES = (*STANDARD, "drise", *TRIVIAL)
+CAMS = ("grad_cam", "grad_cam_pp", "ssgrad_cam_pp", "hirescam", "odam")
+ATTENTION = ("rollout", "cross_attention")
+GRADIENTS = ("gradient_input", "integrated_gradients", "smoothgrad")
+#: Those that are measured unless others are named: of the CAMs and attention maps one each.
+STANDARD = (*GRADIENTS, "odam", "rollout")
+BASELINES = (*GRADIENTS, *CAMS, *ATTENTION, "drise", *TRIVIAL)
 INDEX = "scenes.json"
 #: What annotated images may be.
 FORMS = (
@@ -49,6 +53,7 @@ class Settings:
     match: str = "mask"
     limit: int = 0  # objects; 0: all
     steps: int = 10  # of each curve
+    removed: float = 0.0125  # share of the image after whose removal the score is given
     protocols: tuple[Protocol, ...] = (Protocol(),)
     batch: int = 16
     pad: bool = False  # images that do not fill the input of programs of one size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from rich.markup import escape
 from rich.table import Table
@@ -11,7 +12,8 @@ from lrpc.commands.evaluate.intervals import Mean
 from lrpc.commands.evaluate.results import METRICS, Results
 
 Summary = Mapping[str, Mapping[str, Mean]]
-_FAITHFUL = {"deletion": "deletion", "insertion": "insertion", "abpc": "ABPC"}
+_FAITHFUL = {"deletion": "deletion", "insertion": "insertion", "abpc": "ABPC", "left": "left"}
+_COSTS = ("passes", "s for maps")
 _LOCAL = {
     "positive_in_mask": "+ in mask",
     "absolute_in_mask": "|·| in mask",
@@ -37,7 +39,15 @@ _ARROWS = {True: " ↑", False: " ↓", None: ""}
 
 
 def tables(results: Results) -> list[Table]:
-    """The tables, in the order of printing; the best mean of a column is bold."""
+    """The tables, in the order of printing, each with its scenes; the best mean of a column is
+    bold."""
+    found, scenes = _tables(results), results.about.get("scenes")
+    for table in found if scenes else []:
+        table.title = f"{escape(Path(str(scenes)).name)}: {table.title}"
+    return found
+
+
+def _tables(results: Results) -> list[Table]:
     summary = results.summary()
     several = len(results.protocols()) > 1
     found = [_by_protocol(results), _places(results)] if several else [_faithful(results, summary)]
@@ -88,11 +98,12 @@ def _signed(mean: Mean) -> str:
 def _faithful(results: Results, summary: Summary) -> Table:
     """Areas under the one protocol."""
     table = _table("faithfulness: areas under curves of score", _FAITHFUL, summary)
-    table.add_column("n", justify="right")
-    table.add_column("s for maps", justify="right")
+    for head in ("n", *_COSTS):
+        table.add_column(head, justify="right")
     for method, means in summary.items():
         cells = _cells(_FAITHFUL, means, summary)
-        table.add_row(escape(method), *cells, str(means["abpc"].n), _seconds(results, method))
+        table.add_row(escape(method), *cells, str(means["abpc"].n), *_costs(results, method))
+    table.caption = _left(results)
     return table
 
 
@@ -107,6 +118,7 @@ def _by_protocol(results: Results) -> Table:
             cells = _cells(_FAITHFUL, means, summary)
             table.add_row(f"  {escape(method)}", *cells, f"{places[method]:g}")
         table.add_section()
+    table.caption = _left(results)
     return table
 
 
@@ -117,17 +129,28 @@ def _places(results: Results) -> Table:
         title=f"over {len(every)} protocols: places by ABPC, 1 is the best", title_justify="left"
     )
     table.add_column("method", no_wrap=True)
-    for head in ("mean place ↓", "best", "worst", "mean ABPC ↑", "n", "s for maps"):
+    for head in ("mean place ↓", "best", "worst", "mean ABPC ↑", "n", *_COSTS):
         table.add_column(head, justify="right")
     for method, place in sorted(results.mean_places().items(), key=lambda item: item[1]):
         own, area = [places[method] for places in every], summary[method]["abpc"]
         cells = (f"{place:.2f}", f"{min(own):g}", f"{max(own):g}", str(area), str(area.n))
-        table.add_row(escape(method), *cells, _seconds(results, method))
+        table.add_row(escape(method), *cells, *_costs(results, method))
     return table
 
 
-def _seconds(results: Results, method: str) -> str:
-    return f"{results.seconds[method]:.1f}" if method in results.seconds else ""
+def _costs(results: Results, method: str) -> tuple[str, str]:
+    """The model's forward passes for each object, and the seconds for all maps."""
+    passes, seconds = results.passes.get(method), results.seconds.get(method)
+    return (
+        "" if passes is None else f"{passes:.1f}".removesuffix(".0"),
+        "" if seconds is None else f"{seconds:.1f}",
+    )
+
+
+def _left(results: Results) -> str:
+    removed = results.about.get("settings", {}).get("removed")
+    share = "" if removed is None else f" when {removed:.2%} of the image is removed"
+    return f"left: of the score,{share}; passes: forward passes for each object".replace(",;", ";")
 
 
 def _table(title: str, columns: Mapping[str, str], summary: Summary) -> Table:

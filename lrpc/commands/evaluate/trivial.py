@@ -22,6 +22,7 @@ class Trivial:
     its centre."""
 
     name: str
+    passes: float = 0
 
     def maps(self, pictures: Sequence[Picture]) -> Maps:
         """What a kind shows depends on the image and the detection alone, not on its class."""

@@ -22,6 +22,7 @@ from lrpc.commands.jobs.spec import Spec
 from lrpc.commands.jobs.units import Unit, units
 from lrpc.commands.jobs.worker import Worker
 from lrpc.commands.session.calls import Request
+from lrpc.commands.session.conditions import joined
 from lrpc.commands.session.options import options_of
 from lrpc.commands.session.terminal import stopped, warn_amplified, warn_random
 from lrpc.commands.session.units import count
@@ -36,7 +37,10 @@ def main(args: argparse.Namespace, console: Console) -> int:
     where nothing can be started."""
     arrow()
     errors = Terminal(stderr=True)
-    request = Request(tuple(args.read), args.norm, not args.no_ledger, args.seed_chunk)
+    request = Request(
+        *(tuple(args.read), args.norm, not args.no_ledger, args.seed_chunk),
+        condition=joined(args.condition),
+    )
     composites = tuple(dict.fromkeys(args.composite or ()))
     threads = args.threads or (1 if args.ray else 0)
     spec = Spec(args.program, options_of(args, request), composites, args.maps, threads)

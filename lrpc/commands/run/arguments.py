@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lrpc.commands.jobs.sources.find import FORMS
 from lrpc.commands.session import arguments
+from lrpc.commands.session.conditions import condition_part
 from lrpc.results.maps import PRECISIONS
 
 
@@ -22,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--composite", action="append", metavar="NAME", help=told)
     place = "store a place's relevance too (globs), repeatable"
     add("--read", action="append", default=[], metavar="LAYER", help=place)
+    told = "only relevance that passes these channels of a place in LRPC.CONDITIONS, repeatable"
+    form = "PLACE=7,12-14"
+    add("--condition", type=condition_part, action="append", default=[], metavar=form, help=told)
     add("--norm", choices=("none", "sum1", "sumT"), help="scale of the start")
     add("--no-ledger", action="store_true", help="leave the ledger out: faster")
     told = "draw what the queries of targets look at in these modules, as '*decoder.layers.2.*'"

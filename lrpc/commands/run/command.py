@@ -14,6 +14,7 @@ from lrpc.commands.drawing.fonts import use
 from lrpc.commands.jobs.command import main as job
 from lrpc.commands.run.runner import Runner
 from lrpc.commands.session.calls import Request
+from lrpc.commands.session.conditions import joined
 from lrpc.commands.session.images import find_images
 from lrpc.commands.session.options import make_output, options_of
 from lrpc.commands.session.room import apply_preset
@@ -45,6 +46,7 @@ def main(args: argparse.Namespace, console: Console) -> int:
     request = Request(
         *(tuple(args.read), args.norm, not args.no_ledger, args.seed_chunk),
         only_composite(args.composite),
+        joined(args.condition),
     )
     if args.font is not None:
         use(args.font)

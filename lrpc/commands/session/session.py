@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from lrpc.commands.session.calls import Explained, check_outputs
+from lrpc.commands.session.conditions import check_condition
 from lrpc.commands.session.detect import best_probability
 from lrpc.commands.session.facts import Facts
 from lrpc.commands.session.images import LoadedImage
@@ -21,7 +22,7 @@ from lrpc.commands.session.sizing import Sizing
 from lrpc.commands.session.targets import TargetError, TargetSpec
 from lrpc.commands.session.wanted import ALL
 from lrpc.config.checks import wanted_for_segments
-from lrpc.config.target_kinds import OF_CLASSES
+from lrpc.config.target_kinds import KINDS, OF_CLASSES
 from lrpc.program.attention import attention, check_modules
 from lrpc.program.protocol import Detection, State
 from lrpc.runtime.program import Program as Loaded
@@ -59,6 +60,8 @@ class Session:
                 one.facts.places.check_input(spec.name)
                 _check_made(spec, self.facts)
             one.facts.places.check(options.request.read)
+            starts = [KINDS[spec.kind].weighs or spec.name for spec in options.targets]
+            check_condition(one.program, starts, options.request.condition)
         if options.attention:
             check_modules(members[0].program, options.attention)
         options.wanted.check("pred_logits" in self.facts.outputs)

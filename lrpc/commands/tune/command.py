@@ -78,6 +78,7 @@ class _Work:
             match=args.match,
             limit=args.limit,
             steps=args.steps,
+            removed=args.removed,
             protocols=grid(args.order, args.patch, args.fill),
             batch=args.batch_size,
             pad=args.pad,
@@ -115,7 +116,7 @@ class _Work:
         measured = Measured()
         measure_all([*methods, *more], programs[0], found.pictures, self.settings, found=measured)
         about = {"explained": found.subjects, "images": len(found.pictures)}
-        return Results(measured.rows, measured.seconds, measured.failed, (), about)
+        return Results(measured.rows, measured.seconds, measured.passes, measured.failed, (), about)
 
     def _objects(self, model: Member, scenes: Path, annotations: Path | None) -> Found:
         names, classes = model.facts.classes, class_count(model.program.manifest)

@@ -71,7 +71,7 @@ def test_verbose_tells_steps_on_standard_error(
     assert main([*words, "-v"]) == 1
     said_now = capsys.readouterr()
     assert re.search(r"^load .*DIR on cpu: \d+\.\d\d s$", said_now.err, re.MULTILINE)
-    assert re.search(r"^keep 0\.png: \d+\.\d\d s$", said_now.err, re.MULTILINE)
+    assert re.search(r"^store 0\.png: \d+\.\d\d s$", said_now.err, re.MULTILINE)
     assert said_now.err.count("0.png: 1 target") == 1
     assert "load" not in said_now.out
 

@@ -101,7 +101,7 @@ class _Run(Generic[Item, Result]):
         for image, item, result in zip(images, items, results, strict=True):
             with finishing():
                 try:
-                    with step(f"keep {shown(image.path.name)}"):
+                    with step(f"store {shown(image.path.name)}"):
                         self.work.keep(image, item, result)
                 except TROUBLE as error:
                     self.failed(item, image.path, error)

@@ -7,7 +7,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,8 @@ def notebook(name: str) -> str:
     at = 0
     for found in _BLOCK.finditer(page):
         cells += _words(page[at : found.start()])
-        cells += list(_block(found[1], found[2], found[0]))
+        made = list(_block(found[1], found[2], found[0]))
+        cells += [cell for cell in made if not _again(cell, cells)]
         at = found.end()
     cells += _words(page[at:])
     for number, cell in enumerate(cells):
@@ -84,6 +85,16 @@ def _block(language: str, body: str, whole: str) -> Iterator[dict[str, Any]]:
     if len(run) < len(commands):
         left = "\n".join(one for one in commands if one not in run)
         yield _markdown(f"```bash\n{left}\n```")
+
+
+def _again(cell: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a cell has the commands of an earlier one."""
+    words = [_command(one) for one in cells if one["cell_type"] == "code"]
+    return cell["cell_type"] == "code" and any(_command(cell) in one for one in words)
+
+
+def _command(cell: Mapping[str, Any]) -> str:
+    return " ".join("".join(cell["source"]).replace("\\\n", " ").split())
 
 
 def _markdown(text: str) -> dict[str, Any]:

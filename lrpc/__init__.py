@@ -1,4 +1,15 @@
-"""lrpc: a compiler for layer-wise relevance propagation."""
+"""lrpc: a compiler for layer-wise relevance propagation.
+
+Compile a model, load the program, explain images:
+
+    program = lrpc.compile(model, (x,), composite="epsilon")  # any nn.Module
+    program = lrpc.load("build/digits")  # what `lrpc compile` has written
+    found = program.explain("photos", "class_logit", top=3)  # found[0].plot(), .save("a.pdf")
+    results = lrpc.open("out")  # of `lrpc run --data`: results.frame(), results[0].map
+
+`LRPExplainer` explains the outputs of a model in one call, and `compare` sets composites side by
+side. Errors that a user may catch are subclasses of `LrpcError`.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +91,9 @@ def __dir__() -> list[str]:
     return __all__
 
 
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'lrpc' has no attribute {name!r}")
+if not TYPE_CHECKING:  # types come from above; a misspelt name is an error
+
+    def __getattr__(name: str) -> Any:
+        if name in _LAZY:
+            return getattr(import_module(_LAZY[name]), name)
+        raise AttributeError(f"module 'lrpc' has no attribute {name!r}")

@@ -9,11 +9,12 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from lrpc.runtime.pages import keep_freed_memory
 from lrpc.support.arenas import one_arena
 from lrpc.support.ending import Output, ended
+from lrpc.support.log import ended_with, logged
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 for a failed check or image, or as `ended` says."""
     debug = False
+    words = sys.argv[1:] if argv is None else argv
 
     def work() -> int:
         nonlocal debug
@@ -33,9 +35,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         args = parse(argv)
         debug = args.debug
+        log.enter_context(logged(args.log, args.verbose, words))
         return dispatch(args, Output())
 
-    return ended(work, debug=lambda: debug)
+    with ExitStack() as log:
+        code = ended(work, debug=lambda: debug)
+        ended_with(code)
+    return code
 
 
 def script() -> int:

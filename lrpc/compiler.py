@@ -8,7 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -55,7 +55,6 @@ from lrpc.program.manifest import (
 from lrpc.program.mixed import DTYPES, check_precision
 from lrpc.program.model_check import ModelCheck, warning_of
 from lrpc.program.places import chosen_conditions, startable
-from lrpc.program.protocol import Program
 from lrpc.program.recompile import compile_graph as compile_graph
 from lrpc.program.settings import Settings, budget_of
 from lrpc.program.targets import (
@@ -65,7 +64,9 @@ from lrpc.program.targets import (
 from lrpc.rules.composite import Composite, listed_rules
 from lrpc.rules.composite_set import CompositeSpec, SharedOptions, composites
 from lrpc.rules.unmatched import check_chosen
+from lrpc.runtime.program import Program
 from lrpc.support.garbage import garbage_waits
+from lrpc.support.log import step
 
 # -- from Python -----------------------------------------------------------------------------------
 
@@ -189,7 +190,7 @@ def _loaded(files: Mapping[str, bytes], device: str, **options: bool) -> Program
     """The program of these files, which go with it."""
     folder = Path(tempfile.mkdtemp(prefix="lrpc-"))
     write_files(folder / "program", files)
-    program = load_program(folder / "program", device, **options)
+    program = cast(Program, load_program(folder / "program", device, **options))
     owned(program, Owner(shutil.rmtree, folder, True))
     return program
 
@@ -234,24 +235,27 @@ def _compiled(
     check_class_names(config)
     check_segments(config)
     extra = [extra_pass(path) for path in options.PASSES]
-    model, weights = build_model(config)
+    with step("build the model"):
+        model, weights = build_model(config)
     places = places_of(config, model)
     example = model_example(model.to(dtype), example_inputs(config, shapes[0], dtype), {})
-    imported = import_model(
-        model,
-        example,
-        scope=options.SCOPE,
-        places=places.paths if not options.SCOPE else inside(places.paths, options.SCOPE),
-        no_grad=options.NO_GRAD,
-        held=check,
-        dynamic=sizes,
-    )
+    with step("trace it"):
+        imported = import_model(
+            model,
+            example,
+            scope=options.SCOPE,
+            places=places.paths if not options.SCOPE else inside(places.paths, options.SCOPE),
+            no_grad=options.NO_GRAD,
+            held=check,
+            dynamic=sizes,
+        )
     watch, dumped = dumping() if dump else (None, {})
     if watch is not None:
         watch("imported", imported.module)
-    variants = annotate(
-        imported.module, chosen, extra, watch, fold_batch_norm=options.FOLD_BATCH_NORM
-    )
+    with step(f"choose rules of {', '.join(one.name for one in chosen)}"):
+        variants = annotate(
+            imported.module, chosen, extra, watch, fold_batch_norm=options.FOLD_BATCH_NORM
+        )
     targets = targets_of(config, variants[0].module)
     notes = (*((weights.note,) if weights.note else ()), *unused(config, targets), *imported.notes)
     facts = _first(chosen, options.PRECISION) | {
@@ -284,7 +288,8 @@ def _compiled(
     )
     call = ModelCall(model, example, options.SCOPE, varying=varying(example, sizes))
     held = ModelCheck(call, imported, options.SOURCE == "embedded") if check else None
-    files = build(variants, targets, settings, watch, held)
+    with step("plan and write it, compare it with the model" if check else "plan and write it"):
+        files = build(variants, targets, settings, watch, held)
     write_files(output, {**files, **dumped})
     own = [note for note in notes if note not in imported.fixed]
     said = (*config.notes, *own)  # a config's notes name its folder: they stay out of the files

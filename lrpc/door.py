@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, cast
 
 from lrpc.commands.jobs.explain import explain
 from lrpc.program import loading
-from lrpc.program.protocol import Program
-
-if TYPE_CHECKING:
-    from lrpc.results.memory import Explanations
+from lrpc.runtime.program import Program
 
 
-class Explaining(Program, Protocol):
-    """A loaded program, with `lrpc.explain` as a method."""
+class Explaining(Program):
+    """A loaded program as types see it, with `lrpc.explain` as a method."""
 
-    def explain(self, given: Any, target: Any = "class_logit", **options: Any) -> Explanations:
-        """What the program finds in images, explained: see `lrpc.explain`."""
+    explain = explain
 
 
 def load(

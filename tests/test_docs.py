@@ -71,7 +71,7 @@ def test_pages_hold_what_is_checked_here() -> None:
 #: Pages whose Python runs by itself; with a program of the digits; and those whose Python is code
 #: that other tests run.
 ALONE = (
-    "api/errors.md", "composites.md", "index.md", "ledger.md", "models.md",
+    "api/errors.md", "command-line.md", "composites.md", "index.md", "ledger.md", "models.md",
     "tutorials/compare-rules.md", "tutorials/concepts.md",
 )  # fmt: skip
 WITH_PROGRAM = (

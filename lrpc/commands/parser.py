@@ -7,6 +7,7 @@ import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -69,6 +70,7 @@ COMMANDS = (
     Command("bench", "measure time and memory of a program", "bench.command"),
     Command("export", "write a program for onnxruntime or C++", "export"),
     Command("opt", "run passes by name over the text of a graph", "opt.command", "opt.command"),
+    Command("completion", "completion of these by bash, zsh or fish", "completion.command"),
     Command("rules", "list rules and composites, with formulas and sources", "rules"),
 )
 
@@ -80,13 +82,27 @@ class CommandParser(Arguments):
         super().__init__(*args, **kwargs)
         self._command = command
 
-    def parse_known_args(  # type: ignore[override]
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> tuple[argparse.Namespace, list[str]]:
+    def declare(self) -> None:
+        """Declare the command's arguments, if that is still to be done."""
         if self._command is not None:
             command, self._command = self._command, None
             command.add_arguments(self)
+            messages(self, argparse.SUPPRESS)
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        self.declare()
         return super().parse_known_args(args, namespace)
+
+
+def messages(parser: argparse.ArgumentParser, default: Any = None) -> None:
+    """`--log` and `--verbose`, before a command and after it; what is not given is `default`."""
+    add = parser.add_argument_group("messages").add_argument
+    told = "add what is done and said to a file: a line each, with time and level"
+    add("--log", type=Path, default=default, metavar="FILE", help=told)
+    told = "tell steps and their seconds on the terminal"
+    add("-v", "--verbose", action="store_true", default=default or False, help=told)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -94,6 +110,7 @@ def parser() -> argparse.ArgumentParser:
     top = Arguments(prog="lrpc", description="A compiler for layer-wise relevance propagation.")
     top.add_argument("--version", action="version", version=f"lrpc {lrpc.__version__}")
     top.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    messages(top)
     commands = top.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=CommandParser
     )

@@ -20,6 +20,7 @@ from lrpc.program.manifest_reader import manifest_of
 from lrpc.program.verify import checks
 from lrpc.program.verify_model import ConfiguredModel
 from lrpc.program.verify_sizes import Check, Point
+from lrpc.support.log import LOG, step
 from lrpc.support.terminal import say
 
 
@@ -72,7 +73,11 @@ def _sizes(args: argparse.Namespace) -> list[Point]:
 
 def _show(found: Iterable[Check], title: str, console: Console) -> list[Check]:
     """Print the checks as a table, a section for each size; they themselves."""
-    results = list(found)
+    results: list[Check] = []
+    with step("verify"):
+        for check in found:
+            LOG.info("%s: %.2e of %.0e", check.what, check.figure, check.limit)
+            results.append(check)
     table = Table(title=escape(title))
     for column in ("check", "figure", "limit", "", "remark"):
         table.add_column(column, justify="right" if column in ("figure", "limit") else "left")

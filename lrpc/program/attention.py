@@ -17,6 +17,8 @@ from lrpc.ir.ops import resolve
 from lrpc.ir.parser import read_graph
 from lrpc.models.weights import load_weights
 from lrpc.program.loading import FILES
+from lrpc.runtime.program import Program as Loaded
+from lrpc.runtime.results import State
 from lrpc.support.untrusted import meant
 
 _WEIGHTS, _GRAPH = FILES[1:3]
@@ -59,7 +61,7 @@ class Attention:
         )
 
 
-def attention(program: Any, state: Any, modules: str = "*") -> dict[str, Attention]:
+def attention(program: Loaded, state: State, modules: str = "*") -> dict[str, Attention]:
     """The attentions of the forward pass that `state` is of, by module, in the model's order.
 
     `modules` is a name or glob, such as `*decoder.layers.2.cross_attn`. They are computed again

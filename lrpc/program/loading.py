@@ -19,6 +19,7 @@ from lrpc.errors import ProgramError
 from lrpc.program.protocol import Program
 from lrpc.runtime import results
 from lrpc.support.files import shown
+from lrpc.support.log import step
 from lrpc.support.swap import generation, recover
 
 _LOADED = itertools.count(1)
@@ -82,7 +83,8 @@ def load_program(directory: Path, device: str, **options: bool) -> Program:
         recover(directory)
         before = generation(directory)
         try:
-            program = _load(directory, device, **options)
+            with step(f"load {shown(directory)} on {device}"):
+                program = _load(directory, device, **options)
         except ProgramError:
             if generation(directory) == before:
                 raise

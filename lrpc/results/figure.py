@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +20,13 @@ if TYPE_CHECKING:
     from lrpc.results.target import Target
 
 _FORMATS = ("png", "pdf", "svg", "jpg", "webp")
+_LOCK = threading.RLock()  # settings of matplotlib are those of the process
+_AS_TEXT = {"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "lrpc"}
 
 
 def colour_map(name: str | None = None) -> Any:
     """A colour map of matplotlib by its name; lrpc's own (blue, white, red) by default."""
-    plt = _matplotlib("matplotlib")
+    plt = module("matplotlib")
     if name is not None:
         return plt.colormaps[name]
     colors = importlib.import_module("matplotlib.colors")
@@ -48,7 +54,7 @@ def draw(target: Target, axes: Any, cmap: str | None, percentile: float) -> Any:
 
 def figure(target: Target, width: float, cmap: str | None, percentile: float) -> Any:
     """A figure of a target, so many inches wide."""
-    made = _matplotlib("matplotlib.figure").Figure(layout="constrained")
+    made = module("matplotlib.figure").Figure(layout="constrained")
     axes = made.add_subplot()
     draw(target, axes, cmap, percentile)
     size = target.photo.size
@@ -57,21 +63,44 @@ def figure(target: Target, width: float, cmap: str | None, percentile: float) ->
 
 
 def save(made: Any, path: Path, dpi: float) -> None:
-    """Write a figure, whole or not at all; its format is the file's ending. Raises ProgramError."""
+    """Write a figure, whole or not at all; its format is the file's ending. Text stays text in PDF
+    and SVG, and no date is written: the same figure has the same bytes. Raises ProgramError."""
     kind = path.suffix.lower().lstrip(".")
     if kind not in _FORMATS:
         raise ProgramError(f"{path}: figures are written as {', '.join(_FORMATS)}; name one so")
-    with complete(path) as part:
-        made.savefig(part, format=kind, dpi=dpi)
+    own = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with _LOCK, module("matplotlib").rc_context(_AS_TEXT), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # such a character is a box
+        with complete(path) as part:
+            made.savefig(part, format=kind, dpi=dpi, metadata=own.get(kind))
+
+
+def blank(width: float, height: float) -> Any:
+    """A figure of so many inches, without axes."""
+    return module("matplotlib.figure").Figure(figsize=(width, height))
+
+
+@contextmanager
+def fonts(path: Path | None) -> Iterator[None]:
+    """Text in the block is set in matplotlib's own font, and what that lacks in the font of a
+    file."""
+    families = list(module("matplotlib").rcParams["font.sans-serif"][:1])
+    if path is not None:
+        manager = module("matplotlib.font_manager")
+        manager.fontManager.addfont(path)
+        families.append(manager.FontProperties(fname=path).get_name())
+    with _LOCK, module("matplotlib").rc_context({"font.family": families}):
+        yield
 
 
 def need_matplotlib() -> None:
     """Raise ProgramError where no figures can be drawn."""
-    _matplotlib("matplotlib")
+    module("matplotlib")
 
 
-def _matplotlib(module: str) -> Any:
+def module(name: str) -> Any:
+    """A module of matplotlib; ProgramError where that is not installed."""
     try:
-        return importlib.import_module(module)
+        return importlib.import_module(name)
     except ImportError as error:
         raise ProgramError("figures need matplotlib: pip install 'lrpc[evaluate]'") from error

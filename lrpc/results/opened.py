@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from lrpc.errors import LrpcWarning, ProgramError
 from lrpc.results import exports, layout, maps, resample, schema, shards, source
 from lrpc.results.crops import CROPS
 from lrpc.results.target import Target
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 FORMS = ("coco", "virelay")
 _Record = tuple[dict[str, Any], float]  # of an image, and the seconds that it took
@@ -73,9 +76,10 @@ class Results:
         """How long each image took, its share of its batch; not part of what is reproduced."""
         return self._table("seconds")
 
-    def frame(self, table: str = "targets") -> Any:
+    def frame(self, table: str = "targets") -> DataFrame:
         """One of the tables as a pandas data frame."""
-        return getattr(self, table).to_pandas()
+        found: DataFrame = getattr(self, table).to_pandas()
+        return found
 
     def __len__(self) -> int:
         return int(self.targets.num_rows)

@@ -18,6 +18,8 @@ from lrpc.results import colour, figure, waterfall
 from lrpc.results.maps import Map
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from lrpc.results.opened import Results
 
 _SHOWN = ("name", "target", "class_name", "score", "value", "composite", "positive_share")
@@ -88,7 +90,9 @@ class Target:
             ImageDraw.Draw(image).rectangle(self.box, outline=(20, 20, 20), width=width)
         return image
 
-    def plot(self, axes: Any = None, cmap: str | None = None, percentile: float = 99.5) -> Any:
+    def plot(
+        self, axes: Axes | None = None, cmap: str | None = None, percentile: float = 99.5
+    ) -> Axes:
         """Draw it with matplotlib, on given axes or in a figure of its own; returns the axes.
 
         `cmap` is the name of one of matplotlib's colour maps (default: blue, white, red).
@@ -96,7 +100,8 @@ class Target:
         if axes is None:
             pyplot = importlib.import_module("matplotlib.pyplot")
             axes = pyplot.subplots(layout="constrained")[1]
-        return figure.draw(self, axes, cmap, percentile)
+        drawn: Axes = figure.draw(self, axes, cmap, percentile)
+        return drawn
 
     def save(
         self,
@@ -110,13 +115,14 @@ class Target:
         ProgramError."""
         figure.save(figure.figure(self, width, cmap, percentile), Path(path), dpi)
 
-    def waterfall(self, axes: Any = None) -> Any:
+    def waterfall(self, axes: Axes | None = None) -> Axes:
         """Draw how relevance comes from the target to the image, part by part of the model; returns
         the axes. Raises ProgramError where there is no ledger."""
         if axes is None:
             pyplot = importlib.import_module("matplotlib.pyplot")
             axes = pyplot.subplots(layout="constrained")[1]
-        return waterfall.draw(self.title, waterfall.of_row(self.row), axes)
+        drawn: Axes = waterfall.draw(self.title, waterfall.of_row(self.row), axes)
+        return drawn
 
     @property
     def account(self) -> str:

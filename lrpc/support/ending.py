@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import io
+import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -15,8 +17,11 @@ from rich.console import Console
 from lrpc.errors import LrpcError, ProgramError
 from lrpc.support.escaping import visible_lines
 from lrpc.support.files import reason, shown
+from lrpc.support.log import SAID, said
 from lrpc.support.signals import Stopped, stoppable
 from lrpc.support.terminal import Terminal, say
+
+_WIDTH = 120  # of tables in a log
 
 
 def ended(
@@ -53,7 +58,10 @@ def ended(
 class Output(Terminal):
     """Standard output, whose errors say so; a closed pipe is left to `ended`."""
 
+    logs = True
+
     def print(self, *objects: Any, **options: Any) -> None:
+        keep(objects, options)
         with of_output():
             super().print(*objects, **options)
 
@@ -70,6 +78,15 @@ class Arguments(argparse.ArgumentParser):
             return
         with of_output():
             file.write(visible_lines(message))
+
+
+def keep(objects: Sequence[Any], options: Mapping[str, Any]) -> None:
+    """Put what is printed into the log's file, as plain text."""
+    if SAID.isEnabledFor(logging.INFO):
+        plain = Console(file=io.StringIO(), width=_WIDTH, color_system=None)
+        with plain.capture() as captured:
+            plain.print(*objects, **options)
+        said(captured.get(), options.get("style") or "")
 
 
 @contextmanager

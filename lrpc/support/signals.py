@@ -62,6 +62,21 @@ def stoppable() -> Iterator[None]:
 
 
 @contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Put back the handlers that a library sets for itself in the block."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # None: not set from Python
+                signal.signal(number, handler)
+
+
+@contextmanager
 def finishing() -> Iterator[None]:
     """What is begun in the block is ended before Stopped is raised; a second signal does not wait.
 

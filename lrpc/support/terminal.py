@@ -12,10 +12,13 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from lrpc.support.escaping import visible_lines
+from lrpc.support.log import said
 
 
 class Terminal(Console):
     """A console on which only rich itself gives commands."""
+
+    logs = False  # whether `print` keeps what it prints in the log; `say` always does
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
@@ -30,4 +33,6 @@ class Terminal(Console):
 
 def say(console: Console, text: str, style: str = "") -> None:
     """One line as it is, however long; rich reads nothing into it."""
+    if not getattr(console, "logs", False):
+        said(text, style)
     console.print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)

@@ -23,6 +23,7 @@ from lrpc.commands.analyze.request import LocalRequest, route
 from lrpc.commands.session.facts import read_facts
 from lrpc.commands.session.images import load_image
 from lrpc.config import load_config
+from lrpc.results.schema import IMAGES
 from tests.oracle.detached import Detached
 from tests.oracle.targets import DecoderQuery, EncoderFeature
 from tests.support.maskdino_cases import EXAMPLE
@@ -381,6 +382,36 @@ def test_the_same_input_gives_the_same_bytes(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["t.csv", "t.csv.json"]
 
 
+def test_a_folder_has_the_tables_as_those_of_a_data_set(
+    analyze: Analyze, folder: Path, tmp_path: Path
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    (folder / "broken.png").write_text("no image")
+    out = tmp_path / "tables"
+    try:
+        with pytest.raises(AssertionError):  # the exit code is 1
+            analyze("encoder", 2, "5", "-o", str(out))
+    finally:
+        (folder / "broken.png").unlink()
+    table = pandas.read_parquet(out / "contributions.parquet")
+    rows = list(csv.DictReader((tmp_path / "t.csv").read_text().splitlines()))
+    assert list(table.columns) == list(rows[0])
+    assert table["contribution"].tolist() == [float(row["contribution"]) for row in rows]
+    images = pandas.read_parquet(out / "images.parquet")
+    assert list(images.columns) == list(IMAGES)
+    assert images["name"].tolist() == ["a.png", "b.png", "broken.png", "c.png"]
+    assert images["targets"].tolist() == [1, 1, 0, 1]
+    assert images["width"].iloc[1] == 200
+    assert "not an image" in images["error"].iloc[2]
+    assert images["error"].isna().tolist() == [True, True, False, True]
+    about = json.loads((out / "contributions.parquet.json").read_text())
+    assert about["failed"][0]["file"] == "broken.png"
+    hashes = {one["file"]: one["sha256"] for one in about["images"]}
+    known = images[images["error"].isna()]
+    assert dict(zip(known["name"], known["sha256"], strict=True)) == hashes
+    assert main(["validate", str(out / "contributions.parquet")]) == 0
+
+
 def test_parquet_holds_the_same_table(
     analyze: Analyze, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -478,7 +509,7 @@ def refused(
             "--ln-rule goes with --method lrp; gradinput has no rules to choose",
         ),
         ({"--config": None}, "give --config C, or --program DIR, and not both"),
-        ({"--output-csv": None}, "give --output-csv OUT, or --output-parquet OUT"),
+        ({"--output-csv": None}, "give -o OUT, --output-csv OUT, or --output-parquet OUT"),
         ({"--output-csv": "t.txt"}, "t.txt: name it .csv or .parquet"),
         ({"--composite": "thesys"}, None),
         (

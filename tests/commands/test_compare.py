@@ -19,7 +19,10 @@ import lrpc
 from lrpc.cli import main
 from lrpc.commands.compare.runner import RECORD, ComparisonRunner
 from lrpc.commands.drawing import draw
+from lrpc.commands.session.labels import labels_of
+from lrpc.commands.session.names import identity
 from lrpc.commands.session.options import Options
+from lrpc.commands.session.targets import parse_targets
 from lrpc.commands.session.writing import Outcome
 from lrpc.errors import ProgramError
 from tests.support.programs import ANY_SIZE, DIGITS, Programs
@@ -181,15 +184,18 @@ def compared(
 
 
 def test_programs_side_by_side_with_targets_of_the_first(tmp_path: Path) -> None:
-    programs = {Path("a"): FakeProgram(), Path("b"): FakeProgram(composite="cp_lrp")}
+    programs = {
+        Path("a"): FakeProgram(composite="gamma"),
+        Path("b"): FakeProgram(composite="cp_lrp"),
+    }
     paths = [write_image(tmp_path / f"{red}.png", red) for red in (250, 50, 150)]
     runner, outcomes = compared(tmp_path, programs, paths, batch_size=3)
-    assert [one.name for one in runner.members] == ["a", "b"]
+    assert [one.name for one in runner.members] == ["gamma", "cp_lrp"]
     assert [program.batches for program in programs.values()] == [[3], [3]]
     assert [(one.targets, one.error) for one in outcomes] == [(2, ""), (0, ""), (1, "")]
     assert "no detection above 0.5" in outcomes[1].note
     two, none, one = (runner.records[path]["targets"] for path in paths)
-    assert two[0]["composites"].keys() == {"a", "b"}
+    assert two[0]["composites"].keys() == {"gamma", "cp_lrp"}
     assert two[0]["spearman"][0][1] is None  # the fake's maps are constant
     assert two[0]["cosine"][0][1] == pytest.approx(1)
     assert (none, len(one)) == ([], 1)
@@ -197,8 +203,77 @@ def test_programs_side_by_side_with_targets_of_the_first(tmp_path: Path) -> None
     assert alone == runner.records
 
 
+def manifest(composites: str | list[str] = "gamma", weights: str = "w.pth", **lrpc: Any) -> Any:
+    names = [composites] if isinstance(composites, str) else composites
+    node = {"EPSILON": 1e-6, "MEMORY": {"BUDGET": "none"}, "COMPOSITE": composites, **lrpc}
+    many = {"composites": {name: {"composite": name} for name in names}} if len(names) > 1 else {}
+    about = {"composite": names[0], "weights": {"file": weights}, "config": {"LRPC": node}}
+    return about | many
+
+
+@pytest.mark.parametrize(
+    ("programs", "expected"),
+    [
+        ([manifest()], [""]),
+        ([manifest(["gamma", "epsilon"])], [""]),
+        ([manifest("gamma"), manifest("epsilon")], ["", ""]),
+        ([manifest(["gamma", "epsilon"]), manifest("thesis")], ["", ""]),
+        ([manifest(weights="a.pth"), manifest(weights="x/b.pth")], ["a", "b"]),
+        ([manifest(), manifest(EPSILON=0.01)], ["EPSILON=1e-06", "EPSILON=0.01"]),
+        (
+            [manifest(), manifest(MEMORY={"BUDGET": "70%"})],
+            ["MEMORY.BUDGET=none", "MEMORY.BUDGET=70%"],
+        ),
+        (
+            [manifest("gamma"), manifest("gamma", EPSILON=0.1), manifest("thesis")],
+            ["gamma EPSILON=1e-06", "gamma EPSILON=0.1", "thesis EPSILON=1e-06"],
+        ),
+        ([manifest(["gamma", "epsilon"]), manifest(weights="v.pth")], ["w", "v"]),
+        ([manifest(), manifest()], ["0", "1"]),  # by their folders
+        ([manifest(weights="a" * 40), manifest(weights="b" * 40)], ["0", "1"]),
+    ],
+)  # fmt: skip
+def test_programs_are_called_by_what_tells_them_apart(
+    programs: list[Any], expected: list[str], tmp_path: Path
+) -> None:
+    paths = [tmp_path / "build" / str(n) for n in range(len(programs))]
+    labels = labels_of(dict(zip(paths, programs, strict=True)))
+    assert labels == dict(zip(paths, expected, strict=True))
+
+
+def test_labels_leave_other_names_alone(tmp_path: Path) -> None:
+    two = {tmp_path / "a": manifest("gamma"), tmp_path / "b": manifest("epsilon")}
+    assert list(labels_of(two, ["gamma"]).values()) == ["a", "b"]
+
+
+def test_files_of_an_earlier_comparison_go_and_those_of_another_image_stay(tmp_path: Path) -> None:
+    programs = {
+        Path("a"): FakeProgram(composite="gamma"),
+        Path("b"): FakeProgram(composite="cp_lrp"),
+    }
+    x, y = (write_image(tmp_path / folder / "0.png", 150) for folder in ("x", "y"))
+    out = tmp_path / "out"
+
+    def run(path: Path, *targets: str) -> set[str]:
+        asked = parse_targets(targets)
+        runner, _ = compared(tmp_path, programs, [path], targets=asked)
+        images = list(runner.records.values())
+        (out / "comparison.json").write_text(json.dumps({"images": images}))
+        return {one.name for one in out.iterdir()} - {"comparison.json"}
+
+    first = run(x)
+    assert {name.split(".")[0] for name in first} == {"0"}
+    changed = run(x, "box")
+    assert changed.isdisjoint(first - {"0.compare.safetensors"})
+    marked = f"0-{identity(y)[:8]}"
+    assert {name.split(".")[0] for name in run(y) - changed} == {marked}
+
+
 def test_maps_and_masks_are_kept_at_the_size_on_disk_and_padding_is_drawn(tmp_path: Path) -> None:
-    programs = {Path("a"): FakeProgram(), Path("b"): FakeProgram(composite="cp_lrp")}
+    programs = {
+        Path("a"): FakeProgram(composite="gamma"),
+        Path("b"): FakeProgram(composite="cp_lrp"),
+    }
     sizes = {"whole": (2 * WIDTH, 2 * HEIGHT), "padded": (2 * WIDTH, HEIGHT)}
     paths = [write_image(tmp_path / f"{name}.png", 150, size) for name, size in sizes.items()]
     runner, (whole, padded) = compared(tmp_path, programs, paths)
@@ -210,7 +285,7 @@ def test_maps_and_masks_are_kept_at_the_size_on_disk_and_padding_is_drawn(tmp_pa
     hatched = {}
     for path, (width, height), visible in zip(paths, sizes.values(), (HEIGHT, 16), strict=True):
         found = load_file(tmp_path / "out" / f"{path.stem}.compare.safetensors")
-        names = ("a/class_logit-q1-c2/map", "b/class_logit-q1-c2/map", "masks/q1-c2")
+        names = ("gamma/class_logit-q1-c2/map", "cp_lrp/class_logit-q1-c2/map", "masks/q1-c2")
         assert sorted(found) == sorted(names)
         for name in names:
             assert (found[name].shape[0], found[name].shape[1]) == (height, width)

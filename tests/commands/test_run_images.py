@@ -15,7 +15,7 @@ from PIL import Image, PngImagePlugin
 
 from lrpc.commands.session.changes import Change, change_of, notices
 from lrpc.commands.session.images import find_images, load_image, read_rgb
-from lrpc.commands.session.names import output_stems
+from lrpc.commands.session.names import identity, output_stems
 from lrpc.commands.session.sizing import Sizing, fit, shortest_edge
 from lrpc.errors import ImageError
 from lrpc.program.protocol import Size
@@ -131,11 +131,50 @@ def test_find_images_names_what_is_missing(tmp_path: Path) -> None:
         find_images([tmp_path])
 
 
-def test_stems_differ_however_alike_the_paths() -> None:
-    paths = [Path(p) for p in ("x/a.png", "x/b.png", "y/a.png", "x/a.jpg", "x/A.bmp")]
+def test_stems_differ_however_alike_the_paths(tmp_path: Path) -> None:
+    """Within a folder they are what they are alone; the same of two folders are marked."""
+    names = ("x/a.png", "x/b.png", "y/a.png", "x/a.jpg", "x/A.bmp", "z/A_PNG.png")
+    paths = [tmp_path / name for name in names]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    (tmp_path / "x" / "b.instances.png").touch()
+    (tmp_path / "x" / "b.json").touch()
+    alone = [output_stems([path]) for path in paths]
+    assert alone == [["a_png"], ["b"], ["a"], ["a_jpg"], ["A_bmp"], ["A_PNG"]]
+    inside = [path for path in paths if path.parent.name == "x"]
+    assert output_stems(inside) == ["a_png", "b", "a_jpg", "A_bmp"]
     stems = output_stems(paths)
-    assert stems == ["x_a_png", "b", "y_a_png", "a_jpg", "A_bmp"]
-    assert output_stems([Path("a.png"), Path("a.png")])[1].endswith("-2")
+    assert [stems[0], stems[5]] == [
+        f"a_png-{identity(paths[0])[:8]}",
+        f"A_PNG-{identity(paths[5])[:8]}",
+    ]
+    assert stems[1:5] == ["b", "a", "a_jpg", "A_bmp"]
+    for n in range(len(paths)):  # whatever the order
+        turned = [*paths[n:], *paths[:n]]
+        assert dict(zip(turned, output_stems(turned), strict=True)) == dict(
+            zip(paths, stems, strict=True)
+        )
+
+
+def test_identity_is_of_the_file_wherever_it_is_named_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.png").touch()
+    (tmp_path / "link.png").symlink_to("a.png")
+    monkeypatch.chdir(tmp_path)
+    assert identity(Path("a.png")) == identity(tmp_path / "a.png") == identity(Path("link.png"))
+    assert identity(Path("b.png")) != identity(Path("a.png"))
+
+
+def test_what_an_output_folder_has_decides() -> None:
+    x, y = Path("x/a.png"), Path("y/a.png")
+    marked = f"a-{identity(y)[:8]}"
+    has = {"a": identity(x)}
+    assert output_stems([x], has.get) == ["a"]
+    assert output_stems([y], has.get) == [marked]  # never over those of another image
+    assert output_stems([x, y], has.get) == ["a", marked]
+    assert output_stems([y], {marked: identity(y)}.get) == [marked]  # as before
 
 
 # -- whatever a file holds -------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from lrpc.commands.run.runner import Runner
 from lrpc.commands.session import record
 from lrpc.commands.session.calls import Request
 from lrpc.commands.session.facts import RANDOM_WARNING, read_facts
+from lrpc.commands.session.names import identity
 from lrpc.commands.session.options import Options
 from lrpc.commands.session.targets import TargetError, parse_targets
 from lrpc.commands.session.writing import Outcome
@@ -142,10 +143,26 @@ def test_one_bad_image_does_not_stop_the_others(tmp_path: Path) -> None:
     assert not [name for name in pictures if name.startswith(("broken", "cursed"))]
 
 
+def test_an_image_keeps_its_name_whatever_it_is_explained_with(tmp_path: Path) -> None:
+    x, y = (write_image(tmp_path / folder / "a.png", 150) for folder in ("x", "y"))
+    explain(FakeProgram(), tmp_path, [x])
+    alone = written(tmp_path)
+    assert "a.json" in alone
+    explain(FakeProgram(), tmp_path, [y, x])
+    both = written(tmp_path)
+    mark = identity(y)[:8]
+    assert both == alone | {name.replace("a.", f"a-{mark}.", 1) for name in alone}
+    y.write_text("no image")  # what failed has its name too, and none of its earlier files
+    explain(FakeProgram(), tmp_path, [y])
+    assert written(tmp_path) == alone | {f"a-{mark}.json"}
+    assert json.loads((tmp_path / "out" / "a.json").read_text())["image"]["file"] == str(x)
+
+
 def test_names_that_collide_are_told_apart(tmp_path: Path) -> None:
     paths = [write_image(tmp_path / folder / "a.png", 150) for folder in ("x", "y")]
     explain(FakeProgram(), tmp_path, paths)
-    assert {"x_a_png.json", "y_a_png.json"} <= written(tmp_path)
+    marked = [f"a-{identity(path)[:8]}" for path in paths]
+    assert {f"{name}.json" for name in marked} <= written(tmp_path)
 
 
 def test_a_mask_of_padding_goes_along_where_the_program_takes_one(tmp_path: Path) -> None:

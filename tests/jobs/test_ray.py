@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -77,3 +80,33 @@ def test_an_actor_that_is_killed_loses_nothing(
     results = lrpc.open(tmp_path / "ray")
     assert results.images["name"].to_pylist() == [f"{n:02}.png" for n in range(40)] + ["bad.png"]
     assert results.failures["name"].to_pylist() == ["bad.png"]
+
+
+def test_sigterm_ends_with_a_summary_and_the_rest_follows(tmp_path: Path) -> None:
+    """Ray's own handler of SIGTERM does not replace that of the command."""
+    (write_program(tmp_path / "DIR") / "program.py").write_text(SLOW)
+    for n in range(30):
+        write_image(tmp_path / "in" / f"{n:02}.png", 150)
+    pids, out = tmp_path / "pids", tmp_path / "out"
+    here = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
+    where = {**os.environ, "PIDS": str(pids), "PYTHONPATH": here, "RAY_AUTH_MODE": "disabled"}
+    call = [sys.executable, "-m", "lrpc", "run", str(tmp_path / "DIR"), "--device", "cpu"]
+    call += ["--data", str(tmp_path / "in"), "-o", str(out), "--ray", "--workers", "1"]
+    run = subprocess.Popen(
+        call, env=where, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while run.poll() is None and not (pids.exists() and len(pids.read_text().split()) >= 5):
+        time.sleep(0.05)
+    run.send_signal(signal.SIGTERM)
+    said, errors = run.communicate(timeout=120)
+    assert run.returncode == 128 + signal.SIGTERM, errors
+    assert "images/s" in said  # the closing table
+    (line,) = [one for one in errors.splitlines() if one.startswith("stopped by SIGTERM: ")]
+    done, left = (int(one) for one in re.findall(r"(\d+) (?:images? done|left)", line))
+    assert done + left == 30
+    assert 3 <= done < 30
+    assert lrpc.open(out).images.num_rows == done
+    again = subprocess.run(call, env=where, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert f"{left} in this run, {done} before" in again.stdout
+    assert lrpc.open(out).images["name"].to_pylist() == [f"{n:02}.png" for n in range(30)]

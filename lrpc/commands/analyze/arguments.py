@@ -22,6 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--feature-index", required=True, metavar="F", help=what)
     add("--output-csv", type=Path, metavar="OUT", help=".csv, or .parquet")
     add("--output-parquet", type=Path, metavar="OUT", help="the same as Parquet")
+    told = "a folder of Parquet tables, as of data sets: contributions, and images with failures"
+    add("-o", "--output", type=Path, metavar="OUT", help=told)
     told = "as in the thesis: its composite, --target-norm sum1, layers counted from 1"
     add("--thesis", action="store_true", help=told)
     add("--method", choices=tuple(METHODS), default="lrp")

@@ -19,6 +19,7 @@ from lrpc.commands.analyze.request import LocalRequest, parse_features
 from lrpc.commands.analyze.show import show
 from lrpc.commands.analyze.switches import THESIS, Switches
 from lrpc.commands.analyze.table import Row, as_csv, as_parquet, pyarrow, rows
+from lrpc.commands.analyze.tables import CONTRIBUTIONS, write_images
 from lrpc.commands.analyze.validate import report
 from lrpc.commands.session.images import find_images
 from lrpc.commands.session.room import apply_preset
@@ -27,6 +28,7 @@ from lrpc.commands.session.writing import Outcome
 from lrpc.errors import AnalysisError, ImageError
 from lrpc.program.devices import device_of
 from lrpc.support.files import complete, make_folder, shown
+from lrpc.support.log import LOG
 from lrpc.support.signals import finishing
 from lrpc.support.terminal import Terminal, say
 
@@ -53,6 +55,8 @@ def main(args: argparse.Namespace, console: Console) -> int:
 
             def tell(outcome: Outcome) -> None:
                 outcomes.append(outcome)
+                if not outcome.error:
+                    LOG.info("%s: analysed", shown(outcome.path))
                 advance(1, outcome.path.name)
 
             found = Collected(local, request, tell, args.pad)
@@ -66,6 +70,8 @@ def main(args: argparse.Namespace, console: Console) -> int:
     about["images_left"] = len(paths) - len(outcomes)
     with finishing() if stop is None else nullcontext():
         _write(outputs, table, about)
+        if args.output is not None:
+            write_images(args.output, paths, about["images"], outcomes)
     show(console, outputs, request, table, about)
     warn_changes(errors, [one.change for one in outcomes], len(outcomes))
     for one in failed:
@@ -86,9 +92,10 @@ def _images(directory: Path, pattern: str) -> list[Path]:
 
 def _outputs(args: argparse.Namespace) -> list[Path]:
     """The tables to write, their folders made; AnalysisError before anything is computed."""
-    found: list[Path] = [p for p in (args.output_csv, args.output_parquet) if p is not None]
+    inside = None if args.output is None else args.output / CONTRIBUTIONS
+    found: list[Path] = [p for p in (args.output_csv, args.output_parquet, inside) if p is not None]
     if not found:
-        raise AnalysisError("give --output-csv OUT, or --output-parquet OUT")
+        raise AnalysisError("give -o OUT, --output-csv OUT, or --output-parquet OUT")
     for path in found:
         if path.suffix not in (".csv", ".parquet"):
             raise AnalysisError(f"{path}: name it .csv or .parquet")

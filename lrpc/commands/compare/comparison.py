@@ -19,6 +19,7 @@ from lrpc.commands.session.metrics import pairwise, positive_share
 from lrpc.errors import ProgramError
 from lrpc.program.protocol import Box
 from lrpc.results.colour import Map, Pixels
+from lrpc.runtime.program import Program as Loaded
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +107,7 @@ def figures(
 
 
 def compare(
-    program: Any | Mapping[str, Any],
+    program: Loaded | Mapping[str, Loaded],
     inputs: Tensor | Sequence[Tensor],
     target: str = "output",
     at: Sequence[Sequence[int]] | Tensor | None = None,

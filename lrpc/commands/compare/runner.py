@@ -17,11 +17,14 @@ from lrpc.commands.drawing.segments import segmented
 from lrpc.commands.session.calls import Explained
 from lrpc.commands.session.changes import change_of
 from lrpc.commands.session.images import LoadedImage
-from lrpc.commands.session.members import labels_of, member, names_of
+from lrpc.commands.session.labels import labels_of
+from lrpc.commands.session.members import member, names_of
 from lrpc.commands.session.metrics import pairwise, positive_share
+from lrpc.commands.session.names import identity
 from lrpc.commands.session.options import Options
 from lrpc.commands.session.record import (
     image_record,
+    owner_of,
     program_record,
     request_of,
     target_record,
@@ -54,7 +57,7 @@ class ComparisonRunner(WritingSession):
         options: Options,
         composites: Sequence[str] | None = None,
     ) -> None:
-        labels = labels_of(list(programs))
+        labels = labels_of({path: program.manifest for path, program in programs.items()})
         members = [
             member(name, program, options.device, own, path)
             for path, program in programs.items()
@@ -70,7 +73,12 @@ class ComparisonRunner(WritingSession):
         super().__init__(members, options)
         self.records: dict[Path, Record] = {}
         self.failed: dict[Path, str] = {}
+        self._before = _written(options.output / RECORD)
         self._earlier = self._read_earlier() if options.resume else {}
+
+    def owner(self, stem: str) -> str | None:
+        """Which image an earlier call compared under the stem."""
+        return self._before[stem][0] if stem in self._before else None
 
     def explained_before(self, path: Path, stem: Path) -> bool:
         """Whether an earlier call's record, asked the same, has the image, and all its pictures
@@ -88,6 +96,8 @@ class ComparisonRunner(WritingSession):
         """A picture for each target, to `STEM.SLUG.compare.png`, and maps at the image's own size,
         to `STEM.compare.safetensors`; the record is kept for later."""
         make_folder(stem.parent)
+        for name in self._before.get(stem.name, ("", []))[1]:  # perhaps of other targets
+            (stem.parent / name).unlink(missing_ok=True)
         targets = [
             self._target(image, stem, [result.found[one.name][i] for one in self.members])
             for i in range(len(result.seeds))
@@ -97,6 +107,8 @@ class ComparisonRunner(WritingSession):
             write_maps(tensors, image, result.found, result.segmentations)
         told = {
             "image": image_record(image),
+            "path_id": identity(image.path),
+            "stem": stem.name,
             "note": result.note,
             "tensors": tensors.name if targets or result.segmentations else None,
             "targets": targets,
@@ -192,6 +204,22 @@ def _asked(record: Mapping[str, Any]) -> Any:
     """Programs and request, without what does not change results."""
     programs = {n: one | {"directory": None} for n, one in record["composites"].items()}
     return list(programs.items()), request_of(record)
+
+
+def _written(record: Path) -> dict[str, tuple[str | None, list[str]]]:
+    """Stem → the image that an earlier call wrote under it, and the names of its files."""
+    try:
+        images = json.loads(record.read_bytes())["images"]
+        found = {}
+        for one in images:
+            files = [target["file"] for target in one["targets"]]
+            files += [one["tensors"]] if one["tensors"] else []
+            stem = str(one.get("stem") or Path(one["image"]["file"]).stem)
+            own = [n for n in files if Path(n).name == n and n.startswith(f"{stem}.")]
+            found[stem] = (owner_of(one), own)
+        return found
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}  # no record, or not one of ours
 
 
 def rows_of(record: Record) -> Iterator[Record]:

@@ -28,6 +28,7 @@ from lrpc.errors import ProgramError
 from lrpc.program.devices import device_of
 from lrpc.results.schema import arrow
 from lrpc.support.files import shown
+from lrpc.support.log import LOG
 from lrpc.support.terminal import Terminal, say
 
 BY = ("relmax", "actmax")
@@ -97,7 +98,10 @@ def _samples(
     with progress("detections", len(items), errors) as advance:
         for number, some in samples(session, items, places, failed):
             found += some
-            advance(1, items[number].name)
+            name = items[number].name
+            if name not in failed:
+                LOG.info("%s: %s", shown(name), count(len(some), "detection"))
+            advance(1, name)
     return found
 
 

@@ -1,4 +1,4 @@
-"""One target's pictures, from its relevance to the three PNG files."""
+"""One target's pictures, from its relevance to the three files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from lrpc.commands.drawing import render
+from lrpc.commands.drawing import printed, render
 from lrpc.commands.drawing.draw import number, totals
 from lrpc.commands.session.calls import Explained
 from lrpc.commands.session.changes import change_of, remedy
@@ -19,11 +19,14 @@ from lrpc.commands.session.seeds import Seed
 from lrpc.results import colour, figure, waterfall
 from lrpc.support.files import complete, shown
 
+_DPI = 300.0  # of panels for print
+
 
 def write_pictures(
     stem: Path, result: Explained, image: LoadedImage, facts: Facts, display: Display
 ) -> dict[str, Any]:
-    """Write `STEM.SLUG.{heatmap,overlay,panel}.png`; returns what was done, for the record."""
+    """Write `STEM.SLUG.{heatmap,overlay,panel}.png`, the panel as it is asked for; returns what was
+    done, for the record."""
     height, width = image.valid
     whole = map_of(result, image, display.smooth)
     values = whole[:height, :width]
@@ -33,13 +36,23 @@ def write_pictures(
     pictures = {
         "heatmap": render.heatmap(values, scale),
         "overlay": render.overlay(image.photo(), values, scale, marks),
-        "panel": render.panel(image.whole(), whole, scale, marks, caption, visible),
     }
+    parts = (image.whole(), whole, scale, marks, caption, visible)
     files = {}
+    dpi = display.dpi or _DPI
     if display.waterfall and result.ledger is not None:
-        path = stem.with_name(f"{stem.name}.{result.seed.slug}.waterfall.png")
-        figure.save(waterfall.figure(result.seed.words, _steps(result.ledger)), path, 200)
+        path = stem.with_name(f"{stem.name}.{result.seed.slug}.waterfall.{display.format}")
+        drawn = waterfall.figure(result.seed.words, _steps(result.ledger))
+        figure.save(drawn, path, dpi if display.printed else 200)
         files["waterfall"] = path.name
+    if display.printed:
+        path = stem.with_name(f"{stem.name}.{result.seed.slug}.panel.{display.format}")
+        printed.write(
+            printed.Panel(*parts), path, display.width or printed.WIDTH, dpi, display.font
+        )
+        files["panel"] = path.name
+    else:
+        pictures["panel"] = render.panel(*parts)
     for name, picture in pictures.items():
         path = stem.with_name(f"{stem.name}.{result.seed.slug}.{name}.png")
         _save(picture, path)

@@ -15,11 +15,13 @@ from lrpc.commands.evaluate.rollout import CrossAttention, Rollout
 from lrpc.commands.evaluate.sampled import DRise, SmoothGrad
 from lrpc.commands.evaluate.settings import ATTENTION, CAMS, GRADIENTS
 from lrpc.commands.evaluate.trivial import KINDS, Trivial
-from lrpc.commands.session.members import Member, labels_of
+from lrpc.commands.session.labels import labels_of
+from lrpc.commands.session.members import Member
 from lrpc.commands.session.sizing import Sizing, up_to
 from lrpc.errors import ConfigError, ProgramError
 from lrpc.models.maskdino import MaskDINO
 from lrpc.models.sources import build_model
+from lrpc.program.manifest_reader import manifest_of
 from lrpc.program.protocol import Size
 
 _GRADIENT = "gradient_input"
@@ -37,7 +39,10 @@ class Contest:
 
 def programs_of(job: Job) -> list[Member]:
     """Every composite of the directories that were named."""
-    labels = labels_of(job.programs) if job.programs else {}
+    if not job.programs:
+        return []
+    manifests = {path: manifest_of(path) for path in job.programs}
+    labels = labels_of(manifests, [one.name for one in job.candidates])
     return [one for path, label in labels.items() for one in load_models(path, job.device, label)]
 
 

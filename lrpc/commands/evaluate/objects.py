@@ -16,8 +16,11 @@ from lrpc.commands.session.batches import process
 from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.members import Member
 from lrpc.commands.session.terminal import line
+from lrpc.commands.session.units import count
 from lrpc.commands.session.writing import Outcome
 from lrpc.program.protocol import Detection
+from lrpc.support.files import shown
+from lrpc.support.log import LOG
 
 _DETECTIONS = 100
 
@@ -98,6 +101,8 @@ class _Finding:
         self.unmatched += [one.name for one in scene.objects if one.name not in found]
         kept = subjects if self.room < 0 else subjects[: self.room]
         self.room -= len(kept) if self.room > 0 else 0
+        told = f"{count(len(subjects), 'object')} detected, of {len(scene.objects)}"
+        LOG.info("%s: %s", shown(image.path.name), told)
         if kept:
             self.pictures.append(Picture(image, kept))
 

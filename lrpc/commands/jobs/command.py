@@ -72,7 +72,7 @@ def _run(
     for part, numbers in job.open_parts().items():
         finish(job.layout, part, numbers)  # what a killed run had done but not put together
     todo = units(job, worker.sizing, worker.spec.options.batch_size)
-    left = sum(map(len, job.open_parts().values())) - len(job.layout.images())
+    left = _left(job)
     told = Told(errors, left)
     stop = None
     try:
@@ -83,15 +83,20 @@ def _run(
                 work_on_ray(job, worker.spec, cluster, list(todo), told.tell)
     except Stopped as signal:
         stop = signal
+    rest = _left(job)  # an actor of Ray may have written more than it has told
     for part, numbers in job.open_parts().items():
         finish(job.layout, part, numbers)
     console.print(summary(job, told, output))
     warn_amplified(errors, told.amplification)
     if stop is not None:
-        rest = told.left - told.images
-        how_far = f": {count(told.images, 'image')} done, {rest} left"
+        how_far = f": {count(told.left - rest, 'image')} done, {rest} left"
         return stopped(errors, stop, how_far, "the same command explains the rest")
     return 1 if told.failed else 0
+
+
+def _left(job: Job) -> int:
+    """How many images are not done yet."""
+    return sum(map(len, job.open_parts().values())) - len(job.layout.images())
 
 
 def _finishing(job: Job, todo: Iterator[Unit]) -> Iterator[Unit]:

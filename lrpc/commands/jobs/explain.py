@@ -6,7 +6,7 @@ import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from lrpc.errors import ImageError
 from lrpc.program.protocol import Program, Size
 from lrpc.results.memory import Explanations
 from lrpc.results.source import Place
+from lrpc.runtime.program import Program as Loaded
 
 Given = str | Path | Item | Image.Image | NDArray[np.uint8]
 
@@ -39,7 +40,7 @@ def images(*paths: str | Path, column: str | None = None) -> list[Item]:
 
 
 def explain(
-    program: Program,
+    program: Program | Loaded,
     given: Given | Iterable[Given],
     target: str | Sequence[str] = "class_logit",
     *,
@@ -92,7 +93,7 @@ def explain(
         request=Request(tuple(read), norm, ledger, condition=_listed(condition or {})),
     )
     spec = Spec(Path(getattr(program, "directory", "")), options, tuple(composites))
-    worker, items = Worker(spec, program), list(_items(given))
+    worker, items = Worker(spec, cast(Program, program)), list(_items(given))
     done = _explained(worker, items, batch_size)
     records = [{**one.record, "seconds": one.seconds} for one in done]
     tensors = {name: value for one in done for name, value in one.tensors.items()}

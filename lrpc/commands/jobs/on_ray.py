@@ -21,6 +21,7 @@ from lrpc.errors import ProgramError
 from lrpc.results.layout import Layout
 from lrpc.results.source import Place
 from lrpc.support.files import reason
+from lrpc.support.signals import handlers_kept
 
 LOCAL = "local"  # an address: a cluster of this machine alone, made for the job
 _UNITS = 4  # of a task: what an actor that dies has to begin again
@@ -109,7 +110,8 @@ def _connected(cluster: Cluster) -> Iterator[Any]:
     if address is None:
         quiet["include_dashboard"] = False
     try:
-        ray.init(address or "local", configure_logging=False, **quiet)
+        with handlers_kept():  # Ray's own would end the command without a summary
+            ray.init(address or "local", configure_logging=False, **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         told = f"--ray {cluster.address}: cannot be reached ({reason(error)})"
         raise ProgramError(told) from error

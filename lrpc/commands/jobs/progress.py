@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from lrpc.commands.jobs.worker import Note
 from lrpc.commands.session.units import count
 from lrpc.support.files import shown
+from lrpc.support.log import LOG
 from lrpc.support.terminal import say
 
 _EVERY = 10.0  # seconds between lines where no terminal shows a bar
@@ -57,11 +58,13 @@ class Told:
             self.targets += one.targets
             self.closure = max(self.closure, one.closure)
             self.amplification = max(self.amplification, one.amplification)
+            name = shown(one.name)
             if one.error:
                 self.failed += 1
-                name = shown(one.name)
                 told = one.error if one.error.startswith(name) else f"{name}: {one.error}"
                 say(self.errors, told, "red")
+            else:
+                LOG.info("%s: %s, %.2f s", name, count(one.targets, "target"), one.seconds)
         failed = f"{self.failed} failed" if self.failed else ""
         rate = f"{self.rate:.2g} images/s"
         self.bar.update(self._task, completed=self.images, rate=rate, failed=failed)

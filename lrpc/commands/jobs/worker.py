@@ -42,13 +42,14 @@ class Read:
 
 class Note(NamedTuple):
     """What is said of an image that is done: its targets, why it failed, the worst of its
-    ledgers, and the largest amplification."""
+    ledgers, the largest amplification, and the seconds that it took."""
 
     name: str
     targets: int
     error: str
     closure: float
     amplification: float = 0.0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +67,8 @@ class Done:
         ledgers = [one["ledger"]["closure"] for one in told["targets"] if one["ledger"]]
         grown = [one["relevance"]["amplification"] or 0.0 for one in told["targets"]]
         closure, most = max(ledgers, default=0.0), max(grown, default=0.0)
-        return Note(told["name"], len(told["targets"]), told["error"] or "", closure, most)
+        name, number = told["name"], len(told["targets"])
+        return Note(name, number, told["error"] or "", closure, most, self.seconds)
 
     def write_new(self, where: layout.Layout) -> bool:
         """Write it, whole or not at all, where it is not written yet; whether it was not."""

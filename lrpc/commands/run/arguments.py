@@ -32,8 +32,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--attention", metavar="MODULES", help=told)
     told = "draw and print what each part of the model took of the relevance (needs matplotlib)"
     add("--waterfall", action="store_true", help=told)
-    arguments.display(parser)
+    figures(arguments.display(parser))
     _data(parser)
+
+
+def figures(group: arguments.Parser) -> None:
+    """`--format`, `--width`, `--dpi` of panels."""
+    add = group.add_argument
+    told = "of panels and waterfalls (png); pdf and svg keep text as text and need matplotlib"
+    add("--format", choices=("png", "pdf", "svg"), help=told)
+    inches = arguments.between(float, 1, 40)
+    add("--width", type=inches, metavar="INCHES", help="of panels for print (7)")
+    dots = arguments.between(float, 30, 2400)
+    add("--dpi", type=dots, metavar="N", help="dots per inch of panels for print (300)")
 
 
 def _sources(parser: argparse.ArgumentParser) -> None:

@@ -72,13 +72,19 @@ def only_composite(names: Sequence[str]) -> str | None:
 def check_together(args: argparse.Namespace) -> None:
     """Raise ConfigError for options of data sets without one, and for those that go with images."""
     if args.data:
-        for name, value in (("--attention", args.attention), ("--waterfall", args.waterfall)):
+        for name, value in (
+            ("--attention", args.attention),
+            ("--waterfall", args.waterfall),
+            ("--format", args.format),
+            ("--width", args.width),
+            ("--dpi", args.dpi),
+        ):
             if value:
                 raise ConfigError(f"{name} draws pictures: it goes with --images")
         return
     if args.waterfall and args.no_ledger:
         raise ConfigError("--waterfall shows the ledger: leave --no-ledger out")
-    if args.waterfall:
+    if args.waterfall or args.format in ("pdf", "svg") or args.width or args.dpi:
         need_matplotlib()
     given = {
         "--column": args.column,

@@ -17,6 +17,7 @@ from lrpc.commands.session.calls import Explained
 from lrpc.commands.session.changes import change_of
 from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.members import member
+from lrpc.commands.session.names import identity
 from lrpc.commands.session.options import Options
 from lrpc.commands.session.record import (
     amplification,
@@ -24,6 +25,7 @@ from lrpc.commands.session.record import (
     finished,
     image_record,
     program_record,
+    read_owner,
     remove_earlier,
     target_record,
     write_json,
@@ -44,6 +46,10 @@ class Runner(WritingSession):
         super().__init__([member("", program, options.device, composite, directory)], options)
         self.accounts: list[str] = []  # where relevance went, as text, if that was asked for
 
+    def owner(self, stem: str) -> str | None:
+        """Which image has a record under the stem."""
+        return read_owner(self.options.output / stem)
+
     def explained_before(self, path: Path, stem: Path) -> bool:
         """Whether the image has its record and all files, of the same program asked the same."""
         return finished(stem, self._about())
@@ -60,6 +66,7 @@ class Runner(WritingSession):
             write_tensors(tensors, image, results, result.segmentations)
         record = {
             "image": image_record(image),
+            "path_id": identity(image.path),
             **self._about(),
             "note": result.note,
             "error": None,
@@ -84,7 +91,8 @@ class Runner(WritingSession):
         try:
             make_folder(stem.parent)
             remove_earlier(stem)
-            write_json(_record_of(stem), failure_record(path, error) | self._about())
+            told = failure_record(path, error) | {"path_id": identity(path)}
+            write_json(_record_of(stem), told | self._about())
         except TROUBLE as other:
             return f"{error}; it has no record: {line_of(other)}"
         return error

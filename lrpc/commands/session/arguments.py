@@ -98,12 +98,14 @@ def device(parser: Parser, default: str | None = None) -> None:
     parser.add_argument("--device", default=default, help=f"cuda or cpu ({told})")
 
 
-def display(parser: argparse.ArgumentParser) -> None:
-    """How pictures show relevance: `--smooth`, `--percentile`."""
-    add = parser.add_argument_group("pictures").add_argument
+def display(parser: argparse.ArgumentParser) -> Parser:
+    """How pictures show relevance: `--smooth`, `--percentile`; the group that they are in."""
+    group = parser.add_argument_group("pictures")
+    add = group.add_argument
     add("--smooth", type=sigma, default=0.0, metavar="SIGMA", help="Gaussian, pictures only (0)")
     add("--font", type=Path, metavar="FILE", help="for names that Pillow's own font cannot write")
     add("--percentile", type=percentile, default=99.5, help="of |relevance| in full colour (99.5)")
+    return group
 
 
 def plugins(parser: Parser) -> None:

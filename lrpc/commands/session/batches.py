@@ -13,6 +13,7 @@ from lrpc.commands.session.targets import TargetError
 from lrpc.errors import AnalysisError, ImageError, LrpcError
 from lrpc.program.protocol import Size
 from lrpc.support.files import shown
+from lrpc.support.log import step
 from lrpc.support.signals import finishing
 
 #: One image's failure: the disk's, torch's and NumPy's own errors among them.
@@ -60,7 +61,8 @@ def process(
     run = _Run(work, debug)
     for path, item in jobs:
         try:
-            image = load_image(path, sizing)
+            with step(f"read {shown(path)}"):
+                image = load_image(path, sizing)
         except ImageError as error:
             run.failed(item, path, error)
             continue
@@ -83,7 +85,8 @@ class _Run(Generic[Item, Result]):
         """Explain some images of one size together; alone, where together they fail."""
         images, items = [image for image, _ in batch], [item for _, item in batch]
         try:
-            results = self.work.explain(images, items)
+            with step(f"compute {', '.join(shown(one.path.name) for one in images)}"):
+                results = self.work.explain(images, items)
         except REQUEST_ERRORS:
             raise
         except TROUBLE as error:
@@ -98,7 +101,8 @@ class _Run(Generic[Item, Result]):
         for image, item, result in zip(images, items, results, strict=True):
             with finishing():
                 try:
-                    self.work.keep(image, item, result)
+                    with step(f"store {shown(image.path.name)}"):
+                        self.work.keep(image, item, result)
                 except TROUBLE as error:
                     self.failed(item, image.path, error)
 

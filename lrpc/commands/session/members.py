@@ -91,17 +91,6 @@ def outputs_of(state: State, image: int) -> dict[str, Tensor]:
     return {name: value[image].detach() for name, value in state.outputs.items()}
 
 
-def labels_of(directories: Sequence[Path]) -> dict[Path, str]:
-    """How each program is called: not at all where there is one; its folder's name where that is
-    its own, its path otherwise."""
-    paths = list(dict.fromkeys(directories))
-    if len(paths) == 1:
-        return {paths[0]: ""}
-    names = [path.resolve().name for path in paths]
-    unique = len(set(names)) == len(names)
-    return {path: name if unique else str(path) for path, name in zip(paths, names, strict=True)}
-
-
 def names_of(
     label: str, manifest: Mapping[str, Any], wanted: Sequence[str] | None = None
 ) -> dict[str, str | None]:

@@ -2,45 +2,78 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
+from lrpc.commands.session.images import SUFFIXES
 
-def output_stems(paths: Sequence[Path]) -> list[str]:
-    """One output stem per path: the file's own stem where that is unique, otherwise as much of the
-    path as tells them apart (`a.png`, `a.jpg` → `a_png`, `a_jpg`; then folders), at last a number.
+_MARK = 8  # hexadecimal digits of an image's identity in a name
+
+
+def identity(path: Path) -> str:
+    """Which file a path names, wherever it is named from: the same for all paths to it."""
+    return hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:16]
+
+
+def output_stems(
+    paths: Sequence[Path], owner: Callable[[str], str | None] = lambda stem: None
+) -> list[str]:
+    """One output stem per path. `owner` says which image (`identity`) an output folder has under a
+    stem (None: no image).
+
+    It is the file's own stem, with the suffix where its folder has several images of that stem
+    (`a.png`, `a.jpg` → `a_png`, `a_jpg`). A stem that another image has, here or in the output
+    folder, gets a mark of the file's path: `a-1b2c3d4e`. What an image was called in the output
+    folder it is called again.
     """
-    forms = [_forms(path) for path in paths]
-    level = [0] * len(paths)
-    while True:
-        names = [form[n] for form, n in zip(forms, level, strict=True)]
-        count = Counter(name.casefold() for name in names)
-        stuck = [count[name.casefold()] > 1 for name in names]
-        grow = [s and n + 1 < len(f) for s, n, f in zip(stuck, level, forms, strict=True)]
-        if not any(grow):
-            return _number(names)
-        level = [n + g for n, g in zip(level, grow, strict=True)]
+    marks = [identity(path) for path in paths]
+    plain = [_plain(path) for path in paths]
+    claims: dict[str, set[str]] = defaultdict(set)
+    for name, mark in zip(plain, marks, strict=True):
+        claims[name.casefold()].add(mark)
+    names = []
+    for path, name, mark in zip(paths, plain, marks, strict=True):
+        marked = f"{name}-{mark[:_MARK]}"
+        earlier = (path.stem, name, marked, f"{path.stem}-{mark[:_MARK]}")
+        known = [one for one in earlier if owner(one) == mark]
+        free = len(claims[name.casefold()]) == 1 and owner(name) is None
+        names.append(known[0] if known else name if free else marked)
+    return _apart(names, marks)
 
 
-def _forms(path: Path) -> list[str]:
-    """Ever longer names for one file."""
-    flat = path.name.replace(".", "_")
-    folders = [part for part in path.resolve().parent.parts if part != path.anchor]
-    folders = [part.strip("/\\:").replace(".", "_") or "root" for part in folders]
-    longer = ["_".join([*folders[-n:], flat]) for n in range(1, len(folders) + 1)]
-    return [path.stem, flat, *longer]
+def _plain(path: Path) -> str:
+    """A name by the file's own, which no other image of its folder has."""
+    folder = _stems_in(path.parent, _changed(path.parent))
+    others = folder[path.stem.casefold()] - (path.suffix.lower() in SUFFIXES)
+    return path.name.replace(".", "_") if others > 0 else path.stem
 
 
-def _number(names: list[str]) -> list[str]:
-    """The same names, with -2, -3, … on what is still repeated."""
-    taken: set[str] = set()
-    result = []
-    for name in names:
-        candidate, n = name, 1
-        while candidate.casefold() in taken:
-            n += 1
-            candidate = f"{name}-{n}"
-        taken.add(candidate.casefold())
-        result.append(candidate)
-    return result
+def _changed(folder: Path) -> int:
+    with suppress(OSError):
+        return folder.stat().st_mtime_ns
+    return -1
+
+
+@lru_cache(maxsize=64)
+def _stems_in(folder: Path, changed: int) -> Counter[str]:
+    """How many images of a folder have each stem, whatever its case."""
+    with suppress(OSError), os.scandir(folder) as inside:
+        paths = [Path(entry.name) for entry in inside]
+        return Counter(one.stem.casefold() for one in paths if one.suffix.lower() in SUFFIXES)
+    return Counter()
+
+
+def _apart(names: Sequence[str], marks: Sequence[str]) -> list[str]:
+    """The same names, with the whole identity on those that several images still have."""
+    claims: dict[str, set[str]] = defaultdict(set)
+    for name, mark in zip(names, marks, strict=True):
+        claims[name.casefold()].add(mark)
+    return [
+        f"{name}-{mark}" if len(claims[name.casefold()]) > 1 else name
+        for name, mark in zip(names, marks, strict=True)
+    ]

@@ -26,11 +26,21 @@ class Display:
     smooth: float = 0.0
     font: Path | None = None
     waterfall: bool = False
+    format: str = "png"  # of panels and waterfalls
+    width: float | None = None  # inches
+    dpi: float | None = None
+
+    @property
+    def printed(self) -> bool:
+        """Whether panels are figures for print, not pictures of pixels."""
+        return self.format != "png" or self.width is not None or self.dpi is not None
 
     def record(self) -> dict[str, Any]:
         """What changes pictures."""
         own: dict[str, Any] = {} if self.font is None else {"font": str(self.font)}
         own |= {"waterfall": True} if self.waterfall else {}
+        if self.printed:
+            own |= {"format": self.format, "width": self.width, "dpi": self.dpi}
         return {"percentile": self.percentile, "smooth": self.smooth, **own}
 
 
@@ -86,7 +96,10 @@ def options_of(args: argparse.Namespace, request: Request) -> Options:
         pad=args.pad,
         request=request,
         display=Display(
-            args.percentile, args.smooth, args.font, bool(getattr(args, "waterfall", False))
+            *(args.percentile, args.smooth, args.font, bool(getattr(args, "waterfall", False))),
+            getattr(args, "format", None) or "png",
+            getattr(args, "width", None),
+            getattr(args, "dpi", None),
         ),
         attention=getattr(args, "attention", "") or "",
         resume=args.resume,

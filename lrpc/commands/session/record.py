@@ -18,6 +18,7 @@ from lrpc.commands.session.changes import change_of
 from lrpc.commands.session.facts import RANDOM_WARNING, Facts
 from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.metrics import box_mask, share
+from lrpc.commands.session.names import identity
 from lrpc.commands.session.original import original_box, original_map
 from lrpc.commands.session.segments import RESULTS, Segmentation
 from lrpc.config.target_kinds import KINDS
@@ -117,6 +118,23 @@ def image_record(image: LoadedImage) -> dict[str, Any]:
 def failure_record(path: Path, error: str) -> dict[str, Any]:
     """An image that could not be explained, and why."""
     return {"image": {"file": shown(path)}, "error": error, "targets": []}
+
+
+def owner_of(told: Any) -> str | None:
+    """Which image (`identity`) a record is of; None for what is no record of ours. Those of before
+    have the path alone."""
+    try:
+        return str(told.get("path_id") or identity(Path(told["image"]["file"])))
+    except _NOT_OURS:
+        return None
+
+
+def read_owner(stem: Path) -> str | None:
+    """Which image the record under a stem is of; None where there is none."""
+    try:
+        return owner_of(json.loads(stem.with_name(f"{stem.name}.json").read_bytes()))
+    except _NOT_OURS:
+        return None
 
 
 def finished(stem: Path, about: Mapping[str, Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 from lrpc.commands.session.calls import Explained, check_outputs
 from lrpc.commands.session.conditions import check_condition
@@ -24,6 +25,8 @@ from lrpc.config.checks import wanted_for_segments
 from lrpc.config.target_kinds import KINDS, OF_CLASSES
 from lrpc.program.attention import attention, check_modules
 from lrpc.program.protocol import Detection, State
+from lrpc.runtime.program import Program as Loaded
+from lrpc.runtime.results import State as LoadedState
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +169,7 @@ class Session:
         modules = self.options.attention
         if not (modules and any(seeds)):
             return [()] * len(images)
-        found = attention(self.members[0].program, state, modules)
+        found = attention(cast(Loaded, self.members[0].program), cast(LoadedState, state), modules)
         return [
             looks(found, b, seeds[b], scenes[b].outputs, image.frame)
             for b, image in enumerate(images)

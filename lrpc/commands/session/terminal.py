@@ -16,6 +16,7 @@ from lrpc.commands.session.units import count
 from lrpc.commands.session.writing import Outcome, WritingSession
 from lrpc.program.verify_sizes import AMPLIFIED
 from lrpc.support.files import shown
+from lrpc.support.log import LOG
 from lrpc.support.signals import Stopped
 from lrpc.support.terminal import say
 
@@ -63,6 +64,8 @@ def watch(session: WritingSession, paths: Sequence[Path], errors: Console) -> En
                 ended.outcomes.append(outcome)
                 if outcome.error or outcome.note or not errors.is_terminal:
                     say(errors, line(outcome), "red" if outcome.error else "")
+                else:
+                    LOG.info("%s", line(outcome))
                 advance(1, outcome.path.name)
 
             session.run(paths, report)

@@ -44,8 +44,10 @@ class WritingSession(Session, ABC):
             outcomes.append(outcome)
             report(outcome)
 
+        stems = output_stems(paths, self.owner)
+
         def jobs() -> Iterator[tuple[Path, Path]]:
-            for path, stem in zip(paths, output_stems(paths), strict=True):
+            for path, stem in zip(paths, stems, strict=True):
                 whole = self.options.output / stem
                 if self.options.resume and self.explained_before(path, whole):
                     tell(Outcome(path, note=f"{self.did} before"))
@@ -57,6 +59,10 @@ class WritingSession(Session, ABC):
         size, debug = self.options.batch_size, self.options.debug
         process(jobs(), work, sizing, size, debug=debug)
         return outcomes
+
+    @abstractmethod
+    def owner(self, stem: str) -> str | None:
+        """Which image (`identity`) the output folder has results of under a stem; None for none."""
 
     @abstractmethod
     def explained_before(self, path: Path, stem: Path) -> bool:

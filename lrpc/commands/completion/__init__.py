@@ -1,0 +1,1 @@
+"""`lrpc completion`: scripts by which shells complete the command line."""

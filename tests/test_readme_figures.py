@@ -40,57 +40,71 @@ def program(programs: Programs) -> Any:
 def test_the_figures_of_the_picture(program: Any) -> None:
     one = program.explain(EXAMPLE / "scenes" / "02.png", top=1)[0].row
     sinks = dict(one["sinks"])
-    area, share, pixels, biases, logit = told(
-        r"covers ([\d.]+) % of the image and holds ([\d.]+) % of the positive relevance. Pixels"
-        r" contribute ([+\d.]+) and biases (-[\d.]+) to the logit of ([\d.]+),"
+    area, share, shared, logit, pixels = told(
+        r"covers ([\d.]+) % of the image and holds ([\d.]+) % of the positive relevance. All"
+        r" classes share (-[\d.]+) of the logit of ([\d.]+), what pixels contribute to this class"
+        r" adds ([+\d.]+),"
     )
     assert 100 * one["area_share"] == pytest.approx(area, abs=0.05)
     assert 100 * one["positive_share"] == pytest.approx(share, abs=0.5)
     assert one["end"] == pytest.approx(pixels, abs=0.005)
-    assert sinks["bias"] == pytest.approx(biases, abs=0.005)
+    assert sinks["shared"] == pytest.approx(shared, abs=0.005)
+    assert max(abs(sinks[name]) for name in sinks if name != "shared") < 0.1 * pixels
     assert one["value"] == pytest.approx(logit, abs=0.005)
 
 
+#: What the default was before it had the rule `contrast`: the whole logit, another γ.
+EARLIER = [
+    {"role": "convolution", "rule": "gamma", "gamma": 0.25},
+    {"role": "linear", "module": "*encoder.layers.*", "rule": "gamma", "gamma": 0.1},
+]
+
+
+@pytest.fixture(scope="module")
+def earlier(programs: Programs) -> Path:
+    return programs.directory(DIGITS, COMPOSITE="epsilon", RULES=EARLIER, DYNAMIC=False)
+
+
 @pytest.mark.slow
-def test_the_figures_of_all_detections(program: Any) -> None:
-    found = program.explain(SCENES, ["class_logit", "class_logit:-mean"], top=100, batch_size=8)
-    plain = [one.row for one in found if one.row["against"] is None]
-    against = [one.row for one in found if one.row["against"] is not None]
+def test_the_figures_of_all_detections(program: Any, earlier: Path) -> None:
+    rows = rows_of(program)
     count, scenes, middle, low, high = told(
         r"all (\d+) detections in the (\d+) scenes of `tests/data/digits_scenes`, the digit's mask"
         r" holds (\d+) % of the positive relevance in the median, and from (\d+) % to (\d+) %"
     )
-    shares = [100 * row["positive_share"] for row in plain]
-    assert (len(plain), len(against)) == (count, count)
+    shares = [100 * row["positive_share"] for row in rows]
+    assert len(rows) == count
     assert len(list(SCENES.glob("[0-9][0-9].png"))) == scenes
     assert (median(shares), min(shares), max(shares)) == pytest.approx((middle, low, high), abs=0.5)
-    (within,) = told(r"and a median of (\d+) % inside the mask")
-    assert median(100 * row["positive_share"] for row in against) == pytest.approx(within, abs=0.5)
-    (biased,) = told(r"the median detection has (-[\d.]+) times its logit in biases")
-    assert median(map(in_biases, plain)) == pytest.approx(biased, abs=0.005)
+    (biased,) = told(r"the median detection has (-[\d.]+) times as much in biases")
+    whole = [dict(row["sinks"])["bias"] / row["start"] for row in rows_of(lrpc.load(earlier))]
+    assert median(whole) == pytest.approx(biased, abs=0.005)
     rest, image = told(
-        r"these cancel: ([\d.]+) of the start ends in biases, and the image gets ([\d.]+) of it"
+        r"of what sets the class apart, ([\d.]+) ends in biases and ([\d.]+) reaches the image"
     )
-    assert median(map(in_biases, against)) == pytest.approx(rest, abs=0.0005)
-    ends = [row["end"] / row["start"] for row in against]
+    apart = [row["start"] - dict(row["sinks"])["shared"] for row in rows]
+    biases = [dict(row["sinks"])["bias"] / own for row, own in zip(rows, apart, strict=True)]
+    ends = [row["end"] / own for row, own in zip(rows, apart, strict=True)]
+    assert median(biases) == pytest.approx(rest, abs=0.0005)
     assert median(ends) == pytest.approx(image, abs=0.005)
 
 
-def in_biases(row: Any) -> float:
-    return float(dict(row["sinks"])["bias"] / row["start"])
+def rows_of(program: Any) -> list[Any]:
+    return [one.row for one in program.explain(SCENES, "class_logit", top=100, batch_size=8)]
 
 
 @pytest.mark.slow
-def test_the_figures_of_class_sensitivity(programs: Programs) -> None:
-    directory = programs.directory(DIGITS, COMPOSITE="maskdino", DYNAMIC=False)
-    model = load_models(directory, "cpu")[0]
-    scenes = read_scenes(SCENES, None, (), count=10, boxes=False)
-    pictures = find(model, scenes, Settings()).pictures
-    plain, against = told(
-        r"the query's next three classes is ([\d.]+)\..* and has ([\d.]+) there, and a median"
+def test_the_figures_of_class_sensitivity(programs: Programs, earlier: Path) -> None:
+    now, before = told(
+        r"the query's next three classes is ([\d.]+); with the whole logit and the γ of earlier"
+        r" versions it was ([\d.]+)\. "
     )
-    for word, wanted in (("", plain), ("mean", against)):
-        found = asked(Relevance(model, 8, 0, word), pictures)
+    default = programs.directory(DIGITS, COMPOSITE="maskdino", DYNAMIC=False)
+    for directory, wanted in ((default, now), (earlier, before)):
+        model = load_models(directory, "cpu")[0]
+        scenes = read_scenes(SCENES, None, (), count=10, boxes=False)
+        pictures = find(model, scenes, Settings()).pictures
+        found = asked(Relevance(model, 8), pictures)
         alike = [one.sensitivity().class_correlation for image in found for one in image]
         mean = fmean(value for value in alike if value is not None)
-        assert mean == pytest.approx(wanted, abs=0.005), word or "logit"
+        assert mean == pytest.approx(wanted, abs=0.005)

@@ -131,9 +131,11 @@ def legend(width: int, scale: float, size: int) -> Image.Image:
     return image
 
 
-def totals(end: float, start: float | None) -> str:
-    """What relevance adds up to where it starts, if that is known, and at the image."""
+def totals(end: float, start: float | None, shared: float | None = None) -> str:
+    """What relevance adds up to where it starts and in what all classes share, if that is known,
+    and at the image."""
     first = "" if start is None else f"{number(start)} at the target, "
+    first += "" if shared is None else f"{number(shared)} shared by all classes, "
     return f"relevance {first}{number(end)} at the image"
 
 

@@ -102,8 +102,9 @@ def caption_of(
 ) -> render.Caption:
     """The panel's title and facts."""
     seed, total = result.seed, float(result.input.double().sum())
-    start = None if result.ledger is None else result.ledger.start
-    parts = [totals(total, start), f"composite {facts.composite}"]
+    ledger = result.ledger
+    start, shared = (None, None) if ledger is None else (ledger.start, ledger.sinks.get("shared"))
+    parts = [totals(total, start, shared), f"composite {facts.composite}"]
     if facts.epsilon is not None:
         parts.append(f"epsilon {number(facts.epsilon)}")
     parts += [facts.precision, shown(image.path.name)]

@@ -50,7 +50,8 @@ LRPC:
 
 `role`, `op` and `module` are globs. `layers` is a range for the first number in the module path.
 `first: true` matches only the first linear map or convolution on each path from an input, `classes:
-true` only linear maps that give the outputs `pred_logits`, `logits`, `proposal_logits` and those of layers. Fields
+true` only linear maps that give logits of classes: the outputs `pred_logits`, `logits`,
+`proposal_logits` and those of layers. Fields
 that an entry omits match everything. The first entry that matches a node decides.
 
 **Ties.** Where n entries are equally large, `x.max(dim)`, `min`, `amax` and `amin` give each 1/n of

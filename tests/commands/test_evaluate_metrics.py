@@ -281,6 +281,17 @@ def test_maps_that_are_multiples_do_not_depend_on_the_class() -> None:
     assert rank_one(torch.stack([one, torch.zeros_like(one)])) is None
 
 
+def test_maps_of_pixels_of_a_mask_are_compared_in_pairs() -> None:
+    rows = torch.eye(4).reshape(4, 2, 2)  # the correlation of any two is −1/3
+    classes = torch.ones(2, 2, 2).cumsum(2)
+    found = Asked(classes, classes[:0], rows).sensitivity()
+    assert found.pixel_correlation == pytest.approx(1 / 3)
+    mixed = torch.stack([rows[0], 3 * rows[0], rows[1]])
+    found = Asked(classes, classes[:0], mixed).sensitivity()
+    assert found.pixel_correlation == pytest.approx((1 + 1 / 3 + 1 / 3) / 3)
+    assert Asked(classes, classes[:0]).sensitivity().pixel_correlation is None
+
+
 def test_inpainting_keeps_what_is_known_and_continues_it() -> None:
     ramp = torch.arange(32.0).expand(3, 24, 32).clone()
     known = torch.ones(24, 32, dtype=torch.bool)

@@ -100,12 +100,13 @@ class Recipe:
     config: Path
     overrides: tuple[str, ...] = ()
     weights: Path | None = None
+    targets: tuple[str, ...] = TARGETS[:1]  # of sources whose targets are known
 
     def of(self, candidate: Candidate) -> Config:
         """The configuration of one candidate. Raises ConfigError."""
         own = load_config(self.config, list(self.overrides))
         known = own.LRPC.SOURCE in SOURCES  # what others return is not known yet
-        words = [*self.overrides, *candidate.overrides(TARGETS[:1] if known else ())]
+        words = [*self.overrides, *candidate.overrides(self.targets if known else ())]
         if self.weights is not None:
             words += ["MODEL.WEIGHTS", str(self.weights), "LRPC.WEIGHTS_ENTRY", ""]
         return load_config(self.config, words)

@@ -15,6 +15,7 @@ from lrpc.commands.evaluate.candidates import (
     from_config,
     read_variants,
 )
+from lrpc.commands.evaluate.likeness import TARGETS
 from lrpc.commands.evaluate.methods import Relevance
 from lrpc.commands.evaluate.plot import need_matplotlib
 from lrpc.commands.evaluate.settings import BASELINES, STANDARD, TRIVIAL, Settings, grid
@@ -41,7 +42,8 @@ class Job:
 
     def recipe(self, weights: Path | None = None) -> Recipe:
         """What candidates of --config are compiled from."""
-        return Recipe(self.args.config, self.overrides, weights)
+        more = ("mask_logit",) if self.settings.sensitivity else ()  # whose pixels are told apart
+        return Recipe(self.args.config, self.overrides, weights, (*TARGETS[:1], *more))
 
     def compile(self, candidates: Sequence[Candidate], weights: Path | None = None) -> list[Member]:
         """Candidates of --config as loaded programs."""

@@ -67,6 +67,12 @@ class Relevance:
         found = self._explained(state, pairs)
         return [[one.input.sum(0) for one in image] for image in found]
 
+    def of_seeds(self, state: State, seeds: Sequence[Sequence[Seed]]) -> Maps:
+        """The maps of any seeds, for each image of a forward pass."""
+        request = Request(ledger=False, chunk=self.chunk)
+        found = self.model.relevance(state, seeds, request)
+        return [[one.input.sum(0) for one in image] for image in found]
+
     def _explained(
         self, state: State, pairs: Sequence[Sequence[tuple[int, int]]]
     ) -> list[list[Explained]]:

@@ -36,6 +36,7 @@ METRICS: Mapping[str, bool | None] = {
     "class_likeness": False,
     "rank_one": False,
     "query_correlation": False,
+    "pixel_correlation": False,
     "swap": True,
     "mask_area": None,
     "box_area": None,

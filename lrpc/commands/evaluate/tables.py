@@ -27,6 +27,7 @@ _ALIKE = {
     "class_likeness": "classes",
     "rank_one": "one map's share",
     "query_correlation": "queries",
+    "pixel_correlation": "mask pixels",
     "swap": "swap",
 }
 _DIFFERENT = {
@@ -66,8 +67,8 @@ def _tables(results: Results) -> list[Table]:
             if "class_correlation" in means:
                 found[-1].add_row(escape(method), *_cells(_ALIKE, means, summary))
         found[-1].caption = (
-            "correlation with maps of the query's other classes, and |·| of other queries; swap: "
-            "deletion by the next class's map less deletion by its own"
+            "correlation with maps of the query's other classes, and |·| of other queries and "
+            "among pixels of its mask; swap: deletion by the next class's map less that by its own"
         )
     if len(summary) > 1:
         found.append(_differences(results))

@@ -94,8 +94,8 @@ def load_program(directory: Path, device: str, **options: bool) -> Program:
     raise ProgramError(f"{shown(directory)}: is being replaced all the time; run this again")
 
 
-def _load(directory: Path, device: str, **options: bool) -> Program:
-    """Load it once."""
+def check_directory(directory: Path) -> None:
+    """Raise ProgramError where this is no directory of a program."""
     if not directory.is_dir():
         raise ProgramError(f"{directory}: not a directory; `lrpc compile -o {directory}` makes one")
     missing = [name for name in FILES if not (directory / name).is_file()]
@@ -103,6 +103,11 @@ def _load(directory: Path, device: str, **options: bool) -> Program:
         raise ProgramError(
             f"{directory}: not a program directory, it lacks {', '.join(missing)}; compile it again"
         )
+
+
+def _load(directory: Path, device: str, **options: bool) -> Program:
+    """Load it once."""
+    check_directory(directory)
     source = (directory / "program.py").resolve()
     # No two programs share a module by name, whichever threads load them.
     name = f"_lrpc_program_{zlib.crc32(str(source).encode()):08x}_{next(_LOADED)}"

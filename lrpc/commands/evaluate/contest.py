@@ -21,6 +21,7 @@ from lrpc.commands.session.sizing import Sizing, up_to
 from lrpc.errors import ConfigError, ProgramError
 from lrpc.models.maskdino import MaskDINO
 from lrpc.models.sources import build_model
+from lrpc.program.loading import check_directory
 from lrpc.program.manifest_reader import manifest_of
 from lrpc.program.protocol import Size
 
@@ -41,6 +42,8 @@ def programs_of(job: Job) -> list[Member]:
     """Every composite of the directories that were named."""
     if not job.programs:
         return []
+    for path in job.programs:
+        check_directory(path)
     manifests = {path: manifest_of(path) for path in job.programs}
     labels = labels_of(manifests, [one.name for one in job.candidates])
     return [one for path, label in labels.items() for one in load_models(path, job.device, label)]

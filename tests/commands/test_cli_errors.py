@@ -95,8 +95,8 @@ def test_an_operation_without_the_rule_of_its_role(line: Line) -> None:
         ),
         (
             "{op: linear, rule: taylor}",
-            "rule taylor is not defined for linear; it has: alpha_beta, contrast, epsilon, flat, gamma,"
-            " gamma_weight, gradient_input, pass, w_square, z_box, z_plus",
+            "rule taylor is not defined for linear; it has: alpha_beta, contrast, epsilon, flat,"
+            " gamma, gamma_weight, gradient_input, pass, w_square, z_box, z_plus",
         ),
         (
             "{role: linear, rule: epsilon, eps: -1}",

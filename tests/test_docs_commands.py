@@ -17,8 +17,10 @@ PAGES = [
     "README.md", "docs/tutorials/compare-rules.md", "docs/tutorials/evaluate-a-data-set.md",
     "docs/tutorials/read-a-program.md", "docs/tutorials/write-a-rule.md", "docs/analyze.md",
 ]  # fmt: skip
-#: What a reader puts something of their own in place of, and what other tests do.
-OWN = re.compile(r"\b(FOLDER|val2017|mine|build/(other|a|b)|model\.pth|pytest|bench|pip)\b")
+#: What a reader puts something of their own in place of, and what other tests do or a reader ends.
+OWN = re.compile(
+    r"\b(FOLDER|val2017|mine|build/(other|a|b)|model\.pth|pytest|bench|pip|demo|A|B)\b"
+)
 
 
 def lines(page: Path) -> Iterator[str]:

@@ -128,7 +128,7 @@ MASKDINO = Composite(
     "maskdino",
     in_place_of(
         (
-            Entry("contrast", role="linear", classes=True),
+            Entry("contrast", classes=True),
             Entry(
                 "gamma",
                 role="convolution",

@@ -42,11 +42,7 @@ from lrpc.program.configured import (
 from lrpc.program.devices import check_load
 from lrpc.program.directory import dumping, write_files
 from lrpc.program.inner import inner_targets
-from lrpc.program.loading import (
-    Owner,
-    load_program,
-    owned,
-)
+from lrpc.program.loading import Owner, load_program, owned
 from lrpc.program.manifest import (
     Report,
     check_warnings,
@@ -57,13 +53,10 @@ from lrpc.program.model_check import ModelCheck, warning_of
 from lrpc.program.places import chosen_conditions, startable
 from lrpc.program.recompile import compile_graph as compile_graph
 from lrpc.program.settings import Settings, budget_of
-from lrpc.program.targets import (
-    Places,
-    inside,
-)
+from lrpc.program.targets import Places, inside
+from lrpc.program.unused_rules import check_rules, unused_rules
 from lrpc.rules.composite import Composite, listed_rules
 from lrpc.rules.composite_set import CompositeSpec, SharedOptions, composites
-from lrpc.rules.unmatched import check_chosen
 from lrpc.runtime.program import Program
 from lrpc.support.garbage import garbage_waits
 from lrpc.support.log import step
@@ -157,19 +150,20 @@ def compile(
     imported, call, fixed = import_call(model, args, kwargs, **how)
     given.check_places(paths, [value.name for value in imported.module.graph.inputs])
     special = [warning_of(imported.fixed)] if imported.fixed else []
-    for note in (*special, *imported.unfollowed):
-        warnings.warn(note, LrpcWarning, stacklevel=2)
+    _warn(*special, *imported.unfollowed)
     own = check_precision(precision, imported.module.graph)
     variants = annotate(imported.module, chosen, fold_batch_norm=fold_batch_norm)
     graph = variants[0].module.graph
-    check_chosen(chosen, graph)
+    check_rules(chosen, graph)
+    rule_notes = unused_rules(chosen, variants[0].module)
+    _warn(*rule_notes)
     settings = Settings(
         type(model).__name__,
         imported.structure,
         Places(paths),
         tf32=own in ("tf32", "bf16"),
         chunk=count,
-        notes=(*fixed, *imported.notes),
+        notes=(*fixed, *imported.notes, *rule_notes),
         precision=own,
         facts=_first(chosen, precision or "as the model") | {"fold_batch_norm": fold_batch_norm},
         example={} if scope or own != precision else example_tensors(model, args, kwargs or {}),
@@ -181,9 +175,13 @@ def compile(
     starting = [*startable(graph), *inner_targets(graph, inner["starts"])]
     files = build(variants, starting, settings, check=held)
     if held is not None:
-        for warning in check_warnings(json.loads(files["manifest.json"])):
-            warnings.warn(warning, LrpcWarning, stacklevel=2)
+        _warn(*check_warnings(json.loads(files["manifest.json"])))
     return _loaded(files, device, **switches)
+
+
+def _warn(*notes: str) -> None:
+    for note in notes:
+        warnings.warn(note, LrpcWarning, stacklevel=3)
 
 
 def _loaded(files: Mapping[str, bytes], device: str, **options: bool) -> Program:
@@ -257,7 +255,9 @@ def _compiled(
             imported.module, chosen, extra, watch, fold_batch_norm=options.FOLD_BATCH_NORM
         )
     targets = targets_of(config, variants[0].module)
-    notes = (*((weights.note,) if weights.note else ()), *unused(config, targets), *imported.notes)
+    rule_notes = unused_rules(chosen, variants[0].module)
+    found = (*unused(config, targets), *imported.notes, *rule_notes)
+    notes = (*((weights.note,) if weights.note else ()), *found)
     facts = _first(chosen, options.PRECISION) | {
         "shapes": [list(shape) for shape in shapes],
         "config": config.to_dict(portable=True),

@@ -19,7 +19,7 @@ from lrpc.support.untrusted import near
 #: A rule's name, or a mapping with `rule` and its parameters.
 RuleSpec = str | Mapping[str, object]
 
-WEIGHTED = ("linear", "convolution")  # roles that a rule of the user's is for
+WEIGHTED = "linear|convolution"  # roles that a rule of the user's is for
 COMPARED: tuple[RuleSpec, ...] = ("epsilon", "gamma", "z_plus", "alpha_beta")
 
 
@@ -230,7 +230,7 @@ def _name(rule: RuleSpec) -> str:
 
 def _entries(rule: RuleSpec, module: str | None = None) -> list[dict[str, object]]:
     place = {} if module is None else {"module": module}
-    return [{**place, "role": role, **_spec(rule)} for role in WEIGHTED]
+    return [{**place, "role": WEIGHTED, **_spec(rule)}]
 
 
 def _targets(scores: Tensor, target: int | Sequence[int] | None) -> Tensor:

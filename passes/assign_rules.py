@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
 from lrpc.errors import RuleError
 from lrpc.ir.graph import Graph, Module, Node, Rule
+from passes.class_maps import class_maps
 from passes.kinds import CONVOLUTIONS
 from passes.reachable import COORDINATE, carries, receiving, relevance_reachable
 from passes.rewrite import map_nodes
-
-CLASS_LOGITS = re.compile(r"output\.((pred_|proposal_)?logits|layer_logits\.\d+)")
 
 
 class RuleMap(Protocol):
@@ -74,23 +72,4 @@ def first_maps(graph: Graph) -> frozenset[str]:
             found.update(names)
         else:
             plain.update(names)
-    return frozenset(found)
-
-
-def class_maps(graph: Graph) -> frozenset[str]:
-    """Names of the outputs of those linear maps that give logits of classes: what is returned under
-    the names that they have in detectors and classifiers, as it is or moved about."""
-    found, seen = set(), set()
-    places = {**graph.value_at, **{f"output.{name}": value for name, value in graph.outputs}}
-    values = [value for place, value in places.items() if CLASS_LOGITS.fullmatch(place)]
-    while values:
-        value = values.pop()
-        node = graph.producers.get(value.name)
-        if node is None or value.name in seen:
-            continue
-        seen.add(value.name)
-        if node.op == "linear":
-            found.add(value.name)
-        elif node.role == "structural":
-            values += node.inputs
     return frozenset(found)

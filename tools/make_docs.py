@@ -48,11 +48,13 @@ LRPC:
     - {role: residual, layers: [0, 2], rule: epsilon, eps: 1.0e-3}
 ```
 
-`role`, `op` and `module` are globs. `layers` is a range for the first number in the module path.
-`first: true` matches only the first linear map or convolution on each path from an input, `classes:
-true` only linear maps that give logits of classes: the outputs `pred_logits`, `logits`,
-`proposal_logits` and those of layers. Fields
-that an entry omits match everything. The first entry that matches a node decides.
+`role`, `op` and `module` are globs, or several that `|` separates: `"linear|convolution"`. `layers`
+is a range for the first number in the module path. `first: true` matches only the first linear map
+or convolution on each path from an input, `classes: true` only the linear map or convolution whose
+channels, as a whole, are an axis of logits of classes: of the outputs `pred_logits`, `logits`,
+`class_queries_logits`, `proposal_logits` and those of layers. Fields that an entry omits match
+everything; without `role` and `op` it is for those operations alone that have the rule. The first
+entry that matches a node decides. Compilation says which of your entries no operation follows.
 
 **Ties.** Where n entries are equally large, `x.max(dim)`, `min`, `amax` and `amin` give each 1/n of
 the relevance, as the gradient of `amax` in torch does. `torch.maximum` and `minimum` of equal

@@ -128,7 +128,7 @@ MASKDINO = Composite(
     "maskdino",
     in_place_of(
         (
-            Entry("contrast", role="linear", classes=True),
+            Entry("contrast", classes=True),
             Entry(
                 "gamma",
                 role="convolution",
@@ -235,7 +235,7 @@ def entry(spec: Mapping[str, object]) -> Entry:
     bounds = None if layers is None else _bounds(name, layers)
     first, classes = (_switch(name, key, rest.pop(key, False)) for key in ("first", "classes"))
     _check_params(name, where.get("op"), rest)
-    return Entry(name, layers=bounds, params=rest, first=first, classes=classes, **where)
+    return Entry(name, layers=bounds, params=rest, first=first, classes=classes, own=True, **where)
 
 
 def _switch(name: str, key: str, given: object) -> bool:
@@ -260,8 +260,10 @@ def _bounds(name: str, layers: Any) -> tuple[int, int]:
 
 
 def _check_params(name: str, op: str | None, params: Mapping[str, object]) -> None:
-    if op is not None and "*" not in op:
-        find(op, name).make(params)
+    named = [one for one in (op or "*").split("|") if "*" not in one]
+    if named:
+        for one in named:
+            find(one, name).make(params)
         return
     candidates = {d for (_, rule), d in CATALOGUE.items() if rule == name}
     if not candidates:

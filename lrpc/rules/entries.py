@@ -31,10 +31,16 @@ class Option:
     meaning: str
 
 
+def fits(name: str, pattern: str) -> bool:
+    """Whether a glob matches `name`, or one of several that `|` separates."""
+    return any(fnmatchcase(name, glob) for glob in pattern.split("|"))
+
+
 @dataclass(frozen=True)
 class Entry:
-    """Nodes by role, op, module glob, layer range (first index in the module path), whether they
-    are the `first` maps and whether they give the logits of `classes` → a rule.
+    """Nodes by globs of role, op and module, layer range (first index in the module path), whether
+    they are the `first` maps and whether they give the logits of `classes` → a rule. One of the
+    user's without role and op is for those operations alone that have the rule.
 
     First are the linear maps and convolutions that a graph input reaches through no other. Nodes of
     role `coordinate` (sampling locations, boxes) match only where `role` names that role: relevance
@@ -49,6 +55,7 @@ class Entry:
     params: Mapping[str, object] = field(default_factory=dict)
     first: bool = False
     classes: bool = False
+    own: bool = field(default=False, compare=False)  # written by the user
 
     def matches(self, node: Node, first: bool = False, classes: bool = False) -> bool:
         path = node.loc.module
@@ -57,11 +64,24 @@ class Entry:
             named
             and (first or not self.first)
             and (classes or not self.classes)
-            and fnmatchcase(node.role, self.role)
-            and fnmatchcase(node.op, self.op)
-            and fnmatchcase(path, self.module)
+            and fits(node.role, self.role)
+            and fits(node.op, self.op)
+            and fits(path, self.module)
             and (self.layers is None or self._in_layers(path))
+            and (not self.own or self.role != "*" or self.op != "*" or self._serves(node.op))
         )
+
+    def __str__(self) -> str:
+        """As in a config: the rule, and what the entry says of nodes."""
+        given = {name: getattr(self, name) for name in ("role", "op", "module")}
+        said = [f"{name} {glob}" for name, glob in given.items() if glob != "*"]
+        said += [f"layers {list(self.layers)}"] if self.layers else []
+        said += [name for name in ("first", "classes") if getattr(self, name)]
+        return f"{self.rule} ({', '.join(said)})" if said else self.rule
+
+    def _serves(self, op: str) -> bool:
+        found = CATALOGUE.get((op, self.rule))
+        return found is not None and self.params.keys() <= {p.name for p in found.params}
 
     def _in_layers(self, path: str) -> bool:
         assert self.layers is not None

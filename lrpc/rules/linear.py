@@ -8,7 +8,7 @@ from lrpc.errors import RuleError
 from lrpc.ir.graph import Node, Rule
 from lrpc.rules.context import Context
 from lrpc.rules.declaration import EPS, Declaration, Param
-from lrpc.rules.maps import MAPS, ONES, apply, bias_of, entries, transpose
+from lrpc.rules.maps import CHANNELS, MAPS, ONES, apply, bias_of, entries, transpose
 
 BIAS = Param(
     "bias",
@@ -70,9 +70,10 @@ def _spreading(ctx: Context, node: Node, eps: float, factor: float) -> None:
 
 
 def contrast(ctx: Context, node: Node, rule: Rule) -> None:
-    s = ctx.per_output(node, rule.number("eps"))
-    if node.out.type.shape[-1] != 1:  # one class has no others
-        own = ctx.op("sub", s, ctx.op("mean", s, dims=(-1,), keepdim=True))
+    s, rank = ctx.per_output(node, rule.number("eps")), node.out.type.rank
+    classes = -1 if node.op == "linear" else 1 - rank
+    if node.out.type.shape[classes] != 1:  # one class has no others
+        own = ctx.op("sub", s, ctx.op("mean", s, dims=(classes,), keepdim=True))
         if ctx.ledger:
             ctx.absorb("shared", ctx.op("sub", s, own), ctx.output(node))
         s = own
@@ -105,8 +106,8 @@ RULES = (
         "all but the bias's share and ε's; with `bias: spread` δ of that share goes to the n inputs"
         " that an output sees, b/n each (Lapuschkin et al. 2016, LRP toolbox)",
         (EPS, SPREAD, FACTOR)),
-    Declaration("contrast", ("linear",), contrast,
-        "R_x = x ⊙ (W − mean_c W)ᵀ(R_z / stab_ε(z)), c over the outputs, which are classes",
+    Declaration("contrast", CHANNELS, contrast,
+        "R_x = x ⊙ (W − mean_c W)ᵀ(R_z / stab_ε(z)), c over the channels of z, which are classes",
         "the start of contrastive LRP (Gu et al. 2018, 1812.02093) against the mean of all classes,"
         " as a rule: weights that all classes share say that something is there, not what",
         "what sets a class apart from the others; the mean of all logits goes to sink `shared`",

@@ -24,6 +24,9 @@ MAPS = in_order(
     | {"batch_norm", "avg_pool2d"}
 )
 
+# Those with weights from every input channel to every output channel (of its group).
+CHANNELS = in_order(of_family(Family.LINEAR, Family.CONVOLUTION))
+
 
 @dataclass(frozen=True)
 class Change:

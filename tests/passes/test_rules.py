@@ -9,7 +9,7 @@ import pytest
 from lrpc.errors import IRError, RuleError
 from lrpc.ir.graph import Module, Node, Rule
 from passes import MARKING, AssignRules, CheckCoverage, annotating, run_pipeline
-from passes.assign_rules import class_maps
+from passes.class_maps import class_maps
 from tests.support.graphs import check_text, module, rewritten
 
 
@@ -124,3 +124,70 @@ def test_outputs_of_other_names_are_no_classes() -> None:
     place = 'place "output.layer_logits.0" %b\n  return "x" %c'
     inner = HEADS.replace('return "pred_logits" %c', place)
     assert class_maps(module(inner).graph) == {"b"}
+
+
+MOVED = """
+graph @g(%x: f64[B,3,4]) {{
+  weight "w": f64[6,4]
+  weight "t": f64[1]
+  weight "u": f64[6]
+  %a: f64[B,3,6] = linear(%x) {{weight="w"}} role=linear
+  %b: f64[B,3,6] = linear(%x) {{weight="w"}} role=linear
+  {lines}
+  return "logits" %z
+}}
+"""
+AS_A_WHOLE = {
+    "another order": "%z: f64[B,6,3] = permute(%a) {dims=[0,2,1]} role=structural",
+    "pooled": "%z: f64[B,6] = mean(%a) {dims=[1], keepdim=false} role=structural",
+    "one axis more": "%z: f64[B,1,3,6] = reshape(%a) {shape=[B,1,3,6]} role=structural",
+    "part of the queries": "%z: f64[B,2,6] = slice(%a) {dim=1, start=0, stop=2, step=1}"
+    " role=structural",
+    "a temperature": '%t: f64[1] = constant() {weight="t"}\n'
+    "  %z: f64[B,3,6] = div(%a, %t) role=structural",
+    "a bias": '%u: f64[6] = constant() {weight="u"}\n  %z: f64[B,3,6] = add(%a, %u) role=merge',
+}
+IN_PARTS = {
+    "classes and boxes": "%z: f64[B,3,2] = slice(%a) {dim=2, start=0, stop=2, step=1}"
+    " role=structural",
+    "anchors": "%z: f64[B,9,2] = reshape(%a) {shape=[B,9,2]} role=structural",
+    "queries and classes in one axis": "%z: f64[B,18] = reshape(%a) {shape=[B,18]} role=structural",
+    "a sum of channels": "%z: f64[B,3] = sum(%a) {dims=[2], keepdim=false} role=structural",
+    "two maps in a row": "%z: f64[B,3,12] = cat(%a, %b) {dim=2} role=structural",
+    "a class more": "%z: f64[B,3,7] = pad(%a) {pad=[0,1,0,0,0,0], value=0.0} role=structural",
+    "a factor for each class": '%u: f64[6] = constant() {weight="u"}\n'
+    "  %z: f64[B,3,6] = div(%a, %u) role=structural",
+    "another quantity for all": "%m: f64[B,3,1] = mean(%b) {dims=[2], keepdim=true}"
+    " role=structural\n  %z: f64[B,3,6] = sub(%a, %m) role=merge",
+    "a bound": "%z: f64[B,3,6] = relu(%a) role=activation",
+}
+
+
+@pytest.mark.parametrize("what", AS_A_WHOLE)
+def test_a_map_gives_classes_where_all_its_channels_are_one_axis(what: str) -> None:
+    assert class_maps(module(MOVED.format(lines=AS_A_WHOLE[what])).graph) == {"a"}
+
+
+@pytest.mark.parametrize("what", IN_PARTS)
+def test_a_map_whose_channels_are_split_or_joined_gives_none(what: str) -> None:
+    assert not class_maps(module(MOVED.format(lines=IN_PARTS[what])).graph)
+
+
+def test_maps_that_are_added_or_in_a_row_of_queries_each_give_classes() -> None:
+    for line in ("add(%a, %b) role=merge", "cat(%a, %b) {dim=1} role=structural"):
+        shape = "[B,6,6]" if line.startswith("cat") else "[B,3,6]"
+        graph = module(MOVED.format(lines=f"%z: f64{shape} = {line}")).graph
+        assert class_maps(graph) == {"a", "b"}
+
+
+def test_convolutions_have_their_classes_in_axis_1() -> None:
+    text = """
+graph @g(%x: f64[B,3,8,8]) {
+  weight "w": f64[5,3,1,1]
+  %a: f64[B,5,8,8] = conv2d(%x) {weight="w", stride=[1,1], padding=[0,0], dilation=[1,1], groups=1}
+  %b: f64[B,5,64] = reshape(%a) {shape=[B,5,64]} role=structural
+  %c: f64[B,64,5] = permute(%b) {dims=[0,2,1]} role=structural
+  return "logits" %c
+}
+"""
+    assert class_maps(module(text).graph) == {"a"}

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import lrpc
-from lrpc.errors import LrpcError
+from lrpc.errors import LrpcError, LrpcWarning
 
 X = torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
 MODEL = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).eval()
@@ -124,8 +124,68 @@ def test_a_module_that_holds_others_is_chosen_with_a_star() -> None:
     model = nn.Sequential(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), nn.Linear(3, 2)).eval()
     told = refusal(lambda: lrpc.compile(model, (X,), rules=[{"rule": "gamma", "module": "0"}]))
     assert told.endswith("has the module '0'; did you mean '0.*'?")
-    unused = [{"rule": "gamma", "role": "convolution"}]  # rules serve several models
-    assert lrpc.compile(model, (X,), rules=unused).manifest["composite"] == "attnlrp"
+
+
+UNUSED = "rule gamma ({}) is not used: {}"
+NOTHING = "no operation that carries relevance matches it"
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        ([{"rule": "gamma", "role": "convolution"}], UNUSED.format("role convolution", NOTHING)),
+        (
+            [{"rule": "gamma", "role": "linear", "module": "0.1"}],  # a ReLU
+            UNUSED.format("role linear, module 0.1", NOTHING),
+        ),
+        (
+            [{"rule": "gamma", "role": "linear", "layers": [4, 7]}],
+            UNUSED.format("role linear, layers [4, 7]", NOTHING),
+        ),
+        ([{"rule": "gamma", "classes": True}], UNUSED.format("classes", NOTHING)),
+        ([{"rule": "gamma", "module": "0.1"}], UNUSED.format("module 0.1", NOTHING)),
+        (
+            [{"rule": "flat", "role": "linear"}, {"rule": "gamma", "role": "linear"}],
+            UNUSED.format("role linear", "entries before it take all that it matches"),
+        ),
+    ],
+)
+def test_rules_that_are_used_nowhere_are_named(rules: list[dict[str, Any]], told: str) -> None:
+    """One line, no error: rules serve several models."""
+    model = nn.Sequential(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), nn.Linear(3, 2)).eval()
+    with pytest.warns(LrpcWarning) as caught:
+        program = lrpc.compile(model, (X,), rules=rules)
+    assert [str(one.message) for one in caught] == [told]
+    assert told in program.manifest["settings"]["notes"]
+
+
+def test_of_several_composites_that_which_does_not_use_a_rule_is_named() -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).eval()
+    unused = {"composite": "epsilon", "rules": [{"rule": "gamma", "role": "convolution"}]}
+    with pytest.warns(LrpcWarning) as caught:
+        lrpc.compile(model, (X,), composite={"a": "epsilon", "b": unused})
+    told = f"rule gamma (role convolution) of composite b is not used: {NOTHING}"
+    assert [str(one.message) for one in caught] == [told]
+
+
+def test_a_rule_by_module_is_for_those_operations_that_have_it() -> None:
+    """A module reshapes and adds, too."""
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(2, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + self.inner(x.unflatten(-1, (2, 2))).flatten(-2)
+
+    model = nn.Sequential(Block(), nn.Linear(4, 2)).eval()
+    rules = [{"rule": "gamma", "module": "0*", "gamma": 0.5}]
+    found = lrpc.compile(model, (X,), composite="epsilon", rules=rules).manifest["rules"]
+    assert [k for k, v in found.items() if v == "gamma(gamma=0.5, eps=1e-06)"] == ["inner"]
+    by_layer = [{"rule": "epsilon", "bias": "excluded", "layers": [0, 0]}]
+    found = lrpc.compile(model, (X,), composite="epsilon", rules=by_layer).manifest["rules"]
+    assert [k for k, v in found.items() if "excluded" in v] == ["inner"]
 
 
 def test_numbers_of_any_kind_are_numbers() -> None:

@@ -80,3 +80,66 @@ def test_other_composites_explain_the_whole_logit(name: str) -> None:
     target = next(one for one in program.interface.targets if "pred_logits" in one)
     R = program.relevance(program.forward(images), target, at=[[0, 1]], ledger=True)
     assert "shared" not in R.ledger.sinks
+
+
+class OneHead(nn.Module):
+    """Classes and boxes from one map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 6, 3), nn.Linear(6, 9)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        found = self.head(self.stem(images).relu().flatten(2).transpose(1, 2))
+        return {"pred_logits": found[..., :5], "pred_boxes": found[..., 5:]}
+
+
+class Dense(nn.Module):
+    """A class for each pixel, from a convolution in groups."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 6, 1, groups=2)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.head(self.stem(images).relu())}
+
+
+def test_boxes_from_a_map_of_classes_and_boxes_are_explained_whole() -> None:
+    torch.manual_seed(4)
+    model, images = OneHead().double().eval(), torch.randn(2, 3, 4, 4).double()
+    pair = {"own": {"composite": "maskdino"}, "plain": {"composite": "maskdino", "rules": WHOLE}}
+    program = lrpc.compile(model, (images,), composite=pair)
+    state = program.forward(images)
+    for target in ("pred_logits", "pred_boxes"):
+        own, plain = (
+            program.relevance(state, target, at=[[1, 2]], composite=name, ledger=True)
+            for name in pair
+        )
+        assert torch.equal(own.input, plain.input)
+        assert "shared" not in own.ledger.sinks
+
+
+def test_a_convolution_that_gives_classes_too() -> None:
+    """As of a linear head, against the other classes by the plain rule, and in a batch of any
+    size."""
+    torch.manual_seed(4)
+    model, images = Dense().double().eval(), torch.randn(3, 3, 4, 4).double()
+    plain = [{"role": "convolution", "classes": True, "rule": "epsilon"}]
+    base = {"composite": "maskdino", "epsilon": 0.0}
+    program = lrpc.compile(
+        model, (images[:1],), composite={"own": base, "plain": base | {"rules": plain}}
+    )
+    every = [[c, 1, 0] for c in range(6)]
+    for batch in (images[:1], images):
+        state = program.forward(batch)
+        own, whole = (
+            program.relevance(state, "logits", at=every, composite=name, ledger=True)
+            for name in ("own", "plain")
+        )
+        share = torch.eye(6).double() - 1 / 6
+        wanted = torch.einsum("cd,d...->c...", share, whole.input)
+        torch.testing.assert_close(own.input, wanted, rtol=0, atol=1e-14)
+        mean = state.outputs["logits"][:, :, 1, 0].mean(1).expand(6, -1)
+        torch.testing.assert_close(own.ledger.sinks["shared"], mean, rtol=0, atol=1e-14)
+        assert float(own.ledger.closure.max()) < 1e-12

@@ -33,6 +33,22 @@ def test_a_part_of_the_model(programs: Programs) -> None:
     assert list(program.interface.targets) == ["output"]
 
 
+def test_rules_of_a_config_that_nothing_follows_are_named(programs: Programs) -> None:
+    """In one line each, and no error: a config may be the base of others."""
+    rules = [
+        {"rule": "gamma", "module": "bakbone.*"},
+        {"rule": "gamma", "role": "linear", "module": "*class_embed*"},
+        {"rule": "epsilon", "role": "linear", "classes": True},
+    ]
+    manifest = programs.loaded(DIGITS, **SMALL, RULES=rules).manifest
+    assert [note for note in manifest["settings"]["notes"] if note.startswith("rule ")] == [
+        "rule gamma (module bakbone.*) is not used: no operation of the model has the module"
+        " 'bakbone.*'; did you mean 'backbone.stem'?",
+        "rule epsilon (role linear, classes) is not used: entries before it take all that it"
+        " matches",
+    ]
+
+
 TARGETS = ("class_logit", "box", "mask_logit", "encoder_feature:2", "decoder_query:1")
 OTHERS = sorted(COMPOSITES.keys() - {"thesis"})
 

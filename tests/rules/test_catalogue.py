@@ -10,7 +10,7 @@ from lrpc.errors import RuleError
 from lrpc.rules import CATALOGUE, make
 from tests.rules.test_bilinear import BILINEAR
 from tests.rules.test_embedding import EMBEDDING
-from tests.rules.test_linear import RULES, linear_cases
+from tests.rules.test_linear import CLASS_AXES, RULES, linear_cases
 from tests.rules.test_nonlinear import ACTIVATIONS, FUNCTIONS, INVERSES
 from tests.rules.test_norms import OPS as NORM_OPS
 from tests.rules.test_norms import RULES as NORMS
@@ -102,7 +102,8 @@ def twin_tested() -> set[tuple[str, str]]:
     held |= {(op, rule) for op in linear | {"add", "sub"} for rule in ("epsilon", "gradient_input")}
     held |= {(op, rule) for op in ("add", "sub") for rule in SUMS}
     held |= {(op, rule) for op in linear for rule, _ in RULES}
-    held |= {(op, "pass") for op in linear - {"interpolate"}} | {("linear", "contrast")}
+    held |= {(op, "pass") for op in linear - {"interpolate"}}
+    held |= {(linear_cases()[name][0].op, "contrast") for name in CLASS_AXES}
     held |= {(op, "epsilon") for op in ("sum", "mean", "cumsum", "scatter_sum")} | {
         ("cumsum", "gradient_input")
     }

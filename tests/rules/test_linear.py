@@ -114,13 +114,16 @@ def test_epsilon_with_the_bias_excluded(name: str, eps: float) -> None:
     assert "bias" not in found.sinks
 
 
+CLASS_AXES = {"linear": -1, "linear without bias": -1, "conv2d": 1, "conv_transpose2d": 1}
+
+
 @pytest.mark.parametrize("eps", [0.0, 1e-6, 0.5])
-@pytest.mark.parametrize("name", ["linear", "linear without bias"])
+@pytest.mark.parametrize("name", CLASS_AXES)
 def test_contrast_is_epsilon_with_weights_less_their_mean(name: str, eps: float) -> None:
     case, f, bias = linear_cases()[name]
     (x,) = case.inputs
-    w, z = case.weights["weight"], f(x) + bias
-    matrix = columns(lambda v: v @ (w - w.mean(0)).T, x)
+    z = f(x) + bias
+    matrix = columns(lambda v: f(v) - f(v).mean(CLASS_AXES[name], keepdim=True), x)
     found = check(case, "contrast", z, lambda r: [back(matrix, r / stab(z, eps), x)], eps=eps)
     assert ("epsilon" in found.sinks) == (eps > 0)
     assert ("bias" in found.sinks) == ("bias" in case.weights)

@@ -36,10 +36,8 @@ class Choice:
     def rules(self) -> list[dict[str, Any]]:
         """The entries for LRPC.RULES."""
         return [
-            {"role": role, "module": pattern, **_rule(gamma)}
+            {"role": "|".join(ROLES), "module": f"{part}|{part}.*", **_rule(gamma)}
             for part, gamma in self.gammas.items()
-            for pattern in (part, f"{part}.*")
-            for role in ROLES
         ]
 
     def options(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from lrpc.config import composite_options, load_config
 from lrpc.errors import ConfigError, RuleError
 from lrpc.ir.graph import Node
 from lrpc.program.protocol import Program
-from lrpc.rules.composite import COMPOSITES, Entry, composite
+from lrpc.rules.composite import COMPOSITES, Entry, composite, entry
 from passes.assign_rules import first_maps
 from tests.support.graphs import module
 
@@ -139,6 +139,15 @@ def test_no_entry_hides_another() -> None:
     for each in COMPOSITES.values():
         keys = [(e.role, e.op, e.module, e.layers, e.first, e.classes) for e in each.entries]
         assert len(keys) == len(set(keys)), each.name
+
+
+def test_entries_say_what_they_choose() -> None:
+    said = [entry.nodes for entry in COMPOSITES["maskdino"].entries]
+    assert said[:3] == ["classes", "role convolution", "role linear, module *encoder.layers.*"]
+    assert len(said) == len(set(said))
+    found = {"role": "linear|convolution", "layers": [0, 2], "first": True, "rule": "gamma"}
+    assert str(entry(found)) == "gamma (role linear|convolution, layers [0, 2], first)"
+    assert str(entry({"rule": "epsilon"})) == "epsilon"
 
 
 def test_first_narrows_an_entry() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -90,6 +91,21 @@ def make_folder(path: Path) -> None:
             if match and not _alive(int(match[1])) and stat.S_ISREG(entry.stat().st_mode):
                 with suppress(OSError):  # another run swept it
                     os.unlink(entry.path)
+
+
+def check_folder(path: Path) -> None:
+    """ProgramError where `make_folder` would be refused, as far as that shows without making it."""
+    with refusals(path, "cannot be made a folder"):
+        here, found = path, None
+        while found is None:
+            try:
+                found = os.stat(here)
+            except FileNotFoundError:
+                here = here.parent
+        if not stat.S_ISDIR(found.st_mode):
+            raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+        if not os.access(here, os.W_OK | os.X_OK):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def _alive(process: int) -> bool:

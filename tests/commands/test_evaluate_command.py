@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import os
 import re
 import shutil
 import signal
@@ -131,11 +132,14 @@ HEAD = "sem_seg_head.predictor.class_embed"
 @pytest.mark.parametrize(
     "parts", [[HEAD], pytest.param([HEAD, "backbone"], marks=pytest.mark.slow)], ids=len
 )
-def test_random_weights_change_the_map(tmp_path: Path, parts: list[str]) -> None:
+def test_random_weights_change_the_map(
+    tmp_path: Path, parts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ("--config", DIGITS, "--composites", "cp_lrp", "--baselines", "none", *QUICK)
     check = ("--randomise", ",".join(parts))
     given = ("--scenes", SCENES, "-o", tmp_path / "out", *ONE_TARGET)
     assert run(*words, *check, *given) == 0
+    assert "times what it starts from" not in capsys.readouterr().err  # of the trained model alone
     found = record(tmp_path / "out")["randomisation"]
     assert list(found) == ["cp_lrp"]
     assert list(found["cp_lrp"]) == parts
@@ -327,6 +331,25 @@ def test_scenes_that_are_none(error: Errors, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     said = error("--config", DIGITS, "--scenes", tmp_path / "empty", "--no-plot")
     assert said.startswith(f"{tmp_path / 'empty'}: nothing is annotated here; --scenes takes")
+
+
+def test_a_folder_that_cannot_be_one_is_refused_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "closed").mkdir(mode=0o555)
+    told = {
+        "file": "file: cannot be made a folder (file exists)",
+        "file/in": "file/in: cannot be made a folder (not a directory)",
+        "long" * 80: "cannot be made a folder (file name too long)",
+    }
+    if os.getuid():
+        told["closed/in"] = "closed/in: cannot be made a folder (permission denied)"
+    for name, line in told.items():
+        assert run("no", "--scenes", SCENES, "--no-plot", "-o", tmp_path / name) == 2
+        assert capsys.readouterr().err.endswith(f"{line}\n"), name
+    assert run("no", "--scenes", SCENES, "--no-plot", "-o", SCENES) == 2
+    assert "the images are read from this folder" in capsys.readouterr().err
 
 
 def test_candidates_that_are_none(error: Errors, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import lrpc
 from lrpc.config import composite_options, load_config
 from lrpc.errors import ConfigError, RuleError
 from lrpc.ir.graph import Node
+from lrpc.program.configured_rules import configured_composites, unused_options
 from lrpc.program.protocol import Program
 from lrpc.rules.composite import COMPOSITES, Entry, composite, entry
 from passes.assign_rules import first_maps
@@ -192,6 +193,24 @@ def test_the_box_of_a_normalised_image(tmp_path: Path) -> None:
     }
     own = config(tmp_path, "{COMPOSITE: epsilon_gamma_box, SOURCE: 'net:make'}")
     assert composite_options(own) == {}  # nobody knows how that model normalises
+
+
+def test_options_that_no_composite_of_a_config_has_are_named(tmp_path: Path) -> None:
+    """A config may be the base of others: what it sets for their composites is left out."""
+    box = "GAMMA: {CONVOLUTION: 2}, BOX: {LOW: -2, HIGH: 3}"
+    given = config(tmp_path, f"{{COMPOSITE: [epsilon, gamma], {box}}}")
+    assert [one.settings for one in configured_composites(given)] == [{}, {"conv_gamma": 2}]
+    assert unused_options(given) == [
+        "LRPC.BOX.LOW is not used: no composite here has the option low",
+        "LRPC.BOX.HIGH is not used: no composite here has the option high",
+    ]
+    used = config(tmp_path, f"{{COMPOSITE: {{a: {{composite: epsilon_gamma_box}}}}, {box}}}")
+    (one,) = configured_composites(used)
+    assert one.settings == {"conv_gamma": 2, "low": -2.0, "high": 3.0}
+    assert unused_options(used) == []
+    alone = config(tmp_path, f"{{COMPOSITE: epsilon, {box}}}")
+    assert configured_composites(alone)[0].settings == {}
+    assert len(unused_options(alone)) == 3
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from lrpc.config import Config, limits, load_config, override_words
 from lrpc.config.checks import SOURCES
 from lrpc.config.document import Document, DocumentError, Tag
 from lrpc.errors import ConfigError
-from lrpc.program.configured import configured_composites
+from lrpc.program.configured_rules import configured_composites
 from lrpc.rules.composite import Composite, composite
 from lrpc.support.untrusted import Unreadable, read_text
 

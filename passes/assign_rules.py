@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
@@ -12,11 +13,13 @@ from passes.kinds import CONVOLUTIONS
 from passes.reachable import COORDINATE, carries, receiving, relevance_reachable
 from passes.rewrite import map_nodes
 
+_ATTENTION = ("attention_probabilities", "attention_values", "deformable_sampling")
+
 
 class RuleMap(Protocol):
     """What this pass needs of a composite."""
 
-    def rule_for(self, node: Node, first: bool, classes: bool) -> Rule | None: ...
+    def rule_for(self, node: Node, where: frozenset[str]) -> Rule | None: ...
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,15 @@ class AssignRules:
 
     def run(self, module: Module) -> Module:
         able, reached = relevance_reachable(module.graph), receiving(module.graph)
-        which = first_maps(module.graph), class_maps(module.graph)
+        graph = module.graph
+        where = {
+            "first": first_maps(graph),
+            "classes": class_maps(graph),
+            "backbone": backbone(graph),
+        }
 
         def change(node: Node) -> Node:
-            return replace(node, rule=self._rule(node, able, reached, which))
+            return replace(node, rule=self._rule(node, able, reached, where))
 
         return map_nodes(module, change)
 
@@ -43,13 +51,14 @@ class AssignRules:
         node: Node,
         able: frozenset[str],
         reached: frozenset[str],
-        which: tuple[frozenset[str], ...],
+        where: Mapping[str, frozenset[str]],
     ) -> Rule | None:
         if not carries(node, able) and node.role != COORDINATE:
             return None
         try:
-            is_first, is_class = (bool(node.outputs) and node.out.name in one for one in which)
-            return self.composite.rule_for(node, is_first, is_class)
+            own = {value.name for value in node.outputs[:1]}
+            holds = frozenset(name for name, outputs in where.items() if own & outputs)
+            return self.composite.rule_for(node, holds)
         except RuleError as error:
             if not carries(node, reached):  # nothing arrives here, so no rule is missed
                 return None
@@ -73,3 +82,26 @@ def first_maps(graph: Graph) -> frozenset[str]:
         else:
             plain.update(names)
     return frozenset(found)
+
+
+def backbone(graph: Graph) -> frozenset[str]:
+    """Names of the outputs of those linear maps and convolutions that extract features: no
+    attention comes before them, and an activation comes after, before the first attention. What
+    projects the features for the attention is not among them; without attention, all maps are."""
+    after, bare = _after_attention(graph), set[str]()
+    for node in reversed(graph.nodes):
+        names = {value.name for value in node.outputs}
+        if names & after or (names & bare and node.role != "activation"):
+            bare.update(value.name for value in node.inputs)
+    maps = (node for node in graph.nodes if node.op == "linear" or node.op in CONVOLUTIONS)
+    outputs = {value.name for node in maps for value in node.outputs}
+    return frozenset(outputs - after - bare)
+
+
+def _after_attention(graph: Graph) -> set[str]:
+    """Names of the outputs of attention, and of all that they lead to."""
+    found: set[str] = set()
+    for node in graph.nodes:
+        if node.role in _ATTENTION or any(value.name in found for value in node.inputs):
+            found.update(value.name for value in node.outputs)
+    return found

@@ -52,7 +52,9 @@ LRPC:
 is a range for the first number in the module path. `first: true` matches only the first linear map
 or convolution on each path from an input, `classes: true` only the linear map or convolution whose
 channels, as a whole, are an axis of logits of classes: of the outputs `pred_logits`, `logits`,
-`class_queries_logits`, `proposal_logits` and those of layers. Fields that an entry omits match
+`class_queries_logits`, `proposal_logits` and those of layers; `backbone: true` only those that
+extract features: no attention comes before them, and an activation after, before the first
+attention (without attention: all). Fields that an entry omits match
 everything; without `role` and `op` it is for those operations alone that have the rule. The first
 entry that matches a node decides. Compilation says which of your entries no operation follows.
 

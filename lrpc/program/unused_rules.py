@@ -55,11 +55,11 @@ class _Noting:
     used: set[int] = field(default_factory=set)
     matching: set[int] = field(default_factory=set)
 
-    def rule_for(self, node: Node, first: bool, classes: bool) -> Rule | None:
-        found = [e for e in self.composite.entries if e.matches(node, first, classes)]
+    def rule_for(self, node: Node, where: frozenset[str]) -> Rule | None:
+        found = [e for e in self.composite.entries if e.matches(node, where)]
         self.matching.update(map(id, found))
         self.used.update(map(id, found[:1]))
-        return self.composite.rule_for(node, first, classes)
+        return self.composite.rule_for(node, where)
 
 
 def _misnamed(entry: Entry, graph: Graph) -> str:

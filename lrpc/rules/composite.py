@@ -8,7 +8,7 @@ from typing import Any
 from lrpc.errors import RuleError
 from lrpc.rules import CATALOGUE, find
 from lrpc.rules.convolutional import convolutional
-from lrpc.rules.entries import Composite, Entry, Option, in_place_of
+from lrpc.rules.entries import SWITCHES, Composite, Entry, Option, in_place_of
 from lrpc.support.untrusted import meant
 
 __all__ = ["COMPOSITES", "Composite", "Entry", "Option", "adapted", "composite", "entries", "entry"]
@@ -124,29 +124,30 @@ GAMMA = Composite(
     ),
     doc="γ on convolutions and linear maps, CP-LRP in attention; larger γ, smoother maps.",
 )
+EARLY_GAMMA = Option("conv_gamma", 0.5, "γ of the backbone's convolutions")
+LATE_GAMMA = Option("linear_gamma", 0.02, "γ of other convolutions, and of encoder layers")
 MASKDINO = Composite(
     "maskdino",
     in_place_of(
         (
             Entry("contrast", classes=True),
-            Entry(
-                "gamma",
-                role="convolution",
-                params={"gamma": Option("conv_gamma", 0.5, "γ of convolutions")},
-            ),
+            Entry("gamma", role="convolution", backbone=True, params={"gamma": EARLY_GAMMA}),
+            Entry("gamma", role="convolution", first=True, params={"gamma": EARLY_GAMMA}),
+            Entry("gamma", role="convolution", params={"gamma": LATE_GAMMA}),
             Entry(
                 "gamma",
                 role="linear",
                 module="*encoder.layers.*",
-                params={"gamma": Option("linear_gamma", 0.02, "γ of the encoder's linear maps")},
+                params={"gamma": LATE_GAMMA},
             ),
         ),
         EPSILON.entries,
     ),
-    doc="For MaskDINO, rules by part: class heads by what sets a class apart from the others"
-    " (contrast); γ on the convolutions of backbone and pixel decoder, a small one on the encoder's"
-    " linear maps, where epsilon is noisy; deformable attention by its values; decoder and heads as"
-    " in AttnLRP. docs/evaluate.md has the figures behind it.",
+    doc="For detectors, rules by part: class heads by what sets a class apart from the others"
+    " (contrast); γ on the convolutions of the backbone, which extract features before the first"
+    " attention, a small one on later ones and on the encoder's linear maps, where epsilon is"
+    " noisy; deformable attention by its values; decoder and heads as in AttnLRP. docs/evaluate.md"
+    " has the figures behind it.",
 )
 _ALL = (
     *(MASKDINO, ATTNLRP, CP_LRP, EPSILON, GAMMA),
@@ -169,7 +170,7 @@ def composite(
         name: one of the composites that `lrpc rules` lists.
         epsilon: stabiliser ε of every rule that has one.
         rules: exceptions: mappings with `rule`, its parameters, and any of `role`, `op`, `module`,
-            `layers`, `first` and `classes`.
+            `layers`, `first`, `classes` and `backbone`.
         stop_at_detach: whether relevance ends at `.detach()`.
         split_positions: whether position encodings propagate their share instead of absorbing it.
         **options: options of the composite, such as `conv_gamma`; `lrpc rules NAME` lists them.
@@ -227,15 +228,15 @@ def entry(spec: Mapping[str, object]) -> Entry:
     name = rest.pop("rule", None)
     if not isinstance(name, str):
         raise RuleError(f"a rule entry needs `rule: NAME`, got {dict(spec)!r}")
-    where: dict[str, str] = {}
+    where: dict[str, Any] = {}
     for key in ("role", "op", "module"):
         if key in rest:
             where[key] = _pattern(name, key, rest.pop(key))
     layers = rest.pop("layers", None)
     bounds = None if layers is None else _bounds(name, layers)
-    first, classes = (_switch(name, key, rest.pop(key, False)) for key in ("first", "classes"))
+    where |= {key: _switch(name, key, rest.pop(key, False)) for key in SWITCHES}
     _check_params(name, where.get("op"), rest)
-    return Entry(name, layers=bounds, params=rest, first=first, classes=classes, own=True, **where)
+    return Entry(name, layers=bounds, params=rest, own=True, **where)
 
 
 def _switch(name: str, key: str, given: object) -> bool:

@@ -36,15 +36,22 @@ def fits(name: str, pattern: str) -> bool:
     return any(fnmatchcase(name, glob) for glob in pattern.split("|"))
 
 
+#: What an entry may ask of the linear maps and convolutions of a graph, where they stand in it.
+SWITCHES = ("first", "classes", "backbone")
+_NONE: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True)
 class Entry:
-    """Nodes by globs of role, op and module, layer range (first index in the module path), whether
-    they are the `first` maps and whether they give the logits of `classes` → a rule. One of the
-    user's without role and op is for those operations alone that have the rule.
+    """Nodes by globs of role, op and module, layer range (first index in the module path), and
+    where they stand → a rule. One of the user's without role and op is for those operations alone
+    that have the rule.
 
-    First are the linear maps and convolutions that a graph input reaches through no other. Nodes of
-    role `coordinate` (sampling locations, boxes) match only where `role` names that role: relevance
-    leaves them out unless asked to follow them.
+    `first` are the linear maps and convolutions that a graph input reaches through no other,
+    `classes` those that give logits of classes, `backbone` those that extract features before the
+    first attention, up to the last activation there. Nodes of role `coordinate` (sampling
+    locations, boxes) match only where `role` names that role: relevance leaves them out unless
+    asked to follow them.
     """
 
     rule: str
@@ -55,15 +62,16 @@ class Entry:
     params: Mapping[str, object] = field(default_factory=dict)
     first: bool = False
     classes: bool = False
+    backbone: bool = False
     own: bool = field(default=False, compare=False)  # written by the user
 
-    def matches(self, node: Node, first: bool = False, classes: bool = False) -> bool:
+    def matches(self, node: Node, where: frozenset[str] = _NONE) -> bool:
+        """Whether it is for a node of which all of `SWITCHES` hold that are in `where`."""
         path = node.loc.module
         named = node.role != "coordinate" or self.role == "coordinate"
         return (
             named
-            and (first or not self.first)
-            and (classes or not self.classes)
+            and where.issuperset(self.switches)
             and fits(node.role, self.role)
             and fits(node.op, self.op)
             and fits(path, self.module)
@@ -81,8 +89,13 @@ class Entry:
         given = {name: getattr(self, name) for name in ("role", "op", "module")}
         said = [f"{name} {glob}" for name, glob in given.items() if glob != "*"]
         said += [f"layers {list(self.layers)}"] if self.layers else []
-        said += [name for name in ("first", "classes") if getattr(self, name)]
+        said += self.switches
         return ", ".join(said)
+
+    @property
+    def switches(self) -> tuple[str, ...]:
+        """Those of `SWITCHES` that it asks for."""
+        return tuple(name for name in SWITCHES if getattr(self, name))
 
     def _serves(self, op: str) -> bool:
         found = CATALOGUE.get((op, self.rule))
@@ -98,7 +111,7 @@ def in_place_of(own: tuple[Entry, ...], rest: tuple[Entry, ...]) -> tuple[Entry,
     """`own`, then those of `rest` that choose other nodes than any of `own`."""
 
     def chosen(entry: Entry) -> tuple[object, ...]:
-        return (entry.role, entry.op, entry.module, entry.layers, entry.first, entry.classes)
+        return (entry.role, entry.op, entry.module, entry.layers, entry.switches)
 
     taken = {chosen(entry) for entry in own}
     return (*own, *(entry for entry in rest if chosen(entry) not in taken))
@@ -115,11 +128,11 @@ class Composite:
     doc: str = ""
     settings: Mapping[str, object] = field(default_factory=dict)
 
-    def rule_for(self, node: Node, first: bool = False, classes: bool = False) -> Rule | None:
-        """The rule for `node`, a first map or not, which gives logits of classes or not; None where
-        no entry matches it."""
+    def rule_for(self, node: Node, where: frozenset[str] = _NONE) -> Rule | None:
+        """The rule for a node of which the `SWITCHES` in `where` hold; None where no entry matches
+        it."""
         for entry in self.entries:
-            if entry.matches(node, first, classes):
+            if entry.matches(node, where):
                 declaration = find(node.op, entry.rule)
                 params = {key: self._set(value) for key, value in entry.params.items()}
                 if any(p.name == "eps" for p in declaration.params):

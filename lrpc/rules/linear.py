@@ -8,7 +8,7 @@ from lrpc.errors import RuleError
 from lrpc.ir.graph import Node, Rule
 from lrpc.rules.context import Context
 from lrpc.rules.declaration import EPS, Declaration, Param
-from lrpc.rules.maps import CHANNELS, MAPS, ONES, apply, bias_of, entries, transpose
+from lrpc.rules.maps import CHANNELS, MAGNITUDE, MAPS, ONES, apply, bias_of, entries, transpose
 
 BIAS = Param(
     "bias",
@@ -21,24 +21,24 @@ BIAS = Param(
 SPREAD = Param(
     "bias",
     "absorb",
-    words=("absorb", "excluded", "spread"),
+    words=("absorb", "excluded", "spread", "by_activation"),
     meaning="whether b takes its share of the relevance, stays out of the denominator, or hands its"
-    " share on to the inputs, equally",
+    " share on to the inputs, equally or in proportion to |x w|",
 )
 FACTOR = Param(
     "bias_factor",
     1.0,
     low=0.0,
     high=1.0,
-    meaning="δ, the part of b's share that `spread` hands on",
+    meaning="δ, the part of b's share that `spread` and `by_activation` hand on",
     quiet=True,
 )
 
 
 def epsilon(ctx: Context, node: Node, rule: Rule) -> None:
     eps = rule.number("eps")
-    if rule.word("bias", "absorb") == "spread":
-        _spreading(ctx, node, eps, rule.number("bias_factor", 1.0))
+    if (how := rule.word("bias", "absorb")) in ("spread", "by_activation"):
+        _handing_on(ctx, node, eps, rule.number("bias_factor", 1.0), how == "by_activation")
         return
     if rule.word("bias", "absorb") == "excluded" and (bias := bias_of(ctx, node)) is not None:
         pure = ctx.op("sub", ctx.output(node), bias)
@@ -53,8 +53,9 @@ def epsilon(ctx: Context, node: Node, rule: Rule) -> None:
     ctx.propagate(node.inputs[0], transpose(ctx, node, s))
 
 
-def _spreading(ctx: Context, node: Node, eps: float, factor: float) -> None:
-    """The ε rule; δ of the bias's share goes to all inputs that the output sees, in equal parts."""
+def _handing_on(ctx: Context, node: Node, eps: float, factor: float, active: bool) -> None:
+    """The ε rule; δ of the bias's share goes to all inputs that the output sees, in equal parts, or
+    in proportion to the magnitudes of what they contribute."""
     s, x = ctx.per_output(node, eps), node.inputs[0]
     ctx.propagate(x, transpose(ctx, node, s))
     if (bias := bias_of(ctx, node)) is None:
@@ -62,9 +63,12 @@ def _spreading(ctx: Context, node: Node, eps: float, factor: float) -> None:
     ctx.absorb("bias", s, bias)
     if factor == 0:
         return
-    seen = apply(ctx, node, entries(ctx, node, 1.0), ONES)  # padding is not counted
+    weigh, change = (ctx.op("abs", x), MAGNITUDE) if active else (entries(ctx, node, 1.0), ONES)
+    seen = apply(ctx, node, weigh, change)  # padding is not counted
     share = ctx.op("ratio", ctx.scaled(ctx.op("mul", s, bias), factor), seen, eps=0.0)
-    given = transpose(ctx, node, share, ONES)
+    given = transpose(ctx, node, share, change)
+    if active:
+        given = ctx.op("mul", given, weigh)
     ctx.absorb_relevance("bias", given, negative=True)
     ctx.propagate_relevance(x, given)
 
@@ -104,7 +108,8 @@ RULES = (
         "R_x = x ⊙ f_Wᵀ(R_z / stab_ε(f_W(x) + b))",
         "Bach et al. 2015, eq. 58 (10.1371/journal.pone.0130140)",
         "all but the bias's share and ε's; with `bias: spread` δ of that share goes to the n inputs"
-        " that an output sees, b/n each (Lapuschkin et al. 2016, LRP toolbox)",
+        " that an output sees, b/n each (Lapuschkin et al. 2016, LRP toolbox); with `by_activation`"
+        " b |x_i w_i| / Σ |x w|",
         (EPS, SPREAD, FACTOR)),
     Declaration("contrast", CHANNELS, contrast,
         "R_x = x ⊙ (W − mean_c W)ᵀ(R_z / stab_ε(z)), c over the channels of z, which are classes",

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from lrpc.cli import main
-from lrpc.commands.concepts.gather import Sample
+from lrpc.commands.concepts.graph import BARE, drawn
 from lrpc.commands.concepts.maps import centre_of
 from lrpc.commands.concepts.prototypes import prototypes
 from lrpc.commands.concepts.ranking import rankings
-from lrpc.commands.session.seeds import Seed
-from lrpc.program.protocol import Detection
+from lrpc.commands.concepts.store import Sample, Store
+from lrpc.support.signals import Stopped
 from tests.support.maskdino_cases import EXAMPLE, digits_image
 from tests.support.programs import Programs
 
@@ -29,10 +29,8 @@ PLACES = ["encoder.layers.0", "encoder.layers.1"]
 
 def made(image: int, label: int, relevance: list[float], activation: list[float]) -> Sample:
     """A sample at one place, `p`."""
-    detection = Detection(image, label, 0.9, (0.0, 0.0, 4.0, 4.0), None)
-    seed = Seed("class_logit", None, (image, label), detection)
     given = [{"p": np.array(values)} for values in (relevance, activation)]
-    return Sample(image, f"{image}.png", seed, *given)
+    return Sample(image, f"{image}.png", f"class_logit-q{image}-c{label}", label, *given)
 
 
 def test_channels_are_ranked_by_relevance_and_activation() -> None:
@@ -132,6 +130,81 @@ def test_ranks_follow_the_shares(tables: tuple[Any, Path, Any]) -> None:
     assert shares == sorted(shares, reverse=True)
     assert "encoder.layers.1" in (folder / "index.html").read_text()
     assert "channel" in (folder / f"class-{own[0]['class']}.html").read_text()
+
+
+def rows() -> list[dict[str, Any]]:
+    """Edges of two channels of `a`, to channels of `b`."""
+    return [
+        {"place": "a", "channel": 0, "below": "b", "channel_below": c, "share": share}
+        for c, share in enumerate([0.02, -0.5, 0.0, 0.3, 0.2])
+    ] + [{"place": "a", "channel": 7, "below": "b", "channel_below": 1, "share": 0.9}]
+
+
+def test_a_graph_has_the_strongest_edges_of_the_first_channels() -> None:
+    """Channels that only edges lead to stand below those that were ranked, the strongest first; a
+    share is as wide as it is large."""
+    found = drawn(rows(), {"a": [0], "b": [4]}, {("a", 0): "crops/x.webp"})
+    assert found is not None
+    edges = [(e.upper.channel, e.lower.channel, e.share) for e in found.edges]
+    assert edges == [(0, 4, 0.2), (0, 3, 0.3), (0, 1, -0.5)]
+    assert found.edges[2].width > found.edges[1].width
+    column = [(n.channel, n.crop) for n in found.nodes if n.place == "b"]
+    assert column == [(4, None), (1, None), (3, None)]
+    tops = [n.y for n in found.nodes if n.place == "b"]
+    assert tops == sorted(set(tops))
+    assert found.height >= tops[-1] + BARE
+    assert [n.crop for n in found.nodes if n.place == "a"] == ["crops/x.webp"]
+    assert drawn([], {"a": [0], "b": [4]}, {}) is None
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The files that a run shows, by name; stores have times in them."""
+    found = [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".safetensors"]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in found if p.name != ".lock"}
+
+
+def test_a_stopped_run_goes_on(
+    tables: tuple[Any, Path, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """What was known is not computed again, and the files are those of an undisturbed run; another
+    question is refused, and with --overwrite begins anew."""
+    program, folder, _ = tables
+    scenes = [str(SCENES / f"{n}.png") for n in ("00", "01")]
+    given = ["concepts", str(program.directory), "--data", *scenes, "-o", str(tmp_path / "out")]
+    given += ["--concepts", "3", "--references", "2"]
+    kept = Store.keep_maps
+
+    def stop(self: Store, number: int, item: Any, found: Any) -> None:
+        kept(self, number, item, found)
+        raise Stopped(15)
+
+    monkeypatch.setattr(Store, "keep_maps", stop)
+    assert main(given) == 143
+    assert "the same command goes on" in capsys.readouterr().err
+    monkeypatch.undo()
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "samples").glob("*")}
+    assert len(before) == 2
+    assert main(given) == 0
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    assert contents(tmp_path / "out") == contents(folder)
+    capsys.readouterr()
+    assert main([*given, "--score", "0.4"]) == 2
+    assert "another question (score is 0.4, was 0.5)" in " ".join(capsys.readouterr().err.split())
+    assert main([*given, "--score", "0.4", "--overwrite"]) == 0
+
+
+def test_images_go_together(tables: tuple[Any, Path, Any], tmp_path: Path) -> None:
+    """Two images in a batch have the vectors and the maps that each has alone."""
+    program, _, read = tables
+    scenes = [str(SCENES / f"{n}.png") for n in ("00", "01")]
+    given = ["concepts", str(program.directory), "--data", *scenes, "-o", str(tmp_path / "out")]
+    assert main([*given, "--concepts", "3", "--references", "2", "--batch-size", "2"]) == 0
+    for table, column in (("vectors", "relevance"), ("edges", "share"), ("references", "context")):
+        found = parquet.read_table(tmp_path / "out" / f"{table}.parquet").to_pylist()
+        one, other = ([row[column] for row in some] for some in (found, read[table]))
+        assert len(one) == len(other)
+        assert np.allclose(np.array(one, float), np.array(other, float), atol=1e-4)
 
 
 def test_errors(programs: Programs, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

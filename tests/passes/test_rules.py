@@ -20,7 +20,7 @@ class Only:
     ops: tuple[str, ...]
     refused: tuple[str, ...] = ()
 
-    def rule_for(self, node: Node, first: bool, classes: bool) -> Rule | None:
+    def rule_for(self, node: Node, where: frozenset[str]) -> Rule | None:
         if node.op in self.refused:
             raise RuleError(f"rule epsilon is not defined for {node.op}; it has: none")
         return Rule("epsilon", (("eps", 0.001),)) if node.op in self.ops else None

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import lrpc
+from lrpc.errors import LrpcWarning
 
 WHOLE = [{"role": "linear", "classes": True, "rule": "epsilon"}]
 
@@ -109,7 +110,8 @@ def test_boxes_from_a_map_of_classes_and_boxes_are_explained_whole() -> None:
     torch.manual_seed(4)
     model, images = OneHead().double().eval(), torch.randn(2, 3, 4, 4).double()
     pair = {"own": {"composite": "maskdino"}, "plain": {"composite": "maskdino", "rules": WHOLE}}
-    program = lrpc.compile(model, (images,), composite=pair)
+    with pytest.warns(LrpcWarning, match="is not used"):
+        program = lrpc.compile(model, (images,), composite=pair)
     state = program.forward(images)
     for target in ("pred_logits", "pred_boxes"):
         own, plain = (

@@ -36,7 +36,7 @@ DEFORMABLE = (
             "linear",
             "epsilon",
             {"bias": 0},
-            "rule epsilon: bias=0 is not one of absorb, excluded, spread",
+            "rule epsilon: bias=0 is not one of absorb, excluded, spread, by_activation",
         ),
         (
             *("linear", "epsilon", {"gamma": 1}),

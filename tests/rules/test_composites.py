@@ -13,10 +13,11 @@ import lrpc
 from lrpc.config import composite_options, load_config
 from lrpc.errors import ConfigError, RuleError
 from lrpc.ir.graph import Node
+from lrpc.ir.parser import read_graph
 from lrpc.program.configured_rules import configured_composites, unused_options
 from lrpc.program.protocol import Program
 from lrpc.rules.composite import COMPOSITES, Entry, composite, entry
-from passes.assign_rules import first_maps
+from passes.assign_rules import backbone, first_maps
 from tests.support.graphs import module
 
 BOX = {"low": -2.0, "high": 2.0}
@@ -56,6 +57,50 @@ class Net(nn.Module):
         y = self.conv2(self.norm(self.conv1(x).relu()).relu()).relu()
         found: Tensor = self.fc(y.mean((2, 3)))
         return found
+
+
+class Hybrid(nn.Module):
+    """Two convolutions and a projection, attention over its tokens, and a convolution of what it
+    and another projection give."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+        self.project, self.skip = nn.Conv2d(4, 8, 1), nn.Conv2d(4, 4, 1)
+        self.late = nn.Conv2d(12, 4, 1)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv1(x).relu()
+        y = (y + self.conv2(y)).relu()
+        tokens = self.project(y).flatten(2).transpose(1, 2)
+        seen = self.attention(tokens, tokens, tokens, need_weights=False)[0]
+        seen = seen.transpose(1, 2).reshape(-1, 8, *y.shape[2:])
+        found: Tensor = self.late(torch.cat([self.skip(y), seen], 1).relu())
+        return found
+
+
+def test_the_backbone_is_what_extracts_features_before_attention() -> None:
+    """Up to its last activation: neither what projects its maps, for attention or beside it, nor
+    what comes after. Without attention, all maps are the backbone."""
+    torch.manual_seed(0)
+    program = lrpc.compile(Hybrid().eval(), (torch.randn(2, 3, 6, 6),), composite="epsilon")
+    graph = read_graph(Path(program.directory) / "graph.lrp")
+    early = backbone(graph)
+    modules = {node.loc.module for node in graph.nodes if node.outputs and node.out.name in early}
+    assert modules == {"conv1", "conv2"}
+    entries = [{"role": "convolution", "backbone": True, "rule": "gamma", "gamma": 0.5}]
+    own = lrpc.compile(
+        Hybrid().eval(), (torch.randn(2, 3, 6, 6),), composite="epsilon", rules=entries
+    )
+    graph = read_graph(Path(own.directory) / "graph.lrp")
+    rules = {n.loc.module: n.rule.name for n in graph.nodes if n.role == "convolution" and n.rule}
+    others = dict.fromkeys(("project", "skip", "late"), "epsilon")
+    assert rules == {"conv1": "gamma", "conv2": "gamma", **others}
+    plain = lrpc.compile(Net().eval(), (torch.randn(2, 3, 8, 8),), composite="epsilon")
+    graph = read_graph(Path(plain.directory) / "graph.lrp")
+    maps = {n.out.name for n in graph.nodes if n.role in ("linear", "convolution")}
+    assert backbone(graph) == maps
 
 
 def compiled(composite: Any, **options: Any) -> Program:
@@ -138,13 +183,14 @@ def test_wrong_options(name: str, options: dict[str, Any], text: str) -> None:
 def test_no_entry_hides_another() -> None:
     """An entry that chooses the same nodes as one before it would never be used."""
     for each in COMPOSITES.values():
-        keys = [(e.role, e.op, e.module, e.layers, e.first, e.classes) for e in each.entries]
+        keys = [(e.role, e.op, e.module, e.layers, e.switches) for e in each.entries]
         assert len(keys) == len(set(keys)), each.name
 
 
 def test_entries_say_what_they_choose() -> None:
     said = [entry.nodes for entry in COMPOSITES["maskdino"].entries]
-    assert said[:3] == ["classes", "role convolution", "role linear, module *encoder.layers.*"]
+    assert said[:2] == ["classes", "role convolution, backbone"]
+    assert "role linear, module *encoder.layers.*" in said
     assert len(said) == len(set(said))
     found = {"role": "linear|convolution", "layers": [0, 2], "first": True, "rule": "gamma"}
     assert str(entry(found)) == "gamma (role linear|convolution, layers [0, 2], first)"
@@ -153,16 +199,16 @@ def test_entries_say_what_they_choose() -> None:
 
 def test_first_narrows_an_entry() -> None:
     node = Node("conv2d", (), (), role="convolution")
-    assert Entry("flat", role="convolution", first=True).matches(node, first=True)
+    assert Entry("flat", role="convolution", first=True).matches(node, frozenset({"first"}))
     assert not Entry("flat", role="convolution", first=True).matches(node)
-    assert Entry("flat", role="convolution").matches(node, first=True)
+    assert Entry("flat", role="convolution").matches(node, frozenset({"first"}))
 
 
 def test_classes_narrow_an_entry() -> None:
     node = Node("linear", (), (), role="linear")
-    assert Entry("contrast", role="linear", classes=True).matches(node, classes=True)
+    assert Entry("contrast", role="linear", classes=True).matches(node, frozenset({"classes"}))
     assert not Entry("contrast", role="linear", classes=True).matches(node)
-    assert Entry("epsilon", role="linear").matches(node, classes=True)
+    assert Entry("epsilon", role="linear").matches(node, frozenset({"classes"}))
     with pytest.raises(RuleError, match="classes must be true or false, got 1"):
         lrpc.composite("epsilon", rules=[{"role": "linear", "classes": 1, "rule": "contrast"}])
 

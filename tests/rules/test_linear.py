@@ -263,10 +263,12 @@ def twin(rule: str, m: Map, r: Tensor, p: dict[str, Any]) -> tuple[Tensor, float
         return (w**2).T @ s, float(s @ b**2)
     if rule == "epsilon":
         s, factor = over(r, w @ x + b, eps), float(p.get("bias_factor", 1.0))
-        count = m.support.sum(1)
-        handed = (count > 0).double() * (factor * (p.get("bias") == "spread"))
-        spread = m.support.T @ (handed * b * s / count.clamp(min=1))
-        return x * (w.T @ s) + spread, float((1 - handed) * s @ b)
+        equal = m.support
+        share = {"spread": equal, "by_activation": (w * x).abs()}.get(str(p.get("bias")), 0 * equal)
+        count = share.sum(1)
+        handed = (count > 0).double() * factor
+        given = share.T @ (handed * b * s / torch.where(count > 0, count, 1.0))
+        return x * (w.T @ s) + given, float((1 - handed) * s @ b)
     assert rule == "flat"
     return m.support.T @ over(r, m.support.sum(1), eps), 0.0
 
@@ -319,6 +321,8 @@ RULES: list[tuple[str, dict[str, Any]]] = [
     ("epsilon", {"eps": 1e-6, "bias": "spread"}),
     ("epsilon", {"eps": 0.2, "bias": "spread", "bias_factor": 0.3}),
     ("epsilon", {"eps": 0.2, "bias": "spread", "bias_factor": 0.0}),
+    ("epsilon", {"eps": 1e-6, "bias": "by_activation"}),
+    ("epsilon", {"eps": 0.2, "bias": "by_activation", "bias_factor": 0.3}),
     ("gamma", {"gamma": 0.25, "eps": 1e-6}),
     ("gamma", {"gamma": 1.5, "eps": 0.3}),
     ("gamma", {"gamma": 0.0, "eps": 0.1, "bias": "excluded"}),

@@ -16,7 +16,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data", type=Path, nargs="+", required=True, metavar="SOURCE", help=f"images: {FORMS}")
     add("--column", metavar="NAME", help="the column of a table that has the paths")
     add("--image-folder", type=Path, metavar="DIR", help="of the images that annotations name")
-    add("-o", "--output", type=Path, required=True, metavar="OUT", help="a new folder")
+    add(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help="a new folder, or that of a run that goes on",
+    )
+    add("--overwrite", action="store_true", help="begin anew in a folder of other concepts")
     told = "place whose channels are the concepts, repeatable (all that can be masked)"
     add("--place", action="append", default=[], metavar="PLACE", help=told)
     told = "concepts of each class and place that are shown in crops and in the graph (8)"

@@ -7,12 +7,13 @@ import time
 
 from rich.console import Console
 
-from lrpc.commands.concepts.gather import PlaceAxes, Sample, places_of, samples
-from lrpc.commands.concepts.maps import ConceptMap, Pair, concept_maps
+from lrpc.commands.concepts.gather import PlaceAxes, gather, places_of
+from lrpc.commands.concepts.maps import concept_maps
 from lrpc.commands.concepts.prototypes import prototypes
 from lrpc.commands.concepts.ranking import ClassRanking, rankings
-from lrpc.commands.concepts.rows import Findings
+from lrpc.commands.concepts.rows import BY, Findings
 from lrpc.commands.concepts.site import write_site
+from lrpc.commands.concepts.store import Pair, Store, opened
 from lrpc.commands.jobs.sources.find import Source, find
 from lrpc.commands.jobs.sources.items import Item
 from lrpc.commands.jobs.spec import Spec
@@ -20,7 +21,7 @@ from lrpc.commands.session.calls import Request
 from lrpc.commands.session.options import Options, make_output
 from lrpc.commands.session.session import Session
 from lrpc.commands.session.targets import parse_targets
-from lrpc.commands.session.terminal import progress, warn_random
+from lrpc.commands.session.terminal import progress, stopped, warn_random
 from lrpc.commands.session.units import count
 from lrpc.commands.session.wanted import Wanted
 from lrpc.config.target_kinds import KINDS
@@ -28,36 +29,54 @@ from lrpc.errors import ProgramError
 from lrpc.program.devices import device_of
 from lrpc.results.schema import arrow
 from lrpc.support.files import shown
-from lrpc.support.log import LOG
+from lrpc.support.signals import Stopped
 from lrpc.support.terminal import Terminal, say
-
-BY = ("relmax", "actmax")
 
 
 def main(args: argparse.Namespace, console: Console) -> int:
-    """Rank the concepts of a program over a data set; the exit code is 1 where images failed.
-    Raises LrpcError where there is nothing to rank."""
+    """Rank the concepts of a program over a data set, or go on with it; the exit code is 1 where
+    images failed. Raises LrpcError where there is nothing to rank."""
     arrow()
-    begun = time.monotonic()
     errors = Terminal(stderr=True)
-    if args.output.exists() and any(args.output.iterdir()):
-        raise ProgramError(f"{shown(args.output)}: is there and not empty; name a new folder")
-    items = find(Source(tuple(args.data), args.column, args.image_folder))
-    session = _session(args)
+    source = Source(tuple(args.data), args.column, args.image_folder)
+    items = find(source)
+    spec = _spec(args)
+    session = Session(spec.members(spec.load()), spec.options)
     warn_random(errors, [session.facts])
-    target = _target(session)
-    places = places_of(session.members[0].program, target, args.place)
-    failed: dict[str, str] = {}
-    found = _samples(session, items, places, failed, errors)
+    places = places_of(session.members[0].program, _target(session), args.place)
+    identity = spec.identity([session.facts], source.record())
+    identity["places"] = [place.name for place in places]
+    make_output(args.output, args.data)
+    try:
+        with opened(args.output, identity, args.overwrite) as store:
+            return _run(args, session, items, places, store, errors, console)
+    except Stopped as stop:
+        return stopped(errors, stop, "", "the same command goes on")
+
+
+def _run(
+    args: argparse.Namespace,
+    session: Session,
+    items: list[Item],
+    places: list[PlaceAxes],
+    store: Store,
+    errors: Console,
+    console: Console,
+) -> int:
+    begun = time.monotonic()
+    with progress("detections", len(items), errors) as tell:
+        found, failed = gather(session, items, places, store, tell)
     if not found:
-        raise ProgramError("nothing was detected in any image; lower --score")
+        store.drop()
+        first = next((f"; {name}: {why}" for name, why in failed.items()), "")
+        raise ProgramError(f"nothing was detected in any image; lower --score{first}")
     ranked = rankings(found, [place.name for place in places])
     pairs = _pairs(ranked, args.concepts, args.references)
-    make_output(args.output, args.data)
-    maps = _maps(session, items, pairs, places, errors)
+    with progress("concept maps", len(pairs), errors) as tell:
+        maps = concept_maps(session, items, pairs, places, store, tell)
     mixtures = {(r.label, r.place): prototypes(r.samples, r.place, args.prototypes) for r in ranked}
     findings = Findings(ranked, maps, mixtures, [p.name for p in places], session.facts.classes)
-    write_site(args.output, findings, items, args.concepts, args.references)
+    write_site(store, findings, items, args.concepts, args.references)
     for name, why in failed.items():
         say(errors, f"{name}: {why}", "red")
     took = f"{count(len(found), 'detection')}, {count(len(maps), 'concept map')}"
@@ -66,7 +85,7 @@ def main(args: argparse.Namespace, console: Console) -> int:
     return 1 if failed else 0
 
 
-def _session(args: argparse.Namespace) -> Session:
+def _spec(args: argparse.Namespace) -> Spec:
     options = Options(
         output=args.output,
         device=device_of(args.device),
@@ -74,35 +93,17 @@ def _session(args: argparse.Namespace) -> Session:
         score=args.score,
         top=args.top,
         wanted=Wanted(tuple(args.classes), tuple(args.at), args.missed),
+        batch_size=args.batch_size,
         pad=args.pad,
         request=Request(ledger=False, chunk=args.seed_chunk),
     )
-    spec = Spec(args.program, options)
-    return Session(spec.members(spec.load()), options)
+    return Spec(args.program, options)
 
 
 def _target(session: Session) -> str:
     """The program's name for what the first target starts from."""
     spec = session.options.targets[0]
     return KINDS[spec.kind].weighs or spec.name
-
-
-def _samples(
-    session: Session,
-    items: list[Item],
-    places: list[PlaceAxes],
-    failed: dict[str, str],
-    errors: Console,
-) -> list[Sample]:
-    found: list[Sample] = []
-    with progress("detections", len(items), errors) as advance:
-        for number, some in samples(session, items, places, failed):
-            found += some
-            name = items[number].name
-            if name not in failed:
-                LOG.info("%s: %s", shown(name), count(len(some), "detection"))
-            advance(1, name)
-    return found
 
 
 def _pairs(ranked: list[ClassRanking], concepts: int, references: int) -> list[Pair]:
@@ -115,18 +116,3 @@ def _pairs(ranked: list[ClassRanking], concepts: int, references: int) -> list[P
                 for sample in one.references(channel, references, by):
                     pairs[Pair(sample, one.place, channel)] = None
     return list(pairs)
-
-
-def _maps(
-    session: Session,
-    items: list[Item],
-    pairs: list[Pair],
-    places: list[PlaceAxes],
-    errors: Console,
-) -> dict[Pair, ConceptMap]:
-    found: dict[Pair, ConceptMap] = {}
-    with progress("concept maps", len(pairs), errors) as advance:
-        for one in concept_maps(session, items, pairs, places):
-            found[one.pair] = one
-            advance(1, one.pair.sample.name)
-    return found

@@ -2,59 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
+from lrpc.commands.concepts.store import Sample, Store, Vector
 from lrpc.commands.jobs.sources.items import Item
+from lrpc.commands.session.batches import process
 from lrpc.commands.session.calls import Request
-from lrpc.commands.session.images import LoadedImage, load_image
-from lrpc.commands.session.members import Member
-from lrpc.commands.session.seeds import Seed
+from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.session import Session
-from lrpc.errors import ImageError, ProgramError
+from lrpc.commands.session.units import count
+from lrpc.errors import ProgramError
 from lrpc.program.protocol import State
+from lrpc.support.files import shown
+from lrpc.support.log import LOG
 
-Vector = NDArray[np.float64]  # a number for each channel of a place
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """One explained detection: of each place, the relevance of every channel, summed over
-    positions, and its activation in the image, the largest of all positions."""
-
-    image: int
-    name: str
-    seed: Seed
-    relevance: dict[str, Vector]
-    activation: dict[str, Vector]
-
-    @property
-    def label(self) -> int:
-        """The number of its class."""
-        return -1 if self.seed.detection is None else self.seed.detection.label
-
-    def shares(self, place: str) -> Vector:
-        """Relevance of the channels, divided by the sum of magnitudes."""
-        found = self.relevance[place]
-        return np.asarray(found / max(np.abs(found).sum(), 1e-300))
+Tell = Callable[[int, str], None]  # how many images are done, and the last one's name
 
 
 @dataclass(frozen=True)
 class PlaceAxes:
-    """A place whose channels are concepts, and which axis of its value [B, ...] they are."""
+    """A place whose channels are concepts, which axis of its value [B, ...] they are, and how many
+    there are."""
 
     name: str
+    axis: int
     channels: int
 
     def by_channel(self, value: Tensor) -> Tensor:
         """A value of one image [...] as [C, positions], in float64."""
-        moved = value.detach().cpu().double().movedim(self.channels - 1, 0)
+        moved = value.detach().cpu().double().movedim(self.axis - 1, 0)
         return moved.reshape(moved.shape[0], -1)
 
 
@@ -84,12 +65,14 @@ def places_of(program: Any, target: str, wanted: Sequence[str]) -> list[PlaceAxe
         mask = said.masks[place]
         if mask.shape[1] != "B":
             raise ProgramError(f"{place}: its images are not its first axis; choose another place")
-        axes.append(PlaceAxes(place, mask.axes[0] - 1))
+        axis = mask.axes[0]
+        axes.append(PlaceAxes(place, axis - 1, int(mask.shape[axis])))
     return axes
 
 
-def activations(program: Any, state: State, place: PlaceAxes, image: int) -> Tensor:
-    """What a place holds in an image [C, positions]: the start of the target `channel:PLACE`."""
+def _activations(program: Any, state: State, place: PlaceAxes) -> list[Vector]:
+    """The largest activation of every channel of a place in each image: of the values that the
+    target `channel:PLACE` starts from."""
     part, name = program.interface.targets[f"channel:{place.name}"].value
     saved: Any = getattr(state, "saved", None)
     if not saved:
@@ -97,47 +80,75 @@ def activations(program: Any, state: State, place: PlaceAxes, image: int) -> Ten
             "the budget of this program keeps no state for so many images; use --batch-size 1 or a"
             " larger LRPC.MEMORY.BUDGET"
         )
-    return place.by_channel(saved[part][name][image])
+    return [place.by_channel(one).amax(1).numpy() for one in saved[part][name]]
 
 
-def loaded(session: Session, item: Item) -> LoadedImage:
-    """An image as the program takes it. Raises ImageError."""
-    return load_image(Path(item.name), session.sizing, item.read())
-
-
-def samples(
-    session: Session, items: Sequence[Item], places: Sequence[PlaceAxes], failed: dict[str, str]
-) -> Iterator[tuple[int, list[Sample]]]:
-    """The detections of each image; why an image failed goes to `failed`."""
-    member = session.members[0]
-    request = Request(tuple(place.name for place in places), None, ledger=False)
-    for number, item in enumerate(items):
-        try:
-            image = loaded(session, item)
-        except ImageError as error:
-            failed[item.name] = str(error).partition("\n")[0]
-            yield number, []
-            continue
-        state = member.forward_of([image])
-        _, (seeds,) = session.seeds(state, [image])
-        yield number, _of_image(member, state, seeds, request, places, number, item.name)
-
-
-def _of_image(
-    member: Member,
-    state: State,
-    seeds: Sequence[Seed],
-    request: Request,
+def gather(
+    session: Session,
+    items: Sequence[Item],
     places: Sequence[PlaceAxes],
-    number: int,
-    name: str,
-) -> list[Sample]:
-    if not seeds:
-        return []
-    held = {p.name: activations(member.program, state, p, 0).amax(1).numpy() for p in places}
-    (explained,) = member.relevance(state, [seeds], request)
-    found = []
-    for one in explained:
-        relevance = {p.name: p.by_channel(one.layers[p.name]).sum(1).numpy() for p in places}
-        found.append(Sample(number, name, one.seed, relevance, held))
-    return found
+    store: Store,
+    tell: Tell,
+) -> tuple[list[Sample], dict[str, str]]:
+    """The detections of all images, in their order, and why images failed. What the store knows is
+    not computed again. Raises Stopped."""
+    work = _Gathering(session, places, store, tell)
+    for number, item in enumerate(items):
+        known = store.samples(number, item)
+        if known is not None:
+            work.found[number] = known
+            tell(1, item.name)
+    todo = [(n, item) for n, item in enumerate(items) if n not in work.found]
+    jobs = ((Path(item.name), (n, item)) for n, item in todo)
+    batch = session.options.batch_size
+    process(jobs, work, session.sizing, batch, read=lambda one: one[1].read())
+    return [one for _, some in sorted(work.found.items()) for one in some], work.failed
+
+
+@dataclass(frozen=True)
+class _Gathering:
+    """Images as `process` takes them, each with its number and item."""
+
+    session: Session
+    places: Sequence[PlaceAxes]
+    store: Store
+    tell: Tell
+    found: dict[int, list[Sample]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def explain(
+        self, images: Sequence[LoadedImage], items: Sequence[tuple[int, Item]]
+    ) -> list[list[Sample]]:
+        member = self.session.members[0]
+        state = member.forward_of(images)
+        _, seeds = self.session.seeds(state, images)
+        if not any(seeds):
+            return [[] for _ in images]
+        held = {place.name: _activations(member.program, state, place) for place in self.places}
+        names = tuple(place.name for place in self.places)
+        asked = Request(names, ledger=False, chunk=self.session.options.request.chunk)
+        return [
+            [
+                Sample(
+                    *(number, item.name, one.seed.slug),
+                    -1 if one.seed.detection is None else one.seed.detection.label,
+                    {p.name: p.by_channel(one.layers[p.name]).sum(1).numpy() for p in self.places},
+                    {name: values[b] for name, values in held.items()},
+                )
+                for one in explained
+            ]
+            for b, ((number, item), explained) in enumerate(
+                zip(items, member.relevance(state, seeds, asked), strict=True)
+            )
+        ]
+
+    def keep(self, image: LoadedImage, job: tuple[int, Item], result: list[Sample]) -> None:
+        number, item = job
+        self.store.keep_samples(number, item, result, [place.name for place in self.places])
+        self.found[number] = result
+        LOG.info("%s: %s", shown(item.name), count(len(result), "detection"))
+        self.tell(1, item.name)
+
+    def fail(self, job: tuple[int, Item], path: Path, error: str) -> None:
+        self.failed[job[1].name] = error
+        self.tell(1, job[1].name)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lrpc.commands.concepts.gather import Sample, Vector
+from lrpc.commands.concepts.store import Sample, Vector
 from lrpc.errors import ProgramError
 
 LEAST = 8  # samples of a class, below which there are no prototypes

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lrpc.commands.concepts.gather import Sample, Vector
+from lrpc.commands.concepts.store import Sample, Vector
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from lrpc.commands.concepts.gather import Sample
-from lrpc.commands.concepts.maps import ConceptMap, Pair
 from lrpc.commands.concepts.prototypes import Prototypes
 from lrpc.commands.concepts.ranking import ClassRanking, value_of
+from lrpc.commands.concepts.store import ConceptMap, Pair, Sample
 
 BY = ("relmax", "actmax")
 Row = dict[str, Any]
@@ -65,9 +64,7 @@ class Findings:
                     "context": self.context(one, channel),
                 }
 
-    def references(
-        self, concepts: int, references: int, crops: Mapping[Pair, str]
-    ) -> Iterator[Row]:
+    def references(self, concepts: int, references: int) -> Iterator[Row]:
         """The references of the first concepts of every class and place."""
         for one in self.ranked:
             for channel in one.by_relevance[:concepts]:
@@ -83,7 +80,7 @@ class Findings:
                             "value": value_of(sample, one.place, channel, by),
                             **_of(sample),
                             "context": self.maps[pair].context,
-                            "crop": crops[pair],
+                            "crop": self.maps[pair].crop,
                         }
 
     def edges(self) -> Iterator[Row]:
@@ -137,4 +134,4 @@ class Findings:
 
 
 def _of(sample: Sample) -> Row:
-    return {"image": sample.image, "name": sample.name, "slug": sample.seed.slug}
+    return {"image": sample.image, "name": sample.name, "slug": sample.slug}

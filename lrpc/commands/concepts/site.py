@@ -1,4 +1,4 @@
-"""Writes what `lrpc concepts` found: tables, crops, pages."""
+"""Writes what `lrpc concepts` found: tables and pages."""
 
 from __future__ import annotations
 
@@ -8,33 +8,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from lrpc.commands.concepts import tables
-from lrpc.commands.concepts.gather import Sample
-from lrpc.commands.concepts.maps import ConceptMap, Pair, centre_of
+from lrpc.commands.concepts.graph import EDGES, SIZE, Drawing, drawn
 from lrpc.commands.concepts.ranking import ClassRanking
 from lrpc.commands.concepts.rows import BY, Findings
+from lrpc.commands.concepts.store import Pair, Sample, Store
 from lrpc.commands.jobs.sources.items import Item
 from lrpc.errors import ProgramError
-from lrpc.results import colour
 from lrpc.support.files import write_text
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _LOOK = Path(__file__).parents[1] / "report" / "templates"  # that of `lrpc report`
-_CROP, _SHARE, _LEAST = 112, 0.3, 24  # pixels; edge of a crop in the image, at least so many
-_EDGES = 4  # edges of each channel that a page draws
 
 
 def write_site(
-    folder: Path, findings: Findings, items: Sequence[Item], concepts: int, references: int
+    store: Store, findings: Findings, items: Sequence[Item], concepts: int, references: int
 ) -> None:
-    """Write tables, crops and pages to an empty folder."""
-    pages = _environment()
-    crops = _crops(folder, findings.maps, items)
+    """Write tables and pages to the folder of a run, beside its pictures."""
+    pages, folder = _environment(), store.root
     wanted = {
         "concepts": findings.concepts(),
-        "references": findings.references(concepts, references, crops),
+        "references": findings.references(concepts, references),
         "edges": findings.edges(),
         "vectors": findings.vectors(),
         "prototypes": findings.prototypes(),
@@ -43,20 +38,17 @@ def write_site(
         tables.write(folder, name, rows)
     for name in ("style.css", "theme.js"):
         write_text(folder / name, (_LOOK / name).read_text("utf-8"))
-    edges = _edges(findings, concepts)
+    store.drop_pages({one.crop for one in findings.maps.values()})
     thumbs = _thumbs(folder, findings, items)
     labels = list(dict.fromkeys(one.label for one in findings.ranked))
     names = {label: findings.name(label) for label in labels}
     for label in labels:
-        parts = [
-            _part(one, findings, crops, concepts, references, thumbs)
-            for one in findings.ranked
-            if one.label == label
-        ]
-        own = edges.get(label, [])
+        own = [one for one in findings.ranked if one.label == label]
         page = pages.get_template("class.html").render(
-            label=label, names=names, parts=parts, edges=own, files=tables.TABLES
-        )
+            label=label, names=names, files=tables.TABLES, size=SIZE, most=EDGES,
+            parts=[_part(one, findings, concepts, references, thumbs) for one in own],
+            graph=_graph(label, own, findings, concepts),
+        )  # fmt: skip
         write_text(folder / _page_of(label), page)
     index = pages.get_template("index.html").render(
         names=names, pages={label: _page_of(label) for label in labels}, files=tables.TABLES,
@@ -72,7 +64,6 @@ def _page_of(label: int) -> str:
 def _part(
     one: ClassRanking,
     findings: Findings,
-    crops: Mapping[Pair, str],
     concepts: int,
     references: int,
     thumbs: Mapping[tuple[int, str], str],
@@ -82,7 +73,7 @@ def _part(
     for channel in one.by_relevance[:concepts]:
         rows = {
             by: [
-                {"crop": crops[Pair(s, one.place, channel)], "name": s.name}
+                {"crop": findings.maps[Pair(s, one.place, channel)].crop, "name": s.name}
                 for s in one.references(channel, references, by)
             ]
             for by in BY
@@ -114,67 +105,32 @@ def _part(
 
 
 def _thumb(sample: Sample, thumbs: Mapping[tuple[int, str], str]) -> dict[str, str]:
-    return {"file": thumbs[sample.image, sample.seed.slug], "name": sample.name}
+    return {"file": thumbs[sample.image, sample.slug], "name": sample.name}
 
 
-def _edges(findings: Findings, concepts: int) -> dict[int, list[dict[str, Any]]]:
-    """The strongest edges of the first concepts of each class, by class."""
-    first = {
-        (one.label, one.place, c): rank
-        for one in findings.ranked
-        for rank, c in enumerate(one.by_relevance[:concepts])
+def _graph(
+    label: int, ranked: Sequence[ClassRanking], findings: Findings, concepts: int
+) -> Drawing | None:
+    """The graph of a class; the picture of a channel is its first reference by relevance."""
+    first = {one.place: one.by_relevance[:concepts] for one in ranked}
+    crops = {
+        (one.place, channel): findings.maps[Pair(sample, one.place, channel)].crop
+        for one in ranked
+        for channel in first[one.place]
+        for sample in one.references(channel, 1, "relmax")
     }
-    grouped: dict[tuple[int, str, int], list[dict[str, Any]]] = {}
-    for row in findings.edges():
-        grouped.setdefault((row["class"], row["place"], row["channel"]), []).append(row)
-    found: dict[int, list[dict[str, Any]]] = {}
-    for key in sorted(grouped, key=lambda k: (k[0], findings.places.index(k[1]), first.get(k, 0))):
-        strongest = sorted(grouped[key], key=lambda row: -abs(row["share"]))[:_EDGES]
-        found.setdefault(key[0], []).append({
-            "place": key[1], "channel": key[2], "below": strongest[0]["below"],
-            "to": [(row["channel_below"], row["share"]) for row in strongest],
-        })  # fmt: skip
-    return found
-
-
-def _crops(folder: Path, maps: Mapping[Pair, ConceptMap], items: Sequence[Item]) -> dict[Pair, str]:
-    """Draw where each pair's map is strongest: the image, darker where the map is not."""
-    (folder / "crops").mkdir(parents=True, exist_ok=True)
-    found: dict[Pair, str] = {}
-    last: tuple[int, Image.Image] | None = None
-    for pair, one in sorted(maps.items(), key=lambda item: item[0].sample.image):
-        number = pair.sample.image
-        if last is None or last[0] != number:
-            last = (number, items[number].photo())
-        place = "".join(c if c.isalnum() else "_" for c in pair.place)
-        found[pair] = f"crops/{number:06}-{pair.sample.seed.slug}-{place}-{pair.channel}.webp"
-        _crop(last[1], one).save(folder / found[pair], quality=80)
-    return found
-
-
-def _crop(photo: Image.Image, one: ConceptMap) -> Image.Image:
-    values = one.values
-    edge = max(_LEAST, round(_SHARE * min(values.shape)))
-    top, left = centre_of(values, edge)
-    box = (left, top, min(left + edge, photo.width), min(top + edge, photo.height))
-    here = np.maximum(values[box[1] : box[3], box[0] : box[2]], 0.0)
-    most = max(colour.robust_scale(values), 1e-300)
-    light = 0.35 + 0.65 * np.clip(here / most, 0, 1)[..., None] ** 0.5
-    pixels = np.asarray(photo.convert("RGB").crop(box), np.float64) * light
-    picture = Image.fromarray(pixels.round().astype(np.uint8))
-    return picture.resize((_CROP, _CROP), Image.Resampling.BILINEAR)
+    return drawn((row for row in findings.edges() if row["class"] == label), first, crops)
 
 
 def _thumbs(folder: Path, findings: Findings, items: Sequence[Item]) -> dict[tuple[int, str], str]:
     """The images of prototypes and outliers."""
-    (folder / "thumbs").mkdir(exist_ok=True)
     found: dict[tuple[int, str], str] = {}
     for mixture in findings.mixtures.values():
         if mixture is None:
             continue
         shown = [s for p in mixture.found for s in p.samples[:6]]
         for sample in [*shown, *(s for s, _ in mixture.outliers[:12])]:
-            key = (sample.image, sample.seed.slug)
+            key = (sample.image, sample.slug)
             if key not in found:
                 found[key] = f"thumbs/{sample.image:06}.webp"
                 photo = items[sample.image].photo()

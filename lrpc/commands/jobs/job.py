@@ -65,7 +65,7 @@ def open_job(
     name = f"job-{name_of(identity)}"
     where = Layout(output / name)
     notes = [] if where.job.is_file() else _why_new(output, identity)
-    with _held(where):
+    with held(where.root, where.lock):
         if overwrite:
             for folder in ("images", "targets", "maps", "seconds", "unfinished"):
                 shutil.rmtree(where.root / folder, ignore_errors=True)
@@ -145,16 +145,14 @@ def _why_new(output: Path, identity: Mapping[str, Any]) -> list[str]:
 
 
 @contextmanager
-def _held(where: Layout) -> Iterator[None]:
-    """Hold a job's lock; ProgramError where another process has it."""
-    make_folder(where.root)
-    with refusals(where.lock), open(where.lock, "w") as file:
+def held(root: Path, lock: Path) -> Iterator[None]:
+    """Hold the lock of a folder, which is made; ProgramError where another process has it."""
+    make_folder(root)
+    with refusals(lock), open(lock, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise ProgramError(
-                f"{shown(where.root)}: another process is at work on this job"
-            ) from error
+            raise ProgramError(f"{shown(root)}: another process is at work on this job") from error
         file.write(str(os.getpid()))
         file.flush()
         yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -48,10 +48,12 @@ def process(
     sizing: Sizing,
     batch_size: int = 1,
     *,
+    read: Callable[[Item], bytes] | None = None,
     debug: bool = False,
 ) -> None:
     """Every image through `work`, `batch_size` of one size together, or fewer where those that wait
-    for others of their size would fill the memory.
+    for others of their size would fill the memory. `read` gives an image's bytes where its path
+    is a name alone.
 
     A batch that fails is done again image by image. What an image fails with, when it is read,
     explained or kept, goes to `work.fail`, and the rest go on. Raises `REQUEST_ERRORS`, with
@@ -62,7 +64,7 @@ def process(
     for path, item in jobs:
         try:
             with step(f"read {shown(path)}"):
-                image = load_image(path, sizing)
+                image = load_image(path, sizing, None if read is None else read(item))
         except ImageError as error:
             run.failed(item, path, error)
             continue

@@ -103,8 +103,10 @@ def explain(
         mine = [[s for s in image if _group(s) == group] for image in seeds]
         target = KINDS[kind].weighs or kind
         options = _options(target, layer, request, places)
-        starts = _starts(mine, state)
-        for part, result in in_seed_chunks(program, state, target, starts, request.chunk, options):
+        starts, through = _starts(mine, state), _conditions(mine)
+        for part, result in in_seed_chunks(
+            program, state, target, starts, request.chunk, options, through
+        ):
             ledgers = _checked(kind, result, len(part), len(seeds))
             for b, image in enumerate(mine):
                 for k, seed in enumerate(image[part.start : part.stop]):
@@ -126,10 +128,11 @@ def in_seed_chunks(
     starts: Mapping[str, Tensor],
     chunk: int,
     options: Mapping[str, Any],
+    conditions: Sequence[Mapping[str, Tensor]] = (),
 ) -> Iterator[tuple[range, Relevance]]:
-    """Relevance of seeds `at` [K, B, n], or `seeds` [K, B, ...] given outright, at most `chunk` (0:
-    all) in a call, and fewer where the program's budget needs that; with each part which of the
-    seeds it has."""
+    """Relevance of seeds `at` [K, B, n], or `seeds` [K, B, ...] given outright, each under its own
+    of `conditions` if there are any; at most `chunk` (0: all) in a call, and fewer where the
+    program's budget needs that; with each part which of the seeds it has."""
     ((how, given),) = starts.items()
     seeds, images = given.shape[:2]
     known = {name: value for name, value in options.items() if name not in _APART}
@@ -140,6 +143,8 @@ def in_seed_chunks(
         part = range(first, min(first + step, seeds))
         with one_line():
             start: Any = {how: given[first : first + step]}
+            if conditions:
+                start["condition"] = list(conditions[first : first + step])
             result = program.relevance(state, kind, **start, **options)
         yield part, result
 
@@ -190,6 +195,22 @@ def _starts(seeds: Sequence[Sequence[Seed]], state: State) -> dict[str, Tensor]:
             assert start is not None  # that of one group all have
             found[k, b] = start
     return {"seeds": found}
+
+
+def _conditions(seeds: Sequence[Sequence[Seed]]) -> list[dict[str, Tensor]]:
+    """For each K what passes, masks [B, C] at the places that an image's seed goes through; none
+    where no seed goes through one."""
+    found: list[dict[str, Tensor]] = []
+    for k in range(max(map(len, seeds))):
+        own: dict[str, Tensor] = {}
+        for b, image in enumerate(seeds):
+            channel = image[min(k, len(image) - 1)].through if image else None
+            if channel is not None:
+                mask = own.setdefault(channel.place, torch.ones(len(seeds), channel.of))
+                mask[b] = 0
+                mask[b, channel.number] = 1
+        found.append(own)
+    return found if any(found) else []
 
 
 def _at(seeds: Sequence[Sequence[Seed]]) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,6 +33,14 @@ from lrpc.models.maskdino.segments import Results
 from lrpc.program.protocol import Detection, Size
 
 
+class Channel(NamedTuple):
+    """A channel of a place, which has so many."""
+
+    place: str
+    number: int
+    of: int
+
+
 @dataclass(frozen=True, eq=False)
 class Seed:
     """One start of relevance in one image: the target, its index there, and the object it is of.
@@ -48,6 +57,7 @@ class Seed:
     point: tuple[float, float] | None = None
     start: Tensor | None = None  # relevance of the whole output, where it starts from many entries
     against: Against | None = None
+    through: Channel | None = None  # all that passes at its place
 
     @property
     def slug(self) -> str:
@@ -55,7 +65,8 @@ class Seed:
         layer = [] if self.layer is None else [f"L{self.layer}".replace(".", "_")]
         kind = KINDS[self.kind]
         against = [] if self.against is None else [self.against.slug(kind)]
-        return "-".join([self.kind, *layer, kind.slug(self.index), *against])
+        through = [] if self.through is None else [f"{self.through.place}-{self.through.number}"]
+        return "-".join([self.kind, *layer, kind.slug(self.index), *against, *through])
 
     @property
     def words(self) -> str:

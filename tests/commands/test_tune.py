@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from lrpc.cli import main
+from lrpc.commands.evaluate.frontier import AXES, write_frontier
 from lrpc.commands.evaluate.intervals import Mean
 from lrpc.commands.evaluate.measuring import measure_all
 from lrpc.commands.evaluate.results import Results
@@ -89,6 +90,17 @@ def test_composites_that_cannot_be_measured_are_told() -> None:
 
 def test_a_figure_that_is_missing_is_the_worst() -> None:
     assert Criterion({"swap": 1.0}).of({"abpc": Mean(1.0, None, 1)}) == float("-inf")
+
+
+def test_the_frontier_has_the_same_bytes_each_time(tmp_path: Path) -> None:
+    means = {name: Mean(0.25, 0.1, 3) for name in AXES}
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        write_frontier(tmp_path / folder, {"γ of a_1 $x_$": means}, {"other": means}, "γ")
+    for kind in ("png", "svg"):
+        first, second = (tmp_path / folder / f"frontier.{kind}" for folder in ("a", "b"))
+        assert first.read_bytes() == second.read_bytes(), kind
+    assert ">γ of a_1 $x_$<" in (tmp_path / "a" / "frontier.svg").read_text()
 
 
 def test_choices_are_rules_of_their_part() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lrpc.commands.evaluate.frontier import STYLE
 from lrpc.commands.evaluate.intervals import Mean
 from lrpc.commands.evaluate.perturb import Curve
 from lrpc.commands.evaluate.results import Results
@@ -46,7 +47,7 @@ def write_curves(folder: Path, results: Results) -> None:
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    with rc_context({"svg.hashsalt": "lrpc", "svg.fonttype": "none", "font.size": 9}):
+    with rc_context({**STYLE, "font.size": 9}):
         figure = draw(results)
         FigureCanvasAgg(figure)
         for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):

@@ -13,7 +13,7 @@ from lrpc.support.files import complete
 Summary = Mapping[str, Mapping[str, Mean]]
 AXES = ("class_correlation", "abpc")
 #: Of matplotlib: the same bytes each time, text that stays text, and names as they are.
-STYLE = {"svg.hashsalt": "lrpc", "svg.fonttype": "none", "text.parse_math": False}
+STYLE: dict[Any, Any] = {"svg.hashsalt": "lrpc", "svg.fonttype": "none", "text.parse_math": False}
 _DATELESS: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None}}
 
 

@@ -17,6 +17,7 @@ from lrpc.ir.parser import read_graph
 from lrpc.program.configured_rules import configured_composites, unused_options
 from lrpc.program.protocol import Program
 from lrpc.rules.composite import COMPOSITES, Entry, composite, entry
+from lrpc.rules.entries import SWITCHES
 from passes.assign_rules import backbone, first_maps
 from tests.support.graphs import module
 
@@ -269,6 +270,14 @@ def test_options_that_no_composite_of_a_config_has_are_named(tmp_path: Path) -> 
             "LRPC.RULES: entry 0: first: expected true or false, got 1",
         ),
         (
+            "{RULES: [{role: linear, classes: 1, rule: flat}]}",
+            "LRPC.RULES: entry 0: classes: expected true or false, got 1",
+        ),
+        (
+            "{RULES: [{role: [linear, convolution], rule: flat}]}",
+            "entry 0: role: expected a name (several in one text: linear|convolution), got [",
+        ),
+        (
             "{RULES: [{op: conv2d, rule: z_box, low: [a]}]}",
             "entry 0: low: expected a number, a list of numbers or text, got [",
         ),
@@ -278,6 +287,12 @@ def test_wrong_configs(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         config(tmp_path, text)
     assert said in str(caught.value)
+
+
+def test_every_switch_of_an_entry_selects_alone(tmp_path: Path) -> None:
+    for switch in SWITCHES:
+        (rule,) = config(tmp_path, f"{{RULES: [{{{switch}: true, rule: epsilon}}]}}").LRPC.RULES
+        assert entry(dict(rule)).nodes == switch
 
 
 def test_rules_of_a_config_take_lists(tmp_path: Path) -> None:

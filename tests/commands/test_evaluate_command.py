@@ -87,6 +87,22 @@ def test_every_method_is_measured_on_the_same_objects(everything: Path) -> None:
     assert len({found["summary"][m]["positive_in_mask"]["mean"] for m in methods}) == len(methods)
 
 
+def test_rules_of_a_variant_that_nothing_follows_are_named(
+    tmp_path: Path, programs: Programs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "mine: {COMPOSITE: cp_lrp, RULES: [{role: linear, module: bakbone.*, rule: gamma}]}\n"
+    (tmp_path / "v.yaml").write_text(f"{text}plain: {{COMPOSITE: cp_lrp}}\n")
+    words = ("--config", DIGITS, "--variants", tmp_path / "v.yaml", "--baselines", "none")
+    given = ("--scenes", SCENES, "-o", tmp_path / "out", "--limit", "1", "--steps", "2")
+    with programs.trace_of(DIGITS, DYNAMIC=False):
+        assert run(*words, *given, "--no-plot", *ONE_TARGET) == 0
+    (told,) = record(tmp_path / "out")["notes"]
+    assert told.startswith(
+        "mine: rule gamma (role linear, module bakbone.*) is not used: no operat"
+    )
+    assert "note: mine: rule gamma" in capsys.readouterr().err
+
+
 def test_files_agree(everything: Path) -> None:
     found = record(everything)
     with (everything / "metrics.csv").open() as file:

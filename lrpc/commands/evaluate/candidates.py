@@ -17,7 +17,10 @@ from lrpc.config import Config, limits, load_config, override_words
 from lrpc.config.checks import SOURCES
 from lrpc.config.document import Document, DocumentError, Tag
 from lrpc.errors import ConfigError
+from lrpc.ir.graph import Module
+from lrpc.ir.parser import read_graph
 from lrpc.program.configured_rules import configured_composites
+from lrpc.program.unused_rules import unused_rules
 from lrpc.rules.composite import Composite, composite
 from lrpc.support.untrusted import Unreadable, read_text
 
@@ -132,7 +135,8 @@ def compiled(
         compile_config(configs[numbers[0]], directory, chosen=chosen)
         for n, model in zip(numbers, load_models(directory, device), strict=True):
             facts = _facts(model.facts, own[n], configs[n])
-            made[n] = replace(model, name=candidates[n].name, facts=facts)
+            notes = tuple(unused_rules([own[n]], Module(read_graph(directory / "graph.lrp"), {})))
+            made[n] = replace(model, name=candidates[n].name, facts=facts, notes=notes)
     return [made[n] for n in range(len(candidates))]
 
 

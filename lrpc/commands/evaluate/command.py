@@ -82,9 +82,10 @@ def _evaluate(job: Job, errors: Console) -> tuple[Found, Results, Stopped | None
     models = programs_of(job)
     notes: list[str] = []
     scenes = _scenes(job, models, notes)
+    running = contest(job, models)
+    notes += [f"{model.name}: {note}" for model in running.models for note in model.notes]
     for note in notes:
         say(errors, f"note: {note}", "yellow")
-    running = contest(job, models)
     first, methods = running.models[0], running.methods
     warn_random(errors, [first.facts])
     found = find(first, scenes, settings, debug=args.debug)

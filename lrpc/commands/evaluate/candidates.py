@@ -112,7 +112,11 @@ class Recipe:
         words = [*self.overrides, *candidate.overrides(self.targets if known else ())]
         if self.weights is not None:
             words += ["MODEL.WEIGHTS", str(self.weights), "LRPC.WEIGHTS_ENTRY", ""]
-        return load_config(self.config, words)
+        try:
+            return load_config(self.config, words)
+        except ConfigError as error:  # the command line's own words were read before
+            line = str(error).replace("command line", f"variant '{candidate.name}'", 1)
+            raise ConfigError(line) from error
 
 
 def compiled(

@@ -56,12 +56,7 @@ def complete(path: Path) -> Iterator[Path]:
     refuses, and for what is no regular file, such as a device.
     """
     with refusals(path):
-        real = Path(os.path.realpath(path))
-        if real.is_dir():
-            raise ProgramError(f"{shown(path)}: cannot be written (is a folder); name a file")
-        if os.path.lexists(real) and not real.is_file():
-            what = "a loop of links" if real.is_symlink() else "no regular file"
-            raise ProgramError(f"{shown(path)}: cannot be written (is {what})")
+        real = check_file(path)
         part = real.with_name(f".{real.name}.{_HOST}-{os.getpid()}.part")
         try:
             yield part
@@ -69,6 +64,20 @@ def complete(path: Path) -> Iterator[Path]:
         finally:
             with suppress(OSError, ValueError):
                 part.unlink(missing_ok=True)
+
+
+def check_file(path: Path) -> Path:
+    """The file that a path means, links followed; ProgramError where it cannot be written, as far
+    as that shows beforehand."""
+    with refusals(path):
+        real = Path(os.path.realpath(path))
+        if real.is_dir():
+            raise ProgramError(f"{shown(path)}: cannot be written (is a folder); name a file")
+        if os.path.lexists(real) and not real.is_file():
+            what = "a loop of links" if real.is_symlink() else "no regular file"
+            raise ProgramError(f"{shown(path)}: cannot be written (is {what})")
+        os.stat(f"{real.parent}/.")  # is there, and a folder
+    return real
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -23,6 +23,8 @@ from lrpc.commands.evaluate.measuring import measure_all
 from lrpc.commands.evaluate.methods import Random, Relevance
 from lrpc.commands.evaluate.model import Picture, load_model
 from lrpc.commands.evaluate.objects import find
+from lrpc.commands.evaluate.perturb import Curve
+from lrpc.commands.evaluate.plot import _band
 from lrpc.commands.evaluate.results import METRICS
 from lrpc.commands.evaluate.scenes import read_scenes
 from lrpc.commands.evaluate.settings import BASELINES, STANDARD, TRIVIAL, Protocol, Settings
@@ -262,6 +264,14 @@ def test_curves_are_drawn(tmp_path: Path, programs: Programs) -> None:
         assert words in text
 
 
+def test_a_name_that_begins_with_an_underscore_is_in_the_legend() -> None:
+    from matplotlib.figure import Figure
+
+    axis = Figure().add_subplot()
+    _band(axis, [Curve((0.0, 1.0), (1.0, 0.0))], "_hidden", 0)
+    assert axis.get_legend_handles_labels()[1] == [" _hidden"]
+
+
 def test_scenes_of_masks_give_what_the_digits_give(tmp_path: Path, programs: Programs) -> None:
     """The same objects in three forms, one of them COCO, and an image that cannot be read."""
     directory = programs.directory(DIGITS, COMPOSITE="cp_lrp", **FIXED)
@@ -380,6 +390,10 @@ def test_candidates_that_are_none(error: Errors, tmp_path: Path) -> None:
     assert error(*here, "--variants", file) == said
     file.write_text("a: {COMPOSIT: epsilon}")
     assert error(*here, "--variants", file).startswith("variant 'a': LRPC.COMPOSIT: unknown key")
+    for name in ("", " ", "a\nb"):
+        file.write_text(f"{json.dumps(name)}: {{COMPOSITE: epsilon}}")
+        said = f"{file}: {name!r}: a name is one printable line; rename it"
+        assert error(*here, "--variants", file) == said
     for text, said in {
         "a: {b: [": ":1:",
         "a: " + "[" * 99: ":1:35: nested more than 32 deep; flatten it",

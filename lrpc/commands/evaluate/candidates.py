@@ -84,7 +84,9 @@ def read_variants(path: Path) -> list[Candidate]:
     for name, options in content.items():
         if not isinstance(options, dict):
             raise ConfigError(f"{path}: {name}: expected keys such as COMPOSITE and RULES")
-    return [Candidate(name, options) for name, options in content.items()]
+        if not str(name).isprintable() or not str(name).strip():
+            raise ConfigError(f"{path}: {str(name)!r}: a name is one printable line; rename it")
+    return [Candidate(str(name), options) for name, options in content.items()]
 
 
 def from_config(config: Config) -> list[Candidate]:

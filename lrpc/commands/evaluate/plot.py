@@ -103,6 +103,7 @@ def _band(axis: Axes, curves: Sequence[Curve], label: str, number: int) -> None:
     """A mean curve in its standard error."""
     centre, spread = average(curves)
     colour, style = _style(number)
+    label = f" {label}" if label.startswith("_") else label  # which matplotlib would leave out
     axis.plot(_GRID, centre, color=colour, linestyle=style, label=label, linewidth=1.6)
     axis.fill_between(
         _GRID, centre - spread, centre + spread, color=colour, alpha=0.12, linewidth=0

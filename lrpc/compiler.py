@@ -27,7 +27,6 @@ from lrpc.program.build import annotate, build
 from lrpc.program.configured import (
     check_class_names,
     check_segments,
-    configured_composites,
     dynamic_sizes,
     example_inputs,
     extra_pass,
@@ -39,6 +38,7 @@ from lrpc.program.configured import (
     targets_of,
     unused,
 )
+from lrpc.program.configured_rules import configured_composites, unused_options
 from lrpc.program.devices import check_load
 from lrpc.program.directory import dumping, write_files
 from lrpc.program.inner import inner_targets
@@ -255,7 +255,7 @@ def _compiled(
             imported.module, chosen, extra, watch, fold_batch_norm=options.FOLD_BATCH_NORM
         )
     targets = targets_of(config, variants[0].module)
-    rule_notes = unused_rules(chosen, variants[0].module)
+    rule_notes = [*unused_options(config), *unused_rules(chosen, variants[0].module)]
     found = (*unused(config, targets), *imported.notes, *rule_notes)
     notes = (*((weights.note,) if weights.note else ()), *found)
     facts = _first(chosen, options.PRECISION) | {

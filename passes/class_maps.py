@@ -65,6 +65,8 @@ def _before(node: Node, axis: int, able: frozenset[str]) -> list[Axis]:
             return _aligned([x], shape, axis)
         case "flip":
             return [(x, axis)]
+        case "interpolate" | "avg_pool2d":
+            return [(x, axis)] if axis < len(shape) - 2 else []
         case "pad":
             pads = node.integers("pad")[2 * (len(shape) - 1 - axis) :][:2]
             return [] if any(pads) else [(x, axis)]

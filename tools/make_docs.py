@@ -174,11 +174,11 @@ def _composite(composite: Composite) -> str:
     rows = []
     for entry in composite.entries:
         params = ", ".join(f"{k}={setting(v)}" for k, v in entry.params.items())
-        first = "first " if entry.first else ""
-        rows.append(f"| {first}`{entry.role}` | `{entry.op}` | `{entry.rule}` | {params} |\n")
+        nodes = entry.nodes.replace("*", "\\*") or "all others"
+        rows.append(f"| {nodes} | `{entry.rule}` | {params} |\n")
     options = [f"- `{o.name}`: {o.meaning} ({needed(o)})\n" for o in composite.options()]
     told = f"\nOptions:\n\n{''.join(options)}" if options else ""
-    head = "| role | op | rule | parameters |\n|---|---|---|---|\n"
+    head = "| nodes | rule | parameters |\n|---|---|---|\n"
     return f"\n### `{composite.name}`\n\n{composite.doc}\n{told}\n{head}{''.join(rows)}"
 
 

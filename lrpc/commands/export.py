@@ -17,7 +17,7 @@ from lrpc.export.portable import FORMATS, Export
 from lrpc.results import opened
 from lrpc.results.crops import CROPS
 from lrpc.results.opened import FORMS
-from lrpc.support.files import shown
+from lrpc.support.files import check_file, shown
 from lrpc.support.terminal import Terminal, say
 
 _ABOUT = """\
@@ -76,9 +76,12 @@ def main(args: argparse.Namespace, console: Console) -> int:
     suffix = FORMATS[args.to]
     if args.output.suffix != suffix:
         raise ConfigError(f"-o {shown(args.output)}: name a file that ends in {suffix}")
+    check_file(args.output)
     began = time.perf_counter()
     export = Export(args.program, args.to, args.plugin)
     made = export.made(args.target, args.composite, args.read, args.seeds, args.ledger)
+    if args.to == "pt2":
+        say(Terminal(stderr=True), "AOTInductor compiles it, which may take minutes")
     differences = list(export.write(made, args.output))
     seconds = time.perf_counter() - began
     say(console, f"{shown(args.output)}: {size(args.output.stat().st_size)}, {seconds:.1f} s")

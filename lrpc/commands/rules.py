@@ -91,12 +91,10 @@ def _show_composite(composite: Composite, console: Console) -> None:
         table.add_column(column, overflow="fold")
     for entry in composite.entries:
         params = ", ".join(f"{k}={setting(v)}" for k, v in entry.params.items())
-        where = [f"role {entry.role}"] * (entry.role != "*") + [f"op {entry.op}"] * (
-            entry.op != "*"
+        table.add_row(
+            Text(entry.nodes or "all others"),
+            Text(f"{entry.rule}({params})" if params else entry.rule),
         )
-        marks = ["first"] * entry.first + ["logits of classes"] * entry.classes
-        words = ", ".join([*marks, *(where or ["all others"])])
-        table.add_row(Text(words), Text(f"{entry.rule}({params})" if params else entry.rule))
     console.print(Padding(table, (0, 0, 1, 2)))
 
 

@@ -18,7 +18,8 @@ SOURCES = ("embedded", "detectron2")
 TRANSFORMERS = "transformers:"
 Parser = Callable[[Any], Any]
 _TRANSFORMERS = re.compile(rf"{TRANSFORMERS}[^\x00-\x1f]+")
-_SELECTORS = ("role", "op", "module", "layers", "first")
+_SWITCHES = ("first", "classes", "backbone")  # as in lrpc.rules.entries
+_SELECTORS = ("role", "op", "module", "layers", *_SWITCHES)
 _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _INSIDE = "|".join(dict.fromkeys(part for parts in SUBLAYERS.values() for part in parts))
 _LAYER = re.compile(rf"\*|[0-9]{{1,9}}(\.({_INSIDE})(\.pre_res)?)?")
@@ -162,18 +163,19 @@ def _rule(entry: Any, place: str) -> dict[str, Any]:
         )
     for key in ("role", "op", "module", "rule"):
         if key in entry and not (isinstance(entry[key], str) and entry[key]):
-            raise ValueError(f"{place}: {key}: expected a name, got {show(entry[key])}")
+            several = " (several in one text: linear|convolution)" * isinstance(entry[key], list)
+            raise ValueError(f"{place}: {key}: expected a name{several}, got {show(entry[key])}")
     if "rule" not in entry:
         raise ValueError(f'{place}: has no "rule"; name one that `lrpc rules` lists')
     if not any(key in entry for key in _SELECTORS):
-        raise ValueError(f"{place}: selects nothing; give role, op, module, layers or first")
+        raise ValueError(f"{place}: selects nothing; give {', '.join(_SELECTORS)}")
     if "role" in entry and "op" in entry:
         raise ValueError(f"{place}: has both role and op; keep one of the two")
     if "layers" in entry:
         _check_layers(entry["layers"], place)
     for key, parameter in entry.items():
-        if key == "first" and not isinstance(parameter, bool):
-            raise ValueError(f"{place}: first: expected true or false, got {show(parameter)}")
+        if key in _SWITCHES and not isinstance(parameter, bool):
+            raise ValueError(f"{place}: {key}: expected true or false, got {show(parameter)}")
         if key != "layers" and not (
             isinstance(parameter, str | int | float | bool) or _numbers(parameter)
         ):

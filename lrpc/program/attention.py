@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,6 +15,7 @@ from lrpc.ir.graph import Graph, Node, Value
 from lrpc.ir.interpreter import interpret, sizes_of
 from lrpc.ir.ops import resolve
 from lrpc.ir.parser import read_graph
+from lrpc.ir.types import Dim
 from lrpc.models.weights import load_weights
 from lrpc.program.loading import FILES
 from lrpc.runtime.program import Program as Loaded
@@ -107,9 +108,27 @@ def needed(graph: Graph, values: Sequence[Value]) -> Graph:
     return replace(graph, nodes=tuple(nodes[::-1]), outputs=outputs, places=())
 
 
-def check_modules(program: Any, modules: str) -> None:
-    """Raise ProgramError where no attention of a program matches."""
-    matching(read_graph(Path(program.directory) / _GRAPH), modules)
+def check_queries(program: Any, modules: str) -> None:
+    """Raise ProgramError where no attention of a program matches, or none of those that do is of
+    its queries."""
+    graph = read_graph(Path(program.directory) / _GRAPH)
+    chosen, logits = matching(graph, modules), dict(graph.outputs).get("pred_logits")
+    if logits is None:
+        raise ProgramError("--attention draws what queries look at, and this model has none")
+    count = logits.type.shape[1]
+    if all(_queries(node) != count for node in chosen.values()):
+        raise ProgramError(
+            f"--attention: {_some(chosen)} are of tokens; name attention of the {count} queries,"
+            " such as '*decoder.layers.*'"
+        )
+
+
+def _queries(node: Node) -> Dim:
+    """How many queries an attention has: of dense attention, among themselves."""
+    if node.op == _SAMPLED:
+        return node.inputs[2].type.shape[1]
+    shape = node.out.type.shape
+    return shape[2] if len(shape) == 4 and shape[2] == shape[3] else 0
 
 
 def matching(graph: Graph, modules: str) -> dict[str, Node]:
@@ -117,12 +136,16 @@ def matching(graph: Graph, modules: str) -> dict[str, Node]:
     every = dict(_named(graph))
     found = {name: node for name, node in every.items() if fnmatchcase(name, modules)}
     if not found:
-        more = f" and {len(every) - _LISTED} more" if len(every) > _LISTED else ""
-        known = f"; there are {', '.join(list(every)[:_LISTED])}{more}" if every else ""
+        known = f"; there are {_some(every)}" if every else ""
         raise ProgramError(
             f"no attention of this program matches {modules!r}{meant(modules, list(every))}{known}"
         )
     return found
+
+
+def _some(names: Collection[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(list(names)[:_LISTED]) + more
 
 
 def _named(graph: Graph) -> Iterator[tuple[str, Node]]:

@@ -10,7 +10,7 @@ from pathlib import PurePath
 import torch
 from torch import Tensor, nn
 
-from lrpc.config import Config, composite_options, filled
+from lrpc.config import Config, filled
 from lrpc.config.checks import SOURCES, TRANSFORMERS, wanted_for_segments
 from lrpc.config.target_kinds import KINDS
 from lrpc.errors import ConfigError
@@ -30,26 +30,8 @@ from lrpc.program.targets import (
     possible,
     with_boundaries,
 )
-from lrpc.rules.composite import Composite
-from lrpc.rules.composite_set import SharedOptions, composites
 from lrpc.rules.conditions import POSITIONS
-from lrpc.rules.plugins import load_plugins
 from passes import Pass
-
-
-def configured_composites(config: Config) -> tuple[Composite, ...]:
-    """What LRPC.COMPOSITE names, under what holds for all of them; loads the plugins first."""
-    options = config.LRPC
-    load_plugins(options.PLUGINS)
-    common = SharedOptions(
-        options.EPSILON,
-        tuple(dict(r) for r in options.RULES),
-        options.DETACH == "stop",
-        options.POSITION == "split",
-        composite_options(config),
-    )
-    given = options.COMPOSITE
-    return composites(given.to_dict() if isinstance(given, Config) else given, common)
 
 
 def program_name(config: Config) -> str:

@@ -15,6 +15,7 @@ from passes.assign_rules import AssignRules
 from passes.rewrite import map_nodes
 
 NOTHING = "no operation that carries relevance matches it"
+LACKING = "no operation that matches it has this rule"
 TAKEN = "entries before it take all that it matches"
 
 
@@ -41,7 +42,8 @@ def unused_rules(composites: Sequence[Composite], module: Module) -> list[str]:
         where = f" of composite {composite.name}" if len(composites) > 1 else ""
         for entry in composite.entries:
             if entry.own and id(entry) not in noting.used:
-                reason = TAKEN if id(entry) in noting.matching else NOTHING
+                anywhere = LACKING if id(entry) in noting.named else NOTHING
+                reason = TAKEN if id(entry) in noting.matching else anywhere
                 reason = _misnamed(entry, module.graph) or reason
                 found[f"rule {entry}{where} is not used: {reason}"] = None
     return list(found)
@@ -54,10 +56,13 @@ class _Noting:
     composite: Composite
     used: set[int] = field(default_factory=set)
     matching: set[int] = field(default_factory=set)
+    named: set[int] = field(default_factory=set)  # whether or not the operation has the rule
 
     def rule_for(self, node: Node, where: frozenset[str]) -> Rule | None:
         found = [e for e in self.composite.entries if e.matches(node, where)]
         self.matching.update(map(id, found))
+        own = (e for e in self.composite.entries if e.own)
+        self.named.update(id(e) for e in own if replace(e, own=False).matches(node, where))
         self.used.update(map(id, found[:1]))
         return self.composite.rule_for(node, where)
 

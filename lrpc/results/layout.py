@@ -26,6 +26,17 @@ from lrpc.support.untrusted import Unreadable, read_json
 PART = 64
 CURRENT = "current.json"
 REPORT = "lrpc-report.json"  # what tells that a folder is a report
+#: What else commands write: a file that tells such a folder, and how it is read.
+OTHERS = {
+    "contributions.parquet": "tables of `lrpc analyze`, not results of a job; read"
+    " contributions.parquet and images.parquet with pandas.read_parquet",
+    "program.py": "a program, not results; lrpc.load opens it",
+    "metrics.json": "figures of `lrpc evaluate`, not results of a job; read metrics.json or"
+    " metrics.csv",
+    "comparison.json": "figures of `lrpc compare`, not results of a job; read comparison.json or"
+    " comparison.csv",
+    REPORT: "a report, not the results that it shows; lrpc.open takes those",
+}
 _LARGEST = 2**24  # bytes of one of the JSON files
 
 
@@ -101,10 +112,15 @@ def current(output: Path) -> Layout:
         layout = Layout(output / str(read(output / CURRENT).get("job")))
         if layout.job.is_file():
             return layout
-    raise ProgramError(
-        f"{shown(output)}: holds no results; `lrpc run DIR --data SOURCE -o {shown(output)}` writes"
-        " them"
-    )
+    raise ProgramError(f"{shown(output)}: {_instead(output)}")
+
+
+def _instead(output: Path) -> str:
+    """What a folder without results of a job is."""
+    for name, told in OTHERS.items():
+        if (output / name).is_file():
+            return told
+    return f"holds no results; `lrpc run DIR --data SOURCE -o {shown(output)}` writes them"
 
 
 def damaged(path: Path) -> ProgramError:

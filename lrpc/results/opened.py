@@ -19,6 +19,7 @@ from lrpc.results.target import Target
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+    from pyarrow import Table
 
 FORMS = ("coco", "virelay")
 _Record = tuple[dict[str, Any], float]  # of an image, and the seconds that it took
@@ -55,24 +56,24 @@ class Results:
         )
 
     @cached_property
-    def images(self) -> Any:
+    def images(self) -> Table:
         """The images that are done, a pyarrow table; `lrpc.results.schema.IMAGES` are its
         columns."""
         return self._table("images")
 
     @cached_property
-    def targets(self) -> Any:
+    def targets(self) -> Table:
         """What was explained, a row for each target under each composite, a pyarrow table;
         `lrpc.results.schema.TARGETS` are its columns."""
         return self._table("targets")
 
     @property
-    def failures(self) -> Any:
+    def failures(self) -> Table:
         """The images that failed, with the reason in `error`."""
         return self.images.filter(self.images["error"].is_valid())
 
     @cached_property
-    def seconds(self) -> Any:
+    def seconds(self) -> Table:
         """How long each image took, its share of its batch; not part of what is reproduced."""
         return self._table("seconds")
 
@@ -241,7 +242,7 @@ class Results:
     def _rows(self) -> dict[int, int]:
         return {number: row for row, number in enumerate(self.images["image"].to_pylist())}
 
-    def _table(self, name: str) -> Any:
+    def _table(self, name: str) -> Table:
         """The parts that are whole, then the images that are done beside, in their order."""
         pa = schema.arrow()
         tables = [schema.read_table(self.layout.table(name, part)) for part in self._parts]

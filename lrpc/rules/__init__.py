@@ -60,6 +60,8 @@ def find(op: str, name: str) -> Declaration:
         mine = sorted(rule for o, rule in CATALOGUE if o == op)
         if name not in names:
             raise RuleError(f"unknown rule {name!r}{meant(name, names)} (see `lrpc rules`)")
+        if op not in TABLE:
+            raise RuleError(f"rule {name}: unknown operation {op!r}{meant(op, list(TABLE))}")
         if not mine:
             raise RuleError(f"no relevance rule exists for {op} yet")
         raise RuleError(f"rule {name} is not defined for {op}; it has: {', '.join(mine)}")

@@ -99,6 +99,17 @@ def _shared(name: str, common: SharedOptions) -> dict[str, object]:
     return {key: value for key, value in common.options.items() if key in known}
 
 
+def options_in(given: CompositeSpec) -> set[str]:
+    """The options of the composites that `given` starts from."""
+    if isinstance(given, str | Composite):
+        named: list[Any] = [given]
+    else:
+        named = list(given.values() if isinstance(given, Mapping) else given)
+    bases = [one.get("composite") if isinstance(one, Mapping) else one for one in named]
+    known = [one if isinstance(one, Composite) else COMPOSITES.get(str(one)) for one in bases]
+    return {option for one in known if one is not None for option in _options(one)}
+
+
 def _options(one: Composite) -> set[str]:
     return {option.name for option in one.options()}
 

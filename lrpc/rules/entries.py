@@ -81,11 +81,16 @@ class Entry:
 
     def __str__(self) -> str:
         """As in a config: the rule, and what the entry says of nodes."""
+        return f"{self.rule} ({self.nodes})" if self.nodes else self.rule
+
+    @property
+    def nodes(self) -> str:
+        """What it says of nodes, as in `role linear, module *encoder*`; "" where nothing."""
         given = {name: getattr(self, name) for name in ("role", "op", "module")}
         said = [f"{name} {glob}" for name, glob in given.items() if glob != "*"]
         said += [f"layers {list(self.layers)}"] if self.layers else []
         said += self.switches
-        return f"{self.rule} ({', '.join(said)})" if said else self.rule
+        return ", ".join(said)
 
     @property
     def switches(self) -> tuple[str, ...]:

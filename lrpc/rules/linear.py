@@ -113,7 +113,7 @@ RULES = (
         (EPS, SPREAD, FACTOR)),
     Declaration("contrast", CHANNELS, contrast,
         "R_x = x ⊙ (W − mean_c W)ᵀ(R_z / stab_ε(z)), c over the channels of z, which are classes",
-        "the start of contrastive LRP (Gu et al. 2018, 1812.02093) against the mean of all classes,"
+        "the start of contrastive LRP (Gu et al. 2018, 1812.02100) against the mean of all classes,"
         " as a rule: weights that all classes share say that something is there, not what",
         "what sets a class apart from the others; the mean of all logits goes to sink `shared`",
         (EPS,)),

@@ -106,10 +106,14 @@ def normalised(g: Tensor, value: Tensor, norm: str, target: Target) -> Tensor:
     if norm == "none":
         return g
     axes = [a for a in range(g.dim() - 1) if a != target.batch_axis]
-    total = torch.stack([(seed * value).sum(axes, keepdim=True) for seed in g])
+    sums = []
+    for seed in g:
+        part = seed * value
+        sums.append((part.sum(axes, keepdim=True), part.norm(1, axes, keepdim=True)))
+    total, size = (torch.stack(some) for some in zip(*sums, strict=True))
     if not bool(total.isfinite().all()):
         raise ProgramError(f"norm={norm}: the relevance to start with sums to infinity")
-    if bool((total == 0).any()):
+    if bool((total.abs() <= 8 * torch.finfo(total.dtype).eps * size).any()):  # all that rounding is
         raise ProgramError(f"norm={norm}: the relevance to start with sums to 0; use norm='none'")
     counted = target.index_axes[:1] if target.token_axis is None else (target.token_axis,)
     tokens = value.shape[counted[0]] if norm == "sumT" and counted else 1  # tokens, queries

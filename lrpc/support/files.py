@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -55,12 +56,7 @@ def complete(path: Path) -> Iterator[Path]:
     refuses, and for what is no regular file, such as a device.
     """
     with refusals(path):
-        real = Path(os.path.realpath(path))
-        if real.is_dir():
-            raise ProgramError(f"{shown(path)}: cannot be written (is a folder); name a file")
-        if os.path.lexists(real) and not real.is_file():
-            what = "a loop of links" if real.is_symlink() else "no regular file"
-            raise ProgramError(f"{shown(path)}: cannot be written (is {what})")
+        real = check_file(path)
         part = real.with_name(f".{real.name}.{_HOST}-{os.getpid()}.part")
         try:
             yield part
@@ -68,6 +64,20 @@ def complete(path: Path) -> Iterator[Path]:
         finally:
             with suppress(OSError, ValueError):
                 part.unlink(missing_ok=True)
+
+
+def check_file(path: Path) -> Path:
+    """The file that a path means, links followed; ProgramError where it cannot be written, as far
+    as that shows beforehand."""
+    with refusals(path):
+        real = Path(os.path.realpath(path))
+        if real.is_dir():
+            raise ProgramError(f"{shown(path)}: cannot be written (is a folder); name a file")
+        if os.path.lexists(real) and not real.is_file():
+            what = "a loop of links" if real.is_symlink() else "no regular file"
+            raise ProgramError(f"{shown(path)}: cannot be written (is {what})")
+        os.stat(f"{real.parent}/.")  # is there, and a folder
+    return real
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -90,6 +100,21 @@ def make_folder(path: Path) -> None:
             if match and not _alive(int(match[1])) and stat.S_ISREG(entry.stat().st_mode):
                 with suppress(OSError):  # another run swept it
                     os.unlink(entry.path)
+
+
+def check_folder(path: Path) -> None:
+    """ProgramError where `make_folder` would be refused, as far as that shows without making it."""
+    with refusals(path, "cannot be made a folder"):
+        here, found = path, None
+        while found is None:
+            try:
+                found = os.stat(here)
+            except FileNotFoundError:
+                here = here.parent
+        if not stat.S_ISDIR(found.st_mode):
+            raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+        if not os.access(here, os.W_OK | os.X_OK):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def _alive(process: int) -> bool:

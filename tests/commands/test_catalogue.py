@@ -61,7 +61,7 @@ def test_parameters_with_their_ranges() -> None:
 
 def test_composites_in_detail() -> None:
     text = joined(printed("epsilon_gamma_box"))
-    assert "first, role convolution z_box(low=low, high=high, eps=stabilizer)" in text
+    assert "role convolution, first z_box(low=low, high=high, eps=stabilizer)" in text
     assert "conv_gamma γ of convolutions; by default 0.25" in text
 
 

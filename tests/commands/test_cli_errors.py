@@ -112,7 +112,7 @@ def test_an_operation_without_the_rule_of_its_role(line: Line) -> None:
         ),
         (
             "{role: linear, rule: epsilon, bias: some}",
-            "rule epsilon: bias='some' is not one of absorb, excluded, spread",
+            "rule epsilon: bias='some' is not one of absorb, excluded, spread, by_activation",
         ),
         (
             "{op: linear, rule: epsilon, gamma: 1}",

@@ -13,9 +13,11 @@ import lrpc
 from lrpc.commands.session.calls import Request, explain
 from lrpc.commands.session.contrasts import Against, ContrastError, contrast
 from lrpc.commands.session.facts import read_facts
+from lrpc.commands.session.record import amplification
 from lrpc.commands.session.seeds import Scene, Seed, resolve
 from lrpc.commands.session.targets import TargetError, TargetSpec, parse_target, parse_targets
 from lrpc.commands.session.terminal import warn_amplified
+from lrpc.errors import ProgramError
 from lrpc.program.loading import under_composite
 from lrpc.support.terminal import Terminal
 from tests.commands.test_run_targets import scene
@@ -173,6 +175,23 @@ def test_relevance_of_a_contrast_is_the_same_sum_of_classes(
         ledger: Any = one.ledger
         assert ledger.start == pytest.approx(float(start.sum()), abs=1e-12)
         assert ledger.closure < 1e-10
+        grown = float(one.input.abs().sum()) / float(start.abs().sum())
+        assert amplification(one) == pytest.approx(grown, rel=1e-9)  # where it sums to 0, too
+
+
+def test_what_sums_to_0_but_for_rounding_is_not_scaled(programs: Programs) -> None:
+    program = programs.digits("maskdino")
+    state = program.forward(digits_image("02"))
+    logits = state.outputs["pred_logits"]
+    start = contrast(logits[0], (3, 2), "clrp")[None, None]
+    assert float(start.sum().abs()) < 1e-5
+    for norm in ("sum1", "sumT"):
+        with pytest.raises(ProgramError, match=f"norm={norm}: the relevance .* sums to 0; use"):
+            program.relevance(state, "class_logit", seeds=start, norm=norm)
+    near = start.clone()
+    near[0, 0, 3, 2] *= 1.01
+    scaled = program.relevance(state, "class_logit", seeds=near, norm="sum1", ledger=True)
+    assert float(scaled.ledger.start) == pytest.approx(1.0, rel=1e-4)
 
 
 def _start(seed: Seed) -> Tensor:

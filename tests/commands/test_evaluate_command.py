@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import os
 import re
 import shutil
 import signal
@@ -22,6 +23,8 @@ from lrpc.commands.evaluate.measuring import measure_all
 from lrpc.commands.evaluate.methods import Random, Relevance
 from lrpc.commands.evaluate.model import Picture, load_model
 from lrpc.commands.evaluate.objects import find
+from lrpc.commands.evaluate.perturb import Curve
+from lrpc.commands.evaluate.plot import _band
 from lrpc.commands.evaluate.results import METRICS
 from lrpc.commands.evaluate.scenes import read_scenes
 from lrpc.commands.evaluate.settings import BASELINES, STANDARD, TRIVIAL, Protocol, Settings
@@ -86,6 +89,22 @@ def test_every_method_is_measured_on_the_same_objects(everything: Path) -> None:
     assert len({found["summary"][m]["positive_in_mask"]["mean"] for m in methods}) == len(methods)
 
 
+def test_rules_of_a_variant_that_nothing_follows_are_named(
+    tmp_path: Path, programs: Programs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "mine: {COMPOSITE: cp_lrp, RULES: [{role: linear, module: bakbone.*, rule: gamma}]}\n"
+    (tmp_path / "v.yaml").write_text(f"{text}plain: {{COMPOSITE: cp_lrp}}\n")
+    words = ("--config", DIGITS, "--variants", tmp_path / "v.yaml", "--baselines", "none")
+    given = ("--scenes", SCENES, "-o", tmp_path / "out", "--limit", "1", "--steps", "2")
+    with programs.trace_of(DIGITS, DYNAMIC=False):
+        assert run(*words, *given, "--no-plot", *ONE_TARGET) == 0
+    (told,) = record(tmp_path / "out")["notes"]
+    assert told.startswith(
+        "mine: rule gamma (role linear, module bakbone.*) is not used: no operat"
+    )
+    assert "note: mine: rule gamma" in capsys.readouterr().err
+
+
 def test_files_agree(everything: Path) -> None:
     found = record(everything)
     with (everything / "metrics.csv").open() as file:
@@ -131,11 +150,14 @@ HEAD = "sem_seg_head.predictor.class_embed"
 @pytest.mark.parametrize(
     "parts", [[HEAD], pytest.param([HEAD, "backbone"], marks=pytest.mark.slow)], ids=len
 )
-def test_random_weights_change_the_map(tmp_path: Path, parts: list[str]) -> None:
+def test_random_weights_change_the_map(
+    tmp_path: Path, parts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ("--config", DIGITS, "--composites", "cp_lrp", "--baselines", "none", *QUICK)
     check = ("--randomise", ",".join(parts))
     given = ("--scenes", SCENES, "-o", tmp_path / "out", *ONE_TARGET)
     assert run(*words, *check, *given) == 0
+    assert "times what it starts from" not in capsys.readouterr().err  # of the trained model alone
     found = record(tmp_path / "out")["randomisation"]
     assert list(found) == ["cp_lrp"]
     assert list(found["cp_lrp"]) == parts
@@ -242,6 +264,14 @@ def test_curves_are_drawn(tmp_path: Path, programs: Programs) -> None:
         assert words in text
 
 
+def test_a_name_that_begins_with_an_underscore_is_in_the_legend() -> None:
+    from matplotlib.figure import Figure
+
+    axis = Figure().add_subplot()
+    _band(axis, [Curve((0.0, 1.0), (1.0, 0.0))], "_hidden", 0)
+    assert axis.get_legend_handles_labels()[1] == [" _hidden"]
+
+
 def test_scenes_of_masks_give_what_the_digits_give(tmp_path: Path, programs: Programs) -> None:
     """The same objects in three forms, one of them COCO, and an image that cannot be read."""
     directory = programs.directory(DIGITS, COMPOSITE="cp_lrp", **FIXED)
@@ -329,6 +359,25 @@ def test_scenes_that_are_none(error: Errors, tmp_path: Path) -> None:
     assert said.startswith(f"{tmp_path / 'empty'}: nothing is annotated here; --scenes takes")
 
 
+def test_a_folder_that_cannot_be_one_is_refused_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "closed").mkdir(mode=0o555)
+    told = {
+        "file": "file: cannot be made a folder (file exists)",
+        "file/in": "file/in: cannot be made a folder (not a directory)",
+        "long" * 80: "cannot be made a folder (file name too long)",
+    }
+    if os.getuid():
+        told["closed/in"] = "closed/in: cannot be made a folder (permission denied)"
+    for name, line in told.items():
+        assert run("no", "--scenes", SCENES, "--no-plot", "-o", tmp_path / name) == 2
+        assert capsys.readouterr().err.endswith(f"{line}\n"), name
+    assert run("no", "--scenes", SCENES, "--no-plot", "-o", SCENES) == 2
+    assert "the images are read from this folder" in capsys.readouterr().err
+
+
 def test_candidates_that_are_none(error: Errors, tmp_path: Path) -> None:
     here = ("--config", DIGITS, "--scenes", SCENES, "--no-plot")
     assert "'attnlpr'" in error(*here, "--composites", "attnlpr")
@@ -340,7 +389,11 @@ def test_candidates_that_are_none(error: Errors, tmp_path: Path) -> None:
     said = f"{file}: a: expected keys such as COMPOSITE and RULES"
     assert error(*here, "--variants", file) == said
     file.write_text("a: {COMPOSIT: epsilon}")
-    assert "LRPC.COMPOSIT" in error(*here, "--variants", file)
+    assert error(*here, "--variants", file).startswith("variant 'a': LRPC.COMPOSIT: unknown key")
+    for name in ("", " ", "a\nb"):
+        file.write_text(f"{json.dumps(name)}: {{COMPOSITE: epsilon}}")
+        said = f"{file}: {name!r}: a name is one printable line; rename it"
+        assert error(*here, "--variants", file) == said
     for text, said in {
         "a: {b: [": ":1:",
         "a: " + "[" * 99: ":1:35: nested more than 32 deep; flatten it",

@@ -53,6 +53,13 @@ def test_patches_are_ordered_by_their_sums() -> None:
     assert order.rank.tolist() == expected
 
 
+@pytest.mark.parametrize("side", [5, 100_000, 1_000_000])
+def test_a_patch_larger_than_the_image_is_all_of_it(side: int) -> None:
+    order = patch_order(MAP, (3, 4), side, seeded())
+    assert order.count == 1
+    assert order.rank.tolist() == [[0] * 4] * 3 + [[1] * 4]
+
+
 def test_patches_may_be_cut_and_padding_is_never_touched() -> None:
     order = patch_order(MAP, (3, 3), 2, seeded())  # sums 4, 0; 3, 0.5
     assert order.count == 4

@@ -12,6 +12,7 @@ import torch
 
 import lrpc
 from lrpc.cli import main
+from lrpc.commands import export as command
 from lrpc.export import portable, pt2
 from tests.support.networks import small
 
@@ -91,6 +92,22 @@ def test_refusals(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["none/x.onnx", "file/x.onnx", "folder.onnx"])
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(
+    name: str,
+    directory: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.onnx").mkdir()
+    monkeypatch.setattr(command, "Export", None)
+    text = printed(capsys, directory, "--to", "onnx", "-o", tmp_path / name, code=2)
+    assert f"{name}: cannot be written (" in text
+    assert len(text.splitlines()) == 1
+
+
 def test_what_onnxruntime_lacks(
     double: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,5 +150,8 @@ def test_what_torch_refuses(
     monkeypatch.setattr(pt2, "check_compiler", lambda: None)
     text = printed(capsys, directory, "--to", "pt2", "-o", tmp_path / "x.pt2", code=2)
     assert "torch.export refuses this program: no such operator" in text
-    assert len(text.splitlines()) == 1
+    assert [line.partition(":")[0] for line in text.splitlines()] == [
+        "AOTInductor compiles it, which may take minutes",
+        "error",
+    ]
     assert not list(tmp_path.iterdir())

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torch import Tensor, nn
 
 import lrpc
 from lrpc.cli import main
@@ -18,6 +19,7 @@ from lrpc.commands.run.runner import Runner
 from lrpc.commands.session.options import Options
 from lrpc.commands.session.targets import parse_targets
 from lrpc.errors import ProgramError
+from lrpc.program.attention import check_queries
 from tests.support.maskdino_cases import EXAMPLE, digits_image
 from tests.support.programs import DIGITS, Programs
 
@@ -57,7 +59,25 @@ def test_a_module_that_is_not_there_is_refused_at_once(programs: Programs, tmp_p
         Runner(program, tmp_path, options)
 
 
-def test_attention_of_tokens_is_not_drawn(programs: Programs, tmp_path: Path) -> None:
+def test_attention_of_tokens_is_refused_at_once(programs: Programs, tmp_path: Path) -> None:
     options = Options(tmp_path, targets=parse_targets([]), attention="*encoder.layers.0.*")
-    (outcome,) = Runner(programs.digits(), tmp_path, options).run([SCENE], lambda _: None)
-    assert "are of tokens; name attention of the 50 queries" in outcome.error
+    with pytest.raises(ProgramError, match="are of tokens; name attention of the 50 queries"):
+        Runner(programs.digits(), tmp_path, options)
+
+
+class Attending(nn.Module):
+    """A classifier whose image is a row of tokens that attend to each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attend, self.head = nn.MultiheadAttention(3, 1, batch_first=True), nn.Linear(3, 4)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        x = images.mean(3).transpose(1, 2)
+        return {"logits": self.head(self.attend(x, x, x)[0].mean(1))}
+
+
+def test_a_model_without_queries_looks_at_nothing() -> None:
+    program = lrpc.compile(Attending().eval(), (torch.rand(1, 3, 8, 8),))
+    with pytest.raises(ProgramError, match="what queries look at, and this model has none"):
+        check_queries(program, "*")

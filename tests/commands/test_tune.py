@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
 
 from lrpc.cli import main
+from lrpc.commands.evaluate.frontier import AXES, write_frontier
 from lrpc.commands.evaluate.intervals import Mean
+from lrpc.commands.evaluate.measuring import measure_all
+from lrpc.commands.evaluate.results import Results
+from lrpc.commands.tune import command
 from lrpc.commands.tune.search import Criterion, Search
 from lrpc.commands.tune.space import Choice, parts_of, steps
+from lrpc.errors import ProgramError
 from lrpc.ir.graph import Graph
 from lrpc.ir.parser import read_graph
 from tests.support.maskdino_cases import EXAMPLE
@@ -70,8 +76,31 @@ def test_a_budget_ends_the_search_before_a_step_that_would_pass_it() -> None:
     assert found.best.choice == Choice("good", {"a": 0.0})  # of equals the first
 
 
+def test_composites_that_cannot_be_measured_are_told() -> None:
+    class Failing(Landscape):
+        failed = {"good": "out of memory"}  # noqa: RUF012
+
+        def summary(self) -> dict[str, dict[str, Mean]]:
+            return {}
+
+    found = Search(lambda choices: cast(Results, Failing(choices)), Criterion({"abpc": 1.0}), 9)
+    with pytest.raises(ProgramError, match="no composite could be measured; good: out of memory"):
+        list(found.run(["good"], ["a"], (0.0,)))
+
+
 def test_a_figure_that_is_missing_is_the_worst() -> None:
     assert Criterion({"swap": 1.0}).of({"abpc": Mean(1.0, None, 1)}) == float("-inf")
+
+
+def test_the_frontier_has_the_same_bytes_each_time(tmp_path: Path) -> None:
+    means = {name: Mean(0.25, 0.1, 3) for name in AXES}
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        write_frontier(tmp_path / folder, {"γ of a_1 $x_$": means}, {"other": means}, "γ")
+    for kind in ("png", "svg"):
+        first, second = (tmp_path / folder / f"frontier.{kind}" for folder in ("a", "b"))
+        assert first.read_bytes() == second.read_bytes(), kind
+    assert ">γ of a_1 $x_$<" in (tmp_path / "a" / "frontier.svg").read_text()
 
 
 def test_choices_are_rules_of_their_part() -> None:
@@ -167,6 +196,9 @@ def test_it_writes_a_composite_that_evaluate_takes(
         (("--gammas", "0,-1"), "numbers of at least 0"),
         (("--weights", "abcp=1"), "no figure 'abcp'"),
         (("--weights", "abpc"), "'abpc' is not NAME=NUMBER"),
+        (("--weights", "abpc=nan"), "'abpc=nan' is not NAME=NUMBER"),
+        (("--budget", "2"), "--budget 2: there are 4 composites to begin with (--bases)"),
+        (("-o", __file__), "test_tune.py: cannot be made a folder (file exists)"),
         (("--held-out", str(EXAMPLE / "scenes")), "these are the images that are tuned on"),
     ],
 )
@@ -177,3 +209,57 @@ def test_what_has_no_meaning_is_refused(
     with suppress(SystemExit):  # argparse's own
         assert main([*given, *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def tune(out: Path, *words: object) -> int:
+    given = ["tune", "--config", DIGITS, "--scenes", EXAMPLE / "scenes", "-o", out, "--no-plot"]
+    given += ["--bases", "epsilon", "--limit", 2, "--steps", 2, *words, "LRPC.DYNAMIC", "false"]
+    return main(list(map(str, given)))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--parts", "bakbone"), "--parts: no linear map or convolution in 'bakbone'"),
+        (("--held-out", "nowhere"), "nowhere: no such folder; --scenes takes"),
+    ],
+)
+def test_what_the_model_and_the_folders_do_not_have_is_refused_before_the_search(
+    words: tuple[str, ...],
+    message: str,
+    tmp_path: Path,
+    programs: Programs,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with programs.trace_of(DIGITS, DYNAMIC=False):
+        assert tune(tmp_path / "out", *words) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert "composite: " not in said  # nothing was searched
+
+
+def test_a_signal_ends_it_with_the_best_until_then(
+    tmp_path: Path,
+    programs: Programs,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = []
+
+    def stopping(methods: Any, *given: Any, **more: Any) -> None:
+        calls.append(methods)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        measure_all(methods, *given, **more)
+
+    monkeypatch.setattr(command, "measure_all", stopping)
+    words = ("--parts", "backbone.res2", "--gammas", "0.25")
+    with programs.trace_of(DIGITS, DYNAMIC=False):
+        assert tune(tmp_path / "out", *words) == 143
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "stopped by SIGTERM" in last
+    assert "has the best of 1 candidate; run it again for the whole search" in last
+    tuned = json.loads((tmp_path / "out" / "tuned.json").read_text())
+    assert [one["rules"] for one in tuned["candidates"]] == ["epsilon"]
+    written = yaml.safe_load((tmp_path / "out" / "composite.yaml").read_text())
+    assert written == {"tuned": {"COMPOSITE": "epsilon", "RULES": []}}

@@ -12,7 +12,8 @@ import pytest
 import lrpc
 from lrpc.cli import main
 from lrpc.commands.jobs import parts
-from lrpc.results.layout import Layout, jobs_in
+from lrpc.errors import ProgramError
+from lrpc.results.layout import REPORT, Layout, jobs_in
 from tests.support.run_fakes import write_image, write_program
 
 
@@ -134,3 +135,22 @@ def test_files_that_are_no_longer_in_the_source_are_told(
     assert "1 image no longer in the source; what is done stays" in capsys.readouterr().err
     assert len(lrpc.open(job.root)) == 3
     assert json.loads(job.job.read_text())["id"] in job.root.name
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("contributions.parquet", "tables of `lrpc analyze`, not results of a job; read contri"),
+        ("program.py", "a program, not results; lrpc.load opens it"),
+        ("metrics.json", "figures of `lrpc evaluate`, not results of a job; read metrics.json"),
+        ("comparison.json", "figures of `lrpc compare`, not results of a job; read comparison"),
+        (REPORT, "a report, not the results that it shows; lrpc.open takes those"),
+        ("notes.txt", "holds no results; `lrpc run DIR --data SOURCE -o "),
+    ],
+)
+def test_a_folder_of_another_command_is_told(tmp_path: Path, name: str, told: str) -> None:
+    (tmp_path / name).write_text("")
+    with pytest.raises(ProgramError) as caught:
+        lrpc.open(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path}: {told}")
+    assert "\n" not in str(caught.value)

@@ -16,6 +16,7 @@ import pytest
 import lrpc
 from lrpc.cli import main
 from lrpc.commands.jobs import job as jobs
+from lrpc.commands.jobs.spec import differences
 from lrpc.results import layout
 from lrpc.support import files
 from tests.support.jobs import content as reproduced
@@ -254,3 +255,14 @@ def test_options_that_do_not_go_together(data: Path, capsys: pytest.CaptureFixtu
     assert main([*call, "--maps", "int8"]) == 2
     assert "--maps goes with --data" in capsys.readouterr().err
     assert not (data / "out").exists()
+
+
+def test_of_long_values_the_part_that_differs_is_told() -> None:
+    paths = [f"/a/folder/with/a/long/name/of/its/own/{n}.png" for n in "abc"]
+    old, new = {"paths": paths[:2]}, {"paths": [paths[0], paths[2]]}
+    (told,) = differences(old, new)
+    assert "c.png" in told.partition(", was ")[0]
+    assert "b.png" in told.partition(", was ")[2]
+    assert len(told) < 120
+    assert differences({"paths": paths[:1]}, {"paths": paths})[0].endswith('its/own/a.png"]')
+    assert differences({"score": 0.5}, {"score": None}) == ["score is null, was 0.5"]

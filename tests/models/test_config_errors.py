@@ -41,7 +41,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (
             "LRPC.COMPOSITE",
             "{a: {composite: epsilon, rules: [{rule: epsilon}]}}",
-            "a: rules: entry 0: selects nothing; give role, op, module, layers or first",
+            "a: rules: entry 0: selects nothing; give role, op, module, layers, first, classes,"
+            " backbone",
         ),
         ("LRPC.EPSILON", "-1", "expected a finite number of at least 0, got -1"),
         ("LRPC.EPSILON", ".inf", "expected a finite number of at least 0, got Infinity"),
@@ -91,7 +92,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (
             "LRPC.RULES",
             "[{rule: gamma}]",
-            "entry 0: selects nothing; give role, op, module, layers or first",
+            "entry 0: selects nothing; give role, op, module, layers, first, classes, backbone",
         ),
         (
             "LRPC.RULES",

@@ -191,3 +191,9 @@ graph @g(%x: f64[B,3,8,8]) {
 }
 """
     assert class_maps(module(text).graph) == {"a"}
+    larger = (
+        '  %b: f64[B,5,9,9] = interpolate(%a) {size=[9,9], mode="nearest", align_corners=false}\n'
+        "  %c: f64[B,5,4,4] = avg_pool2d(%b) {kernel=[2,2], stride=[2,2], padding=[0,0]}\n"
+    )
+    before, after = text.index("  %b"), text.index("  return")
+    assert class_maps(module(text[:before] + larger + text[after:]).graph) == {"a"}

@@ -112,6 +112,14 @@ def in_inference_mode() -> nn.Module:
             {"rules": [{"rule": "epsilon", "module": "7.*"}]},
             "rule epsilon: no operation of the model has the module '7.*'",
         ),
+        (
+            {"rules": [{"rule": "gamma", "op": "conv2e"}]},
+            "rule gamma: unknown operation 'conv2e'; did you mean conv2d?",
+        ),
+        (
+            {"rules": [{"rule": "gamma", "op": "linear|conf2d"}]},
+            "rule gamma: unknown operation 'conf2d'; did you mean conv2d?",
+        ),
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
 )
@@ -143,7 +151,10 @@ NOTHING = "no operation that carries relevance matches it"
             UNUSED.format("role linear, layers [4, 7]", NOTHING),
         ),
         ([{"rule": "gamma", "classes": True}], UNUSED.format("classes", NOTHING)),
-        ([{"rule": "gamma", "module": "0.1"}], UNUSED.format("module 0.1", NOTHING)),
+        (
+            [{"rule": "gamma", "module": "0.1"}],
+            UNUSED.format("module 0.1", "no operation that matches it has this rule"),
+        ),
         (
             [{"rule": "flat", "role": "linear"}, {"rule": "gamma", "role": "linear"}],
             UNUSED.format("role linear", "entries before it take all that it matches"),

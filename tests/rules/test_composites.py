@@ -14,8 +14,10 @@ from lrpc.config import composite_options, load_config
 from lrpc.errors import ConfigError, RuleError
 from lrpc.ir.graph import Node
 from lrpc.ir.parser import read_graph
+from lrpc.program.configured_rules import configured_composites, unused_options
 from lrpc.program.protocol import Program
-from lrpc.rules.composite import COMPOSITES, Entry, composite
+from lrpc.rules.composite import COMPOSITES, Entry, composite, entry
+from lrpc.rules.entries import SWITCHES
 from passes.assign_rules import backbone, first_maps
 from tests.support.graphs import module
 
@@ -186,6 +188,16 @@ def test_no_entry_hides_another() -> None:
         assert len(keys) == len(set(keys)), each.name
 
 
+def test_entries_say_what_they_choose() -> None:
+    said = [entry.nodes for entry in COMPOSITES["maskdino"].entries]
+    assert said[:2] == ["classes", "role convolution, backbone"]
+    assert "role linear, module *encoder.layers.*" in said
+    assert len(said) == len(set(said))
+    found = {"role": "linear|convolution", "layers": [0, 2], "first": True, "rule": "gamma"}
+    assert str(entry(found)) == "gamma (role linear|convolution, layers [0, 2], first)"
+    assert str(entry({"rule": "epsilon"})) == "epsilon"
+
+
 def test_first_narrows_an_entry() -> None:
     node = Node("conv2d", (), (), role="convolution")
     assert Entry("flat", role="convolution", first=True).matches(node, frozenset({"first"}))
@@ -230,6 +242,24 @@ def test_the_box_of_a_normalised_image(tmp_path: Path) -> None:
     assert composite_options(own) == {}  # nobody knows how that model normalises
 
 
+def test_options_that_no_composite_of_a_config_has_are_named(tmp_path: Path) -> None:
+    """A config may be the base of others: what it sets for their composites is left out."""
+    box = "GAMMA: {CONVOLUTION: 2}, BOX: {LOW: -2, HIGH: 3}"
+    given = config(tmp_path, f"{{COMPOSITE: [epsilon, gamma], {box}}}")
+    assert [one.settings for one in configured_composites(given)] == [{}, {"conv_gamma": 2}]
+    assert unused_options(given) == [
+        "LRPC.BOX.LOW is not used: no composite here has the option low",
+        "LRPC.BOX.HIGH is not used: no composite here has the option high",
+    ]
+    used = config(tmp_path, f"{{COMPOSITE: {{a: {{composite: epsilon_gamma_box}}}}, {box}}}")
+    (one,) = configured_composites(used)
+    assert one.settings == {"conv_gamma": 2, "low": -2.0, "high": 3.0}
+    assert unused_options(used) == []
+    alone = config(tmp_path, f"{{COMPOSITE: epsilon, {box}}}")
+    assert configured_composites(alone)[0].settings == {}
+    assert len(unused_options(alone)) == 3
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -238,6 +268,14 @@ def test_the_box_of_a_normalised_image(tmp_path: Path) -> None:
         (
             "{RULES: [{op: conv2d, first: 1, rule: flat}]}",
             "LRPC.RULES: entry 0: first: expected true or false, got 1",
+        ),
+        (
+            "{RULES: [{role: linear, classes: 1, rule: flat}]}",
+            "LRPC.RULES: entry 0: classes: expected true or false, got 1",
+        ),
+        (
+            "{RULES: [{role: [linear, convolution], rule: flat}]}",
+            "entry 0: role: expected a name (several in one text: linear|convolution), got [",
         ),
         (
             "{RULES: [{op: conv2d, rule: z_box, low: [a]}]}",
@@ -249,6 +287,12 @@ def test_wrong_configs(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         config(tmp_path, text)
     assert said in str(caught.value)
+
+
+def test_every_switch_of_an_entry_selects_alone(tmp_path: Path) -> None:
+    for switch in SWITCHES:
+        (rule,) = config(tmp_path, f"{{RULES: [{{{switch}: true, rule: epsilon}}]}}").LRPC.RULES
+        assert entry(dict(rule)).nodes == switch
 
 
 def test_rules_of_a_config_take_lists(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def _run(
     findings = Findings(ranked, maps, mixtures, [p.name for p in places], session.facts.classes)
     write_site(store, findings, items, args.concepts, args.references)
     for name, why in failed.items():
-        say(errors, f"{name}: {why}", "red")
+        say(errors, why if why.startswith(name) else f"{name}: {why}", "red")
     took = f"{count(len(found), 'detection')}, {count(len(maps), 'concept map')}"
     took += f", {time.monotonic() - begun:.0f} s"
     say(console, f"{shown(args.output / 'index.html')}: {took}")

@@ -17,7 +17,10 @@ from lrpc.config import Config, limits, load_config, override_words
 from lrpc.config.checks import SOURCES
 from lrpc.config.document import Document, DocumentError, Tag
 from lrpc.errors import ConfigError
-from lrpc.program.configured import configured_composites
+from lrpc.ir.graph import Module
+from lrpc.ir.parser import read_graph
+from lrpc.program.configured_rules import configured_composites
+from lrpc.program.unused_rules import unused_rules
 from lrpc.rules.composite import Composite, composite
 from lrpc.support.untrusted import Unreadable, read_text
 
@@ -81,7 +84,9 @@ def read_variants(path: Path) -> list[Candidate]:
     for name, options in content.items():
         if not isinstance(options, dict):
             raise ConfigError(f"{path}: {name}: expected keys such as COMPOSITE and RULES")
-    return [Candidate(name, options) for name, options in content.items()]
+        if not str(name).isprintable() or not str(name).strip():
+            raise ConfigError(f"{path}: {str(name)!r}: a name is one printable line; rename it")
+    return [Candidate(str(name), options) for name, options in content.items()]
 
 
 def from_config(config: Config) -> list[Candidate]:
@@ -109,7 +114,11 @@ class Recipe:
         words = [*self.overrides, *candidate.overrides(self.targets if known else ())]
         if self.weights is not None:
             words += ["MODEL.WEIGHTS", str(self.weights), "LRPC.WEIGHTS_ENTRY", ""]
-        return load_config(self.config, words)
+        try:
+            return load_config(self.config, words)
+        except ConfigError as error:  # the command line's own words were read before
+            line = str(error).replace("command line", f"variant '{candidate.name}'", 1)
+            raise ConfigError(line) from error
 
 
 def compiled(
@@ -132,7 +141,8 @@ def compiled(
         compile_config(configs[numbers[0]], directory, chosen=chosen)
         for n, model in zip(numbers, load_models(directory, device), strict=True):
             facts = _facts(model.facts, own[n], configs[n])
-            made[n] = replace(model, name=candidates[n].name, facts=facts)
+            notes = tuple(unused_rules([own[n]], Module(read_graph(directory / "graph.lrp"), {})))
+            made[n] = replace(model, name=candidates[n].name, facts=facts, notes=notes)
     return [made[n] for n in range(len(candidates))]
 
 

@@ -30,6 +30,7 @@ from lrpc.commands.evaluate.tables import tables
 from lrpc.commands.evaluate.truth import Annotated
 from lrpc.commands.session.changes import change_of
 from lrpc.commands.session.members import Member
+from lrpc.commands.session.options import check_output
 from lrpc.commands.session.record import program_record
 from lrpc.commands.session.terminal import (
     stopped,
@@ -38,7 +39,6 @@ from lrpc.commands.session.terminal import (
     warn_random,
 )
 from lrpc.commands.session.units import count
-from lrpc.errors import ProgramError
 from lrpc.support.files import make_folder
 from lrpc.support.signals import Stopped, finishing
 from lrpc.support.terminal import Terminal, say
@@ -78,12 +78,14 @@ def _evaluate(job: Job, errors: Console) -> tuple[Found, Results, Stopped | None
     """Programs, objects, every method, and the randomisation check where it was asked for; the
     signal that ended it before all were measured."""
     args, settings = job.args, job.settings
+    check_output(args.output, [args.scenes])
     models = programs_of(job)
     notes: list[str] = []
     scenes = _scenes(job, models, notes)
+    running = contest(job, models)
+    notes += [f"{model.name}: {note}" for model in running.models for note in model.notes]
     for note in notes:
         say(errors, f"note: {note}", "yellow")
-    running = contest(job, models)
     first, methods = running.models[0], running.methods
     warn_random(errors, [first.facts])
     found = find(first, scenes, settings, debug=args.debug)
@@ -172,8 +174,6 @@ def _about(job: Job, models: Sequence[Member], found: Found) -> dict[str, Any]:
 
 def _write(job: Job, results: Results) -> None:
     output: Path = job.args.output
-    if output.resolve() == job.args.scenes.resolve():
-        raise ProgramError(f"{output}: the scenes are read from this folder; name another for -o")
     make_folder(output)
     write_results(output, results)
     if not job.args.no_plot:

@@ -12,7 +12,9 @@ from lrpc.support.files import complete
 
 Summary = Mapping[str, Mapping[str, Mean]]
 AXES = ("class_correlation", "abpc")
-_DATELESS: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}}
+#: Of matplotlib: the same bytes each time, text that stays text, and names as they are.
+STYLE: dict[Any, Any] = {"svg.hashsalt": "lrpc", "svg.fonttype": "none", "text.parse_math": False}
+_DATELESS: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None}}
 
 
 def write_frontier(
@@ -24,9 +26,14 @@ def write_frontier(
     shown = {name: means for name, means in summary.items() if set(AXES) <= set(means)}
     if not shown:
         return
+    with importlib.import_module("matplotlib").rc_context(STYLE):
+        _draw(folder, shown, others or {}, chosen)
+
+
+def _draw(folder: Path, shown: Summary, others: Summary, chosen: str) -> None:
     figure = importlib.import_module("matplotlib.figure").Figure((7, 4.6), layout="constrained")
     axes = figure.add_subplot()
-    points = [tuple(means[a].mean for a in AXES) for means in _with_both(others or {})]
+    points = [tuple(means[a].mean for a in AXES) for means in _with_both(others)]
     if points:
         axes.scatter(*zip(*points, strict=True), s=14, color="0.7", label="on calibration images")
         axes.legend(loc="lower right")

@@ -54,6 +54,7 @@ def patch_order(relevance: Tensor, valid: Size, patch: int, generator: torch.Gen
     are put into an order drawn from `generator`.
     """
     height, width = valid
+    patch = min(patch, max(valid))  # a larger one is the whole image, too
     inside = relevance[:height, :width].double()
     rows, columns = -(-height // patch), -(-width // patch)
     grid = F.pad(inside, (0, columns * patch - width, 0, rows * patch - height))

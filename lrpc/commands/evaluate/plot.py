@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lrpc.commands.evaluate.frontier import STYLE
 from lrpc.commands.evaluate.intervals import Mean
 from lrpc.commands.evaluate.perturb import Curve
 from lrpc.commands.evaluate.results import Results
@@ -46,7 +47,7 @@ def write_curves(folder: Path, results: Results) -> None:
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    with rc_context({"svg.hashsalt": "lrpc", "svg.fonttype": "none", "font.size": 9}):
+    with rc_context({**STYLE, "font.size": 9}):
         figure = draw(results)
         FigureCanvasAgg(figure)
         for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
@@ -102,6 +103,7 @@ def _band(axis: Axes, curves: Sequence[Curve], label: str, number: int) -> None:
     """A mean curve in its standard error."""
     centre, spread = average(curves)
     colour, style = _style(number)
+    label = f" {label}" if label.startswith("_") else label  # which matplotlib would leave out
     axis.plot(_GRID, centre, color=colour, linestyle=style, label=label, linewidth=1.6)
     axis.fill_between(
         _GRID, centre - spread, centre + spread, color=colour, alpha=0.12, linewidth=0

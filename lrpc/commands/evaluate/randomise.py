@@ -136,7 +136,8 @@ def check(
     trained = {one.method.name: one for one in explained(methods, pictures)}
     for part, path in files:
         models = load(path)
-        again = [replace(method, model=m) for m, method in zip(models, methods, strict=True)]
+        pairs = zip(models, methods, strict=True)
+        again = [replace(method, model=m, amplified=[]) for m, method in pairs]
         for one, where in _relocated(again, pictures):
             name, before = one.method.name, trained[one.method.name]
             error = before.error or one.error

@@ -18,6 +18,7 @@ from lrpc.program.protocol import Program
 
 #: Options that change no result, but for rounding.
 _FREE = ("device", "display", "attention", "batch_size")
+_SHOWN = 40  # characters of a value in a message
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,17 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") 
         if isinstance(one, Mapping) and isinstance(other, Mapping):
             found += differences(one, other, "" if key == "asked" else f"{name}.")
         else:
-            found.append(f"{name} is {_short(other)}, was {_short(one)}")
+            found.append(f"{name} is {_short(other, one)}, was {_short(one, other)}")
     return found
 
 
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 40 else f"{text[:37]}…"
+def _short(value: Any, other: Any) -> str:
+    """A value as text; of a long one the part where it begins to differ from `other`."""
+    text, second = (json.dumps(one, ensure_ascii=False) for one in (value, other))
+    if len(text) <= _SHOWN:
+        return text
+    pairs = enumerate(zip(text, second, strict=False))
+    first = next((n for n, (a, b) in pairs if a != b), len(second))
+    start = max(0, min(first - _SHOWN // 2, len(text) - _SHOWN))
+    part = text[start : start + _SHOWN]
+    return f"{'…' if start else ''}{part}{'…' if start + _SHOWN < len(text) else ''}"

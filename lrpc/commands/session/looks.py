@@ -12,7 +12,6 @@ from torch import Tensor
 from lrpc.commands.session.images import LoadedImage
 from lrpc.commands.session.seeds import Seed
 from lrpc.config.target_kinds import KINDS, QUERY
-from lrpc.errors import ProgramError
 from lrpc.program.attention import Attention
 from lrpc.program.protocol import Box
 from lrpc.support.files import shown, write_bytes
@@ -36,15 +35,10 @@ def looks(
     outputs: Mapping[str, Tensor],
     frame: tuple[int, int],
 ) -> tuple[Look, ...]:
-    """One for each query that seeds are of, in their order; ProgramError where none of the
-    attentions is of queries."""
+    """One for each query that seeds are of, in their order, of those attentions that queries have;
+    `check_queries` says whether there are any."""
     count = len(outputs["pred_logits"])
     of_queries = {name: one for name, one in found.items() if _queries(one) == count}
-    if not of_queries:
-        raise ProgramError(
-            f"--attention: {', '.join(found)} are of tokens; name attention of the {count} queries,"
-            " such as '*decoder.layers.*'"
-        )
     boxes = _boxes(outputs, frame)
     return tuple(
         Look(

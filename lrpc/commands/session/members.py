@@ -34,6 +34,7 @@ class Member:
     device: str
     composite: str | None = None  # of the program's; None is its first
     directory: Path = Path()
+    notes: tuple[str, ...] = ()  # of its compilation, where this command compiled it
 
     def forward(self, pixels: Tensor, attended: Sequence[Size]) -> State:
         """Images [B, 3, H, W] in 0–255, all masked but `attended` (h, w) → outputs and state."""

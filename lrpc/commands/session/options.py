@@ -15,7 +15,7 @@ from lrpc.commands.session.targets import TargetSpec, parse_targets
 from lrpc.commands.session.wanted import Wanted
 from lrpc.errors import ProgramError
 from lrpc.program.devices import device_of
-from lrpc.support.files import make_folder
+from lrpc.support.files import check_folder, make_folder
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,12 @@ def options_of(args: argparse.Namespace, request: Request) -> Options:
 
 def make_output(path: Path, sources: Sequence[Path]) -> None:
     """Make the output folder; ProgramError where that is a folder that images come from."""
+    check_output(path, sources)
+    make_folder(path)
+
+
+def check_output(path: Path, sources: Sequence[Path]) -> None:
+    """ProgramError for a folder that images come from, and where none can be made."""
     if any(source.is_dir() and source.resolve() == path.resolve() for source in sources):
         raise ProgramError(f"{path}: the images are read from this folder; name another for -o")
-    make_folder(path)
+    check_folder(path)

@@ -213,9 +213,15 @@ def target_record(result: Explained, image: LoadedImage, facts: Facts) -> dict[s
 
 
 def amplification(result: Explained) -> float | None:
-    """Σ |R| of the input over the |relevance| that it started from; None where that is not known
-    or 0."""
-    start = result.seed.value if result.ledger is None else result.ledger.start
+    """Σ |R| of the input over Σ |relevance| that it started from; None where that is not known or
+    0. What starts from many entries, as a contrast, may sum to 0."""
+    start = value = result.seed.value
+    if result.ledger is not None:
+        start = result.ledger.start
+    if result.seed.start is not None:
+        size = float(result.seed.start.abs().sum(dtype=torch.float64))
+        scalable = value is not None and abs(value) > 1e-6 * size  # what sums to 0 is never scaled
+        start = size * (start / value if scalable and start and value else 1.0)
     if not start:
         return None
     return float(result.input.abs().sum(dtype=torch.float64)) / abs(start)

@@ -23,7 +23,7 @@ from lrpc.commands.session.targets import TargetError, TargetSpec
 from lrpc.commands.session.wanted import ALL
 from lrpc.config.checks import wanted_for_segments
 from lrpc.config.target_kinds import KINDS, OF_CLASSES
-from lrpc.program.attention import attention, check_modules
+from lrpc.program.attention import attention, check_queries
 from lrpc.program.protocol import Detection, State
 from lrpc.runtime.program import Program as Loaded
 from lrpc.runtime.results import State as LoadedState
@@ -63,7 +63,7 @@ class Session:
             starts = [KINDS[spec.kind].weighs or spec.name for spec in options.targets]
             check_condition(one.program, starts, options.request.condition)
         if options.attention:
-            check_modules(members[0].program, options.attention)
+            check_queries(members[0].program, options.attention)
         options.wanted.check("pred_logits" in self.facts.outputs)
         self.labels = options.wanted.labels(self.facts.classes, self.facts.class_count)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from lrpc.commands.evaluate import arguments as evaluating
@@ -88,7 +89,9 @@ def _weights(text: str) -> dict[str, float]:
         try:
             found[name] = float(number)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"'{word}' is not NAME=NUMBER") from None
+            found[name] = math.nan
+        if not math.isfinite(found[name]):
+            raise argparse.ArgumentTypeError(f"'{word}' is not NAME=NUMBER")
     if not found:
         raise argparse.ArgumentTypeError("name a figure, as in abpc=1")
     return found

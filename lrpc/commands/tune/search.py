@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from lrpc.commands.evaluate.intervals import Mean
 from lrpc.commands.evaluate.results import Results
 from lrpc.commands.tune.space import Choice, steps
+from lrpc.errors import ProgramError
 
 Summary = Mapping[str, Mean]
 Measure = Callable[[Sequence[Choice]], Results]
@@ -68,8 +69,12 @@ class Search:
         self, bases: Sequence[str], parts: Sequence[str], gammas: Sequence[float]
     ) -> Iterator[tuple[str, Trial]]:
         """Composites, then the γ of each part, from the image on, again and again until none is
-        better or the budget is spent; after each step what was searched, and the best."""
+        better or the budget is spent; after each step what was searched, and the best.
+        ProgramError where none of the composites could be measured."""
         self._try([Choice(base) for base in bases])
+        if not self.trials:
+            name, reason = next(iter(self.failed.items()), (bases[0], "it has no figures"))
+            raise ProgramError(f"no composite could be measured; {name}: {reason}")
         yield "composite", self.best
         while True:
             before = self.best

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lrpc.runtime.kernels.linears import linear_transpose
+
 
 def widened(x: Tensor) -> Tensor:
     """`x` in float32 where it is in half precision, in which small eps and large squares vanish."""
@@ -97,7 +99,15 @@ def conv2d_transpose(
     dilation: tuple[int, ...] = (1, 1),
     groups: int = 1,
 ) -> Tensor:
-    """The input gradient of conv2d; size is (C, H, W) of its input."""
+    """The input gradient of conv2d; size is (C, H, W) of its input.
+
+    Patches that do not overlap and cover the input, as in a patch embedding, are one product each.
+    """
+    kernel, covered = weight.shape[2:], (size[1], size[2])
+    whole = covered == (g.shape[2] * stride[0], g.shape[3] * stride[1])
+    if kernel == stride != (1, 1) and whole and groups == 1:
+        patches = linear_transpose(g.permute(0, 2, 3, 1), weight.flatten(1))
+        return patches.unflatten(-1, weight.shape[1:]).permute(0, 3, 1, 4, 2, 5).reshape(-1, *size)
     shape = (g.shape[0], *size)
     like = g.new_empty(()).expand(shape)
     mask = (True, False, False)
@@ -277,9 +287,9 @@ def activation_gradient(g: Tensor, x: Tensor, kind: str) -> Tensor:
     return g * back
 
 
-def softmax_transpose(g: Tensor, s: Tensor, dim: int) -> Tensor:
-    """s ⊙ (g − Σ s ⊙ g) along `dim`."""
-    t = g * s
+def softmax_transpose(g: Tensor, s: Tensor, dim: int, over: bool = False) -> Tensor:
+    """s ⊙ (g − Σ s ⊙ g) along `dim`; with `over`, in the place of g."""
+    t = g.mul_(s) if over else g * s
     return t.addcmul_(s, t.sum(dim, keepdim=True).neg_())
 
 

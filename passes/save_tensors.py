@@ -27,7 +27,7 @@ from passes.roots import free, roots, size
 from passes.seed_invariant import CHEAP, SeedInvariant
 
 CHAIN = 4  # most operations in a row that relevance recomputes
-PRICE = 20  # multiply-adds that are worth a byte less to keep
+PRICE = 50  # multiply-adds that are worth a byte less to keep
 BYTE = 1 << 20  # the cost of one, so that ties go to what is nearest to its reader
 SUMMING = PRODUCTS & with_trait(Trait.CHANNELS_LAST)  # over the last axis of their first operand
 OUTSIDE = "outside"  # no block: what is read there is kept as it is

@@ -29,6 +29,7 @@ NO_ROW = {
     "widened",
     "entrywise",  # tests of what calls it
     "pair",  # names of weights
+    "magnitudes",
     "in_runs",  # repeats an operand: tests of broadcasts
     "book",  # a row of the ledger: tests of ledgers
     "hand_out",

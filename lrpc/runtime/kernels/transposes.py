@@ -107,7 +107,8 @@ def conv2d_transpose(
     whole = covered == (g.shape[2] * stride[0], g.shape[3] * stride[1])
     if kernel == stride != (1, 1) and whole and groups == 1:
         patches = linear_transpose(g.permute(0, 2, 3, 1), weight.flatten(1))
-        return patches.unflatten(-1, weight.shape[1:]).permute(0, 3, 1, 4, 2, 5).reshape(-1, *size)
+        apart = patches.reshape(*patches.shape[:-1], *weight.shape[1:])
+        return apart.permute(0, 3, 1, 4, 2, 5).reshape(-1, *size)
     shape = (g.shape[0], *size)
     like = g.new_empty(()).expand(shape)
     mask = (True, False, False)

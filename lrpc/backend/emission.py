@@ -155,10 +155,7 @@ EMISSION: dict[str, Emission] = {
     "layer_norm_transpose": Emission("layer_norm_transpose({0}, {1}, {weight})"),
     "group_norm_transpose": Emission("group_norm_transpose({0}, {1}, {groups}, {weight})"),
     "norm_gradient": Emission("norm_gradient({0}, {1}, {weight}, {groups}, {eps})"),
-    "softmax_transpose": Emission(
-        "softmax_transpose({0}, {1}, {dim})",
-        over=("softmax_transpose({0}, {1}, {dim}, over=True)",),
-    ),
+    "softmax_transpose": Emission("softmax_transpose({0}, {1}, {dim})"),
     "softmax_jacobian": Emission("softmax_jacobian({0}, {dim})"),
     "gate": Emission("{0} * {1}", over=("{0}.mul_({1})",)),
     "leaky_relu_gate": Emission("torch.where({1} > 0, {0}, {slope} * {0})"),

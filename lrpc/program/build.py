@@ -22,7 +22,6 @@ from lrpc.backend.schedule.saved import saved_values
 from lrpc.backend.schedule.verify import verify
 from lrpc.errors import ConfigError, WeightsError
 from lrpc.ir.graph import Graph, Module
-from lrpc.ir.magnitudes import source
 from lrpc.ir.printer import print_graph
 from lrpc.ir.types import Sym
 from lrpc.models.weights import not_finite, serialize_weights
@@ -126,17 +125,14 @@ def build(
     facts = {**settings.facts, "check": dict(UNCHECKED)}
     if check is not None:
         facts["check"] = check.check(text, tensors, settings.precision)
-    left = {name for name in tensors if source(name)}
     if settings.precision in ("tf32", "bf16"):
         exact = _merged([t for one in made for t in one.tensors])
         job = Compared(
             settings.precision, text, tensors, exact, made, targets, about,
             settings.example, settings.bound,
         )  # fmt: skip
-        used = used_weights(run)
-        left |= tensors.keys() - used - set(map(source, used))
         facts["precision_report"] = precision_report(job)
-    if left:
+    if left := tensors.keys() - used_weights(run):
         facts["reference_weights"] = sorted(left)
     blocks = model.scheduler.kept_and_made(choice.recomputed)
     files["manifest.json"] = manifest(

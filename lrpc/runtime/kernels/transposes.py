@@ -103,9 +103,9 @@ def conv2d_transpose(
 
     Patches that do not overlap and cover the input, as in a patch embedding, are one product each.
     """
-    kernel, covered = weight.shape[2:], (size[1], size[2])
-    whole = covered == (g.shape[2] * stride[0], g.shape[3] * stride[1])
-    if kernel == stride != (1, 1) and whole and groups == 1:
+    plain = (padding, dilation, groups) == ((0, 0), (1, 1), 1)
+    covered = size[1:] == (g.shape[2] * stride[0], g.shape[3] * stride[1])
+    if plain and covered and weight.shape[2:] == stride != (1, 1):
         patches = linear_transpose(g.permute(0, 2, 3, 1), weight.flatten(1))
         apart = patches.reshape(*patches.shape[:-1], *weight.shape[1:])
         return apart.permute(0, 3, 1, 4, 2, 5).reshape(-1, *size)
@@ -288,9 +288,9 @@ def activation_gradient(g: Tensor, x: Tensor, kind: str) -> Tensor:
     return g * back
 
 
-def softmax_transpose(g: Tensor, s: Tensor, dim: int, over: bool = False) -> Tensor:
-    """s ⊙ (g − Σ s ⊙ g) along `dim`; with `over`, in the place of g."""
-    t = g.mul_(s) if over else g * s
+def softmax_transpose(g: Tensor, s: Tensor, dim: int) -> Tensor:
+    """s ⊙ (g − Σ s ⊙ g) along `dim`."""
+    t = g * s
     return t.addcmul_(s, t.sum(dim, keepdim=True).neg_())
 
 

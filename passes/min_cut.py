@@ -15,17 +15,21 @@ Room = dict[Point, dict[Point, int]]
 
 
 def cheapest(
-    cost: Mapping[str, int], inputs: Mapping[str, Sequence[str]], needed: Iterable[str]
+    cost: Mapping[str, int],
+    inputs: Mapping[str, Sequence[str]],
+    needed: Iterable[str],
+    work: Mapping[str, int],
 ) -> frozenset[str]:
     """The values to keep at the least total cost, such that each of `needed` is kept or can be
     made of kept ones.
 
     `inputs` says what a value can be made of; one that is not in it cannot be recomputed, one with
-    no inputs needs nothing kept. Costs are at least 0; the graph must have no cycles.
+    no inputs needs nothing kept. To make it costs `work`, 0 where that has none. Costs are at least
+    0; the graph must have no cycles.
     """
     needed = set(needed)
     anyway = {name for name in needed if name not in inputs}
-    reached = above(_network(cost, inputs, needed - anyway, anyway))
+    reached = above(_network(cost, inputs, needed - anyway, anyway, work))
     cut = {name for name, side in reached if side == 0 and (name, 1) not in reached}
     return frozenset(anyway | cut)
 
@@ -51,9 +55,11 @@ def _network(
     inputs: Mapping[str, Sequence[str]],
     needed: Iterable[str],
     anyway: Collection[str],
+    work: Mapping[str, int],
 ) -> Room:
     """Each value is an edge of its cost, and what it is made of leads to it without bound; what is
-    kept anyway is as good as nothing."""
+    kept anyway is as good as nothing. A value below the cut whose edge is not in it is made, which
+    cuts its edge from above."""
     room: Room = {FROM: {}, TO: {}}
     ahead, seen = list(needed), set[str]()
     for name in ahead:
@@ -65,8 +71,7 @@ def _network(
         seen.add(name)
         room.setdefault((name, 0), {})[name, 1] = cost[name]
         room.setdefault((name, 1), {})
-        if name not in inputs:
-            room[FROM][name, 0] = NO_BOUND
+        room[FROM][name, 0] = work.get(name, 0) if name in inputs else NO_BOUND
         for source in inputs.get(name, ()):
             if source not in anyway:
                 room.setdefault((source, 1), {})[name, 0] = NO_BOUND

@@ -4,19 +4,22 @@ What hangs on no seed can be computed in either half. A relevance that needs x >
 served by a mask, a byte instead of four; a sum of two values that are kept need not be kept itself.
 A least cut through such operations says which values cost the fewest bytes. The ledger, which is
 asked for rarely, gets next to no memory of its own: what only it reads it recomputes from what is
-kept, unless that takes many operations for a few bytes.
+kept, unless that takes many operations for a few bytes. A product over a short axis, such as the
+scores of an attention, is recomputed where that spares enough bytes.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from lrpc.ir.blocks import block_of
 from lrpc.ir.graph import Graph, Node, Value
-from lrpc.ir.ops import TABLE
+from lrpc.ir.ops import TABLE, Trait, with_trait
 from passes.base import Joints
+from passes.kinds import PRODUCTS
 from passes.min_cut import cheapest
 from passes.recompute import Recomputation
 from passes.rewrite import weights_of
@@ -24,7 +27,9 @@ from passes.roots import free, roots, size
 from passes.seed_invariant import CHEAP, SeedInvariant
 
 CHAIN = 4  # most operations in a row that relevance recomputes
+PRICE = 50  # multiply-adds that are worth a byte less to keep
 BYTE = 1 << 20  # the cost of one, so that ties go to what is nearest to its reader
+SUMMING = PRODUCTS & with_trait(Trait.CHANNELS_LAST)  # over the last axis of their first operand
 OUTSIDE = "outside"  # no block: what is read there is kept as it is
 
 
@@ -90,6 +95,7 @@ class Choice:
         order = [v.name for v in self.forward.values()]
         cost: dict[str, int] = {}
         inputs: dict[str, list[str]] = {}
+        work: dict[str, int] = {}
         for name in reversed(self.shared.nodes):
             if name in self.places:
                 node = self.shared.nodes[name]
@@ -107,8 +113,9 @@ class Choice:
             maker = self.forward.producers.get(name)
             if maker is not None and name not in anyway and self._recomputable(maker):
                 inputs[name] = self._pass_on(maker, self.depth[name] + 1, below)
+                work[name] = BYTE * multiply_adds(maker) // PRICE
         known = self.shared.nodes
-        return cheapest(cost, inputs, {n if n in known else below[n].name for n in needed})
+        return cheapest(cost, inputs, {n if n in known else below[n].name for n in needed}, work)
 
     def _pass_on(self, node: Node, depth: int, below: dict[str, Value]) -> list[str]:
         """Note the inputs of `node` as read where it is; their memory's names."""
@@ -122,9 +129,17 @@ class Choice:
     def _recomputable(self, node: Node) -> bool:
         """Whether relevance may recompute `node`: cheap, near where it is read, and not at the
         end of a long row of such."""
-        if node.op not in CHEAP or self.depth[node.out.name] >= CHAIN:
+        if node.op not in CHEAP | SUMMING or self.depth[node.out.name] >= CHAIN:
             return False
         return self.places[node.out.name] == {block_of(node.loc.module)}
+
+
+def multiply_adds(node: Node) -> int:
+    """Of a product of two operands, for one image; none of any other operation."""
+    if node.op not in SUMMING:
+        return 0
+    sizes = {"B": 1, "K": 1}
+    return math.prod(node.out.type.sized(sizes)) * node.inputs[0].type.sized(sizes)[-1]
 
 
 def _with_moved(

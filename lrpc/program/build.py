@@ -131,8 +131,9 @@ def build(
             settings.precision, text, tensors, exact, made, targets, about,
             settings.example, settings.bound,
         )  # fmt: skip
-        facts["reference_weights"] = sorted(tensors.keys() - used_weights(run))
         facts["precision_report"] = precision_report(job)
+    if left := tensors.keys() - used_weights(run):
+        facts["reference_weights"] = sorted(left)
     blocks = model.scheduler.kept_and_made(choice.recomputed)
     files["manifest.json"] = manifest(
         made,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lrpc.errors import ConfigError
 from lrpc.ir.graph import Graph, Module
+from lrpc.ir.magnitudes import source
 from lrpc.program.manifest import Lowered
 from passes import run_pipeline
 from passes.mixed_precision import MixedPrecision
@@ -58,7 +59,8 @@ def running(made: Sequence[Lowered], precision: str, watch: Watch | None = None)
 def used_weights(run: Sequence[Lowered]) -> set[str]:
     """The names of the weights that the code reads: others are for reference alone."""
     graphs = [g for one in run for c in one.codes for g in (one.graph, c.plain, c.with_ledger)]
-    return {name for graph in graphs for node in graph.nodes for name in weights_of(node)}
+    names = (name for graph in graphs for node in graph.nodes for name in weights_of(node))
+    return {source(name) or name for name in names}
 
 
 def _narrowed(one: Lowered, precision: str, watch: Watch | None) -> Lowered:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lrpc.errors import RuleError
+from lrpc.ir import magnitudes
 from lrpc.ir.extents import Extent
 from lrpc.ir.graph import Node, Value
 from lrpc.ir.ops import TABLE, Family, Trait, in_order, of_family, with_trait
@@ -43,7 +44,7 @@ class Change:
 SAME = Change("", lambda w: w)
 POSITIVE = Change("positive", lambda w: w.clamp(min=0))
 NEGATIVE = Change("negative", lambda w: w.clamp(max=0))
-MAGNITUDE = Change("magnitude", torch.abs)
+MAGNITUDE = Change(magnitudes.KIND, torch.abs)
 SQUARED = Change("squared", lambda w: w * w, of_product=True)
 ONES = Change("ones", torch.ones_like, of_product=True)
 

@@ -218,17 +218,16 @@ def forward(w, saved, images):
     s["attention_kt"] = attention_k = attention_k.permute((0, 1, 3, 2))  # f64[B,2,4,4]
     attention_scaled = attention_q * 0.5  # f64[B,2,4,4]
     del attention_q
-    s["attention_scores"] = attention_scores = attention_scaled @ attention_k  # f64[B,2,4,4]
+    attention_scores = attention_scaled @ attention_k  # f64[B,2,4,4]
     del attention_k, attention_scaled
     attention_probabilities = softmax_along(attention_scores, -1)  # f64[B,2,4,4]
     del attention_scores
-    s["attention_mixed"] = attention_mixed = attention_probabilities @ attention_v  # f64[B,2,4,4]
-    del attention_v, attention_probabilities
-    s["attention_turned"] = attention_mixed = attention_mixed.permute((0, 2, 1, 3))  # f64[B,4,2,4]
-    attention_mixed = attention_mixed.flatten(-2, -1)  # f64[B,4,8]
     # f64[B,4,8]
-    s["attention"] = attention = linear(attention_mixed, *pair(w, "attention.out_proj.*"))
-    del attention_mixed
+    attention_joined = (attention_probabilities @ attention_v).permute((0, 2, 1, 3)).flatten(-2, -1)
+    del attention_v, attention_probabilities
+    # f64[B,4,8]
+    s["attention"] = attention = linear(attention_joined, *pair(w, "attention.out_proj.*"))
+    del attention_joined
     add = patches + attention  # f64[B,4,8]
     del patches, attention
     norm1 = F.layer_norm(add, add.shape[-1:], *pair(w, "norm1.*"), 1e-05)  # f64[B,4,8]
@@ -286,30 +285,31 @@ def relevance_output(w, saved, seed, read, ledger=None):
     del add
     book(ledger, g, s["permute"])
     book(ledger, g, s["attention"], times=2)
+    # attention
+    attention_scaled = s["attention_q"] * 0.5  # f64[B,2,4,4]
+    attention_scores = attention_scaled @ s["attention_kt"]  # f64[B,2,4,4]
+    attention_probabilities = softmax_along(attention_scores, -1)  # f64[B,2,4,4]
+    attention_mixed = attention_probabilities @ s["attention_v"]  # f64[B,2,4,4]
     if ledger is not None:
-        # attention
-        attention_joined = s["attention_turned"].flatten(-2, -1)  # f64[B,4,8]
+        attention_joined = attention_mixed.permute((0, 2, 1, 3)).flatten(-2, -1)  # f64[B,4,8]
     g_2 = epsilon_linear_2(w, "attention.out_proj.", g, s["attention"], ledger)  # f64[K,B,4,8]
     if ledger is not None:
         book(ledger, g_2, attention_joined, times=6)
         del attention_joined
     g_2 = rule_pass_2(g_2)  # f64[K,B,2,4,4]
-    # attention
-    attention_probabilities = softmax_along(s["attention_scores"], -1)  # f64[B,2,4,4]
     g_2, g_3 = uniform_matmul(
-        g_2, s["attention_mixed"], s["attention_v_split"], attention_probabilities, ledger
+        g_2, attention_mixed, s["attention_v_split"], attention_probabilities, ledger
     )
+    del attention_mixed
     book(ledger, g_3, s["attention_v"])
     book(ledger, g_2, attention_probabilities, times=2)
-    g_2 = taylor_softmax(g_2, attention_probabilities, s["attention_scores"], ledger)
+    g_2 = taylor_softmax(g_2, attention_probabilities, attention_scores, ledger)  # f64[K,B,2,4,4]
     del attention_probabilities
-    book(ledger, g_2, s["attention_scores"], times=2)
-    # attention
-    attention_scaled = s["attention_q"] * 0.5  # f64[B,2,4,4]
+    book(ledger, g_2, attention_scores, times=2)
     g_2, g_4 = pass_matmul(
-        g_2, s["attention_scores"], s["attention_k"], attention_scaled, s["attention_kt"], ledger
+        g_2, attention_scores, s["attention_k"], attention_scaled, s["attention_kt"], ledger
     )
-    del attention_scaled
+    del attention_scores, attention_scaled
     g_2, g_3 = pass_linear(
         w,
         "attention.",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from passes.min_cut import cheapest
 
-Problem = tuple[dict[str, int], dict[str, list[str]], list[str]]
+Problem = tuple[dict[str, int], dict[str, list[str]], list[str], dict[str, int]]
 
 
 @st.composite
@@ -22,32 +22,57 @@ def problems(draw: st.DrawFn) -> Problem:
         for i, name in enumerate(names)
         if draw(st.booleans())
     }
-    return cost, inputs, draw(st.lists(st.sampled_from(names), unique=True))
+    work = {name: draw(st.integers(0, 6)) for name in names if draw(st.booleans())}
+    return cost, inputs, draw(st.lists(st.sampled_from(names), unique=True)), work
 
 
-def enough(kept: frozenset[str], inputs: dict[str, list[str]], needed: list[str]) -> bool:
-    def had(name: str) -> bool:
-        return name in kept or (name in inputs and all(map(had, inputs[name])))
-
-    return all(map(had, needed))
+def made(kept: frozenset[str], inputs: dict[str, list[str]], needed: list[str]) -> set[str] | None:
+    """What has to be made of what is kept; None where something needed cannot be had."""
+    ahead, found = list(needed), set[str]()
+    while ahead:
+        name = ahead.pop()
+        if name in kept or name in found:
+            continue
+        if name not in inputs:
+            return None
+        found.add(name)
+        ahead += inputs[name]
+    return found
 
 
 @settings(max_examples=400, deadline=None)
 @given(problems())
 def test_no_choice_is_cheaper(problem: Problem) -> None:
-    cost, inputs, needed = problem
-    found = cheapest(cost, inputs, needed)
-    assert enough(found, inputs, needed)
+    cost, inputs, needed, work = problem
+
+    def total(kept: frozenset[str]) -> float:
+        run = made(kept, inputs, needed)
+        if run is None:
+            return float("inf")
+        return sum(cost[v] for v in kept) + sum(work.get(v, 0) for v in run)
+
     every = (frozenset(c) for n in range(len(cost) + 1) for c in combinations(cost, n))
-    least = min(sum(cost[v] for v in kept) for kept in every if enough(kept, inputs, needed))
-    assert sum(cost[v] for v in found) == least
+    assert total(cheapest(cost, inputs, needed, work)) == min(map(total, every))
 
 
 def test_a_mask_is_cheaper_than_what_it_is_made_of() -> None:
     cost = {"x": 4, "y": 4, "mask": 1, "wide": 4}
     inputs = {"mask": ["x"], "wide": ["x", "y"]}
-    assert cheapest(cost, inputs, ["mask"]) == {"mask"}
-    assert cheapest(cost, inputs, ["mask", "x"]) == {"x"}
-    assert cheapest(cost, inputs, ["wide"]) == {"wide"}
-    assert cheapest(cost, inputs, ["wide", "x"]) == {"x", "y"}  # of equals, what is made first
-    assert cheapest(cost, inputs, ["wide", "x", "y"]) == {"x", "y"}
+
+    def kept(*needed: str) -> set[str]:
+        return set(cheapest(cost, inputs, needed, {}))
+
+    assert kept("mask") == {"mask"}
+    assert kept("mask", "x") == {"x"}
+    assert kept("wide") == {"wide"}
+    assert kept("wide", "x") == {"x", "y"}  # of equals, what is made first
+    assert kept("wide", "x", "y") == {"x", "y"}
+
+
+def test_what_takes_more_work_than_it_spares_is_kept() -> None:
+    cost, inputs = {"x": 4, "y": 4, "scores": 9}, {"scores": ["x", "y"]}
+    everything = ["x", "y", "scores"]
+    assert cheapest(cost, inputs, everything, {"scores": 8}) == {"x", "y"}
+    assert cheapest(cost, inputs, everything, {"scores": 10}) == set(everything)
+    assert cheapest(cost, inputs, ["scores"], {}) == {"x", "y"}
+    assert cheapest(cost, inputs, ["scores"], {"scores": 2}) == {"scores"}

@@ -29,6 +29,7 @@ NO_ROW = {
     "widened",
     "entrywise",  # tests of what calls it
     "pair",  # names of weights
+    "magnitudes",
     "in_runs",  # repeats an operand: tests of broadcasts
     "book",  # a row of the ledger: tests of ledgers
     "hand_out",
@@ -153,6 +154,9 @@ CASES: list[tuple[str, Callable[[], tuple[Tensor, ...]], dict[str, Any]]] = [
             (3, 2, (1, 1), (2, 2), (0, 0), (1, 1), 1, (5, 6)),
             (2, 4, (7, 7), (2, 2), (3, 3), (1, 1), 1, (9, 9)),
             (2, 2, (3, 3), (1, 1), (2, 2), (2, 2), 2, (1, 4)),  # one row
+            (2, 4, (3, 2), (3, 2), (0, 0), (1, 1), 1, (6, 8)),  # patches
+            (2, 4, (3, 2), (3, 2), (0, 0), (1, 1), 1, (7, 9)),  # and a rest
+            (2, 4, (2, 2), (2, 2), (1, 1), (2, 2), 1, (6, 8)),  # as many, but they overlap
         )
     ),
     *(

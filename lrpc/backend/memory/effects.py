@@ -14,6 +14,7 @@ from lrpc.backend.schedule.ir import Book, Call, Compute, Function, Read, Step, 
 from lrpc.backend.schedule.walk import unconditional
 from lrpc.backend.schedule.words import spoken
 from lrpc.errors import TraceError
+from lrpc.ir.magnitudes import source
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,12 @@ def _statement(step: Step, over: int | None) -> Statement:
         return Statement(step, booked_amount(step, names), (), False)
     used: dict[str | WeightName, int] = {}
     kept = f", k, {quoted(step.keeps.name)}" if step.keeps else ""
-    text = render(step, names, lambda w: f"w[{used.setdefault(w, len(used))}]", kept, over)
+
+    def weight(name: str | WeightName) -> str:
+        own = name if isinstance(name, str) else name.name
+        return f"w[{used.setdefault(name, len(used))}]" + (".abs()" if source(own) else "")
+
+    text = render(step, names, weight, kept, over)
     return Statement(step, text, tuple(used), bool(spoken(step)))
 
 

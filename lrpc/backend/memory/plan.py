@@ -57,7 +57,7 @@ def memory_plans(
         plan |= {"budget": bounds} if bounds else {}
     after = model.forward(1)
     state = sum(s.size for s in after.storages() if s.part == "state")
-    weights = sum(kind.bytes for kind in model.weights.values())
+    weights = model.weight_bytes
     found, first = [], 0
     for count in counts:
         own = range(first, first + count)

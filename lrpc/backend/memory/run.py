@@ -18,6 +18,7 @@ from lrpc.backend.schedule.ir import Function, Part, Schedule
 from lrpc.backend.schedule.kept import Kept
 from lrpc.backend.schedule.pipeline import Scheduler
 from lrpc.ir.graph import Graph, Value
+from lrpc.ir.magnitudes import source
 
 FINITE = "torch.stack(x[0].aminmax()).isfinite().all()"  # what loading.check_finite allocates
 
@@ -129,6 +130,11 @@ class Model:
             for graph in (*graphs, self.graph):
                 found.update((name, Strided.contiguous(kind, {})) for name, kind in graph.weights)
         return found
+
+    @property
+    def weight_bytes(self) -> int:
+        """What its weights hold."""
+        return sum(kind.bytes for name, kind in self.weights.items() if not source(name))
 
     @property
     def schedule(self) -> Schedule:

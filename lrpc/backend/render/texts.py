@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from lrpc.backend.body import Names
@@ -22,6 +22,7 @@ from lrpc.backend.schedule.ir import (
 )
 from lrpc.backend.schedule.names import short_names
 from lrpc.backend.schedule.walk import operands, unconditional
+from lrpc.ir.magnitudes import source
 
 LONG = 30  # characters of a prefix that has a name of its own in main functions
 
@@ -145,12 +146,22 @@ def stands_alone(pattern: str, place: int) -> bool:
 
 def weight(name: str | WeightName) -> str:
     """The expression of a weight."""
-    return f"w[{_key(name)}]"
+    own = _source(name)
+    return f"w[{_key(own)}].abs()" if own else f"w[{_key(name)}]"
 
 
 def pair(name: str | WeightName) -> str:
     """The expression of a weight and its bias."""
-    return f"*pair(w, {_key(name)})"
+    own = _source(name)
+    return f"*magnitudes(w, {_key(own)})" if own else f"*pair(w, {_key(name)})"
+
+
+def _source(name: str | WeightName) -> str | WeightName:
+    """The weight whose magnitude is meant; "" for none."""
+    if isinstance(name, str):
+        return source(name)
+    own = source(name.name)
+    return replace(name, name=own) if own else ""
 
 
 def _key(name: str | WeightName) -> str:

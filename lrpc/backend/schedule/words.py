@@ -25,6 +25,7 @@ from lrpc.backend.schedule.table import is_weight, template
 from lrpc.backend.schedule.walk import operands, unconditional
 from lrpc.backend.sources import FUNCTIONS, names_in
 from lrpc.ir.extents import Extent
+from lrpc.ir.magnitudes import source
 from lrpc.ir.types import B, K, Sym
 
 WORDS = ("w", "p", "s", "K", "B", "device", "ledger")
@@ -92,6 +93,13 @@ def spoken(s: Compute) -> set[str]:
     return used
 
 
+def _pair(both: str | WeightName | None) -> set[str]:
+    """The function that looks up a weight and its bias."""
+    if both is None:
+        return set()
+    return {"magnitudes" if source(both if isinstance(both, str) else both.name) else "pair"}
+
+
 def kernels_of(schedule: Schedule) -> set[str]:
     """The functions that the text of a schedule calls beside its own, those of torch apart."""
     found = set[str]()
@@ -99,7 +107,7 @@ def kernels_of(schedule: Schedule) -> set[str]:
         for s in unconditional(function.body):
             if isinstance(s, Compute):
                 found |= _named(template(s.op, s.over))
-                found |= {"pair"} if paired(s) else set()
+                found |= _pair(paired(s))
                 found |= {"in_runs"} if any(repeats(s)) else set()
             elif isinstance(s, Book):
                 found.add("book")

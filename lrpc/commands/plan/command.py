@@ -63,7 +63,7 @@ def _show(
     args: argparse.Namespace,
     console: Console,
 ) -> None:
-    weights = sum(kind.bytes for kind in model.weights.values())
+    weights = model.weight_bytes
     many = f"{view.batch} image(s), {view.seeds} seed(s), {model.per_pass or model.chunk} in a pass"
     blocks = f", {model.chunk} at once through a block" if model.per_pass else ""
     many += "".join(f", {name} = {length}" for name, length in model.sizes.items())

@@ -35,7 +35,7 @@ class Room:
         """The bytes of a call for so many images and seeds, weights included."""
         after = self.model.forward(images)
         peaks = [self.model.timeline(i, seeds, after, ledger).peak for i in self.codes]
-        return max(peaks) + sum(kind.bytes for kind in self.model.weights.values())
+        return max(peaks) + self.model.weight_bytes
 
 
 def apply_preset(

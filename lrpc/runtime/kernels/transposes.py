@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lrpc.runtime.kernels.linears import linear_transpose
+
 
 def widened(x: Tensor) -> Tensor:
     """`x` in float32 where it is in half precision, in which small eps and large squares vanish."""
@@ -97,7 +99,16 @@ def conv2d_transpose(
     dilation: tuple[int, ...] = (1, 1),
     groups: int = 1,
 ) -> Tensor:
-    """The input gradient of conv2d; size is (C, H, W) of its input."""
+    """The input gradient of conv2d; size is (C, H, W) of its input.
+
+    Patches that do not overlap and cover the input, as in a patch embedding, are one product each.
+    """
+    plain = (padding, dilation, groups) == ((0, 0), (1, 1), 1)
+    covered = size[1:] == (g.shape[2] * stride[0], g.shape[3] * stride[1])
+    if plain and covered and weight.shape[2:] == stride != (1, 1):
+        patches = linear_transpose(g.permute(0, 2, 3, 1), weight.flatten(1))
+        apart = patches.reshape(*patches.shape[:-1], *weight.shape[1:])
+        return apart.permute(0, 3, 1, 4, 2, 5).reshape(-1, *size)
     shape = (g.shape[0], *size)
     like = g.new_empty(()).expand(shape)
     mask = (True, False, False)

@@ -59,7 +59,7 @@ def theirs(model: nn.Module, x: Tensor, rule: Callable[[], Any], target: int = 1
 
 
 def ours(model: nn.Module, x: Tensor, rule: str, target: int = 1, **params: Any) -> Tensor:
-    entries = [{"op": op, "rule": rule, **params} for op in ("conv2d", "linear")]
+    entries = [{"op": "conv2d|linear", "rule": rule, **params}]
     program = lrpc.compile(model, (x,), composite="epsilon", epsilon=EPS, rules=entries)
     return program.relevance(program.forward(x), "output", at=[(target,)]).input[0]
 

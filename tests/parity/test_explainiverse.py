@@ -52,7 +52,7 @@ def theirs(model: nn.Module, x: Tensor, rule: str, **params: float) -> Tensor:
 
 
 def ours(model: nn.Module, x: Tensor, rule: str, pooling: float, **params: Any) -> Tensor:
-    entries = [{"op": op, "rule": rule, **params} for op in ("conv2d", "linear")]
+    entries = [{"op": "conv2d|linear", "rule": rule, **params}]
     program = lrpc.compile(model, (x,), composite="epsilon", epsilon=pooling, rules=entries)
     return program.relevance(program.forward(x), "output", at=[(1,)]).input[0]
 

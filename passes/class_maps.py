@@ -75,11 +75,17 @@ def _before(node: Node, axis: int, able: frozenset[str]) -> list[Axis]:
             keepdim = bool(node.attr("keepdim"))
             left = [dim for dim in range(x.type.rank) if keepdim or dim not in gone]
             return [] if left[axis] in gone else [(x, left[axis])]
-        case "cat" | "slice" | "cumsum" | "gather" | "scatter_sum":
-            along = node.integer("dim") % len(shape)
-            values = node.inputs if node.op == "cat" else node.inputs[:1]
-            return [] if along == axis else [(value, axis) for value in values]
+        case "cumsum":
+            return _beside(node, node.inputs, axis)
+    if node.role == "structural" and isinstance(node.attr("dim"), int):
+        return _beside(node, node.inputs if node.op == "cat" else node.inputs[:1], axis)
     return []
+
+
+def _beside(node: Node, values: Sequence[Value], axis: int) -> list[Axis]:
+    """That axis of `values`, where it is another than the one along which the node works."""
+    along = node.integer("dim") % node.outputs[0].type.rank
+    return [] if along == axis else [(value, axis) for value in values]
 
 
 def _entrywise(node: Node, axis: int, able: frozenset[str]) -> list[Axis]:

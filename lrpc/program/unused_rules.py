@@ -12,6 +12,7 @@ from lrpc.rules.composite import COMPOSITES
 from lrpc.rules.entries import Composite, Entry, fits
 from lrpc.support.untrusted import near
 from passes.assign_rules import AssignRules
+from passes.base import run_pipeline
 from passes.rewrite import map_nodes
 
 NOTHING = "no operation that carries relevance matches it"
@@ -38,7 +39,7 @@ def unused_rules(composites: Sequence[Composite], module: Module) -> list[str]:
     found: dict[str, None] = {}
     for composite in chosen:
         noting = _Noting(composite)
-        AssignRules(noting).run(bare)
+        run_pipeline(bare, (AssignRules(noting),))
         where = f" of composite {composite.name}" if len(composites) > 1 else ""
         for entry in composite.entries:
             if entry.own and id(entry) not in noting.used:

@@ -93,7 +93,7 @@ def test_images_that_wait_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch
         def keep(self, image: Any, item: str, result: str) -> None: ...
         def fail(self, item: str, path: Path, error: str) -> None: ...
 
-    def load(path: Path, _: Any) -> Any:
+    def load(path: Path, _: Any, data: bytes | None) -> Any:
         return Fake(path, (1, int(path.name[1:])), torch.zeros(10, dtype=torch.uint8))
 
     monkeypatch.setattr(batches, "load_image", load)

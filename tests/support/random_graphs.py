@@ -127,7 +127,7 @@ class AnyRule:
     def __init__(self, draw: Draw[Any], wanted: str = "") -> None:
         self.draw, self.wanted = draw, wanted
 
-    def rule_for(self, node: Node, first: bool, classes: bool) -> Rule | None:
+    def rule_for(self, node: Node, where: frozenset[str]) -> Rule | None:
         found = [rule for rule in rules_of(node.op) if not refused(node, rule.name)]
         if not found or node.role == "coordinate":
             return None

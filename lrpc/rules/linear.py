@@ -4,6 +4,8 @@ weights alone, or at the range of the input, in `boxed`."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lrpc.errors import RuleError
 from lrpc.ir.graph import Node, Rule
 from lrpc.rules.context import Context
@@ -21,9 +23,14 @@ BIAS = Param(
 SPREAD = Param(
     "bias",
     "absorb",
-    words=("absorb", "excluded", "spread", "by_activation"),
+    words=("absorb", "excluded", "spread"),
     meaning="whether b takes its share of the relevance, stays out of the denominator, or hands its"
-    " share on to the inputs, equally or in proportion to |x w|",
+    " share on to the inputs, equally",
+)
+HANDED = replace(
+    SPREAD,
+    words=(*SPREAD.words, "by_activation"),
+    meaning=f"{SPREAD.meaning} or in proportion to |x w|",
 )
 FACTOR = Param(
     "bias_factor",
@@ -110,7 +117,7 @@ RULES = (
         "all but the bias's share and ε's; with `bias: spread` δ of that share goes to the n inputs"
         " that an output sees, b/n each (Lapuschkin et al. 2016, LRP toolbox); with `by_activation`"
         " b |x_i w_i| / Σ |x w|",
-        (EPS, SPREAD, FACTOR)),
+        (EPS, HANDED, FACTOR)),
     Declaration("contrast", CHANNELS, contrast,
         "R_x = x ⊙ (W − mean_c W)ᵀ(R_z / stab_ε(z)), c over the channels of z, which are classes",
         "the start of contrastive LRP (Gu et al. 2018, 1812.02100) against the mean of all classes,"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from math import prod
 
 from lrpc.ir.graph import Graph, Node, Value
-from lrpc.ir.ops import Trait, with_trait
+from lrpc.ir.ops import TABLE, Family, Trait, with_trait
 from lrpc.ir.types import Dim
 from passes.drop_identities import axes
 from passes.kinds import CONVOLUTIONS, SUMS
@@ -15,6 +15,7 @@ from passes.reachable import relevance_reachable
 
 NAMES = re.compile(r"output\.((pred_|proposal_|class_queries_)?logits|layer_logits\.\d+)")
 ENTRYWISE = with_trait(Trait.ELEMENTWISE)
+ALONG = (Family.STRUCTURAL, Family.SELECTION, Family.SCALING)  # they move or add, along `dim`
 SCALED = frozenset({"mul", "div"})
 
 Axis = tuple[Value, int]  # of a value, counted from the front
@@ -75,9 +76,7 @@ def _before(node: Node, axis: int, able: frozenset[str]) -> list[Axis]:
             keepdim = bool(node.attr("keepdim"))
             left = [dim for dim in range(x.type.rank) if keepdim or dim not in gone]
             return [] if left[axis] in gone else [(x, left[axis])]
-        case "cumsum":
-            return _beside(node, node.inputs, axis)
-    if node.role == "structural" and isinstance(node.attr("dim"), int):
+    if TABLE[node.op].family in ALONG and isinstance(node.attr("dim"), int):
         return _beside(node, node.inputs if node.op == "cat" else node.inputs[:1], axis)
     return []
 
